@@ -1,0 +1,36 @@
+"""The contract of a decoder: packets of one channel in, what they hold out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, Protocol, runtime_checkable
+
+from penstock.record import Record
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """Turn the records of one channel into decoded ones. A run makes one instance for each channel.
+
+    An attrs class whose init fields are its settings; building one does nothing. It may have `open` and `close`
+    (see `SupportsLifecycle` in penstock.processor); each instance is used by one thread at a time.
+    """
+
+    takes: ClassVar[str] = "any"
+    gives: ClassVar[str] = "any"
+
+    def decode(self, record: Record) -> Iterable[Record]:
+        """Return what this record completes: none, one or several records, each with its packet as `parent`.
+
+        Raises:
+            DecodeError: this record cannot be decoded. The decoder stays usable for those that follow.
+        """
+        ...
+
+    def flush(self) -> Iterable[Record]:
+        """Return what is still inside, in order; afterwards nothing is. Called at the end of the channel."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the state: the record that follows does not continue the last one. What was inside is lost."""
+        ...

@@ -1,0 +1,116 @@
+"""Every error that penstock raises: one tree, each also the built-in error that a caller would expect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from penstock.record import Record
+
+
+class PenstockError(Exception):
+    """The root of the tree: catch this to catch whatever penstock raises by itself."""
+
+
+class ConfigError(PenstockError, ValueError):
+    """A setting, a configuration or a pipeline file is wrong; the message starts with the path, `$.camera.rate`."""
+
+
+class WiringError(PenstockError, ValueError):
+    """Components are joined in a way that cannot work; found before anything opens."""
+
+
+class PluginError(PenstockError):
+    """Something is wrong with a plugin or with what it offers."""
+
+
+class UnknownComponentError(PluginError, LookupError):
+    """No plugin that works offers a component of this name; the message names close ones and plugins that failed."""
+
+
+class AmbiguousComponentError(PluginError, LookupError):
+    """Two plugins offer this name: write the qualified one, `penstock-npy:npy`."""
+
+
+class ComponentLoadError(PluginError, ImportError):
+    """A component is offered, but its module or the library it needs cannot be imported."""
+
+
+class SourceError(PenstockError, RuntimeError):
+    """A source cannot be opened or read."""
+
+
+class EndOfSource(PenstockError, EOFError):  # noqa: N818 - an event, not an error
+    """Raised by `Source.read` when nothing will ever come again."""
+
+
+class DecodeError(PenstockError, ValueError):
+    """A record cannot be decoded; those after it may be."""
+
+
+class CodecError(PenstockError, ValueError):
+    """These bytes are no record, or this record cannot be written as bytes."""
+
+
+class TemplateError(PenstockError, ValueError):
+    """A template names what is missing, does what is forbidden, or leads out of its root."""
+
+
+class CoordinatesError(PenstockError, ValueError):
+    """An axis or a value cannot be a coordinate, or two forms contradict each other."""
+
+
+class StoreError(PenstockError, OSError):
+    """A store could not write, read or sync.
+
+    `failed` names the records that were *not* written, each with its error; the others of the same call were
+    written. An empty `failed` on an error from `write` says that none was written. `retryable` is False where trying
+    again cannot help (the record itself is at fault).
+    """
+
+    def __init__(
+        self, message: str, *, failed: Iterable[tuple[Record, BaseException]] = (), retryable: bool = True
+    ) -> None:
+        super().__init__(message)
+        self.failed = tuple(failed)
+        self.retryable = retryable
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _store_error, (type(self), str(self), self.retryable)
+
+
+class RecordExistsError(StoreError, FileExistsError):
+    """The store holds a record of this key already, and `when_exists` is "error"."""
+
+    def __init__(
+        self, message: str, *, failed: Iterable[tuple[Record, BaseException]] = (), retryable: bool = False
+    ) -> None:
+        super().__init__(message, failed=failed, retryable=retryable)
+
+
+class ObjectNotFoundError(PenstockError, KeyError):
+    """The store holds nothing of this key, name or id."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class CannotGetObjectError(PenstockError, LookupError):
+    """The store holds something under this key, but it cannot be read back."""
+
+
+class CannotConnectToStoreError(PenstockError, ConnectionError):
+    """The store cannot be reached or opened."""
+
+
+class RunError(PenstockError, RuntimeError):
+    """A run cannot start, or was asked for something that its state forbids."""
+
+
+class RunAborted(RunError):  # noqa: N818 - an event that ends a run, not a fault
+    """The run is ending without draining; whoever waits in it gives up with this."""
+
+
+def _store_error(cls: type[StoreError], message: str, retryable: bool) -> StoreError:
+    return cls(message, retryable=retryable)

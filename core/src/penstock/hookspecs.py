@@ -1,0 +1,72 @@
+"""The hooks: four that offer components, and those that watch a run. None is called per record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from penstock.component import Component
+
+if TYPE_CHECKING:
+    from penstock.run.report import RunReport
+
+PROJECT = "penstock"
+CONTRACT = "v1"
+ENTRY_POINT_GROUP = f"{PROJECT}.{CONTRACT}"
+"""The number of the contract is in the name: a plugin for another contract is told apart without importing it."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Mark a function of a plugin's `hooks` module as the implementation of the hook of the same name."""
+
+
+@hookspec
+def penstock_sources() -> Iterable[Component]:  # type: ignore[empty-body]  # a hook has no body
+    """Offer sources: return a `Component` for each. Must not import what they need."""
+
+
+@hookspec
+def penstock_decoders() -> Iterable[Component]:  # type: ignore[empty-body]  # a hook has no body
+    """Offer decoders: return a `Component` for each. Must not import what they need."""
+
+
+@hookspec
+def penstock_processors() -> Iterable[Component]:  # type: ignore[empty-body]  # a hook has no body
+    """Offer processors: return a `Component` for each. Must not import what they need."""
+
+
+@hookspec
+def penstock_stores() -> Iterable[Component]:  # type: ignore[empty-body]  # a hook has no body
+    """Offer stores: return a `Component` for each. Must not import what they need."""
+
+
+@hookspec
+def penstock_run_started(name: str, nodes: Mapping[str, str]) -> None:
+    """Be told that a run has opened everything; `nodes` maps each node's name to its role."""
+
+
+@hookspec
+def penstock_run_finished(name: str, report: RunReport) -> None:
+    """Be told that a run has closed everything, with its report."""
+
+
+@hookspec
+def penstock_records_dropped(name: str, edge: str, channel: str, count: int) -> None:
+    """Be told, at most once a second for an edge and channel, how many records were dropped there since last time."""
+
+
+@hookspec
+def penstock_record_dead_lettered(name: str, node: str, channel: str, error: BaseException) -> None:
+    """Be told that a record went to the dead letters of a run."""
+
+
+@hookspec
+def penstock_checkpoint(name: str, positions: Mapping[str, Any]) -> None:
+    """Be told that everything up to these positions (by source node) is durable and committed."""
+
+
+@hookspec
+def penstock_stalled(name: str, node: str, silent_s: float) -> None:
+    """Be told that a source or edge has been silent for longer than its `expect_every_s`."""

@@ -1,0 +1,70 @@
+"""The contract of a processor: any callable, and the abilities that one may have beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, runtime_checkable
+
+from penstock.record import Record
+
+Processor = Callable[[Record], "Record | Iterable[Record] | None"]
+"""Take one record; return one, several, or None to discard it or keep it for later.
+
+A callable with three positional parameters is given `(coords, data, metadata)` instead and returns such a tuple, a
+list of them, or None. A function works as it stands; a class is an attrs class with `__call__`, whose init fields are
+its settings. `takes` and `gives` ("bytes", "array", "mapping", "any") are class attributes, both "any" if absent;
+`in_place = True` says that it changes the array it is given, and gets a copy where somebody else holds it too.
+"""
+
+
+@runtime_checkable
+class SupportsLifecycle(Protocol):
+    """A processor or decoder that takes hold of something outside."""
+
+    def open(self) -> None:
+        """Take hold of it; called once, before the first record, in the thread that will call the processor."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it; any number of times."""
+        ...
+
+
+@runtime_checkable
+class SupportsFlush(Protocol):
+    """A processor that keeps records for later."""
+
+    def flush(self) -> Iterable[Record]:
+        """Return what is still inside; called at the end, when nothing more will come."""
+        ...
+
+
+@runtime_checkable
+class SupportsHeld(Protocol):
+    """A processor or decoder that keeps records and can name them, so that no checkpoint overtakes them.
+
+    Without it, a record for which None was returned counts as discarded, and the source may forget it.
+    """
+
+    def held(self) -> Iterable[Record]:
+        """Return the records taken that a restart would need again: those whose result is not out yet."""
+        ...
+
+
+@runtime_checkable
+class SupportsDeadline(Protocol):
+    """A processor that must act when time passes and no record comes (a batch with a time limit)."""
+
+    def wait_s(self) -> float | None:
+        """Return the seconds until it wants `expire` to be called; None for not at all."""
+        ...
+
+    def expire(self) -> Iterable[Record]:
+        """Return what is due now; called from the thread that calls the processor."""
+        ...
+
+
+def describe_callable(fn: Any) -> str:
+    """Return the import path of a function or class, `module:qualified.name`."""
+    owner = fn if hasattr(fn, "__qualname__") else type(fn)
+    return f"{owner.__module__}:{owner.__qualname__}"

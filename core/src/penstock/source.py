@@ -1,0 +1,74 @@
+"""The contract of a source, and the abilities that one may have beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from penstock.record import Record
+
+Position = Any
+"""Where a source stands, as plain data (int, str, tuples, dicts of these): what `commit` takes and a store may keep."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Give records to a run.
+
+    An attrs class whose init fields are its settings; building one does nothing. A run calls `open` once, then
+    `read` from one thread until it ends, then `close`.
+    """
+
+    gives: ClassVar[str] = "any"
+    """What its records carry as data: "bytes", "array", "mapping" or "any"."""
+
+    def open(self) -> None:
+        """Take hold of the outside. Raises SourceError or OSError; what was taken by then is let go again."""
+        ...
+
+    def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
+        """Return up to `max_records` records in order, or an empty sequence if none came within `timeout_s` seconds.
+
+        It returns as soon as it has something and would have to wait for more. While it is not called, the source
+        must not collect without bound: it lets the sender wait, or counts what it drops (`SupportsLoss`).
+
+        Raises:
+            EndOfSource: nothing will ever come again. Not before all records have been returned.
+            SourceError: it cannot go on; the run closes it and, by its policy, opens it again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of the outside. Any number of times, also after an `open` that failed; never raises for that."""
+        ...
+
+
+@runtime_checkable
+class SupportsCommit(Protocol):
+    """A source that can be asked again for what was not committed (files, Kafka)."""
+
+    def position(self) -> Position:
+        """Return where it stands: after the last record that `read` returned."""
+        ...
+
+    def commit(self, position: Position) -> None:
+        """Forget everything before `position`: it is durable downstream. Called from the thread that reads."""
+        ...
+
+
+@runtime_checkable
+class SupportsLoss(Protocol):
+    """A source that can see what was lost before it."""
+
+    def lost_upstream(self) -> Mapping[str, int]:
+        """Return how many records each channel lost before they arrived, counted since `open`; any thread."""
+        ...
+
+
+@runtime_checkable
+class SupportsLag(Protocol):
+    """A source that knows how far it is behind."""
+
+    def lag(self) -> int:
+        """Return how many records wait at the sender for this source; 0 if it keeps up; any thread."""
+        ...

@@ -1,0 +1,104 @@
+"""The contract of a store, and the abilities that one may have beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from penstock.record import Record
+
+Key = str
+"""What a store knows a record by: unique in the store; its spelling is the store's own (a path, a template's result)."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Keep records.
+
+    An attrs class whose init fields are its settings; building one does nothing. A run calls `open` once, `write`
+    and `sync` from one thread, then `close`.
+    """
+
+    takes: ClassVar[str] = "any"
+    """What it can keep: "bytes", "array", "mapping" or "any"."""
+
+    def open(self) -> None:
+        """Take hold of the outside. Raises CannotConnectToStoreError, StoreError or OSError, and holds nothing then."""
+        ...
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Write all of them, or raise a StoreError whose `failed` names those that were not written.
+
+        Afterwards nothing of the caller's is referred to: arrays may be changed. A record is whole or absent, after
+        a crash too; durable only after `sync`.
+        """
+        ...
+
+    def sync(self) -> None:
+        """Return when everything written is durable: it survives `kill -9` and, where the medium can, a power cut."""
+        ...
+
+    def close(self) -> None:
+        """Sync and let go. Any number of times, also after an `open` that failed."""
+        ...
+
+
+@runtime_checkable
+class SupportsRead(Protocol):
+    """A store that can be asked for what it holds."""
+
+    def key_of(self, record: Record) -> Key:
+        """Return the key under which this record is, or would be, kept."""
+        ...
+
+    def get(self, key: Key) -> Record:
+        """Return the record of this key. Raises ObjectNotFoundError, or CannotGetObjectError if it is damaged."""
+        ...
+
+    def keys(self, **coords: Any) -> Iterator[Key]:
+        """Yield the keys of all records, or of those whose coordinates match; in the order of time, or of the keys."""
+        ...
+
+    def __contains__(self, key: object) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+
+@runtime_checkable
+class SupportsDelete(Protocol):
+    """A store that can forget."""
+
+    def delete(self, key: Key) -> None:
+        """Remove the record of this key. Raises ObjectNotFoundError."""
+        ...
+
+
+@runtime_checkable
+class SupportsReplace(Protocol):
+    """A store that can change a record."""
+
+    def replace(self, key: Key, record: Record) -> None:
+        """Put this record in the place of the one of this key, at once or not at all. Raises ObjectNotFoundError."""
+        ...
+
+
+@runtime_checkable
+class SupportsSubscribe(Protocol):
+    """A store that tells of new records."""
+
+    def subscribe(self, callback: Callable[[Key], None], pattern: str = "*", **coords: Any) -> Callable[[], None]:
+        """Call `callback` with the key of each new record that matches; return a function that ends it."""
+        ...
+
+
+@runtime_checkable
+class SupportsTransaction(Protocol):
+    """A store that keeps the sources' positions in the same transaction as the records before them."""
+
+    def sync_with(self, positions: Mapping[str, Any]) -> None:
+        """Make everything written and these positions (by node name) durable, both or neither."""
+        ...
+
+    def positions(self) -> Mapping[str, Any]:
+        """Return the positions of the last `sync_with`, or an empty mapping."""
+        ...
