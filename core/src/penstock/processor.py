@@ -62,9 +62,3 @@ class SupportsDeadline(Protocol):
     def expire(self) -> Iterable[Record]:
         """Return what is due now; called from the thread that calls the processor."""
         ...
-
-
-def describe_callable(fn: Any) -> str:
-    """Return the import path of a function or class, `module:qualified.name`."""
-    owner = fn if hasattr(fn, "__qualname__") else type(fn)
-    return f"{owner.__module__}:{owner.__qualname__}"

@@ -57,6 +57,15 @@ class SupportsCommit(Protocol):
 
 
 @runtime_checkable
+class SupportsSeek(Protocol):
+    """A source that can start from a position that somebody else kept (a transactional store)."""
+
+    def seek(self, position: Position) -> None:
+        """Go on from `position`, which `position` returned in an earlier run. Called after `open`, before `read`."""
+        ...
+
+
+@runtime_checkable
 class SupportsLoss(Protocol):
     """A source that can see what was lost before it."""
 

@@ -1,0 +1,276 @@
+"""Node and Edge: what a pipeline consists of, as plain data, and `>>`, which joins them into flows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import attrs
+
+from penstock.errors import ConfigError, WiringError
+
+OnError = Literal["stop", "skip", "dead_letter"]
+Place = Literal["thread", "process"]
+
+_POLICY = re.compile(r"(block|drop_oldest|drop_newest|latest)\Z|sample\((\d+)\)\Z|spill\((.+)\)\Z", re.DOTALL)
+NODE_OPTIONS = ("name", "workers", "ordered", "place", "retry", "on_error", "expect_every_s")
+"""The keywords of `ps.source` and its kind that belong to the node; no component has a setting of these names."""
+
+
+def _at_least(least: int) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise ConfigError(f"{field.name}={value!r}: must be a whole number of at least {least}")
+
+    return check
+
+
+def _positive(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
+        raise ConfigError(f"{field.name}={value!r}: must be a number of seconds above 0")
+
+
+def _one_of(*choices: str) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if value not in choices:
+            raise ConfigError(f"{field.name}={value!r}: must be one of {', '.join(choices)}")
+
+    return check
+
+
+def _policy(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    match = _POLICY.match(value) if isinstance(value, str) else None
+    if match is None or match[2] == "0":
+        raise ConfigError(
+            f"{field.name}={value!r}: must be block, drop_oldest, drop_newest, latest, sample(n) or spill(directory)"
+        )
+
+
+def _flag(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{field.name}={value!r}: must be True or False")
+
+
+@attrs.frozen(kw_only=True)
+class Retry:
+    """Say how often, and how patiently, a failing call is tried again.
+
+    Attributes:
+        times: Tries in all, the first one included; None tries until the run is aborted.
+        wait_initial_s: Seconds before the second try; doubled for each further one, with jitter.
+        wait_max_s: Seconds that no wait exceeds. An abort of the run may take this long while a retry waits.
+        jitter_s: The largest random part of a wait.
+        on: Which errors: names of built-in or penstock exceptions; others are not tried again.
+    """
+
+    times: int | None = attrs.field(default=3, validator=_at_least(1))
+    wait_initial_s: float = attrs.field(default=0.1, validator=_positive)
+    wait_max_s: float = attrs.field(default=5.0, validator=_positive)
+    jitter_s: float = 0.1
+    on: tuple[str, ...] = attrs.field(default=("Exception",), converter=tuple)
+
+
+@attrs.frozen(kw_only=True)
+class Edge:
+    """Say what joins two nodes: how much it holds, and what happens when it is full.
+
+    Attributes:
+        capacity: Records it holds at most; None: 1024.
+        capacity_bytes: Bytes of data it holds at most, or a single record; None: 64 MiB. Sizes of small records are
+            estimated from a sample.
+        when_full: "block" (the source waits), "drop_oldest", "drop_newest", "latest" (keep the newest of each
+            channel), "sample(n)" (wait for every n-th of a channel, drop the others), "spill(directory)".
+        expect_every_s: Seconds without a record after which the watchdog reports the edge; None: never.
+    """
+
+    capacity: int | None = attrs.field(default=None, validator=_at_least(1))
+    capacity_bytes: int | None = attrs.field(default=None, validator=_at_least(1))
+    when_full: str = attrs.field(default="block", validator=_policy)
+    expect_every_s: float | None = attrs.field(default=None, validator=_positive)
+
+    def policy(self) -> tuple[str, str]:
+        """Return the policy's word and its argument ("" where it has none): ("sample", "10")."""
+        match = _POLICY.match(self.when_full)
+        assert match is not None  # the validator saw to it
+        return self.when_full.partition("(")[0], match[2] or match[3] or ""
+
+
+PLAIN = Edge()
+"""The edge of a bare `>>`; the run may fuse what it joins."""
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Node:
+    """One component in a pipeline, with its options. Two nodes are the same only if they are one object.
+
+    Attributes:
+        role: "source", "decoder", "processor" or "store".
+        use: The name of a component ("npy", "penstock-npy:npy") or an import path ("my.module:function").
+        settings: The component's settings, by name.
+        given: The component itself, where the user gave one instead of a name; `use` is "" then.
+        name: What messages and reports call it; None: made from the component's name when the pipeline is made.
+        workers: How many work at it side by side.
+        ordered: With several workers: whether records leave in the order in which they came.
+        place: Where it works: "thread" or "process".
+        retry: None: 3 tries for a store, 1 for the others.
+        on_error: What becomes of a record that failed for good.
+        expect_every_s: Seconds without a record after which the watchdog reports the node; None: never.
+    """
+
+    role: str
+    use: str = ""
+    settings: Mapping[str, Any] = attrs.field(factory=dict)
+    given: Any = None
+    name: str | None = None
+    workers: int = attrs.field(default=1, validator=_at_least(1))
+    ordered: bool = attrs.field(default=True, validator=_flag)
+    place: Place = attrs.field(default="thread", validator=_one_of("thread", "process"))
+    retry: Retry | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(Retry))
+    )
+    on_error: OnError = attrs.field(default="dead_letter", validator=_one_of("stop", "skip", "dead_letter"))
+    expect_every_s: float | None = attrs.field(default=None, validator=_positive)
+
+    def __rshift__(self, other: Joinable) -> Flow:
+        return Flow.of(self) >> other
+
+    def __rrshift__(self, other: Joinable) -> Flow:
+        return Flow.of(other) >> self
+
+
+@attrs.frozen(eq=False)
+class Flow:
+    """Nodes joined by `>>`. Frozen: joining gives a new flow, so that any flow can be the start of several.
+
+    Attributes:
+        nodes: All nodes, in the order in which they were joined.
+        edges: What joins them: (from, to, edge).
+        tails: The nodes that the next `>>` joins to.
+        pending: The edge that the next `>>` uses.
+    """
+
+    nodes: tuple[Node, ...]
+    edges: tuple[tuple[Node, Node, Edge], ...]
+    tails: tuple[Node, ...]
+    pending: Edge | None = None
+
+    @classmethod
+    def of(cls, thing: Joinable) -> Flow:
+        """Return a flow of whatever may stand beside `>>`: a flow, a node, a callable, an iterable, or several flows."""
+        if isinstance(thing, Flow):
+            return thing
+        if isinstance(thing, Node):
+            return cls((thing,), (), (thing,))
+        if isinstance(thing, (tuple, list)) and thing and all(isinstance(part, (Node, Flow)) for part in thing):
+            flows = [cls.of(part) for part in thing]
+            if any(flow.pending for flow in flows):
+                raise WiringError("an edge() ends a flow that is joined with others: put the edge behind the others")
+            return cls(
+                tuple(dict.fromkeys(node for flow in flows for node in flow.nodes)),
+                tuple(dict.fromkeys(edge for flow in flows for edge in flow.edges)),
+                tuple(dict.fromkeys(tail for flow in flows for tail in flow.tails)),
+            )
+        if callable(thing):
+            return cls.of(processor(thing))
+        if isinstance(thing, Iterable):
+            return cls.of(source(thing))
+        raise WiringError(f"{thing!r} cannot stand beside '>>': give a node, a flow, a callable or an iterable")
+
+    def entries(self) -> tuple[Node, ...]:
+        """Return the nodes that nothing inside this flow leads to."""
+        fed = {after for _, after, _ in self.edges}
+        return tuple(node for node in self.nodes if node not in fed)
+
+    def __rshift__(self, other: Joinable | Edge) -> Flow:
+        if isinstance(other, Edge):
+            if self.pending is not None:
+                raise WiringError("two edge() one after the other: give one edge all its options")
+            return attrs.evolve(self, pending=other)
+        behind = Flow.of(other)
+        if not all(node.role != "source" for node in behind.entries()):
+            name = next(describe(node) for node in behind.entries() if node.role == "source")
+            raise WiringError(f"{name} is a source and takes nothing: let it stand first")
+        for tail in self.tails:
+            if tail.role == "store":
+                raise WiringError(f"{describe(tail)} is a store and gives nothing: nothing can stand behind it")
+        edge = self.pending or PLAIN
+        joined = tuple((tail, entry, edge) for tail in self.tails for entry in behind.entries())
+        return Flow(
+            tuple(dict.fromkeys(self.nodes + behind.nodes)),
+            tuple(dict.fromkeys(self.edges + joined + behind.edges)),
+            behind.tails,
+            behind.pending,
+        )
+
+    def __rrshift__(self, other: Joinable) -> Flow:
+        return Flow.of(other) >> self
+
+
+Joinable = Node | Flow | Callable[..., Any] | Iterable[Any] | Sequence["Node | Flow"]
+
+
+def describe(node: Node) -> str:
+    """Return what an error calls this node: "node 'archive'", or "store 'npy'" while it has no name."""
+    return f"node {node.name!r}" if node.name else f"{node.role} {label(node)!r}"
+
+
+def label(node: Node) -> str:
+    """Return a short name for the component of a node: "npy", "flat_field", "NpyStore"."""
+    if node.use:
+        return node.use.rpartition(":")[2] if ":" in node.use else node.use
+    given = node.given
+    name = getattr(given, "__name__", None) or type(given).__name__
+    return cast("str", "lambda" if name == "<lambda>" else name)
+
+
+def edge(
+    *,
+    capacity: int | None = None,
+    capacity_bytes: int | None = None,
+    when_full: str = "block",
+    expect_every_s: float | None = None,
+) -> Edge:
+    """Make the edge that the next `>>` uses; see `Edge`."""
+    return Edge(
+        capacity=capacity, capacity_bytes=capacity_bytes, when_full=when_full, expect_every_s=expect_every_s
+    )
+
+
+def source(component: Any, /, **settings: Any) -> Node:
+    """Make a source node from the name of a component and its settings, a component, or any iterable."""
+    return _node("source", component, settings)
+
+
+def decoder(component: Any, /, **settings: Any) -> Node:
+    """Make a decoder node from the name of a component and its settings, or a component."""
+    return _node("decoder", component, settings)
+
+
+def processor(component: Any, /, **settings: Any) -> Node:
+    """Make a processor node from the name of a component and its settings, a component, or any callable."""
+    return _node("processor", component, settings)
+
+
+def store(component: Any, /, **settings: Any) -> Node:
+    """Make a store node from the name of a component and its settings, or a component."""
+    return _node("store", component, settings)
+
+
+def _node(role: str, component: Any, settings: dict[str, Any]) -> Node:
+    options = {key: settings.pop(key) for key in NODE_OPTIONS if key in settings}
+    if isinstance(component, str):
+        return Node(role=role, use=component, settings=_plain(settings), **options)
+    if isinstance(component, type) and role != "processor":
+        raise WiringError(f"{component.__name__} is a class: give an instance, {component.__name__}(...), or a name")
+    if settings:
+        raise ConfigError(
+            f"{role} {type(component).__name__}: the settings {', '.join(settings)} belong to the component that is "
+            "given: set them there"
+        )
+    return Node(role=role, given=component, **options)
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
