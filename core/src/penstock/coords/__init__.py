@@ -1,0 +1,6 @@
+"""Coordinates: where a record belongs, and sequences of them, finite or not."""
+
+from penstock.coords.coordinates import Coordinates, DataCoordinates, FrozenCoordinatesError
+from penstock.coords.iterator import CoordinatesIterator, DataCoordinatesIterator
+
+__all__ = ["Coordinates", "CoordinatesIterator", "DataCoordinates", "DataCoordinatesIterator", "FrozenCoordinatesError"]

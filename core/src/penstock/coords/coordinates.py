@@ -1,0 +1,177 @@
+"""DataCoordinates: where a record belongs."""
+
+from __future__ import annotations
+
+import keyword
+import operator
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, NoReturn
+
+from penstock.errors import CoordinatesError
+
+Value = int | str
+
+# What a mapping has, or a mutable one would have, cannot be an axis: `coords.items` must not mean two things.
+_METHODS = ("matches", "get", "items", "keys", "values")
+_METHODS_OF_DICTS = ("copy", "pop", "popitem", "setdefault", "update", "clear", "fromkeys", "replace")
+_RESERVED = frozenset((*_METHODS, *_METHODS_OF_DICTS))
+
+
+class FrozenCoordinatesError(CoordinatesError, AttributeError, TypeError):
+    """Coordinates cannot be changed, since they are keys."""
+
+
+@lru_cache(maxsize=1024)
+def _name(name: object) -> str:
+    if not isinstance(name, str):
+        raise CoordinatesError(f"axis {name!r}: must be a str, not {type(name).__name__}")
+    if not name.isidentifier() or name.startswith("_") or keyword.iskeyword(name):
+        raise CoordinatesError(
+            f"axis {name[:80]!r}: must be a name that works as an attribute and does not start with '_', as in 'time'"
+        )
+    if name in _RESERVED:
+        raise CoordinatesError(f"axis {name!r}: is the name of a method; choose another one")
+    if unicodedata.normalize("NFKC", name) != name:
+        raise CoordinatesError(f"axis {name!r}: Python would read it as {unicodedata.normalize('NFKC', name)!r}")
+    return str(name)
+
+
+def axis_value(name: str, value: object) -> Value:
+    """Return the value of an axis as a plain int or str, or raise CoordinatesError."""
+    kind = type(value)
+    if kind is int or kind is str:
+        return value  # type: ignore[return-value]  # mypy cannot follow `type(value)`
+    if isinstance(value, str):
+        return str.__str__(value)
+    if not isinstance(value, bool):
+        try:
+            return int(operator.index(value))  # type: ignore[arg-type]  # it raises TypeError itself
+        except TypeError:
+            pass
+    raise CoordinatesError(f"axis {name!r}: {value!r} ({kind.__name__}) cannot be a coordinate; use an int or a str")
+
+
+class DataCoordinates(Mapping[str, Value]):
+    """Say where a record belongs: axes and their values, each an int or a str. Immutable, hashable, a mapping.
+
+    `DataCoordinates(time=3, channel="DAPI")` and `DataCoordinates({"time": 3, "channel": "DAPI"})` are the same;
+    `coords.time` and `coords["time"]` too. Equal to any mapping with the same axes and values, in any order. Integers
+    of numpy become `int`; `bool`, `float` and everything else is refused, since 1.0 and True would be equal to 1.
+
+    Raises:
+        CoordinatesError: an axis is no identifier, starts with `_`, or is the name of a method; a value is neither
+            int nor str; or an axis is given twice with different values.
+    """
+
+    __slots__ = ("_axes", "_hash")
+    _axes: dict[str, Value]
+    _hash: int | None
+
+    def __init__(self, coordinates: Mapping[str, Any] | None = None, /, **axes: Any) -> None:
+        checked: dict[str, Value] = {}
+        if coordinates is not None:
+            if type(coordinates) is DataCoordinates:
+                checked = coordinates._axes if not axes else dict(coordinates._axes)
+            elif isinstance(coordinates, Mapping):
+                for name, value in coordinates.items():
+                    checked[axis_name(name)] = axis_value(name, value)
+            else:
+                raise CoordinatesError(
+                    f"coordinates {coordinates!r}: must be a mapping of axes to values, as in {{'time': 3}}, "
+                    f"not {type(coordinates).__name__}"
+                )
+        for name, value in axes.items():
+            plain = axis_value(_name(name), value)
+            if checked.setdefault(name, plain) != plain:
+                raise CoordinatesError(f"axis {name!r}: is given twice, as {checked[name]!r} and as {plain!r}")
+        _set_axes(self, checked)
+        _set_hash(self, None)
+
+    def __getitem__(self, axis: str) -> Value:
+        return self._axes[axis]
+
+    def __getattr__(self, axis: str) -> Value:
+        if not axis.startswith("_"):
+            try:
+                return self._axes[axis]
+            except KeyError:
+                pass
+        has = ", ".join(self._axes) if not axis.startswith("_") else ""
+        raise AttributeError(f"coordinates have no axis {axis!r}; they have: {has or 'none'}", name=axis, obj=self)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._axes)
+
+    def __len__(self) -> int:
+        return len(self._axes)
+
+    def __contains__(self, axis: object) -> bool:
+        return axis in self._axes
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is DataCoordinates:
+            return self._axes == other._axes
+        if isinstance(other, Mapping):
+            return self._axes == dict(other)
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        value = self._hash
+        if value is None:
+            value = hash(frozenset(self._axes.items()))
+            _set_hash(self, value)
+        return value
+
+    def matches(self, pattern: Mapping[str, Any] | None = None, /, **axes: Any) -> bool:
+        """Return True if every axis of `pattern` is here with the same value; axes that it does not name may be any.
+
+        Raises:
+            CoordinatesError: the pattern cannot be coordinates.
+        """
+        if axes or type(pattern) is not DataCoordinates:
+            pattern = DataCoordinates(pattern, **axes)
+        return pattern._axes.items() <= self._axes.items()
+
+    def __repr__(self) -> str:
+        return f"DataCoordinates({', '.join(f'{name}={value!r}' for name, value in self._axes.items())})"
+
+    def __dir__(self) -> Iterable[str]:
+        return [*super().__dir__(), *self._axes]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return DataCoordinates, (dict(self._axes),)
+
+    def __copy__(self) -> DataCoordinates:
+        return self
+
+    def __deepcopy__(self, memo: object) -> DataCoordinates:
+        return self
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise FrozenCoordinatesError(f"{self!r}: cannot be changed; make new ones: DataCoordinates({{**coords, …}})")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        self.__setattr__(name, None)
+
+    def __setitem__(self, name: str, value: object) -> NoReturn:
+        self.__setattr__(name, value)
+
+    def __delitem__(self, name: str) -> NoReturn:
+        self.__setattr__(name, None)
+
+
+def axis_name(name: object) -> str:
+    """Return the name of an axis as a plain str, or raise CoordinatesError."""
+    try:
+        return _name(name)
+    except TypeError:  # unhashable, from a mapping that is no dict
+        raise CoordinatesError(f"axis {name!r}: must be a str, not {type(name).__name__}") from None
+
+
+# The slots are set through their descriptors, since __setattr__ refuses.
+_set_axes: Callable[[DataCoordinates, dict[str, Value]], None] = vars(DataCoordinates)["_axes"].__set__
+_set_hash: Callable[[DataCoordinates, int | None], None] = vars(DataCoordinates)["_hash"].__set__
+
+Coordinates = DataCoordinates

@@ -1,0 +1,108 @@
+"""DataCoordinatesIterator: coordinates in order, known before they happen, finite or not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+from penstock.coords.coordinates import DataCoordinates
+from penstock.coords.parts import Known, Product, Remembered
+from penstock.errors import CoordinatesError
+
+
+class DataCoordinatesIterator:
+    """Give coordinates in order, any number of times; made by `create`, from what is known before they happen.
+
+    Each `iter()` starts at the first one, so that loops over the same object can be nested. `next(self)` moves a
+    cursor of its own.
+    """
+
+    __slots__ = ("_cursor", "_parts")
+
+    def __init__(self, parts: Iterable[Known | Remembered | Product]) -> None:
+        self._parts = tuple(parts)
+        self._cursor: Iterator[DataCoordinates] | None = None
+
+    @classmethod
+    def create(cls, coordinates: Any = None, /, **axes: Any) -> DataCoordinatesIterator:
+        """Make one from a sequence, a generator, one coordinates, or a pattern.
+
+        A pattern, `create(time=range(100), channel=["DAPI", "GFP"])` or a dict of the same, gives every combination,
+        the last axis changing fastest; a single value counts as a list of one. `itertools.count()` may be the first
+        axis. A sequence may hold coordinates, dicts and other iterators. A generator may be infinite; what it gave
+        is remembered, so that it can be gone through again (memory grows with it).
+
+        Raises:
+            CoordinatesError: something in it cannot be coordinates; for a generator, when it gets there.
+        """
+        if axes:
+            if coordinates is not None:
+                raise CoordinatesError("give either coordinates or axes (time=range(3)), not both")
+            return cls([Product(axes)])
+        if isinstance(coordinates, DataCoordinatesIterator):
+            return cls(coordinates._parts)
+        if isinstance(coordinates, DataCoordinates):
+            return cls([Known([coordinates])])
+        if isinstance(coordinates, Mapping):
+            return cls([Product(coordinates)])
+        if isinstance(coordinates, str | bytes) or not isinstance(coordinates, Iterable):
+            raise CoordinatesError(
+                f"{coordinates!r}: give a sequence or generator of coordinates, one coordinates, or axes with their "
+                f"values (time=range(3)), not {type(coordinates).__name__}"
+            )
+        if not isinstance(coordinates, Collection):
+            return cls([Remembered(iter(coordinates), _coordinates)])
+        return cls(_parts(coordinates))
+
+    def __iter__(self) -> Iterator[DataCoordinates]:
+        for part in self._parts:
+            yield from part
+
+    def __next__(self) -> DataCoordinates:
+        if self._cursor is None:
+            self._cursor = iter(self)
+        return next(self._cursor)
+
+    def might_produce_coordinates(self, coordinates: Mapping[str, Any]) -> bool | None:
+        """Return True if these are among them, False if they never will be, None if that cannot be known yet.
+
+        It takes constant time: nothing is produced to answer. None is the answer only where a generator is involved
+        that has not ended and has not given them yet.
+        """
+        wanted = DataCoordinates(coordinates)
+        return _any(part.might_produce(wanted) for part in self._parts)
+
+
+CoordinatesIterator = DataCoordinatesIterator
+
+
+def _any(answers: Iterable[bool | None]) -> bool | None:
+    unknown = False
+    for answer in answers:
+        if answer:
+            return True
+        unknown = unknown or answer is None
+    return None if unknown else False
+
+
+def _coordinates(index: int, item: Any) -> DataCoordinates:
+    if type(item) is DataCoordinates:
+        return item
+    if not isinstance(item, Mapping):
+        raise CoordinatesError(f"item {index}: {item!r} must be coordinates or a dict, not {type(item).__name__}")
+    try:
+        return DataCoordinates(item)
+    except CoordinatesError as error:
+        raise CoordinatesError(f"item {index}: {error}") from None
+
+
+def _parts(items: Iterable[Any]) -> Iterator[Known | Remembered | Product]:
+    known: list[DataCoordinates] = []
+    for index, item in enumerate(items):
+        if isinstance(item, DataCoordinatesIterator):
+            yield Known(known)
+            known = []
+            yield from item._parts
+        else:
+            known.append(_coordinates(index, item))
+    yield Known(known)
