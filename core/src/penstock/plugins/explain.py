@@ -1,0 +1,95 @@
+"""What to tell a user who asked for a component that cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+from penstock.component import ROLES
+from penstock.plugins.report import Offer, PluginReport
+
+INSTALLABLE = {
+    "av": "penstock-kafka-av",
+    "background-difference": "penstock-kafka-av",
+    "h264": "penstock-kafka-av",
+    "hero": "penstock-zenoh",
+    "hevc": "penstock-kafka-av",
+    "kafka": "penstock-kafka-av",
+    "lmdb": "penstock-lmdb",
+    "npy": "penstock-npy",
+    "npz": "penstock-npy",
+    "shm": "penstock-shm",
+    "test-picture": "penstock-kafka-av",
+    "thumbnail": "penstock-kafka-av",
+    "video": "penstock-kafka-av",
+    "zenoh": "penstock-zenoh",
+}
+"""Names that people write before they have installed what offers them, and what to install then."""
+
+
+def unknown(role: str, name: str, offers: Iterable[Offer], reports: Sequence[PluginReport]) -> str:
+    """Return why there is no component of this role and name, and what to do about it."""
+    plugin, _, short = name.rpartition(":")
+    every = list(offers)
+    of_role = sorted({offer.component.name for offer in every if offer.role == role})
+    parts = [f"there is no {role} {name!r}"]
+    if plugin:
+        parts[0] += _about_plugin(plugin, reports)
+    close = get_close_matches(short, of_role, 3, 0.6)
+    elsewhere = [r for r in ROLES if r != role and any(o.role == r and o.component.name == short for o in every)]
+    holders = sorted({offer.qualified for offer in every if offer.role == role and offer.component.name == short})
+    if elsewhere:
+        parts.append(f"{short!r} is a {' and a '.join(elsewhere)}, not a {role}")
+    if not holders:
+        parts += _remedy(plugin, short, reports, may_be_other=bool(elsewhere or close))
+    parts.append(f"known {role}s: {', '.join(of_role)}" if of_role else f"no plugin that works offers a {role}")
+    meant = [repr(each) for each in holders or close]
+    if meant:
+        parts.append(f"did you mean {' or '.join(meant)}?")
+    return "; ".join(parts)
+
+
+def _about_plugin(plugin: str, reports: Sequence[PluginReport]) -> str:
+    mine = [report for report in reports if report.name == plugin]
+    if not mine:
+        return f", since no plugin {plugin!r} is installed"
+    if mine[0].status != "ok":
+        return f", since plugin {mine[0].title} is {mine[0].status}"
+    return f" in {mine[0].title}"
+
+
+def _remedy(plugin: str, short: str, reports: Sequence[PluginReport], *, may_be_other: bool) -> list[str]:
+    """Return what to install, or which plugins are not in use and may have offered it."""
+    home = plugin or INSTALLABLE.get(short)
+    if home in INSTALLABLE.values() and home not in {report.name for report in reports} and not may_be_other:
+        return [f"`pip install {home}` brings it"]
+    unused = [report for report in reports if report.status != "ok"]
+    likely = [report for report in unused if report.name == home or (short in report.name and not plugin)]
+    if not likely and not may_be_other and not plugin:
+        likely = unused
+    said = [f"{report.title} is {report.status}: {report.reason}" for report in likely]
+    return [f"it may come from a plugin that is not in use ({' | '.join(said)})"] if said else []
+
+
+def ambiguous(role: str, name: str, offers: Sequence[Offer]) -> str:
+    """Return that several plugins offer this, and how to choose."""
+    plugins = " and ".join(f"{offer.plugin} {offer.version}".strip() for offer in offers)
+    choice = " or ".join(repr(offer.qualified) for offer in offers)
+    return f"{role} {name!r} is offered by {plugins}; write {choice}"
+
+
+def not_loadable(offer: Offer, module: str, error: BaseException) -> str:
+    """Return why the module of a component cannot be imported, and what to do about it."""
+    library = offer.component.requires
+    said = " ".join(str(error).split()) or type(error).__name__
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing and f"{module}.".startswith(f"{missing}."):
+        advice = f"`pip install --force-reinstall {offer.plugin}`, or write to its authors"
+        return f"{offer.title} leads to {module!r}, and there is no module {missing!r}; {advice}"
+    if missing:
+        advice = f"`pip install {offer.plugin}` brings it"
+        return f"{offer.title} needs {(library or missing)!r}, which is not installed; {advice}"
+    if isinstance(error, ImportError) and library:
+        advice = f"`pip install --force-reinstall {library}`"
+        return f"{offer.title} needs {library!r}, which is there and cannot be imported ({said}); {advice}"
+    return f"{offer.title} cannot be imported: {module!r} raised {type(error).__name__}: {said}"

@@ -1,0 +1,170 @@
+"""Installed entry points: walked in one order everywhere, and judged by their metadata before any is imported."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+
+import attrs
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.version import InvalidVersion, Version
+
+from penstock.hookspecs import CONTRACT, ENTRY_POINT_GROUP, PROJECT
+from penstock.plugins.report import PluginReport, Status
+
+_CONTRACT_GROUP = re.compile(rf"{PROJECT}\.(v\d+)\Z")
+_MEANT = re.compile(rf"{PROJECT}([-_.]?(plugins?|hooks?|v?\.?\d+))?\Z", re.IGNORECASE)
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
+
+
+def normalised(name: str) -> str:
+    """Return the name of a distribution as package indexes spell it: `Penstock_NPY` becomes `penstock-npy`."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def find_installed(path: Sequence[str] | None, *, without: frozenset[str]) -> list[PluginReport]:
+    """Return a report for every entry point of every contract, sorted by distribution and entry.
+
+    Nothing is imported. Those with the status "ok" are left to be imported and examined; the others are settled.
+
+    Args:
+        path: Directories to look in; None for `sys.path`.
+        without: Normalised names of the distributions to leave out; "*" stands for all but penstock's own.
+    """
+    places = list(dict.fromkeys(sys.path if path is None else path))
+    reports: list[PluginReport] = []
+    first: dict[str, PluginReport] = {}
+    for found in _distributions(places):
+        of_it = list(_reports(found, path, without))
+        if of_it and found.name in first:
+            of_it = [_second_copy(of_it[0], first[found.name])]
+        elif of_it:
+            first[found.name] = of_it[0]
+        reports += of_it
+    return sorted(reports, key=lambda report: (report.name, report.entry))
+
+
+def installed_version(name: str, path: Sequence[str] | None = None) -> str | None:
+    """Return the version of a distribution, looked for in `path` and then where Python looks; None if there is none."""
+    context = importlib.metadata.DistributionFinder.Context
+    places = [context(name=name)] if path is None else [context(name=name, path=list(path)), context(name=name)]
+    for place in places:
+        for distribution in importlib.metadata.distributions(context=place):
+            return distribution.version or ""
+    return None
+
+
+@attrs.frozen
+class _Found:
+    """A distribution that speaks of penstock. `location` is where its modules are."""
+
+    distribution: importlib.metadata.Distribution
+    name: str
+    version: str
+    location: str
+
+
+def _distributions(places: list[str]) -> list[_Found]:
+    """Return them by place on the path, then by name, then the newest first."""
+    found: dict[tuple[str, str, str], _Found] = {}
+    order: dict[str, int] = {}
+    for distribution in importlib.metadata.distributions(path=places):
+        text = _text(distribution)
+        location = os.path.realpath(str(distribution.locate_file("")))
+        order.setdefault(location, len(order))
+        if PROJECT not in text.lower():
+            continue
+        metadata = distribution.metadata
+        name, version = normalised(metadata["Name"] or ""), metadata["Version"] or ""
+        found.setdefault((location, name, version), _Found(distribution, name or "(no name)", version, location))
+    newest_first = sorted(found.values(), key=lambda each: _age(each.version), reverse=True)
+    return sorted(newest_first, key=lambda each: (order[each.location], each.name))
+
+
+def _text(distribution: importlib.metadata.Distribution) -> str:
+    try:
+        return distribution.read_text("entry_points.txt") or ""
+    except (OSError, UnicodeDecodeError):  # of whatever it is, we cannot know that it is a plugin
+        return ""
+
+
+def _age(version: str) -> tuple[bool, Version]:
+    try:
+        return True, Version(version)
+    except InvalidVersion:
+        return False, Version("0")
+
+
+def _reports(found: _Found, places: Sequence[str] | None, without: frozenset[str]) -> Iterator[PluginReport]:
+    """Yield one for each entry point that is, or was meant to be, of penstock."""
+    base = PluginReport(name=found.name, version=found.version, location=found.location)
+    try:
+        entries = [e for e in found.distribution.entry_points if _MEANT.match(e.group)]
+    except Exception as error:  # whatever its parser raises over a file that is not in its format
+        problem = f"its entry_points.txt cannot be read ({error}); install it again: pip install --force-reinstall"
+        yield attrs.evolve(base, status="broken", reason=f"{problem} {found.name}")
+        return
+    spoken = any(entry.group == ENTRY_POINT_GROUP for entry in entries)
+    for entry in sorted(entries, key=lambda e: (e.name, e.group, e.value)):
+        if spoken and entry.group != ENTRY_POINT_GROUP:
+            continue  # it speaks to several penstocks, this one among them
+        status, reason = _judge(entry, found, places, without)
+        yield attrs.evolve(base, entry=entry.name, module=entry.value, status=status, reason=reason)
+
+
+def _judge(
+    entry: importlib.metadata.EntryPoint, found: _Found, places: Sequence[str] | None, without: frozenset[str]
+) -> tuple[Status, str]:
+    if found.name in without or ("*" in without and found.name != PROJECT):
+        return "left out", "left out by the user (PENSTOCK_WITHOUT, or without=)"
+    if not found.distribution.metadata["Name"]:
+        return "broken", "its metadata has no name; remove what is left of it, and install it again"
+    contract = _CONTRACT_GROUP.match(entry.group)
+    if contract is None:
+        return "broken", f"entry-point group {entry.group!r} is not known; did you mean {ENTRY_POINT_GROUP!r}?"
+    if contract[1] != CONTRACT:
+        return "incompatible", (
+            f"written for contract {contract[1]}, while this penstock speaks {CONTRACT}; install a version of "
+            f"{found.name} for {CONTRACT}, or another penstock"
+        )
+    if not _MODULE.match(entry.value):
+        return "broken", f"entry point {entry.name} = {entry.value!r}: name a module, as in 'penstock_npy.hooks'"
+    return _unmet(found, places) or ("ok", "")
+
+
+def _unmet(found: _Found, places: Sequence[str] | None) -> tuple[Status, str] | None:
+    """Return what is wrong if it needs another penstock, or a distribution that is not there; versions are pip's."""
+    for text in found.distribution.requires or ():
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue  # it did not hinder the installation; importing will tell
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        version = installed_version(requirement.name, places)
+        if normalised(requirement.name) == PROJECT:
+            if version and not requirement.specifier.contains(version, prereleases=True):
+                wanted = f"needs penstock {requirement.specifier}, and this is {version}"
+                return "incompatible", f"{wanted}; install a version of {found.name} for it, or another penstock"
+        elif version is None:
+            return "broken", f"needs {requirement.name}, which is not installed; `pip install {found.name}` brings it"
+    return None
+
+
+def _second_copy(second: PluginReport, first: PluginReport) -> PluginReport:
+    """Return the report of a distribution whose name another one has, which Python finds before it."""
+    if second.location == first.location:
+        return attrs.evolve(
+            second,
+            status="broken",
+            reason=(
+                f"installed twice in {first.location}, as {first.version} and {second.version}, and only one has "
+                f"its files there; pip uninstall {first.name} until it is gone, and install it again"
+            ),
+        )
+    return attrs.evolve(
+        second, status="left out", reason=f"{first.title} in {first.location} comes before it on the path"
+    )
