@@ -1,0 +1,225 @@
+"""An LMDB environment that grows by itself, read from any thread while one writes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lmdb
+
+from penstock.errors import CannotConnectToStoreError, StoreError
+
+Transaction = Any
+"""`lmdb.Transaction` of memoryviews, which are valid until it ends."""
+
+T = TypeVar("T")
+
+_RECORDS, _POSITIONS = b"records", b"positions"
+_PAGE = 1 << 16
+
+
+class Environment:
+    """Hold an open environment and its two databases, `records` and `positions`.
+
+    A transaction lasts as long as the function that uses it, so that a reader never keeps old pages alive. Any
+    thread may use it; changes wait for each other. A fork must not: LMDB's locks belong to the process that opened it.
+    """
+
+    def __init__(
+        self, path: Path, *, where: str, readonly: bool, map_size: int, max_size: int | None, flush_commits: bool
+    ) -> None:
+        """Open it. Raises CannotConnectToStoreError with the path and what to do."""
+        self._path, self._where, self._readonly = path, where, readonly
+        self._max_size, self._flush_commits = max_size, flush_commits
+        self._process = os.getpid()
+        self._readers = 0
+        self._idle = threading.Condition()
+        self._changing = threading.Lock()
+        self._env = self._connect(max(map_size, self._size_on_disk()))
+
+    def read(self, use: Callable[[Transaction], T]) -> T:
+        """Call `use` with a read transaction; what it returns must not refer to the transaction's memory."""
+        self._check_process()
+        while True:
+            try:
+                with self._reading(), self._env.begin(db=self._records, buffers=True) as transaction:
+                    return use(transaction)
+            except lmdb.MapResizedError:
+                self._resize(0)  # another process made it larger: follow
+            except lmdb.ReadersFullError as error:
+                raise StoreError(f"{self._where}: too many readers at once; try again with fewer: {error}") from error
+            except lmdb.Error as error:
+                raise StoreError(f"{self._where}: cannot be read: {error}") from error
+
+    def change(self, use: Callable[[Transaction], T], *, size_bytes: int = 0) -> T:
+        """Call `use` with a write transaction and commit it: all of it or, with a StoreError, nothing.
+
+        `use` is called again from the start when the map was full and has grown; `size_bytes` says how much it
+        writes, so that once is mostly enough.
+        """
+        self._check_process()
+        if self._readonly:
+            raise StoreError(f"{self._where}: was opened with readonly=True and cannot be changed", retryable=False)
+        with self._changing:
+            return self._change(use, size_bytes)
+
+    def _change(self, use: Callable[[Transaction], T], size_bytes: int) -> T:
+        reconnected = False
+        while True:
+            try:
+                with self._env.begin(db=self._records, write=True, buffers=True) as transaction:
+                    return use(transaction)
+            except lmdb.MapFullError as error:
+                self._grow(size_bytes, error)
+            except lmdb.MapResizedError:
+                self._resize(0)
+            except lmdb.PanicError as error:
+                # The disk failed while a commit was being noted: LMDB asks for the environment to be opened again.
+                if reconnected:
+                    raise StoreError(f"{self._where}: cannot be written to: {error}") from error
+                reconnected = True
+                self._reconnect()
+            except lmdb.Error as error:
+                raise StoreError(
+                    f"{self._where}: cannot be written to, nothing of this call was; is the disk full? ({error})"
+                ) from error
+
+    def count(self) -> int:
+        """Return how many records there are."""
+        return self.read(lambda transaction: int(transaction.stat(self._records)["entries"]))
+
+    def positions(self) -> bytes | None:
+        """Return what was put by `put_positions`, or None."""
+        if self._positions is None:
+            return None
+        return self.read(lambda transaction: _copy(transaction.get(_POSITIONS, db=self._positions)))
+
+    def put_positions(self, value: bytes) -> None:
+        """Keep these bytes, in a transaction of their own."""
+        self.change(lambda transaction: transaction.put(_POSITIONS, value, db=self._positions), size_bytes=len(value))
+
+    def sync(self) -> None:
+        """Return when everything committed is durable."""
+        self._check_process()
+        if self._readonly:
+            return
+        try:
+            self._env.sync(True)
+        except lmdb.Error as error:
+            raise StoreError(f"{self._where}: what was written cannot be made durable: {error}") from error
+
+    def close(self) -> None:
+        """Let go, without a sync; waits for the readers of other threads."""
+        if self._process != os.getpid():
+            return  # the parent's; closing it here would take its locks away
+        with self._changing, self._idle:
+            self._idle.wait_for(lambda: self._readers == 0)
+            self._env.close()
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            raise StoreError(
+                f"{self._where}: was opened by process {self._process} and cannot be used after a fork; open it here",
+                retryable=False,
+            )
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._idle:
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._readers -= 1
+                self._idle.notify_all()
+
+    def _resize(self, size: int) -> None:
+        # LMDB forbids it while a transaction of this process lives.
+        with self._idle:
+            self._idle.wait_for(lambda: self._readers == 0)
+            self._env.set_mapsize(size)
+
+    def _grow(self, size_bytes: int, error: lmdb.Error) -> None:
+        size = int(self._env.info()["map_size"])
+        larger = (max(2 * size, size + 2 * size_bytes) + _PAGE - 1) // _PAGE * _PAGE
+        if self._max_size is not None:
+            larger = min(larger, self._max_size)
+            if larger <= size:
+                raise StoreError(
+                    f"{self._where}: is full at max_size={self._max_size}; delete records or set a larger max_size"
+                ) from error
+        try:
+            self._resize(larger)
+        except lmdb.Error as failed:
+            raise StoreError(f"{self._where}: cannot grow to {larger} bytes: {failed}") from failed
+
+    def _size_on_disk(self) -> int:
+        file = self._path / "data.mdb" if self._path.is_dir() else self._path
+        try:
+            return (file.stat().st_size + _PAGE - 1) // _PAGE * _PAGE
+        except OSError:
+            return 0
+
+    def _reconnect(self) -> None:
+        with self._idle:
+            self._idle.wait_for(lambda: self._readers == 0)
+            size = int(self._env.info()["map_size"])
+            self._env.close()
+            self._env = self._connect(size)
+
+    def _connect(self, map_size: int) -> lmdb.Environment:
+        if self._readonly and not self._path.exists():
+            raise CannotConnectToStoreError(
+                f"{self._where} does not exist; check the path, or leave out readonly=True to make it"
+            )
+        in_directory = self._path.is_dir() or (not self._path.exists() and self._path.suffix != ".lmdb")
+        env = None
+        try:
+            if not self._readonly:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            env = lmdb.open(
+                os.fspath(self._path),
+                map_size=map_size if not self._readonly else 0,
+                subdir=in_directory,
+                readonly=self._readonly,
+                create=not self._readonly,
+                sync=self._flush_commits,
+                metasync=False,
+                max_dbs=2,
+                max_readers=512,
+            )
+            if not self._readonly:
+                env.reader_check()  # what readers that were killed have left
+            self._records = env.open_db(_RECORDS, create=not self._readonly)
+            self._positions = self._open_positions(env)
+        except (lmdb.Error, OSError) as error:
+            if env is not None:
+                env.close()
+            raise CannotConnectToStoreError(f"{self._where} {self._explain(error)}") from error
+        return env
+
+    def _open_positions(self, env: lmdb.Environment) -> Any:
+        try:
+            return env.open_db(_POSITIONS, create=not self._readonly)
+        except (lmdb.NotFoundError, lmdb.ReadonlyError):
+            return None
+
+    def _explain(self, error: BaseException) -> str:
+        if isinstance(error, lmdb.InvalidError | lmdb.VersionMismatchError | lmdb.CorruptedError):
+            return f"is no LMDB file, or is damaged; choose another path ({error})"
+        if isinstance(error, lmdb.NotFoundError | lmdb.ReadonlyError):
+            return f"holds no records of penstock; check the path ({error})"
+        if "already open" in str(error):
+            return "is open in this process already; use that store, or close it first"
+        if self._readonly:
+            return f"holds no LMDB file; check the path ({error})"
+        return f"cannot be opened; check that its directory can be written to ({error})"
+
+
+def _copy(view: memoryview | None) -> bytes | None:
+    return None if view is None else bytes(view)

@@ -1,0 +1,21 @@
+"""What this plugin offers; imports nothing but penstock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from penstock.component import Component
+from penstock.hookspecs import hookimpl
+
+
+@hookimpl
+def penstock_stores() -> Iterable[Component]:
+    """Offer the store of this plugin."""
+    return [
+        Component(
+            "lmdb",
+            "penstock_lmdb.store:LmdbStore",
+            summary="whole records by key in one LMDB file",
+            requires="lmdb",
+        )
+    ]

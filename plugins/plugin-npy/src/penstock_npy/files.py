@@ -1,0 +1,202 @@
+"""Files that appear whole under their name, and are never overwritten unless that is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import secrets
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+WhenExists = Literal["error", "replace", "skip"]
+Buffers = Sequence[bytes | memoryview]
+
+_UNNAMED = getattr(os, "O_TMPFILE", 0)
+_NO_UNNAMED_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS}
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
+_TEMPORARY = re.compile(r"\.penstock-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp\Z")
+
+
+def _machine() -> str:
+    # A process id means something only on this machine and, in a container, in this namespace.
+    try:
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        namespace = 0
+    return hashlib.sha256(f"{socket.gethostname()}/{namespace}".encode()).hexdigest()[:8]
+
+
+def _write_all(fd: int, buffers: Buffers) -> None:
+    rest = [view for view in (memoryview(buffer).cast("B") for buffer in buffers if len(buffer)) if len(view)]
+    while rest:
+        written = os.writev(fd, rest) if hasattr(os, "writev") else os.write(fd, rest[0])
+        while rest and written >= len(rest[0]):
+            written -= len(rest.pop(0))
+        if rest and written:
+            rest[0] = rest[0][written:]
+
+
+def _sync_path(path: Path | str) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@attrs.define
+class FileWriter:
+    """Write files at once or not at all, and make them durable together.
+
+    A file is written without a name (Linux) and linked to its name when it is whole, so that `kill -9` leaves
+    neither a torn file nor rubbish. Where the file system has no unnamed files (NFS, not Linux), it is written as
+    `.penstock-….tmp` in the same directory; what a dead process left of these is removed when the directory is first
+    written to. `link` refuses a name that is taken, so two writers cannot overwrite each other. Where the file system
+    has no links either (FAT), the name is looked up and then renamed to: a second writer that makes the same name in
+    between is overwritten.
+
+    Attributes:
+        sync_each: True makes every file durable before `write` returns.
+    """
+
+    sync_each: bool = False
+    _unsynced: dict[str, None] = attrs.field(factory=dict, init=False)
+    _unsynced_directories: dict[str, None] = attrs.field(factory=dict, init=False)
+    _ready: set[str] = attrs.field(factory=set, init=False)
+    _unnamed: bool = attrs.field(default=bool(_UNNAMED), init=False)
+    _machine: str = attrs.field(factory=_machine, init=False)
+
+    def write(self, path: Path, buffers: Buffers, when_exists: WhenExists) -> bool:
+        """Write one file, with its directories; return False if it was there and `when_exists` is "skip".
+
+        Raises:
+            FileExistsError: it was there and `when_exists` is "error".
+            OSError: it could not be written; nothing is left under its name, nor beside it.
+        """
+        name = os.fspath(path)
+        directory = os.path.dirname(name) or "."
+        if when_exists == "skip" and os.path.lexists(name):
+            return False
+        try:
+            self._make_ready(directory)
+            self._place(directory, name, buffers, when_exists)
+        except FileNotFoundError:
+            # Somebody removed the directory during the run: make it again, once.
+            self._ready.discard(directory)
+            self._make_ready(directory)
+            self._place(directory, name, buffers, when_exists)
+        except FileExistsError:
+            if when_exists == "skip":
+                return False
+            raise
+        self._unsynced[name] = None
+        self._unsynced_directories[directory] = None
+        if self.sync_each:
+            self.sync()
+        return True
+
+    def sync(self) -> None:
+        """Return when all files written, and their names, are durable. Raises OSError; they are tried again then."""
+        for pending in (self._unsynced, self._unsynced_directories):
+            for name in list(pending):
+                with contextlib.suppress(FileNotFoundError):  # removed by somebody since: nothing to keep
+                    _sync_path(name)
+                del pending[name]
+
+    def forget(self, path: Path) -> None:
+        """Note that a file was removed: its directory is made durable by the next `sync`."""
+        self._unsynced.pop(os.fspath(path), None)
+        self._unsynced_directories[os.path.dirname(os.fspath(path)) or "."] = None
+
+    def _make_ready(self, directory: str) -> None:
+        if directory in self._ready:
+            return
+        missing = directory
+        while missing and not os.path.isdir(missing):
+            # A new directory is an entry of the one above, which has to be durable too.
+            above = os.path.dirname(missing)
+            self._unsynced_directories[above or "."] = None
+            missing = above
+        if missing == directory:
+            self._clean(directory)
+        try:
+            os.makedirs(directory, exist_ok=True)
+        except FileExistsError:
+            message = "is a file, but has to be a directory"
+            raise NotADirectoryError(errno.ENOTDIR, message, missing) from None
+        if len(self._ready) > 10_000:  # a bound for templates that make a directory for every record
+            self._ready.clear()
+        self._ready.add(directory)
+
+    def _clean(self, directory: str) -> None:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                found = _TEMPORARY.match(entry.name)
+                if found and found[1] == self._machine and not _is_alive(int(found[2])):
+                    with contextlib.suppress(OSError):  # rubbish that cannot be removed does no harm
+                        os.unlink(entry.path)
+
+    def _place(self, directory: str, name: str, buffers: Buffers, when_exists: WhenExists) -> None:
+        if self._unnamed and not (when_exists == "replace" and os.path.lexists(name)):
+            try:
+                fd = os.open(directory, _UNNAMED | os.O_WRONLY, 0o666)
+            except OSError as error:
+                if error.errno not in _NO_UNNAMED_FILES or not os.path.isdir(directory):
+                    raise
+                self._unnamed = False
+            else:
+                try:
+                    _write_all(fd, buffers)
+                    # With a src_dir_fd, Python calls linkat, which follows the link to the file without a name.
+                    os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=fd, follow_symlinks=True)
+                    return
+                except FileExistsError:
+                    if when_exists != "replace":
+                        raise
+                except OSError as error:
+                    if error.errno not in _NO_LINKS | {errno.ENOENT} or not os.path.isdir(directory):
+                        raise
+                    self._unnamed = False  # /proc is not mounted, or links are forbidden
+                finally:
+                    os.close(fd)
+        self._place_named(directory, name, buffers, when_exists)
+
+    def _place_named(self, directory: str, name: str, buffers: Buffers, when_exists: WhenExists) -> None:
+        temporary = os.path.join(directory, f".penstock-{self._machine}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            try:
+                _write_all(fd, buffers)
+            finally:
+                os.close(fd)
+            if when_exists == "replace":
+                os.replace(temporary, name)
+                return
+            try:
+                os.link(temporary, name)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                if os.path.lexists(name):
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
+                os.rename(temporary, name)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)

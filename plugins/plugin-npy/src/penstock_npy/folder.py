@@ -1,0 +1,137 @@
+"""A directory of files, one a record: where each goes, which there are, and what keys they have."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import attrs
+from penstock.templates import Template
+
+from penstock.errors import CannotConnectToStoreError, ObjectNotFoundError, RecordExistsError, StoreError, TemplateError
+from penstock.record import Record
+from penstock.store import Key
+from penstock_npy.files import Buffers, FileWriter, WhenExists
+from penstock_npy.writing import name_of
+
+
+@attrs.define
+class Folder:
+    """Hold what an open store of files has: its template, its writer, and the rules that they keep.
+
+    The key of a record is its path below the root, with "/".
+
+    Attributes:
+        where: What messages begin with: "NpyStore 'archive/{{ seq }}.npy'".
+        suffix: The end of the name of each file.
+        when_exists: What to do when a name is taken.
+        writer: What writes the files.
+        template: What makes a record's path.
+    """
+
+    where: str
+    suffix: str
+    when_exists: WhenExists
+    writer: FileWriter
+    template: Template
+
+    @classmethod
+    def open(
+        cls, where: str, path: str, root: Path | None, suffix: str, when_exists: WhenExists, sync_each: bool
+    ) -> Folder:
+        """Compile the template and see that its root can be written to.
+
+        Raises:
+            TemplateError: the template cannot be compiled.
+            CannotConnectToStoreError: the root is no directory, or may not be written to.
+        """
+        template = Template(path, root=root)
+        top = Path(template.root)
+        if not path.endswith(suffix):
+            raise CannotConnectToStoreError(
+                f"{where}: the name of the files must end in {suffix!r}; add it to the path"
+            )
+        if top.exists() and not top.is_dir():
+            raise CannotConnectToStoreError(f"{where}: {top} is a file; give a root that is a directory")
+        above = top
+        while not above.exists() and above != above.parent:
+            above = above.parent
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise CannotConnectToStoreError(
+                f"{where}: {above} may not be written to; change its permissions or the path"
+            )
+        return cls(where, suffix, when_exists, FileWriter(sync_each), template)
+
+    @property
+    def root(self) -> Path:
+        """The directory that holds everything."""
+        return Path(self.template.root)
+
+    def path_of(self, record: Record) -> Path:
+        """Return where a record goes. Raises StoreError that cannot be retried."""
+        try:
+            return self.template.path(record)
+        except TemplateError as error:
+            raise StoreError(f"{self.where}: record {name_of(record)}: {error}", retryable=False) from error
+
+    def key_of(self, record: Record) -> Key:
+        """Return the path below the root, with "/"."""
+        return self.path_of(record).relative_to(self.root).as_posix()
+
+    def exists_error(self, record: Record, path: Path) -> RecordExistsError:
+        """Return the error for a name that is taken, with what to do about it."""
+        known = {"seq", "time_ns", "time"} & set(self.template.variables)
+        advice = "when_exists='skip' or 'replace' if it comes again after a restart"
+        if not known:
+            advice = f"put {{{{ channel }}}} and {{{{ '%06d' % seq }}}} into the path, or {advice}"
+        return RecordExistsError(f"{self.where}: record {name_of(record)}: {path} exists already; {advice}")
+
+    def write(self, record: Record, path: Path, buffers: Buffers) -> bool:
+        """Write the file of a record; False if it was skipped. Raises RecordExistsError or OSError."""
+        try:
+            return self.writer.write(path, buffers, self.when_exists)
+        except FileExistsError:
+            raise self.exists_error(record, path) from None
+
+    def file_at(self, key: object) -> Path | None:
+        """Return the file of a key, or None if there is none or the key leads out of the root."""
+        if not isinstance(key, str) or not key.endswith(self.suffix) or "\0" in key:
+            return None
+        pure = PurePosixPath(key)
+        if pure.is_absolute() or ".." in pure.parts or pure.as_posix() != key:
+            return None
+        path = self.root / pure
+        return path if path.is_file() and path.resolve().is_relative_to(self.root.resolve()) else None
+
+    def existing(self, key: Key) -> Path:
+        """Return the file of a key. Raises ObjectNotFoundError."""
+        path = self.file_at(key)
+        if path is None:
+            raise ObjectNotFoundError(f"{self.where}: holds nothing of key {key!r} below {self.root}")
+        return path
+
+    def all_keys(self) -> Iterator[Key]:
+        """Yield all keys in order; the directories are read one by one: what is written meanwhile may be in or not."""
+        return self._below("")
+
+    def _below(self, prefix: str) -> Iterator[Key]:
+        try:
+            with os.scandir(self.root / prefix) as entries:
+                found = sorted(
+                    (entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name) for entry in entries
+                )
+        except FileNotFoundError:
+            return
+        for name in found:
+            if name.endswith("/"):
+                yield from self._below(prefix + name)
+            elif name.endswith(self.suffix):
+                yield prefix + name
+
+    def sync(self) -> None:
+        """Make everything written durable. Raises StoreError; it can be tried again."""
+        try:
+            self.writer.sync()
+        except OSError as error:
+            raise StoreError(f"{self.where}: what was written cannot be made durable: {error}") from error

@@ -1,0 +1,23 @@
+"""What this plugin offers; imports nothing but penstock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from penstock.component import Component
+from penstock.hookspecs import hookimpl
+
+
+@hookimpl
+def penstock_stores() -> Iterable[Component]:
+    """Offer the stores of this plugin."""
+    return [
+        Component(
+            "npy",
+            "penstock_npy.store:NpyStore",
+            summary="each record's array as one .npy file",
+            takes="array",
+            requires="numpy",
+        ),
+        Component("json", "penstock_npy.json_store:JsonStore", summary="each record's mapping as one .json file"),
+    ]

@@ -1,0 +1,148 @@
+"""The json store: each record's mapping as one `.json` file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+
+from penstock.errors import CannotGetObjectError, CoordinatesError, StoreError
+from penstock.record import Record
+from penstock.store import Key
+from penstock_npy.files import WhenExists
+from penstock_npy.folder import Folder
+from penstock_npy.json_form import json_bytes
+from penstock_npy.writing import name_of, write_each
+
+
+@attrs.define(kw_only=True)
+class JsonStore:
+    """Write each record's data as one `.json` file, whole or not at all.
+
+    The key of a record is its path below the root. Data may be anything that has a form in JSON: mappings, lists,
+    text, numbers, scalars and arrays of numpy (as lists), dates (as ISO 8601). What it reads back is plain: a tuple
+    comes back as a list, an array as lists, a date as text. Durability is that of `NpyStore`.
+
+    Attributes:
+        path: Template of the files' paths, ending in ".json".
+        root: Directory that no file leaves; None takes the part of `path` before its first variable.
+        when_exists: "error" raises RecordExistsError, "skip" keeps the file and drops the record, "replace" overwrites.
+        sync_each: True makes each record durable before `write` returns; costs a flush of the disk per record.
+        merge_metadata: True keeps the metadata in the same object, under the key "metadata"; data that is no mapping
+            goes under "data" then. A mapping that has this key itself is refused.
+        indent: Spaces to indent by; None writes one line.
+    """
+
+    takes: ClassVar[str] = "any"
+
+    path: str = attrs.field(validator=attrs.validators.min_len(1))
+    root: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
+    when_exists: WhenExists = attrs.field(default="error", validator=attrs.validators.in_(("error", "replace", "skip")))
+    sync_each: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    merge_metadata: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    indent: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(int))
+    )
+    _folder: Folder | None = attrs.field(default=None, init=False, repr=False, eq=False)
+
+    def open(self) -> None:
+        """Compile the template and see that the root can be written to; nothing is made before the first record.
+
+        Raises:
+            TemplateError: the template cannot be compiled.
+            CannotConnectToStoreError: the root is no directory, or may not be written to.
+        """
+        self._folder = Folder.open(self._where, self.path, self.root, ".json", self.when_exists, self.sync_each)
+
+    def write(self, records: Sequence[Record]) -> None:
+        folder = self._opened()
+        write_each(records, lambda record: self._write(folder, record), where=self._where)
+
+    def sync(self) -> None:
+        self._opened().sync()
+
+    def close(self) -> None:
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            folder.sync()
+
+    def key_of(self, record: Record) -> Key:
+        return self._opened().key_of(record)
+
+    def get(self, key: Key) -> Record:
+        """Return the record of this key: its `data`, and its metadata if they were merged.
+
+        Raises ObjectNotFoundError, or CannotGetObjectError if the file is damaged or no JSON.
+        """
+        path = self._opened().existing(key)
+        try:
+            value = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise CannotGetObjectError(f"{self._where}: {path} cannot be read: {error}") from error
+        time_ns = path.stat().st_mtime_ns
+        if not self.merge_metadata:
+            return Record(value, time_ns=time_ns)
+        if not isinstance(value, dict) or not isinstance(value.get("metadata"), dict):
+            raise CannotGetObjectError(f"{self._where}: {path} has no metadata; read it with merge_metadata=False")
+        metadata = value.pop("metadata")
+        return Record(value["data"] if value.keys() == {"data"} else value, metadata=metadata, time_ns=time_ns)
+
+    def keys(self, **coords: Any) -> Iterator[Key]:
+        """Yield the keys in the order of their names. Raises CoordinatesError for coordinates: none are kept."""
+        if coords:
+            raise CoordinatesError(f"{self._where}: keeps no coordinates; ask for all keys")
+        return self._opened().all_keys()
+
+    def __contains__(self, key: object) -> bool:
+        return self._opened().file_at(key) is not None
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._opened().all_keys())
+
+    def delete(self, key: Key) -> None:
+        """Remove the file of this key. Raises ObjectNotFoundError, or StoreError."""
+        folder = self._opened()
+        path = folder.existing(key)
+        try:
+            os.unlink(path)
+        except OSError as error:
+            raise StoreError(f"{self._where}: {path} cannot be removed: {error}") from error
+        folder.writer.forget(path)
+
+    def replace(self, key: Key, record: Record) -> None:
+        folder = self._opened()
+        path = folder.existing(key)
+        changed = attrs.evolve(folder, when_exists="replace", writer=folder.writer)
+        write_each([record], lambda record: self._write(changed, record, path), where=self._where)
+
+    @property
+    def _where(self) -> str:
+        return f"JsonStore {self.path!r}"
+
+    def _opened(self) -> Folder:
+        if self._folder is None:
+            raise StoreError(f"{self._where}: is not open; call open() first", retryable=False)
+        return self._folder
+
+    def _write(self, folder: Folder, record: Record, path: Path | None = None) -> None:
+        path = path or folder.path_of(record)
+        try:
+            value = record.data
+            if self.merge_metadata:
+                value = _merged(value, record.metadata)
+            text = json_bytes(value, indent=self.indent)
+        except (TypeError, ValueError) as error:
+            raise StoreError(f"{self._where}: record {name_of(record)}: {error}", retryable=False) from error
+        folder.write(record, path, [text])
+
+
+def _merged(data: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(data, Mapping):
+        return {"data": data, "metadata": dict(metadata)}
+    if "metadata" in data:
+        raise ValueError("its data has a key 'metadata' already; rename it, or set merge_metadata=False")
+    return {**data, "metadata": dict(metadata)}
