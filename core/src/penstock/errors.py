@@ -38,7 +38,17 @@ class ComponentLoadError(PluginError, ImportError):
 
 
 class SourceError(PenstockError, RuntimeError):
-    """A source cannot be opened or read."""
+    """A source cannot be opened or read.
+
+    `retryable` is False where opening it again cannot help (a file that is no video, an iterator that raised).
+    """
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _with_retryable, (type(self), str(self), self.retryable)
 
 
 class EndOfSource(PenstockError, EOFError):  # noqa: N818 - an event, not an error
@@ -77,7 +87,7 @@ class StoreError(PenstockError, OSError):
         self.retryable = retryable
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _store_error, (type(self), str(self), self.retryable)
+        return _with_retryable, (type(self), str(self), self.retryable)
 
 
 class RecordExistsError(StoreError, FileExistsError):
@@ -112,5 +122,5 @@ class RunAborted(RunError):  # noqa: N818 - an event that ends a run, not a faul
     """The run is ending without draining; whoever waits in it gives up with this."""
 
 
-def _store_error(cls: type[StoreError], message: str, retryable: bool) -> StoreError:
+def _with_retryable(cls: Any, message: str, retryable: bool) -> Any:
     return cls(message, retryable=retryable)

@@ -107,7 +107,7 @@ def build(owner: Any, settings: Mapping[str, Any]) -> Any:
     from penstock.config import from_plain
 
     if isinstance(owner, type):
-        if attrs.has(owner) and _is_plain(settings):
+        if settings and attrs.has(owner) and _is_plain(settings):
             return from_plain(owner, dict(settings))
         return _call(owner, settings)
     if not settings:

@@ -122,7 +122,7 @@ class Pipeline:
             plain["dead_letters"] = self.dead_letters
         plain["nodes"] = [_node_to_plain(node) for node in self.nodes]
         plain["edges"] = [
-            {"from": first, "to": second, **_changed(edge, PLAIN)} for first, second, edge in self.edges
+            {"before": first, "after": second, **_changed(edge, PLAIN)} for first, second, edge in self.edges
         ]
         return plain
 
@@ -142,10 +142,10 @@ class Pipeline:
             nodes[node.name or ""] = node
         edges = []
         for index, join in enumerate(file.edges):
-            for end, name in (("from", join.from_), ("to", join.to)):
+            for end, name in (("before", join.before), ("after", join.after)):
                 if name not in nodes:
                     raise ConfigError(f"$.edges[{index}].{end}: no node {name!r}{close_to(name, nodes)}")
-            edges.append((nodes[join.from_], nodes[join.to], join.edge()))
+            edges.append((nodes[join.before], nodes[join.after], join.edge()))
         flow = Flow(tuple(nodes.values()), tuple(edges), ())
         return cls(flow, name=file.name, checkpoint_every_s=file.checkpoint_every_s, dead_letters=file.dead_letters)
 
@@ -245,8 +245,8 @@ class _NodeEntry:
 
 @attrs.frozen(kw_only=True)
 class _EdgeEntry:
-    from_: str = attrs.field(alias="from")
-    to: str
+    before: str
+    after: str
     capacity: int | None = None
     capacity_bytes: int | None = None
     when_full: str = "block"

@@ -1,0 +1,72 @@
+"""penstock leads data from instruments and cameras through decoders and processors into archives."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# These four are imported before the functions of the same names below: a module that is loaded later would take the place
+# of the function in this namespace.
+from penstock import decoder as _decoder  # noqa: F401 - see above
+from penstock import processor as _processor  # noqa: F401 - see above
+from penstock import source as _source  # noqa: F401 - see above
+from penstock import store as _store  # noqa: F401 - see above
+from penstock.component import Component
+from penstock.coords import Coordinates, CoordinatesIterator, DataCoordinates, DataCoordinatesIterator
+from penstock.errors import PenstockError
+from penstock.hookspecs import hookimpl
+from penstock.node import Edge, Flow, Node, Retry, decoder, edge, processor, source, store
+from penstock.record import Record
+
+if TYPE_CHECKING:
+    from penstock.config import YamlConfig
+    from penstock.pipeline import Pipeline
+    from penstock.plugins import Plugins
+    from penstock.run.report import RunReport
+    from penstock.run.run import Run
+
+_LAZY = {
+    "Pipeline": "penstock.pipeline",
+    "Plugins": "penstock.plugins",
+    "Run": "penstock.run.run",
+    "RunReport": "penstock.run.report",
+    "YamlConfig": "penstock.config",
+}
+"""Where the public names live that are imported when they are first asked for, so that `import penstock` stays light."""
+
+__all__ = [
+    "Component",
+    "Coordinates",
+    "CoordinatesIterator",
+    "DataCoordinates",
+    "DataCoordinatesIterator",
+    "Edge",
+    "Flow",
+    "Node",
+    "PenstockError",
+    "Pipeline",
+    "Plugins",
+    "Record",
+    "Retry",
+    "Run",
+    "RunReport",
+    "YamlConfig",
+    "decoder",
+    "edge",
+    "hookimpl",
+    "processor",
+    "source",
+    "store",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'penstock' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""What every pipeline needs, offered like the components of any other plugin."""

@@ -1,0 +1,151 @@
+"""MemoryStore and NullStore: keep records in this process, or nowhere."""
+
+from __future__ import annotations
+
+import fnmatch
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar, Literal
+
+import attrs
+
+from penstock.errors import ObjectNotFoundError, RecordExistsError, StoreError
+from penstock.record import Record
+
+
+@attrs.define(kw_only=True)
+class MemoryStore:
+    """Keep records in a dict, by "channel/seq" unless `key` says otherwise. Gone with the process. Thread-safe.
+
+    Attributes:
+        key: A template for the key; see `penstock.templates`.
+        capacity: Records it holds at most; more are refused with a StoreError, never evicted. None: no limit.
+        when_exists: What to do with a record whose key is taken: "error", "replace" or "skip".
+    """
+
+    blocks: ClassVar[bool] = False
+
+    key: str | None = None
+    capacity: int | None = None
+    when_exists: Literal["error", "replace", "skip"] = "error"
+    _records: dict[str, Record] = attrs.field(factory=dict, init=False, eq=False, repr=False)
+    _lock: threading.RLock = attrs.field(factory=threading.RLock, init=False, eq=False, repr=False)
+    _watchers: list[Callable[[str], None]] = attrs.field(factory=list, init=False, eq=False, repr=False)
+    _render: Callable[[Record], str] | None = attrs.field(default=None, init=False, eq=False, repr=False)
+
+    def open(self) -> None:
+        """Compile the template."""
+        if self.key is not None:
+            from penstock.templates import Template
+
+            self._render = Template(self.key).render
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Keep them, with a copy of each array. Raises StoreError, which names those not kept."""
+        failed: list[tuple[Record, BaseException]] = []
+        told: list[str] = []
+        with self._lock:
+            for record in records:
+                try:
+                    key = self.key_of(record)
+                    if self._admit(key):
+                        self._records[key] = _own(record)
+                        told.append(key)
+                except (StoreError, ValueError) as error:
+                    failed.append((record, error))
+        for key in told:
+            for watcher in list(self._watchers):
+                watcher(key)
+        if failed:
+            raise StoreError(f"{len(failed)} records not kept: {failed[0][1]}", failed=failed)
+
+    def _admit(self, key: str) -> bool:
+        if key in self._records:
+            if self.when_exists == "error":
+                raise RecordExistsError(f"there is a record {key!r} already: name what differs in `key`")
+            return self.when_exists == "replace"
+        if self.capacity is not None and len(self._records) >= self.capacity:
+            raise StoreError(f"the store is full: it holds its capacity of {self.capacity} records")
+        return True
+
+    def sync(self) -> None:
+        """Do nothing: memory is never durable."""
+
+    def close(self) -> None:
+        """Do nothing: the records can still be read."""
+
+    def key_of(self, record: Record) -> str:
+        """Return the key of a record."""
+        return self._render(record) if self._render else f"{record.channel}/{record.seq}"
+
+    def get(self, key: str) -> Record:
+        """Return a record. Raises ObjectNotFoundError."""
+        try:
+            return self._records[key]
+        except KeyError:
+            raise ObjectNotFoundError(f"no record {key!r} among {len(self._records)}") from None
+
+    def keys(self, **coords: Any) -> Iterator[str]:
+        """Yield the keys in the order of writing, or those whose coordinates match."""
+        with self._lock:
+            found = list(self._records.items())
+        for key, record in found:
+            if not coords or record.coords.matches(coords):
+                yield key
+
+    def delete(self, key: str) -> None:
+        """Forget a record. Raises ObjectNotFoundError."""
+        with self._lock:
+            self.get(key)
+            del self._records[key]
+
+    def replace(self, key: str, record: Record) -> None:
+        """Put a record in the place of another. Raises ObjectNotFoundError."""
+        with self._lock:
+            self.get(key)
+            self._records[key] = _own(record)
+
+    def subscribe(self, callback: Callable[[str], None], pattern: str = "*", **coords: Any) -> Callable[[], None]:
+        """Call `callback` with each new key that matches; return a function that ends it."""
+
+        def watcher(key: str) -> None:
+            if fnmatch.fnmatchcase(key, pattern) and (not coords or self._records[key].coords.matches(coords)):
+                callback(key)
+
+        self._watchers.append(watcher)
+        return lambda: self._watchers.remove(watcher)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+
+@attrs.define(kw_only=True)
+class NullStore:
+    """Keep nothing: for trials, and to measure what stands before it."""
+
+    blocks: ClassVar[bool] = False
+
+    def open(self) -> None:
+        """Do nothing."""
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Forget them."""
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _own(record: Record) -> Record:
+    """Return the record with data that nobody else will change."""
+    data = record.data
+    if isinstance(data, bytearray):
+        return record.replace(data=bytes(data))
+    if hasattr(data, "__array_interface__") and hasattr(data, "copy"):
+        return record.replace(data=data.copy())
+    return record

@@ -1,0 +1,125 @@
+"""RecordLog: records in one growing file, each with a length and a checksum, so that a torn end is seen and cut off.
+
+The file begins with `PSLOG1\\r\\n`. An entry is the length of its payload (8 bytes), the CRC-32 of the payload (4 bytes), both
+little-endian, and the payload: a record in the format of `penstock.codec`.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+from zlib import crc32
+
+from penstock.codec import decode, encode_bytes
+from penstock.errors import CodecError, StoreError
+from penstock.record import Record
+
+MAGIC = b"PSLOG1\r\n"
+_HEAD = struct.Struct("<QI")
+
+
+class RecordLog:
+    """Append records to a file. One process and one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: BinaryIO | None = None
+
+    def open(self) -> None:
+        """Open or make the file, and cut off an entry that a crash left half-written. Raises OSError, StoreError."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        whole = _whole_bytes(self.path)
+        self._file = self.path.open("r+b" if self.path.exists() else "w+b", buffering=0)
+        if whole:
+            self._file.truncate(whole)
+            self._file.seek(whole)
+        else:
+            self._file.truncate(0)
+            _write(self._file, MAGIC)
+
+    def append(self, records: Sequence[Record]) -> int:
+        """Append records, all or none; return the bytes that the file has now. Not durable before `sync`.
+
+        Raises:
+            CodecError: one of them cannot be written as bytes; none was written.
+            OSError: the file cannot grow; what was written of them is cut off again.
+        """
+        if self._file is None:
+            raise StoreError(f"{self.path}: the log is not open")
+        entries = []
+        for record in records:
+            payload = encode_bytes(record)
+            entries += [_HEAD.pack(len(payload), crc32(payload)), payload]
+        end = self._file.tell()
+        try:
+            _write(self._file, b"".join(entries))
+        except OSError:
+            self._file.truncate(end)
+            self._file.seek(end)
+            raise
+        return self._file.tell()
+
+    def sync(self) -> None:
+        """Return when everything appended is on the disk."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Sync and close; any number of times."""
+        if self._file is not None:
+            try:
+                self.sync()
+            finally:
+                self._file.close()
+                self._file = None
+
+
+def read_log(path: Path, start: int = 0) -> Iterator[tuple[int, Record]]:
+    """Yield the records of a log with the offset behind each, from an offset that it gave before.
+
+    An entry that was never finished ends the log; a damaged one is a CodecError that names its offset.
+    """
+    with path.open("rb") as file:
+        magic = file.read(len(MAGIC))
+        if magic != MAGIC:
+            raise CodecError(f"{path}: not a record log: it begins with {magic!r}, not {MAGIC!r}")
+        size = os.fstat(file.fileno()).st_size
+        offset = max(start, len(MAGIC))
+        file.seek(offset)
+        while offset + _HEAD.size <= size:
+            length, checksum = _HEAD.unpack(file.read(_HEAD.size))
+            if offset + _HEAD.size + length > size:
+                return
+            payload = file.read(length)
+            if crc32(payload) != checksum:
+                raise CodecError(f"{path}: the entry at byte {offset} is damaged: its checksum is wrong")
+            offset += _HEAD.size + length
+            yield offset, decode(payload)
+
+
+def _whole_bytes(path: Path) -> int:
+    """Return how many bytes of a log are whole entries; 0 if there is nothing worth keeping."""
+    if not path.exists() or path.stat().st_size < len(MAGIC):
+        return 0
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            raise StoreError(f"{path}: there is a file already, and it is no record log: choose another name")
+        size = os.fstat(file.fileno()).st_size
+        offset = len(MAGIC)
+        while offset + _HEAD.size <= size:
+            length, checksum = _HEAD.unpack(file.read(_HEAD.size))
+            end = offset + _HEAD.size + length
+            if end > size or (end == size and crc32(file.read(length)) != checksum):
+                break
+            file.seek(end)
+            offset = end
+        return offset
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]

@@ -1,0 +1,1 @@
+"""A run: planning into lanes, full edges, errors, checkpoints, the account, the report."""

@@ -1,0 +1,276 @@
+"""The account: what became of every record, by node, edge and channel, and whether the sums agree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from penstock.run.latency import Latency
+from penstock.run.tally import Tally
+from penstock.source import SupportsLag, SupportsLoss
+
+if TYPE_CHECKING:
+    from penstock.run.edge import LiveEdge
+    from penstock.run.lane import SourceLane
+    from penstock.run.planning import Plan
+    from penstock.run.steps import Step
+
+
+@attrs.frozen(kw_only=True)
+class NodeAccount:
+    """What one node did. Its law: taken = passed + discarded + gathered + stored + dead_lettered + skipped + failed + lost.
+
+    Attributes:
+        node, role, component: Its name, its role, and who offers the component.
+        received: Records that a source gave.
+        taken: Records that came to it.
+        passed, extra: Those that it gave something on for; records given on beyond one for each of these.
+        discarded: Those that it gave nothing on for.
+        gathered: Those whose content leaves with that of others (batches, pictures inside a decoder).
+        stored, dead_lettered, skipped, failed: What became of the others; `failed` ended the run.
+        lost: In its hands at an abort, or refused even by the dead letters.
+        lost_upstream: What a source saw to be missing when it came.
+        channels: The same for each channel, of what is counted by channel.
+        rate: Records per second, over the whole run.
+        data_bytes: Bytes of data that a source gave or a store took, about.
+        work_p50_s, work_p99_s: Seconds that it works at one record.
+        age_p50_s, age_p99_s: Seconds from the source's hand until a store has written.
+        retries, syncs: Calls made again; syncs.
+        lag: Records that wait at the sender, where a source can tell.
+        last_error: The last error, or "".
+    """
+
+    node: str
+    role: str
+    component: str
+    received: int = 0
+    taken: int = 0
+    passed: int = 0
+    extra: int = 0
+    discarded: int = 0
+    gathered: int = 0
+    stored: int = 0
+    dead_lettered: int = 0
+    skipped: int = 0
+    failed: int = 0
+    lost: int = 0
+    lost_upstream: int = 0
+    channels: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
+    rate: float = 0.0
+    data_bytes: int = 0
+    work_p50_s: float | None = None
+    work_p99_s: float | None = None
+    age_p50_s: float | None = None
+    age_p99_s: float | None = None
+    retries: int = 0
+    syncs: int = 0
+    lag: int | None = None
+    last_error: str = ""
+
+    @property
+    def sent(self) -> int:
+        """Records that it gave on."""
+        return self.received if self.role == "source" else self.passed + self.extra
+
+    @property
+    def accounted(self) -> int:
+        """Records that it took and that something became of."""
+        ends = self.stored + self.dead_lettered + self.skipped + self.failed + self.lost
+        return self.passed + self.discarded + self.gathered + ends
+
+
+@attrs.frozen(kw_only=True)
+class EdgeAccount:
+    """What one edge did. Its law: put = taken + dropped + lost + in_flight."""
+
+    edge: str
+    before: str
+    after: str
+    when_full: str = "block"
+    put: int = 0
+    taken: int = 0
+    dropped: int = 0
+    lost: int = 0
+    in_flight: int = 0
+    channels: Mapping[str, int] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Account:
+    """Every node and edge of a run at one moment."""
+
+    nodes: Sequence[NodeAccount]
+    edges: Sequence[EdgeAccount]
+    elapsed_s: float
+
+    def total(self, field: str) -> int:
+        """Return the sum of a count over all nodes, or, for "dropped" and "in_flight", over all edges."""
+        if field in ("dropped", "in_flight"):
+            return sum(getattr(edge, field) for edge in self.edges)
+        lost = sum(edge.lost for edge in self.edges) if field == "lost" else 0
+        return lost + sum(getattr(node, field) for node in self.nodes)
+
+    def node(self, name: str) -> NodeAccount:
+        """Return the account of a node. Raises KeyError."""
+        for node in self.nodes:
+            if node.node == name:
+                return node
+        raise KeyError(f"no node {name!r}; there are {', '.join(node.node for node in self.nodes)}")
+
+    def edge(self, before: str, after: str) -> EdgeAccount:
+        """Return the account of the edge between two nodes. Raises KeyError."""
+        for edge in self.edges:
+            if (edge.before, edge.after) == (before, after):
+                return edge
+        raise KeyError(f"no edge {before!r} >> {after!r}")
+
+    def imbalances(self) -> list[str]:
+        """Return which laws the books break; empty if they balance. To be asked when the run is over."""
+        problems = []
+        for edge in self.edges:
+            ends = edge.taken + edge.dropped + edge.lost + edge.in_flight
+            if edge.put != ends:
+                problems.append(f"edge {edge.edge}: put {edge.put}, but taken, dropped, lost and in flight are {ends}")
+        for node in self.nodes:
+            if node.role != "source" and node.taken != node.accounted:
+                problems.append(f"node {node.node}: took {node.taken}, but accounts for {node.accounted}")
+            came = [edge for edge in self.edges if edge.after == node.node]
+            if came and sum(edge.taken for edge in came) != node.taken:
+                problems.append(f"node {node.node}: its edges gave {sum(e.taken for e in came)}, it took {node.taken}")
+            for edge in self.edges:
+                if edge.before == node.node and edge.put != node.sent:
+                    problems.append(f"edge {edge.edge}: {node.node} sent {node.sent}, but {edge.put} were put")
+        return problems
+
+
+def take_account(built: Plan, elapsed_s: float, *, aborted: bool = False) -> Account:
+    """Read all counters. Those of a run at work are each right, but not all of the same instant.
+
+    After an abort, what a lane had in its hands counts as lost there.
+    """
+    nodes: dict[str, NodeAccount] = {}
+    for name, lane in built.sources.items():
+        nodes[name] = _source(name, lane, elapsed_s)
+    for name, steps in built.steps.items():
+        nodes[name] = _steps(name, steps, elapsed_s)
+    edges = []
+    for (first, second), live in built.edges.items():
+        if live:
+            edges.append(_edge(first, second, live))
+        else:
+            edges.append(_fused(first, second, nodes))
+    for name, live in built.inner.items():
+        edges.append(_edge(name, name, live))
+    if aborted:
+        edges, nodes = _with_lost(edges, nodes)
+    return Account(nodes=list(nodes.values()), edges=edges, elapsed_s=elapsed_s)
+
+
+def _with_lost(
+    edges: list[EdgeAccount], nodes: dict[str, NodeAccount]
+) -> tuple[list[EdgeAccount], dict[str, NodeAccount]]:
+    for index, edge in enumerate(edges):
+        sent = nodes[edge.before].sent if edge.before in nodes else edge.put
+        short = max(0, sent - edge.put)
+        edges[index] = attrs.evolve(edge, put=edge.put + short, lost=edge.lost + short)
+    for name, node in nodes.items():
+        came = sum(edge.taken for edge in edges if edge.after == name)
+        taken = max(node.taken, came)
+        nodes[name] = attrs.evolve(node, taken=taken, lost=node.lost + max(0, taken - node.accounted))
+    return edges, nodes
+
+
+def _source(name: str, lane: SourceLane, elapsed_s: float) -> NodeAccount:
+    tally, source = lane.tally, lane.source
+    missing = dict(source.lost_upstream()) if isinstance(source, SupportsLoss) else {}
+    return NodeAccount(
+        node=name,
+        role="source",
+        component=lane.part.origin,
+        received=tally.received.total(),
+        lost_upstream=sum(missing.values()),
+        channels=_channels({"received": tally.received, "lost_upstream": Counter(missing)}),
+        rate=tally.received.total() / elapsed_s if elapsed_s else 0.0,
+        data_bytes=tally.data_bytes,
+        retries=tally.retries,
+        lag=source.lag() if isinstance(source, SupportsLag) else None,
+        last_error=tally.last_error,
+    )
+
+
+def _steps(name: str, steps: Sequence[Step], elapsed_s: float) -> NodeAccount:
+    tallies = [step.tally for step in steps]
+    part = steps[0].part
+    work, age = Latency(), Latency()
+    for tally in tallies:
+        work.merge(tally.work)
+        age.merge(tally.age)
+    counters = {
+        field: sum((getattr(tally, field) for tally in tallies), Counter[str]())
+        for field in ("stored", "dead_lettered", "skipped", "failed")
+    }
+    taken = _sum(tallies, "taken")
+    return NodeAccount(
+        node=name,
+        role=part.node.role,
+        component=part.origin,
+        taken=taken,
+        passed=_sum(tallies, "passed"),
+        extra=_sum(tallies, "extra"),
+        discarded=_sum(tallies, "discarded"),
+        gathered=_sum(tallies, "gathered"),
+        lost=_sum(tallies, "lost"),
+        data_bytes=_sum(tallies, "data_bytes"),
+        retries=_sum(tallies, "retries"),
+        syncs=_sum(tallies, "syncs"),
+        channels=_channels(counters),
+        rate=taken / elapsed_s if elapsed_s else 0.0,
+        work_p50_s=work.percentile_s(50),
+        work_p99_s=work.percentile_s(99),
+        age_p50_s=age.percentile_s(50),
+        age_p99_s=age.percentile_s(99),
+        last_error=next((tally.last_error for tally in reversed(tallies) if tally.last_error), ""),
+        **{field: counter.total() for field, counter in counters.items()},
+    )
+
+
+def _sum(tallies: Sequence[Tally], field: str) -> int:
+    return sum(getattr(tally, field) for tally in tallies)
+
+
+def _channels(counters: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for field, counter in counters.items():
+        for channel, count in list(counter.items()):
+            if count:
+                found.setdefault(channel, {})[field] = count
+    return found
+
+
+def _edge(first: str, second: str, live: Sequence[LiveEdge]) -> EdgeAccount:
+    dropped: Counter[str] = sum((edge.dropped for edge in live), Counter())
+    return EdgeAccount(
+        edge=live[0].name,
+        before=first,
+        after=second,
+        when_full=live[0].settings.when_full,
+        put=sum(edge.put_count for edge in live),
+        taken=sum(edge.taken_count for edge in live),
+        dropped=dropped.total(),
+        lost=sum(edge.lost_count for edge in live),
+        in_flight=sum(edge.waiting for edge in live),
+        channels=dict(dropped),
+    )
+
+
+def _fused(first: str, second: str, nodes: Mapping[str, NodeAccount]) -> EdgeAccount:
+    return EdgeAccount(
+        edge=f"{first} >> {second}",
+        before=first,
+        after=second,
+        put=nodes[first].sent,
+        taken=nodes[second].taken,
+    )

@@ -1,0 +1,379 @@
+"""LiveEdge and Inbox: how lists of records, barriers and ends go from one lane to another, and wait."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import attrs
+
+from penstock.errors import RunAborted
+from penstock.node import Edge
+from penstock.record import Record
+from penstock.run.size import weigh
+
+CAPACITY: Final = 1024
+CAPACITY_BYTES: Final = 64 * 2**20
+MOST_AT_ONCE: Final = 256
+"""Records that are taken together at most, so that a lane looks up often enough."""
+
+
+@attrs.frozen
+class Barrier:
+    """Follow the records through every lane: what comes before it belongs to checkpoint `number`."""
+
+    number: int
+
+
+@attrs.frozen
+class End:
+    """Say that nothing more will come on this edge."""
+
+
+END: Final = End()
+
+
+@attrs.define(eq=False)
+class Chunk:
+    """A list of records that travels together, never changed once it is put.
+
+    Attributes:
+        born_ns: When the source handed them over (monotonic clock, ns).
+        records: At least one, but for an edge whose lists are counted.
+        each_bytes: What one of them takes, about.
+    """
+
+    born_ns: int
+    records: Sequence[Record]
+    each_bytes: int
+
+
+class LiveEdge:
+    """One edge of a run: a bounded queue of chunks into an inbox, by its policy when full.
+
+    All state is under the lock of the inbox. `put` is called by one thread, the lane before it.
+
+    Attributes:
+        name: "before >> after".
+        put_count, taken_count, lost_count: Records that came, that the lane behind took, that an abort left inside.
+        dropped: Records that the policy dropped, by channel.
+    """
+
+    def __init__(self, inbox: Inbox, name: str, edge: Edge, *, since: int = 0, counted: bool = False) -> None:
+        self.inbox = inbox
+        self.name = name
+        self.settings = edge
+        self.policy, self._argument = edge.policy()
+        self.capacity = edge.capacity or CAPACITY
+        self.capacity_bytes = edge.capacity_bytes or CAPACITY_BYTES
+        self.since = since
+        self.counted = counted
+        self.put_count = self.taken_count = self.lost_count = 0
+        self.dropped: Counter[str] = Counter()
+        self.waiting = 0
+        self.waiting_bytes = 0
+        self.blocked_since: float | None = None
+        self.last_put = time.monotonic()
+        self.items: deque[Chunk | Barrier | End] = deque()
+        self.ended = False
+        self.held = False
+        self._gaps: set[str] = set()
+        self._room = threading.Condition(inbox.lock)
+        self._every = int(self._argument) if self.policy == "sample" else 0
+        self._turn: Counter[str] = Counter()
+        self._admit = getattr(self, f"_put_{self.policy}")
+        inbox.add(self)
+
+    @property
+    def in_flight(self) -> int:
+        """Return how many records wait here."""
+        return self.waiting
+
+    def put(self, born_ns: int, records: Sequence[Record]) -> None:
+        """Hand records over, by the policy of the edge. Raises RunAborted."""
+        each = weigh(records) if records else 0
+        with self.inbox.lock:
+            self.put_count += len(records)
+            self.last_put = time.monotonic()
+            if not records:
+                self._append(Chunk(born_ns, records, 0))
+            else:
+                self._admit(born_ns, records, each)
+
+    def control(self, item: Barrier | End) -> None:
+        """Hand over what is no record; it never waits and is never dropped."""
+        with self.inbox.lock:
+            self.items.append(item)
+            self.inbox.wake()
+
+    def abort(self) -> None:
+        """Count what is inside as lost and let a waiting `put` go; called under the lock of the inbox."""
+        self.lost_count += self.waiting
+        self.waiting = self.waiting_bytes = 0
+        self.items.clear()
+        self._room.notify_all()
+
+    def take(self, most: int) -> Chunk | Barrier | End:
+        """Return what is first, with what follows it up to `most` records; called under the lock of the inbox."""
+        first = self.items.popleft()
+        if not isinstance(first, Chunk):
+            return first
+        if not self.counted and self.items and len(first.records) < most:
+            first = self._gather(first, most)
+        self._took(first)
+        if self._gaps:
+            first.records = self._mark(first.records)
+        return first
+
+    def _gather(self, first: Chunk, most: int) -> Chunk:
+        records = list(first.records)
+        total_bytes = first.each_bytes * len(records)
+        while self.items:
+            following = self.items[0]
+            if not isinstance(following, Chunk) or len(records) + len(following.records) > most:
+                break
+            self.items.popleft()
+            records.extend(following.records)
+            total_bytes += following.each_bytes * len(following.records)
+        if len(records) == len(first.records):
+            return first
+        # The bytes given back must be those that were counted, so what the division drops is kept in the count.
+        self.waiting_bytes -= total_bytes % len(records)
+        return Chunk(first.born_ns, records, total_bytes // len(records))
+
+    def _took(self, chunk: Chunk) -> None:
+        count = len(chunk.records)
+        self.taken_count += count
+        self.waiting -= count
+        self.waiting_bytes -= count * chunk.each_bytes
+        if self.waiting <= self.capacity // 2:
+            self._room.notify()
+
+    def _append(self, chunk: Chunk) -> None:
+        if self.inbox.aborted:
+            self.lost_count += len(chunk.records)
+            raise RunAborted(f"edge {self.name}: the run is aborted")
+        self.items.append(chunk)
+        self.waiting += len(chunk.records)
+        self.waiting_bytes += len(chunk.records) * chunk.each_bytes
+        self.inbox.wake()
+
+    def _free(self, each_bytes: int) -> int:
+        """Return how many records of this size there is room for."""
+        if not self.waiting:
+            return max(1, min(self.capacity, self.capacity_bytes // max(1, each_bytes)))
+        room_bytes = (self.capacity_bytes - self.waiting_bytes) // max(1, each_bytes)
+        return max(0, min(self.capacity - self.waiting, room_bytes))
+
+    def _wait_for_room(self, each_bytes: int, left: int) -> int:
+        free = self._free(each_bytes)
+        while not free:
+            if self.inbox.aborted:
+                self.lost_count += left
+                raise RunAborted(f"edge {self.name}: the run is aborted")
+            if self.blocked_since is None:
+                self.blocked_since = time.monotonic()
+            self._room.wait()
+            free = self._free(each_bytes)
+        self.blocked_since = None
+        return free
+
+    def _put_block(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+        done = 0
+        while done < len(records):
+            free = self._wait_for_room(each, len(records) - done)
+            part = records if not done and free >= len(records) else records[done : done + free]
+            done += len(part)
+            try:
+                self._append(Chunk(born_ns, part, each))
+            except RunAborted:
+                self.lost_count += len(records) - done
+                raise
+
+    def _put_drop_newest(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+        free = self._free(each)
+        taken, refused = records[:free], records[free:]
+        if taken:
+            self._append(Chunk(born_ns, self._mark(taken), each))
+        self._drop(refused)
+
+    def _put_drop_oldest(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+        self._append(Chunk(born_ns, records, each))
+        for item in self.items:
+            excess = self.waiting - self.capacity
+            if isinstance(item, Chunk):
+                while item.records and (excess > 0 or (self.waiting_bytes > self.capacity_bytes and self.waiting > 1)):
+                    count = max(1, min(excess, len(item.records)))
+                    self._discard(item, item.records[:count], item.records[count:])
+                    excess = self.waiting - self.capacity
+        self._forget_empty()
+
+    def _put_latest(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+        newest = {record.channel: record for record in records}
+        for item in self.items:
+            if isinstance(item, Chunk) and any(record.channel in newest for record in item.records):
+                old = [record for record in item.records if record.channel in newest]
+                self._discard(item, old, [record for record in item.records if record.channel not in newest])
+        self._forget_empty()
+        kept = list(newest.values())
+        if len(kept) < len(records):
+            keep = {id(record) for record in kept}
+            self._drop([record for record in records if id(record) not in keep])
+        self._append(Chunk(born_ns, kept, each))
+
+    def _put_sample(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+        free = self._free(each)
+        if free >= len(records):
+            self._append(Chunk(born_ns, self._mark(records), each))
+            return
+        for index, record in enumerate(records):
+            if not self._free(each):
+                self._turn[record.channel] += 1
+                if self._turn[record.channel] % self._every:
+                    self._drop([record])
+                    continue
+                self._wait_for_room(each, len(records) - index)
+            self._append(Chunk(born_ns, self._mark([record]), each))
+
+    def _discard(self, item: Chunk, gone: Sequence[Record], kept: Sequence[Record]) -> None:
+        self.waiting -= len(gone)
+        self.waiting_bytes -= len(gone) * item.each_bytes
+        self._drop(gone)
+        item.records = kept
+
+    def _forget_empty(self) -> None:
+        if any(isinstance(item, Chunk) and not item.records for item in self.items):
+            self.items = deque(item for item in self.items if not isinstance(item, Chunk) or item.records)
+
+    def _drop(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self.dropped[record.channel] += 1
+            self._gaps.add(record.channel)
+
+    def _mark(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Mark the first record of each channel behind a drop: it does not continue the one before it."""
+        if not self._gaps:
+            return records
+        marked = list(records)
+        for index, record in enumerate(marked):
+            if record.channel in self._gaps:
+                self._gaps.discard(record.channel)
+                marked[index] = record.replace(discontinuity=True)
+        return marked
+
+
+class Inbox:
+    """What a lane reads: one or several edges, by turns.
+
+    Attributes:
+        in_turn: Take one chunk from each edge in strict rotation; that is how the order survives several workers.
+        aligned: Do not read on behind a barrier until it has come on every edge.
+    """
+
+    def __init__(self, *, in_turn: bool = False, aligned: bool = False) -> None:
+        self.lock = threading.Lock()
+        self.in_turn = in_turn
+        self.aligned = aligned
+        self.aborted = False
+        self.edges: list[LiveEdge] = []
+        self._something = threading.Condition(self.lock)
+        self._idle = False
+        self._turn = 0
+        self._seen: set[LiveEdge] = set()
+
+    def add(self, edge: LiveEdge) -> None:
+        """Read this edge too."""
+        with self.lock:
+            self.edges = [*self.edges, edge]
+
+    def wake(self) -> None:
+        """Tell the reader that something came; called under the lock."""
+        if self._idle:
+            self._something.notify()
+
+    def abort(self) -> None:
+        """End all waiting on both sides with RunAborted; what is inside counts as lost."""
+        with self.lock:
+            self.aborted = True
+            for edge in self.edges:
+                edge.abort()
+            self._something.notify_all()
+
+    def get(self, timeout_s: float | None, most: int = MOST_AT_ONCE) -> Chunk | Barrier | End | None:
+        """Return what is next; a Barrier or END once it has come on every edge; None when the time is over.
+
+        Raises RunAborted.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        with self.lock:
+            while True:
+                if self.aborted:
+                    raise RunAborted("the run is aborted")
+                found = self._next(most)
+                if found is not None:
+                    return found
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return None
+                self._idle = True
+                self._something.wait(left)
+                self._idle = False
+
+    def _next(self, most: int) -> Any:
+        control = self._controls()
+        if control is not None:
+            return control
+        count = len(self.edges)
+        for step in range(count):
+            index = (self._turn + step) % count
+            edge = self.edges[index]
+            if edge.ended or edge.held:
+                continue
+            if edge.items:
+                self._turn = (index + 1) % count
+                return edge.take(most)
+            if self.in_turn:
+                self._turn = index
+                return None
+        return None
+
+    def _controls(self) -> Barrier | End | None:
+        """Take the barriers and ends that are first in their edges; return one that is complete."""
+        for edge in self.edges:
+            while edge.items and not edge.held and not isinstance(edge.items[0], Chunk):
+                item = edge.items.popleft()
+                if isinstance(item, Barrier):
+                    self._seen.add(edge)
+                    edge.held = self.aligned
+                    complete = self._complete(item)
+                else:
+                    edge.ended = True
+                    self._seen.discard(edge)
+                    number = self._pending
+                    complete = self._complete(Barrier(number)) if number is not None and self._seen else None
+                    if complete is not None and all(other.ended for other in self.edges):
+                        complete = None
+                if complete is not None:
+                    return complete
+        if self.edges and all(edge.ended for edge in self.edges):
+            return END
+        return None
+
+    _pending: int | None = None
+
+    def _complete(self, barrier: Barrier) -> Barrier | None:
+        self._pending = barrier.number
+        if all(edge in self._seen or edge.ended or edge.since >= barrier.number for edge in self.edges):
+            self._seen.clear()
+            self._pending = None
+            for edge in self.edges:
+                edge.held = False
+            return barrier
+        return None
+
+    def waiting(self) -> Iterable[tuple[str, int]]:
+        """Return the name of each edge and how many records wait in it."""
+        return [(edge.name, edge.waiting) for edge in self.edges]

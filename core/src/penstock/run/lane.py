@@ -1,0 +1,406 @@
+"""Lanes: the threads of a run. What is fused into one lane hands records over by plain calls."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from penstock.errors import EndOfSource, RunAborted
+from penstock.part import Part
+from penstock.record import Record
+from penstock.run.edge import END, MOST_AT_ONCE, Barrier, Chunk, End, Inbox
+from penstock.run.guard import Guard
+from penstock.run.opening import opening
+from penstock.run.outlet import Outlet, shared
+from penstock.run.size import OVERHEAD_BYTES, size_of, weigh
+from penstock.run.steps import Step, StoreStep
+from penstock.run.tally import Tally, count_channels
+from penstock.source import SupportsCommit, SupportsSeek
+
+if TYPE_CHECKING:
+    from penstock.run.run import Run
+
+READ_TIMEOUT_S: Final = 0.1
+"""How long a source may make its lane wait, and so how late a barrier or a stop may come."""
+GRAIN_BYTES: Final = 8 * 2**20
+"""What a list that a lane works on may weigh, about; it takes fewer records at once if they grow on the way."""
+
+
+class Lane:
+    """A thread with the steps that are fused into it, and where their records go.
+
+    Attributes:
+        name: The names of its nodes, joined by "+".
+        steps: The components, in order.
+        outlets: What takes the records of the last one.
+        active: The step that works at this moment, or None, and since when (monotonic seconds).
+        ended: Set when everything has gone through and nothing more will.
+    """
+
+    def __init__(self, run: Run, name: str, steps: Sequence[Step], *, counted: bool = False) -> None:
+        self.run = run
+        self.name = name
+        self.steps = list(steps)
+        self.outlets: tuple[Outlet, ...] = ()
+        self.active: tuple[str, float] | None = None
+        self.ended = False
+        self.thread = threading.Thread(target=self._main, name=f"penstock {run.name}: {name}", daemon=True)
+        self._counted = counted
+        self._grain = MOST_AT_ONCE if counted else 1
+        self._parked: tuple[Barrier, int, dict[int, Record]] | None = None
+        self._keepers = [index for index, step in enumerate(self.steps) if type(step) is not StoreStep]
+        self._late: list[Record] = []
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the components, the last one first. Called in the thread of the lane."""
+        for step in reversed(self.steps):
+            with opening(step.part):
+                step.open()
+            if isinstance(step, StoreStep):
+                self.run.checkpoints.store_opened(step)
+
+    def open_source(self) -> None:
+        """Do nothing: only the lane of a source has one."""
+
+    def close(self) -> None:
+        """Close the components. Called in the thread of the lane."""
+        for step in self.steps:
+            step.close()
+
+    def _main(self) -> None:
+        try:
+            if self.run.opened(self):
+                self.work()
+                self.end()
+        except RunAborted:
+            pass
+        except BaseException as error:  # a fault of penstock itself: the run must end and say so, not hang
+            self.run.fail(f"lane {self.name!r}: {type(error).__name__}: {error}", error)
+            self.run.abort()
+        finally:
+            self.active = None
+            self.close()
+            self.run.left(self)
+
+    def work(self) -> None:
+        """Lead records through the steps until nothing more comes."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Flush the steps, one after the other, each through those behind it; then tell those behind the lane."""
+        born = time.monotonic_ns()
+        for index, step in enumerate(self.steps):
+            late = step.flush()
+            if late:
+                self._through(index + 1, born, late)
+        if self._late:
+            self._emit(born, [])
+        self._go_on_with_barrier(flushed=True)
+        for step in self.steps:
+            if isinstance(step, StoreStep):
+                self.run.checkpoints.store_ended(step)
+        for outlet in self.outlets:
+            outlet.control(END)
+        self.ended = True
+
+    # -- records ---------------------------------------------------------------------------------------------------
+
+    def process(self, born_ns: int, records: Sequence[Record]) -> None:
+        """Lead records through all steps, in parts that are small enough if they grow on the way."""
+        if len(records) <= self._grain:
+            self._through(0, born_ns, records)
+        else:
+            start = 0
+            while start < len(records):
+                part = records[start : start + self._grain]
+                start += len(part)
+                self._through(0, born_ns, part)
+        if self._parked is not None:
+            self._go_on_with_barrier()
+
+    def _through(self, first: int, born_ns: int, records: Sequence[Record]) -> None:
+        heaviest = 0
+        count = len(records)
+        for step in self.steps[first:]:
+            before = time.monotonic_ns()
+            self.active = (step.name, before / 1e9)
+            taken = len(records)
+            sent = step.run(records)
+            now = time.monotonic_ns()
+            tally = step.tally
+            tally.work.add((now - before) // taken, taken)
+            if not sent:
+                if not step.part.node.role == "store":
+                    records = sent
+                    break
+                tally.age.add(now - born_ns, taken)
+                tally.data_bytes += taken * size_of(records[0].data)
+                self.active = None
+                return
+            records = sent
+            weight = weigh(records) * len(records)
+            heaviest = max(heaviest, weight)
+        self.active = None
+        if not self._counted and not first:
+            self._regrain(count, heaviest)
+        if records or self._counted:
+            self._emit(born_ns, records)
+
+    def _regrain(self, count: int, heaviest: int) -> None:
+        if heaviest > GRAIN_BYTES:
+            self._grain = max(1, self._grain // 2)
+        elif count >= self._grain and heaviest * 2 <= GRAIN_BYTES and self._grain < MOST_AT_ONCE:
+            self._grain *= 2
+
+    def _emit(self, born_ns: int, records: Sequence[Record]) -> None:
+        if self._late:
+            records, self._late = [*self._late, *records], []
+        outlets = self.outlets
+        if len(outlets) > 1:
+            records = shared(records)
+        for outlet in outlets:
+            outlet.put(born_ns, records)
+
+    def tick(self) -> None:
+        """Let the steps act whose time has come."""
+        for index, step in enumerate(self.steps):
+            wait = step.wait_s()
+            if wait is not None and wait <= 0:
+                late = step.expire()
+                if late:
+                    self._through(index + 1, time.monotonic_ns(), late)
+        if self._parked is not None:
+            self._go_on_with_barrier()
+
+    def wait_s(self) -> float | None:
+        """Return the seconds until `tick` has something to do."""
+        waits = [wait for step in self.steps if (wait := step.wait_s()) is not None]
+        return max(0.0, min(waits)) if waits else None
+
+    # -- barriers --------------------------------------------------------------------------------------------------
+
+    def barrier(self, barrier: Barrier, first: int = 0) -> None:
+        """Let a barrier pass: stores sync; a component that holds records keeps it back until they are out."""
+        for index in range(first, len(self.steps)):
+            step = self.steps[index]
+            if isinstance(step, StoreStep):
+                self.run.checkpoints.store_reached(step, barrier)
+            else:
+                held = step.held()
+                if held:
+                    self._parked = (barrier, index, held)
+                    return
+        for outlet in self.outlets:
+            outlet.control(barrier)
+
+    def _go_on_with_barrier(self, *, flushed: bool = False) -> None:
+        if self._parked is None:
+            return
+        barrier, index, before = self._parked
+        if not flushed and not before.keys().isdisjoint(self.steps[index].held()):
+            return
+        self._parked = None
+        self.barrier(barrier, index + 1)
+
+
+class InboxLane(Lane):
+    """A lane that reads edges."""
+
+    def __init__(self, run: Run, name: str, steps: Sequence[Step], inbox: Inbox, *, counted: bool = False) -> None:
+        super().__init__(run, name, steps, counted=counted)
+        self.inbox = inbox
+
+    def work(self) -> None:
+        """Take what comes until every edge has ended."""
+        while True:
+            item = self.inbox.get(self.wait_s())
+            if isinstance(item, Chunk):
+                self.process(item.born_ns, item.records)
+            elif isinstance(item, Barrier):
+                self.barrier(item)
+            elif isinstance(item, End):
+                return
+            self.tick()
+
+
+class SourceLane(Lane):
+    """A lane that reads a source. It lives on after the source's end until what it gave is durable and committed.
+
+    Attributes:
+        tally: What the source gave.
+        paused: While it is set, the source is not read.
+        failed: Why the source ended before its end, or "".
+    """
+
+    def __init__(self, run: Run, part: Part, steps: Sequence[Step]) -> None:
+        name = part.node.name or ""
+        super().__init__(run, "+".join([name, *(step.name for step in steps)]), steps)
+        self.part = part
+        self.source: Any = None
+        self.tally = Tally()
+        self.guard = Guard(part, self.tally, run)
+        self.paused = False
+        self.failed = ""
+        self.last_read = time.monotonic()
+        self.last_record = time.monotonic()
+        self.ended_before: int | None = None
+        self._mail: deque[tuple[str, Any]] = deque()
+        self._mailed = threading.Event()
+        self._stopping = False
+        self._broken = False
+        self._failures = 0
+
+    def open_source(self) -> None:
+        """Make and open the source."""
+        with opening(self.part):
+            self.source = self.part.make()
+            self.source.open()
+        position = self.run.checkpoints.kept_position(self.part.node.name or "")
+        if position is not None and isinstance(self.source, SupportsSeek):
+            self.source.seek(position)
+
+    def close(self) -> None:
+        """Close the source, then the components."""
+        if self.source is not None:
+            try:
+                self.source.close()
+            except Exception as error:  # closing never hides what came first
+                self.guard.fail_late("close", error)
+        super().close()
+
+    # Called from other threads.
+
+    def post(self, word: str, value: Any = None) -> None:
+        """Ask the lane for something: "barrier", "commit", "close"."""
+        self._mail.append((word, value))
+        self._mailed.set()
+
+    def stop(self) -> None:
+        """Let the source end as if nothing more came."""
+        self._stopping = True
+        self._mailed.set()
+
+    def work(self) -> None:
+        """Read until the source ends, fails for good or is stopped."""
+        while not self._stopping:
+            if self._mail:
+                self._read_mail()
+            if self.run.aborting:
+                raise RunAborted("the run is aborted")
+            if self.paused:
+                self._mailed.wait(READ_TIMEOUT_S)
+                self._mailed.clear()
+                continue
+            if not self._read_once():
+                return
+
+    def _read_once(self) -> bool:
+        wait = self.wait_s()
+        try:
+            records = self.source.read(self._grain, READ_TIMEOUT_S if wait is None else min(wait, READ_TIMEOUT_S))
+        except EndOfSource:
+            return False
+        except RunAborted:
+            raise
+        except BaseException as error:  # whatever a source raises ends this source at most, never its neighbours
+            return self._restart(error)
+        now = time.monotonic_ns()
+        self.last_read = now / 1e9
+        if records:
+            self._failures = 0
+            self.last_record = self.last_read
+            if self._broken:
+                records = self._after_break(records)
+            tally = self.tally
+            count_channels(tally.received, records)
+            tally.data_bytes += len(records) * size_of(records[0].data)
+            if not self.steps:
+                self._regrain(len(records), (OVERHEAD_BYTES + size_of(records[0].data)) * len(records))
+            self.process(now, records)
+        self.tick()
+        return True
+
+    def _restart(self, error: BaseException) -> bool:
+        """Close and open the source again, by its policy; return False if it is to end."""
+        self.guard.note(error)
+
+        def reopen() -> None:
+            if self._stopping or self.run.aborting:
+                return
+            self.source.close()
+            self.open_source()
+
+        self._failures += 1
+        try:
+            if self._failures >= (self.guard.retry.times or sys.maxsize):
+                raise error
+            self.guard.again(reopen, error)
+            self._broken = True
+        except BaseException as last:  # as above
+            self.failed = f"{self.part.where}: {type(last).__name__}: {last}"
+            self.run.trouble(self.failed, last)
+            if self.part.node.on_error == "stop":
+                self.run.stop_soon()
+            return False
+        return True
+
+    def _after_break(self, records: Sequence[Record]) -> Sequence[Record]:
+        self._broken = False
+        seen: set[str] = set()
+        marked = []
+        for record in records:
+            marked.append(record if record.channel in seen else record.replace(discontinuity=True))
+            seen.add(record.channel)
+        return marked
+
+    def end(self) -> None:
+        """End what is behind, then wait until everything is committed, or until the run says that nothing will be."""
+        self.run.checkpoints.source_ending(self, self.position())
+        super().end()
+        self.ended_before = self.run.checkpoints.number + 1
+        self.run.source_ended(self)
+        while True:
+            self._mailed.wait()
+            self._mailed.clear()
+            if self.run.aborting or not self._read_mail():
+                return
+
+    def _read_mail(self) -> bool:
+        """Do what was asked; return False when the lane may leave."""
+        while self._mail:
+            word, value = self._mail.popleft()
+            if word == "barrier":
+                self.run.checkpoints.source_reached(self, value, self.position())
+                if not self.ended:
+                    self.barrier(value)
+            elif word == "commit":
+                number, position = value
+                self._commit(position)
+                if self.ended_before is not None and number >= self.ended_before:
+                    return False
+            elif word == "close":
+                return False
+        return True
+
+    def position(self) -> Any:
+        """Return where the source stands, or None if it cannot tell."""
+        return self.source.position() if isinstance(self.source, SupportsCommit) else None
+
+    def _commit(self, position: Any) -> None:
+        if position is None:
+            return
+        try:
+            self.source.commit(position)
+        except Exception as error:  # the records are safe; the source may ask again, and give them twice
+            self.guard.note(error)
+            try:
+                self.guard.again(lambda: self.source.commit(position), error)
+            except Exception as last:  # as above
+                self.guard.fail_late("commit", last)
+

@@ -1,0 +1,62 @@
+"""Opening: all lanes open what they hold, stores and processors first, sources last; all of them or none."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from penstock.errors import RunAborted, RunError
+from penstock.part import Part
+
+if TYPE_CHECKING:
+    from penstock.run.lane import Lane
+
+
+class Opening:
+    """Let the threads of several lanes open in two steps, each waiting for the others; the starter waits too."""
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self.errors: list[BaseException] = []
+        self._rendezvous = threading.Barrier(len(lanes) + 1)
+
+    def open(self, lane: Lane) -> bool:
+        """Open this lane, then its source; return whether all lanes could. Called in its thread."""
+        return self._step(lane.open) and self._step(lane.open_source)
+
+    def wait(self) -> None:
+        """Wait until all are open. Raises the first error; the lanes close again by themselves."""
+        try:
+            if self._meet():
+                self._meet()
+        except BaseException:  # Ctrl-C while a component takes its time: let the lanes go, too
+            self._rendezvous.abort()
+            raise
+        if self.errors:
+            raise self.errors[0]
+
+    def _step(self, call: Callable[[], None]) -> bool:
+        try:
+            call()
+        except BaseException as error:  # a component may raise anything; the starter raises it again
+            self.errors.append(error)
+        return self._meet()
+
+    def _meet(self) -> bool:
+        try:
+            self._rendezvous.wait()
+        except threading.BrokenBarrierError:
+            raise RunAborted("the start was interrupted") from None
+        return not self.errors
+
+
+@contextmanager
+def opening(part: Part) -> Iterator[None]:
+    """Say which node could not be opened."""
+    try:
+        yield
+    except RunAborted:
+        raise
+    except BaseException as error:  # see _step; a library may even call sys.exit
+        raise RunError(f"{part.where}: cannot open: {error or type(error).__name__}") from error

@@ -1,0 +1,314 @@
+"""Run: a pipeline at work, from the moment when everything is open until the report."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+from penstock.errors import RunError
+from penstock.node import Node
+from penstock.part import Part
+from penstock.record import Record
+from penstock.run.account import Account, take_account
+from penstock.run.checkpoints import Checkpoints
+from penstock.run.dead_letters import DeadLetters
+from penstock.run.lane import InboxLane, Lane, SourceLane
+from penstock.run.opening import Opening
+from penstock.run.planning import Plan, plan
+from penstock.run.report import RunReport
+
+if TYPE_CHECKING:
+    from penstock.pipeline import Pipeline
+    from penstock.plugins import Plugins
+
+_log = logging.getLogger("penstock.run")
+
+ABORT_GRACE_S: Final = 5.0
+"""How long an abort waits for the lanes to leave; a component that blocks for longer is named and left behind."""
+WATCH_EVERY_S: Final = 1.0
+
+
+class Run:
+    """A pipeline at work. Made by `Pipeline.start`; used in `with`, which drains it.
+
+    All methods may be called from any thread.
+    """
+
+    def __init__(self, pipeline: Pipeline, plugins: Plugins) -> None:
+        self.name = pipeline.name
+        self.pipeline = pipeline
+        self.aborting = False
+        self.dead_letters = DeadLetters(Path(pipeline.dead_letters), pipeline.name)
+        self.checkpoints = Checkpoints(self.dead_letters.sync, self._checkpointed)
+        self.report: RunReport | None = None
+        self._plugins = plugins
+        self._errors: list[str] = []
+        self._lock = threading.Lock()
+        self._live: set[Lane] = set()
+        self._wake = threading.Event()
+        self._finished = threading.Event()
+        self._opening: Opening | None = None
+        self._plan = Plan()
+        self._started = time.monotonic()
+        self._started_ns = time.time_ns()
+        self._told_dropped: dict[str, Counter[str]] = {}
+        self._told_stalled: set[str] = set()
+        self._supervisor = threading.Thread(target=self._supervise, name=f"penstock {self.name}: supervisor", daemon=True)
+
+    @classmethod
+    def start(cls, pipeline: Pipeline, *, plugins: Plugins) -> Run:
+        """Check, plan, open everything, and let it run.
+
+        Raises:
+            WiringError, ConfigError, PluginError: before anything opens.
+            RunError: a component could not be opened; all others have been closed again.
+        """
+        parts = pipeline.parts(plugins)
+        run = cls(pipeline, plugins)
+        run._plan = plan(run, pipeline.nodes, parts, pipeline.edges)
+        lanes = run._plan.lanes
+        run._opening = Opening(lanes)
+        run._live = set(lanes)
+        for lane in run._plan.sources.values():
+            run.checkpoints.add_source(lane)
+        for lane in lanes:
+            lane.thread.start()
+        try:
+            run._opening.wait()
+        except BaseException:
+            run.aborting = True
+            for lane in lanes:
+                lane.thread.join()
+            run.dead_letters.close()
+            raise
+        run._tell("penstock_run_started", name=run.name, nodes={name: part.node.role for name, part in parts.items()})
+        run._supervisor.start()
+        return run
+
+    # -- for users -------------------------------------------------------------------------------------------------
+
+    def wait(self, timeout_s: float | None = None) -> RunReport | None:
+        """Wait until the run is over and return its report; None if it is not over within `timeout_s` seconds."""
+        return self.report if self._finished.wait(timeout_s) else None
+
+    def stop(self, *, drain: bool = True) -> RunReport:
+        """End the run and return its report.
+
+        Args:
+            drain: Let everything on its way reach the stores, which sync, and let the sources commit. If False, what
+                is on its way is lost, and counted as such.
+        """
+        if drain:
+            self.stop_soon()
+        else:
+            self.abort()
+        self._finished.wait()
+        assert self.report is not None  # set before the event
+        return self.report
+
+    def stop_soon(self) -> None:
+        """Let the sources end; returns at once. The run drains, and ends by itself."""
+        for lane in self._plan.sources.values():
+            lane.stop()
+
+    def abort(self) -> None:
+        """End without draining; returns at once."""
+        self.aborting = True
+        for lane in self._plan.lanes:
+            if isinstance(lane, InboxLane):
+                lane.inbox.abort()
+            elif isinstance(lane, SourceLane):
+                lane.post("close")
+        self._wake.set()
+
+    def pause(self, source: str | Node) -> None:
+        """Do not read this source until `resume`; what is on its way goes on. Raises RunError if it is none."""
+        self._source(source).paused = True
+
+    def resume(self, source: str | Node) -> None:
+        """Read this source again. Raises RunError if it is none."""
+        lane = self._source(source)
+        lane.paused = False
+        lane.post("resume")
+
+    def stats(self) -> Account:
+        """Return what every node and edge has done so far."""
+        return take_account(self._plan, time.monotonic() - self._started)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is over."""
+        return self._finished.is_set()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop(drain=not isinstance(error, KeyboardInterrupt))
+
+    # -- for lanes and their steps -----------------------------------------------------------------------------------
+
+    def opened(self, lane: Lane) -> bool:
+        """Open a lane together with the others; return whether all could."""
+        assert self._opening is not None  # set before the threads start
+        return self._opening.open(lane)
+
+    def left(self, lane: Lane) -> None:
+        """Go on without a lane: its thread is about to end."""
+        if isinstance(lane, SourceLane):
+            self.checkpoints.remove_source(lane)
+        with self._lock:
+            self._live.discard(lane)
+        self._wake.set()
+
+    def source_ended(self, lane: SourceLane) -> None:
+        """Note that a source has ended, and waits to commit."""
+        self._wake.set()
+
+    def dead_letter(self, part: Part, record: Record, error: BaseException, tries: int) -> None:
+        """Keep a record that failed for good. Raises if that is not possible."""
+        self.dead_letters.put(part, record, error, tries)
+        _log.warning("%s: record %d of channel %r: %s", part.where, record.seq, record.channel, error)
+        self._tell(
+            "penstock_record_dead_lettered", name=self.name, node=part.node.name, channel=record.channel, error=error
+        )
+
+    def fail(self, message: str, error: BaseException) -> None:
+        """End the run: sources stop, what is on its way drains, and nothing more is committed."""
+        self.checkpoints.poison(message)
+        self.trouble(message, error)
+        self.stop_soon()
+
+    def trouble(self, message: str, error: BaseException) -> None:
+        """Report something that is no single record's fault; the run goes on."""
+        _log.error("%s", message, exc_info=error)
+        with self._lock:
+            if message not in self._errors:
+                self._errors.append(message)
+
+    # -- the supervisor ------------------------------------------------------------------------------------------------
+
+    def _supervise(self) -> None:
+        """Begin checkpoints, watch, and end the run when nothing is left to do."""
+        next_checkpoint = time.monotonic() + self.pipeline.checkpoint_every_s
+        next_watch = time.monotonic() + WATCH_EVERY_S
+        abandon_at: float | None = None
+        while True:
+            now = time.monotonic()
+            self._wake.wait(max(0.0, min(next_checkpoint, next_watch) - now))
+            self._wake.clear()
+            now = time.monotonic()
+            live = self._alive()
+            if not live:
+                break
+            if self.aborting:
+                abandon_at = abandon_at or now + ABORT_GRACE_S
+                next_checkpoint = next_watch = now + 0.1
+                if now >= abandon_at:
+                    self._abandon(live)
+                    break
+                continue
+            if all(isinstance(lane, SourceLane) and lane.ended for lane in live):
+                self._last_checkpoint(live)
+                next_checkpoint = now + 0.05
+            elif now >= next_checkpoint:
+                self.checkpoints.begin()
+                next_checkpoint = now + self.pipeline.checkpoint_every_s
+            if now >= next_watch:
+                self._watch(now)
+                next_watch = now + WATCH_EVERY_S
+        self._finish()
+
+    def _alive(self) -> set[Lane]:
+        with self._lock:
+            return set(self._live)
+
+    def _last_checkpoint(self, live: set[Lane]) -> None:
+        if self.checkpoints.poisoned:
+            for lane in live:
+                if isinstance(lane, SourceLane):
+                    lane.post("close")
+        else:
+            self.checkpoints.begin()
+
+    def _abandon(self, live: set[Lane]) -> None:
+        for lane in live:
+            active = lane.active
+            node, since = active if active else (lane.name, time.monotonic())
+            seconds = time.monotonic() - since
+            self._errors.append(
+                f"node {node!r} has been blocking for {seconds:.0f} s and did not let go when the run was aborted; its "
+                "thread is left behind"
+            )
+
+    def _finish(self) -> None:
+        for lane in self._plan.lanes:
+            if lane not in self._live:
+                lane.thread.join()
+        try:
+            self.dead_letters.close()
+        except OSError as error:
+            self.trouble(f"the dead letters could not be closed: {error}", error)
+        duration_s = time.monotonic() - self._started
+        self._watch(time.monotonic())
+        self.report = RunReport(
+            name=self.name,
+            account=take_account(self._plan, duration_s, aborted=self.aborting),
+            errors=tuple(self._errors),
+            aborted=self.aborting,
+            checkpoints=self.checkpoints.done,
+            dead_letters=str(self.dead_letters.path) if self.dead_letters.count else "",
+            started_ns=self._started_ns,
+            duration_s=duration_s,
+        )
+        self._tell("penstock_run_finished", name=self.name, report=self.report)
+        self._finished.set()
+
+    def _watch(self, now: float) -> None:
+        """Tell the watchers what was dropped, and who is silent for too long."""
+        for live in self._plan.edges.values():
+            for edge in live:
+                with edge.inbox.lock:
+                    dropped = Counter(edge.dropped)
+                told = self._told_dropped.setdefault(edge.name, Counter())
+                for channel, count in (dropped - told).items():
+                    self._tell(
+                        "penstock_records_dropped", name=self.name, edge=edge.name, channel=channel, count=count
+                    )
+                self._told_dropped[edge.name] = dropped
+                self._stalled(edge.name, edge.settings.expect_every_s, now - edge.last_put)
+        for name, lane in self._plan.sources.items():
+            if not lane.ended and not lane.paused:
+                self._stalled(name, lane.part.node.expect_every_s, now - lane.last_record)
+
+    def _stalled(self, name: str, expect_every_s: float | None, silent_s: float) -> None:
+        if expect_every_s is None or silent_s <= expect_every_s:
+            self._told_stalled.discard(name)
+        elif name not in self._told_stalled:
+            self._told_stalled.add(name)
+            _log.warning("%s: no record for %.1f s; one is expected every %g s", name, silent_s, expect_every_s)
+            self._tell("penstock_stalled", name=self.name, node=name, silent_s=silent_s)
+
+    def _checkpointed(self, positions: Mapping[str, Any]) -> None:
+        self._tell("penstock_checkpoint", name=self.name, positions=positions)
+        self._wake.set()
+
+    def _tell(self, hook: str, **facts: Any) -> None:
+        """Call a watcher hook; its errors are logged and stop nothing."""
+        call: Callable[..., Any] = getattr(self._plugins.hook, hook)
+        try:
+            call(**facts)
+        except Exception:  # a watcher may raise anything and must not stop a run
+            _log.exception("a plugin's %s failed", hook)
+
+    def _source(self, source: str | Node) -> SourceLane:
+        name = self.pipeline.name_of(source)
+        if name not in self._plan.sources:
+            raise RunError(f"node {name!r} is no source of run {self.name!r}; sources: {', '.join(self._plan.sources)}")
+        return self._plan.sources[name]
