@@ -1,0 +1,179 @@
+"""`penstock demo`: a video from one process to another, decoded, kept in two stores, and read back."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from penstock.cli.demo_pipelines import COMPONENTS, Scene, keeping
+from penstock.cli.demo_process import Publisher
+from penstock.cli.demo_results import compare, draw_contact_sheet, new_directory, remove_if_empty
+from penstock.errors import PluginError, RunError, SourceError, UnknownComponentError
+
+if TYPE_CHECKING:
+    from penstock.plugins import Plugins
+    from penstock.run.report import RunReport
+    from penstock.run.run import Run
+
+UNSEEN_S = 5.0
+"""Seconds after which a publisher that ended before anything came is not waited for any more."""
+
+
+@click.command()
+@click.option("--video", metavar="FILE", help="Video to play: a file, or an RTSP or HTTP URL. Default: a test picture.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("penstock-demo"), show_default=True,
+              help="Directory for the results; each demo makes a new one in it.")  # fmt: skip
+@click.option("--frames", type=click.IntRange(1), help="Length of the test picture in frames.  [default: 150]")
+@click.option("--loop", type=click.IntRange(1), default=1, show_default=True, help="How often to play the video.")
+def demo(video: str | None, out: Path, frames: int | None, loop: int) -> None:
+    """Show what penstock does, on real video.
+
+    Process 1 publishes the packets of a video over zenoh. Process 2, this one, decodes them, and keeps every frame, and
+    what moved in it, as .npy files and in LMDB. Then it prints the report, draws a contact sheet, reads a few frames
+    back from both stores, and compares them.
+    """
+    if video is not None and frames is not None:
+        raise click.UsageError("--frames is the length of the test picture; leave it out with --video")
+    if video is None and loop != 1:
+        raise click.UsageError("--loop plays a video again; for a longer test picture use --frames")
+    plugins = installed_plugins()
+    if video is not None:
+        see_that_it_plays(video, plugins)
+    directory = new_directory(out)
+    scene = Scene(
+        channel=channel_of(video),
+        video=video,
+        frames=frames or 150,
+        loop=loop,
+        key=f"penstock-demo/{secrets.token_hex(8)}",
+        rendezvous=f"tcp/127.0.0.1:{free_port()}",
+        dead_letters=str(directory / "dead-letters"),
+    )
+    try:
+        show(scene, directory, plugins)
+    finally:
+        remove_if_empty(directory)
+
+
+def installed_plugins() -> Plugins:
+    """Find what is installed. Raises PluginError with the pip command if something that the demo needs is missing."""
+    from penstock.plugins import Plugins  # here, since looking for plugins is not for --help
+
+    plugins = Plugins.discover()
+    missing = [name for name, parts in COMPONENTS.items() if any(not _found(plugins, *part) for part in parts)]
+    if missing:
+        extras = ",".join(name.removeprefix("penstock-") for name in missing)
+        raise PluginError(
+            f"the demo needs {', '.join(missing)}, not installed or not working (see 'penstock plugins'): "
+            f"pip install 'penstock[{extras}]'"
+        )
+    for parts in COMPONENTS.values():
+        for role, name in parts:
+            plugins.load(role, name)
+    return plugins
+
+
+def _found(plugins: Plugins, role: str, name: str) -> bool:
+    try:
+        plugins.find(role, name)
+    except UnknownComponentError:
+        return False
+    return True
+
+
+def see_that_it_plays(video: str, plugins: Plugins) -> None:
+    """Open the video and close it again, before anything is made. Raises SourceError that says what is wrong."""
+    if "://" not in video and not Path(video).is_file():
+        what = "is a directory" if Path(video).is_dir() else "does not exist"
+        raise SourceError(f"--video {video!r}: {what}: name a video file, or an RTSP or HTTP URL")
+    source: Any = plugins.load("source", "video")(url=video)
+    try:
+        source.open()
+    finally:
+        source.close()
+
+
+def channel_of(video: str | None) -> str:
+    """Return a name for the channel that may stand in any key and file name: that of the video."""
+    if video is None:
+        return "test-picture"
+    return re.sub(r"[^A-Za-z0-9]+", "-", Path(video).stem).strip("-")[:60] or "video"
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback interface on which nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def show(scene: Scene, directory: Path, plugins: Plugins) -> None:
+    """Run both processes and print what came of it. Raises RunError if it does not add up."""
+    with Publisher(scene) as publisher:
+        publisher.wait_until_ready()
+        report, interrupted = follow(keeping(scene, directory).start(plugins=plugins), publisher)
+        sent = None if interrupted else publisher.outcome()
+    if sent is not None:
+        click.echo(f"\n{sent['report']}")
+    click.echo(f"\n{report}\n")
+    if sent is None:
+        interrupt = KeyboardInterrupt()
+        interrupt.add_note(f"both processes have ended; what was stored is whole, in {directory}")
+        raise interrupt
+    problems = problems_of(report, sent)
+    if report.stored:
+        comparison = compare(directory, plugins)
+        click.echo(f"frames      {directory / 'frames' / scene.channel} and {directory / 'frames.lmdb'}")
+        click.echo(f"what moved  {directory / 'moved' / scene.channel} and {directory / 'moved.lmdb'}")
+        click.echo(f"picture     {draw_contact_sheet(directory, plugins)}")
+        click.echo(f"read back   {comparison}")
+        if not comparison.ok:
+            problems.append("what was read back from the two stores differs")
+    if problems:
+        raise RunError(f"the demo did not succeed: {'; '.join(problems)}")
+
+
+def problems_of(report: RunReport, sent: dict[str, Any]) -> list[str]:
+    """Return what does not add up: in process 1, in process 2, and between them."""
+    problems = [f"process 1: {problem}" for problem in sent["problems"]]
+    problems += [f"process 2: {problem}" for problem in report.problems]
+    if sent["stored"] != report.received:
+        problems.append(f"process 1 published {sent['stored']} packets, process 2 received {report.received}")
+    if not problems and not report.stored:
+        problems.append("the video holds no frame")
+    return problems
+
+
+def follow(run: Run, publisher: Publisher) -> tuple[RunReport, bool]:
+    """Wait for the end of process 2, with live figures; return its report and whether it was interrupted.
+
+    Ctrl-C, or SIGTERM, drains; a second one aborts.
+    """
+    from penstock.run.progress import Progress  # here, since rich is not for --help
+
+    interrupted = False
+    ended_at: float | None = None
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with Progress(run):
+            while True:
+                try:
+                    report = run.wait(0.2)
+                    if report is not None:
+                        return report, interrupted
+                    if publisher.has_ended():
+                        ended_at = ended_at or time.monotonic()
+                        if time.monotonic() - ended_at > UNSEEN_S and not run.stats().total("received"):
+                            run.stop_soon()
+                except KeyboardInterrupt:
+                    run.abort() if interrupted else run.stop_soon()
+                    interrupted = True
+    finally:
+        signal.signal(signal.SIGTERM, before)

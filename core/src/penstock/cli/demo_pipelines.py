@@ -1,0 +1,102 @@
+"""The two pipelines of the demo, as data: one for each of its processes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from penstock.node import decoder, processor, source, store
+from penstock.pipeline import Pipeline
+
+COMPONENTS = {
+    "penstock-zenoh": [("source", "zenoh"), ("store", "zenoh")],
+    "penstock-kafka-av": [
+        ("source", "video"),
+        ("source", "test-picture"),
+        ("decoder", "av"),
+        ("processor", "background-difference"),
+        ("processor", "thumbnail"),
+    ],
+    "penstock-npy": [("store", "npy")],
+    "penstock-lmdb": [("store", "lmdb")],
+}
+"""What the demo uses, by the distribution that offers it."""
+
+THUMBNAIL_HEIGHT = 64
+
+
+@attrs.frozen(kw_only=True)
+class Scene:
+    """What the two processes agree upon.
+
+    Attributes:
+        channel: What the packets' channel is called.
+        video: File or URL to play; None: the test picture.
+        frames: Length of the test picture, in frames.
+        loop: How many times the video is played.
+        key: Root of the zenoh keys; no other demo has the same.
+        rendezvous: The loopback endpoint where the two meet.
+        dead_letters: Directory for records that fail in either process.
+    """
+
+    channel: str
+    video: str | None = None
+    frames: int = 150
+    loop: int = 1
+    key: str
+    rendezvous: str
+    dead_letters: str
+
+    def to_json(self) -> str:
+        """Return the scene as JSON."""
+        return json.dumps(attrs.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Scene:
+        """Make a scene of JSON."""
+        return cls(**json.loads(text))
+
+    def picture(self) -> tuple[str, dict[str, Any]]:
+        """Return the name and the settings of the source in process 1."""
+        if self.video is None:
+            return "test-picture", {"frames": self.frames, "channel": self.channel}
+        return "video", {"url": self.video, "loop": self.loop, "channel": self.channel}
+
+
+def publishing(scene: Scene) -> Pipeline:
+    """Return the pipeline of process 1: the packets of a video to zenoh, none before process 2 is there."""
+    name, settings = scene.picture()
+    packets = source(name, **settings, name="video")
+    wire = store(
+        "zenoh", key=f"{scene.key}/{{{{ channel }}}}", rendezvous=scene.rendezvous, name="publish", on_error="stop"
+    )
+    return Pipeline(packets >> wire, name="process 1", dead_letters=scene.dead_letters)
+
+
+def keeping(scene: Scene, directory: Path) -> Pipeline:
+    """Return the pipeline of process 2: packets from zenoh, decoded; frames and what moved in them to two stores each.
+
+    Args:
+        scene: What process 1 plays.
+        directory: Where all results go.
+    """
+    packets = source("zenoh", key=f"{scene.key}/**", rendezvous=scene.rendezvous, until_end=True, name="receive")
+    frames = packets >> decoder("av", name="decode")
+    moved = frames >> processor("background-difference", name="difference")
+    small = moved >> processor("thumbnail", height=THUMBNAIL_HEIGHT, name="thumbnail")
+    return Pipeline(
+        frames >> store("npy", **npy_settings(directory / "frames"), name="frames to npy"),
+        frames >> store("lmdb", path=directory / "frames.lmdb", name="frames to lmdb"),
+        small >> store("npy", **npy_settings(directory / "moved"), name="moved to npy"),
+        small >> store("lmdb", path=directory / "moved.lmdb", name="moved to lmdb"),
+        name="process 2",
+        dead_letters=scene.dead_letters,
+    )
+
+
+def npy_settings(directory: Path) -> dict[str, Any]:
+    """Return the settings of a store that keeps one file for each frame below this directory."""
+    return {"path": "{{ channel }}/{{ '%06d' % seq }}.npy", "root": str(directory)}

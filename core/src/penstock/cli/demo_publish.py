@@ -1,0 +1,44 @@
+"""Process 1 of the demo: publishes the packets of a video. Started by `penstock demo`, which it tells how it goes.
+
+It writes two lines of JSON to its standard output: that it is ready, and how it ended. When its standard input closes,
+whoever started it is gone or wants it to end.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from typing import Any
+
+from penstock.cli.demo_pipelines import Scene, publishing
+from penstock.errors import PenstockError
+from penstock.run.run import Run
+
+
+def main(scene: Scene) -> int:
+    """Publish until the video ends; return the exit status."""
+    try:
+        with publishing(scene).start() as run:
+            threading.Thread(target=_stop_when_orphaned, args=(run,), daemon=True).start()
+            _tell(event="ready")
+            while (report := run.wait(1.0)) is None:
+                pass
+    except (PenstockError, OSError) as error:
+        _tell(event="failed", error=str(error))
+        return 1
+    _tell(event="ended", stored=report.stored, problems=report.problems, report=str(report))
+    return report.exit_code
+
+
+def _stop_when_orphaned(run: Run) -> None:
+    sys.stdin.buffer.read()
+    run.abort()
+
+
+def _tell(**what: Any) -> None:
+    print(json.dumps(what), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Scene.from_json(sys.argv[1])))

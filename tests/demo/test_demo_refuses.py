@@ -1,0 +1,104 @@
+"""Bad input: one clear sentence, an exit status that is not 0, no traceback, nothing half-written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from .conftest import Demo
+
+
+def refusal(demo: Demo, *arguments: object, status: int = 1) -> str:
+    """Run the demo, see that it refuses in one line without a traceback, and return that line."""
+    done = demo(*arguments)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("penstock: error: ")]
+    assert len(errors) == 1, done.stderr
+    return errors[0]
+
+
+def cut(video: Path, target: Path, *, faststart: bool) -> Path:
+    """Write the first two thirds of a video; with `faststart` its index comes first, and is whole."""
+    source = video
+    if faststart:
+        source = target.with_name("whole.mp4")
+        with av.open(str(video)) as given, av.open(str(source), "w", options={"movflags": "faststart"}) as made:
+            stream = made.add_stream_from_template(given.streams.video[0])
+            for packet in given.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    made.mux(packet)
+    data = source.read_bytes()
+    target.write_bytes(data[: 2 * len(data) // 3])
+    return target
+
+
+@pytest.mark.parametrize("content", [b"", b"no video at all\n" * 1000], ids=["empty", "text"])
+def test_a_file_that_is_no_video(demo: Demo, tmp_path: Path, content: bytes) -> None:
+    """A file that is no video is refused by its name, and nothing is made."""
+    file = tmp_path / "notes.mp4"
+    file.write_bytes(content)
+    assert str(file) in refusal(demo, "--video", file)
+    assert not (tmp_path / "penstock-demo").exists()
+
+
+@pytest.mark.parametrize("name", ["missing.mp4", "."], ids=["missing", "directory"])
+def test_no_file(demo: Demo, tmp_path: Path, name: str) -> None:
+    """A video that does not exist, or is a directory, is refused by its name, and nothing is made."""
+    said = refusal(demo, "--video", name)
+    assert repr(name) in said
+    assert "name a video file" in said
+    assert not (tmp_path / "penstock-demo").exists()
+
+
+def test_a_video_without_its_index(demo: Demo, bikes: Path, tmp_path: Path) -> None:
+    """A video whose end with the index is cut off is refused by its name, and nothing is made."""
+    file = cut(bikes, tmp_path / "cut.mp4", faststart=False)
+    assert str(file) in refusal(demo, "--video", file)
+    assert not (tmp_path / "penstock-demo").exists()
+
+
+def test_a_video_cut_off_in_the_middle(demo: Demo, bikes: Path, tmp_path: Path) -> None:
+    """A video that breaks off is said to do so; what could be decoded is stored whole, and the exit status is not 0."""
+    file = cut(bikes, tmp_path / "cut.mp4", faststart=True)
+    assert "process 1" in refusal(demo, "--video", file, "--out", tmp_path / "out")
+    files = sorted((tmp_path / "out" / "run-0001" / "frames").rglob("*"))
+    frames = [file for file in files if file.suffix == ".npy"]
+    assert [file for file in files if file.is_file()] == frames
+    assert 0 < len(frames) < 250
+    assert {np.load(frame).shape for frame in frames} == {np.load(frames[0]).shape}
+
+
+def test_a_directory_that_cannot_be_made(demo: Demo, tmp_path: Path) -> None:
+    """An output directory below a file is refused by its name, with what to do."""
+    (tmp_path / "file").write_text("in the way")
+    said = refusal(demo, "--out", tmp_path / "file" / "out")
+    assert str(tmp_path / "file" / "out") in said
+    assert "--out" in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--frames", "0"), ("--frames", "many"), ("--loop", "2"), ("--video", "x.mp4", "--frames", "3"), ("--nonsense",)],
+    ids=" ".join,
+)
+def test_options_that_make_no_sense(demo: Demo, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """Options that are unknown, out of range or contradict each other are a usage error, and nothing is made."""
+    done = demo(*arguments)
+    assert done.returncode == 2
+    assert arguments[0] in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "penstock-demo").exists()
+
+
+@pytest.mark.parametrize("plugin", ["penstock-zenoh", "penstock-kafka-av", "penstock-npy", "penstock-lmdb"])
+def test_a_missing_plugin(demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plugin: str) -> None:
+    """Without one of its plugins the demo names it and the pip command that brings it, and makes nothing."""
+    monkeypatch.setenv("PENSTOCK_WITHOUT", plugin)
+    said = refusal(demo)
+    assert f"pip install 'penstock[{plugin.removeprefix('penstock-')}]'" in said
+    assert not (tmp_path / "penstock-demo").exists()
