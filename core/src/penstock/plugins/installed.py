@@ -6,17 +6,24 @@ import importlib.metadata
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import attrs
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from penstock.hookspecs import CONTRACT, ENTRY_POINT_GROUP, PROJECT
 from penstock.plugins.report import PluginReport, Status
 
+NAMELESS = "(no name)"
+"""The name that a distribution is given in its report if its metadata is damaged."""
+
 _CONTRACT_GROUP = re.compile(rf"{PROJECT}\.(v\d+)\Z")
 _MEANT = re.compile(rf"{PROJECT}([-_.]?(plugins?|hooks?|v?\.?\d+))?\Z", re.IGNORECASE)
+_PLAIN = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(?P<specifier>((~=|==|!=|<=|>=|<|>)\s*[0-9][0-9A-Za-z.!+*-]*\s*(,\s*|\Z))*)\Z"
+)
+_OF_AN_EXTRA = re.compile(r";\s*extra\s*==\s*['\"][A-Za-z0-9._-]+['\"]\s*\Z")
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
 
 
@@ -47,16 +54,6 @@ def find_installed(path: Sequence[str] | None, *, without: frozenset[str]) -> li
     return sorted(reports, key=lambda report: (report.name, report.entry))
 
 
-def installed_version(name: str, path: Sequence[str] | None = None) -> str | None:
-    """Return the version of a distribution, looked for in `path` and then where Python looks; None if there is none."""
-    context = importlib.metadata.DistributionFinder.Context
-    places = [context(name=name)] if path is None else [context(name=name, path=list(path)), context(name=name)]
-    for place in places:
-        for distribution in importlib.metadata.distributions(context=place):
-            return distribution.version or ""
-    return None
-
-
 @attrs.frozen
 class _Found:
     """A distribution that speaks of penstock. `location` is where its modules are."""
@@ -65,6 +62,7 @@ class _Found:
     name: str
     version: str
     location: str
+    requires: tuple[str, ...]
 
 
 def _distributions(places: list[str]) -> list[_Found]:
@@ -78,8 +76,9 @@ def _distributions(places: list[str]) -> list[_Found]:
         if PROJECT not in text.lower():
             continue
         metadata = distribution.metadata
-        name, version = normalised(metadata["Name"] or ""), metadata["Version"] or ""
-        found.setdefault((location, name, version), _Found(distribution, name or "(no name)", version, location))
+        name, version = normalised(metadata["Name"] or NAMELESS), metadata["Version"] or ""
+        requires = tuple(metadata.get_all("Requires-Dist") or ())
+        found.setdefault((location, name, version), _Found(distribution, name, version, location, requires))
     newest_first = sorted(found.values(), key=lambda each: _age(each.version), reverse=True)
     return sorted(newest_first, key=lambda each: (order[each.location], each.name))
 
@@ -120,7 +119,7 @@ def _judge(
 ) -> tuple[Status, str]:
     if found.name in without or ("*" in without and found.name != PROJECT):
         return "left out", "left out by the user (PENSTOCK_WITHOUT, or without=)"
-    if not found.distribution.metadata["Name"]:
+    if found.name == NAMELESS:
         return "broken", "its metadata has no name; remove what is left of it, and install it again"
     contract = _CONTRACT_GROUP.match(entry.group)
     if contract is None:
@@ -137,21 +136,43 @@ def _judge(
 
 def _unmet(found: _Found, places: Sequence[str] | None) -> tuple[Status, str] | None:
     """Return what is wrong if it needs another penstock, or a distribution that is not there; versions are pip's."""
-    for text in found.distribution.requires or ():
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
-            continue  # it did not hinder the installation; importing will tell
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        version = installed_version(requirement.name, places)
-        if normalised(requirement.name) == PROJECT:
-            if version and not requirement.specifier.contains(version, prereleases=True):
-                wanted = f"needs penstock {requirement.specifier}, and this is {version}"
+    for name, specifier in _requirements(found.requires):
+        needed = _installed(name, places)
+        if normalised(name) == PROJECT:
+            version = needed.version if needed else ""  # none: penstock runs from its sources
+            if version and not SpecifierSet(specifier).contains(version, prereleases=True):
+                wanted = f"needs penstock {specifier}, and this is {version}"
                 return "incompatible", f"{wanted}; install a version of {found.name} for it, or another penstock"
-        elif version is None:
-            return "broken", f"needs {requirement.name}, which is not installed; `pip install {found.name}` brings it"
+        elif needed is None:
+            return "broken", f"needs {name}, which is not installed; `pip install {found.name}` brings it"
     return None
+
+
+def _installed(name: str, path: Sequence[str] | None) -> importlib.metadata.Distribution | None:
+    """Return a distribution, looked for in `path` and then where Python looks; None if there is none."""
+    context = importlib.metadata.DistributionFinder.Context
+    places = [context(name=name)] if path is None else [context(name=name, path=list(path)), context(name=name)]
+    return next((found for place in places for found in importlib.metadata.distributions(context=place)), None)
+
+
+def _requirements(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the name and the versions ("<0.2,>=0.1") of those that hold here.
+
+    The parser of `packaging` takes as long to import as all of this module: it is used only for what is not plain.
+    """
+    for text in texts:
+        plain = _PLAIN.match(text)
+        if plain is not None:
+            yield plain["name"], plain["specifier"]
+        elif not _OF_AN_EXTRA.search(text):
+            from packaging.requirements import InvalidRequirement, Requirement  # see above
+
+            try:
+                requirement = Requirement(text)
+            except InvalidRequirement:
+                continue  # it did not hinder the installation; importing will tell
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                yield requirement.name, str(requirement.specifier)
 
 
 def _second_copy(second: PluginReport, first: PluginReport) -> PluginReport:

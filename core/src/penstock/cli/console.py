@@ -1,0 +1,33 @@
+"""What commands print besides their results: errors, each as one sentence on stderr."""
+
+from __future__ import annotations
+
+import sys
+
+from penstock.errors import PenstockError
+
+
+def say_error(error: BaseException | str, *, debug: bool = False) -> None:
+    """Print "penstock: error: …" on stderr, in one line; with `debug`, the traceback before it."""
+    if debug and isinstance(error, BaseException):
+        import traceback  # here, since errors are rare
+
+        traceback.print_exception(error)
+    print(f"penstock: error: {printable(sentence(error))}", file=sys.stderr, flush=True)
+
+
+def sentence(error: BaseException | str) -> str:
+    """Return what an error says, with its notes; of an error of the operating system, the file first."""
+    if isinstance(error, str):
+        return error
+    text = str(error)
+    if isinstance(error, OSError) and not isinstance(error, PenstockError) and error.strerror:
+        files = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        text = f"{' -> '.join(files)}: {error.strerror}" if files else error.strerror
+    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+    return " ".join(f"{text or type(error).__name__}{notes}".split())
+
+
+def printable(text: str) -> str:
+    """Return text in one line that cannot steer a terminal: what is said may have come from a network."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,0 +1,113 @@
+"""The group of commands, and `main`, which runs one and turns its errors into one sentence."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import NoReturn
+
+import click
+
+from penstock.cli.console import say_error
+from penstock.errors import PenstockError
+
+COMMANDS = {
+    "demo": "penstock.cli.demo:demo",
+    "graph": "penstock.cli.run:graph",
+    "new": "penstock.cli.new:new",
+    "plugins": "penstock.cli.plugins:plugins",
+    "recover": "penstock.cli.recover:recover",
+    "replay": "penstock.cli.replay:replay",
+    "run": "penstock.cli.run:run",
+    "validate": "penstock.cli.run:validate",
+}
+"""Where each command is; those whose module is not there are not listed."""
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""The exit statuses: 1 for an error, 2 for a command line that makes no sense, 130 (128 + SIGINT) for Ctrl-C."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is used, or when the help of all is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of those commands that are there."""
+        return [name for name, path in COMMANDS.items() if importlib.util.find_spec(path.partition(":")[0])]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command and return it; None if there is none of this name."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command), f"{COMMANDS[cmd_name]} is no command"
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command to run; a usage error names close ones."""
+        known = self.list_commands(ctx)
+        if args and args[0] not in known and not args[0].startswith("-"):
+            close = get_close_matches(args[0], known, 1)
+            advice = f"did you mean {close[0]!r}?" if close else f"commands are {', '.join(known)}."
+            ctx.fail(f"there is no command {args[0]!r}; {advice}")
+        return super().resolve_command(ctx, args)
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        import importlib.metadata  # here, since only this needs it
+
+        try:
+            version = importlib.metadata.version("penstock")
+        except importlib.metadata.PackageNotFoundError:
+            version = "(not installed)"
+        click.echo(f"penstock {version}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Say which.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error, too.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """Lead data from instruments and cameras through decoders and processors into stores."""
+    ctx.obj["debug"] = debug
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0, 1 for an error, 2 for wrong usage, 130 if interrupted.
+
+    An error of penstock or of the operating system is one sentence on stderr; with `--debug` its traceback too.
+    Any other exception is a fault of penstock or of a plugin, and is shown whole.
+    """
+    settings = {"debug": False}
+    try:
+        status = cli.main(args, prog_name="penstock", standalone_mode=False, obj=settings)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except click.Abort as abort:  # what click makes of Ctrl-C, and of every EOFError
+        cause = abort.__cause__
+        if isinstance(cause, PenstockError):
+            say_error(cause, debug=settings["debug"])
+            status = FAILED
+        else:
+            say_error(f"interrupted{_notes(cause)}")
+            status = INTERRUPTED
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = FAILED
+    except (PenstockError, OSError) as error:
+        say_error(error, debug=settings["debug"])
+        status = FAILED
+    sys.exit(status if isinstance(status, int) else OK)
+
+
+def _notes(error: BaseException | None) -> str:
+    return "".join(f" {note}" for note in getattr(error, "__notes__", ()))
