@@ -1,0 +1,36 @@
+"""What this plugin offers. Imports penstock and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from penstock.component import Component
+from penstock.hookspecs import hookimpl
+
+
+@hookimpl
+def penstock_sources() -> Iterable[Component]:
+    """Offer the source that subscribes."""
+    return [
+        Component(
+            "zenoh",
+            "penstock_zenoh.source:ZenohSource",
+            summary="Records, or raw payloads, from publishers on zenoh keys",
+            gives="any",
+            requires="zenoh",
+        )
+    ]
+
+
+@hookimpl
+def penstock_stores() -> Iterable[Component]:
+    """Offer the store that publishes."""
+    return [
+        Component(
+            "zenoh",
+            "penstock_zenoh.store:ZenohStore",
+            summary="Publishes records on zenoh keys and waits for the receipts of the sources there",
+            takes="any",
+            requires="zenoh",
+        )
+    ]

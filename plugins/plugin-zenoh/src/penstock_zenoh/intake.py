@@ -1,0 +1,106 @@
+"""From zenoh's channel to the reader: by the reader itself while it reads, by a thread while it waits or is busy."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+
+import zenoh
+
+from penstock_zenoh.arrivals import Arrival, Arrivals, Publisher
+
+_BATCH = 256
+_LOOK_EVERY_S = 0.05
+_NOTICE_EVERY_S = 0.25
+
+
+class Intake:
+    """Take samples out of a channel of zenoh, in order.
+
+    zenoh's channel rather than a callback, since a callback needs the interpreter's lock for each record and waits
+    5 ms for it whenever the reader computes. Whoever takes from the channel owns it until what he took is in
+    `arrivals`. The reader takes by itself as long as there is something: no thread is switched to. The thread waits in
+    the channel for a reader that found nothing (the channel itself cannot wait with a time limit), and empties it
+    while the reader is busy elsewhere, so that marks are answered and zenoh's threads do not stand still.
+    """
+
+    def __init__(
+        self,
+        handler: zenoh.handlers.Handler[zenoh.Sample],
+        arrivals: Arrivals,
+        *,
+        name: str,
+        when_due: Callable[[Publisher], None],
+    ) -> None:
+        """Start the thread; `when_due` is called with publishers whose mark is due, from any thread."""
+        self._handler = handler
+        self._arrivals = arrivals
+        self._when_due = when_due
+        self._is_waited_for = False
+        self._is_out = False
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def take(self, most: int, timeout_s: float) -> list[Arrival]:
+        """Return what has arrived, or does within `timeout_s` seconds, up to `most`; nothing when a publisher ends."""
+        arrivals = self._arrivals
+        due: list[Publisher] = []
+        deadline = 0.0
+        with arrivals.changed:
+            while not arrivals.is_closed:
+                if len(arrivals.waiting) < most and not self._is_out:
+                    due += arrivals.put(self._try(most - len(arrivals.waiting)), when_full="exceed")
+                if arrivals.waiting or arrivals.has_news or arrivals.newly_vanished():
+                    break
+                now = time.monotonic()
+                deadline = deadline or now + timeout_s
+                if now >= deadline:
+                    break
+                self._is_waited_for = True
+                arrivals.changed.notify_all()
+                arrivals.changed.wait(min(deadline - now, _NOTICE_EVERY_S))
+            arrivals.has_news = False
+            taken = arrivals.pop(most)
+        for publisher in due:
+            self._when_due(publisher)
+        return taken
+
+    def join(self) -> None:
+        """Wait for the thread, once the channel has been closed and `arrivals` too."""
+        self._thread.join()
+
+    def _try(self, most: int) -> list[zenoh.Sample]:
+        samples: list[zenoh.Sample] = []
+        try:
+            while len(samples) < most and (sample := self._handler.try_recv()) is not None:
+                samples.append(sample)
+        except zenoh.ZError:  # the channel is empty and closed
+            pass
+        return samples
+
+    def _work(self) -> None:
+        arrivals = self._arrivals
+        while True:
+            with arrivals.changed:
+                arrivals.changed.wait_for(lambda: self._is_waited_for or arrivals.is_closed, _LOOK_EVERY_S)
+                if arrivals.is_closed:
+                    break
+                self._is_out = True
+                waits = self._is_waited_for
+            try:
+                samples = [self._handler.recv()] if waits else []
+            except zenoh.ZError:  # the channel is empty and closed
+                return
+            samples += self._try(_BATCH)
+            while samples:
+                for publisher in arrivals.put(samples, when_full="wait"):
+                    self._when_due(publisher)
+                samples = self._try(_BATCH) if len(samples) >= _BATCH else []
+            with arrivals.changed:
+                self._is_out = self._is_waited_for = False
+                arrivals.changed.notify_all()
+        with contextlib.suppress(zenoh.ZError):  # a thread of zenoh may stand before the full channel until it closes
+            while True:
+                self._handler.recv()

@@ -1,0 +1,161 @@
+"""Opening zenoh sessions: loopback and peer to peer by default, nothing found by multicast, within a bounded time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import zenoh
+
+from penstock.errors import ConfigError
+
+RENDEZVOUS = "tcp/127.0.0.1:7447"
+"""Where processes on one machine meet: the first to come listens there, the others connect to it."""
+
+_ANY_LOOPBACK_PORT = "tcp/127.0.0.1:0"
+_log = logging.getLogger(__name__)
+
+_DEFAULTS: Mapping[str, Any] = {
+    "mode": "peer",
+    "scouting/multicast/enabled": False,
+    "transport/shared_memory/enabled": False,
+    # Between two writes of a blocked sender zenoh waits this long (microseconds) and then closes the connection, with
+    # what was in it: 5 s as shipped. A reader may be slower than that.
+    "transport/link/tx/queue/congestion_control/block/wait_before_close": 3_600_000_000,
+    "transport/link/tx/queue/congestion_control/drop/wait_before_drop": 2_000_000,
+    "transport/link/tx/queue/congestion_control/drop/max_wait_before_drop_fragments": 5_000_000,
+    "transport/link/tx/queue/size/data": 16,
+    "connect/retry": {"period_init_ms": 50, "period_max_ms": 1000, "period_increase_factor": 2.0},
+}
+
+
+@attrs.frozen(kw_only=True)
+class Network:
+    """Say where a session listens and connects.
+
+    Attributes:
+        rendezvous: Endpoint used where neither `listen` nor `connect` is given.
+        listen: Endpoints to listen on.
+        connect: Endpoints to connect to, all of them; lost connections are taken up again.
+        config: zenoh configuration, merged last: nested plain data, or the text of a JSON5 file.
+        timeout_s: Seconds after which opening gives up.
+    """
+
+    rendezvous: str = RENDEZVOUS
+    listen: tuple[str, ...] | None = None
+    connect: tuple[str, ...] | None = None
+    config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
+    timeout_s: float = 30.0
+
+    def open(self) -> zenoh.Session:
+        """Open a session. Raises ConnectionError that says what could not be reached and what to do; ConfigError."""
+        if self.listen is None and self.connect is None:
+            return self._meet()
+        try:
+            return self._open(self.listen or (), self.connect or (), self.timeout_s)
+        except zenoh.ZError as error:
+            raise ConnectionError(self._explain(error)) from error
+
+    def _meet(self) -> zenoh.Session:
+        """Listen at the rendezvous, or, where somebody does already, connect to it; either may go away meanwhile."""
+        deadline = time.monotonic() + self.timeout_s
+        while True:
+            try:
+                return self._open((self.rendezvous,), (), self.timeout_s)
+            except zenoh.ZError as error:
+                if "in use" not in str(error):
+                    raise ConnectionError(self._explain(error)) from error
+            left_s = deadline - time.monotonic()
+            try:
+                return self._open((_ANY_LOOPBACK_PORT,), (self.rendezvous,), min(max(left_s, 0.1), 2.0))
+            except zenoh.ZError as error:
+                if left_s <= 0:
+                    raise ConnectionError(
+                        f"{self.rendezvous} is in use, and what listens there does not answer as zenoh within "
+                        f"{self.timeout_s:g} s: end that program, or set rendezvous= to a free port on both sides"
+                    ) from error
+                _log.debug("nobody answers at %s; trying again: %s", self.rendezvous, error)
+
+    def _open(self, listen: Sequence[str], connect: Sequence[str], timeout_s: float) -> zenoh.Session:
+        tree = json.loads(str(zenoh.Config()))
+        own = {
+            **_DEFAULTS,
+            "listen/endpoints": list(listen),
+            "connect/endpoints": list(connect),
+            "connect/timeout_ms": max(1, int(timeout_s * 1000)),
+            "connect/exit_on_failure": True,
+        }
+        for path, value in (*own.items(), *_given(self.config)):
+            _put(tree, path.split("/"), value)
+        try:
+            config = zenoh.Config.from_json5(json.dumps(tree))
+        except (zenoh.ZError, TypeError) as error:  # it may quote a secret: its cause is not shown
+            given = {"listen": listen, "connect": connect} | ({"config": "…"} if self.config else {})
+            raise ConfigError(
+                f"zenoh does not accept {', '.join(f'{k}={v!r}' for k, v in given.items())}: {_reason(error)}; "
+                "write endpoints as 'tcp/host:port' and config as in zenoh's DEFAULT_CONFIG.json5"
+            ) from None
+        return zenoh.open(config)
+
+    def _explain(self, error: zenoh.ZError) -> str:
+        reason = _reason(error)
+        if "in use" in reason:
+            return (
+                f"cannot listen on {', '.join(self.listen or ())}: {reason}; end the other program or take another port"
+            )
+        if "Unable to connect" in reason:
+            return (
+                f"nobody answers at {', '.join(self.connect or ())} within {self.timeout_s:g} s: "
+                "start the other side, or set connect= to where it listens"
+            )
+        where = ", ".join((*(self.listen or ()), *(self.connect or ()))) or self.rendezvous
+        return f"cannot open a zenoh session ({where}): {reason}; check listen=, connect= and config="
+
+
+def let_go(session: zenoh.Session, held: Iterable[Any] = ()) -> None:
+    """Undeclare what a session holds, the last first, and close it; neither raises."""
+    for each in (*reversed(tuple(held)), session):
+        with contextlib.suppress(zenoh.ZError):
+            (each.close if each is session else each.undeclare)()
+
+
+def _reason(error: BaseException) -> str:
+    """Return what zenoh says on one line, without the places in its own sources."""
+    return " ".join(re.sub(r" at /\S+", "", str(error)).split()).rstrip(":.")
+
+
+def _given(config: Mapping[str, Any] | str | None) -> Iterator[tuple[str, Any]]:
+    if isinstance(config, str):
+        try:
+            parsed = json.loads(str(zenoh.Config.from_json5(config)))
+        except zenoh.ZError as error:
+            raise ConfigError(f"config: is no zenoh configuration in JSON5: {_reason(error)}") from None
+        # zenoh gives back the whole configuration: what differs from the defaults is what was given
+        shipped = dict(_flat(json.loads(str(zenoh.Config()))))
+        yield from ((path, value) for path, value in _flat(parsed) if shipped.get(path, ...) != value)
+    elif config:
+        yield from _flat(config)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}/")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _put(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Set a leaf of a tree of dicts; what is in the way and no dict gives way."""
+    for name in path[:-1]:
+        branch = tree.get(name)
+        if not isinstance(branch, dict):
+            branch = tree[name] = {}
+        tree = branch
+    tree[path[-1]] = value

@@ -1,0 +1,265 @@
+"""ZenohStore: publishes records on zenoh keys, never faster than the sources there take them."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+import attrs
+import msgspec
+import zenoh
+
+from penstock.codec import encode_bytes
+from penstock.errors import CannotConnectToStoreError, CodecError, ConfigError, StoreError, TemplateError
+from penstock.record import Record
+from penstock.templates import Template
+from penstock_zenoh import settings as s
+from penstock_zenoh import wire
+from penstock_zenoh.audience import Audience, Listener
+from penstock_zenoh.session import RENDEZVOUS, Network, let_go
+
+_OPENING = ("{{", "{%", "{#")
+
+
+def _template(_: object, __: object, value: str) -> None:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"key={value!r}: must be a key or a template of one, as 'lab/camera/{{{{ channel }}}}'")
+    try:
+        Template(value)
+    except TemplateError as error:
+        raise ConfigError(f"key={value!r}: {error}") from error
+    if not any(mark in value for mark in _OPENING):
+        problem = _key_problem(value)
+        if problem:
+            raise ConfigError(f"key={value!r}: {problem}")
+
+
+@attrs.define(kw_only=True, eq=False)
+class ZenohStore:
+    """Publish records over zenoh; each source that subscribes gets them in order, none is lost without an error.
+
+    Backpressure is real: `write` waits while a source has as many records waiting as it lets (its `capacity`), as
+    long as that source is there. Nothing is published before `wait_for_subscribers` sources are there. Subscribers
+    that are not penstock sources get the same payloads with congestion control *block*; they give no receipts.
+
+    A source that is killed loses what it had not taken; the next `sync` or `close` says how much. After a broken
+    connection the store goes on where it was, and what was on the way is counted as lost by the source.
+
+    Attributes:
+        key: Key to publish on, a jinja2 template: "lab/camera/{{ channel }}".
+        listen: zenoh endpoints to listen on, as "tcp/0.0.0.0:7450". Default: see `rendezvous`.
+        connect: zenoh endpoints to connect to; opening fails if none answers.
+        rendezvous: Without `listen` and `connect`: the loopback endpoint where processes of this machine meet.
+        config: zenoh configuration, merged last (TLS, access control …): nested plain data, or the text of a JSON5
+            file. Never printed.
+        wait_for_subscribers: How many sources must subscribe to a key before anything is published on it; 0 to
+            publish into the void.
+        timeout_s: Seconds to wait for a connection, for those sources, and for their receipts.
+    """
+
+    takes: ClassVar[str] = "any"
+
+    key: str = attrs.field(validator=_template)
+    listen: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
+    connect: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
+    rendezvous: str = attrs.field(default=RENDEZVOUS, validator=s.text)
+    config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
+    wait_for_subscribers: int = attrs.field(default=1, validator=s.at_least(0))
+    timeout_s: float = attrs.field(default=30.0, validator=s.seconds)
+    _open: _Publishing | None = attrs.field(default=None, init=False, repr=False)
+
+    def open(self) -> None:
+        """Open a session. Raises CannotConnectToStoreError naming the endpoint; ConfigError for one that is none."""
+        if self._open is not None:
+            raise StoreError(f"{self._name()} is open already: close it first", retryable=False)
+        network = Network(
+            rendezvous=self.rendezvous,
+            listen=cast("tuple[str, ...] | None", self.listen),
+            connect=cast("tuple[str, ...] | None", self.connect),
+            config=self.config,
+            timeout_s=self.timeout_s,
+        )
+        try:
+            session = network.open()
+        except ConnectionError as error:
+            raise CannotConnectToStoreError(f"{self._name()}: {error}") from error
+        except ConfigError as error:
+            raise ConfigError(f"{self._name()}: {error}") from error
+        try:
+            self._open = _Publishing(session, self)
+        except BaseException:
+            let_go(session)
+            raise
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Publish; waits while a source is full. Raises StoreError naming the records that were not published."""
+        publishing = self._opened()
+        failed: list[tuple[Record, BaseException]] = []
+        for index, record in enumerate(records):
+            try:
+                publishing.publish(record)
+            except (TemplateError, CodecError, StoreError) as error:
+                failed.append((record, error))
+                if isinstance(error, StoreError) and error.retryable:
+                    failed.extend((rest, error) for rest in records[index + 1 :])
+                    break
+        if failed:
+            first = failed[0][1]
+            retryable = any(getattr(error, "retryable", False) for _, error in failed)
+            raise StoreError(
+                f"{self._name()}: {len(failed)} of {len(records)} records not published; the first: {first}",
+                failed=failed,
+                retryable=retryable,
+            ) from first
+
+    def sync(self) -> None:
+        """Return when every penstock source there has received in its process all that was published to it.
+
+        Received, not stored: what the source's process has not stored yet dies with it. Subscribers that are not
+        penstock sources are not asked. Raises StoreError, once for each loss, naming the source.
+        """
+        self._confirm(self._opened(), at_end=False)
+
+    def close(self) -> None:
+        """Tell the sources that this is the end, wait until they know (`timeout_s` at most), and let go."""
+        publishing, self._open = self._open, None
+        if publishing is None:
+            return
+        try:
+            self._confirm(publishing, at_end=True)
+        finally:
+            publishing.close()
+
+    def _confirm(self, publishing: _Publishing, *, at_end: bool) -> None:
+        problems = publishing.confirm(at_end=at_end)
+        if problems:
+            raise StoreError(f"{self._name()}: {'; '.join(problems)}", retryable=False)
+
+    def _opened(self) -> _Publishing:
+        if self._open is None:
+            raise StoreError(f"{self._name()} is not open: call open() first", retryable=False)
+        return self._open
+
+    def _name(self) -> str:
+        return f"zenoh store {self.key!r}"
+
+
+class _Publishing:
+    """An open session of a store: its publishers, its running numbers, its audience."""
+
+    def __init__(self, session: zenoh.Session, store: ZenohStore) -> None:
+        self._session = session
+        self._store = store
+        self._template = Template(store.key)
+        self._variables = self._template.variables
+        self._keys: dict[str, str] = {}  # rendered keys by channel, where they depend on nothing else
+        self._publishers: dict[str, zenoh.Publisher] = {}
+        self._next: dict[str, int] = {}
+        self._number = 0
+        self._id = wire.new_id()
+        self._sending = threading.Lock()  # marks of sync() and close() may come from another thread than write()
+        announced = announced_key(store.key)
+        self._audience = audience = Audience(announced)
+        liveliness = session.liveliness()
+        self._held = (
+            session.declare_subscriber(
+                wire.receipt_key(self._id), zenoh.handlers.Callback(audience.on_receipt, indirect=False)
+            ),
+            liveliness.declare_subscriber(
+                wire.SOURCES, zenoh.handlers.Callback(audience.on_token, indirect=False), history=True
+            ),
+            liveliness.declare_token(wire.publisher_key(self._id, wire.PublisherCard(announced, wire.this_process()))),
+        )
+
+    def publish(self, record: Record) -> None:
+        """Publish one record. Raises TemplateError, CodecError, or StoreError."""
+        key = self._key(record)
+        publisher = self._publishers.get(key) or self._publisher(key)
+        payload = encode_bytes(record)
+        number = self._number + 1
+        problem = self._audience.admit(
+            key,
+            number,
+            len(payload),
+            at_least=self._store.wait_for_subscribers,
+            timeout_s=self._store.timeout_s,
+        )
+        if problem is not None:
+            raise StoreError(problem)
+        key_number = self._next.get(key, 0)
+        try:
+            publisher.put(payload, attachment=wire.attachment(self._id, number, key_number))
+        except zenoh.ZError as error:
+            raise StoreError(f"zenoh does not send to {key!r}: {error}") from error
+        self._number = number
+        self._next[key] = key_number + 1
+
+    def confirm(self, *, at_end: bool) -> list[str]:
+        """Ask for receipts; return what was lost."""
+        totals = dict(self._next) if at_end else None
+        return self._audience.confirm(self._send_mark, totals=totals, timeout_s=self._store.timeout_s)
+
+    def close(self) -> None:
+        """Let go of the session."""
+        self._audience.close()
+        let_go(self._session, self._held)
+
+    def _send_mark(self, listener: Listener, mark: wire.Mark) -> None:
+        with self._sending, contextlib.suppress(zenoh.ZError):  # repeated until there is a receipt
+            self._session.put(
+                wire.mark_key(self._id, listener.id),
+                msgspec.msgpack.encode(mark),
+                congestion_control=zenoh.CongestionControl.BLOCK,
+                express=True,
+            )
+
+    def _key(self, record: Record) -> str:
+        if not self._variables <= {"channel"}:
+            return self._template.render(record)
+        key = self._keys.get(record.channel)
+        if key is None:
+            key = self._template.render(record)
+            wire.remember(self._keys, record.channel, key)
+        return key
+
+    def _publisher(self, key: str) -> zenoh.Publisher:
+        problem = _key_problem(key)
+        if problem:
+            raise StoreError(f"key {key!r}: {problem}", retryable=False)
+        publisher = self._session.declare_publisher(
+            key, congestion_control=zenoh.CongestionControl.BLOCK, reliability=zenoh.Reliability.RELIABLE
+        )
+        if len(self._publishers) >= wire.KEYS_REMEMBERED:
+            oldest = next(iter(self._publishers))
+            gone: Any = self._publishers.pop(oldest)
+            gone.undeclare()
+            self._next.pop(oldest, None)
+        self._publishers[key] = publisher
+        return publisher
+
+
+def announced_key(template: str) -> str:
+    """Return a key expression that includes every key the template can give.
+
+    >>> announced_key("lab/camera/{{ channel }}"), announced_key("lab/camera"), announced_key("{{ channel }}")
+    ('lab/camera/**', 'lab/camera', '**')
+    """
+    starts = [template.index(mark) for mark in _OPENING if mark in template]
+    if not starts:
+        return template
+    constant, slash, _ = template[: min(starts)].rpartition("/")
+    return f"{constant}{slash}**"
+
+
+def _key_problem(key: str) -> str:
+    try:
+        zenoh.KeyExpr(key)
+    except zenoh.ZError:
+        return "is no zenoh key; it has chunks with '/' between them, none empty, without '#', '?' and '$'"
+    if "*" in key:
+        return "has a wildcard; a store publishes on plain keys"
+    if key.startswith("@penstock/"):
+        return "begins with '@penstock', which the plugin keeps for itself"
+    return ""

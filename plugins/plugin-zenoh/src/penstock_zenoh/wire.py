@@ -1,0 +1,144 @@
+"""What the two ends say to each other beside the records: attachments, tokens, marks and receipts.
+
+A record is published on the user's key as `penstock.codec` bytes, with an attachment of 28 bytes. Everything else
+is on keys that begin with the verbatim chunk `@penstock`, which no subscriber on `**` sees:
+
+- `@penstock/1/source/<id>/<card>`: liveliness token of a source; the card says what it subscribes to and its room.
+- `@penstock/1/publisher/<id>/<card>`: liveliness token of a store; the card says where it may publish.
+- `@penstock/1/mark/<publisher>/<source>`: a store asks one source to confirm what was sent to it (`Mark`).
+- `@penstock/1/receipt/<publisher>`: a source says what it has received and taken (`Receipt`).
+
+Nothing of it is trusted: what cannot be read is `None`, never an exception in a thread of zenoh.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import MutableMapping
+from typing import Any, TypeVar
+
+import msgspec
+import zenoh
+
+PREFIX = "@penstock/1"
+SOURCES = f"{PREFIX}/source/*/*"
+PUBLISHERS = f"{PREFIX}/publisher/*/*"
+KEYS_REMEMBERED = 4096
+"""Keys of which either end remembers the running number; beyond, the one that was first starts anew, at 0."""
+
+_MAGIC = b"PSZ1"
+_ATTACHMENT = struct.Struct("<4s8sQQ")
+
+_T = TypeVar("_T")
+
+
+class SourceCard(msgspec.Struct, array_like=True, frozen=True):
+    """Say what a source subscribes to and how much it lets wait for its reader."""
+
+    key: str
+    capacity: int
+    capacity_bytes: int
+    process: str
+
+
+class PublisherCard(msgspec.Struct, array_like=True, frozen=True):
+    """Say which keys a store may publish on: a key expression that includes them all."""
+
+    key: str
+    process: str
+
+
+class Mark(msgspec.Struct, array_like=True, frozen=True):
+    """Ask for a receipt: `last` is the number of the last record sent to this source; `totals`, at the end, per key."""
+
+    number: int
+    last: int
+    is_end: bool = False
+    totals: dict[str, int] = {}
+
+
+class Receipt(msgspec.Struct, array_like=True, frozen=True):
+    """Confirm: `mark` is the last mark answered; `received`, `taken` are running numbers; `lost` counts records."""
+
+    source: str
+    mark: int
+    received: int
+    taken: int
+    lost: int
+
+
+def source_key(source: str, card: SourceCard) -> str:
+    """Return the key of a source's token."""
+    return f"{PREFIX}/source/{source}/{msgspec.msgpack.encode(card).hex()}"
+
+
+def publisher_key(publisher: str, card: PublisherCard) -> str:
+    """Return the key of a store's token."""
+    return f"{PREFIX}/publisher/{publisher}/{msgspec.msgpack.encode(card).hex()}"
+
+
+def mark_key(publisher: str, source: str) -> str:
+    """Return the key on which this store sends marks to this source; either may be `*`."""
+    return f"{PREFIX}/mark/{publisher}/{source}"
+
+
+def receipt_key(publisher: str) -> str:
+    """Return the key on which receipts come to this store."""
+    return f"{PREFIX}/receipt/{publisher}"
+
+
+def read_card(key: str, card: type[_T]) -> tuple[str, _T] | None:
+    """Return the id and the card of a token, or None if the key is none of ours."""
+    chunks = key.split("/")
+    try:
+        return chunks[3], msgspec.msgpack.decode(bytes.fromhex(chunks[4]), type=card)
+    except (IndexError, ValueError, msgspec.MsgspecError):
+        return None
+
+
+def read_message(payload: bytes, kind: type[_T]) -> _T | None:
+    """Return the mark or receipt that these bytes hold, or None."""
+    try:
+        return msgspec.msgpack.decode(payload, type=kind)
+    except (ValueError, msgspec.MsgspecError):
+        return None
+
+
+def attachment(publisher: str, number: int, key_number: int) -> bytes:
+    """Return the attachment of a record: its running number at this publisher (from 1), and on this key (from 0)."""
+    return _ATTACHMENT.pack(_MAGIC, bytes.fromhex(publisher), number, key_number)
+
+
+def read_attachment(data: bytes) -> tuple[str, int, int] | None:
+    """Return (publisher, running number, running number on the key), or None if the attachment is somebody else's."""
+    if len(data) != _ATTACHMENT.size:
+        return None
+    magic, publisher, number, key_number = _ATTACHMENT.unpack(data)
+    return (publisher.hex(), number, key_number) if magic == _MAGIC else None
+
+
+def new_id() -> str:
+    """Return 16 hexadecimal digits that no other end of this world has."""
+    return os.urandom(8).hex()
+
+
+def this_process() -> str:
+    """Return what messages call this process."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def intersects(expression: str, other: str) -> bool:
+    """Tell whether two key expressions have a key in common; False if one of them is none."""
+    try:
+        return bool(zenoh.KeyExpr(expression).intersects(other))
+    except zenoh.ZError:
+        return False
+
+
+def remember(table: MutableMapping[str, Any], key: str, value: Any) -> None:
+    """Put `value` into a dict, and forget its first entry beyond `KEYS_REMEMBERED`."""
+    table[key] = value
+    if len(table) > KEYS_REMEMBERED:
+        del table[next(iter(table))]
