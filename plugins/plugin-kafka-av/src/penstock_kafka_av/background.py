@@ -1,0 +1,89 @@
+"""BackgroundDifference: how far each pixel is from the running mean of its channel."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, ClassVar, Literal
+
+import attrs
+import numpy as np
+from attrs.validators import ge, gt, in_, instance_of, le
+from numpy.typing import NDArray
+
+from penstock.record import Record
+
+_NUMBER = instance_of((int, float))
+
+
+@attrs.define(kw_only=True)
+class BackgroundDifference:
+    """Compare each picture with the running mean of those before it in its channel.
+
+    Takes arrays of any shape, uint8 or other real numbers. The first picture of a channel, and the first after a
+    `discontinuity` or a change of shape or dtype, is its own background. Adds `motion` to the metadata: the share of
+    values, 0 to 1, that are farther than `threshold` from the mean. Keeps one float32 array per channel. It needs every
+    picture of a channel in order, so give it one worker.
+
+    Attributes:
+        rate: Weight of the newest picture in the mean, above 0 and up to 1.
+        threshold: Difference that counts as motion, in the unit of the pixels, 0 or more.
+        output: "difference" gives the absolute difference, in the dtype of the pictures, rounded down for whole
+            numbers, as a new array; "score" gives the picture as it came, with `motion`.
+        max_channels: Channels to keep a mean for; beyond it, the one not seen for longest is forgotten.
+    """
+
+    takes: ClassVar[str] = "array"
+    gives: ClassVar[str] = "array"
+
+    rate: float = attrs.field(default=0.05, validator=[_NUMBER, gt(0), le(1)])
+    threshold: float = attrs.field(default=25.0, validator=[_NUMBER, ge(0)])
+    output: Literal["difference", "score"] = attrs.field(default="difference", validator=in_(("difference", "score")))
+    max_channels: int = attrs.field(default=256, validator=[instance_of(int), ge(1)])
+
+    _channels: OrderedDict[str, _Background] = attrs.field(factory=OrderedDict, init=False, eq=False, repr=False)
+
+    def open(self) -> None:
+        """Begin with no background."""
+        self._channels.clear()
+
+    def close(self) -> None:
+        """Forget all backgrounds."""
+        self._channels.clear()
+
+    def __call__(self, record: Record) -> Record:
+        """Return the difference or the picture, with `motion`."""
+        picture = np.asarray(record.data)
+        background = self._channels.get(record.channel)
+        if background is None or record.discontinuity or not background.fits(picture):
+            background = self._channels[record.channel] = _Background.of(picture)
+            if len(self._channels) > self.max_channels:
+                self._channels.popitem(last=False)
+        self._channels.move_to_end(record.channel)
+        difference = background.take(picture, self.rate)
+        motion = float(np.count_nonzero(difference > self.threshold)) / max(1, difference.size)
+        data = difference.astype(picture.dtype) if self.output == "difference" else record.data
+        return record.replace(data=data, metadata={**record.metadata, "motion": motion})
+
+
+@attrs.define
+class _Background:
+    dtype: np.dtype[Any]
+    mean: NDArray[np.float32]
+    signed: NDArray[np.float32]  # scratch, as large as a picture: allocating them anew costs as much as the sums
+    absolute: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, picture: NDArray[Any]) -> _Background:
+        mean = picture.astype(np.float32)
+        return cls(picture.dtype, mean, np.empty_like(mean), np.empty_like(mean))
+
+    def fits(self, picture: NDArray[Any]) -> bool:
+        return self.mean.shape == picture.shape and self.dtype == picture.dtype
+
+    def take(self, picture: NDArray[Any], rate: float) -> NDArray[np.float32]:
+        """Return how far the picture is from the mean, valid until the next call, and move the mean towards it."""
+        np.subtract(picture, self.mean, out=self.signed, dtype=np.float32)
+        np.abs(self.signed, out=self.absolute)
+        self.signed *= rate
+        self.mean += self.signed
+        return self.absolute

@@ -1,0 +1,216 @@
+"""AvDecoder: video packets in, arrays out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Literal
+
+import attrs
+import av
+from attrs.validators import ge, in_, instance_of, optional
+
+from penstock.errors import ConfigError, DecodeError
+from penstock.record import Record
+from penstock_kafka_av.context import find_decoder
+from penstock_kafka_av.decoding import Decoding, where
+from penstock_kafka_av.parsing import CutStream
+from penstock_kafka_av.pixels import check_pixel_format
+
+
+def _positive_or_auto(_: object, __: object, value: object) -> None:
+    if value != "auto" and not (type(value) is int and value > 0):
+        raise ConfigError(f"av decoder: threads={value!r}: must be 'auto' or a number above 0")
+
+
+def _rate(_: object, __: object, value: Any) -> None:
+    if value is not None and not (isinstance(value, int | float) and 0 < value <= 1e6):
+        raise ConfigError(f"av decoder: rate={value!r}: must be frames per second, above 0 and up to 1000000")
+
+
+@attrs.define(kw_only=True)
+class AvDecoder:
+    """Decode the video packets of one channel with PyAV.
+
+    Each frame comes with the packet that holds it as `parent`: with B-frames not the packet decoded last. `seq` counts
+    the frames of the channel in the order in which they are shown, from 0, and goes on after `reset`. `time_ns` and
+    `coords` are those of the packet. `metadata` is the packet's, without what only a decoder needs, and with `width`,
+    `height`, `pixel_format` and `is_keyframe` of the frame.
+
+    A packet that cannot be decoded raises DecodeError; frames that were whole by then come with the next call. What
+    follows refers to the damaged picture, so packets up to the next keyframe are left out and counted in `skipped`.
+    So are packets before the first keyframe, of a channel that was joined in the middle. The first frame after such a
+    gap has `discontinuity=True`. Damage that libav does not notice (a codec without checksums) is not noticed here.
+
+    `held()` names the packets that a restart would need: all from the last keyframe whose own frame is out. If a
+    channel sends no keyframe for `max_held` packets, only the last `max_held` are named, and a restart waits for the
+    next keyframe. After `flush` it names none.
+
+    Attributes:
+        codec: A name of libav's ("h264", "hevc", "mjpeg", "vp9", "av1", "ffv1"), or "auto": what the packet's
+            metadata says under `codec`, or "h264" if nothing.
+        pixel_format: What the arrays hold: "bgr24" or "rgb24" are (height, width, 3) uint8, "gray" (height, width)
+            uint8, "yuv420p" its planes as (height * 3 / 2, width) uint8, "gray16le" (height, width) uint16; any other
+            that PyAV converts to arrays. Arrays are C-contiguous and belong to the receiver.
+        packets: "whole" if each record is one packet, "stream" if the stream was cut anywhere (then `parent` is the
+            record in which the frame's packet begins).
+        threads: Threads of the decoder; "auto" takes one for each processor.
+        thread_type: "slice" adds no delay; "frame" is faster where pictures have one slice, delays each frame by as
+            many packets as there are threads, and tells of damage as many packets late; "auto" lets libav choose.
+        width: Pixels; needed by codecs that do not say it themselves (raw video). Others overrule it.
+        height: Pixels; likewise.
+        rate: Frames per second; with it, frames of one record of a cut stream get times of their own.
+        keep_corrupt: True gives damaged pictures, painted over as libav can, with `corrupt: True` in the metadata
+            where libav knows, and skips nothing but what cannot be decoded at all.
+        on_gap: What to do when `seq` of the packets leaps: "resync" waits for the next keyframe, since what follows may
+            refer to what is missing; "ignore" decodes on.
+        max_held: The most packets kept for `held()` and for finding parents; at least 64.
+    """
+
+    takes: ClassVar[str] = "bytes"
+    gives: ClassVar[str] = "array"
+
+    codec: str = attrs.field(default="auto", validator=instance_of(str))
+    pixel_format: str = attrs.field(default="bgr24", validator=instance_of(str))
+    packets: Literal["whole", "stream"] = attrs.field(default="whole", validator=in_(("whole", "stream")))
+    threads: int | Literal["auto"] = attrs.field(default="auto", validator=_positive_or_auto)
+    thread_type: Literal["slice", "frame", "auto"] = attrs.field(
+        default="slice", validator=in_(("slice", "frame", "auto"))
+    )
+    width: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
+    height: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
+    rate: float | None = attrs.field(default=None, validator=_rate)
+    keep_corrupt: bool = attrs.field(default=False, validator=instance_of(bool))
+    on_gap: Literal["resync", "ignore"] = attrs.field(default="resync", validator=in_(("resync", "ignore")))
+    max_held: int = attrs.field(default=1024, validator=[instance_of(int), ge(64)])
+
+    _engine: Decoding | None = attrs.field(default=None, init=False, eq=False, repr=False)
+    _cuts: CutStream | None = attrs.field(default=None, init=False, eq=False, repr=False)
+    _last_seq: int | None = attrs.field(default=None, init=False, eq=False, repr=False)
+
+    @property
+    def skipped(self) -> int:
+        """Packets left out because they follow damage, or come before the first keyframe."""
+        return self._engine.skipped if self._engine is not None else 0
+
+    @property
+    def damaged(self) -> int:
+        """Packets and pictures that could not be decoded."""
+        return self._engine.damaged if self._engine is not None else 0
+
+    def open(self) -> None:
+        """Check the settings against this libav. Raises ConfigError."""
+        if self.codec != "auto":
+            try:
+                find_decoder(self.codec)
+            except ValueError as error:
+                raise ConfigError(f"av decoder: {error}") from error
+        check_pixel_format(self.pixel_format)
+
+    def close(self) -> None:
+        """Let go of libav's decoder; what was inside is lost."""
+        self.reset()
+
+    def decode(self, record: Record) -> Sequence[Record]:
+        """Return the frames that this packet completes.
+
+        Raises:
+            DecodeError: it holds no bytes, its codec is not known to libav, or it is damaged.
+        """
+        engine = self._started()
+        data = _bytes_of(record)
+        leapt = self._last_seq is not None and record.seq > self._last_seq + 1
+        self._last_seq = record.seq
+        if leapt and self.on_gap == "resync":
+            engine.drain()
+            engine.forget(gap=True)
+            self._cuts = None
+        if self.packets == "whole":
+            engine.send(av.Packet(data), record, number=0, whole=True)
+            return _taken(engine)
+        failure: DecodeError | None = None
+        for packet, begins_in, number in self._feed(engine, record, data):
+            try:
+                engine.send(packet, begins_in, number=number, whole=False)
+            except DecodeError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
+        return _taken(engine)
+
+    def flush(self) -> Sequence[Record]:
+        """Return the last frames; damage that shows only now is counted in `damaged`."""
+        engine = self._started()
+        if self._cuts is not None:
+            for packet, begins_in, number in self._cuts.flush():
+                # it is counted; raising it would lose the frames behind it
+                with contextlib.suppress(DecodeError):
+                    engine.send(packet, begins_in, number=number, whole=False)
+            self._cuts = None
+        engine.drain()
+        engine.forget(gap=False)
+        return _taken(engine)
+
+    def reset(self) -> None:
+        """Forget everything and wait for the next keyframe; frames that are still inside are lost."""
+        self._cuts = None
+        self._last_seq = None
+        if self._engine is not None:
+            self._engine.forget(gap=True)
+            self._engine.ready.clear()
+
+    def held(self) -> Sequence[Record]:
+        """Return the packets that a restart would need: see the class."""
+        if self._engine is None:
+            return ()
+        records = {id(record): record for record in self._engine.held()}
+        if self._cuts is not None:
+            records.update((id(record), record) for record in self._cuts.unfinished())
+        return tuple(records.values())
+
+    def _started(self) -> Decoding:
+        if self._engine is None:
+            sizes = {"width": self.width, "height": self.height}
+            self._engine = Decoding(
+                codec=self.codec,
+                pixel_format=self.pixel_format,
+                threads=0 if self.threads == "auto" else self.threads,
+                thread_type=self.thread_type,
+                keep_corrupt=self.keep_corrupt,
+                max_held=self.max_held,
+                period_ns=round(1e9 / self.rate) if self.rate else 0,
+                hints={key: value for key, value in sizes.items() if value is not None},
+            )
+        return self._engine
+
+    def _feed(self, engine: Decoding, record: Record, data: bytes) -> Iterable[tuple[av.Packet[Any], Record, int]]:
+        if self._cuts is None:
+            self._cuts = CutStream(engine.find(record))
+        try:
+            return self._cuts.feed(record, data)
+        except ValueError as error:
+            raise DecodeError(
+                f"av decoder, {where(record)}: {error}, so its streams cannot be cut anywhere; "
+                "send whole packets and set packets='whole'"
+            ) from error
+
+
+def _taken(engine: Decoding) -> Sequence[Record]:
+    frames = tuple(engine.ready)
+    engine.ready.clear()
+    return frames
+
+
+def _bytes_of(record: Record) -> bytes:
+    data = record.data
+    if not isinstance(data, bytes):
+        try:
+            data = memoryview(data).tobytes()
+        except TypeError as error:
+            kind = type(data).__name__
+            raise DecodeError(
+                f"av decoder, {where(record)}: data is {kind}, not bytes; put it behind a source of packets"
+            ) from error
+    if not data:
+        raise DecodeError(f"av decoder, {where(record)}: the packet is empty; filter empty packets out at the source")
+    return data

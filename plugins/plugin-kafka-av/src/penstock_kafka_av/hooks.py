@@ -1,0 +1,67 @@
+"""What this plugin offers. Nothing heavy is imported to say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from penstock.component import Component
+from penstock.hookspecs import hookimpl
+
+
+@hookimpl
+def penstock_sources() -> Iterable[Component]:
+    """Offer the video source and the test picture."""
+    return [
+        Component(
+            "video",
+            "penstock_kafka_av.source:VideoSource",
+            summary="Packets (or frames) of a video file, an RTSP camera or an HTTP stream",
+            gives="bytes",
+            requires="av",
+        ),
+        Component(
+            "test-picture",
+            "penstock_kafka_av.test_picture:TestPictureSource",
+            summary="Packets of a moving test picture, encoded as H.264 while it is read",
+            gives="bytes",
+            requires="av",
+        ),
+    ]
+
+
+@hookimpl
+def penstock_decoders() -> Iterable[Component]:
+    """Offer the video decoder."""
+    return [
+        Component(
+            "av",
+            "penstock_kafka_av.decoder:AvDecoder",
+            summary="Video packets (H.264, HEVC, MJPEG, VP9, AV1, FFV1 and more) to arrays",
+            takes="bytes",
+            gives="array",
+            requires="av",
+        )
+    ]
+
+
+@hookimpl
+def penstock_processors() -> Iterable[Component]:
+    """Offer what makes frames small, and what finds motion in them."""
+    return [
+        Component(
+            "thumbnail",
+            "penstock_kafka_av.thumbnail:Thumbnail",
+            summary="A smaller picture, by the mean of each block of pixels",
+            takes="array",
+            gives="array",
+            requires="numpy",
+        ),
+        Component(
+            "background-difference",
+            "penstock_kafka_av.background:BackgroundDifference",
+            summary="How far each pixel is from the running mean of its channel",
+            takes="array",
+            gives="array",
+            requires="numpy",
+        ),
+    ]

@@ -1,0 +1,72 @@
+"""Thumbnail: a smaller picture."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import attrs
+import numpy as np
+from attrs.validators import ge, in_, instance_of, optional
+from numpy.typing import NDArray
+
+from penstock.errors import ConfigError
+from penstock.record import Record
+
+
+@attrs.define(kw_only=True)
+class Thumbnail:
+    """Make pictures smaller by a whole factor.
+
+    Takes arrays (height, width) or (height, width, channels) of numbers; gives arrays of the same dtype with height
+    and width divided by the factor. Rows and columns at the end that fill no block are left out. Adds `factor` to the
+    metadata. Any other shape raises ValueError. Pictures in planes ("yuv420p") are not understood.
+
+    Attributes:
+        height: The most rows of the result, 1 or more; the factor is the smallest that keeps to it.
+        factor: Or the factor itself, 1 or more. Give one of the two.
+        method: "mean" takes the mean of each block, rounded to nearest for whole numbers; "stride" takes its first
+            pixel, which is faster and shows aliasing.
+    """
+
+    takes: ClassVar[str] = "array"
+    gives: ClassVar[str] = "array"
+
+    height: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
+    factor: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
+    method: Literal["mean", "stride"] = attrs.field(default="mean", validator=in_(("mean", "stride")))
+
+    def __attrs_post_init__(self) -> None:
+        """Check that the size is given once."""
+        if (self.height is None) == (self.factor is None):
+            raise ConfigError(f"thumbnail: height={self.height}, factor={self.factor}: give exactly one of the two")
+
+    def __call__(self, record: Record) -> Record:
+        """Return the smaller picture, as a new array."""
+        picture = np.asarray(record.data)
+        if picture.ndim not in (2, 3) or 0 in picture.shape:
+            raise ValueError(
+                f"thumbnail: record {record.seq} of channel {record.channel!r} has shape {picture.shape}; "
+                "it takes pictures (height, width) or (height, width, channels)"
+            )
+        factor = self.factor or -(-picture.shape[0] // (self.height or 1))
+        factor = min(factor, picture.shape[0], picture.shape[1])
+        small = picture[::factor, ::factor].copy() if self.method == "stride" else block_mean(picture, factor)
+        return record.replace(data=small, metadata={**record.metadata, "factor": factor})
+
+
+def block_mean(picture: NDArray[Any], factor: int) -> NDArray[Any]:
+    """Return the mean of each block of (factor, factor) pixels, as a new array of the same dtype."""
+    rows, columns = picture.shape[0] // factor * factor, picture.shape[1] // factor * factor
+    whole = picture[:rows, :columns]
+    exact = np.issubdtype(picture.dtype, np.integer)
+    # uint32 holds the sum of 16-bit pixels for factors up to 256; adding rows first reads memory in its own order
+    small = picture.dtype.itemsize <= 2 and factor <= 256 and np.issubdtype(picture.dtype, np.unsignedinteger)
+    total: Any = whole[::factor].astype(np.uint32 if small else np.float64)
+    for row in range(1, factor):
+        total += whole[row::factor]
+    total = sum((total[:, column::factor] for column in range(1, factor)), start=total[:, ::factor].copy())
+    if small:
+        mean = (total + factor * factor // 2) // (factor * factor)
+    else:
+        mean = np.rint(total / (factor * factor)) if exact else total / (factor * factor)
+    return np.asarray(mean.astype(picture.dtype))
