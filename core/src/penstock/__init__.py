@@ -11,26 +11,28 @@ from penstock import decoder as _decoder  # noqa: F401 - see above
 from penstock import processor as _processor  # noqa: F401 - see above
 from penstock import source as _source  # noqa: F401 - see above
 from penstock import store as _store  # noqa: F401 - see above
-from penstock.component import Component
 from penstock.coords import Coordinates, CoordinatesIterator, DataCoordinates, DataCoordinatesIterator
 from penstock.errors import PenstockError
-from penstock.hookspecs import hookimpl
 from penstock.node import Edge, Flow, Node, Retry, decoder, edge, processor, source, store
 from penstock.record import Record
 
 if TYPE_CHECKING:
+    from penstock.component import Component
     from penstock.config import YamlConfig
+    from penstock.hookspecs import hookimpl
     from penstock.pipeline import Pipeline
     from penstock.plugins import Plugins
     from penstock.run.report import RunReport
     from penstock.run.run import Run
 
 _LAZY = {
+    "Component": "penstock.component",
     "Pipeline": "penstock.pipeline",
     "Plugins": "penstock.plugins",
     "Run": "penstock.run.run",
     "RunReport": "penstock.run.report",
     "YamlConfig": "penstock.config",
+    "hookimpl": "penstock.hookspecs",
 }
 """Where the public names live that are imported when they are first asked for, so that `import penstock` stays light."""
 

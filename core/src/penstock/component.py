@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import attrs
 
@@ -13,17 +14,17 @@ _NAME = re.compile(r"[a-z][a-z0-9]*([-_.][a-z0-9]+)*\Z")
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*\Z")
 
 
-def _name(_: object, __: object, value: object) -> None:
+def _name(_: Any, __: Any, value: Any) -> None:
     if not isinstance(value, str) or not _NAME.match(value):
         raise ValueError(f"component name {value!r}: use lower-case letters, digits, '-', '_' and '.', as in 'npy'")
 
 
-def _path(_: object, __: object, value: object) -> None:
+def _path(_: Any, __: Any, value: Any) -> None:
     if not isinstance(value, str) or not _PATH.match(value):
         raise ValueError(f"import path {value!r}: write 'package.module:Class', as in 'penstock_npy.store:NpyStore'")
 
 
-def _kind(_: object, field: attrs.Attribute[str], value: object) -> None:
+def _kind(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     if value not in KINDS:
         raise ValueError(f"{field.name}={value!r}: must be one of {', '.join(KINDS)}")
 

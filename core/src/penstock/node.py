@@ -233,9 +233,7 @@ def edge(
     expect_every_s: float | None = None,
 ) -> Edge:
     """Make the edge that the next `>>` uses; see `Edge`."""
-    return Edge(
-        capacity=capacity, capacity_bytes=capacity_bytes, when_full=when_full, expect_every_s=expect_every_s
-    )
+    return Edge(capacity=capacity, capacity_bytes=capacity_bytes, when_full=when_full, expect_every_s=expect_every_s)
 
 
 def source(component: Any, /, **settings: Any) -> Node:

@@ -104,10 +104,10 @@ def path_of(thing: Any) -> str | None:
 
 def build(owner: Any, settings: Mapping[str, Any]) -> Any:
     """Make a component of this class, or a function with these settings. Raises ConfigError."""
-    from penstock.config import from_plain
-
     if isinstance(owner, type):
         if settings and attrs.has(owner) and _is_plain(settings):
+            from penstock.config import from_plain
+
             return from_plain(owner, dict(settings))
         return _call(owner, settings)
     if not settings:
@@ -127,7 +127,7 @@ def label_of(owner: Any) -> str:
 
 
 def _resolve_name(node: Node, plugins: Plugins) -> Part:
-    if ":" in node.use and "." in node.use.partition(":")[0] or ":" in node.use and "-" not in node.use:
+    if (":" in node.use and "." in node.use.partition(":")[0]) or (":" in node.use and "-" not in node.use):
         owner, origin = import_path(node.use), node.use.partition(":")[0]
     else:
         offer = plugins.find(node.role, node.use)

@@ -76,7 +76,9 @@ class Pipeline:
             return node
         name = node if isinstance(node, str) else label(node)
         known = [own.name or "" for own in self.nodes]
-        raise WiringError(f"no node {name!r} in pipeline {self.name!r}{close_to(name, known)}; it has {', '.join(known)}")
+        raise WiringError(
+            f"no node {name!r} in pipeline {self.name!r}{close_to(name, known)}; it has {', '.join(known)}"
+        )
 
     def check(self, plugins: Plugins | None = None) -> None:
         """Check everything that can be checked without opening anything.
@@ -356,5 +358,3 @@ def _without_none(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_none(part) for part in value]
     return value
-
-

@@ -61,6 +61,8 @@ class IterableSource:
             self._iterator = _raising(error)
         if not items:
             raise EndOfSource("the iterable is at its end")
+        if set(map(type, items)) == {Record}:
+            return items
         return [item if isinstance(item, Record) else self._record(item) for item in items]
 
     def _record(self, item: Any) -> Record:

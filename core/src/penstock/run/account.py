@@ -109,9 +109,9 @@ class Account:
     def total(self, field: str) -> int:
         """Return the sum of a count over all nodes, or, for "dropped" and "in_flight", over all edges."""
         if field in ("dropped", "in_flight"):
-            return sum(getattr(edge, field) for edge in self.edges)
+            return sum(int(getattr(edge, field)) for edge in self.edges)
         lost = sum(edge.lost for edge in self.edges) if field == "lost" else 0
-        return lost + sum(getattr(node, field) for node in self.nodes)
+        return lost + sum(int(getattr(node, field)) for node in self.nodes)
 
     def node(self, name: str) -> NodeAccount:
         """Return the account of a node. Raises KeyError."""
@@ -238,7 +238,7 @@ def _steps(name: str, steps: Sequence[Step], elapsed_s: float) -> NodeAccount:
 
 
 def _sum(tallies: Sequence[Tally], field: str) -> int:
-    return sum(getattr(tally, field) for tally in tallies)
+    return sum(int(getattr(tally, field)) for tally in tallies)
 
 
 def _channels(counters: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
@@ -322,7 +322,7 @@ class Inbox:
                 self._something.wait(left)
                 self._idle = False
 
-    def _next(self, most: int) -> Any:
+    def _next(self, most: int) -> Chunk | Barrier | End | None:
         control = self._controls()
         if control is not None:
             return control

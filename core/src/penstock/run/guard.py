@@ -120,6 +120,8 @@ def error_classes(node: Node, names: tuple[str, ...]) -> tuple[type[BaseExceptio
     for name in names:
         found: Any = getattr(penstock.errors, name, None) or getattr(builtins, name, None)
         if not (isinstance(found, type) and issubclass(found, BaseException)):
-            raise ConfigError(f"node {node.name!r}: retry on {name!r}: not the name of a built-in or penstock exception")
+            raise ConfigError(
+                f"node {node.name!r}: retry on {name!r}: not the name of a built-in or penstock exception"
+            )
         classes.append(found)
     return tuple(classes)

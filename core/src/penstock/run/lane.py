@@ -52,7 +52,7 @@ class Lane:
         self._counted = counted
         self._grain = MOST_AT_ONCE if counted else 1
         self._parked: tuple[Barrier, int, dict[int, Record]] | None = None
-        self._keepers = [index for index, step in enumerate(self.steps) if type(step) is not StoreStep]
+        self._clocked: list[int] = []
         self._late: list[Record] = []
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -64,6 +64,7 @@ class Lane:
                 step.open()
             if isinstance(step, StoreStep):
                 self.run.checkpoints.store_opened(step)
+        self._clocked = [index for index, step in enumerate(self.steps) if step.clocked]
 
     def open_source(self) -> None:
         """Do nothing: only the lane of a source has one."""
@@ -169,10 +170,10 @@ class Lane:
 
     def tick(self) -> None:
         """Let the steps act whose time has come."""
-        for index, step in enumerate(self.steps):
-            wait = step.wait_s()
+        for index in self._clocked:
+            wait = self.steps[index].wait_s()
             if wait is not None and wait <= 0:
-                late = step.expire()
+                late = self.steps[index].expire()
                 if late:
                     self._through(index + 1, time.monotonic_ns(), late)
         if self._parked is not None:
@@ -180,7 +181,7 @@ class Lane:
 
     def wait_s(self) -> float | None:
         """Return the seconds until `tick` has something to do."""
-        waits = [wait for step in self.steps if (wait := step.wait_s()) is not None]
+        waits = [wait for index in self._clocked if (wait := self.steps[index].wait_s()) is not None]
         return max(0.0, min(waits)) if waits else None
 
     # -- barriers --------------------------------------------------------------------------------------------------
@@ -403,4 +404,3 @@ class SourceLane(Lane):
                 self.guard.again(lambda: self.source.commit(position), error)
             except Exception as last:  # as above
                 self.guard.fail_late("commit", last)
-

@@ -93,9 +93,9 @@ def _add_chain(run: Run, built: Plan, chain: Sequence[Part], aligned: bool) -> N
     tail = chain[-1].node.name or ""
     if node.role == "source":
         steps = [step_for(part, run) for part in chain[1:]]
-        lane = SourceLane(run, head, steps)
-        built.sources[name] = lane
-        lanes: list[Lane] = [lane]
+        reader = SourceLane(run, head, steps)
+        built.sources[name] = reader
+        lanes: list[Lane] = [reader]
     else:
         counted = node.workers > 1 and node.role == "processor" and node.ordered
         readers = []

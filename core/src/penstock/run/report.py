@@ -142,7 +142,9 @@ class RunReport:
 
     def __str__(self) -> str:
         lines = [f"run {self.name!r}: {'ok' if self.ok else 'NOT OK'}, {self.duration_s:.2f} s"]
-        rows = [("node", "took", "gave", "stored", "discarded", "gathered", "dead", "lost", "per s", "p50 ms", "p99 ms")]
+        rows: list[tuple[str, ...]] = [
+            ("node", "took", "gave", "stored", "discarded", "gathered", "dead", "lost", "per s", "p50 ms", "p99 ms")
+        ]
         for node in self.account.nodes:
             rows.append(
                 (
@@ -186,7 +188,10 @@ def _ms(seconds: float | None) -> str:
 def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
-        "  " + "  ".join(cell.ljust(width) if not column else cell.rjust(width) for column, (cell, width) in
-                         enumerate(zip(row, widths, strict=True))).rstrip()
+        "  "
+        + "  ".join(
+            cell.ljust(width) if not column else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
         for row in rows
     ]

@@ -59,7 +59,9 @@ class Run:
         self._started_ns = time.time_ns()
         self._told_dropped: dict[str, Counter[str]] = {}
         self._told_stalled: set[str] = set()
-        self._supervisor = threading.Thread(target=self._supervise, name=f"penstock {self.name}: supervisor", daemon=True)
+        self._supervisor = threading.Thread(
+            target=self._supervise, name=f"penstock {self.name}: supervisor", daemon=True
+        )
 
     @classmethod
     def start(cls, pipeline: Pipeline, *, plugins: Plugins) -> Run:
@@ -75,8 +77,8 @@ class Run:
         lanes = run._plan.lanes
         run._opening = Opening(lanes)
         run._live = set(lanes)
-        for lane in run._plan.sources.values():
-            run.checkpoints.add_source(lane)
+        for source in run._plan.sources.values():
+            run.checkpoints.add_source(source)
         for lane in lanes:
             lane.thread.start()
         try:
@@ -149,7 +151,9 @@ class Run:
     def __enter__(self) -> Run:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop(drain=not isinstance(error, KeyboardInterrupt))
 
     # -- for lanes and their steps -----------------------------------------------------------------------------------
@@ -278,9 +282,7 @@ class Run:
                     dropped = Counter(edge.dropped)
                 told = self._told_dropped.setdefault(edge.name, Counter())
                 for channel, count in (dropped - told).items():
-                    self._tell(
-                        "penstock_records_dropped", name=self.name, edge=edge.name, channel=channel, count=count
-                    )
+                    self._tell("penstock_records_dropped", name=self.name, edge=edge.name, channel=channel, count=count)
                 self._told_dropped[edge.name] = dropped
                 self._stalled(edge.name, edge.settings.expect_every_s, now - edge.last_put)
         for name, lane in self._plan.sources.items():

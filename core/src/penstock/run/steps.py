@@ -15,6 +15,11 @@ from penstock.record import Record
 from penstock.run.guard import Guard, Ward
 from penstock.run.tally import Tally, count_channels
 
+_RECORDS = {Record}
+_NOTHING = {type(None)}
+_GIVEN_UP = object()
+"""Stands for the result of a record that failed for good, and is counted already."""
+
 
 class Step:
     """One component in a lane: it takes a list of records and gives one. Used by the thread of the lane only."""
@@ -24,6 +29,7 @@ class Step:
         self.name = part.node.name or ""
         self.tally = Tally()
         self.guard = Guard(part, self.tally, run)
+        self.clocked = False  # asked for every list of records, and isinstance with a protocol is slow
 
     def open(self) -> None:
         """Make and open the component."""
@@ -69,59 +75,63 @@ class ProcessStep(Step):
         self._in_place = bool(getattr(self._made, "in_place", False))
         self._call = _adapted(self._made)
         self._keeps = isinstance(self._made, SupportsHeld)
+        self.clocked = isinstance(self._made, SupportsDeadline)
         if callable(getattr(self._made, "open", None)):
             self._made.open()
 
     def run(self, records: Sequence[Record]) -> list[Record]:
-        """Call the processor for each; the loop has nothing in it that it could do without."""
-        given: list[Record] = []
-        push, call, empty = given.append, self._call, 0
+        """Call the processor for each, in a loop that the interpreter runs by itself."""
+        call = self._call
         if self._in_place:
             records = [_own(record) for record in records]
         self.tally.taken += len(records)
-        several = 0
+        results: list[Any] = []
         todo = iter(records)
         while True:
             try:
-                for record in todo:
-                    result = call(record)
-                    if result.__class__ is Record:
-                        push(result)
-                    elif result is None:
-                        empty += 1
-                    else:
-                        count = self._expand(record, result, given)
-                        several += count - 1 if count else 0
-                        empty += not count
+                results.extend(map(call, todo))  # on an error, what came before it is in the list
                 break
             except RunAborted:
                 raise
             except BaseException as error:  # whatever a user's function raises, SystemExit too: it costs one record
-                again = self._retry(record, error)
-                if again is not None:
-                    given.extend(again)
-                    several += len(again) - 1 if again else 0
-                    empty += not again
-        tally = self.tally
-        tally.extra += several
-        tally.passed += len(given) - several
-        if self._keeps:
-            tally.gathered += empty
-        else:
-            tally.discarded += empty
+                results.append(self._retry(records[len(results)], error))
+        kinds = set(map(type, results))
+        if kinds == _RECORDS:
+            self.tally.passed += len(results)
+            return results
+        if kinds == _NOTHING:
+            self._count_empty(len(results))
+            return []
+        return self._sort(records, results)
+
+    def _sort(self, records: Sequence[Record], results: Sequence[Any]) -> list[Record]:
+        """Count what is neither one record for each nor nothing for each, and make it one list."""
+        given: list[Record] = []
+        empty = 0
+        for record, result in zip(records, results, strict=True):
+            if result is _GIVEN_UP:
+                continue
+            count = self._expand(record, result, given)
+            if count:
+                self.tally.passed += 1
+                self.tally.extra += count - 1
+            else:
+                empty += 1
+        self._count_empty(empty)
         return given
 
-    def _retry(self, record: Record, error: BaseException) -> list[Record] | None:
-        def call() -> list[Record]:
-            given: list[Record] = []
-            self._expand(record, self._call(record), given)
-            return given
+    def _count_empty(self, count: int) -> None:
+        if self._keeps:
+            self.tally.gathered += count
+        else:
+            self.tally.discarded += count
 
+    def _retry(self, record: Record, error: BaseException) -> Any:
         try:
-            return self.guard.again(call, error)
+            return self.guard.again(lambda: self._call(record), error)
         except BaseException as last:  # as in run
             self.guard.give_up(record, last, self.guard.tries(last))
-            return None
+            return _GIVEN_UP
 
     def _expand(self, record: Record, result: Any, given: list[Record]) -> int:
         """Add what a processor returned to `given`; return how many records that are."""
@@ -130,11 +140,9 @@ class ProcessStep(Step):
         if isinstance(result, Record):
             given.append(result)
             return 1
-        if isinstance(result, (list, tuple)) or inspect.isgenerator(result):
-            before = len(given)
-            for item in list(result):
-                given.append(item if isinstance(item, Record) else self._numbered(record, item))
-            return len(given) - before
+        if isinstance(result, (list, tuple)):
+            given.extend(item if isinstance(item, Record) else self._numbered(record, item) for item in result)
+            return len(result)
         given.append(record.replace(data=result))
         return 1
 
@@ -153,7 +161,7 @@ class ProcessStep(Step):
 
     def wait_s(self) -> float | None:
         """Ask the processor, if it has a clock."""
-        return self._made.wait_s() if isinstance(self._made, SupportsDeadline) else None
+        return self._made.wait_s() if self.clocked else None
 
     def expire(self) -> list[Record]:
         """Let the processor give what is due."""
@@ -360,7 +368,12 @@ def _fail_late(step: Step, method: str, error: BaseException) -> None:
 
 
 def _adapted(processor: Any) -> Callable[[Record], Any]:
-    """Return a function of one record; a processor of (coords, data, metadata) is wrapped."""
+    """Return a function of one record that raises what it has to raise when it is called.
+
+    A processor of (coords, data, metadata) is wrapped, and so is a generator function, which would raise later.
+    """
+    if inspect.isgeneratorfunction(processor) or inspect.isgeneratorfunction(getattr(processor, "__call__", None)):  # noqa: B004 - the method itself is looked at
+        return lambda record: list(processor(record))
     try:
         parameters = list(inspect.signature(processor).parameters.values())
     except (TypeError, ValueError):  # a built-in without a signature takes one argument
@@ -410,4 +423,3 @@ def step_for(part: Part, run: Ward) -> Step:
     """Make the step for a part."""
     kinds: dict[str, type[Step]] = {"decoder": DecodeStep, "processor": ProcessStep, "store": StoreStep}
     return kinds[part.node.role](part, run)
-

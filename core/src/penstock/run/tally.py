@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from operator import attrgetter
 
 import attrs
 
 from penstock.record import Record
 from penstock.run.latency import Latency
+
+_channel = attrgetter("channel")
 
 
 @attrs.define(eq=False)
@@ -52,7 +55,8 @@ class Tally:
 
 def count_channels(counter: Counter[str], records: Sequence[Record]) -> None:
     """Count records by channel."""
-    if len(records) == 1:
-        counter[records[0].channel] += 1
+    channels = set(map(_channel, records))
+    if len(channels) == 1:
+        counter[channels.pop()] += len(records)
     else:
-        counter.update([record.channel for record in records])
+        counter.update(map(_channel, records))
