@@ -1,0 +1,36 @@
+"""Shared memory between the processes of one machine: channels, arrays, objects.
+
+`ShmStore` and `ShmSource` are the two sides of a channel; `SharedMemoryArray` is an array that many processes read
+and write; `ShmObjectStore` keeps objects by name and id; `leftovers` and `clean` deal with what dead runs left.
+Nothing is imported before it is asked for, so that listing plugins stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from penstock_shm.array import SharedMemoryArray
+    from penstock_shm.cleaning import Leftover, clean, leftovers
+    from penstock_shm.objects import ShmObjectStore
+    from penstock_shm.source import ShmSource
+    from penstock_shm.store import ShmStore
+
+__all__ = ["Leftover", "SharedMemoryArray", "ShmObjectStore", "ShmSource", "ShmStore", "clean", "leftovers"]
+
+_MODULES = {
+    "Leftover": "cleaning",
+    "SharedMemoryArray": "array",
+    "ShmObjectStore": "objects",
+    "ShmSource": "source",
+    "ShmStore": "store",
+    "clean": "cleaning",
+    "leftovers": "cleaning",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

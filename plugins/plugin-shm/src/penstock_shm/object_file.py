@@ -1,0 +1,114 @@
+"""The file of one object: what it is called, then the record as bytes."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import msgspec
+from penstock.codec import decode, encode
+
+from penstock.errors import CannotGetObjectError, CodecError, StoreError
+from penstock.record import Record
+
+MAGIC = b"PNSTKOBJ"
+VERSION = 1
+_LEAD = struct.Struct("<8sIIQQ")
+_ALIGNED = 64
+_SMALL_BYTES = 65_536
+_UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+
+
+@attrs.frozen
+class ObjectInfo:
+    """What is kept of an object beside its record.
+
+    Attributes:
+        id: Unique in its store; ids sort in the order in which objects were put.
+        name: The name that it was given, or "".
+        queue: The queue that it is an item of, or "".
+        time_ns: When it was put, in nanoseconds since 1970-01-01 UTC.
+        size_bytes: What it takes.
+        spilled: Whether it lies on disk, since memory was full.
+    """
+
+    id: str
+    name: str
+    queue: str
+    time_ns: int
+    size_bytes: int
+    spilled: bool
+
+
+def to_pieces(record: Record, *, name: str, queue: str, time_ns: int) -> list[bytes | memoryview]:
+    """Return the file's content as buffers; CodecError if the record cannot be written as bytes."""
+    meta = msgspec.msgpack.encode((name, queue, time_ns))
+    buffers = [memoryview(b).cast("B") for b in encode(record) if len(b)]
+    start = -(-(_LEAD.size + len(meta)) // _ALIGNED) * _ALIGNED
+    body = sum(b.nbytes for b in buffers)
+    head = _LEAD.pack(MAGIC, VERSION, len(meta), start, body) + meta
+    return [head + bytes(start - len(head)), *buffers]
+
+
+def write_file(path: Path, pieces: Sequence[bytes | memoryview]) -> None:
+    """Write a new file; on failure (OSError: ENOSPC above all) none is left."""
+    size = sum(len(p) for p in pieces)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+        with open(descriptor, "wb", closefd=False) as file:
+            file.writelines(pieces)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def read_record(path: Path, what: str) -> Record:
+    """Return the record; its arrays are read-only and lie in the file's memory, and stay valid after it is deleted.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CannotGetObjectError: it is damaged.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size < _LEAD.size:
+            raise CannotGetObjectError(f"{what}: its file {path} has {size} bytes, fewer than a header; delete it")
+        buffer: bytes | mmap.mmap
+        if size <= _SMALL_BYTES:  # a mapping costs a descriptor, of which there may be 1024
+            buffer = os.pread(descriptor, size, 0)
+        else:
+            buffer = mmap.mmap(descriptor, size, prot=mmap.PROT_READ, **_UNTRACKED)
+    finally:
+        os.close(descriptor)
+    view = memoryview(buffer)
+    try:
+        magic, version, _, start, body = _LEAD.unpack_from(view)
+        if magic != MAGIC or version != VERSION or start + body > size:
+            raise StoreError(f"magic {magic!r}, version {version}, {start}+{body} of {size} bytes")
+        return decode(view[start : start + body])
+    except (StoreError, CodecError) as error:
+        raise CannotGetObjectError(f"{what}: its file {path} is damaged: {error}; delete it") from error
+
+
+def read_info(path: Path, key: str) -> ObjectInfo:
+    """Return what the file says of its object. FileNotFoundError or CannotGetObjectError."""
+    with open(path, "rb") as file:
+        lead = file.read(_LEAD.size)
+        try:
+            magic, version, length, _, _ = _LEAD.unpack(lead)
+            if magic != MAGIC or version != VERSION or length > 65_536:
+                raise ValueError(f"magic {magic!r}, version {version}")
+            name, queue, time_ns = msgspec.msgpack.decode(file.read(length), type=tuple[str, str, int])
+        except (struct.error, ValueError, msgspec.DecodeError) as error:
+            raise CannotGetObjectError(f"shm object {key!r}: its file {path} is damaged: {error}; delete it") from error
+        return ObjectInfo(key, name, queue, time_ns, os.fstat(file.fileno()).st_size, path.is_symlink())

@@ -1,0 +1,151 @@
+"""The directory of an object store: which objects there are, under which names, how much they take.
+
+One rename makes an object exist and one unlink makes it go, so that a death in between leaves it whole or absent.
+Names are symbolic links to objects; one that leads nowhere is no name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+from penstock_shm.place import locked_directory, to_file_name
+
+_STATE = struct.Struct("<QQ")
+OBJECT, NAME, SUBSCRIBER, TEMPORARY = "o-", "n-", "s-", "t-"
+
+
+@attrs.frozen
+class ObjectIndex:
+    """The directory at `path`. Every change is made under its lock, which the kernel frees when its holder dies."""
+
+    path: Path
+
+    def object_path(self, key: str) -> Path:
+        """Return where the object of this id lies, or would."""
+        return self.path / (OBJECT + to_file_name(key))
+
+    def name_path(self, name: str) -> Path:
+        """Return where this name is kept."""
+        return self.path / (NAME + to_file_name(name))
+
+    def temporary_path(self) -> Path:
+        """Return a path that nobody has, for a file on its way; it says whose it is."""
+        return self.path / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}"
+
+    def find(self, key: str) -> str | None:
+        """Return the id of the object with this id or name; None if there is none."""
+        if not key or "\0" in key:
+            return None
+        if os.path.lexists(self.object_path(key)):
+            return key
+        try:
+            found = os.readlink(self.name_path(key)).removeprefix(OBJECT)
+        except OSError:
+            return None
+        return found if os.path.lexists(self.object_path(found)) else None
+
+    def ids(self) -> list[str]:
+        """Return the ids of all objects, in the order in which they were put."""
+        with contextlib.suppress(FileNotFoundError):
+            return sorted(n.removeprefix(OBJECT) for n in os.listdir(self.path) if n.startswith(OBJECT))
+        return []
+
+    def subscribers(self) -> list[str]:
+        """Return the names of the sockets of those who want to be told."""
+        with contextlib.suppress(FileNotFoundError):
+            return [n for n in os.listdir(self.path) if n.startswith(SUBSCRIBER)]
+        return []
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the lock of the directory."""
+        with locked_directory(self.path):
+            yield
+
+    # -- with the lock held ------------------------------------------------------------------------------------------
+
+    def next_id(self) -> str:
+        """Return an id that no object has had."""
+        size, number = self._state()
+        self._set_state(size, number + 1)
+        return f"{number:016x}-{secrets.token_hex(4)}"
+
+    def commit(self, temporary: Path, key: str, name: str) -> None:
+        """Make the file the object of this id, and of this name unless it is ""."""
+        if name:
+            link = self.name_path(name)
+            link.unlink(missing_ok=True)  # it leads nowhere, or the caller replaces it
+            link.symlink_to(OBJECT + key)
+        size = temporary.lstat().st_size
+        path = self.object_path(key)
+        with contextlib.suppress(FileNotFoundError):
+            size -= path.lstat().st_size
+            self._forget_spilled(path)
+        os.rename(temporary, path)
+        self.add_size(size)
+
+    def remove(self, key: str, name: str) -> None:
+        """Take the object away. FileNotFoundError if it is not there."""
+        path = self.object_path(key)
+        size = path.lstat().st_size
+        spilled = os.readlink(path) if path.is_symlink() else None
+        path.unlink()
+        if spilled:
+            Path(spilled).unlink(missing_ok=True)
+        if name:
+            self.name_path(name).unlink(missing_ok=True)
+        self.add_size(-size)
+
+    def size_bytes(self) -> int:
+        """Return how much memory the objects take, as counted."""
+        return self._state()[0]
+
+    def count_again(self) -> int:
+        """Count what the objects take, remove what dead processes were writing, and return the count."""
+        total = 0
+        for entry in os.scandir(self.path):
+            if entry.name.startswith(TEMPORARY) and not _lives(entry.name):
+                os.unlink(entry.path)
+            elif entry.name.startswith(OBJECT):
+                total += entry.stat(follow_symlinks=False).st_size
+        self._set_state(total, self._state()[1])
+        return total
+
+    def add_size(self, size: int) -> None:
+        """Count `size` bytes more, or fewer."""
+        total, number = self._state()
+        self._set_state(max(0, total + size), number)
+
+    def _forget_spilled(self, path: Path) -> None:
+        if path.is_symlink():
+            Path(os.readlink(path)).unlink(missing_ok=True)
+
+    def _state(self) -> tuple[int, int]:
+        try:
+            content = (self.path / ".state").read_bytes()
+        except FileNotFoundError:
+            content = b""
+        if len(content) == _STATE.size:
+            size, number = _STATE.unpack(content)
+            return size, number
+        last = max((int(k[:16], 16) for k in self.ids()), default=-1)
+        return 0, last + 1
+
+    def _set_state(self, size: int, number: int) -> None:
+        descriptor = os.open(self.path / ".state", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.pwrite(descriptor, _STATE.pack(size, number), 0)
+        finally:
+            os.close(descriptor)
+
+
+def _lives(name: str) -> bool:
+    pid = name.split("-")[1]
+    return pid.isdigit() and os.path.exists(f"/proc/{pid}")

@@ -1,0 +1,124 @@
+"""Where shared things live: one directory per user, in memory, with a part for each kind and name."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from penstock.errors import CannotConnectToStoreError, ConfigError
+
+VARIABLE = "PENSTOCK_SHM_DIR"
+"""Environment variable that names another directory than the default; it should be on a tmpfs."""
+
+KINDS = ("channel", "array", "objects")
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+_LONGEST = 180
+
+
+def root() -> Path:
+    """Return the directory of this user, `/dev/shm/penstock-<uid>`, made with mode 0700 if it is missing.
+
+    Raises:
+        CannotConnectToStoreError: it belongs to someone else, or this system has no `/dev/shm` and no
+            `PENSTOCK_SHM_DIR` is set.
+    """
+    require_linux()
+    chosen = os.environ.get(VARIABLE)
+    path = Path(chosen) if chosen else Path("/dev/shm") / f"penstock-{os.getuid()}"
+    try:
+        path.mkdir(mode=0o700, exist_ok=True, parents=bool(chosen))
+        found = path.lstat()
+    except OSError as error:
+        raise CannotConnectToStoreError(
+            f"shared memory: cannot use directory {path} ({error.strerror}); set {VARIABLE} to one on a tmpfs"
+        ) from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise CannotConnectToStoreError(
+            f"shared memory: {path} is not a directory of user {os.getuid()}; remove it or set {VARIABLE}"
+        )
+    return path
+
+
+def require_linux() -> None:
+    """Raise CannotConnectToStoreError unless this is Linux, whose memfd, seals and open-file locks are used."""
+    if sys.platform != "linux":
+        raise CannotConnectToStoreError(
+            f"penstock-shm works on Linux, this is {sys.platform}; join processes by the 'zenoh' store and source here"
+        )
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name`, or raise ConfigError if it is empty, too long or holds NUL."""
+    if not isinstance(name, str) or not name or "\0" in name or len(name.encode()) > 4096:
+        raise ConfigError(f"{what} {name!r}: a name is a text of 1 to 4096 bytes without NUL")
+    return name
+
+
+def to_file_name(name: str) -> str:
+    """Return a file name for any text; different for different texts, and readable where it can be."""
+    quoted = "".join(c if c in _PLAIN else "".join(f"%{b:02x}" for b in c.encode()) for c in name)
+    if quoted.startswith("."):
+        quoted = "%2e" + quoted[1:]
+    if len(quoted) > _LONGEST:
+        quoted = f"{quoted[:100]}%-{hashlib.blake2b(name.encode(), digest_size=16).hexdigest()}"
+    return quoted
+
+
+def path_of(kind: str, name: str) -> Path:
+    """Return where the channel, array or object store of this name lives; its parent is made if it is missing."""
+    parent = root() / kind
+    parent.mkdir(mode=0o700, exist_ok=True)
+    return parent / to_file_name(name)
+
+
+@contextlib.contextmanager
+def locked_directory(path: Path, *, timeout_s: float = 10.0) -> Iterator[int]:
+    """Make the directory if it is missing, lock it, and yield a descriptor of it.
+
+    The kernel lets go of the lock when its holder dies.
+
+    Raises:
+        CannotConnectToStoreError: another process has held the lock for `timeout_s` seconds (it is stopped, perhaps).
+    """
+    until = time.monotonic() + timeout_s
+    pause_s = 0.0005
+    while True:
+        path.mkdir(mode=0o700, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is(path, descriptor):
+                break
+            os.close(descriptor)
+        except BlockingIOError:
+            os.close(descriptor)
+            if time.monotonic() > until:
+                raise CannotConnectToStoreError(
+                    f"shared memory: {path} has been locked by another process for {timeout_s:g} s; is one stopped?"
+                ) from None
+            time.sleep(pause_s)  # the kernel has no lock with a timeout
+            pause_s = min(pause_s * 2, 0.02)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _is(path: Path, descriptor: int) -> bool:
+    try:
+        named = path.stat()
+    except FileNotFoundError:
+        return False
+    opened = os.fstat(descriptor)
+    return (named.st_ino, named.st_dev) == (opened.st_ino, opened.st_dev)

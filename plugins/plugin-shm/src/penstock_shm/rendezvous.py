@@ -1,0 +1,112 @@
+"""How the two sides of a channel find each other: each has a socket in the channel's directory; newcomers knock.
+
+Joining is done one at a time, under a lock, so that any two sides meet exactly once, whoever came first. A socket whose
+process died refuses connections; whoever finds it removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+from pathlib import Path
+
+import attrs
+
+from penstock.errors import CannotConnectToStoreError
+from penstock_shm.place import locked_directory, path_of
+from penstock_shm.wire import new_socket
+
+PRODUCER, EXCLUSIVE, CONSUMER, LATEST = "p", "x", "c", "l"
+
+_BACKLOG = 1024
+
+
+@attrs.define
+class Seat:
+    """A place in a channel: its socket to be knocked at, and the connections made to the sides found there.
+
+    Attributes:
+        path: The socket's path in the channel's directory.
+        listener: Accepts those who come later; does not block.
+        met: The sides that were there before, each with its role and process id; not yet greeted.
+    """
+
+    path: Path
+    listener: socket.socket
+    met: list[tuple[str, int, socket.socket]]
+
+    def leave(self) -> None:
+        """Close the socket and take it out of the directory, and the directory away if nobody else is in it."""
+        self.listener.close()
+        with contextlib.suppress(FileNotFoundError), locked_directory(self.path.parent):
+            self.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody else is in it
+                self.path.parent.rmdir()
+
+
+def join(channel_name: str, role: str) -> Seat:
+    """Take a place in the channel and connect to every living side of the other kind.
+
+    Raises:
+        CannotConnectToStoreError: a producer is alone in this channel by its own wish, or wants to be and is not.
+    """
+    path = path_of("channel", channel_name)
+    producing = role in (PRODUCER, EXCLUSIVE)
+    met: list[tuple[str, int, socket.socket]] = []
+    with contextlib.ExitStack() as undo, locked_directory(path) as directory:
+        for name in sorted(os.listdir(directory)):
+            other, pid = name[:1], _pid(name)
+            if producing == (other in (PRODUCER, EXCLUSIVE)):
+                if producing and EXCLUSIVE in (role, other) and (found := knock(directory, name)):
+                    found.close()
+                    wish = "it wants to be the only one" if other == EXCLUSIVE else "this one is to be the only one"
+                    raise CannotConnectToStoreError(
+                        f"shm channel {channel_name!r} has a producer already (process {pid}), and {wish}; "
+                        "choose another channel_name, or end the other run"
+                    )
+                continue
+            if found := knock(directory, name):
+                undo.callback(found.close)
+                met.append((other, pid, found))
+        listener = new_socket()
+        undo.callback(listener.close)
+        listener.setblocking(False)
+        name = f"{role}-{os.getpid()}-{secrets.token_hex(4)}"
+        listener.bind(in_directory(directory, name))
+        listener.listen(_BACKLOG)
+        undo.pop_all()
+    return Seat(path / name, listener, met)
+
+
+def knock(directory: int, name: str) -> socket.socket | None:
+    """Return a connection to this socket; None if its process is dead, in which case the socket is removed.
+
+    Call it with the directory locked.
+    """
+    connection = new_socket()
+    connection.setblocking(False)
+    try:
+        connection.connect(in_directory(directory, name))
+    except (ConnectionRefusedError, FileNotFoundError):
+        connection.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=directory)
+        return None
+    except OSError as error:
+        connection.close()
+        raise CannotConnectToStoreError(
+            f"shm channel: process {_pid(name)} does not answer ({error.strerror}); is it stopped?"
+        ) from error
+    return connection
+
+
+def in_directory(directory: int, name: str) -> str:
+    """Return a path by which a socket in an open directory can be bound, however long its real path is."""
+    return f"/proc/self/fd/{directory}/{name}"
+
+
+def _pid(name: str) -> int:
+    digits = name[2:].partition("-")[0]
+    return int(digits) if digits.isdigit() else 0

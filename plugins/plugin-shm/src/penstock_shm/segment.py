@@ -1,0 +1,71 @@
+"""Segments: pieces of memory that processes share, which never shrink and go when the last of their users has gone."""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+from pathlib import Path
+
+from penstock.errors import StoreError
+
+_SEALS = 0x0002 | 0x0004  # F_SEAL_SHRINK | F_SEAL_GROW, linux/fcntl.h; mypy's fcntl lacks them on other systems
+
+
+def new_segment(label: str, size: int) -> int:
+    """Return the descriptor of `size` bytes of anonymous shared memory, reserved and sealed against change of size.
+
+    It has no name in any directory: the kernel frees it when the last process that has it open or mapped is gone,
+    however that ended. Being reserved and sealed, it cannot raise a bus error later.
+
+    Raises:
+        StoreError: there is not so much memory; the message says how much there is.
+    """
+    free = available_bytes()
+    if size > free:
+        raise StoreError(f"shared memory: {label} needs {size} more bytes, and this machine has {free} left to give")
+    descriptor = os.memfd_create(label, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreError(f"shared memory: {label} cannot have {size} bytes more ({error.strerror})") from error
+    return descriptor
+
+
+def map_segment(descriptor: int, size: int, *, writable: bool) -> mmap.mmap:
+    """Map a segment that this or another process made; the descriptor is closed, the mapping remains.
+
+    Raises:
+        StoreError: it is not `size` bytes, or not sealed: then reading it might crash this process.
+    """
+    try:
+        seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
+        held = os.fstat(descriptor).st_size
+        if seals & _SEALS != _SEALS or held < size or size <= 0:
+            raise StoreError(f"shared memory: a segment of {size} bytes was announced, but {held} came, seals {seals}")
+        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED, prot=protection)
+    finally:
+        os.close(descriptor)
+
+
+def available_bytes() -> int:
+    """Return how much memory may still be taken: nine tenths of what the machine, and this control group, have."""
+    free = _meminfo()
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text().strip()
+        if limit != "max":
+            free = min(free, int(limit) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError):
+        pass  # no control group of version 2, or not readable: the machine's figure stands
+    return max(0, free * 9 // 10)
+
+
+def _meminfo() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 1 << 62

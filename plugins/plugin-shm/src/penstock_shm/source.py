@@ -1,0 +1,241 @@
+"""The source `shm`: records of other processes of this machine, read where they were written."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import struct
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import attrs
+from penstock.codec import decode
+
+from penstock.errors import CodecError, EndOfSource, SourceError, StoreError
+from penstock.record import Record
+from penstock_shm.feed import Feed, check_table
+from penstock_shm.place import check_name
+from penstock_shm.producer import title
+from penstock_shm.rendezvous import CONSUMER, LATEST, Seat, join
+from penstock_shm.wire import pack_hello, send
+
+_log = logging.getLogger(__name__)
+_GREETING_S = 2.0
+
+
+def _channel_name(_: object, __: object, value: str) -> None:
+    check_name(value, "shm: channel_name")
+
+
+@attrs.define(eq=False)
+class ShmSource:
+    """Read what the stores `shm` of the same channel name write.
+
+    Arrays arrive read-only and lie in the memory that the producer wrote: nothing is copied. A record stays valid as
+    long as it, or any view of its arrays, is referred to, also after `close` and after the producer's death. A
+    producer runs out of memory if consumers hold too much; it then raises an error that names this process.
+
+    Attributes:
+        channel_name: Any text; whoever uses the same one (of the same user) is in the same channel.
+        latest: Give the newest record of each channel only, and never make a producer wait. What is skipped is counted
+            by `lost_upstream`, and the next record of that channel is marked as a discontinuity.
+        until_end: Raise EndOfSource when at least one producer has been there and all have closed. If one dies
+            instead, raise SourceError after its last record; a later `read` goes on with the others. Without it
+            the source waits for whoever comes next.
+    """
+
+    gives: ClassVar[str] = "any"
+
+    channel_name: str = attrs.field(validator=[attrs.validators.instance_of(str), _channel_name])
+    latest: bool = attrs.field(default=False, kw_only=True)
+    until_end: bool = attrs.field(default=False, kw_only=True)
+    _seat: Seat | None = attrs.field(default=None, init=False, repr=False)
+    _pid: int = attrs.field(default=0, init=False, repr=False)
+    _feeds: dict[int, Feed] = attrs.field(factory=dict, init=False, repr=False)
+    _poll: select.poll = attrs.field(factory=select.poll, init=False, repr=False)
+    _ready: deque[Record] = attrs.field(factory=deque, init=False, repr=False)
+    _broken: set[str] = attrs.field(factory=set, init=False, repr=False)
+    _lost: dict[str, int] = attrs.field(factory=dict, init=False, repr=False)
+    _deaths: list[str] = attrs.field(factory=list, init=False, repr=False)
+    _ended: int = attrs.field(default=0, init=False, repr=False)
+
+    def open(self) -> None:
+        """Join the channel. Every record that a living producer writes from now on will come.
+
+        Raises:
+            CannotConnectToStoreError: not Linux, or the directory cannot be used.
+        """
+        if self._seat is not None:
+            raise SourceError(f"shm source {self.channel_name!r}: is open already; close it first")
+        self._pid, self._ended, self._poll = os.getpid(), 0, select.poll()
+        self._ready.clear()
+        self._broken.clear()
+        self._lost.clear()
+        self._deaths.clear()
+        self._seat = join(self.channel_name, LATEST if self.latest else CONSUMER)
+        self._poll.register(self._seat.listener, select.POLLIN)
+        for _, pid, connection in self._seat.met:
+            feed = self._attach(Feed(connection, latest=self.latest))
+            feed.producer_pid = pid
+        self._await_greetings()
+
+    def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
+        """Return up to `max_records` records, in the order of each producer.
+
+        Raises:
+            EndOfSource: with `until_end`, when all producers have closed.
+            SourceError: with `until_end`, when a producer has died without closing; reading may go on. Or the source
+                belongs to the process that this one was forked from.
+        """
+        self._check()
+        until_s = time.monotonic() + timeout_s
+        while True:
+            self._gather(max_records)
+            if self._ready:
+                return [self._ready.popleft() for _ in range(min(max_records, len(self._ready)))]
+            self._raise_if_over()
+            left_s = until_s - time.monotonic()
+            if left_s <= 0:
+                return ()
+            self._poll.poll(left_s * 1000)
+
+    def close(self) -> None:
+        """Leave the channel. Records that were read stay valid; those that were not are lost to this consumer."""
+        seat, self._seat = self._seat, None
+        if seat is None or self._pid != os.getpid():
+            return
+        self._ready.clear()
+        for feed in self._feeds.values():
+            feed.leave()
+        self._feeds.clear()
+        seat.leave()
+
+    def lost_upstream(self) -> Mapping[str, int]:
+        """Return how many records of each channel were skipped for `latest`, or begun by a producer that died.
+
+        A dead producer does not say of which channels its unfinished records were: they count under the channel of
+        its last record.
+        """
+        return dict(self._lost)
+
+    def lag(self) -> int:
+        """Return how many records have been begun by producers and not been read here."""
+        return len(self._ready) + sum(feed.unfinished() for feed in list(self._feeds.values()))
+
+    def producers(self) -> int:
+        """Return how many producers are attached, as far as `read` has seen."""
+        return sum(not (f.ended or f.dead) for f in list(self._feeds.values()))
+
+    def _check(self) -> None:
+        if self._seat is None:
+            raise SourceError(f"shm source {self.channel_name!r}: is not open; call open() first")
+        if self._pid != os.getpid():
+            raise SourceError(
+                f"shm source {self.channel_name!r}: was opened in process {self._pid}, and this is its fork "
+                f"{os.getpid()}; open a source of its own here, or start the process by 'spawn'"
+            )
+
+    def _attach(self, feed: Feed) -> Feed:
+        with contextlib.suppress(OSError):  # it is gone; what it had sent is still to be received
+            send(feed.connection, pack_hello(pid=self._pid, title=title(), latest=self.latest))
+        self._feeds[feed.connection.fileno()] = feed
+        self._poll.register(feed.connection, select.POLLIN)
+        return feed
+
+    def _await_greetings(self) -> None:
+        until_s = time.monotonic() + _GREETING_S
+        waiting = list(self._feeds.values())
+        while waiting and (left_s := until_s - time.monotonic()) > 0:
+            self._poll.poll(left_s * 1000)
+            for feed in waiting:
+                self._take(feed)
+            waiting = [f for f in waiting if not (f.greeted or f.dead or f.ended)]
+
+    def _gather(self, max_records: int) -> None:
+        if len(self._ready) >= max_records:
+            return
+        self._accept()
+        more = True
+        while more and len(self._ready) < max_records:
+            more = False
+            for feed in list(self._feeds.values()):
+                more |= self._take(feed)
+        if not self._ready:
+            for feed in self._feeds.values():
+                feed.ask()
+
+    def _accept(self) -> None:
+        assert self._seat is not None
+        while True:
+            try:
+                connection, _ = self._seat.listener.accept()
+            except BlockingIOError:
+                return
+            self._attach(Feed(connection, latest=self.latest))
+
+    def _take(self, feed: Feed) -> bool:
+        """Decode one block of this producer into `_ready`; return whether there was one."""
+        try:
+            got = feed.receive()
+            if got is not None:
+                message, lease = got
+                self._note_lost(message.lost)
+                view = memoryview(lease.data)
+                table = struct.unpack_from(f"<{2 * message.count}Q", view)
+                check_table(table, message.size, feed)
+                for index in message.indices or range(message.count):
+                    start = table[2 * index]
+                    self._add(feed, decode(view[start : start + table[2 * index + 1]]))
+                return True
+        except (CodecError, StoreError, struct.error, IndexError) as error:
+            self._forget(feed)
+            raise SourceError(f"shm source {self.channel_name!r}: {error}") from error
+        if feed.dead:
+            self._mourn(feed)
+        elif feed.ended:
+            self._ended += 1
+            self._forget(feed)
+        return False
+
+    def _add(self, feed: Feed, record: Record) -> None:
+        channel = record.channel
+        feed.channels.add(channel)
+        feed.last_channel = channel
+        if channel in self._broken:
+            self._broken.discard(channel)
+            record = record.replace(discontinuity=True)
+        self._ready.append(record)
+
+    def _note_lost(self, lost: Mapping[str, int]) -> None:
+        for channel, count in lost.items():
+            self._lost[channel] = self._lost.get(channel, 0) + count
+            self._broken.add(channel)
+
+    def _mourn(self, feed: Feed) -> None:
+        lost = feed.unfinished()
+        if lost:
+            self._note_lost({feed.last_channel: lost})
+        self._broken |= feed.channels
+        said = f"producer {feed.name} died without closing; {lost} records that it had begun are lost"
+        _log.warning("shm source %r: %s", self.channel_name, said)
+        self._deaths.append(said)
+        self._forget(feed)
+
+    def _forget(self, feed: Feed) -> None:
+        self._feeds = {k: f for k, f in self._feeds.items() if f is not feed}
+        if feed.connection.fileno() >= 0:
+            self._poll.unregister(feed.connection)
+        feed.leave()
+
+    def _raise_if_over(self) -> None:
+        deaths, self._deaths = self._deaths, []
+        if not self.until_end:
+            return
+        if deaths:
+            raise SourceError(f"shm source {self.channel_name!r}: {'; '.join(deaths)}")
+        if self._ended and not self._feeds:
+            raise EndOfSource(f"shm source {self.channel_name!r}: all producers have closed")

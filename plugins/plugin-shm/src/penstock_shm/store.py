@@ -1,0 +1,186 @@
+"""The store `shm`: records to other processes of this machine, through memory that they share."""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import attrs
+import numpy as np
+from penstock.codec import encode
+
+from penstock.errors import StoreError
+from penstock.record import Record
+from penstock_shm.audience import Given
+from penstock_shm.place import check_name
+from penstock_shm.producer import Producer
+
+_ALIGNED = 64
+_GROUP_BYTES = 256 << 10
+_GROUP_RECORDS = 1024
+
+
+def _channel_name(_: object, __: object, value: str) -> None:
+    check_name(value, "shm: channel_name")
+
+
+@attrs.define(eq=False)
+class ShmStore:
+    """Hand records to every source `shm` of the same channel name on this machine.
+
+    Each record is encoded once, straight into shared memory, where consumers read it in place. There is no server;
+    any number of producers and consumers come and go. Consumers that lose nothing get every record that is
+    written after their `open` returned; a slow one makes `write` wait. Those with `latest=True` never do.
+
+    Order is kept for each producer. What was written outlives this process: it may close and exit at once. What a
+    consumer had not read when it died is lost to it. Memory grows as records need it and is anonymous: it needs no
+    room in /dev/shm and is freed by the kernel when its last user ends, however that was.
+
+    Attributes:
+        channel_name: Any text; whoever uses the same one (of the same user) is in the same channel.
+        wait_for_consumers: How many consumers must be attached for `write` to go on. 0 lets records go when nobody
+            is there; `sent_to_nobody` counts them.
+        consumer_timeout_s: Seconds that `write` waits for them before it raises; None waits for ever.
+        hold_timeout_s: Seconds that `write` waits for memory while consumers hold all of it in records that they
+            have read; then it raises an error that names the one that holds most.
+        exclusive: Refuse to open beside another producer, and let no other open beside this one.
+        max_bytes: Most memory to take; None: nine tenths of what is available at the time.
+    """
+
+    takes: ClassVar[str] = "any"
+
+    channel_name: str = attrs.field(validator=[attrs.validators.instance_of(str), _channel_name])
+    wait_for_consumers: int = attrs.field(default=1, kw_only=True, validator=attrs.validators.ge(0))
+    consumer_timeout_s: float | None = attrs.field(default=60.0, kw_only=True)
+    hold_timeout_s: float = attrs.field(default=5.0, kw_only=True, validator=attrs.validators.gt(0))
+    exclusive: bool = attrs.field(default=False, kw_only=True)
+    max_bytes: int | None = attrs.field(default=None, kw_only=True)
+    _producer: Producer | None = attrs.field(default=None, init=False, repr=False)
+    _sent_to_nobody: int = attrs.field(default=0, init=False, repr=False)
+
+    def open(self) -> None:
+        """Join the channel.
+
+        Raises:
+            CannotConnectToStoreError: not Linux; the directory cannot be used; or another producer is there, and
+                one of the two is exclusive.
+        """
+        if self._producer is not None:
+            raise StoreError(f"shm store {self.channel_name!r}: is open already; close it first", retryable=False)
+        self._sent_to_nobody = 0
+        self._producer = Producer(self.channel_name, exclusive=self.exclusive, most_bytes=self.max_bytes)
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Hand over all records; wait while a consumer that loses nothing has too much unread.
+
+        Raises:
+            StoreError: too few consumers came in time; a consumer holds all memory; there is none; another thread
+                closed the store meanwhile; or it was opened by the process that this one was forked from. `failed`
+                has those that were not handed over, unless it was none.
+            CodecError: a record cannot be written as bytes; none was handed over.
+        """
+        producer = self._get_producer()
+        groups = list(_grouped(records))
+        done = 0
+        try:
+            producer.begin(len(records))
+            for group in groups:
+                self._hand_over(producer, group)
+                done += len(group.records)
+        except StoreError as error:
+            if done:
+                error.failed = tuple((record, error) for record in records[done:])
+            raise
+
+    def sync(self) -> None:
+        """Return at once: `write` returned when the records were handed over.
+
+        From then on they survive this process. They are memory, though: not a power cut, and not the death of the
+        consumer that has them. A checkpoint over a link must come from the consumer's side.
+        """
+        self._get_producer()
+
+    def close(self) -> None:
+        """Tell the consumers that this producer has ended, and leave the channel. What they hold stays valid."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close()
+
+    def consumers(self) -> int:
+        """Return how many consumers are attached now; any thread."""
+        return self._get_producer().audience()
+
+    @property
+    def sent_to_nobody(self) -> int:
+        """How many records were written while no consumer was attached, since `open`."""
+        return self._sent_to_nobody
+
+    def _get_producer(self) -> Producer:
+        producer = self._producer
+        if producer is None:
+            raise StoreError(f"shm store {self.channel_name!r}: is not open; call open() first", retryable=False)
+        if producer.pid != os.getpid():
+            raise StoreError(
+                f"shm store {self.channel_name!r}: was opened in process {producer.pid}, and this is its fork "
+                f"{os.getpid()}; open a store of its own here, or start the process by 'spawn'",
+                retryable=False,
+            )
+        return producer
+
+    def _hand_over(self, producer: Producer, group: _Group) -> None:
+        if not producer.wait_for_room(self.wait_for_consumers, self.consumer_timeout_s):
+            self._sent_to_nobody += len(group.records)
+        block = producer.take(group.size, self.hold_timeout_s)
+        memory = block.memory
+        memory[: len(group.table)] = np.frombuffer(group.table, np.uint8)
+        for start, buffers in zip(group.starts, group.buffers, strict=True):
+            at = start
+            for buffer in buffers:
+                piece = np.frombuffer(buffer, np.uint8)
+                memory[at : at + piece.size] = piece
+                at += piece.size
+        channels = [record.channel for record in group.records]
+        producer.hand_over(Given(block, group.size, producer.first, channels))
+
+
+@attrs.define(eq=False)
+class _Group:
+    """Records that share a block: a table of (start, size) for each, then the records, each aligned."""
+
+    records: Sequence[Record]
+    buffers: Sequence[Sequence[bytes | memoryview]]
+    starts: Sequence[int]
+    size: int
+    table: bytes
+
+
+def _grouped(records: Sequence[Record]) -> Iterator[_Group]:
+    pending: list[tuple[Record, Sequence[bytes | memoryview], int]] = []
+    total = 0
+    for record in records:
+        buffers = [b for b in encode(record) if len(b)]
+        size = sum(memoryview(b).nbytes for b in buffers)
+        if pending and (total + size > _GROUP_BYTES or len(pending) >= _GROUP_RECORDS):
+            yield _group(pending)
+            pending, total = [], 0
+        pending.append((record, buffers, size))
+        total += size
+    if pending:
+        yield _group(pending)
+
+
+def _group(parts: Sequence[tuple[Record, Sequence[bytes | memoryview], int]]) -> _Group:
+    at = _up(16 * len(parts))
+    starts, table = [], []
+    for _, _, size in parts:
+        starts.append(at)
+        table += [at, size]
+        at = _up(at + size)
+    packed = struct.pack(f"<{len(table)}Q", *table)
+    return _Group([r for r, _, _ in parts], [b for _, b, _ in parts], starts, at, packed)
+
+
+def _up(size: int) -> int:
+    return -(-size // _ALIGNED) * _ALIGNED

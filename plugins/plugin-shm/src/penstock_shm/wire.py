@@ -1,0 +1,142 @@
+"""What the two sides of a channel say to each other: short messages over a socket, which may carry a segment.
+
+Frames never travel here, only where they lie. A message is handed to the kernel whole; it outlives its sender.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import msgspec
+
+from penstock.errors import StoreError
+
+PROTOCOL = 1
+"""Version of this conversation; sides of different versions refuse each other by name."""
+
+HELLO, BLOCK, END, FORGET, NEED, WAKE = b"H", b"B", b"E", b"F", b"N", b"W"
+LONGEST = 32_768
+
+_BLOCK = struct.Struct("<cIIQQQQI")
+_EXTRA = msgspec.msgpack.Decoder(tuple[tuple[int, ...], dict[str, int]])
+_SPACE = socket.CMSG_SPACE(array.array("i").itemsize)
+
+
+@attrs.frozen
+class BlockMessage:
+    """Say where a block of records lies.
+
+    Attributes:
+        block: Number of the block, by which it is given back.
+        segment: Number of the segment that it lies in.
+        segment_size: Size of that segment in bytes.
+        offset: Where the block starts in it, in bytes.
+        size: How many bytes of it are used.
+        first: How many records the producer had written before it.
+        count: How many records it holds.
+        indices: Which of them are meant; empty means all.
+        lost: How many records this consumer was not given since the message before, by channel.
+    """
+
+    block: int
+    segment: int
+    segment_size: int
+    offset: int
+    size: int
+    first: int
+    count: int
+    indices: Sequence[int] = ()
+    lost: Mapping[str, int] = attrs.field(factory=dict)
+
+
+def pack_block(message: BlockMessage) -> bytes:
+    """Return the bytes of a block message."""
+    fixed = _BLOCK.pack(
+        BLOCK,
+        message.block,
+        message.segment,
+        message.segment_size,
+        message.offset,
+        message.size,
+        message.first,
+        message.count,
+    )
+    if message.indices or message.lost:
+        return fixed + msgspec.msgpack.encode((tuple(message.indices), dict(message.lost)))
+    return fixed
+
+
+def unpack_block(data: bytes) -> BlockMessage:
+    """Return the block message of these bytes; StoreError if they are none."""
+    try:
+        _, block, segment, segment_size, offset, size, first, count = _BLOCK.unpack_from(data)
+        extra = data[_BLOCK.size :]
+        indices, lost = _EXTRA.decode(extra) if extra else ((), {})
+    except (struct.error, msgspec.DecodeError) as error:
+        raise StoreError(f"shared channel: a message of {len(data)} bytes cannot be read: {error}") from error
+    return BlockMessage(block, segment, segment_size, offset, size, first, count, indices, lost)
+
+
+def pack_hello(**fields: Any) -> bytes:
+    """Return a greeting: the protocol's version and whatever the side says of itself."""
+    return HELLO + msgspec.msgpack.encode({"protocol": PROTOCOL, **fields})
+
+
+def unpack_hello(data: bytes) -> dict[str, Any]:
+    """Return what a greeting says; StoreError if it is none or of another version."""
+    try:
+        said = msgspec.msgpack.decode(data[1:], type=dict[str, Any]) if data[:1] == HELLO else {}
+    except msgspec.DecodeError:
+        said = {}
+    if said.get("protocol") != PROTOCOL:
+        raise StoreError(
+            f"shared channel: the other side speaks version {said.get('protocol')}, this one {PROTOCOL}; "
+            "install the same penstock-shm on both"
+        )
+    return said
+
+
+def new_socket() -> socket.socket:
+    """Return a socket on which a message arrives whole or not at all."""
+    return socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+
+
+def send(connection: socket.socket, data: bytes, descriptor: int | None = None) -> None:
+    """Send one message, with a descriptor if given. BlockingIOError if there is no room, ConnectionError if nobody."""
+    if descriptor is None:
+        connection.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        return
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))
+    connection.sendmsg([data], [rights], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+
+
+def receive(connection: socket.socket) -> tuple[bytes, int | None]:
+    """Return the next message and its descriptor; `b""` when the other side is gone.
+
+    Raises:
+        BlockingIOError: none is there now.
+    """
+    for attempt in range(2):
+        try:
+            data, extras, _, _ = connection.recvmsg(LONGEST, _SPACE, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
+            break
+        except ConnectionError:
+            # The other side went with unread messages. The kernel says so once, before it gives out what that side
+            # had sent: ask again.
+            if attempt:
+                return b"", None
+    found: list[int] = []
+    for level, kind, content in extras:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            received = array.array("i")
+            received.frombytes(content[: len(content) - len(content) % received.itemsize])
+            found.extend(received)
+    for descriptor in found[1:]:
+        os.close(descriptor)
+    return data, found[0] if found else None
