@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 @attrs.frozen(kw_only=True)
 class NodeAccount:
-    """What one node did. Its law: taken = passed + discarded + gathered + stored + dead_lettered + skipped + failed + lost.
+    """What one node did.
+
+    Its law: taken = passed + discarded + gathered + stored + dead_lettered + skipped + failed + lost.
 
     Attributes:
         node, role, component: Its name, its role, and who offers the component.

@@ -25,8 +25,8 @@ _LONGEST_TRACEBACK = 20_000
 class DeadLetters:
     """Keep dead letters in `<directory>/<run>-<time>-<process id>/records.log`; made with the first. Any thread.
 
-    An entry is a record whose `parent` is the one that failed, and whose metadata say where, when, why and after how many
-    tries. Durable after `sync`, which every checkpoint calls before it commits.
+    An entry is a record whose `parent` is the one that failed, and whose metadata say where, when, why and after how
+    many tries. Durable after `sync`, which every checkpoint calls before it commits.
     """
 
     def __init__(self, directory: Path, run: str) -> None:

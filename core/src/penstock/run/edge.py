@@ -57,6 +57,8 @@ class LiveEdge:
     All state is under the lock of the inbox. `put` is called by one thread, the lane before it.
 
     Attributes:
+        counted: One list that is put is one list that is taken, neither cut nor joined, be it empty: that is how
+            the lists of several workers are brought back in order.
         name: "before >> after".
         put_count, taken_count, lost_count: Records that came, that the lane behind took, that an abort left inside.
         dropped: Records that the policy dropped, by channel.
@@ -169,8 +171,9 @@ class LiveEdge:
         return max(0, min(self.capacity - self.waiting, room_bytes))
 
     def _wait_for_room(self, each_bytes: int, left: int) -> int:
+        """Wait until there is room for a record, or, where lists are counted, for all that are left."""
         free = self._free(each_bytes)
-        while not free:
+        while not free or (self.counted and free < left and self.waiting):
             if self.inbox.aborted:
                 self.lost_count += left
                 raise RunAborted(f"edge {self.name}: the run is aborted")
@@ -185,7 +188,8 @@ class LiveEdge:
         done = 0
         while done < len(records):
             free = self._wait_for_room(each, len(records) - done)
-            part = records if not done and free >= len(records) else records[done : done + free]
+            whole = self.counted or (not done and free >= len(records))
+            part = records if whole else records[done : done + free]
             done += len(part)
             try:
                 self._append(Chunk(born_ns, part, each))

@@ -115,7 +115,7 @@ class Guard:
 
 
 def error_classes(node: Node, names: tuple[str, ...]) -> tuple[type[BaseException], ...]:
-    """Return the exception classes of these names. Raises ConfigError for one that is neither built-in nor penstock's."""
+    """Return the exception classes of these names. Raises ConfigError for a name that is none."""
     classes = []
     for name in names:
         found: Any = getattr(penstock.errors, name, None) or getattr(builtins, name, None)

@@ -50,7 +50,7 @@ class Lane:
         self.ended = False
         self.thread = threading.Thread(target=self._main, name=f"penstock {run.name}: {name}", daemon=True)
         self._counted = counted
-        self._grain = MOST_AT_ONCE if counted else 1
+        self._grain = sys.maxsize if counted else 1
         self._parked: tuple[Barrier, int, dict[int, Record]] | None = None
         self._clocked: list[int] = []
         self._late: list[Record] = []
@@ -114,6 +114,8 @@ class Lane:
 
     def process(self, born_ns: int, records: Sequence[Record]) -> None:
         """Lead records through all steps, in parts that are small enough if they grow on the way."""
+        if not records:  # a worker that gave nothing says so, to keep its turn
+            return
         if len(records) <= self._grain:
             self._through(0, born_ns, records)
         else:
@@ -137,7 +139,7 @@ class Lane:
             tally = step.tally
             tally.work.add((now - before) // taken, taken)
             if not sent:
-                if not step.part.node.role == "store":
+                if step.part.node.role != "store":
                     records = sent
                     break
                 tally.age.add(now - born_ns, taken)

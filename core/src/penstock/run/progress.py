@@ -19,7 +19,7 @@ EVERY_S = 0.25
 
 
 class Progress:
-    """Show the counts and rates of every node while a run is at work. Where stderr is no terminal: the last state only."""
+    """Show the counts and rates of every node of a run. Where stderr is no terminal: the last state only."""
 
     def __init__(self, run: Run) -> None:
         self._run = run

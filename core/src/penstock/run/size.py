@@ -9,7 +9,7 @@ from typing import Any
 from penstock.record import Record
 
 OVERHEAD_BYTES = 400
-"""What a record takes beside its data: the struct, a small metadata dict, list and queue slots (measured, rounded up)."""
+"""What a record takes beside its data: the struct, a small metadata dict, slots in lists (measured, rounded up)."""
 
 
 def size_of(data: Any) -> int:

@@ -1,0 +1,528 @@
+"""A run: what comes out of sources reaches the stores in order, is committed after it is durable, and is accounted for."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import penstock as ps
+from penstock.errors import RunError, SourceError
+from penstock.run.dead_letters import read_dead_letters
+
+_spec = importlib.util.spec_from_file_location("penstock_test_runs", Path(__file__).with_name("runs.py"))
+runs = sys.modules.setdefault("penstock_test_runs", importlib.util.module_from_spec(_spec))
+_spec.loader.exec_module(runs)
+Numbers, Shelf, QUICK = runs.Numbers, runs.Shelf, runs.QUICK
+
+
+@pytest.fixture(autouse=True)
+def _no_threads_left(tmp_path, monkeypatch):
+    """After every test, no thread of penstock is left; dead letters go to a directory of the test."""
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("penstock")] == []
+
+
+def test_any_iterable_any_callable_any_order():
+    """A generator through functions into a store arrives whole and in order; functions may return plain data."""
+    shelf = Shelf()
+    report = ps.Pipeline(ps.source(n for n in range(1000)) >> (lambda r: r.data + 1) >> ps.store(shelf)).run()
+    assert report.ok, report
+    assert [record.seq for record in shelf.log] == list(range(1000))
+    assert shelf.data == list(range(1, 1001))
+    assert (report.received, report.stored, report.emitted) == (1000, 1000, 1000)
+
+
+def test_a_processor_gives_none_one_or_several():
+    """None discards, a record passes, a list or a generator emits several: the account tells them apart."""
+    shelf = Shelf()
+
+    def split(record):
+        if record.data % 3 == 0:
+            return None
+        return record if record.data % 3 == 1 else [record, record.replace(data=-record.data)]
+
+    def generate(record):
+        yield record
+        yield record.replace(data=0)
+
+    report = ps.Pipeline(ps.source(range(9)) >> split >> generate >> ps.store(shelf)).run()
+    assert report.ok, report
+    assert report.discarded == 3
+    node = report.account.node("split")
+    assert (node.taken, node.passed, node.extra, node.sent) == (9, 6, 3, 9)
+    assert shelf.data == [1, 0, 2, 0, -2, 0, 4, 0, 5, 0, -5, 0, 7, 0, 8, 0, -8, 0]
+
+
+def test_e5_processors_of_three_arguments():
+    """A function of (coords, data, metadata) gives a tuple, a list of them or None."""
+    shelf = Shelf()
+
+    def process(coords, data, metadata):
+        if data == 1:
+            return None
+        if data == 2:
+            return [(coords, 20, {}), ({"t": 7}, 21, {"a": 1})]
+        if data == 3:
+            return "rubbish"
+        return coords, data, metadata
+
+    report = ps.Pipeline(ps.source([0, 1, 2, 3, 4]) >> process >> ps.store(shelf)).run()
+    assert shelf.data == [0, 20, 21, 4]
+    assert shelf.log[2].coords == {"t": 7}
+    assert report.dead_lettered == 1
+    assert not report.ok
+    assert report.exit_code == 1
+
+
+def test_one_bad_record_costs_only_itself():
+    """A processor that raises, exits or fails in a generator loses that record to the dead letters, with its traceback."""
+    shelf = Shelf()
+
+    def process(record):
+        if record.data == 3:
+            raise KeyError("three")
+        if record.data == 5:
+            sys.exit(2)
+        return record
+
+    def generate(record):
+        yield record
+        if record.data == 7:
+            raise ValueError("seven")
+
+    report = ps.Pipeline(ps.source(range(10)) >> process >> generate >> ps.store(shelf)).run()
+    assert shelf.data == [0, 1, 2, 4, 6, 8, 9]
+    assert report.dead_lettered == 3
+    assert report.balanced, report
+    letters = list(read_dead_letters(Path(report.dead_letters)))
+    assert [letter.parent.data for letter in letters] == [3, 5, 7]
+    assert letters[0].metadata["node"] == "process"
+    assert letters[0].metadata["error"] == "builtins.KeyError"
+    assert 'raise KeyError("three")' in letters[0].metadata["traceback"]
+    assert letters[0].metadata["tries"] == 1
+
+
+def test_on_error_skip_and_stop():
+    """`skip` counts and goes on; `stop` ends the run, commits nothing behind the failure, and says so."""
+
+    def process(record):
+        if record.data == 30:
+            raise ValueError("thirty")
+        return record
+
+    report = ps.Pipeline(ps.source(range(50)) >> ps.processor(process, on_error="skip") >> ps.store("null")).run()
+    assert (report.skipped, report.stored, report.dead_letters) == (1, 49, "")
+    assert not report.ok
+    numbers = Numbers(count=10**9)
+    report = ps.Pipeline(ps.source(numbers) >> ps.processor(process, on_error="stop") >> ps.store("null")).run()
+    assert report.account.node("process").failed == 1
+    assert report.lost == 1
+    assert report.balanced, report
+    assert "record 30 of channel 'c0': thirty" in report.errors[0]
+    assert all(position <= 30 for position in numbers.committed)
+
+
+def test_retry_makes_a_call_again():
+    """A processor that fails twice and then works loses nothing, and the tries are counted."""
+    calls = []
+
+    def process(record):
+        calls.append(record.data)
+        if calls.count(2) < 3 and record.data == 2:
+            raise ConnectionError("not yet")
+        return record
+
+    shelf = Shelf()
+    report = ps.Pipeline(ps.source(range(4)) >> ps.processor(process, retry=QUICK) >> ps.store(shelf)).run()
+    assert report.ok, report
+    assert shelf.data == [0, 1, 2, 3]
+    assert calls == [0, 1, 2, 2, 2, 3]
+    assert report.account.node("process").retries == 2
+
+
+def test_retry_only_on_the_errors_named():
+    """An error that is not in `on` is not tried again."""
+    calls = []
+
+    def process(record):
+        calls.append(record.data)
+        raise KeyError("no")
+
+    retry = ps.Retry(times=5, wait_initial_s=0.001, on=("OSError",))
+    report = ps.Pipeline(ps.source([1]) >> ps.processor(process, retry=retry)).run()
+    assert calls == [1]
+    assert report.dead_lettered == 1
+
+
+@pytest.mark.parametrize("name_failed", [True, False])
+def test_a_store_that_fails_twice_keeps_the_order(name_failed):
+    """A store that raises twice and then works has everything, in order, once."""
+    shelf = Shelf(fail_calls={2: OSError("once"), 3: OSError("twice")}, name_failed=name_failed)
+    pipeline = ps.Pipeline(ps.source(range(500)) >> ps.edge(capacity=10) >> ps.store(shelf, retry=QUICK))
+    report = pipeline.run()
+    assert report.ok, report
+    assert shelf.data == list(range(500))
+    assert report.account.node("Shelf").retries == 2
+
+
+@pytest.mark.parametrize("name_failed", [True, False])
+def test_a_bad_record_does_not_take_its_neighbours_with_it(name_failed):
+    """Records that a store refuses for good go to the dead letters, each with its own error; the others are stored."""
+    shelf = Shelf(poison=frozenset({3, 77}), name_failed=name_failed)
+    report = ps.Pipeline(ps.source(range(100)) >> ps.store(shelf, retry=QUICK)).run()
+    assert sorted(shelf.data) == [n for n in range(100) if n not in (3, 77)]
+    assert report.dead_lettered == 2
+    assert report.balanced, report
+    messages = [letter.metadata["message"] for letter in read_dead_letters(Path(report.dead_letters))]
+    assert all(("poison" in message) == name_failed for message in messages)
+
+
+def test_a_store_that_always_fails_ends_in_dead_letters():
+    """Nothing is lost silently when a store never works: all of it is in the dead letters, and the run says so."""
+    shelf = Shelf(fail_calls={n: OSError("full") for n in range(10_000)})
+    report = ps.Pipeline(ps.source(range(20)) >> ps.store(shelf, retry=QUICK)).run()
+    assert report.stored == 0
+    assert report.dead_lettered == 20
+    assert report.exit_code == 1
+    assert report.balanced, report
+
+
+def test_a_slow_viewer_never_brakes_an_archive():
+    """Beside a viewer that takes one record and blocks, the archive gets all; the viewer's drops are exact."""
+    release, seen = threading.Event(), []
+    done = threading.Event()
+
+    def show(record):
+        seen.append(record.data)
+        release.wait()
+
+    def count(record):
+        if record.data == 4999:
+            done.set()
+        return record
+
+    shelf = Shelf()
+    source = ps.source(Numbers(count=5000))
+    archive = source >> count >> ps.store(shelf)
+    viewer = source >> ps.edge(capacity=1, when_full="drop_oldest") >> ps.processor(show)
+    with ps.Pipeline(archive, viewer).start() as run:
+        assert done.wait(30)
+        release.set()
+    report = run.report
+    assert report.ok, report
+    assert shelf.data == list(range(5000))
+    edge = report.account.edge("Numbers", "show")
+    assert edge.put == 5000
+    assert edge.dropped == 5000 - len(seen)
+    assert seen[-1] == 4999
+
+
+def test_fan_out_shares_arrays_read_only_and_in_place_gets_its_own():
+    """Behind a fan-out arrays arrive read-only; a component that works in place gets a copy, others the same memory."""
+    arrays = [np.zeros(4) for _ in range(3)]
+    seen = []
+
+    class Add:
+        in_place = True
+
+        def __call__(self, record):
+            array = record.data
+            array += 1
+            return record
+
+    def look(record):
+        seen.append(record.data)
+
+    source = ps.source(arrays)
+    report = ps.Pipeline(source >> ps.processor(Add()) >> ps.store("memory"), source >> look).run()
+    assert report.ok, report
+    assert all(not array.flags.writeable and np.shares_memory(array, own) for array, own in zip(seen, arrays, strict=True))
+    assert all((array == 0).all() for array in arrays)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_workers_share_the_work(ordered):
+    """Several workers give every result once; in the order of the records unless the user does not care."""
+    barrier = threading.Barrier(2, timeout=20)
+
+    def work(record):
+        if record.data < 2:
+            barrier.wait()  # passes only if two records are worked at side by side
+        return [record, record.replace(data=record.data + 0.5)] if record.data % 7 else None
+
+    shelf = Shelf()
+    source = ps.source(Numbers(count=3001, channels=3))
+    report = ps.Pipeline(source >> ps.processor(work, workers=2, ordered=ordered) >> ps.store(shelf)).run()
+    assert report.ok, report
+    expected = [n + half for n in range(3001) if n % 7 for half in (0, 0.5)]
+    assert (shelf.data if ordered else sorted(shelf.data)) == expected
+
+
+def test_workers_between_fans():
+    """Workers behind a fan-in and before a fan-out keep the order of each channel, and the books balance."""
+    one, two = Shelf(), Shelf()
+    sources = [ps.source(Numbers(count=500), name="a"), ps.source(Numbers(count=500), name="b")]
+    tagged = [source >> ps.processor(lambda r, n=n: r.replace(channel=n)) for n, source in zip("ab", sources, strict=True)]
+    flow = tagged >> ps.processor(lambda record: record, workers=3, name="work") >> [ps.store(one), ps.store(two)]
+    report = ps.Pipeline(flow).run()
+    assert report.ok, report
+    for shelf in (one, two):
+        for channel in "ab":
+            assert [r.data for r in shelf.log if r.channel == channel] == list(range(500))
+
+
+def test_checkpoints_commit_only_what_is_durable():
+    """A source commits a position only after every store has synced what is before it."""
+    first, second = Shelf(), Shelf()
+    checks = []
+
+    class Watched(Numbers):
+        def commit(self, position):
+            for shelf in (first, second):
+                checks.append(max(shelf.synced, default=0) >= position)
+            super().commit(position)
+
+    source = ps.source(Watched(count=20_000))
+    a = source >> ps.store(first)
+    b = source >> ps.edge(capacity=50) >> ps.store(second)
+    report = ps.Pipeline(a, b, checkpoint_every_s=0.01).run()
+    assert report.ok, report
+    assert report.checkpoints >= 1
+    assert checks
+    assert all(checks)
+
+
+def test_at_the_end_everything_is_committed():
+    """A run that drains commits the position behind the last record, and closes source and store once."""
+    numbers, shelf = Numbers(count=777), Shelf()
+    ps.Pipeline(ps.source(numbers) >> ps.store(shelf)).run()
+    assert numbers.committed[-1] == 777
+    assert len(numbers.closed) == 1
+    assert len(shelf.closed) == 1
+
+
+def test_a_checkpoint_waits_for_what_a_processor_holds():
+    """What a processor with `held` keeps is not committed before its result is durable."""
+
+    class Pairs:
+        def __init__(self):
+            self.kept = []
+
+        def __call__(self, record):
+            self.kept.append(record)
+            if len(self.kept) < 2:
+                return None
+            first, second = self.kept
+            self.kept = []
+            return second.replace(data=(first.data, second.data))
+
+        def held(self):
+            return self.kept
+
+        def flush(self):
+            return [self.kept.pop()] if self.kept else []
+
+    shelf, gate = Shelf(), threading.Event()
+    numbers = Numbers(count=3, gate=gate)
+    reached = threading.Event()
+
+    class Told(Shelf):
+        def sync(self):
+            super().sync()
+            reached.set()
+
+    told = Told()
+    source = ps.source(numbers)
+    with ps.Pipeline(source >> Pairs() >> ps.store(shelf), source >> ps.store(told), checkpoint_every_s=0.01).start() as run:
+        assert reached.wait(10)
+        assert max(numbers.committed) == 0
+        gate.set()
+        report = run.wait(20)
+    assert report.ok, report
+    assert numbers.committed[-1] == 3
+    assert shelf.data == [(0, 1), 2]
+    assert report.account.node("Pairs").gathered == 2
+
+
+def test_a_sync_that_fails_commits_nothing_until_it_works():
+    """While a store cannot sync, no position is committed; the next checkpoint that works commits."""
+    numbers, gate = Numbers(count=10, gate=threading.Event()), threading.Event()
+
+    class Failing(Shelf):
+        def sync(self):
+            try:
+                super().sync()
+            finally:
+                if self.state["syncs"] >= 4:
+                    gate.set()
+
+    shelf = Failing(fail_sync={1: OSError("full"), 2: OSError("full"), 3: OSError("full")})
+    once = ps.Retry(times=1)
+    with ps.Pipeline(ps.source(numbers) >> ps.store(shelf, retry=once), checkpoint_every_s=0.01).start() as run:
+        assert gate.wait(20)
+        numbers.gate.set()
+        report = run.wait(20)
+    assert numbers.committed[-1] == 10
+    assert any("sync() failed" in error for error in report.errors)
+
+
+def test_a_source_that_fails_is_opened_again_with_a_discontinuity():
+    """A source whose read raises is closed and opened again; the first record behind is marked."""
+
+    class Flaky(Numbers):
+        def read(self, max_records, timeout_s):
+            if self._next == 5 and not self.closed:
+                raise ConnectionError("gone")
+            return super().read(min(5 - self._next if self._next < 5 else 5, max_records), timeout_s)
+
+        def open(self):
+            self._next = 5 if self.closed else 0
+
+    shelf = Shelf()
+    report = ps.Pipeline(ps.source(Flaky(count=12), retry=QUICK) >> ps.store(shelf)).run()
+    assert report.ok, report
+    assert shelf.data == list(range(12))
+    assert [record.data for record in shelf.log if record.discontinuity] == [5]
+
+
+def test_a_source_that_fails_for_good_ends_alone():
+    """When a source cannot go on, its neighbours do; the report names it and is not ok."""
+
+    class Broken(Numbers):
+        def read(self, max_records, timeout_s):
+            raise SourceError("the cable is out")
+
+    shelf = Shelf()
+    flow = [ps.source(Broken(), retry=QUICK), ps.source(Numbers(count=300))] >> ps.store(shelf)
+    report = ps.Pipeline(flow).run()
+    assert shelf.data == list(range(300))
+    assert not report.ok
+    assert "node 'Broken'" in report.errors[0]
+    assert "the cable is out" in report.errors[0]
+
+
+def test_an_iterable_that_raises_is_an_error_not_an_end():
+    """A generator that raises ends the source with its error; what it gave before is stored."""
+
+    def numbers():
+        yield from range(10)
+        raise RuntimeError("out of numbers")
+
+    shelf = Shelf()
+    report = ps.Pipeline(ps.source(numbers()) >> ps.store(shelf)).run()
+    assert shelf.data == list(range(10))
+    assert "out of numbers" in report.errors[0]
+
+
+def test_what_cannot_be_opened_is_named_and_everything_else_closed():
+    """An `open` that raises is a RunError with the node; all others are closed, nothing was read."""
+
+    class Locked(Shelf):
+        def open(self):
+            raise PermissionError("the directory is locked")
+
+    numbers, shelf = Numbers(), Shelf()
+    source = ps.source(numbers)
+    with pytest.raises(RunError, match="node 'Locked' .*cannot open: the directory is locked"):
+        ps.Pipeline(source >> ps.store(shelf), source >> ps.store(Locked())).run()
+    assert len(shelf.closed) == 1
+    assert shelf.log == []
+
+
+def test_abort_counts_what_is_lost():
+    """`stop(drain=False)` ends at once; what was on its way is counted as lost, and the books still balance."""
+    hold, entered = threading.Event(), threading.Event()
+
+    def wait(records):
+        entered.set()
+        hold.wait()
+
+    shelf = Shelf(before_write=wait)
+    run = ps.Pipeline(ps.source(Numbers(count=10**9)) >> ps.edge(capacity=64) >> ps.store(shelf)).start()
+    assert entered.wait(10)
+    threading.Thread(target=lambda: (run._wake.wait(0.01), hold.set())).start()
+    report = run.stop(drain=False)
+    assert report.aborted
+    assert report.lost > 0
+    assert report.balanced, report
+    assert not report.ok
+
+
+def test_a_component_that_blocks_for_ever_is_named_by_an_abort(monkeypatch):
+    """A processor that never returns cannot hold an abort up: the report names it."""
+    from penstock.run import run as run_module
+
+    monkeypatch.setattr(run_module, "ABORT_GRACE_S", 0.2)
+    entered, release = threading.Event(), threading.Event()
+
+    def block(record):
+        entered.set()
+        release.wait()
+
+    run = ps.Pipeline(ps.source(Numbers(count=10**9)) >> block).start()
+    assert entered.wait(10)
+    report = run.stop(drain=False)
+    assert any("node 'block' has been blocking" in error for error in report.errors)
+    release.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("penstock"):
+            thread.join(10)
+
+
+def test_a_with_block_drains():
+    """Leaving `with` stops the sources, and everything that was read is stored."""
+    numbers, shelf = Numbers(count=10**9), Shelf()
+    reached = threading.Event()
+    shelf.before_write = lambda records: reached.set() if records[0].data > 1000 else None
+    with ps.Pipeline(ps.source(numbers) >> ps.store(shelf)).start() as run:
+        assert reached.wait(20)
+    assert run.report.ok, run.report
+    assert run.report.stored == run.report.received == len(shelf.log) == numbers.committed[-1]
+
+
+def test_pause_and_resume():
+    """A paused source is not read until it is resumed."""
+    read = threading.Event()
+
+    class Ticks(Numbers):
+        def read(self, max_records, timeout_s):
+            read.set()
+            return super().read(1, timeout_s)
+
+    with ps.Pipeline(ps.source(Ticks(count=10**9), name="n") >> ps.store("null")).start() as run:
+        assert read.wait(10)
+        run.pause("n")
+        read.clear()
+        read.wait(0.3)  # a read that was under way may still end
+        read.clear()
+        assert not read.wait(0.3)
+        run.resume("n")
+        assert read.wait(10)
+    assert run.report.ok
+
+
+def test_the_report_is_for_people_and_programs():
+    """The report prints its table, and its JSON has the totals, nodes and edges."""
+    report = ps.Pipeline(ps.source(range(10)) >> ps.store("null"), name="ten").run()
+    plain = json.loads(report.to_json())
+    assert plain["ok"]
+    assert plain["received"] == plain["stored"] == 10
+    assert plain["nodes"][0]["channels"][""]["received"] == 10
+    assert "run 'ten': ok" in str(report)
+    assert "the books balance" in str(report)
+
+
+def test_stats_while_it_runs():
+    """Figures can be read at any time."""
+    gate = threading.Event()
+    with ps.Pipeline(ps.source(Numbers(count=5, gate=gate)) >> ps.store("null")).start() as run:
+        assert run.stats().node("Numbers").role == "source"
+        gate.set()
+        assert run.wait(20).ok
