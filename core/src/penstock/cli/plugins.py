@@ -58,8 +58,8 @@ def _print_table(found: Plugins, *, with_details: bool) -> None:
     if not reports:
         click.echo("No plugin is installed, not even penstock's own: install penstock, do not only put it on a path.")
         return
-    rows = [("plugin", "version", "status", ""), *((r.name, r.version, r.status, _said(r)) for r in reports)]
-    rows = [tuple(printable(cell) for cell in row) for row in rows]
+    texts = [("plugin", "version", "status", ""), *((r.name, r.version, str(r.status), _said(r)) for r in reports)]
+    rows = [[printable(text) for text in row] for row in texts]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for name, version, status, said in rows:
         first = f"{name:{widths[0]}}  {version:{widths[1]}}  "

@@ -15,7 +15,7 @@ from penstock.component import ROLES
 from penstock.errors import AmbiguousComponentError, ComponentLoadError, ConfigError, PluginError, UnknownComponentError
 from penstock.plugins import explain
 from penstock.plugins.examine import examine
-from penstock.plugins.report import Offer, PluginReport
+from penstock.plugins.report import Offer, PluginReport, normalised
 from penstock.plugins.watch import is_traced, new_manager, trace, watch
 
 
@@ -57,23 +57,27 @@ class Plugins:
             PluginError: `strict`, and a plugin is broken or incompatible; all of them are named.
             KeyboardInterrupt: the user interrupted the import of a plugin, which a note names.
         """
-        from penstock.plugins.installed import find_installed, normalised  # heavy, and of no use before this call
+        from penstock.plugins.installed import find_installed  # heavy, and of no use before this call
 
         names = (*without, *os.environ.get("PENSTOCK_WITHOUT", "").split(","))
         manager = new_manager()
         reports: list[PluginReport] = []
-        for found in find_installed(path, without=frozenset(normalised(name.strip()) for name in names)):
+        for found in find_installed(path, without=frozenset(normalised(name) for name in names)):
             report, hooks = examine(found) if found.status == "ok" else (found, {})
             report = _without_repeats(report, reports)
             if report.status == "ok":
-                watch(manager, f"{report.name}:{report.entry}", hooks)
+                watch(manager, report, hooks)
             reports.append(report)
             if is_traced():
                 trace(_told(report))
         failed = [report for report in reports if report.status in ("broken", "incompatible")]
         if strict and failed:
             raise PluginError("; ".join(f"plugin {r.title} is {r.status}: {r.reason}" for r in failed))
-        return cls(tuple(reports), prefer=tuple(_normalised(name) for name in prefer), manager=manager)
+        return cls(
+            tuple(reports),
+            prefer=tuple(_normalised(name if ":" in name else f"{name}:") for name in prefer),
+            manager=manager,
+        )
 
     def __iter__(self) -> Iterator[PluginReport]:
         """Yield the reports, sorted by the distributions' names."""
@@ -165,7 +169,7 @@ class Plugins:
 
     def _preferred(self, offers: list[Offer]) -> list[Offer]:
         for name in self.prefer:
-            chosen = [offer for offer in offers if name in (offer.plugin, offer.qualified)]
+            chosen = [offer for offer in offers if name in (f"{offer.plugin}:", offer.qualified)]
             if chosen:
                 return chosen
         return offers
@@ -176,7 +180,7 @@ def _normalised(name: str) -> str:
     if not isinstance(name, str):
         raise ConfigError(f"component {name!r}: write its name as text, as in 'npy' or 'penstock-npy:npy'")
     plugin, colon, short = name.strip().rpartition(":")
-    return f"{plugin.strip().lower().replace('_', '-').replace('.', '-')}{colon}{short.strip()}"
+    return f"{normalised(plugin)}{colon}{short.strip()}"
 
 
 def _without_repeats(report: PluginReport, before: Iterable[PluginReport]) -> PluginReport:

@@ -13,23 +13,20 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from penstock.hookspecs import CONTRACT, ENTRY_POINT_GROUP, PROJECT
-from penstock.plugins.report import PluginReport, Status
+from penstock.plugins.report import PluginReport, Status, normalised
 
 NAMELESS = "(no name)"
 """The name that a distribution is given in its report if its metadata is damaged."""
 
 _CONTRACT_GROUP = re.compile(rf"{PROJECT}\.(v\d+)\Z")
-_MEANT = re.compile(rf"{PROJECT}([-_.]?(plugins?|hooks?|v?\.?\d+))?\Z", re.IGNORECASE)
+_LIKE_OURS = rf"{PROJECT}([-_.]?(plugins?|hooks?|v?\.?\d+))?"
+_MEANT = re.compile(rf"{_LIKE_OURS}\Z", re.IGNORECASE)
+_SECTION = re.compile(rf"^\s*\[\s*{_LIKE_OURS}\s*\]", re.IGNORECASE | re.MULTILINE)
 _PLAIN = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(?P<specifier>((~=|==|!=|<=|>=|<|>)\s*[0-9][0-9A-Za-z.!+*-]*\s*(,\s*|\Z))*)\Z"
 )
 _OF_AN_EXTRA = re.compile(r";\s*extra\s*==\s*['\"][A-Za-z0-9._-]+['\"]\s*\Z")
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
-
-
-def normalised(name: str) -> str:
-    """Return the name of a distribution as package indexes spell it: `Penstock_NPY` becomes `penstock-npy`."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def find_installed(path: Sequence[str] | None, *, without: frozenset[str]) -> list[PluginReport]:
@@ -46,7 +43,7 @@ def find_installed(path: Sequence[str] | None, *, without: frozenset[str]) -> li
     first: dict[str, PluginReport] = {}
     for found in _distributions(places):
         of_it = list(_reports(found, path, without))
-        if of_it and found.name in first:
+        if of_it and found.name in first and found.name != NAMELESS:
             of_it = [_second_copy(of_it[0], first[found.name])]
         elif of_it:
             first[found.name] = of_it[0]
@@ -73,14 +70,23 @@ def _distributions(places: list[str]) -> list[_Found]:
         text = _text(distribution)
         location = os.path.realpath(str(distribution.locate_file("")))
         order.setdefault(location, len(order))
-        if PROJECT not in text.lower():
+        if not _SECTION.search(text):
             continue
-        metadata = distribution.metadata
-        name, version = normalised(metadata["Name"] or NAMELESS), metadata["Version"] or ""
-        requires = tuple(metadata.get_all("Requires-Dist") or ())
+        name, version, requires = _read(distribution)
         found.setdefault((location, name, version), _Found(distribution, name, version, location, requires))
     newest_first = sorted(found.values(), key=lambda each: _age(each.version), reverse=True)
     return sorted(newest_first, key=lambda each: (order[each.location], each.name))
+
+
+def _read(distribution: importlib.metadata.Distribution) -> tuple[str, str, tuple[str, ...]]:
+    """Return name, version and requirements; parsed once, and defaults where the metadata is damaged."""
+    try:
+        metadata = distribution.metadata
+        fields = [(metadata.get_all(field) or [""])[0] for field in ("Name", "Version")]
+        requires = tuple(metadata.get_all("Requires-Dist") or ())
+    except (OSError, UnicodeDecodeError, TypeError):  # TypeError: Python 3.14 gives None where there is no metadata
+        return NAMELESS, "", ()
+    return normalised(fields[0]) if fields[0] else NAMELESS, fields[1], requires
 
 
 def _text(distribution: importlib.metadata.Distribution) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -10,6 +11,11 @@ import attrs
 from penstock.component import Component
 
 Status = Literal["ok", "left out", "incompatible", "broken"]
+
+
+def normalised(name: str) -> str:
+    """Return the name of a distribution as package indexes spell it: `Penstock_NPY` becomes `penstock-npy`."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 @attrs.frozen(kw_only=True)

@@ -14,6 +14,7 @@ import pluggy
 
 from penstock import hookspecs
 from penstock.plugins.examine import OFFERING, Hook
+from penstock.plugins.report import PluginReport
 
 
 def new_manager() -> pluggy.PluginManager:
@@ -35,8 +36,9 @@ def trace(text: str) -> None:
     print(f"penstock: trace: {text}", file=sys.stderr, flush=True)
 
 
-def watch(manager: pluggy.PluginManager, plugin: str, hooks: Mapping[str, Hook]) -> None:
+def watch(manager: pluggy.PluginManager, report: PluginReport, hooks: Mapping[str, Hook]) -> None:
     """Let the watching hooks of a plugin be called by the manager."""
+    plugin = report.name if manager.get_plugin(report.name) is None else f"{report.name}:{report.entry}"
     guarded = types.ModuleType(plugin)
     for name, function in hooks.items():
         if name not in OFFERING:

@@ -1,0 +1,157 @@
+"""`penstock plugins`, and how the command line says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from penstock.cli import main
+from penstock.cli.group import COMMANDS
+
+
+def test_table_lists_plugins(site, shell):
+    """The table has a line for each plugin with version, status and offers; with all well the status is 0."""
+    site.add("penstock-npy", version="0.3")
+    done = shell("plugins")
+    (line,) = [line.split() for line in done.stdout.splitlines() if line.startswith("penstock-npy")]
+    assert line == ["penstock-npy", "0.3", "ok", "store", "npy"]
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_table_names_what_is_broken(site, shell):
+    """A broken plugin is in the table with its reason, the others too, and the status is 1."""
+    site.add("penstock-bad", "print('chatter')\nraise RuntimeError('no \\033[31mlicence')")
+    site.add("penstock-npy")
+    done = shell("plugins")
+    assert done.returncode == 1
+    assert "raised RuntimeError: no \\x1b[31mlicence" in done.stdout
+    assert "store npy" in done.stdout
+    assert "chatter" not in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_incompatible_and_left_out_are_no_failure(site, shell):
+    """A plugin for another contract, or one left out, is listed and does not make the status 1."""
+    site.add("penstock-new", group="penstock.v2")
+    site.add("penstock-out")
+    done = shell("plugins", PENSTOCK_WITHOUT=f"penstock-out,{shell.environment['PENSTOCK_WITHOUT']}")
+    assert done.returncode == 0
+    assert "incompatible" in done.stdout
+    assert "left out" in done.stdout
+
+
+def test_why_shows_components_and_tracebacks(site, shell):
+    """With --why there is the path of each component, and the whole traceback of what failed."""
+    site.add("penstock-bad", "def deep():\n    raise RuntimeError('inside')\ndeep()")
+    site.add("penstock-npy")
+    done = shell("plugins", "--why")
+    assert "penstock_npy.store:GoodStore" in done.stdout
+    assert "keeps things" in done.stdout
+    assert "Traceback (most recent call last)" in done.stdout
+    assert "in deep" in done.stdout
+
+
+def test_ambiguous_names_are_in_the_table(site, shell):
+    """Names that two plugins offer are listed with what to write."""
+    site.add("acme-npy")
+    hooks = "@hookimpl\ndef penstock_stores(): return [Component('acme-npy', 'a.b:C')]"
+    site.add("other", hooks)
+    assert (
+        "store 'acme-npy' is offered by 2 plugins: write acme-npy:acme-npy or other:acme-npy" in shell("plugins").stdout
+    )
+
+
+def test_json_is_whole(site, shell):
+    """The JSON has everything that the reports have, and nothing else is on stdout, whatever plugins print."""
+    site.add("penstock-bad", "print('chatter')\nraise RuntimeError('x')")
+    site.add("penstock-npy")
+    done = shell("plugins", "--json")
+    answer = json.loads(done.stdout)
+    plugins = {plugin["name"]: plugin for plugin in answer["plugins"]}
+    assert answer["contract"] == "v1"
+    assert plugins["penstock-bad"]["status"] == "broken"
+    assert "RuntimeError: x" in plugins["penstock-bad"]["traceback"]
+    assert plugins["penstock-npy"]["components"]["store"][0]["path"] == "penstock_npy.store:GoodStore"
+    assert done.returncode == 1
+
+
+def test_version(shell):
+    """--version prints the name and the version."""
+    done = shell("--version")
+    assert done.stdout.startswith("penstock ")
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["plugin"], "did you mean 'plugins'?"), (["plugins", "--whi"], "--why"), (["--bug"], "--bug")],
+)
+def test_wrong_usage(shell, arguments, said):
+    """A command line that makes no sense ends with status 2 and what was meant."""
+    done = shell(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_help_lists_the_commands_that_are_there(shell):
+    """The help has a line for each command, and each of them can be loaded."""
+    done = shell("--help")
+    assert done.returncode == 0
+    assert "  plugins  " in done.stdout
+
+
+@pytest.fixture
+def run_failing(site, monkeypatch, capsys):
+    """Give what runs a command that executes this line, and returns status and stderr."""
+
+    def run(line: str, *options: str) -> tuple[int, str]:
+        site.write("failing_command.py", f"import click\nfrom penstock.errors import *\n"
+                   f"@click.command()\ndef fail():\n    {line}\n")  # fmt: skip
+        monkeypatch.setitem(COMMANDS, "fail", "failing_command:fail")
+        with pytest.raises(SystemExit) as caught:
+            main([*options, "fail"])
+        sys.modules.pop("failing_command")
+        return int(str(caught.value.code)), capsys.readouterr().err.lstrip("\n")  # click ends the line of a ^C
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("raise ConfigError('$.camera.rate: 7 Hz\\n  is odd')", "$.camera.rate: 7 Hz is odd"),
+        ("open('/no/such/file.toml')", "/no/such/file.toml: No such file or directory"),
+        ("raise OSError('bare')", "bare"),
+        ("raise EndOfSource('camera 3 is done')", "camera 3 is done"),
+        ("raise RunError()", "RunError"),
+        ("raise StoreError('bad \\x1b[2J name')", "bad \\x1b[2J name"),
+        ("e = WiringError('a'); e.add_note('seen by b'); raise e", "a (seen by b)"),
+    ],
+)
+def test_error_is_one_sentence(run_failing, line, said):
+    """An error of penstock or the operating system is one line on stderr, without traceback, and status 1."""
+    assert run_failing(line) == (1, f"penstock: error: {said}\n")
+
+
+def test_debug_shows_the_traceback(run_failing):
+    """With --debug the traceback comes before the sentence."""
+    status, err = run_failing("raise ConfigError('wrong')", "--debug")
+    assert status == 1
+    assert "Traceback" in err
+    assert "in fail" in err
+    assert err.endswith("penstock: error: wrong\n")
+
+
+def test_interrupt_is_status_130(run_failing):
+    """Ctrl-C in a command ends it with one line and the status that shells expect."""
+    assert run_failing("raise KeyboardInterrupt") == (130, "penstock: error: interrupted\n")
+
+
+def test_fault_of_our_own_is_not_hidden(site, monkeypatch):
+    """An exception that is no error of penstock is a fault, and comes out whole."""
+    site.write("faulty_command.py", "import click\n@click.command()\ndef fail(): {}['x']\n")
+    monkeypatch.setitem(COMMANDS, "fail", "faulty_command:fail")
+    with pytest.raises(KeyError):
+        main(["fail"])

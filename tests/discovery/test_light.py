@@ -1,0 +1,57 @@
+"""Listing is light: nothing that plugins need is imported to know what they offer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("av", "confluent_kafka", "jinja2", "lmdb", "msgpack", "numpy", "rich", "yaml", "zenoh", "iceoryx2", "asyncio")
+LIST = """
+import json, sys
+from penstock.plugins import Plugins
+sys.path[:0] = sys.argv[2:]
+plugins = Plugins.discover()
+found = {r.name: [r.status, r.reason, {role: len(c) for role, c in r.components.items()}] for r in plugins}
+print(json.dumps([found, [name for name in sys.argv[1].split(",") if name in sys.modules]]))
+"""
+
+
+def list_in_a_fresh_interpreter(*path: str) -> tuple[dict[str, list[object]], list[str]]:
+    """Return what is found with these directories first on the path, and which heavy modules that imported."""
+    command = [sys.executable, "-W", "error", "-c", LIST, ",".join(HEAVY), *path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    found, heavy = json.loads(done.stdout)
+    return found, heavy
+
+
+def test_listing_what_is_installed_is_light():
+    """A fresh interpreter that lists every installed plugin has imported none of their libraries."""
+    assert list_in_a_fresh_interpreter()[1] == []
+
+
+def test_listing_the_plugins_of_the_workspace_is_light(site):
+    """So has one that lists the plugins of this workspace, all of which work and offer something."""
+    projects = [tomllib.loads(p.read_text(encoding="utf-8")) for p in sorted(ROOT.glob("plugins/*/pyproject.toml"))]
+    for project in (each["project"] for each in projects):
+        for group, entries in project.get("entry-points", {}).items():
+            lines = [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
+            site.metadata(project["name"], project["version"], "\n".join(lines) + "\n")
+    sources = [str(path) for path in sorted(ROOT.glob("plugins/*/src"))]
+    found, heavy = list_in_a_fresh_interpreter(str(site.root), *sources)
+    names = {project["project"]["name"] for project in projects}
+    assert {name: found[name][:2] for name in names} == {name: ["ok", ""] for name in names}
+    assert all(found[name][2] for name in names)
+    assert heavy == []
+
+
+def test_importing_the_module_finds_nothing_yet():
+    """Importing penstock.plugins reads no metadata and imports no hooks: `discover` does."""
+    check = (
+        "import sys; from penstock.plugins import Plugins; "
+        "sys.exit(any(m in sys.modules for m in ('importlib.metadata', 'packaging', 'penstock.builtin.hooks')))"
+    )
+    subprocess.run([sys.executable, "-c", check], timeout=60, check=True)
