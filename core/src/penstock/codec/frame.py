@@ -1,0 +1,240 @@
+"""The frame around a record: magic, version, a msgpack header, then the raw buffers, each aligned to 64 bytes.
+
+Version 1, all numbers little-endian:
+
+    0   4  magic 9d 50 53 4b
+    4   1  version, 1
+    5   3  zero
+    8   4  size of the header in bytes
+    12  4  zero
+    16  8  size of everything in bytes
+    24     the header: msgpack of [sizes, channel, seq, time_ns, discontinuity, coords, metadata, data, parent]
+    ...    each buffer of `sizes`, in this order, at the next multiple of 64 from the start; zeros between
+
+`sizes` are those of the buffers; since they follow one another, they cannot overlap or lie outside. `parent` is nil or
+[channel, seq, time_ns, discontinuity, coords, metadata, data]. How values become msgpack: penstock.codec.values.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import msgspec
+
+from penstock.codec.values import Packer, Unpacker, is_plain
+from penstock.coords import DataCoordinates
+from penstock.errors import CodecError
+from penstock.record import Record
+
+Buffer = bytes | memoryview
+
+_MAGIC = b"\x9dPSK"
+_VERSION = 1
+_ALIGN = 64
+_PREFIX = struct.Struct("<4sB3xI4xQ")
+_PADDING = bytes(_ALIGN)
+_NOWHERE = DataCoordinates()
+_encode_msgpack = msgspec.msgpack.Encoder().encode
+
+
+class _Parent(msgspec.Struct, array_like=True):
+    channel: str
+    seq: int
+    time_ns: int
+    discontinuity: bool
+    coords: dict[str, Any]
+    metadata: dict[str, Any]
+    data: Any
+
+
+class _Header(msgspec.Struct, array_like=True):
+    sizes: list[int]
+    channel: str
+    seq: int
+    time_ns: int
+    discontinuity: bool
+    coords: dict[str, Any]
+    metadata: dict[str, Any]
+    data: Any
+    parent: _Parent | None
+
+
+_decode_header = msgspec.msgpack.Decoder(_Header).decode
+
+
+def encode(record: Record) -> list[Buffer]:
+    """Return a record as buffers which, one after another, are its bytes.
+
+    The first is the header; those of arrays (and of `bytes` that are its data) are views, valid as long as nobody
+    changes the array; an array that is not contiguous is copied once. The parent is encoded too, without its own
+    parent. What comes back different: `bytearray` and `memoryview` as bytes; an enum as its value; a subclass of a
+    built-in as the built-in, of `ndarray` as ndarray; a time zone as its offset from UTC.
+
+    Raises:
+        CodecError: something in it cannot be written; the message begins with its path, `$.metadata.camera.handle`.
+    """
+    packer = Packer()
+    try:
+        fields = _pack(packer, record)
+        header = _encode_msgpack(([_size(buffer) for buffer in packer.buffers], *fields))
+    except (OverflowError, UnicodeEncodeError):  # a large int or a lone surrogate: rare, so looked for only now
+        packer = Packer(careful=True)
+        fields = _pack(packer, record)
+        header = _encode_msgpack(([_size(buffer) for buffer in packer.buffers], *fields))
+    header_size = len(header)
+    if header_size >= 1 << 32:
+        raise CodecError(f"$: the header would have {header_size} bytes; hand large data over as arrays or bytes")
+    end = _PREFIX.size + header_size
+    if not packer.buffers:
+        return [_PREFIX.pack(_MAGIC, _VERSION, header_size, end) + header]
+    parts: list[Buffer] = [b""]
+    for buffer in packer.buffers:
+        padding = -end % _ALIGN
+        parts.append(_PADDING[:padding])
+        parts.append(buffer)
+        end += padding + _size(buffer)
+    parts[0] = _PREFIX.pack(_MAGIC, _VERSION, header_size, end) + header
+    return parts
+
+
+def encode_bytes(record: Record) -> bytes:
+    """Return a record as bytes; see `encode`. Its arrays are copied once."""
+    return b"".join(encode(record))
+
+
+def encoded_size(record: Record) -> int:
+    """Return how many bytes `encode_into` will write for this record."""
+    return sum(_size(part) for part in encode(record))
+
+
+def encode_into(record: Record, buffer: Any) -> int:
+    """Write a record to the start of a writable buffer and return how many bytes it took; see `encode`.
+
+    Raises:
+        CodecError: the record cannot be written, or is larger than the buffer; nothing has been written then.
+    """
+    parts = encode(record)
+    size = sum(_size(part) for part in parts)
+    target = _bytes_of(buffer)
+    if target.readonly:
+        raise CodecError(f"the buffer ({type(buffer).__name__}) is read-only; give a writable one")
+    if size > len(target):
+        raise CodecError(f"the record takes {size} bytes, the buffer has {len(target)}; give a larger one")
+    start = 0
+    for part in parts:
+        end = start + _size(part)
+        target[start:end] = part
+        start = end
+    return size
+
+
+def decode(buffer: Any) -> Record:
+    """Return the record that a buffer begins with; what follows it is not looked at.
+
+    Arrays are views of the buffer, and read-only if it is; they keep it alive. `bytes` are copied. Whatever the
+    bytes are, the answer comes in a time and memory in proportion to their number.
+
+    Raises:
+        CodecError: these bytes are no record, or one of a later version.
+    """
+    view = _bytes_of(buffer)
+    if len(view) < _PREFIX.size:
+        raise CodecError(f"{len(view)} bytes are no record: its frame alone has {_PREFIX.size}")
+    magic, version, header_size, size = _PREFIX.unpack_from(view)
+    if magic != _MAGIC:
+        raise CodecError(f"these bytes are no record: they begin with {magic!r}, not {_MAGIC!r}")
+    if version != _VERSION:
+        raise CodecError(f"record of format {version}: this penstock reads format {_VERSION}; use a later one")
+    end = _PREFIX.size + header_size
+    if not end <= size <= len(view):
+        raise CodecError(f"the record says it has {size} bytes with {header_size} in its header; here are {len(view)}")
+    try:
+        header = _decode_header(view[_PREFIX.size : end])
+        unpacker = Unpacker(_split(view, header.sizes, end, size) if header.sizes or size != end else [])
+        parent = header.parent
+        record = Record(
+            unpacker.unpack(header.data, 0),
+            channel=header.channel,
+            seq=header.seq,
+            time_ns=header.time_ns,
+            coords=DataCoordinates(unpacker.unpack_dict(header.coords, 0)) if header.coords else _NOWHERE,
+            metadata=unpacker.unpack_dict(header.metadata, 0),
+            parent=None if parent is None else _parent(unpacker, parent),
+            discontinuity=header.discontinuity,
+        )
+    except CodecError:
+        raise
+    except (ValueError, TypeError, ArithmeticError, LookupError, RecursionError, msgspec.MsgspecError) as error:
+        # ValueError and TypeError come from msgspec, numpy and the types that values are made with
+        raise CodecError(f"the header of the record is wrong: {error}") from error
+    if unpacker.unused:
+        raise CodecError(f"the header of the record is wrong: {unpacker.unused} of its buffers belong to nothing")
+    return record
+
+
+def _pack(packer: Packer, record: Record) -> tuple[Any, ...]:
+    parent = record.parent
+    return (
+        *_fields(packer, record, "$"),
+        None if parent is None else _fields(packer, parent, "$.parent"),
+    )
+
+
+def _fields(packer: Packer, record: Record, path: str) -> tuple[Any, ...]:
+    if packer.careful:
+        _check_fields(record, path)
+    coords: Any = dict(record.coords)
+    metadata: Any = record.metadata
+    if packer.careful or not (type(metadata) is dict and is_plain(metadata)):
+        metadata = packer.pack_metadata(metadata, f"{path}.metadata")
+        coords = packer.pack_metadata(coords, f"{path}.coords")
+    data = packer.pack_data(record.data, f"{path}.data")
+    return (record.channel, record.seq, record.time_ns, record.discontinuity, coords, metadata, data)
+
+
+def _check_fields(record: Record, path: str) -> None:
+    for name in ("seq", "time_ns"):
+        if not -(1 << 63) <= getattr(record, name) < 1 << 63:
+            raise CodecError(f"{path}.{name}: {getattr(record, name)} does not fit into 64 bits")
+    try:
+        record.channel.encode()
+    except UnicodeEncodeError as error:
+        raise CodecError(f"{path}.channel: {record.channel!r} is no proper text: {error.reason}") from None
+
+
+def _parent(unpacker: Unpacker, parent: _Parent) -> Record:
+    return Record(
+        unpacker.unpack(parent.data, 0),
+        channel=parent.channel,
+        seq=parent.seq,
+        time_ns=parent.time_ns,
+        coords=DataCoordinates(unpacker.unpack_dict(parent.coords, 0)),
+        metadata=unpacker.unpack_dict(parent.metadata, 0),
+        discontinuity=parent.discontinuity,
+    )
+
+
+def _split(view: memoryview, sizes: list[int], end: int, total: int) -> list[memoryview | None]:
+    buffers: list[memoryview | None] = []
+    for size in sizes:
+        start = end + -end % _ALIGN
+        end = start + size
+        if size < 0 or end > total:
+            raise CodecError(f"the header of the record is wrong: buffer {len(buffers)} of {size} bytes lies outside")
+        buffers.append(view[start:end])
+    if end != total:
+        raise CodecError(f"the header of the record is wrong: its buffers end at {end}, the record at {total}")
+    return buffers
+
+
+def _size(part: Buffer) -> int:
+    return len(part)  # views are made one-dimensional, of bytes
+
+
+def _bytes_of(buffer: Any) -> memoryview:
+    try:
+        view = memoryview(buffer)
+        return view if view.format == "B" and view.ndim == 1 and view.contiguous else view.cast("B")
+    except TypeError as error:
+        raise CodecError(f"{type(buffer).__name__} gives no contiguous bytes: {error}") from None
