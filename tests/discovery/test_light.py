@@ -55,3 +55,13 @@ def test_importing_the_module_finds_nothing_yet():
         "sys.exit(any(m in sys.modules for m in ('importlib.metadata', 'packaging', 'penstock.builtin.hooks')))"
     )
     subprocess.run([sys.executable, "-c", check], timeout=60, check=True)
+
+
+def test_the_command_that_lists_is_light():
+    """`penstock plugins` imports none of the heavy libraries either, not even to print its table."""
+    check = (
+        "import sys\nfrom penstock.cli import main\ntry:\n    main(['plugins'])\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
