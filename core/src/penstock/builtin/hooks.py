@@ -11,6 +11,25 @@ def penstock_sources() -> list[Component]:
     """Offer what can be read without any plugin."""
     return [
         Component("iterable", "penstock.builtin.iterable:IterableSource", summary="items of a Python iterable"),
+        Component(
+            "files", "penstock.builtin.files:FilesSource", summary="the files of a directory, by name", gives="bytes"
+        ),
+        Component(
+            "dead-letters", "penstock.builtin.letters:DeadLetterSource", summary="what failed in earlier runs, again"
+        ),
+    ]
+
+
+@hookimpl
+def penstock_processors() -> list[Component]:
+    """Offer what can be done to records of any kind."""
+    return [
+        Component("batch", "penstock.builtin.gather:Batch", summary="several records become one list"),
+        Component("align", "penstock.builtin.gather:Align", summary="one record for each moment of several channels"),
+        Component("filter", "penstock.builtin.choose:Filter", summary="those that match"),
+        Component("sample", "penstock.builtin.choose:Sample", summary="every n-th of a channel"),
+        Component("rate", "penstock.builtin.choose:Rate", summary="at most so many a second"),
+        Component("split", "penstock.builtin.choose:Split", summary="each part of an array for itself"),
     ]
 
 
@@ -20,4 +39,5 @@ def penstock_stores() -> list[Component]:
     return [
         Component("memory", "penstock.builtin.memory:MemoryStore", summary="a dict in this process"),
         Component("null", "penstock.builtin.memory:NullStore", summary="keeps nothing"),
+        Component("log", "penstock.builtin.letters:LogStore", summary="one growing file with checksums"),
     ]

@@ -1,0 +1,116 @@
+"""Filter, Sample, Rate and Split: fewer records, or smaller ones."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from penstock.errors import ConfigError
+from penstock.record import Record
+
+
+@attrs.define(kw_only=True)
+class Filter:
+    """Let records pass whose channel, coordinates and metadata match; the others are discarded.
+
+    Attributes:
+        channels: Patterns as for file names ("cam*"); empty: all.
+        coords: Coordinates that must be there with these values.
+        metadata: Metadata that must be there with these values.
+    """
+
+    channels: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    coords: Mapping[str, int | str] = attrs.field(factory=dict)
+    metadata: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def __call__(self, record: Record) -> Record | None:
+        """Return the record if it matches."""
+        if self.channels and not any(fnmatch.fnmatchcase(record.channel, pattern) for pattern in self.channels):
+            return None
+        if self.coords and not record.coords.matches(self.coords):
+            return None
+        absent = object()
+        if any(record.metadata.get(key, absent) != value for key, value in self.metadata.items()):
+            return None
+        return record
+
+
+@attrs.define(kw_only=True)
+class Sample:
+    """Let every n-th record of each channel pass, beginning with the first; the others are discarded.
+
+    Attributes:
+        every: n.
+    """
+
+    every: int = attrs.field()
+    _seen: Counter[str] = attrs.field(factory=Counter, init=False, repr=False, eq=False)
+
+    @every.validator
+    def _check(self, _: Any, value: int) -> None:
+        if value < 1:
+            raise ConfigError(f"$.every: {value!r} must be at least 1")
+
+    def __call__(self, record: Record) -> Record | None:
+        """Return the record if it is its turn."""
+        number = self._seen[record.channel]
+        self._seen[record.channel] += 1
+        return None if number % self.every else record
+
+
+@attrs.define(kw_only=True)
+class Rate:
+    """Let at most so many records a second of each channel pass, by their `time_ns`; the others are discarded.
+
+    Attributes:
+        per_s: Records a second.
+    """
+
+    per_s: float = attrs.field()
+    _due_ns: dict[str, float] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+
+    @per_s.validator
+    def _check(self, _: Any, value: float) -> None:
+        if not value > 0:
+            raise ConfigError(f"$.per_s: {value!r} must be above 0")
+
+    def __call__(self, record: Record) -> Record | None:
+        """Return the record if the last one that passed is long enough ago; a clock that went back starts anew."""
+        due = self._due_ns.get(record.channel)
+        step = 1e9 / self.per_s
+        if due is not None and due - step <= record.time_ns < due:
+            return None
+        behind = due is None or record.time_ns - due >= step or record.time_ns < due
+        self._due_ns[record.channel] = (record.time_ns if behind or due is None else due) + step
+        return record
+
+
+@attrs.define(kw_only=True)
+class Split:
+    """Give each part of an array or list, along the first axis, as a record of its own.
+
+    Its `seq` counts the parts of the channel, its coordinates have the number of the part under `axis`.
+
+    Attributes:
+        axis: The name of the coordinate.
+    """
+
+    axis: str = "part"
+    _numbers: Counter[str] = attrs.field(factory=Counter, init=False, repr=False, eq=False)
+
+    def __call__(self, record: Record) -> list[Record]:
+        """Return the parts; none for an empty array. Raises TypeError for data that have no parts."""
+        if isinstance(record.data, (str, bytes, Mapping)) or not hasattr(record.data, "__len__"):
+            raise TypeError(f"data of type {type(record.data).__name__} cannot be split: give an array or a list")
+        start = self._numbers[record.channel]
+        self._numbers[record.channel] += len(record.data)
+        return [
+            record.replace(
+                data=part, seq=start + index, coords=type(record.coords)({**record.coords, self.axis: index})
+            )
+            for index, part in enumerate(record.data)
+        ]

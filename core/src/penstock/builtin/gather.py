@@ -1,0 +1,189 @@
+"""Batch and Align: several records become one, by number and time, or by the moment at which they happened."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import attrs
+
+from penstock.errors import ConfigError
+from penstock.record import Record
+
+
+def _above_zero(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and not value > 0:
+        raise ConfigError(f"$.{field.name}: {value!r} must be above 0")
+
+
+@attrs.define(kw_only=True)
+class Batch:
+    """Join records into lists of `size`, over all channels or each channel for itself.
+
+    The record that comes out has as data a list of the data (or one stacked array), the channel "batch" or that of
+    its records, the time of the first, and in its metadata `channels`, `seqs` and `times_ns` of all. What is inside at
+    the end leaves as a smaller batch; a checkpoint waits for what is inside, so that a crash loses none of it.
+
+    Attributes:
+        size: Records in a batch.
+        timeout_s: Seconds after its first record when a batch leaves though it is not full; None: it waits.
+        by_channel: Make a batch for each channel.
+        stack: Stack the arrays along a new first axis, (size, ...); they must have one shape and dtype.
+    """
+
+    size: int = attrs.field(validator=_above_zero)
+    timeout_s: float | None = attrs.field(default=None, validator=_above_zero)
+    by_channel: bool = False
+    stack: bool = False
+    _kept: dict[str, list[Record]] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _since: dict[str, float] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _numbers: Counter[str] = attrs.field(factory=Counter, init=False, repr=False, eq=False)
+    _clock: Callable[[], float] = attrs.field(default=time.monotonic, init=False, repr=False, eq=False)
+
+    def __call__(self, record: Record) -> Record | None:
+        """Keep a record; return the batch that it fills."""
+        channel = record.channel if self.by_channel else "batch"
+        kept = self._kept.setdefault(channel, [])
+        if not kept:
+            self._since[channel] = self._clock()
+        kept.append(record)
+        return self._leave(channel) if len(kept) >= self.size else None
+
+    def _leave(self, channel: str) -> Record:
+        records = self._kept.pop(channel)
+        del self._since[channel]
+        data: Any = [record.data for record in records]
+        if self.stack:
+            import numpy as np
+
+            data = np.stack(data)
+        number = self._numbers[channel]
+        self._numbers[channel] += 1
+        return Record(
+            data,
+            channel=channel,
+            seq=number,
+            time_ns=records[0].time_ns,
+            metadata={
+                "channels": [record.channel for record in records],
+                "seqs": [record.seq for record in records],
+                "times_ns": [record.time_ns for record in records],
+            },
+        )
+
+    def held(self) -> Iterable[Record]:
+        """Return what is inside."""
+        return [record for records in self._kept.values() for record in records]
+
+    def flush(self) -> Iterable[Record]:
+        """Return what is inside as batches that are not full."""
+        return [self._leave(channel) for channel in list(self._kept)]
+
+    def wait_s(self) -> float | None:
+        """Return the seconds until the oldest batch is due."""
+        if self.timeout_s is None or not self._since:
+            return None
+        return min(self._since.values()) + self.timeout_s - self._clock()
+
+    def expire(self) -> Iterable[Record]:
+        """Return the batches whose time is over."""
+        now = self._clock()
+        due = [channel for channel, since in self._since.items() if now - since >= (self.timeout_s or 0)]
+        return [self._leave(channel) for channel in due]
+
+
+@attrs.define(kw_only=True)
+class Align:
+    """Give one record for each moment, with what each channel had then.
+
+    The earliest waiting record of any channel sets the moment; a channel takes part with its next record if that is
+    within the tolerance. The record that comes out has as data a dict of channel to data, the channel "aligned", the
+    time of the earliest, and in its metadata `skew_s` (seconds between its earliest and latest), `seqs`, `times_ns` and
+    `missing`.
+
+    Attributes:
+        channels: The channels to align; records of others are discarded.
+        tolerance_s: Seconds that the records of one moment may lie apart, by their `time_ns`.
+        deadline_s: Seconds to wait for a channel that has nothing yet, counted from the arrival of the moment's record.
+        missing: What to do with a moment for which a channel has nothing, once its next record is later than the
+            tolerance or the deadline is over: "skip" the moment, or give it with "none" for the channel. With "wait"
+            there is no deadline, and a moment that a channel is known to have missed is skipped.
+    """
+
+    channels: tuple[str, ...] = attrs.field(converter=tuple)
+    tolerance_s: float = attrs.field(validator=_above_zero)
+    deadline_s: float | None = attrs.field(default=None, validator=_above_zero)
+    missing: Literal["wait", "skip", "none"] = "wait"
+    skipped: int = attrs.field(default=0, init=False, eq=False)
+    _waiting: dict[str, deque[tuple[float, Record]]] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _number: int = attrs.field(default=0, init=False, repr=False, eq=False)
+    _clock: Callable[[], float] = attrs.field(default=time.monotonic, init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        if len(set(self.channels)) < 2:
+            raise ConfigError(f"$.channels: {list(self.channels)!r}: name at least two different channels to align")
+        if self.missing != "wait" and self.deadline_s is None:
+            raise ConfigError(f"$.deadline_s: missing={self.missing!r} needs the seconds to wait for a channel")
+        self._waiting = {channel: deque() for channel in self.channels}
+
+    def __call__(self, record: Record) -> list[Record] | None:
+        """Keep a record; return the moments that it completes."""
+        if record.channel not in self._waiting:
+            return None
+        self._waiting[record.channel].append((self._clock(), record))
+        return self._moments(final=False)
+
+    def _moments(self, *, final: bool) -> list[Record]:
+        given: list[Record] = []
+        while any(self._waiting.values()):
+            start, arrived = min((queue[0][1].time_ns, queue[0][0]) for queue in self._waiting.values() if queue)
+            limit = start + round(self.tolerance_s * 1e9)
+            taken = {name: queue for name, queue in self._waiting.items() if queue and queue[0][1].time_ns <= limit}
+            unknown = [name for name, queue in self._waiting.items() if not queue]
+            late = self.missing != "wait" and self._clock() - arrived >= (self.deadline_s or 0)
+            if unknown and not late and not final:
+                break
+            records = {name: queue.popleft()[1] for name, queue in taken.items()}
+            if len(records) == len(self.channels) or self.missing == "none":
+                given.append(self._moment(records))
+            else:
+                self.skipped += len(records)
+        return given
+
+    def _moment(self, records: dict[str, Record]) -> Record:
+        times = {name: record.time_ns for name, record in records.items()}
+        number = self._number
+        self._number += 1
+        return Record(
+            {name: records[name].data if name in records else None for name in self.channels},
+            channel="aligned",
+            seq=number,
+            time_ns=min(times.values()),
+            metadata={
+                "skew_s": (max(times.values()) - min(times.values())) / 1e9,
+                "seqs": {name: record.seq for name, record in records.items()},
+                "times_ns": times,
+                "missing": [name for name in self.channels if name not in records],
+            },
+        )
+
+    def held(self) -> Iterable[Record]:
+        """Return what waits for the other channels."""
+        return [record for queue in self._waiting.values() for _, record in queue]
+
+    def flush(self) -> Iterable[Record]:
+        """Return the moments that can still be given; those that lack a channel go by the rule."""
+        return self._moments(final=True)
+
+    def wait_s(self) -> float | None:
+        """Return the seconds until the deadline of the earliest moment."""
+        if self.missing == "wait" or self.deadline_s is None:
+            return None
+        firsts = [(queue[0][1].time_ns, queue[0][0]) for queue in self._waiting.values() if queue]
+        return min(firsts)[1] + self.deadline_s - self._clock() if firsts else None
+
+    def expire(self) -> Iterable[Record]:
+        """Return the moments whose deadline is over."""
+        return self._moments(final=False)

@@ -1,0 +1,117 @@
+"""Dead letters and record logs as components: read them again, or keep records in one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from penstock.errors import CodecError, EndOfSource, SourceError, StoreError
+from penstock.record import Record
+
+if TYPE_CHECKING:
+    from penstock.recordlog import RecordLog
+
+
+@attrs.define(kw_only=True)
+class DeadLetterSource:
+    """Give the records that failed in earlier runs, as they were when they failed.
+
+    Attributes:
+        directory: A run's dead-letter directory, or one above several.
+        node: Only what failed at this node; None: all.
+    """
+
+    directory: Path
+    node: str | None = None
+    _letters: Iterator[Record] | None = attrs.field(default=None, init=False, repr=False, eq=False)
+
+    def open(self) -> None:
+        """Find the logs. Raises SourceError if there are none."""
+        from penstock.run.dead_letters import LOG, read_dead_letters
+
+        if not any(self.directory.rglob(LOG)):
+            raise SourceError(f"{self.directory}: no dead letters ({LOG}) in or below it", retryable=False)
+        self._letters = read_dead_letters(self.directory)
+
+    def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
+        """Return the next ones. Raises EndOfSource, SourceError for a damaged log."""
+        records: list[Record] = []
+        try:
+            for letter in self._letters or ():
+                if letter.parent is not None and self.node in (None, letter.metadata.get("node")):
+                    records.append(letter.parent)
+                    if len(records) >= max_records:
+                        break
+        except (CodecError, OSError) as error:
+            if not records:
+                raise SourceError(f"{self.directory}: {error}", retryable=False) from error
+            self._letters = _raising(error)
+        if not records:
+            raise EndOfSource(f"{self.directory}: no more dead letters")
+        return records
+
+    def close(self) -> None:
+        """Forget the logs."""
+        self._letters = None
+
+
+@attrs.define(kw_only=True)
+class LogStore:
+    """Append records to one file, each with a checksum; see `penstock.recordlog`.
+
+    Attributes:
+        path: The file. One that exists is continued; an entry that a crash cut off is removed first.
+    """
+
+    path: Path
+    _log: RecordLog | None = attrs.field(default=None, init=False, repr=False, eq=False)
+
+    def open(self) -> None:
+        """Open the file. Raises OSError, StoreError."""
+        from penstock.recordlog import RecordLog
+
+        self._log = RecordLog(self.path)
+        self._log.open()
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Append them. Raises StoreError: for records that cannot be written as bytes, or none if the disk is full."""
+        if self._log is None:
+            raise StoreError(f"{self.path}: the store is not open")
+        try:
+            self._log.append(records)
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror or error}") from error
+        except CodecError:
+            self._write_each(self._log, records)
+
+    def _write_each(self, log: RecordLog, records: Sequence[Record]) -> None:
+        failed: list[tuple[Record, BaseException]] = []
+        for index, record in enumerate(records):
+            try:
+                log.append([record])
+            except CodecError as error:
+                failed.append((record, StoreError(str(error), retryable=False)))
+            except OSError as error:
+                failed += [(left, error) for left in records[index:]]
+                break
+        if failed:
+            raise StoreError(f"{self.path}: {len(failed)} records not written: {failed[0][1]}", failed=failed)
+
+    def sync(self) -> None:
+        """Return when all is on the disk."""
+        if self._log is not None:
+            self._log.sync()
+
+    def close(self) -> None:
+        """Sync and close."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+
+def _raising(error: Exception) -> Iterator[Record]:
+    raise error
+    yield

@@ -1,0 +1,278 @@
+"""The built-in components: gathering, aligning, choosing, files that can be asked again, dead letters."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import penstock as ps
+from penstock.builtin.choose import Filter, Rate, Sample, Split
+from penstock.builtin.files import FilesSource
+from penstock.builtin.gather import Align, Batch
+from penstock.builtin.letters import DeadLetterSource, LogStore
+from penstock.builtin.memory import MemoryStore
+from penstock.errors import ConfigError, EndOfSource, ObjectNotFoundError, SourceError, StoreError
+from penstock.recordlog import read_log
+
+
+def record(data, channel="", at=0.0, **fields):
+    return ps.Record(data, channel=channel, time_ns=round(at * 1e9), **fields)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_a_batch_leaves_when_it_is_full_and_the_rest_at_the_end():
+    """Batches have `size` records in the order in which they came; `flush` gives the last, smaller one."""
+    batch = Batch(size=2)
+    out = [batch(record(n, channel=f"c{n}", seq=n)) for n in range(3)]
+    assert [each and each.data for each in out] == [None, [0, 1], None]
+    assert out[1].metadata["channels"] == ["c0", "c1"]
+    assert [each.data for each in batch.held()] == [2]
+    assert [each.data for each in batch.flush()] == [[2]]
+    assert list(batch.held()) == []
+
+
+def test_a_batch_leaves_when_its_time_is_over():
+    """With a time limit a batch that is not full leaves when its first record has waited for so long."""
+    batch, clock = Batch(size=10, timeout_s=2), Clock()
+    batch._clock = clock
+    assert batch.wait_s() is None
+    batch(record(1))
+    clock.now = 1.5
+    assert batch.wait_s() == 0.5
+    assert list(batch.expire()) == []
+    clock.now = 2.0
+    assert [each.data for each in batch.expire()] == [[1]]
+
+
+def test_batches_by_channel_can_be_stacked():
+    """Each channel fills its own batch; arrays become one with a new first axis."""
+    batch = Batch(size=2, by_channel=True, stack=True)
+    out = [batch(record(np.full((2, 3), n), channel="ab"[n % 2])) for n in range(4)]
+    assert [each.channel for each in out if each] == ["a", "b"]
+    assert out[2].data.shape == (2, 2, 3)
+
+
+def test_a_batch_in_a_run_meets_its_time_limit():
+    """In a run the limit holds without any further record, and everything is accounted for."""
+    import threading
+
+    first = threading.Event()
+
+    class Source:
+        gives = "any"
+        given = False
+
+        def open(self):
+            pass
+
+        def read(self, max_records, timeout_s):
+            if not self.given:
+                self.given = True
+                return [record(1)]
+            if first.wait(timeout_s):
+                raise EndOfSource("done")
+            return ()
+
+        def close(self):
+            pass
+
+    def see(each):
+        first.set()
+
+    report = ps.Pipeline(ps.source(Source()) >> ps.processor(Batch(size=5, timeout_s=0.05)) >> see).run()
+    assert report.ok, report
+
+
+def test_align_gives_one_record_per_moment_and_measures_the_skew():
+    """Records within the tolerance become one; the skew is the time between the earliest and the latest."""
+    align = Align(channels=["a", "b"], tolerance_s=0.010)
+    assert align(record("a0", "a", 1.000)) == []
+    [moment] = align(record("b0", "b", 1.004))
+    assert moment.data == {"a": "a0", "b": "b0"}
+    assert moment.metadata["skew_s"] == pytest.approx(0.004)
+    assert align(record("x", "other", 1.0)) is None
+
+
+@pytest.mark.parametrize(
+    ("missing", "expected"), [("skip", []), ("wait", []), ("none", [{"a": "a0", "b": None}])]
+)
+def test_align_when_a_channel_is_known_to_lack_a_moment(missing, expected):
+    """A channel whose next record is later than the tolerance lacks the moment: the rule says what happens."""
+    deadline = None if missing == "wait" else 100
+    align = Align(channels=["a", "b"], tolerance_s=0.01, missing=missing, deadline_s=deadline)
+    out = align(record("a0", "a", 1.0)) + align(record("b1", "b", 2.0)) + align(record("a1", "a", 2.001))
+    assert [moment.data for moment in out] == [*expected, {"a": "a1", "b": "b1"}]
+
+
+def test_align_gives_up_a_silent_channel_at_its_deadline():
+    """A channel that says nothing holds a moment up until the deadline, no longer."""
+    align, clock = Align(channels=["a", "b"], tolerance_s=0.01, missing="none", deadline_s=3), Clock()
+    align._clock = clock
+    assert align(record("a0", "a", 1.0)) == []
+    assert align.wait_s() == 3
+    clock.now = 3.0
+    assert [moment.data for moment in align.expire()] == [{"a": "a0", "b": None}]
+    assert list(align.held()) == []
+
+
+def test_align_refuses_what_cannot_work():
+    """One channel, no tolerance, a rule without its deadline: named when the component is made."""
+    with pytest.raises(ConfigError, match="at least two"):
+        Align(channels=["a"], tolerance_s=1)
+    with pytest.raises(ConfigError, match="tolerance_s"):
+        Align(channels=["a", "b"], tolerance_s=0)
+    with pytest.raises(ConfigError, match="deadline_s"):
+        Align(channels=["a", "b"], tolerance_s=1, missing="skip")
+
+
+def test_choosing():
+    """Filter, sample and rate let pass what they say, channel by channel."""
+    keep = Filter(channels=("cam*",), coords={"z": 1}, metadata={"kind": "light"})
+    good = record(1, "cam2", coords=ps.Coordinates(z=1), metadata={"kind": "light"})
+    assert keep(good) is good
+    assert keep(good.replace(channel="mic")) is None
+    assert keep(good.replace(metadata={})) is None
+    assert keep(good.replace(coords=ps.Coordinates(z=2))) is None
+    third = Sample(every=3)
+    assert [n for n in range(7) if third(record(n, "a"))] == [0, 3, 6]
+    slow = Rate(per_s=10)
+    assert [n for n in range(50) if slow(record(n, "a", at=1 + n * 0.02))] == [0, 5, 10, 15, 20, 25, 30, 35, 40, 45]
+    assert slow(record(0, "a", at=0.5)) is not None
+    with pytest.raises(ConfigError):
+        Sample(every=0)
+
+
+def test_split_gives_each_part_its_number():
+    """The parts of an array come one by one, numbered in `seq` and in the coordinates."""
+    split = Split(axis="roi")
+    parts = split(record(np.arange(6).reshape(3, 2), "a")) + split(record(np.zeros((1, 2)), "a"))
+    assert [part.seq for part in parts] == [0, 1, 2, 3]
+    assert [part.coords["roi"] for part in parts] == [0, 1, 2, 0]
+    assert parts[1].data.tolist() == [2, 3]
+    with pytest.raises(TypeError, match="cannot be split"):
+        split(record(b"bytes"))
+
+
+def test_files_go_on_behind_what_was_committed(tmp_path):
+    """A second run of a files source with a state file gives only what the first had not committed."""
+    for name in ("b", "a", "c"):
+        (tmp_path / name).write_bytes(name.encode())
+    state = tmp_path / "state" / "files.json"
+    source = ps.source(FilesSource(directory=tmp_path, state=state))
+    store = MemoryStore()
+    assert ps.Pipeline(source >> ps.store("null")).run().ok
+    assert json.loads(state.read_text())["done"] == "c"
+    (tmp_path / "d").write_bytes(b"d")
+    shelf: list = []
+    report = ps.Pipeline(source >> (lambda each: shelf.append(each))).run()
+    assert report.ok, report
+    assert [(each.data, each.metadata["path"], each.channel) for each in shelf] == [(b"d", "d", tmp_path.name)]
+    assert len(store) == 0
+
+
+def test_files_that_are_not_there(tmp_path):
+    """A missing directory and a damaged state file are errors that name the path."""
+    with pytest.raises(SourceError, match="nowhere is no directory"):
+        FilesSource(directory=tmp_path / "nowhere").open()
+    (tmp_path / "state").write_text("[]")
+    with pytest.raises(SourceError, match="not the state"):
+        FilesSource(directory=tmp_path, state=tmp_path / "state").open()
+
+
+def test_dead_letters_can_be_sent_through_again(tmp_path, monkeypatch):
+    """What failed in one run goes through another as it was: data, metadata, channel and number."""
+    monkeypatch.chdir(tmp_path)
+    broken = [True]
+
+    def process(each):
+        if broken[0] and each.data[0] % 2:
+            raise ValueError("odd")
+        return each
+
+    records = [record(np.array([n, 7]), "cam", seq=n, metadata={"n": n}) for n in range(6)]
+    report = ps.Pipeline(ps.source(records) >> process >> ps.store("null")).run()
+    assert report.dead_lettered == 3
+    broken[0] = False
+    again: list = []
+    source = ps.source(DeadLetterSource(directory=tmp_path / "penstock-dead-letters", node="process"))
+    assert ps.Pipeline(source >> process >> again.append).run().ok
+    assert [(each.data.tolist(), each.seq, each.metadata, each.channel) for each in again] == [
+        ([n, 7], n, {"n": n}, "cam") for n in (1, 3, 5)
+    ]
+    with pytest.raises(SourceError, match="no dead letters"):
+        DeadLetterSource(directory=tmp_path / "elsewhere").open()
+
+
+def test_a_record_that_no_codec_can_write_is_described_in_the_dead_letters(tmp_path, monkeypatch):
+    """Even data that cannot be kept as they are leave a letter that says what they were."""
+    monkeypatch.chdir(tmp_path)
+    from pathlib import Path
+
+    from penstock.run.dead_letters import read_dead_letters
+
+    report = ps.Pipeline(ps.source([object()]) >> (lambda each: 1 / 0)).run()
+    [letter] = read_dead_letters(Path(report.dead_letters))
+    assert "object object at" in letter.parent.data
+    assert "not_kept" in letter.parent.metadata
+    assert report.dead_lettered == 1
+
+
+def test_a_log_store_cuts_off_a_torn_end(tmp_path):
+    """A log whose last entry was cut off by a crash is continued behind the last whole one."""
+    path = tmp_path / "all.log"
+    assert ps.Pipeline(ps.source(range(5)) >> ps.store("log", path=str(path))).run().ok
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3])
+    assert [each.data for _, each in read_log(path)] == [0, 1, 2, 3]
+    assert ps.Pipeline(ps.source([9]) >> ps.store(LogStore(path=path))).run().ok
+    assert [each.data for _, each in read_log(path)] == [0, 1, 2, 3, 9]
+
+
+def test_a_log_store_keeps_the_neighbours_of_a_bad_record(tmp_path):
+    """Records that cannot be written as bytes are named; the others are in the log."""
+    store = LogStore(path=tmp_path / "log")
+    store.open()
+    bad = record(object())
+    with pytest.raises(StoreError) as caught:
+        store.write([record(1), bad, record(2)])
+    assert [each for each, _ in caught.value.failed] == [bad]
+    store.close()
+    assert [each.data for _, each in read_log(tmp_path / "log")] == [1, 2]
+    (tmp_path / "other").write_text("some text that is no log")
+    with pytest.raises(StoreError, match="no record log"):
+        LogStore(path=tmp_path / "other").open()
+
+
+def test_b1_a_memory_store_can_be_asked():
+    """get, keys, delete, replace, subscribe and capacity of the store in memory."""
+    store = MemoryStore(capacity=2)
+    store.open()
+    told: list = []
+    end = store.subscribe(told.append, "a/*")
+    array = np.zeros(2)
+    store.write([record(array, "a"), record(2, "b")])
+    array[0] = 5
+    assert store.get("a/0").data.tolist() == [0, 0]
+    assert told == ["a/0"]
+    assert "b/0" in store
+    assert list(store.keys()) == ["a/0", "b/0"]
+    with pytest.raises(StoreError, match="full"):
+        store.write([record(3, "c")])
+    store.replace("b/0", record(4, "b"))
+    store.delete("a/0")
+    with pytest.raises(ObjectNotFoundError, match="'a/0'"):
+        store.get("a/0")
+    with pytest.raises(StoreError, match="already"):
+        store.write([record(5, "b")])
+    end()
+    store.write([record(6, "a")])
+    assert len(told) == 1
+    assert len(store) == 2
