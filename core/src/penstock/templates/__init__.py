@@ -1,0 +1,5 @@
+"""Names of files, keys and topics from templates, in which nothing that a record says can do harm."""
+
+from penstock.templates.template import Template
+
+__all__ = ["Template"]

@@ -1,0 +1,104 @@
+"""Templates compiled once: by jinja2, or as plain pieces where nothing but names and `'%06d' % name` is in them."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import jinja2
+import jinja2.meta
+from jinja2 import nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from penstock.errors import TemplateError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_SLUG = re.compile(r"[^a-z0-9._]+")
+
+
+class Compiled:
+    """A template that is ready: the names it uses, and `render(values) -> str`."""
+
+    __slots__ = ("render", "variables")
+
+    def __init__(self, variables: frozenset[str], render: Callable[[Mapping[str, Any]], str]) -> None:
+        self.variables = variables
+        self.render = render
+
+
+def compile_template(source: str, text: str) -> Compiled:
+    """Return the template of `source`, which is `text` or the end of it.
+
+    Raises:
+        TemplateError: it is no template, or uses a filter that there is not.
+    """
+    try:
+        tree = _ENVIRONMENT.parse(source)
+        variables = frozenset(jinja2.meta.find_undeclared_variables(tree))
+        template = _ENVIRONMENT.from_string(source)
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateError(f"template {text!r}: {error.message} (line {error.lineno})") from error
+    except (jinja2.TemplateError, RecursionError) as error:
+        raise TemplateError(f"template {text!r}: {error}") from error
+    pieces = _pieces(tree)
+    if pieces is None:
+        return Compiled(variables, template.render)
+
+    def render(values: Mapping[str, Any]) -> str:
+        if not variables <= values.keys():
+            return template.render(values)  # jinja2 says what is missing
+        return "".join([text if name is None else text % (values[name],) for text, name in pieces])
+
+    return Compiled(variables, render)
+
+
+def _pieces(tree: nodes.Template) -> list[tuple[str, str | None]] | None:
+    """Return (text, None) and (format, name) in order; None if there is more in the template than that."""
+    pieces: list[tuple[str, str | None]] = []
+    for output in tree.body:
+        for node in output.nodes if isinstance(output, nodes.Output) else [output]:
+            match node:
+                case nodes.TemplateData(data=text):
+                    pieces.append((text, None))
+                case nodes.Name(name=name):
+                    pieces.append(("%s", name))
+                case nodes.Mod(left=nodes.Const(value=str() as text), right=nodes.Name(name="seq" | "time_ns" as name)):
+                    pieces.append((text, name))  # an int: a tuple or dict from metadata would mean something else
+                case _:
+                    return None
+    return pieces
+
+
+def _slug(value: Any) -> str:
+    """Return a name of lower-case ASCII letters, digits, '.', '_' and '-' only: 'Caméra 1' becomes 'camera-1'."""
+    plain = unicodedata.normalize("NFKD", str(value)).encode("ascii", "ignore").decode().lower()
+    name = _NO_SLUG.sub("-", plain).strip("-.")
+    if not name:
+        raise ValueError(f"slug: nothing is left of {str(value)[:80]!r}")
+    return name
+
+
+def _strftime(value: Any, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
+    """Return a datetime, or nanoseconds since 1970, in this form."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = _EPOCH + timedelta(microseconds=value // 1000)
+    if not hasattr(value, "strftime"):
+        raise ValueError(f"strftime: {value!r} is no time; use time or time_ns")
+    return str(value.strftime(form))
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    # The result is a name, not HTML: escaping would change it.
+    environment = ImmutableSandboxedEnvironment(
+        undefined=jinja2.StrictUndefined, autoescape=False, keep_trailing_newline=True
+    )
+    environment.globals.clear()
+    environment.filters["slug"] = _slug
+    environment.filters["strftime"] = _strftime
+    return environment
+
+
+_ENVIRONMENT = _environment()

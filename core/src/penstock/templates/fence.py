@@ -1,0 +1,76 @@
+"""The fence around a root: what a path under it may be made of."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from penstock.errors import TemplateError
+
+_MAX_NAME_BYTES = 255  # NAME_MAX of the usual file systems
+_MAX_PATH_BYTES = 4096  # PATH_MAX of Linux
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_FOREIGN = re.compile(r"[\\:]") if os.name == "nt" else None  # separators and drives of Windows
+
+
+def check_text(name: str, template: str) -> None:
+    """Refuse a name that is empty, has control characters (NUL, newline), or is no proper text, with TemplateError."""
+    if not name:
+        raise TemplateError(f"template {template!r}: gives an empty name")
+    control = _CONTROL.search(name)
+    if control:
+        raise TemplateError(
+            f"template {template!r}: {_short(name)} has the control character {control[0]!r}; names must be plain text"
+        )
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise TemplateError(f"template {template!r}: {_short(name)} is no proper text: {error.reason}") from None
+
+
+def fence(name: str, root: Path, template: str) -> Path:
+    """Return the path of `name` under `root`, or raise TemplateError if it would leave it or cannot be a path."""
+    check_text(name, template)
+    parts = name.split("/")
+    if len(name.encode()) > _MAX_PATH_BYTES:
+        raise TemplateError(f"template {template!r}: {_short(name)} is longer than {_MAX_PATH_BYTES} bytes")
+    for part in parts:
+        if part in ("", ".", "..") or (_FOREIGN is not None and _FOREIGN.search(part)):
+            what = "an empty part, or is absolute" if not part else f"the part {part!r}"
+            raise TemplateError(
+                f"template {template!r}: {_short(name)} has {what}; it must lie under {str(root)!r} "
+                "(the filter slug makes a plain name of any value)"
+            )
+        if len(part.encode()) > _MAX_NAME_BYTES:
+            raise TemplateError(
+                f"template {template!r}: the name {_short(part)} has {len(part.encode())} bytes; "
+                f"at most {_MAX_NAME_BYTES} are possible"
+            )
+    _check_links(parts, root, template)
+    return root.joinpath(*parts)
+
+
+def _check_links(parts: list[str], root: Path, template: str) -> None:
+    here = os.fspath(root)
+    for part in parts:
+        here = os.path.join(here, part)
+        try:
+            mode = os.lstat(here).st_mode
+        except OSError:  # not there yet, so there is no link either; who writes it will meet any other error
+            return
+        if stat.S_ISLNK(mode) and not _is_under(here, root):
+            raise TemplateError(
+                f"template {template!r}: {here!r} is a symlink to {os.path.realpath(here)!r}, "
+                f"which lies outside of {str(root)!r}"
+            )
+
+
+def _is_under(path: str, root: Path) -> bool:
+    top = os.path.realpath(root)
+    return os.path.commonpath([top, os.path.realpath(path)]) == top
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= 80 else f"{name[:40]}…{name[-20:]}")

@@ -1,0 +1,158 @@
+"""Template: a text with gaps that each record fills in; a path never leads out of its root."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePath
+from typing import Any
+
+from penstock.errors import TemplateError
+from penstock.record import Record
+from penstock.templates.fence import check_text, fence
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NAME_ONLY = re.compile(r"\{\{\s*(\w+)\s*\}\}")
+_TAG = re.compile(r"\{[{%#]")
+_OF_RECORD = frozenset(("channel", "source_name", "seq", "time_ns", "time", "coords", "metadata"))
+
+
+class Template:
+    """Make names from records: `Template("archive/{{ channel }}/{{ '%06d' % seq }}.npy")`.
+
+    The text is a jinja2 template, run in jinja2's sandbox; what the record does not have is an error. It can use
+    `channel`, `seq`, `time_ns`, `time` (an aware datetime in UTC), `coords`, `metadata`, `source_name` (what the
+    metadata says, else the channel), each key of the metadata, and each of `defaults` that the metadata lacks; and,
+    beside those of jinja2, the filters `slug` and `strftime` (`time|strftime("%Y-%m-%d")`). What a record says is
+    put in as it is, and never read as a template.
+
+    Args:
+        text: The template. It is trusted; the records are not.
+        root: The directory that no path leads out of. Without it, the directories at the start of the text that
+            need no record are the root: "archive" above, "." if there are none.
+        defaults: Values for what the metadata of a record lacks. They are trusted: one that holds a directory (it
+            has a "/", is a Path, or is named "root") cannot be replaced by the metadata, and may be part of the root.
+
+    Attributes:
+        text: The template as given.
+        root: The directory that no path leads out of.
+        variables: The names that the template uses; empty if every record would get the same name.
+
+    Raises:
+        TemplateError: the text is no template.
+    """
+
+    __slots__ = ("_defaults", "_path", "_protected", "_whole", "root", "text", "variables")
+
+    def __init__(self, text: str, *, root: Path | None = None, defaults: Mapping[str, Any] | None = None) -> None:
+        from penstock.templates.compiled import compile_template
+
+        if not isinstance(text, str) or not text:
+            raise TemplateError(f"template {text!r}: must be a text, as in '{{{{ channel }}}}/{{{{ seq }}}}'")
+        self.text = text
+        self._defaults = dict(defaults or {})
+        self._protected = {name: value for name, value in self._defaults.items() if _holds_directory(name, value)}
+        if root is None:
+            start, rest = _split(text, self._protected)
+            self.root = Path(start).expanduser()
+        else:
+            self.root, rest = Path(root), text
+            if PurePath(text).is_absolute():
+                raise TemplateError(f"template {text!r}: is absolute, but has the root {str(root)!r}; leave one out")
+        if ".." in rest.split("/"):
+            raise TemplateError(f"template {text!r}: '..' after what a record fills in would lead out of it")
+        self._whole = compile_template(text, text)
+        self._path = self._whole if rest == text else compile_template(rest, text)
+        self.variables = self._whole.variables
+
+    def render(self, record: Record) -> str:
+        """Return the text for this record: a key, a topic.
+
+        Raises:
+            TemplateError: the record lacks a name that the template uses, or the text would be empty or have
+                control characters.
+        """
+        name = self._fill(self._whole, record)
+        check_text(name, self.text)
+        return name
+
+    def path(self, record: Record) -> Path:
+        """Return the path for this record, under `root`. Nothing is made on disk.
+
+        Raises:
+            TemplateError: as `render`; or the path would leave the root (`..`, an absolute part, a symlink), or has
+                a name that is empty or longer than 255 bytes.
+        """
+        return fence(self._fill(self._path, record), self.root, self.text)
+
+    def __repr__(self) -> str:
+        return f"Template({self.text!r}, root={str(self.root)!r})"
+
+    def _fill(self, compiled: Any, record: Record) -> str:
+        context: dict[str, Any] = {}
+        for name in compiled.variables:
+            try:
+                context[name] = self._value(name, record)
+            except KeyError:
+                pass  # an expression may do without: `{{ camera or 'none' }}`, `camera|default('x')`
+            except (OverflowError, TypeError) as error:
+                raise TemplateError(f"template {self.text!r}: {name} of record {_named(record)}: {error}") from error
+        try:
+            return str(compiled.render(context))
+        except TemplateError:
+            raise
+        except Exception as error:  # whatever an expression of the template raises for these values
+            self._explain(error, context, record)
+            raise TemplateError(f"template {self.text!r}: record {_named(record)}: {error}") from error
+
+    def _value(self, name: str, record: Record) -> Any:
+        if name in _OF_RECORD:
+            if name == "time":
+                return _EPOCH + timedelta(microseconds=record.time_ns // 1000)
+            if name == "source_name":
+                return record.metadata.get(name, self._defaults.get(name, record.channel))
+            return getattr(record, name)
+        if name in self._protected or name not in record.metadata:
+            return self._defaults[name]
+        return record.metadata[name]
+
+    def _explain(self, error: Exception, context: dict[str, Any], record: Record) -> None:
+        missing = sorted(name for name in self.variables if name not in context and f"'{name}'" in str(error))
+        if not missing:
+            return
+        known = sorted({*_OF_RECORD, *self._defaults, *(str(key) for key in record.metadata)})
+        close = difflib.get_close_matches(missing[0], known, n=3)
+        meant = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise TemplateError(
+            f"template {self.text!r}: record {_named(record)} has no {missing[0]!r}; it has "
+            f"{', '.join(known[:40])}{meant}"
+        ) from error
+
+
+def _named(record: Record) -> str:
+    return f"{record.seq} of channel {record.channel[:80]!r}"
+
+
+def _holds_directory(name: str, value: Any) -> bool:
+    return name == "root" or isinstance(value, PurePath) or (isinstance(value, str) and "/" in value)
+
+
+def _split(text: str, protected: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the directories at the start that need no record, and the template of what comes after them."""
+    start, position = "", 0
+    while True:
+        tag = _TAG.search(text, position)
+        if tag is None:
+            start, position = start + text[position:], len(text)
+            break
+        start, position = start + text[position : tag.start()], tag.start()
+        name = _NAME_ONLY.match(text, position)
+        if name is None or name[1] not in protected:
+            break
+        start, position = start + str(protected[name[1]]), name.end()
+    directory, slash, begun = start.rpartition("/")
+    if "{" in begun:
+        raise TemplateError(f"template {text!r}: a default with '{{' in it cannot be part of a name")
+    return (directory or slash or ".", begun + text[position:])
