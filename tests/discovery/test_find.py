@@ -62,6 +62,7 @@ def test_unknown_name_of_another_role(site):
         ("store", "npy", "penstock-npy"),
         ("store", "shm", "penstock-shm"),
         ("store", "penstock-lmdb:lmdb", "penstock-lmdb"),
+        ("store", "json", "penstock-npy"),
     ],
 )
 def test_unknown_name_says_what_to_install(site, role, name, distribution):

@@ -8,6 +8,10 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
+from penstock.plugins.explain import INSTALLABLE
+
 ROOT = Path(__file__).parents[2]
 HEAVY = ("av", "confluent_kafka", "jinja2", "lmdb", "msgpack", "numpy", "rich", "yaml", "zenoh", "iceoryx2", "asyncio")
 LIST = """
@@ -15,12 +19,13 @@ import json, sys
 from penstock.plugins import Plugins
 sys.path[:0] = sys.argv[2:]
 plugins = Plugins.discover()
-found = {r.name: [r.status, r.reason, {role: len(c) for role, c in r.components.items()}] for r in plugins}
+offers = lambda report: [[role, c.name] for role, components in report.components.items() for c in components]
+found = {report.name: [report.status, report.reason, offers(report)] for report in plugins}
 print(json.dumps([found, [name for name in sys.argv[1].split(",") if name in sys.modules]]))
 """
 
 
-def list_in_a_fresh_interpreter(*path: str) -> tuple[dict[str, list[object]], list[str]]:
+def list_in_a_fresh_interpreter(*path: str) -> tuple[dict[str, list], list[str]]:
     """Return what is found with these directories first on the path, and which heavy modules that imported."""
     command = [sys.executable, "-W", "error", "-c", LIST, ",".join(HEAVY), *path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
@@ -33,19 +38,34 @@ def test_listing_what_is_installed_is_light():
     assert list_in_a_fresh_interpreter()[1] == []
 
 
-def test_listing_the_plugins_of_the_workspace_is_light(site):
-    """So has one that lists the plugins of this workspace, all of which work and offer something."""
+@pytest.fixture
+def workspace(site):
+    """Install what the workspace's plugins say of themselves; give their names, and the directories to look in."""
     projects = [tomllib.loads(p.read_text(encoding="utf-8")) for p in sorted(ROOT.glob("plugins/*/pyproject.toml"))]
     for project in (each["project"] for each in projects):
         for group, entries in project.get("entry-points", {}).items():
             lines = [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
             site.metadata(project["name"], project["version"], "\n".join(lines) + "\n")
     sources = [str(path) for path in sorted(ROOT.glob("plugins/*/src"))]
-    found, heavy = list_in_a_fresh_interpreter(str(site.root), *sources)
-    names = {project["project"]["name"] for project in projects}
+    return {project["project"]["name"] for project in projects}, [str(site.root), *sources]
+
+
+def test_listing_the_plugins_of_the_workspace_is_light(workspace):
+    """So has one that lists the plugins of this workspace, all of which work and offer something."""
+    names, path = workspace
+    found, heavy = list_in_a_fresh_interpreter(*path)
     assert {name: found[name][:2] for name in names} == {name: ["ok", ""] for name in names}
-    assert all(found[name][2] for name in names)
+    assert [name for name in names if not found[name][2]] == []
     assert heavy == []
+
+
+def test_it_is_known_what_to_install_for_each_component(workspace):
+    """For every component of this workspace's plugins, the error of who has not installed it says what to install."""
+    names, path = workspace
+    found, _ = list_in_a_fresh_interpreter(*path)
+    offers = [(plugin, role, name) for plugin in names for role, name in found[plugin][2]]
+    told = [INSTALLABLE.get(f"{role} {name}", INSTALLABLE.get(name)) for _, role, name in offers]
+    assert [offer for offer, plugin in zip(offers, told, strict=True) if plugin != offer[0]] == []
 
 
 def test_importing_the_module_finds_nothing_yet():

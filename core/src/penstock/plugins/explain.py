@@ -14,17 +14,19 @@ INSTALLABLE = {
     "h264": "penstock-kafka-av",
     "hero": "penstock-zenoh",
     "hevc": "penstock-kafka-av",
+    "store json": "penstock-npy",
     "kafka": "penstock-kafka-av",
     "lmdb": "penstock-lmdb",
     "npy": "penstock-npy",
     "npz": "penstock-npy",
     "shm": "penstock-shm",
+    "shm-objects": "penstock-shm",
     "test-picture": "penstock-kafka-av",
     "thumbnail": "penstock-kafka-av",
     "video": "penstock-kafka-av",
     "zenoh": "penstock-zenoh",
 }
-"""Names that people write before they have installed what offers them, and what to install then."""
+"""What to install for the names that people write before they have; "store json" where the role matters."""
 
 
 def unknown(role: str, name: str, offers: Iterable[Offer], reports: Sequence[PluginReport]) -> str:
@@ -41,7 +43,7 @@ def unknown(role: str, name: str, offers: Iterable[Offer], reports: Sequence[Plu
     if elsewhere:
         parts.append(f"{short!r} is a {' and a '.join(elsewhere)}, not a {role}")
     if not holders:
-        parts += _remedy(plugin, short, reports, may_be_other=bool(elsewhere or close))
+        parts += _remedy(plugin, role, short, reports, may_be_other=bool(elsewhere or close))
     parts.append(f"known {role}s: {', '.join(of_role)}" if of_role else f"no plugin that works offers a {role}")
     meant = [repr(each) for each in holders or close]
     if meant:
@@ -58,10 +60,12 @@ def _about_plugin(plugin: str, reports: Sequence[PluginReport]) -> str:
     return f" in {mine[0].title}"
 
 
-def _remedy(plugin: str, short: str, reports: Sequence[PluginReport], *, may_be_other: bool) -> list[str]:
+def _remedy(plugin: str, role: str, short: str, reports: Sequence[PluginReport], *, may_be_other: bool) -> list[str]:
     """Return what to install, or which plugins are not in use and may have offered it."""
-    home = plugin or INSTALLABLE.get(short)
-    if home in INSTALLABLE.values() and home not in {report.name for report in reports} and not may_be_other:
+    exact = INSTALLABLE.get(f"{role} {short}")
+    home = plugin or exact or INSTALLABLE.get(short)
+    is_missing = home in INSTALLABLE.values() and home not in {report.name for report in reports}
+    if is_missing and (exact or not may_be_other):
         return [f"`pip install {home}` brings it"]
     unused = [report for report in reports if report.status != "ok"]
     likely = [report for report in unused if report.name == home or (short in report.name and not plugin)]

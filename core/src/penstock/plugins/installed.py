@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 from packaging.specifiers import SpecifierSet
@@ -18,6 +19,7 @@ from penstock.plugins.report import PluginReport, Status, normalised
 NAMELESS = "(no name)"
 """The name that a distribution is given in its report if its metadata is damaged."""
 
+_VersionOf = Callable[[str], str | None]
 _CONTRACT_GROUP = re.compile(rf"{PROJECT}\.(v\d+)\Z")
 _LIKE_OURS = rf"{PROJECT}([-_.]?(plugins?|hooks?|v?\.?\d+))?"
 _MEANT = re.compile(rf"{_LIKE_OURS}\Z", re.IGNORECASE)
@@ -41,8 +43,9 @@ def find_installed(path: Sequence[str] | None, *, without: frozenset[str]) -> li
     places = list(dict.fromkeys(sys.path if path is None else path))
     reports: list[PluginReport] = []
     first: dict[str, PluginReport] = {}
+    version_of = functools.cache(functools.partial(_version, path=path))
     for found in _distributions(places):
-        of_it = list(_reports(found, path, without))
+        of_it = list(_reports(found, version_of, without))
         if of_it and found.name in first and found.name != NAMELESS:
             of_it = [_second_copy(of_it[0], first[found.name])]
         elif of_it:
@@ -103,7 +106,7 @@ def _age(version: str) -> tuple[bool, Version]:
         return False, Version("0")
 
 
-def _reports(found: _Found, places: Sequence[str] | None, without: frozenset[str]) -> Iterator[PluginReport]:
+def _reports(found: _Found, version_of: _VersionOf, without: frozenset[str]) -> Iterator[PluginReport]:
     """Yield one for each entry point that is, or was meant to be, of penstock."""
     base = PluginReport(name=found.name, version=found.version, location=found.location)
     try:
@@ -116,12 +119,12 @@ def _reports(found: _Found, places: Sequence[str] | None, without: frozenset[str
     for entry in sorted(entries, key=lambda e: (e.name, e.group, e.value)):
         if spoken and entry.group != ENTRY_POINT_GROUP:
             continue  # it speaks to several penstocks, this one among them
-        status, reason = _judge(entry, found, places, without)
+        status, reason = _judge(entry, found, version_of, without)
         yield attrs.evolve(base, entry=entry.name, module=entry.value, status=status, reason=reason)
 
 
 def _judge(
-    entry: importlib.metadata.EntryPoint, found: _Found, places: Sequence[str] | None, without: frozenset[str]
+    entry: importlib.metadata.EntryPoint, found: _Found, version_of: _VersionOf, without: frozenset[str]
 ) -> tuple[Status, str]:
     if found.name in without or ("*" in without and found.name != PROJECT):
         return "left out", "left out by the user (PENSTOCK_WITHOUT, or without=)"
@@ -137,28 +140,35 @@ def _judge(
         )
     if not _MODULE.match(entry.value):
         return "broken", f"entry point {entry.name} = {entry.value!r}: name a module, as in 'penstock_npy.hooks'"
-    return _unmet(found, places) or ("ok", "")
+    return _unmet(found, version_of) or ("ok", "")
 
 
-def _unmet(found: _Found, places: Sequence[str] | None) -> tuple[Status, str] | None:
+def _unmet(found: _Found, version_of: _VersionOf) -> tuple[Status, str] | None:
     """Return what is wrong if it needs another penstock, or a distribution that is not there; versions are pip's."""
     for name, specifier in _requirements(found.requires):
-        needed = _installed(name, places)
+        version = version_of(normalised(name))
         if normalised(name) == PROJECT:
-            version = needed.version if needed else ""  # none: penstock runs from its sources
-            if version and not SpecifierSet(specifier).contains(version, prereleases=True):
+            if version and not SpecifierSet(specifier).contains(
+                version, prereleases=True
+            ):  # none: run from its sources
                 wanted = f"needs penstock {specifier}, and this is {version}"
                 return "incompatible", f"{wanted}; install a version of {found.name} for it, or another penstock"
-        elif needed is None:
+        elif version is None:
             return "broken", f"needs {name}, which is not installed; `pip install {found.name}` brings it"
     return None
 
 
-def _installed(name: str, path: Sequence[str] | None) -> importlib.metadata.Distribution | None:
-    """Return a distribution, looked for in `path` and then where Python looks; None if there is none."""
+def _version(name: str, *, path: Sequence[str] | None) -> str | None:
+    """Return a distribution's version, found in `path` or where Python looks; None if there is none.
+
+    Of all but penstock only the presence is asked for: their version is not read, and "".
+    """
     context = importlib.metadata.DistributionFinder.Context
     places = [context(name=name)] if path is None else [context(name=name, path=list(path)), context(name=name)]
-    return next((found for place in places for found in importlib.metadata.distributions(context=place)), None)
+    for place in places:
+        for found in importlib.metadata.distributions(context=place):
+            return found.version or "" if name == PROJECT else ""
+    return None
 
 
 def _requirements(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
