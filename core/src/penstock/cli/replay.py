@@ -1,0 +1,74 @@
+"""`penstock replay DIR`: send dead letters through a pipeline again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from penstock.cli.run import finish
+from penstock.errors import WiringError
+from penstock.node import Flow, Node, source
+from penstock.pipeline import Pipeline
+from penstock.run.dead_letters import LOG, read_dead_letters
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--into", type=click.Path(path_type=Path), help="The pipeline to send them through; without it: list them."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def replay(directory: Path, into: Path | None, as_json: bool) -> None:
+    """Send the dead letters in DIRECTORY through the pipeline in a file, each from the node at which it failed.
+
+    Its own sources are left out. The dead letters stay where they are: remove them when the run was ok.
+    """
+    if not any(directory.rglob(LOG)):
+        raise click.ClickException(f"{directory}: no dead letters in or below it")
+    if into is None:
+        for letter in read_dead_letters(directory):
+            facts = letter.metadata
+            click.echo(
+                f"{facts['node']}: record {letter.seq} of channel {letter.channel!r}: {facts['error']}: "
+                f"{facts['message']} ({facts['tries']} tries, {facts['component']})"
+            )
+        return
+    finish(replayed(Pipeline.read(into), directory).run(progress=sys.stderr.isatty()), as_json=as_json)
+
+
+def replayed(pipeline: Pipeline, directory: Path) -> Pipeline:
+    """Return the pipeline with dead letters in the place of its sources, each entering where it failed.
+
+    Raises:
+        WiringError: a letter failed at a node that the pipeline does not have.
+    """
+    failed_at = {str(letter.metadata["node"]) for letter in read_dead_letters(directory)}
+    nodes: dict[str, Node] = {node.name or "": node for node in pipeline.nodes if node.role != "source"}
+    unknown = sorted(failed_at - nodes.keys())
+    if unknown:
+        raise WiringError(
+            f"dead letters of node {', '.join(unknown)!r} in {directory}: pipeline {pipeline.name!r} has no such node"
+        )
+    edges = tuple((nodes[a], nodes[b], edge) for a, b, edge in pipeline.edges if a in nodes and b in nodes)
+    reached = _reached(failed_at, pipeline)
+    flow = Flow(
+        tuple(node for name, node in nodes.items() if name in reached),
+        tuple(edge for edge in edges if (edge[0].name or "") in reached),
+        (),
+    )
+    entries = [
+        Flow.of(source("dead-letters", directory=str(directory), node=name, name=f"letters-{name}")) >> nodes[name]
+        for name in sorted(failed_at)
+    ]
+    return Pipeline(flow, *entries, name=f"{pipeline.name}-replay", dead_letters=pipeline.dead_letters)
+
+
+def _reached(names: set[str], pipeline: Pipeline) -> set[str]:
+    reached = set(names)
+    while True:
+        more = {after for before, after, _ in pipeline.edges if before in reached} - reached
+        if not more:
+            return reached
+        reached |= more

@@ -1,0 +1,53 @@
+"""`penstock run FILE`, `validate FILE` and `graph FILE`: what can be done with a pipeline in a file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from penstock.pipeline import Pipeline
+from penstock.run.report import RunReport
+
+_FILE = click.argument("file", type=click.Path(path_type=Path))
+
+
+@click.command()
+@_FILE
+@click.option("--progress/--no-progress", default=None, help="Live figures; by default where stderr is a terminal.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def run(file: Path, progress: bool | None, as_json: bool) -> None:
+    """Run the pipeline in FILE (.toml, .yaml, .json) until its sources end; Ctrl-C drains, a second one aborts."""
+    pipeline = Pipeline.read(file)
+    report = pipeline.run(progress=sys.stderr.isatty() if progress is None else progress)
+    finish(report, as_json=as_json)
+
+
+@click.command()
+@_FILE
+def validate(file: Path) -> None:
+    """Check the pipeline in FILE as far as that is possible without opening anything."""
+    pipeline = Pipeline.read(file)
+    pipeline.check()
+    click.echo(f"{file}: ok: {len(pipeline.nodes)} nodes, {len(pipeline.edges)} edges")
+
+
+@click.command()
+@_FILE
+@click.option("--format", "kind", type=click.Choice(["mermaid", "svg"]), default="mermaid", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="Write here instead of to stdout.")
+def graph(file: Path, kind: str, out: Path | None) -> None:
+    """Draw the pipeline in FILE."""
+    pipeline = Pipeline.read(file)
+    text = pipeline.to_svg() if kind == "svg" else pipeline.to_mermaid()
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        out.write_text(text, encoding="utf-8")
+
+
+def finish(report: RunReport, *, as_json: bool = False) -> None:
+    """Print a report and leave with its exit status."""
+    click.echo(report.to_json() if as_json else str(report))
+    sys.exit(report.exit_code)
