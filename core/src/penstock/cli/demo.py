@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +45,8 @@ def demo(video: str | None, out: Path, frames: int | None, loop: int) -> None:
         raise click.UsageError("--frames is the length of the test picture; leave it out with --video")
     if video is None and loop != 1:
         raise click.UsageError("--loop plays a video again; for a longer test picture use --frames")
+    if not (click.get_current_context().obj or {}).get("debug"):
+        logging.getLogger().addHandler(logging.NullHandler())  # the reports say it all, once
     plugins = installed_plugins()
     if video is not None:
         see_that_it_plays(video, plugins)
@@ -125,11 +129,11 @@ def show(scene: Scene, directory: Path, plugins: Plugins) -> None:
     click.echo(f"\n{report}\n")
     if sent is None:
         interrupt = KeyboardInterrupt()
-        interrupt.add_note(f"both processes have ended; what was stored is whole, in {directory}")
+        interrupt.add_note(f"(both processes have ended; what was stored is whole, in {directory})")
         raise interrupt
     problems = problems_of(report, sent)
     if report.stored:
-        comparison = compare(directory, plugins)
+        comparison = compare(directory, scene.channel, plugins)
         click.echo(f"frames      {directory / 'frames' / scene.channel} and {directory / 'frames.lmdb'}")
         click.echo(f"what moved  {directory / 'moved' / scene.channel} and {directory / 'moved.lmdb'}")
         click.echo(f"picture     {draw_contact_sheet(directory, plugins)}")
@@ -177,3 +181,5 @@ def follow(run: Run, publisher: Publisher) -> tuple[RunReport, bool]:
                     interrupted = True
     finally:
         signal.signal(signal.SIGTERM, before)
+        if not sys.stderr.isatty():
+            click.echo(err=True)  # rich ends the last line on a terminal only

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from penstock.node import decoder, processor, source, store
+from penstock.node import Edge, Retry, decoder, processor, source, store
 from penstock.pipeline import Pipeline
 
 COMPONENTS = {
@@ -26,6 +26,10 @@ COMPONENTS = {
 """What the demo uses, by the distribution that offers it."""
 
 THUMBNAIL_HEIGHT = 64
+ONCE = Retry(times=1)
+"""The demo shows one video, once: a source that breaks off ends it, where a camera would be opened again."""
+FEW = Edge(capacity=16)
+"""Frames are large: let few of them wait, then let the sender wait."""
 
 
 @attrs.frozen(kw_only=True)
@@ -69,7 +73,7 @@ class Scene:
 def publishing(scene: Scene) -> Pipeline:
     """Return the pipeline of process 1: the packets of a video to zenoh, none before process 2 is there."""
     name, settings = scene.picture()
-    packets = source(name, **settings, name="video")
+    packets = source(name, **settings, name="video", retry=ONCE)
     wire = store(
         "zenoh", key=f"{scene.key}/{{{{ channel }}}}", rendezvous=scene.rendezvous, name="publish", on_error="stop"
     )
@@ -83,15 +87,17 @@ def keeping(scene: Scene, directory: Path) -> Pipeline:
         scene: What process 1 plays.
         directory: Where all results go.
     """
-    packets = source("zenoh", key=f"{scene.key}/**", rendezvous=scene.rendezvous, until_end=True, name="receive")
+    packets = source(
+        "zenoh", key=f"{scene.key}/**", rendezvous=scene.rendezvous, until_end=True, name="receive", retry=ONCE
+    )
     frames = packets >> decoder("av", name="decode")
-    moved = frames >> processor("background-difference", name="difference")
+    moved = frames >> FEW >> processor("background-difference", name="difference")
     small = moved >> processor("thumbnail", height=THUMBNAIL_HEIGHT, name="thumbnail")
     return Pipeline(
-        frames >> store("npy", **npy_settings(directory / "frames"), name="frames to npy"),
-        frames >> store("lmdb", path=directory / "frames.lmdb", name="frames to lmdb"),
-        small >> store("npy", **npy_settings(directory / "moved"), name="moved to npy"),
-        small >> store("lmdb", path=directory / "moved.lmdb", name="moved to lmdb"),
+        frames >> FEW >> store("npy", **npy_settings(directory / "frames"), name="frames to npy"),
+        frames >> FEW >> store("lmdb", path=directory / "frames.lmdb", name="frames to lmdb"),
+        small >> FEW >> store("npy", **npy_settings(directory / "moved"), name="moved to npy"),
+        small >> FEW >> store("lmdb", path=directory / "moved.lmdb", name="moved to lmdb"),
         name="process 2",
         dead_letters=scene.dead_letters,
     )

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
 from penstock.cli.demo_pipelines import npy_settings
-from penstock.errors import ConfigError, StoreError
+from penstock.errors import CannotGetObjectError, ConfigError, ObjectNotFoundError, StoreError
 from penstock.plugins import Plugins
 from penstock.record import Record
 
+T = TypeVar("T")
+
 READ_BACK = 5
 ON_THE_SHEET = 12
+SHEET_HEIGHT = 240
+"""Rows of pixels that a picture on the contact sheet has at most."""
 
 
 def new_directory(out: Path) -> Path:
@@ -76,51 +81,55 @@ class Comparison:
         return text + "".join(f"\n  {key} differs between the two stores" for key in self.different)
 
 
-def compare(directory: Path, plugins: Plugins) -> Comparison:
+def compare(directory: Path, channel: str, plugins: Plugins) -> Comparison:
     """Read a few frames back from both stores, spread over the run, and compare them."""
     npy, lmdb = _open_stores(directory, plugins)
     try:
         results: dict[bool, list[str]] = {True: [], False: []}
-        for key in spread(list(lmdb.keys()), READ_BACK):
-            record = lmdb.get(key)
-            results[same_frame(record, npy.get(npy.key_of(record)))].append(key)
+        # Asked for one by one: to list the keys of LMDB would bring all values into memory.
+        for seq in spread(range(len(lmdb)), READ_BACK):
+            key = lmdb.key_of(Record(None, channel=channel, seq=seq))
+            results[same_frame(lmdb, npy, key)].append(key)
         return Comparison(in_npy=len(npy), in_lmdb=len(lmdb), equal=results[True], different=results[False])
     finally:
         npy.close()
         lmdb.close()
 
 
-def same_frame(one: Record, other: Record) -> bool:
-    """Tell whether two records hold the same array: shape, dtype and every bit."""
-    return bool(
-        one.data.shape == other.data.shape
-        and one.data.dtype == other.data.dtype
-        and one.data.tobytes() == other.data.tobytes()
-    )
+def same_frame(lmdb: Any, npy: Any, key: str) -> bool:
+    """Tell whether both stores hold the same array here: shape, dtype and every bit."""
+    try:
+        one = lmdb.get(key)
+        other = npy.get(npy.key_of(one))
+    except (ObjectNotFoundError, CannotGetObjectError):
+        return False
+    same_kind = one.data.shape == other.data.shape and one.data.dtype == other.data.dtype
+    return bool(same_kind and one.data.tobytes() == other.data.tobytes())
 
 
 def draw_contact_sheet(directory: Path, plugins: Plugins) -> Path:
     """Draw some of the stored frames, spread over the run, as one PNG; return its path."""
     from penstock_kafka_av.picture import contact_sheet
 
+    smaller = plugins.load("processor", "thumbnail")(height=SHEET_HEIGHT)
     npy, lmdb = _open_stores(directory, plugins)
     try:
-        frames = [npy.get(key).data for key in spread(sorted(npy.keys()), ON_THE_SHEET)]
+        frames = [smaller(npy.get(key)).data for key in spread(sorted(npy.keys()), ON_THE_SHEET)]
     finally:
         npy.close()
         lmdb.close()
     if not frames:
         raise StoreError(f"{directory}: no frame was stored, so there is nothing to draw; look at the report")
     path = directory / "contact-sheet.png"
-    contact_sheet(frames, path)
+    contact_sheet(frames, path, columns=4)
     return path
 
 
-def spread(keys: list[str], count: int) -> list[str]:
-    """Return up to `count` of the keys, the first and the last among them, with equal steps between."""
-    if len(keys) <= count:
-        return keys
-    return [keys[round(index * (len(keys) - 1) / (count - 1))] for index in range(count)]
+def spread(things: Sequence[T], count: int) -> list[T]:
+    """Return up to `count` of the things, the first and the last among them, with equal steps between."""
+    if len(things) <= count:
+        return list(things)
+    return [things[round(index * (len(things) - 1) / (count - 1))] for index in range(count)]
 
 
 def _open_stores(directory: Path, plugins: Plugins) -> tuple[Any, Any]:
