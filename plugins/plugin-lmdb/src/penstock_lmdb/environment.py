@@ -113,12 +113,15 @@ class Environment:
             raise StoreError(f"{self._where}: what was written cannot be made durable: {error}") from error
 
     def close(self) -> None:
-        """Let go, without a sync; waits for the readers of other threads."""
+        """Sync and let go; waits for the readers of other threads. Lets go also when the sync raises a StoreError."""
         if self._process != os.getpid():
             return  # the parent's; closing it here would take its locks away
-        with self._changing, self._idle:
-            self._idle.wait_for(lambda: self._readers == 0)
-            self._env.close()
+        try:
+            self.sync()
+        finally:
+            with self._changing, self._idle:
+                self._idle.wait_for(lambda: self._readers == 0)
+                self._env.close()
 
     def _check_process(self) -> None:
         if self._process != os.getpid():

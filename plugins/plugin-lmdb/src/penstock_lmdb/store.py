@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import attrs
-from penstock.codec import decode, encode_bytes
-from penstock.templates import Template
 
+from penstock.codec import decode, encode_bytes
 from penstock.coords import DataCoordinates
 from penstock.errors import (
     CannotGetObjectError,
@@ -21,6 +20,7 @@ from penstock.errors import (
 )
 from penstock.record import Record
 from penstock.store import Key
+from penstock.templates import Template
 from penstock_lmdb.environment import Environment, Transaction
 
 _KEYS_AT_ONCE = 1000
@@ -127,10 +127,7 @@ class LmdbStore:
     def close(self) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
-            try:
-                opened.environment.sync()
-            finally:
-                opened.environment.close()
+            opened.environment.close()
 
     def key_of(self, record: Record) -> Key:
         return self._key_bytes(self._get_opened(), record).decode()

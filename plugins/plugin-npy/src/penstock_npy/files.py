@@ -17,6 +17,7 @@ import attrs
 
 WhenExists = Literal["error", "replace", "skip"]
 Buffers = Sequence[bytes | memoryview]
+BesideFile = tuple[Path, Buffers]
 
 _UNNAMED = getattr(os, "O_TMPFILE", 0)
 _NO_UNNAMED_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS}
@@ -83,8 +84,15 @@ class FileWriter:
     _unnamed: bool = attrs.field(default=bool(_UNNAMED), init=False)
     _machine: str = attrs.field(factory=_machine, init=False)
 
-    def write(self, path: Path, buffers: Buffers, when_exists: WhenExists) -> bool:
+    def write(self, path: Path, buffers: Buffers, when_exists: WhenExists, *, beside: BesideFile | None = None) -> bool:
         """Write one file, with its directories; return False if it was there and `when_exists` is "skip".
+
+        Args:
+            path: Where it goes.
+            buffers: What it holds.
+            when_exists: What to do if it is there.
+            beside: A second file in the same directory, which belongs to it. Both are written before either gets its
+                name, so that a full disk leaves neither; this one gets its name first, replacing an older one.
 
         Raises:
             FileExistsError: it was there and `when_exists` is "error".
@@ -92,21 +100,26 @@ class FileWriter:
         """
         name = os.fspath(path)
         directory = os.path.dirname(name) or "."
-        if when_exists == "skip" and os.path.lexists(name):
-            return False
+        if when_exists != "replace" and os.path.lexists(name):
+            if when_exists == "skip":
+                return False
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+        files: list[tuple[str, Buffers, WhenExists]] = [(name, buffers, when_exists)]
+        if beside is not None:
+            files.insert(0, (os.fspath(beside[0]), beside[1], "replace"))
         try:
             self._make_ready(directory)
-            self._place(directory, name, buffers, when_exists)
+            self._place(directory, files)
         except FileNotFoundError:
             # Somebody removed the directory during the run: make it again, once.
             self._ready.discard(directory)
             self._make_ready(directory)
-            self._place(directory, name, buffers, when_exists)
+            self._place(directory, files)
         except FileExistsError:
             if when_exists == "skip":
                 return False
             raise
-        self._unsynced[name] = None
+        self._unsynced.update((name, None) for name, _, _ in files)
         self._unsynced_directories[directory] = None
         if self.sync_each:
             self.sync()
@@ -153,50 +166,73 @@ class FileWriter:
                     with contextlib.suppress(OSError):  # rubbish that cannot be removed does no harm
                         os.unlink(entry.path)
 
-    def _place(self, directory: str, name: str, buffers: Buffers, when_exists: WhenExists) -> None:
-        if self._unnamed and not (when_exists == "replace" and os.path.lexists(name)):
+    def _place(self, directory: str, files: Sequence[tuple[str, Buffers, WhenExists]]) -> None:
+        staged: list[_Staged] = []
+        try:
+            for name, buffers, when_exists in files:
+                named = not self._unnamed or (when_exists == "replace" and os.path.lexists(name))
+                staged.append(self._stage(directory, buffers, named=named))
+            for (name, buffers, when_exists), one in zip(files, tuple(staged), strict=True):
+                try:
+                    one.place(name, when_exists)
+                except OSError as error:
+                    if one.temporary is not None or (isinstance(error, FileExistsError) and when_exists != "replace"):
+                        raise
+                    if error.errno not in _NO_LINKS | {errno.ENOENT, errno.EEXIST} or not os.path.isdir(directory):
+                        raise
+                    # /proc is not mounted, links are forbidden, or somebody made the file that is to be replaced.
+                    self._unnamed = self._unnamed and isinstance(error, FileExistsError)
+                    staged.append(self._stage(directory, buffers, named=True))
+                    staged[-1].place(name, when_exists)
+        finally:
+            for one in staged:
+                one.discard()
+
+    def _stage(self, directory: str, buffers: Buffers, *, named: bool) -> _Staged:
+        one = None
+        if not named:
             try:
-                fd = os.open(directory, _UNNAMED | os.O_WRONLY, 0o666)
+                one = _Staged(os.open(directory, _UNNAMED | os.O_WRONLY, 0o666), None)
             except OSError as error:
                 if error.errno not in _NO_UNNAMED_FILES or not os.path.isdir(directory):
                     raise
                 self._unnamed = False
-            else:
-                try:
-                    _write_all(fd, buffers)
-                    # With a src_dir_fd, Python calls linkat, which follows the link to the file without a name.
-                    os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=fd, follow_symlinks=True)
-                    return
-                except FileExistsError:
-                    if when_exists != "replace":
-                        raise
-                except OSError as error:
-                    if error.errno not in _NO_LINKS | {errno.ENOENT} or not os.path.isdir(directory):
-                        raise
-                    self._unnamed = False  # /proc is not mounted, or links are forbidden
-                finally:
-                    os.close(fd)
-        self._place_named(directory, name, buffers, when_exists)
-
-    def _place_named(self, directory: str, name: str, buffers: Buffers, when_exists: WhenExists) -> None:
-        temporary = os.path.join(directory, f".penstock-{self._machine}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        if one is None:
+            temporary = os.path.join(directory, f".penstock-{self._machine}-{os.getpid()}-{secrets.token_hex(4)}.tmp")
+            one = _Staged(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), temporary)
         try:
+            _write_all(one.fd, buffers)
+        except BaseException:
+            one.discard()
+            raise
+        return one
+
+
+@attrs.define
+class _Staged:
+    """A file that is whole and has no name yet, or a temporary one."""
+
+    fd: int
+    temporary: str | None
+
+    def place(self, name: str, when_exists: WhenExists) -> None:
+        if self.temporary is None:
+            # With a src_dir_fd, Python calls linkat, which follows the link to the file without a name.
+            os.link(f"/proc/self/fd/{self.fd}", name, src_dir_fd=self.fd, follow_symlinks=True)
+        elif when_exists == "replace":
+            os.replace(self.temporary, name)
+        else:
             try:
-                _write_all(fd, buffers)
-            finally:
-                os.close(fd)
-            if when_exists == "replace":
-                os.replace(temporary, name)
-                return
-            try:
-                os.link(temporary, name)
+                os.link(self.temporary, name)
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
                 if os.path.lexists(name):
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
-                os.rename(temporary, name)
-        finally:
+                os.rename(self.temporary, name)
+
+    def discard(self) -> None:
+        os.close(self.fd)
+        if self.temporary is not None:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
+                os.unlink(self.temporary)

@@ -12,7 +12,7 @@ from penstock.templates import Template
 from penstock.errors import CannotConnectToStoreError, ObjectNotFoundError, RecordExistsError, StoreError, TemplateError
 from penstock.record import Record
 from penstock.store import Key
-from penstock_npy.files import Buffers, FileWriter, WhenExists
+from penstock_npy.files import BesideFile, Buffers, FileWriter, WhenExists
 from penstock_npy.writing import name_of
 
 
@@ -79,7 +79,7 @@ class Folder:
         """Return the path below the root, with "/"."""
         return self.path_of(record).relative_to(self.root).as_posix()
 
-    def exists_error(self, record: Record, path: Path) -> RecordExistsError:
+    def _exists_error(self, record: Record, path: Path) -> RecordExistsError:
         """Return the error for a name that is taken, with what to do about it."""
         known = {"seq", "time_ns", "time"} & set(self.template.variables)
         advice = "when_exists='skip' or 'replace' if it comes again after a restart"
@@ -87,12 +87,12 @@ class Folder:
             advice = f"put {{{{ channel }}}} and {{{{ '%06d' % seq }}}} into the path, or {advice}"
         return RecordExistsError(f"{self.where}: record {name_of(record)}: {path} exists already; {advice}")
 
-    def write(self, record: Record, path: Path, buffers: Buffers) -> bool:
-        """Write the file of a record; False if it was skipped. Raises RecordExistsError or OSError."""
+    def write(self, record: Record, path: Path, buffers: Buffers, *, beside: BesideFile | None = None) -> None:
+        """Write the file of a record, or skip it. Raises RecordExistsError or OSError."""
         try:
-            return self.writer.write(path, buffers, self.when_exists)
+            self.writer.write(path, buffers, self.when_exists, beside=beside)
         except FileExistsError:
-            raise self.exists_error(record, path) from None
+            raise self._exists_error(record, path) from None
 
     def file_at(self, key: object) -> Path | None:
         """Return the file of a key, or None if there is none or the key leads out of the root."""

@@ -162,14 +162,7 @@ class NpyStore:
             said = self._sidecar_of(record)
         except (TypeError, ValueError) as error:
             raise StoreError(f"{self._where}: record {name_of(record)}: {error}", retryable=False) from error
-        if said is not None:
-            # First, so that an array is never without it. It may be there alone, after a crash between the two.
-            if folder.when_exists != "replace" and os.path.lexists(path):
-                if folder.when_exists == "skip":
-                    return
-                raise folder.exists_error(record, path)
-            folder.writer.write(_beside(path), [said], "replace")
-        folder.write(record, path, buffers)
+        folder.write(record, path, buffers, beside=None if said is None else (_beside(path), [said]))
 
     def _sidecar_of(self, record: Record) -> bytes | None:
         if self.sidecar == "none":

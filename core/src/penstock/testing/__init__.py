@@ -1,0 +1,44 @@
+"""For authors of plugins: the contracts as tests to inherit, faults, leak checks and hypothesis strategies.
+
+Needs pytest (`pip install "penstock[testing]"`). Nothing here is imported by penstock itself.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+# Before they are imported, so that a failing assert in an inherited test shows its values.
+pytest.register_assert_rewrite(
+    "penstock.testing.component_contract",
+    "penstock.testing.decoder_contract",
+    "penstock.testing.equality",
+    "penstock.testing.processor_contract",
+    "penstock.testing.source_contract",
+    "penstock.testing.store_abilities",
+    "penstock.testing.store_case",
+    "penstock.testing.store_contract",
+    "penstock.testing.store_durability",
+)
+
+from penstock.testing.decoder_contract import DecoderContract  # noqa: E402 - after the registration
+from penstock.testing.equality import assert_same_data, assert_same_record  # noqa: E402 - after the registration
+from penstock.testing.faults import FaultySource, FaultyStore, JumpingClock, SlowStore, raise_nth  # noqa: E402 - same
+from penstock.testing.leaks import no_leaks  # noqa: E402 - after the registration
+from penstock.testing.processor_contract import ProcessorContract  # noqa: E402 - after the registration
+from penstock.testing.source_contract import SourceContract  # noqa: E402 - after the registration
+from penstock.testing.store_contract import StoreContract  # noqa: E402 - after the registration
+
+__all__ = [
+    "DecoderContract",
+    "FaultySource",
+    "FaultyStore",
+    "JumpingClock",
+    "ProcessorContract",
+    "SlowStore",
+    "SourceContract",
+    "StoreContract",
+    "assert_same_data",
+    "assert_same_record",
+    "no_leaks",
+    "raise_nth",
+]

@@ -1,0 +1,132 @@
+"""What a child process of the store tests does: `python -m penstock.testing.child FILE MODULE CLASS DIRECTORY …`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from penstock.errors import StoreError
+from penstock.testing.faults import file_size_limit
+from penstock.testing.store_case import StoreCase
+
+
+def sync_and_die(case: StoreCase, directory: Path, count: int) -> None:
+    """Write, sync, and be killed."""
+    store = case.make_store(directory)
+    store.open()
+    records = case.records(count)
+    store.write(records[: count // 2])
+    store.write(records[count // 2 :])
+    store.sync()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write_for_ever(case: StoreCase, directory: Path, _: int) -> None:
+    """Write, and say after each sync how many are durable, until killed."""
+    store = case.make_store(directory)
+    store.open()
+    number = 0
+    while True:
+        for _turn in range(3):
+            store.write([case.record(number + offset) for offset in range(5)])
+            number += 5
+        store.sync()
+        print(number, flush=True)
+
+
+def fill_disk(case: StoreCase, directory: Path, _: int) -> None:
+    """Write one record, then one that does not fit on the disk, then another with room again."""
+    store: Any = case.make_store(directory)
+    store.open()
+    store.write([case.record(0)])
+    store.sync()
+    before = _files(directory)
+    said: dict[str, Any] = {"error": "none", "retryable": False}
+    large = case.record(1, data=_large(case))
+    with file_size_limit(max(before.values(), default=0) + (1 << 16)):
+        try:
+            store.write([large])
+            store.sync()
+        except StoreError as error:
+            said = {"error": "StoreError", "retryable": error.retryable, "message": str(error)}
+        except Exception as error:  # it is what the test is about: the parent shows it
+            said = {"error": type(error).__name__, "retryable": False, "message": str(error)}
+        said["held_while_full"] = len(store)
+    said["left_behind"] = sorted(set(_files(directory)) - set(before))
+    store.write([large])
+    store.sync()
+    store.close()
+    print(json.dumps(said), flush=True)
+
+
+def read_live(case: StoreCase, directory: Path, _: int) -> None:
+    """For each line, look whether as many records are there, and say how many."""
+    store: Any = case.make_reader(directory)
+    store.open()
+    for line in sys.stdin:
+        count = int(line)
+        case.assert_holds(store, case.records(count))
+        print(len(store), flush=True)
+    store.close()
+
+
+def write_channel(case: StoreCase, directory: Path, number: int) -> None:
+    """Write a channel of this writer's own."""
+    store = case.make_store(directory)
+    store.open()
+    for record in case.records(100, channel=f"writer {number}"):
+        store.write([record])
+    store.close()
+
+
+ACTIONS: dict[str, Callable[[StoreCase, Path, int], None]] = {
+    action.__name__: action for action in (sync_and_die, write_for_ever, fill_disk, read_live, write_channel)
+}
+
+
+def _large(case: StoreCase) -> Any:
+    small = case.make_data(1)
+    if isinstance(small, bytes):
+        return os.urandom(8 << 20)
+    if hasattr(small, "dtype"):
+        import numpy
+
+        return numpy.frombuffer(os.urandom(8 << 20), "uint8")
+    return {"large": "x" * (8 << 20)}
+
+
+def _files(directory: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_size for path in directory.rglob("*") if path.is_file()}
+
+
+def _load(file: str, module: str, qualname: str) -> Any:
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError:
+        # Tests are often in no package, so that only their file says where they are.
+        spec = importlib.util.spec_from_file_location(module, file)
+        assert spec is not None, f"cannot load {file}"
+        assert spec.loader is not None, f"cannot load {file}"
+        found = importlib.util.module_from_spec(spec)
+        sys.modules[module] = found
+        spec.loader.exec_module(found)
+    for name in qualname.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def main(arguments: list[str]) -> None:
+    """Do what the arguments say."""
+    file, module, qualname, directory, action, argument = arguments
+    ACTIONS[action](_load(file, module, qualname)(), Path(directory), int(argument))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,79 @@
+"""What holds for every component, whatever its role: the part that the four contracts have in common."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from penstock.component import KINDS
+from penstock.node import NODE_OPTIONS
+from penstock.testing.leaks import Held, leaks, no_leaks
+
+
+def can(component: Any, ability: type) -> bool:
+    """Say whether a component has an ability, one of the `Supports…` protocols."""
+    return isinstance(component, ability)
+
+
+class ComponentContract:
+    """Promises of every component. Do not inherit this one: inherit the contract of the role."""
+
+    picklable = True
+    """False for a component whose settings hold what cannot go to another process (a function made in a function)."""
+
+    shared_memory = ""
+    """Glob pattern of names below /dev/shm that the component makes, if its process's id is not in them ("psm_*")."""
+
+    def make(self, tmp_path: Path) -> Any:
+        """Return the component, as new; the contract of the role gives it a name."""
+        raise NotImplementedError
+
+    @pytest.fixture(autouse=True)
+    def _leaves_nothing_behind(self) -> Iterator[None]:
+        with no_leaks(shared_memory=self.shared_memory):
+            yield
+
+    def test_building_does_nothing(self, tmp_path: Path) -> None:
+        """Building a component touches no file, opens nothing and starts no thread."""
+        files, before = sorted(tmp_path.rglob("*")), Held.now(shared_memory=self.shared_memory)
+        component = self.make(tmp_path)
+        assert sorted(tmp_path.rglob("*")) == files, "building it made files; that belongs into open()"
+        found = leaks(before, wait_s=0, shared_memory=self.shared_memory)
+        assert not found, f"building it took hold of something; that belongs into open(): {found}"
+        del component
+
+    def test_settings_are_data(self, tmp_path: Path) -> None:
+        """Two components of the same settings are equal, and one that went through pickle is equal too."""
+        component = self.make(tmp_path)
+        if not attrs.has(type(component)):
+            pytest.skip("a function has no settings")
+        assert attrs.evolve(component) == component, "settings compare by value: leave attrs' eq on for them"
+        if self.picklable:
+            assert pickle.loads(pickle.dumps(component)) == component
+
+    def test_settings_leave_the_nodes_names_alone(self, tmp_path: Path) -> None:
+        """No setting has the name of an option of the node, which `ps.store("x", name=…)` would take away."""
+        component = self.make(tmp_path)
+        if not attrs.has(type(component)):
+            pytest.skip("a function has no settings")
+        settings = {field.alias for field in attrs.fields(type(component)) if field.init}
+        assert not settings & set(NODE_OPTIONS), f"rename the settings {sorted(settings & set(NODE_OPTIONS))}"
+
+    def test_kinds_of_data_are_known(self, tmp_path: Path) -> None:
+        """`takes` and `gives` are "bytes", "array", "mapping" or "any", so that wiring can be checked."""
+        component = self.make(tmp_path)
+        for name in ("takes", "gives"):
+            assert getattr(component, name, "any") in KINDS, f"{name}={getattr(component, name)!r}: use one of {KINDS}"
+
+    def test_close_without_open(self, tmp_path: Path) -> None:
+        """Closing what was never opened, even twice, does nothing."""
+        component = self.make(tmp_path)
+        if not hasattr(component, "close"):
+            pytest.skip("has no close()")
+        component.close()
+        component.close()

@@ -1,0 +1,185 @@
+"""DecoderContract: every promise of a decoder as a test to inherit."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.decoder import Decoder
+from penstock.errors import DecodeError
+from penstock.processor import SupportsHeld, SupportsLifecycle
+from penstock.record import Record
+from penstock.testing.component_contract import ComponentContract, can
+from penstock.testing.equality import assert_same_record
+
+
+class DecoderContract(ComponentContract):
+    """Test a decoder against its contract: inherit it, and say how yours is made and what it is fed.
+
+    ```python
+    class TestMyDecoder(DecoderContract):
+        def make_decoder(self):
+            return MyDecoder()
+
+        def make_packets(self):
+            return [Record(b"one", channel="camera", seq=0), Record(b"two", channel="camera", seq=1)]
+    ```
+    """
+
+    def make_decoder(self) -> Decoder:
+        """Return the decoder, as new."""
+        raise NotImplementedError("write make_decoder(self), which returns your decoder")
+
+    def make_packets(self) -> Sequence[Record]:
+        """Return packets of one channel, from the start of a stream, that decode to something; new at each call."""
+        raise NotImplementedError("write make_packets(self), which returns records of one channel to decode")
+
+    def make_bad_packet(self) -> Record | None:
+        """Return a packet that cannot be decoded and must raise DecodeError, or None if there is none."""
+        return None
+
+    def make(self, tmp_path: Path) -> Decoder:
+        """Return the decoder, as every contract calls it."""
+        return self.make_decoder()
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Any]:
+        """Open a new decoder for a block, if it can be opened."""
+        decoder: Any = self.make_decoder()
+        try:
+            if can(decoder, SupportsLifecycle):
+                decoder.open()
+            yield decoder
+        finally:
+            if can(decoder, SupportsLifecycle):
+                decoder.close()
+
+    def decode_all(self, decoder: Decoder, packets: Iterable[Record]) -> list[Record]:
+        """Decode and flush."""
+        records = [record for packet in packets for record in decoder.decode(packet)]
+        return [*records, *decoder.flush()]
+
+    def expected(self) -> list[Record]:
+        """Return what a new decoder makes of the packets."""
+        with self.opened() as decoder:
+            return self.decode_all(decoder, self.make_packets())
+
+    def test_has_the_methods_of_a_decoder(self) -> None:
+        """It has decode, flush and reset."""
+        decoder = self.make_decoder()
+        for name in ("decode", "flush", "reset"):
+            assert callable(getattr(decoder, name, None)), f"write {type(decoder).__name__}.{name}"
+
+    def test_gives_records(self) -> None:
+        """The packets give at least one Record, of the same channel, counted upwards."""
+        packets = self.make_packets()
+        records = self.expected()
+        assert records, "nothing came out"
+        assert all(isinstance(record, Record) for record in records)
+        assert {record.channel for record in records} == {packets[0].channel}
+        numbers = [record.seq for record in records]
+        assert numbers == sorted(numbers)
+
+    def test_says_which_packet_each_came_from(self) -> None:
+        """Each decoded record has one of the packets that were fed as its parent, not a copy."""
+        packets = self.make_packets()
+        with self.opened() as decoder:
+            for record in self.decode_all(decoder, packets):
+                assert any(record.parent is packet for packet in packets), f"parent of seq {record.seq} was never fed"
+
+    def test_is_deterministic(self) -> None:
+        """Two decoders make the same of the same packets."""
+        self._assert_same(self.expected(), self.expected())
+
+    def test_flush_empties(self) -> None:
+        """After flush nothing is inside: a second one gives nothing."""
+        with self.opened() as decoder:
+            assert list(decoder.flush()) == []
+            self.decode_all(decoder, self.make_packets())
+            assert list(decoder.flush()) == []
+
+    def test_reset_forgets(self) -> None:
+        """After reset in mid-stream, the stream from its start gives what a new decoder gives."""
+        packets = self.make_packets()
+        with self.opened() as decoder:
+            for packet in packets[: max(1, len(packets) // 2)]:
+                list(decoder.decode(packet))
+            decoder.reset()
+            again = self.decode_all(decoder, self.make_packets())
+        expected = self.expected()
+        assert len(again) == len(expected)
+        for one, other in zip(expected, again, strict=True):
+            assert_same_record(one, other, fields=("data", "channel"))
+
+    def test_channels_do_not_mix(self) -> None:
+        """Two decoders that take turns each give what they would alone."""
+        with self.opened() as one, self.opened() as other:
+            mine: list[Record] = []
+            theirs: list[Record] = []
+            for packet, copy in zip(self.make_packets(), self.make_packets(), strict=True):
+                mine.extend(one.decode(packet))
+                theirs.extend(other.decode(copy))
+            mine.extend(one.flush())
+            theirs.extend(other.flush())
+        expected = self.expected()
+        self._assert_same(expected, mine)
+        self._assert_same(expected, theirs)
+
+    def test_results_stay_valid(self) -> None:
+        """What was decoded does not change when more is decoded, nor when the decoder is closed."""
+        with self.opened() as decoder:
+            records = []
+            at_once = []
+            for packet in self.make_packets():
+                for record in decoder.decode(packet):
+                    records.append(record)
+                    at_once.append(_copy(record.data))
+            list(decoder.flush())
+        for record, data in zip(records, at_once, strict=True):
+            assert_same_record(record, record.replace(data=data))
+
+    def test_packets_are_not_changed(self) -> None:
+        """Decoding leaves the packets as they were."""
+        packets = self.make_packets()
+        with self.opened() as decoder:
+            self.decode_all(decoder, packets)
+        for packet, as_made in zip(packets, self.make_packets(), strict=True):
+            assert_same_record(as_made, packet)
+
+    def test_bad_packet(self) -> None:
+        """A packet that cannot be decoded is a DecodeError, and the decoder goes on with a stream from its start."""
+        bad = self.make_bad_packet()
+        if bad is None:
+            pytest.skip("there is no bad packet")
+        with self.opened() as decoder:
+            with pytest.raises(DecodeError) as caught:
+                self.decode_all(decoder, [bad])
+            assert str(caught.value)
+            decoder.reset()
+            assert len(self.decode_all(decoder, self.make_packets())) == len(self.expected())
+
+    def test_held(self) -> None:
+        """What it holds is among the packets it took, and is nothing after a flush."""
+        packets = self.make_packets()
+        with self.opened() as decoder:
+            if not can(decoder, SupportsHeld):
+                pytest.skip("does not say what it holds")
+            assert list(decoder.held()) == []
+            for packet in packets:
+                list(decoder.decode(packet))
+                assert all(any(held is packet for packet in packets) for held in decoder.held())
+            list(decoder.flush())
+            assert list(decoder.held()) == []
+
+    def _assert_same(self, expected: Sequence[Record], actual: Sequence[Record]) -> None:
+        assert len(actual) == len(expected)
+        for one, other in zip(expected, actual, strict=True):
+            assert_same_record(one, other)
+
+
+def _copy(data: Any) -> Any:
+    return data.copy() if hasattr(data, "copy") else data

@@ -1,0 +1,106 @@
+"""Threads, files, child processes and shared memory that a component must have let go of when it is closed."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import gc
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+_FILES = Path("/proc/self/fd")
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+@attrs.frozen
+class Held:
+    """What this process holds at a moment.
+
+    Attributes:
+        threads: Threads that run.
+        files: Open file descriptors and what they refer to; empty where there is no /proc.
+        children: Ids of child processes; empty where there is no /proc.
+        shared_memory: Names below /dev/shm that match the pattern asked for, or that are this process's: they
+            have its id in their name, or it has them mapped.
+    """
+
+    threads: frozenset[threading.Thread]
+    files: frozenset[tuple[str, str]]
+    children: frozenset[str]
+    shared_memory: frozenset[str]
+
+    @classmethod
+    def now(cls, *, shared_memory: str = "") -> Held:
+        """Look. `shared_memory` is a glob pattern of names below /dev/shm to count, whoever made them ("psm_*")."""
+        return cls(frozenset(threading.enumerate()), _files(), _children(), _shared_memory(shared_memory))
+
+
+def leaks(before: Held, *, wait_s: float = 2.0, shared_memory: str = "") -> list[str]:
+    """Return what this process holds more than `before`, each as a line to read.
+
+    Threads that are about to end are waited for, up to `wait_s` seconds in all.
+    """
+    gc.collect()
+    ends = time.monotonic() + wait_s
+    for thread in set(threading.enumerate()) - before.threads:
+        if thread is not threading.current_thread():
+            thread.join(max(0.0, ends - time.monotonic()))
+    after = Held.now(shared_memory=shared_memory)
+    found = [f"thread {thread.name!r} still runs" for thread in after.threads - before.threads]
+    found += [f"file descriptor {fd} is still open: {target}" for fd, target in after.files - before.files]
+    found += [f"child process {child} still runs" for child in after.children - before.children]
+    found += [f"shared memory /dev/shm/{name} is still there" for name in after.shared_memory - before.shared_memory]
+    return sorted(found)
+
+
+@contextlib.contextmanager
+def no_leaks(*, wait_s: float = 2.0, shared_memory: str = "") -> Iterator[None]:
+    """Fail if the block leaves a thread, file, child process or shared memory behind.
+
+    As a fixture: `@pytest.fixture(autouse=True) def check(): with no_leaks(): yield`. An error of the block itself
+    goes first. Other processes make shared memory too: what this one made is known by its id in the name, or by
+    being mapped here; give a pattern, `shared_memory="psm_*"`, to count more.
+    """
+    before = Held.now(shared_memory=shared_memory)
+    yield
+    found = leaks(before, wait_s=wait_s, shared_memory=shared_memory)
+    assert not found, "left behind: " + "; ".join(found)
+
+
+def _files() -> frozenset[tuple[str, str]]:
+    found = set()
+    with contextlib.suppress(OSError):
+        for fd in os.listdir(_FILES):
+            with contextlib.suppress(OSError):  # the one that lists is gone by now
+                found.add((fd, os.readlink(_FILES / fd)))
+    return frozenset(found)
+
+
+def _children() -> frozenset[str]:
+    found: set[str] = set()
+    for task in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found.update(task.read_text().split())
+    return frozenset(found)
+
+
+def _shared_memory(pattern: str) -> frozenset[str]:
+    mapped = ""
+    with contextlib.suppress(OSError):
+        mapped = Path("/proc/self/maps").read_text(errors="replace")
+    own_id = re.compile(rf"(?<!\d){os.getpid()}(?!\d)")
+    try:
+        names = os.listdir(_SHARED_MEMORY)
+    except OSError:
+        return frozenset()
+    return frozenset(
+        name
+        for name in names
+        if own_id.search(name) or f"{_SHARED_MEMORY}/{name}" in mapped or (pattern and fnmatch.fnmatch(name, pattern))
+    )

@@ -1,0 +1,155 @@
+"""ProcessorContract: every promise of a processor as a test to inherit."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, SupportsLifecycle
+from penstock.record import Record
+from penstock.testing.component_contract import ComponentContract, can
+from penstock.testing.equality import assert_same_record
+
+
+class ProcessorContract(ComponentContract):
+    """Test a processor of one argument against its contract: inherit it, and say how yours is made and what it is fed.
+
+    ```python
+    class TestThumbnail(ProcessorContract):
+        def make_processor(self):
+            return Thumbnail(height=64)
+
+        def make_records(self):
+            return [Record(numpy.zeros((480, 640), "uint8"), channel="camera", seq=n) for n in range(5)]
+    ```
+    """
+
+    def make_processor(self) -> Any:
+        """Return the processor, as new."""
+        raise NotImplementedError("write make_processor(self), which returns your processor")
+
+    def make_records(self) -> Sequence[Record]:
+        """Return records for it; new ones, with data of their own, at each call."""
+        raise NotImplementedError("write make_records(self), which returns records for it")
+
+    def make(self, tmp_path: Path) -> Any:
+        """Return the processor, as every contract calls it."""
+        return self.make_processor()
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Any]:
+        """Open a new processor for a block, if it can be opened."""
+        processor = self.make_processor()
+        try:
+            if can(processor, SupportsLifecycle):
+                processor.open()
+            yield processor
+        finally:
+            if can(processor, SupportsLifecycle):
+                processor.close()
+
+    def process_all(self, processor: Any, records: Iterable[Record]) -> list[Record]:
+        """Process and flush."""
+        found = [result for record in records for result in _results(processor(record))]
+        if can(processor, SupportsFlush):
+            found.extend(processor.flush())
+        return found
+
+    def expected(self) -> list[Record]:
+        """Return what a new processor makes of the records."""
+        with self.opened() as processor:
+            return self.process_all(processor, self.make_records())
+
+    def test_gives_records(self) -> None:
+        """Each result is a Record, several of them, or None."""
+        for result in self.expected():
+            assert isinstance(result, Record), f"{type(result).__name__} is no Record"
+
+    def test_is_deterministic(self) -> None:
+        """Two processors make the same of the same records."""
+        expected, again = self.expected(), self.expected()
+        assert len(again) == len(expected)
+        for one, other in zip(expected, again, strict=True):
+            assert_same_record(one, other)
+
+    def test_leaves_its_input_alone(self) -> None:
+        """It does not change the data it is given, unless `in_place = True` says so."""
+        records = self.make_records()
+        with self.opened() as processor:
+            if getattr(processor, "in_place", False):
+                pytest.skip("works in place, and says so")
+            self.process_all(processor, records)
+        for record, as_made in zip(records, self.make_records(), strict=True):
+            assert_same_record(as_made, record)
+
+    def test_takes_read_only_arrays(self) -> None:
+        """An array that is shared arrives read-only, and works as well."""
+        records = self.make_records()
+        if not any(hasattr(record.data, "setflags") for record in records):
+            pytest.skip("takes no arrays")
+        with self.opened() as processor:
+            if getattr(processor, "in_place", False):
+                pytest.skip("works in place, and gets a copy")
+            for record in records:
+                if hasattr(record.data, "setflags"):
+                    record.data.setflags(write=False)
+            assert len(self.process_all(processor, records)) == len(self.expected())
+
+    def test_settings_do_not_change(self) -> None:
+        """Its settings are after work what they were before."""
+        with self.opened() as processor:
+            self.process_all(processor, self.make_records())
+            if attrs.has(type(processor)):
+                assert processor == self.make_processor()
+
+    def test_closing_twice(self) -> None:
+        """After open, close may be called any number of times."""
+        with self.opened() as processor:
+            if not can(processor, SupportsLifecycle):
+                pytest.skip("cannot be opened")
+            processor.close()
+            processor.close()
+
+    def test_flush_empties(self) -> None:
+        """After flush nothing is inside: a second one gives nothing, and nothing is held."""
+        with self.opened() as processor:
+            if not can(processor, SupportsFlush):
+                pytest.skip("keeps nothing for later")
+            self.process_all(processor, self.make_records())
+            assert list(processor.flush()) == []
+            if can(processor, SupportsHeld):
+                assert list(processor.held()) == []
+
+    def test_held(self) -> None:
+        """What it holds is among the records it took."""
+        with self.opened() as processor:
+            if not can(processor, SupportsHeld):
+                pytest.skip("does not say what it holds")
+            records = self.make_records()
+            for record in records:
+                list(_results(processor(record)))
+                assert all(any(held is taken for taken in records) for held in processor.held())
+
+    def test_deadline(self) -> None:
+        """The time until it wants to act is None or at least 0, and acting gives records."""
+        with self.opened() as processor:
+            if not can(processor, SupportsDeadline):
+                pytest.skip("has no deadline")
+            for record in self.make_records():
+                list(_results(processor(record)))
+                wait_s = processor.wait_s()
+                assert wait_s is None or wait_s >= 0
+            assert all(isinstance(result, Record) for result in processor.expire())
+
+
+def _results(result: Any) -> Iterable[Any]:
+    if result is None:
+        return ()
+    if isinstance(result, Record):
+        return (result,)
+    return list(result)

@@ -1,0 +1,235 @@
+"""SourceContract: every promise of a source as a test to inherit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.errors import EndOfSource
+from penstock.record import Record
+from penstock.source import Source, SupportsCommit, SupportsLag, SupportsLoss, SupportsSeek
+from penstock.testing.component_contract import ComponentContract, can
+from penstock.testing.equality import assert_same_record
+
+_PATIENCE_S = 20.0
+
+
+class SourceContract(ComponentContract):
+    r"""Test a source against its contract: inherit it, and say how yours is made and what it gives.
+
+    ```python
+    class TestMySource(SourceContract):
+        count = 3
+
+        def make_source(self, tmp_path):
+            (tmp_path / "input.txt").write_text("a\nb\nc\n")
+            return MySource(path=tmp_path / "input.txt")
+    ```
+    """
+
+    count: int = 10
+    """How many records `feed` and `make_source` together let it give; at least 3."""
+
+    ends = True
+    """False for a source that waits for more for ever (a topic, a camera)."""
+
+    repeats = True
+    """False if what was read once does not come again when it is opened anew (a live camera)."""
+
+    remembers_commit = False
+    """True if a new one goes on after what was committed; False if the position has to be given to `seek`."""
+
+    slack_s = 0.5
+    """Seconds by which `read` may exceed its `timeout_s`."""
+
+    def make_source(self, tmp_path: Path) -> Source:
+        """Return the source, as new; twice with the same directory, it is the same one opened again."""
+        raise NotImplementedError("write make_source(self, tmp_path), which returns your source")
+
+    def feed(self, tmp_path: Path) -> None:
+        """Make `count` records come; called once, after the source was opened. Does nothing for a file."""
+
+    def make(self, tmp_path: Path) -> Source:
+        """Return the source, as every contract calls it."""
+        return self.make_source(tmp_path)
+
+    @contextmanager
+    def opened(self, tmp_path: Path, *, feed: bool = True) -> Iterator[Any]:
+        """Open the source for a block, and let its records come."""
+        source = self.make_source(tmp_path)
+        try:
+            source.open()
+            if feed:
+                self.feed(tmp_path)
+            yield source
+        finally:
+            source.close()
+
+    def read(self, source: Source, count: int, *, at_once: int = 1000) -> list[Record]:
+        """Read until `count` records are here or the source ends; fails after some patience."""
+        records: list[Record] = []
+        ends = time.monotonic() + _PATIENCE_S
+        while len(records) < count:
+            try:
+                found = source.read(min(at_once, count - len(records)), 0.2)
+            except EndOfSource:
+                break
+            records.extend(found)
+            assert time.monotonic() < ends, f"only {len(records)} of {count} records came in {_PATIENCE_S:.0f} s"
+        return records
+
+    def test_has_the_methods_of_a_source(self, tmp_path: Path) -> None:
+        """It has open, read and close."""
+        source = self.make_source(tmp_path)
+        for name in ("open", "read", "close"):
+            assert callable(getattr(source, name, None)), f"write {type(source).__name__}.{name}"
+
+    def test_closing_twice(self, tmp_path: Path) -> None:
+        """After open, close may be called any number of times, also before everything was read."""
+        source = self.make_source(tmp_path)
+        source.open()
+        source.close()
+        source.close()
+
+    def test_gives_all_its_records(self, tmp_path: Path) -> None:
+        """It gives as many records as it should, each a Record with a channel of text and plain numbers."""
+        with self.opened(tmp_path) as source:
+            records = self.read(source, self.count)
+        assert len(records) == self.count
+        for record in records:
+            assert isinstance(record, Record), f"{type(record).__name__} is no Record"
+            assert isinstance(record.channel, str)
+            assert type(record.seq) is int
+            assert type(record.time_ns) is int
+
+    def test_counts_within_each_channel(self, tmp_path: Path) -> None:
+        """`seq` rises within a channel; it has a gap only where `lost_upstream` or a discontinuity says so."""
+        with self.opened(tmp_path) as source:
+            records = self.read(source, self.count)
+            lost = sum(source.lost_upstream().values()) if can(source, SupportsLoss) else 0
+        last: dict[str, int] = {}
+        for record in records:
+            if record.channel in last:
+                assert record.seq > last[record.channel], f"seq {record.seq} after {last[record.channel]}"
+                if not lost and not record.discontinuity:
+                    assert record.seq == last[record.channel] + 1, f"seq {record.seq} after {last[record.channel]}"
+            last[record.channel] = record.seq
+
+    def test_gives_what_it_says(self, tmp_path: Path) -> None:
+        """The data are of the kind that `gives` names."""
+        with self.opened(tmp_path) as source:
+            gives = getattr(source, "gives", "any")
+            for record in self.read(source, self.count):
+                assert _is_kind(record.data, gives), f"gives={gives!r}, but data is {type(record.data).__name__}"
+
+    def test_gives_no_more_than_asked_for(self, tmp_path: Path) -> None:
+        """`read` returns at most `max_records`, and in pieces of one gives the same as at once."""
+        with self.opened(tmp_path) as source:
+            first = source.read(1, _PATIENCE_S)
+            assert len(first) <= 1
+            records = [*first, *self.read(source, self.count - len(first), at_once=1)]
+        assert len(records) == self.count
+        if not self.repeats:
+            return
+        with self.opened(tmp_path) as source:
+            for one, other in zip(records, self.read(source, self.count), strict=True):
+                assert_same_record(one, other, fields=("data", "channel", "seq", "coords"))
+
+    def test_end(self, tmp_path: Path) -> None:
+        """At the end it raises EndOfSource, not before all records were given, and again when asked again."""
+        if not self.ends:
+            pytest.skip("never ends")
+        with self.opened(tmp_path) as source:
+            assert len(self.read(source, self.count)) == self.count
+            for _ in range(2):
+                with pytest.raises(EndOfSource):
+                    _read_empty(source)
+
+    def test_waits_no_longer_than_told(self, tmp_path: Path) -> None:
+        """With nothing to give, `read` returns within its time, be it 0."""
+        with self.opened(tmp_path, feed=False) as source:
+            for timeout_s in (0.0, 0.05):
+                began = time.monotonic()
+                try:
+                    source.read(1, timeout_s)
+                except EndOfSource:
+                    return
+                assert time.monotonic() - began < timeout_s + self.slack_s
+
+    def test_position_and_seek(self, tmp_path: Path) -> None:
+        """From a position that it gave earlier, it goes on with the record after it: none lost, none twice."""
+        if not self.repeats:
+            pytest.skip("does not come again")
+        with self.opened(tmp_path) as source:
+            if not (can(source, SupportsSeek) and can(source, SupportsCommit)):
+                pytest.skip("cannot seek")
+            records = self.read(source, self.count // 2)
+            position = source.position()
+            records += self.read(source, self.count - len(records))
+        with self.opened(tmp_path, feed=False) as source:
+            source.seek(position)
+            again = self.read(source, self.count - self.count // 2)
+        self._assert_same(records[self.count // 2 :], again)
+
+    def test_commit(self, tmp_path: Path) -> None:
+        """What was committed need not come again; everything after it does."""
+        with self.opened(tmp_path) as source:
+            if not can(source, SupportsCommit):
+                pytest.skip("cannot be asked again")
+            records = self.read(source, self.count // 2)
+            source.commit(source.position())
+            records += self.read(source, self.count - len(records))
+        if not self.remembers_commit:
+            return
+        with self.opened(tmp_path, feed=False) as source:
+            again = self.read(source, self.count - self.count // 2)
+        self._assert_same(records[self.count // 2 :], again)
+
+    def test_position_is_plain(self, tmp_path: Path) -> None:
+        """A position is plain data that a store can keep as bytes and give back."""
+        with self.opened(tmp_path) as source:
+            if not can(source, SupportsCommit):
+                pytest.skip("cannot be asked again")
+            self.read(source, 2)
+            assert _is_plain(source.position()), f"position {source.position()!r}: use int, str, tuples, lists, dicts"
+
+    def test_numbers_about_itself(self, tmp_path: Path) -> None:
+        """Lag and loss are whole numbers of at least 0."""
+        with self.opened(tmp_path) as source:
+            self.read(source, 1)
+            if can(source, SupportsLag):
+                assert source.lag() >= 0
+            if can(source, SupportsLoss):
+                assert all(count >= 0 for count in source.lost_upstream().values())
+
+    def _assert_same(self, expected: Sequence[Record], actual: Sequence[Record]) -> None:
+        assert len(actual) == len(expected)
+        for one, other in zip(expected, actual, strict=True):
+            assert_same_record(one, other, fields=("data", "channel"))
+
+
+def _read_empty(source: Source) -> None:
+    ends = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < ends:
+        assert not source.read(10, 0.2), "more records than `count` says"
+
+
+def _is_kind(data: Any, kind: str) -> bool:
+    if kind == "bytes":
+        return isinstance(data, (bytes, bytearray, memoryview))
+    if kind == "array":
+        return hasattr(data, "dtype") and hasattr(data, "shape")
+    return kind != "mapping" or hasattr(data, "keys")
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_is_plain(key) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, (bool, int, float, str, bytes))

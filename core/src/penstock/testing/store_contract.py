@@ -1,0 +1,277 @@
+"""StoreContract: every promise of a store as a test to inherit."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.errors import ObjectNotFoundError, PenstockError, RecordExistsError, StoreError
+from penstock.record import Record
+from penstock.store import SupportsRead
+from penstock.testing.component_contract import can
+from penstock.testing.equality import assert_same_record
+from penstock.testing.samples import ARRAYS, CHANNELS, METADATA
+from penstock.testing.store_abilities import StoreAbilities
+from penstock.testing.store_durability import StoreDurability
+
+
+class StoreContract(StoreAbilities, StoreDurability):
+    """Test a store against its contract: inherit it, and say how yours is made.
+
+    ```python
+    class TestMyStore(StoreContract):
+        def make_store(self, tmp_path):
+            return MyStore(path=tmp_path / "store")
+    ```
+
+    Abilities (`SupportsRead`, `SupportsDelete`, …) are found by asking the store; tests of those it has not are
+    skipped. What differs from the ordinary is said by the attributes of `StoreCase`: `keeps`, `outlives`, `refuses`…
+    """
+
+    def test_has_the_methods_of_a_store(self, tmp_path: Path) -> None:
+        """It has open, write, sync and close."""
+        store = self.make_store(tmp_path)
+        for name in ("open", "write", "sync", "close"):
+            assert callable(getattr(store, name, None)), f"write {type(store).__name__}.{name}"
+
+    def test_closing_twice(self, tmp_path: Path) -> None:
+        """After open, close may be called any number of times."""
+        store = self.make_store(tmp_path)
+        store.open()
+        store.close()
+        store.close()
+
+    def test_use_before_open(self, tmp_path: Path) -> None:
+        """Writing to what is not open is a StoreError that says so, never an AttributeError; or it works."""
+        store = self.make_store(tmp_path)
+        try:
+            store.write([self.record(0)])
+        except PenstockError:
+            pass
+        finally:
+            store.close()
+
+    def test_write_nothing(self, tmp_path: Path) -> None:
+        """Writing no records, and syncing when nothing was written, works."""
+        with self.opened(tmp_path) as store:
+            store.write([])
+            store.sync()
+            store.sync()
+
+    def test_gives_back_what_was_written(self, tmp_path: Path) -> None:
+        """Each record of several channels and calls comes back as it was."""
+        with self.reading(tmp_path) as store:
+            records = [record for channel in ("a", "b") for record in self.records(7, channel=channel)]
+            store.write(records[:5])
+            store.write(records[5:6])
+            store.write(records[6:])
+            store.sync()
+            self.assert_holds(store, records)
+            assert len(store) == len(records)
+
+    def test_can_be_used_from_another_thread_than_it_was_opened_in(self, tmp_path: Path) -> None:
+        """A run opens in one thread and writes in another."""
+        errors: list[BaseException] = []
+        with self.opened(tmp_path) as store:
+
+            def write() -> None:
+                try:
+                    store.write(self.records(3))
+                    store.sync()
+                except BaseException as error:
+                    errors.append(error)
+
+            thread = threading.Thread(target=write)
+            thread.start()
+            thread.join()
+            if errors:
+                raise errors[0]
+
+    @pytest.mark.parametrize("name", ARRAYS)
+    def test_arrays(self, tmp_path: Path, name: str) -> None:
+        """An array of any dtype, order and size comes back to the last bit, or is refused if that was declared."""
+        if not self.takes_arrays():
+            pytest.skip("takes no arrays")
+        record = self.record(0, data=ARRAYS[name]())
+        with self.reading(tmp_path) as store:
+            if name in self.refuses:
+                with pytest.raises(StoreError) as caught:
+                    store.write([record])
+                assert not caught.value.retryable, "trying again cannot help: retryable=False"
+                return
+            store.write([record])
+            self.assert_holds(store, [record])
+
+    @pytest.mark.parametrize("channel", CHANNELS)
+    def test_names_of_channels(self, tmp_path: Path, channel: str) -> None:
+        """Any name of a channel works, and is not mixed up with one that looks alike."""
+        with self.reading(tmp_path) as store:
+            records = [self.record(index, channel=name) for index, name in enumerate((channel, channel + "_", "a/b"))]
+            store.write(records)
+            self.assert_holds(store, records)
+            assert len(store) == 3
+
+    @pytest.mark.parametrize("name", METADATA)
+    def test_metadata(self, tmp_path: Path, name: str) -> None:
+        """Metadata come back as they were."""
+        if "metadata" not in self.keeps:
+            pytest.skip("keeps no metadata")
+        record = self.record(0).replace(metadata={name: METADATA[name]})
+        with self.reading(tmp_path) as store:
+            store.write([record])
+            self.assert_holds(store, [record])
+
+    def test_refers_to_nothing_of_the_callers(self, tmp_path: Path) -> None:
+        """After write, the caller may change arrays and metadata without changing what is stored."""
+        with self.reading(tmp_path) as store:
+            record, same = self.record(1), self.record(1)
+            store.write([record])
+            _scribble(record.data)
+            if isinstance(record.metadata, dict):
+                record.metadata["index"] = "changed"
+            store.sync()
+            assert_same_record(same, store.get(store.key_of(same)), fields=self.keeps)
+
+    def test_what_get_gave_may_be_changed(self, tmp_path: Path) -> None:
+        """Changing what `get` returned, where that is possible, does not change what is stored."""
+        with self.reading(tmp_path) as store:
+            record = self.record(1)
+            store.write([record])
+            _scribble(store.get(store.key_of(record)).data)
+            self.assert_holds(store, [record])
+
+    def test_what_get_gave_outlives_the_store(self, tmp_path: Path) -> None:
+        """What `get` returned stays valid when more is written and the store is closed."""
+        record = self.record(1)
+        with self.reading(tmp_path) as store:
+            store.write([record])
+            found = store.get(store.key_of(record))
+            store.write([self.record(number) for number in range(2, 50)])
+        assert_same_record(record, found, fields=self.keeps)
+
+    def test_same_record_again(self, tmp_path: Path) -> None:
+        """The same record again, as after a crash, is either one with the first, or a RecordExistsError naming it."""
+        with self.reading(tmp_path) as store:
+            record = self.record(0)
+            store.write([record])
+            try:
+                store.write([record])
+            except RecordExistsError as error:
+                assert [failed for failed, _ in error.failed] == [record]  # noqa: PT017 - raising is optional
+            self.assert_holds(store, [record])
+            assert len(store) == 1
+
+    def test_taken_key(self, tmp_path: Path) -> None:
+        """Another record under a key that is taken never leaves a mixture, nor stops its neighbours."""
+        with self.reading(tmp_path) as store:
+            first, neighbour = self.record(0), self.record(1)
+            second = self.record(0, data=self.make_data(99))
+            store.write([first])
+            key = store.key_of(first)
+            if store.key_of(second) != key:
+                pytest.skip("its keys depend on the data")
+            kept = [first, second]
+            try:
+                store.write([second, neighbour])
+            except RecordExistsError as error:
+                kept = [first]
+                assert [failed for failed, _ in error.failed] == [second]  # noqa: PT017 - raising is optional
+            self.assert_holds(store, [neighbour])
+            assert len(store) == 2
+            assert any(_is_same(record, store.get(key), self.keeps) for record in kept)
+
+    def test_bad_record_between_good_ones(self, tmp_path: Path) -> None:
+        """One record that cannot be stored is named, with its error; its neighbours are written."""
+        bad = self.make_bad_record()
+        if bad is None:
+            pytest.skip("takes everything")
+        with self.opened(tmp_path) as store:
+            good = self.records(2)
+            with pytest.raises(StoreError) as caught:
+                store.write([good[0], bad, good[1]])
+            failed = caught.value.failed
+            assert [record for record, _ in failed] == [bad], "StoreError.failed names those that were not written"
+            assert isinstance(failed[0][1], BaseException)
+            assert not caught.value.retryable, "trying again cannot help: retryable=False"
+            if can(store, SupportsRead):
+                self.assert_holds(store, good)
+                assert len(store) == 2
+
+    def test_many_small_records(self, tmp_path: Path) -> None:
+        """`many` small records in lists of a hundred are all there."""
+        with self.opened(tmp_path) as store:
+            records = self.records(self.many)
+            for start in range(0, len(records), 100):
+                store.write(records[start : start + 100])
+            store.sync()
+            if can(store, SupportsRead):
+                assert len(store) == len(records)
+                self.assert_holds(store, records[::97])
+
+    def test_large_record(self, tmp_path: Path) -> None:
+        """A record of `big_bytes` is stored like any other."""
+        small = self.make_data(0)
+        if isinstance(small, bytes):
+            data: Any = bytes(self.big_bytes)
+        elif hasattr(small, "dtype"):
+            import numpy
+
+            data = numpy.arange(self.big_bytes, dtype="uint8")
+        else:
+            pytest.skip("takes neither bytes nor arrays")
+        with self.opened(tmp_path) as store:
+            record = self.record(0, data=data)
+            store.write([record])
+            store.sync()
+            if can(store, SupportsRead):
+                self.assert_holds(store, [record])
+
+    def test_unknown_keys(self, tmp_path: Path) -> None:
+        """Asking for what is not there, however odd the key, is an ObjectNotFoundError, and `in` says False."""
+        with self.reading(tmp_path) as store:
+            store.write([self.record(0)])
+            for key in ("", "nothing", "../../etc/passwd", "/etc/passwd", "a\x00b", "x" * 5000, "\n", "camera", "."):
+                assert key not in store
+                with pytest.raises(ObjectNotFoundError):
+                    store.get(key)
+            assert 3 not in store
+
+    def test_any_record(self, tmp_path: Path) -> None:
+        """Whatever hypothesis thinks of: it comes back as it was, or is refused with a StoreError."""
+        hypothesis = pytest.importorskip("hypothesis")
+        from penstock.testing import strategies
+
+        data = strategies.arrays() if self.takes_arrays() else hypothesis.strategies.just(self.make_data(0))
+        with self.reading(tmp_path) as store:
+            seq = iter(range(10**9))
+
+            def check(record: Record) -> None:
+                record = record.replace(seq=next(seq))
+                try:
+                    store.write([record])
+                except StoreError as error:
+                    assert [failed for failed, _ in error.failed] == [record]  # noqa: PT017 - raising is optional
+                else:
+                    self.assert_holds(store, [record])
+
+            few = hypothesis.settings(max_examples=30, deadline=None, database=None)
+            few(hypothesis.given(strategies.records(data=data))(check))()
+
+
+def _scribble(data: Any) -> None:
+    flags = getattr(data, "flags", None)
+    if flags is not None and flags.writeable:
+        data[...] = 0
+    elif isinstance(data, dict):
+        data.clear()
+
+
+def _is_same(expected: Record, actual: Record, fields: Any) -> bool:
+    try:
+        assert_same_record(expected, actual, fields=fields)
+    except AssertionError:
+        return False
+    return True

@@ -1,0 +1,30 @@
+"""The store of this plugin keeps every promise of the contract."""
+
+from __future__ import annotations
+
+from penstock.testing import StoreContract
+from penstock_lmdb import LmdbStore
+
+
+class TestLmdbStore(StoreContract):
+    reads_live = True
+    several_writers = True
+
+    def make_store(self, tmp_path):
+        return LmdbStore(path=tmp_path / "records.lmdb", map_size=1 << 16)
+
+    def make_reader(self, tmp_path):
+        return LmdbStore(path=tmp_path / "records.lmdb", readonly=True)
+
+
+class TestLmdbStoreThatFlushesInSync(StoreContract):
+    def make_store(self, tmp_path):
+        return LmdbStore(path=tmp_path / "directory", when_exists="replace", flush_each="sync")
+
+
+class TestLmdbStoreOfBytes(StoreContract):
+    def make_store(self, tmp_path):
+        return LmdbStore(path=tmp_path / "records.lmdb", when_exists="skip")
+
+    def make_data(self, number):
+        return f"packet {number}".encode() * 100

@@ -1,0 +1,111 @@
+"""What the files of the json store are."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import json
+import os
+import pathlib
+import uuid
+
+import numpy
+import pytest
+
+from penstock.errors import CannotGetObjectError, StoreError
+from penstock.record import Record
+from penstock_npy import JsonStore
+from penstock_npy.json_form import json_bytes
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Open stores, and close them at the end."""
+    stores = []
+
+    def open_store(**settings):
+        store = JsonStore(**{"path": "{{ seq }}.json", "root": tmp_path, **settings})
+        store.open()
+        stores.append(store)
+        return store
+
+    yield open_store
+    for store in stores:
+        store.close()
+
+
+def test_a5_one_file_per_event(opened, tmp_path):
+    """A mapping becomes one object, without its metadata unless these are asked for."""
+    opened().write([Record({"counts": [1, 2]}, seq=3, metadata={"run": 7})])
+    assert json.loads((tmp_path / "3.json").read_text()) == {"counts": [1, 2]}
+
+
+def test_a5_merge_metadata(opened, tmp_path):
+    """With merge_metadata, the metadata are in the object under the key "metadata", and come back as such."""
+    store = opened(merge_metadata=True)
+    store.write([Record({"counts": 1}, seq=0, metadata={"run": 7}), Record([1, 2], seq=1, metadata={"run": 8})])
+    assert json.loads((tmp_path / "0.json").read_text()) == {"counts": 1, "metadata": {"run": 7}}
+    assert json.loads((tmp_path / "1.json").read_text()) == {"data": [1, 2], "metadata": {"run": 8}}
+    found = store.get("1.json")
+    assert (found.data, found.metadata) == ([1, 2], {"run": 8})
+
+
+def test_a5_merge_never_loses_a_key(opened, tmp_path):
+    """Data that has a key "metadata" itself is refused rather than overwritten."""
+    with pytest.raises(StoreError, match="has a key 'metadata' already"):
+        opened(merge_metadata=True).write([Record({"metadata": "mine"}, metadata={"run": 7})])
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (numpy.float32(0.5), 0.5),
+        (numpy.int64(7), 7),
+        (numpy.bool_(True), True),
+        (numpy.arange(4).reshape(2, 2), [[0, 1], [2, 3]]),
+        (numpy.datetime64("2024-02-29T12:00:00"), "2024-02-29T12:00:00"),
+        (datetime.datetime(2024, 2, 29, tzinfo=datetime.UTC), "2024-02-29T00:00:00+00:00"),
+        (datetime.timedelta(seconds=1.5), 1.5),
+        (pathlib.PurePosixPath("a/b"), "a/b"),
+        (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (Colour.RED, "red"),
+        ({3, 1, 2}, [1, 2, 3]),
+        ((1, "Å"), [1, "Å"]),
+        (2**80, 2**80),
+    ],
+    ids=repr,
+)
+def test_scalars_of_numpy_and_others_have_a_form(value, expected):
+    """What metadata hold, also scalars and arrays of numpy, becomes plain JSON, however deep."""
+    assert json.loads(json_bytes({"a": [value]})) == {"a": [expected]}
+
+
+@pytest.mark.parametrize("value", [b"bytes", object(), {(1, 2): 3}, 1j], ids=["bytes", "object", "tuple", "complex"])
+def test_what_has_no_form_is_refused(opened, tmp_path, value):
+    """What has no form in JSON is refused with its type, once, and never half-written."""
+    with pytest.raises(StoreError) as caught:
+        opened().write([Record({"a": value})])
+    assert not caught.value.retryable
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_object_that_holds_itself_is_refused(opened):
+    """A structure without end is an error, not a crash."""
+    data: dict = {}
+    data["self"] = data
+    with pytest.raises(StoreError, match="Circular"):
+        opened().write([Record(data)])
+
+
+def test_damaged_files(opened, tmp_path):
+    """A file that is no JSON is a CannotGetObjectError with its path."""
+    store = opened()
+    store.write([Record({})])
+    (tmp_path / "0.json").write_text('{"half')
+    with pytest.raises(CannotGetObjectError, match=r"0\.json"):
+        store.get("0.json")
