@@ -1,0 +1,159 @@
+"""Plain data from and to .toml, .yaml, .yml and .json files."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from penstock.config.plain import MAX_DEPTH, to_plain
+from penstock.errors import ConfigError
+
+SUFFIXES = (".toml", ".yaml", ".yml", ".json")
+_MAX_ITEMS = 1_000_000  # after aliases of YAML are followed, so that a small file cannot fill the memory
+
+
+def read_config(path: str | PathLike[str]) -> dict[str, Any]:
+    """Return the mapping in a .toml, .yaml, .yml or .json file.
+
+    Raises:
+        ConfigError: the suffix is another one, or the file has no mapping, a key twice, a tag of Python, or is no
+            such file at all; the message begins with the file and, where it is known, the line.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}); save it as such") from error
+    try:
+        plain = _parse(text, suffix, path)
+    except RecursionError as error:
+        raise ConfigError(f"{path}: is nested too deep") from error
+    if plain is None or plain == {}:
+        if not text.strip() or plain is None:
+            raise ConfigError(f"{path}: is empty; write a mapping, as in 'rate: 30'")
+        return {}
+    if not isinstance(plain, dict):
+        raise ConfigError(f"{path}: must be a mapping of names to values, not {type(plain).__name__}")
+    _check_size(plain, path)
+    return plain
+
+
+def write_config(path: str | PathLike[str], plain: Mapping[str, Any]) -> None:
+    """Write a mapping to a .toml, .yaml, .yml or .json file: the whole of it or, on any error, nothing.
+
+    TOML has no null: keys whose value is None are left out of it.
+
+    Raises:
+        ConfigError: the suffix is another one, or something in it is no plain data.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    suffix = _suffix(path)
+    checked = to_plain(plain)
+    if not isinstance(checked, dict):
+        raise ConfigError(f"{path}: must be given a mapping of names to values, not {type(plain).__name__}")
+    _write_whole(path, _format(checked, suffix, path).encode())
+
+
+def _suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ConfigError(f"{path}: has none of the suffixes {', '.join(SUFFIXES)}")
+    return suffix
+
+
+def _parse(text: str, suffix: str, path: Path) -> Any:
+    if suffix == ".toml":
+        import tomllib
+
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path}: is no TOML: {error}") from error
+    if suffix == ".json":
+        return _parse_json(text, path)
+    from penstock.config.yaml_format import load_yaml
+
+    return load_yaml(text, str(path))
+
+
+def _parse_json(text: str, path: Path) -> Any:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ConfigError(f"{path}: the key {twice!r} is there twice; leave one")
+        return found
+
+    if not text.strip():
+        return None
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}:{error.lineno}: is no JSON: {error.msg} (column {error.colno})") from error
+    except ConfigError:
+        raise
+    except ValueError as error:  # a number of too many digits
+        raise ConfigError(f"{path}: is no JSON: {error}") from error
+
+
+def _format(plain: dict[str, Any], suffix: str, path: Path) -> str:
+    if suffix == ".toml":
+        import tomli_w
+
+        return tomli_w.dumps(_without_none(plain, "$", path))
+    if suffix == ".json":
+        return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+    from penstock.config.yaml_format import dump_yaml
+
+    return dump_yaml(plain)
+
+
+def _without_none(plain: Any, where: str, path: Path) -> Any:
+    if isinstance(plain, dict):
+        return {key: _without_none(value, f"{where}.{key}", path) for key, value in plain.items() if value is not None}
+    if isinstance(plain, list):
+        if None in plain:
+            raise ConfigError(f"{path}: {where} has a None in a list, which TOML cannot hold; use YAML or JSON")
+        return [_without_none(value, f"{where}[{index}]", path) for index, value in enumerate(plain)]
+    return plain
+
+
+def _check_size(plain: Any, path: Path) -> None:
+    waiting, count = [(plain, 0)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        count += len(items)
+        if depth > MAX_DEPTH or count > _MAX_ITEMS:
+            raise ConfigError(f"{path}: is nested too deep or too large: over {MAX_DEPTH} levels or {_MAX_ITEMS} items")
+        waiting.extend((item, depth + 1) for item in items if isinstance(item, dict | list))
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            if path.exists():
+                os.chmod(temporary, path.stat().st_mode & 0o777)
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # elsewhere a directory cannot be synced
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)

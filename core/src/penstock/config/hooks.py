@@ -1,0 +1,322 @@
+"""The converter of cattrs that `from_plain` uses, and its strict hooks. Imported when needed."""
+
+from __future__ import annotations
+
+import base64
+import enum
+import typing
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, MutableSequence, MutableSet, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
+from pathlib import Path, PurePath
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, get_args, get_origin
+from uuid import UUID
+
+from cattrs import Converter, IterableValidationError, IterableValidationNote
+from cattrs.gen import make_dict_structure_fn
+
+from penstock.config.plain import TAG, is_class_of_fields, tagged_classes
+
+Hook = Callable[[Any, Any], Any]
+
+_LISTS = (list, Sequence, MutableSequence, Iterable, typing.Collection)
+_SETS = (set, AbstractSet, MutableSet)
+_MAPPINGS = (dict, Mapping, MutableMapping)
+
+
+def make_converter() -> Converter:
+    """Return a converter that guesses nothing."""
+    converter = Converter(detailed_validation=True, structure_fallback_factory=_instance_hook)
+    for kind, hook in _SCALARS.items():
+        converter.register_structure_hook(kind, hook)
+    factories: list[tuple[Callable[[Any], bool], Callable[[Any, Converter], Hook]]] = [
+        (is_class_of_fields, _class_hook),
+        (lambda kind: _origin(kind) in _LISTS, _list_hook(list)),
+        (lambda kind: _origin(kind) in _SETS, _list_hook(set)),
+        (lambda kind: _origin(kind) is frozenset, _list_hook(frozenset)),
+        (lambda kind: _origin(kind) is tuple, _tuple_hook),
+        (lambda kind: _origin(kind) in _MAPPINGS, _mapping_hook),
+        (lambda kind: get_origin(kind) in (typing.Union, UnionType), _union_hook),
+        (lambda kind: get_origin(kind) is Literal, _literal_hook),
+        (lambda kind: isinstance(kind, type) and issubclass(kind, enum.Enum), _enum_hook),
+        (lambda kind: isinstance(kind, type) and issubclass(kind, PurePath), _path_hook),
+        (lambda kind: getattr(_origin(kind), "__module__", "") == "numpy", _numpy_hook),
+        (lambda kind: get_origin(kind) is Annotated, lambda kind, c: _passing(c.get_structure_hook(get_args(kind)[0]))),
+        (
+            lambda kind: kind in (Any, object, None, NoneType),
+            lambda kind, _: _none if kind in (None, NoneType) else _any,
+        ),
+    ]
+    for applies, factory in factories:
+        converter.register_structure_hook_factory(applies)(factory)
+    return converter
+
+
+def _origin(kind: Any) -> Any:
+    return get_origin(kind) or kind
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '…'}"
+
+
+def _expected(what: str, value: Any) -> TypeError:
+    return TypeError(f"expected {what}, got {'nothing' if value is None else _shown(value)}")
+
+
+def _any(value: Any, _: Any) -> Any:
+    return value
+
+
+def _none(value: Any, _: Any) -> None:
+    if value is not None:
+        raise _expected("nothing", value)
+
+
+def _passing(hook: Hook) -> Hook:
+    return lambda value, _: hook(value, None)
+
+
+# -- scalars -----------------------------------------------------------------------------------------------------------
+
+
+def _exactly(kind: type, *others: type) -> Hook:
+    def hook(value: Any, _: Any) -> Any:
+        if type(value).__module__ == "numpy" and hasattr(value, "item"):
+            value = value.item()
+        if isinstance(value, (kind, *others)) and (kind is bool or not isinstance(value, bool)):
+            return kind(value)
+        raise _expected(kind.__name__, value)
+
+    return hook
+
+
+def _from_text(what: str, kind: type, parse: Callable[[str], Any]) -> Hook:
+    def hook(value: Any, _: Any) -> Any:
+        if type(value) is kind:  # YAML and TOML have dates of their own
+            return value
+        if isinstance(value, str):
+            try:
+                return parse(value)
+            except (ValueError, InvalidOperation):
+                pass
+        raise _expected(what, value)
+
+    return hook
+
+
+def _timedelta(value: Any, _: Any) -> timedelta:
+    if isinstance(value, timedelta):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return timedelta(seconds=value)
+    raise _expected("a number of seconds", value)
+
+
+_SCALARS: dict[type, Hook] = {
+    int: _exactly(int),
+    float: _exactly(float, int),
+    str: _exactly(str),
+    bool: _exactly(bool),
+    bytes: _from_text("base64 text", bytes, lambda text: base64.b64decode(text, validate=True)),
+    complex: _from_text("a complex number such as '1+2j'", complex, complex),
+    datetime: _from_text("a date and time such as '2026-01-31T12:00:00+00:00'", datetime, datetime.fromisoformat),
+    date: _from_text("a date such as '2026-01-31'", date, date.fromisoformat),
+    time: _from_text("a time such as '12:00:00'", time, time.fromisoformat),
+    timedelta: _timedelta,
+    UUID: _from_text("a UUID", UUID, UUID),
+    Decimal: _from_text("a decimal number as text", Decimal, Decimal),
+}
+
+
+def _enum_hook(kind: Any, _: Converter) -> Hook:
+    def hook(value: Any, _: Any) -> Any:
+        for member in kind:
+            if member is value or (type(member.value) is type(value) and member.value == value):
+                return member
+        if isinstance(value, str) and value in kind.__members__:
+            return kind[value]
+        known = ", ".join(repr(member.value) for member in kind)
+        raise _expected(f"one of {known}", value)
+
+    return hook
+
+
+def _literal_hook(kind: Any, _: Converter) -> Hook:
+    def hook(value: Any, _: Any) -> Any:
+        for choice in get_args(kind):
+            plain = choice.value if isinstance(choice, enum.Enum) else choice
+            if type(plain) is type(value) and plain == value:
+                return choice
+        raise _expected(f"one of {', '.join(repr(choice) for choice in get_args(kind))}", value)
+
+    return hook
+
+
+def _path_hook(kind: Any, _: Converter) -> Hook:
+    def hook(value: Any, _: Any) -> Any:
+        if isinstance(value, str | PurePath) and "\0" not in str(value):
+            return (Path if kind is Path else kind)(value)
+        raise _expected("a path", value)
+
+    return hook
+
+
+def _numpy_hook(kind: Any, _: Converter) -> Hook:
+    def hook(value: Any, _: Any) -> Any:
+        import numpy as np
+
+        if isinstance(kind, type) and issubclass(kind, np.generic):
+            if isinstance(value, bool | int | float | str | np.generic) and np.array(value).dtype.kind in "biufU":
+                return kind(value)
+            raise _expected(kind.__name__, value)
+        wanted = get_args(get_args(kind)[-1]) if get_args(kind) else ()
+        dtype = wanted[0] if wanted and isinstance(wanted[0], type) else None
+        if not isinstance(value, list | np.ndarray):
+            raise _expected("a list of numbers", value)
+        try:
+            array = np.array(value)
+            made = array if dtype is None else array.astype(dtype, casting="same_kind" if array.size else "unsafe")
+        except (ValueError, TypeError) as error:
+            raise TypeError(f"expected a list of numbers: {error}") from error
+        if made.dtype.hasobject or (array.dtype.kind == "U" and made.dtype.kind != "U"):
+            raise _expected("a list of numbers", value)
+        return made
+
+    return hook
+
+
+# -- containers and classes --------------------------------------------------------------------------------------------
+
+
+def _instance_hook(kind: Any) -> Hook:
+    """Return the hook for what plain data cannot hold (a function, a socket): only such an object itself will do."""
+
+    def hook(value: Any, _: Any) -> Any:
+        origin = _origin(kind)
+        if isinstance(kind, typing.TypeVar) or (isinstance(origin, type) and isinstance(value, origin)):
+            return value
+        raise _expected(f"a {getattr(kind, '__name__', kind)} (which no file can hold)", value)
+
+    return hook
+
+
+def _class_hook(kind: Any, converter: Converter) -> Hook:
+    make: Any = make_dict_structure_fn(
+        kind, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True
+    )
+
+    def hook(value: Any, _: Any) -> Any:
+        if isinstance(value, kind):
+            return value
+        if not isinstance(value, Mapping):
+            raise _expected(f"a mapping (of {kind.__name__})", value)
+        return make(value, kind)
+
+    return hook
+
+
+def _each(items: Iterable[tuple[Any, Any, Hook, Any]], kind: Any, shown: Any) -> list[Any]:
+    """Structure each (index, value, hook, type), and raise all errors together, each with its index."""
+    made, errors = [], []
+    for index, value, hook, of in items:
+        try:
+            made.append(hook(value, of))
+        except Exception as error:  # whatever a class or validator raises: it is reported with its path
+            note = IterableValidationNote(f"Structuring {shown} @ index {index!r}", index, of)
+            error.__notes__ = [*getattr(error, "__notes__", []), note]
+            errors.append(error)
+    if errors:
+        raise IterableValidationError(f"While structuring {shown}", errors, kind)
+    return made
+
+
+def _list_hook(make: Callable[[list[Any]], Any]) -> Callable[[Any, Converter], Hook]:
+    def factory(kind: Any, converter: Converter) -> Hook:
+        of = (get_args(kind) or (Any,))[0]
+        inner = converter.get_structure_hook(of)
+
+        def hook(value: Any, _: Any) -> Any:
+            if not isinstance(value, list | tuple | set | frozenset):
+                raise _expected("a list", value)
+            return make(_each(((i, item, inner, of) for i, item in enumerate(value)), kind, kind))
+
+        return hook
+
+    return factory
+
+
+def _tuple_hook(kind: Any, converter: Converter) -> Hook:
+    of = get_args(kind) or (Any, ...)
+    if kind is tuple or (len(of) == 2 and of[1] is ...):
+        return _list_hook(tuple)(kind, converter)
+    inner = [converter.get_structure_hook(one) for one in of]
+
+    def hook(value: Any, _: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            raise _expected("a list", value)
+        if len(value) != len(of):
+            raise TypeError(f"expected {len(of)} items, got {len(value)}")
+        each = ((i, item, inner[i], of[i]) for i, item in enumerate(value))
+        return tuple(_each(each, kind, kind))
+
+    return hook
+
+
+def _mapping_hook(kind: Any, converter: Converter) -> Hook:
+    key_type, of = get_args(kind) or (Any, Any)
+    key_hook, inner = converter.get_structure_hook(key_type), converter.get_structure_hook(of)
+
+    def key(value: Any, _: Any) -> Any:
+        if key_type is int and isinstance(value, str) and value.lstrip("-").isdecimal():
+            value = int(value)  # files have keys of text only
+        return key_hook(value, key_type)
+
+    def hook(value: Any, _: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise _expected("a mapping", value)
+        keys = _each(((name, name, key, key_type) for name in value), kind, kind)
+        values = _each(((name, item, inner, of) for name, item in value.items()), kind, kind)
+        return dict(zip(keys, values, strict=True))
+
+    return hook
+
+
+def _union_hook(kind: Any, converter: Converter) -> Hook:
+    members = get_args(kind)
+    hooks = [(member, converter.get_structure_hook(member)) for member in members]
+    tagged = {cls.__name__: cls for cls in tagged_classes(kind)}
+    names = " or ".join("nothing" if one is NoneType else getattr(one, "__name__", str(one)) for one in members)
+
+    def hook(value: Any, _: Any) -> Any:
+        for member, inner in hooks:  # 3 is an int before it is a float
+            if type(value) is member and member is not str:
+                return inner(value, member)
+        if isinstance(value, Mapping) and isinstance(value.get(TAG), str) and value[TAG] in tagged:
+            cls = tagged[value[TAG]]
+            rest = {name: item for name, item in value.items() if name != TAG}
+            return converter.structure(rest, cls)
+        fits, errors = [], []
+        for member, inner in hooks:
+            try:
+                fits.append((member, inner(value, member)))
+            except Exception as error:  # it is not this one; the errors tell why if it is none of them
+                errors.append((member, error))
+            if fits and not is_class_of_fields(fits[0][0]):
+                return fits[0][1]
+        if len(fits) > 1:
+            could = " or ".join(member.__name__ for member, _ in fits)
+            raise TypeError(f"could be {could}; add the key {TAG!r} with one of these names")
+        if fits:
+            return fits[0][1]
+        likely = [error for member, error in errors if isinstance(value, Mapping) and is_class_of_fields(member)]
+        if not likely and isinstance(value, list):
+            likely = [error for _, error in errors if isinstance(error, IterableValidationError)]
+        if len(likely) == 1:
+            raise likely[0]
+        raise _expected(names, value)
+
+    return hook
