@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from penstock.codec.values import Packer, Unpacker, is_plain
+from penstock.codec.values import Packer, Unpacker, is_flat, is_plain
 from penstock.coords import DataCoordinates
 from penstock.errors import CodecError
 from penstock.record import Record
@@ -77,11 +77,11 @@ def encode(record: Record) -> list[Buffer]:
     packer = Packer()
     try:
         fields = _pack(packer, record)
-        header = _encode_msgpack(([_size(buffer) for buffer in packer.buffers], *fields))
+        header = _encode_msgpack(([len(buffer) for buffer in packer.buffers], *fields))
     except (OverflowError, UnicodeEncodeError):  # a large int or a lone surrogate: rare, so looked for only now
         packer = Packer(careful=True)
         fields = _pack(packer, record)
-        header = _encode_msgpack(([_size(buffer) for buffer in packer.buffers], *fields))
+        header = _encode_msgpack(([len(buffer) for buffer in packer.buffers], *fields))
     header_size = len(header)
     if header_size >= 1 << 32:
         raise CodecError(f"$: the header would have {header_size} bytes; hand large data over as arrays or bytes")
@@ -93,7 +93,7 @@ def encode(record: Record) -> list[Buffer]:
         padding = -end % _ALIGN
         parts.append(_PADDING[:padding])
         parts.append(buffer)
-        end += padding + _size(buffer)
+        end += padding + len(buffer)
     parts[0] = _PREFIX.pack(_MAGIC, _VERSION, header_size, end) + header
     return parts
 
@@ -105,7 +105,7 @@ def encode_bytes(record: Record) -> bytes:
 
 def encoded_size(record: Record) -> int:
     """Return how many bytes `encode_into` will write for this record."""
-    return sum(_size(part) for part in encode(record))
+    return sum(len(part) for part in encode(record))
 
 
 def encode_into(record: Record, buffer: Any) -> int:
@@ -115,7 +115,7 @@ def encode_into(record: Record, buffer: Any) -> int:
         CodecError: the record cannot be written, or is larger than the buffer; nothing has been written then.
     """
     parts = encode(record)
-    size = sum(_size(part) for part in parts)
+    size = sum(len(part) for part in parts)
     target = _bytes_of(buffer)
     if target.readonly:
         raise CodecError(f"the buffer ({type(buffer).__name__}) is read-only; give a writable one")
@@ -123,7 +123,7 @@ def encode_into(record: Record, buffer: Any) -> int:
         raise CodecError(f"the record takes {size} bytes, the buffer has {len(target)}; give a larger one")
     start = 0
     for part in parts:
-        end = start + _size(part)
+        end = start + len(part)
         target[start:end] = part
         start = end
     return size
@@ -152,17 +152,8 @@ def decode(buffer: Any) -> Record:
     try:
         header = _decode_header(view[_PREFIX.size : end])
         unpacker = Unpacker(_split(view, header.sizes, end, size) if header.sizes or size != end else [])
-        parent = header.parent
-        record = Record(
-            unpacker.unpack(header.data, 0),
-            channel=header.channel,
-            seq=header.seq,
-            time_ns=header.time_ns,
-            coords=DataCoordinates(unpacker.unpack_dict(header.coords, 0)) if header.coords else _NOWHERE,
-            metadata=unpacker.unpack_dict(header.metadata, 0),
-            parent=None if parent is None else _parent(unpacker, parent),
-            discontinuity=header.discontinuity,
-        )
+        parent = None if header.parent is None else _record(unpacker, header.parent, None)
+        record = _record(unpacker, header, parent)
     except CodecError:
         raise
     except (ValueError, TypeError, ArithmeticError, LookupError, RecursionError, msgspec.MsgspecError) as error:
@@ -182,14 +173,16 @@ def _pack(packer: Packer, record: Record) -> tuple[Any, ...]:
 
 
 def _fields(packer: Packer, record: Record, path: str) -> tuple[Any, ...]:
+    coords: Any = dict(record.coords.items()) if record.coords is not _NOWHERE else {}
+    metadata: Any = record.metadata
+    data: Any = record.data
     if packer.careful:
         _check_fields(record, path)
-    coords: Any = dict(record.coords)
-    metadata: Any = record.metadata
+        coords = packer.pack_metadata(coords, f"{path}.coords")
     if packer.careful or not (type(metadata) is dict and is_plain(metadata)):
         metadata = packer.pack_metadata(metadata, f"{path}.metadata")
-        coords = packer.pack_metadata(coords, f"{path}.coords")
-    data = packer.pack_data(record.data, f"{path}.data")
+    if data is not None:
+        data = packer.pack_data(data, f"{path}.data")
     return (record.channel, record.seq, record.time_ns, record.discontinuity, coords, metadata, data)
 
 
@@ -203,15 +196,17 @@ def _check_fields(record: Record, path: str) -> None:
         raise CodecError(f"{path}.channel: {record.channel!r} is no proper text: {error.reason}") from None
 
 
-def _parent(unpacker: Unpacker, parent: _Parent) -> Record:
+def _record(unpacker: Unpacker, header: _Header | _Parent, parent: Record | None) -> Record:
+    data, coords, metadata = header.data, header.coords, header.metadata
     return Record(
-        unpacker.unpack(parent.data, 0),
-        channel=parent.channel,
-        seq=parent.seq,
-        time_ns=parent.time_ns,
-        coords=DataCoordinates(unpacker.unpack_dict(parent.coords, 0)),
-        metadata=unpacker.unpack_dict(parent.metadata, 0),
-        discontinuity=parent.discontinuity,
+        data if data is None else unpacker.unpack(data, 0),
+        channel=header.channel,
+        seq=header.seq,
+        time_ns=header.time_ns,
+        coords=DataCoordinates(coords if is_flat(coords) else unpacker.unpack_dict(coords, 0)) if coords else _NOWHERE,
+        metadata=metadata if is_flat(metadata) else unpacker.unpack_dict(metadata, 0),
+        parent=parent,
+        discontinuity=header.discontinuity,
     )
 
 
@@ -228,11 +223,9 @@ def _split(view: memoryview, sizes: list[int], end: int, total: int) -> list[mem
     return buffers
 
 
-def _size(part: Buffer) -> int:
-    return len(part)  # views are made one-dimensional, of bytes
-
-
 def _bytes_of(buffer: Any) -> memoryview:
+    if type(buffer) is bytes:
+        return memoryview(buffer)
     try:
         view = memoryview(buffer)
         return view if view.format == "B" and view.ndim == 1 and view.contiguous else view.cast("B")

@@ -41,6 +41,11 @@ def is_plain(mapping: dict[Any, Any]) -> bool:
     return _PLAIN.issuperset(map(type, mapping.values())) and _STR.issuperset(map(type, mapping))
 
 
+def is_flat(mapping: dict[str, Any]) -> bool:
+    """Return True if none of the values that msgpack read stands for something else or holds others."""
+    return _NESTED.isdisjoint(map(type, mapping.values()))
+
+
 def _text(value: str) -> bytes:
     return value.encode("utf-8", "surrogatepass")
 
@@ -215,7 +220,7 @@ class Unpacker:
 
     def unpack_dict(self, value: dict[str, Any], depth: int) -> dict[str, Any]:
         """Return a mapping whose keys are known to be str, with its values unpacked."""
-        if not _NESTED.isdisjoint(map(type, value.values())):
+        if not is_flat(value):
             for key, item in value.items():
                 value[key] = self.unpack(item, depth + 1)
         return value
