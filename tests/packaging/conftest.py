@@ -77,7 +77,7 @@ def make_environment(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> 
     def make(requirements: Sequence[str]) -> Environment:
         path = tmp_path_factory.mktemp("environment")
         venv.create(path, with_pip=False, symlinks=True)
-        _pip(f"--python={path / 'bin' / 'python'}", "install", f"--find-links={wheels}",
+        _pip(f"--python={path / 'bin' / 'python'}", "install", "--no-compile", f"--find-links={wheels}",
              f"--constraint={ROOT / 'constraints.txt'}", *requirements)  # fmt: skip
         return Environment(path)
 
