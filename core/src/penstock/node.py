@@ -90,6 +90,9 @@ class Edge:
     when_full: str = attrs.field(default="block", validator=_policy)
     expect_every_s: float | None = attrs.field(default=None, validator=_positive)
 
+    def __rrshift__(self, other: Joinable) -> Flow:
+        return Flow.of(other) >> self
+
     def policy(self) -> tuple[str, str]:
         """Return the policy's word and its argument ("" where it has none): ("sample", "10")."""
         match = _POLICY.match(self.when_full)
@@ -158,7 +161,7 @@ class Flow:
 
     @classmethod
     def of(cls, thing: Joinable) -> Flow:
-        """Return a flow of whatever may stand beside `>>`: a flow, a node, a callable, an iterable, or several flows."""
+        """Return a flow of what may stand beside `>>`: a flow, a node, a callable, an iterable, or several flows."""
         if isinstance(thing, Flow):
             return thing
         if isinstance(thing, Node):

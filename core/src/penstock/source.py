@@ -15,8 +15,9 @@ Position = Any
 class Source(Protocol):
     """Give records to a run.
 
-    An attrs class whose init fields are its settings; building one does nothing. A run calls `open` once, then
-    `read` from one thread until it ends, then `close`.
+    An attrs class whose init fields are its settings; building one does nothing. A run calls `open`, then `read` from
+    one thread until it ends, then `close`. If `read` raises, the same object is closed and opened again, by its
+    policy, and should go on where it was if it can.
     """
 
     gives: ClassVar[str] = "any"

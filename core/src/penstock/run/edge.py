@@ -216,17 +216,15 @@ class LiveEdge:
         self._forget_empty()
 
     def _put_latest(self, born_ns: int, records: Sequence[Record], each: int) -> None:
-        newest = {record.channel: record for record in records}
+        newest = {record.channel: index for index, record in enumerate(records)}
         for item in self.items:
             if isinstance(item, Chunk) and any(record.channel in newest for record in item.records):
                 old = [record for record in item.records if record.channel in newest]
                 self._discard(item, old, [record for record in item.records if record.channel not in newest])
         self._forget_empty()
-        kept = list(newest.values())
-        if len(kept) < len(records):
-            keep = {id(record) for record in kept}
-            self._drop([record for record in records if id(record) not in keep])
-        self._append(Chunk(born_ns, kept, each))
+        kept = set(newest.values())
+        self._drop([record for index, record in enumerate(records) if index not in kept])
+        self._append(Chunk(born_ns, [records[index] for index in sorted(kept)], each))
 
     def _put_sample(self, born_ns: int, records: Sequence[Record], each: int) -> None:
         free = self._free(each)

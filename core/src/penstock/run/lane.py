@@ -28,6 +28,9 @@ READ_TIMEOUT_S: Final = 0.1
 """How long a source may make its lane wait, and so how late a barrier or a stop may come."""
 GRAIN_BYTES: Final = 8 * 2**20
 """What a list that a lane works on may weigh, about; it takes fewer records at once if they grow on the way."""
+FORGET_FAILURES_S: Final = 60.0
+"""A source that was well for so long has all its tries again; one that fails more often runs out of them, be it that
+it gives some records between its failures (a file that is damaged at the same place each time)."""
 
 
 class Lane:
@@ -258,6 +261,7 @@ class SourceLane(Lane):
         self._stopping = False
         self._broken = False
         self._failures = 0
+        self._failed_at = 0.0
 
     def open_source(self) -> None:
         """Make and open the source."""
@@ -316,7 +320,6 @@ class SourceLane(Lane):
         now = time.monotonic_ns()
         self.last_read = now / 1e9
         if records:
-            self._failures = 0
             self.last_record = self.last_read
             if self._broken:
                 records = self._after_break(records)
@@ -337,9 +340,11 @@ class SourceLane(Lane):
             if self._stopping or self.run.aborting:
                 return
             self.source.close()
-            self.open_source()
+            self.source.open()
 
-        self._failures += 1
+        now = time.monotonic()
+        self._failures = 1 if now - self._failed_at > FORGET_FAILURES_S else self._failures + 1
+        self._failed_at = now
         try:
             if self._failures >= (self.guard.retry.times or sys.maxsize):
                 raise error

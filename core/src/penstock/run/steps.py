@@ -315,16 +315,22 @@ class StoreStep(Step):
         named = error.failed if isinstance(error, StoreError) else ()
         if not named:
             return list(records)
-        failed = {id(record): cause for record, cause in named}
-        count_channels(self.tally.stored, [record for record in records if id(record) not in failed])
-        left = []
+        causes: dict[int, list[BaseException]] = {}
+        for record, cause in named:  # a record that came twice may have failed once
+            causes.setdefault(id(record), []).append(cause)
+        left: list[Record] = []
+        written: list[Record] = []
         for record in records:
-            if id(record) not in failed:
+            if not causes.get(id(record)):
+                written.append(record)
                 continue
-            if getattr(failed[id(record)], "retryable", True) and getattr(error, "retryable", True):
+            cause = causes[id(record)].pop()
+            if getattr(cause, "retryable", True) and getattr(error, "retryable", True):
                 left.append(record)
             else:
-                self.guard.give_up(record, failed[id(record)])
+                self.guard.give_up(record, cause)
+        if written:
+            count_channels(self.tally.stored, written)
         return left
 
     def sync(self, positions: Mapping[str, Any] | None = None) -> None:
