@@ -17,7 +17,8 @@ from av.video.stream import VideoStream
 from penstock.errors import SourceError
 
 # Codecs whose packets in a file lack what a decoder needs first; the filter puts it before each keyframe.
-_TO_ANNEX_B = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
+# H.264's does so before IDR pictures only, and open groups begin with others: dump_extra adds it there.
+_TO_ANNEX_B = {"h264": "h264_mp4toannexb,dump_extra", "hevc": "hevc_mp4toannexb"}
 
 
 @attrs.frozen
@@ -133,7 +134,13 @@ class Container:
 
     def _filtered(self, packet: av.Packet[Any]) -> Iterator[Packet]:
         key, discard, duration = packet.is_keyframe, packet.is_discard, packet.duration or 0
-        for part in (packet,) if self._filter is None else self._filter.filter(packet):
+        raw = bytes(packet)  # a filter takes the packet's content away
+        try:
+            parts = [packet] if self._filter is None else self._filter.filter(packet)
+        except av.FFmpegError:  # damaged: the decoder will say so of this one packet, and the others can be had
+            yield Packet(raw, packet.pts, packet.dts, duration, key, discard)
+            return
+        for part in parts:
             yield Packet(bytes(part), part.pts, part.dts, part.duration or duration, key, discard)
 
     def _check_complete(self, taken: int, end_s: float) -> None:

@@ -90,7 +90,7 @@ class AvDecoder:
 
     @property
     def skipped(self) -> int:
-        """Packets left out because they follow damage, or come before the first keyframe."""
+        """Packets of which no picture came, because of damage or a gap before them, or for want of a keyframe."""
         return self._engine.skipped if self._engine is not None else 0
 
     @property
@@ -167,6 +167,10 @@ class AvDecoder:
         if self._cuts is not None:
             records.update((id(record), record) for record in self._cuts.unfinished())
         return tuple(records.values())
+
+    def unseen(self) -> Sequence[Record]:
+        """Return the packets of which a picture is still to come: fewer than `held()`, and not enough to decode it."""
+        return tuple(self._engine.unseen()) if self._engine is not None else ()
 
     def _started(self) -> Decoding:
         if self._engine is None:

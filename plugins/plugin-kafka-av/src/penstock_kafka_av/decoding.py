@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from penstock.errors import DecodeError
 from penstock.record import Record
 from penstock_kafka_av.context import find_decoder, open_decoder
-from penstock_kafka_av.keyframe import is_keyframe
+from penstock_kafka_av.keyframe import has_idr, is_keyframe
 from penstock_kafka_av.pixels import to_array
 
 HINTS = ("extradata", "width", "height", "reorder_depth", "color")
@@ -29,6 +29,7 @@ class _Sent:
     number: int  # of the packet among those that begin in the record
     key: bool | None
     pts: int | None
+    is_out: bool = False
 
 
 @attrs.define
@@ -60,6 +61,8 @@ class Decoding:
     _seq: int = 0
     _waiting: bool = True  # for a keyframe
     _first: _Sent | None = None  # the keyframe that ended the waiting, until its frame is out
+    _is_open_group: bool = False  # pictures may come that are shown before `_first` and refer to others before it
+    _has_fields: bool = False  # two packets may make one picture then
     _gap: bool = False
 
     def send(self, packet: av.Packet[Any], record: Record, *, number: int, whole: bool) -> None:
@@ -69,12 +72,16 @@ class Decoding:
         if self._waiting and key is False and not self.keep_corrupt:
             self.skipped += 1
             return
-        if self._context is None:
-            self._context = self._open(record)
         pts = record.metadata.get("pts")
         sent = _Sent(record, number, key, pts if type(pts) is int and number == 0 else None)
+        if self._leads(sent):
+            self.skipped += 1
+            return
+        if self._context is None:
+            self._context = self._open(record)
         if self._waiting and key:
             self._waiting, self._first = False, sent
+            self._is_open_group = self._name == "h264" and not has_idr(bytes(packet))
             self._gap = self._gap or record.discontinuity
         serial = packet.pts = self._serial
         self._serial += 1
@@ -82,11 +89,14 @@ class Decoding:
         packet.is_keyframe = bool(key)
         self._sent[serial] = sent
         if len(self._sent) > self.max_held:
-            del self._sent[next(iter(self._sent))]
+            self._drop(next(iter(self._sent)))
         try:
             frames = self._context.decode(packet)
         except av.FFmpegError as error:
             self._sent.pop(serial, None)
+            if self._first is not None and self._is_open_group and sent is not self._first:
+                self.skipped += 1  # without pts, this is how pictures that lead an open group show themselves
+                return
             raise self._damage(record, f"cannot be decoded ({error.strerror})") from error
         for frame in frames:
             self._emit(frame)
@@ -120,13 +130,18 @@ class Decoding:
     def forget(self, *, gap: bool) -> None:
         """Wait for the next keyframe as if nothing had been; with `gap`, its frame does not continue the last one."""
         self._context = None
-        self._sent.clear()
+        for serial in list(self._sent):
+            self._drop(serial)
         self._waiting, self._first = True, None
         self._gap = gap and self._serial > 0
 
     def held(self) -> Iterator[Record]:
         """Yield the records of the packets that are kept."""
         return (sent.record for sent in self._sent.values())
+
+    def unseen(self) -> Iterator[Record]:
+        """Yield the records of which a picture is still to come."""
+        return (sent.record for sent in self._sent.values() if not sent.is_out)
 
     def _name_of(self, record: Record) -> str:
         name = record.metadata.get("codec", "h264") if self.codec == "auto" else self.codec
@@ -187,8 +202,10 @@ class Decoding:
             return
         if frame.is_corrupt and not self.keep_corrupt:
             raise self._damage(sent.record, "gives a damaged picture")
+        sent.is_out = True
+        self._has_fields = frame.interlaced_frame
         if not self._belongs(frame, sent):
-            self.skipped += 1
+            sent.is_out = False
             return
         if sent.key or (sent.key is None and frame.key_frame):
             sent.key = True
@@ -207,18 +224,27 @@ class Decoding:
                 return False
             self._waiting = False
             self._gap = self._gap or sent.record.discontinuity
-        first = self._first
-        if first is None or first is sent or frame.key_frame:
+        if self._first is sent or frame.key_frame:
             self._first = None
-            return True
-        # shown before the keyframe though sent after it: it refers to pictures before the keyframe too
-        return first.pts is None or sent.pts is None or sent.pts >= first.pts
+        return not self._leads(sent)
+
+    def _leads(self, sent: _Sent) -> bool:
+        """Return whether this is shown before the keyframe it was sent after: it refers to pictures before that too."""
+        first = self._first
+        if first is None or first.pts is None or sent.pts is None or self.keep_corrupt:
+            return False
+        return sent.pts < first.pts
 
     def _trim(self, oldest: _Sent) -> None:
         for serial, sent in list(self._sent.items()):
             if sent is oldest:
                 return
-            del self._sent[serial]
+            self._drop(serial)
+
+    def _drop(self, serial: int) -> None:
+        """Let go of a packet, and count it if no picture came of it."""
+        if not self._sent.pop(serial).is_out and not self._has_fields:
+            self.skipped += 1
 
     def _record_of(self, frame: VideoFrame, sent: _Sent) -> Record:
         packet = sent.record

@@ -59,7 +59,7 @@ def _even(_: object, field: attrs.Attribute[int], value: int) -> None:
 
 @attrs.frozen(kw_only=True)
 class H264:
-    """How to encode: one thread, so that the same packets come on every machine; keyframes only where asked for.
+    """How to encode: one thread, a short look-ahead, keyframes only where asked for.
 
     Attributes:
         width: Pixels, even, 16 to 8192.

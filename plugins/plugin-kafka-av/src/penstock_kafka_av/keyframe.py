@@ -30,6 +30,17 @@ def is_keyframe(codec: str, data: bytes | bytearray | memoryview) -> bool | None
     return None
 
 
+def has_idr(data: bytes) -> bool:
+    """Return whether an H.264 packet (Annex B) holds a slice of an IDR picture, before which nothing is referred to."""
+    at = data.find(b"\x00\x00\x01")
+    while 0 <= at < len(data) - 3:
+        kind = data[at + 3] & 0x1F
+        if kind == 5 or kind in _H264_SLICE:
+            return kind == 5
+        at = data.find(b"\x00\x00\x01", at + 3)
+    return False
+
+
 def _first_of(raw: bytes, shift: int, mask: int, starts: Container[int], others: Container[int]) -> bool | None:
     at = raw.find(b"\x00\x00\x01")
     if at < 0:

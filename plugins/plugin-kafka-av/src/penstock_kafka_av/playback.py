@@ -80,7 +80,7 @@ class Playback:
                 self._decoder.reset()
 
     def skip_to(self, position: int) -> None:
-        """Go on at this packet, or at the keyframe before it; a camera only counts from there."""
+        """Go on at this packet, led in by those from the keyframe before it; a camera only counts from there."""
         self._discontinuity = True
         if self._container is None or not self._container.is_recording:
             self._index = self._given = position
@@ -95,9 +95,11 @@ class Playback:
             since_keyframe.clear()
             self._given = self._index
         else:
+            for timed in since_keyframe[:-1]:
+                timed.record = timed.record.replace(metadata={**timed.record.metadata, "discard": True})
             first = since_keyframe[0]
             first.record = first.record.replace(discontinuity=True)
-            self._given = first.record.seq
+            self._given = position
         self._discontinuity = False
         for timed in since_keyframe:
             self._queue(timed)
@@ -114,7 +116,7 @@ class Playback:
                 break
             record = self._waiting.popleft().record
             if not self.frames:
-                self._given = record.seq + 1
+                self._given = max(self._given, record.seq + 1)
             records.append(record)
         if not records and not self._waiting and self._end is not None:
             self.failed = not isinstance(self._end, EndOfSource)
@@ -125,7 +127,7 @@ class Playback:
         """Return how many packets need not be given again."""
         if self._decoder is None:
             return self._given
-        inside = [record.seq for record in self._decoder.held()]
+        inside = [record.seq for record in self._decoder.unseen()]
         inside += [timed.record.parent.seq for timed in self._waiting if timed.record.parent is not None]
         return min(inside, default=self._index)
 

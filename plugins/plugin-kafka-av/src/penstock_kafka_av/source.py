@@ -36,8 +36,9 @@ class VideoSource:
 
     After a SourceError the same source may be opened again: a recording goes on with the packet after the last one
     given, a camera with what it sends now (`discontinuity` on the first packet). In a new process, `start` set to a
-    kept position gives again what was not committed, from the keyframe before it, so that all of it can be decoded:
-    packets between the two come twice, with the `seq` that they had; frames are then counted from 0 again.
+    kept position gives again what was not committed, led in by the packets from the keyframe before it, so that all
+    of it can be decoded: those come twice, with the `seq` that they had and `discard` in the metadata, and the
+    decoder gives no frames of them. Frames are counted from 0 again, and are told apart by `parent.seq` or `pts`.
 
     Attributes:
         url: A path, or an address (`rtsp://…`, `http://…`). User name and password in it are never printed.
@@ -110,6 +111,16 @@ class VideoSource:
     def position(self) -> int:
         """Return how many packets need not be given again; with `frames`, those of which all frames are out."""
         return self._playback.position() if self._playback is not None else self.start
+
+    def seek(self, position: int) -> None:
+        """Go on at this position; see `start`. Called after `open`, before `read`."""
+        if self._playback is None or not self._is_open:
+            raise SourceError(f"video source: {shown(self.url)!r} is not open; call open() before seek()")
+        if type(position) is not int or position < 0:
+            raise SourceError(
+                f"video source: position {position!r} is not a number of packets; give what position() gave"
+            )
+        self._playback.skip_to(position)
 
     def commit(self, position: int) -> None:
         """Do nothing: a recording forgets nothing, and a camera keeps nothing. See `start`."""

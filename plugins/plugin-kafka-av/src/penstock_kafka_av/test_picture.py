@@ -26,8 +26,8 @@ def _frames(_: object, __: object, value: object) -> None:
 class TestPictureSource:
     """Give H.264 packets of a disc that bounces over a gradient, as a video source would.
 
-    The same settings give the same packets. Memory does not depend on `frames`: pictures are drawn and encoded when
-    packets are asked for. Metadata is that of the video source, but that `time_from` is "open+pts" always.
+    The same settings give the same pictures (x264 may spend other bits on them from run to run). Memory does not depend
+    on `frames`: pictures are drawn and encoded when packets are asked for. Metadata is that of the video source.
 
     Attributes:
         frames: Pictures in all; None never ends.

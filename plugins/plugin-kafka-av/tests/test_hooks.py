@@ -1,0 +1,38 @@
+"""What the plugin says that it offers is there, and saying it is cheap."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from penstock_kafka_av import hooks
+
+OFFERED = [
+    *hooks.penstock_sources(),
+    *hooks.penstock_decoders(),
+    *hooks.penstock_processors(),
+]
+
+
+@pytest.mark.parametrize("component", OFFERED, ids=lambda component: component.name)
+def test_every_component_can_be_imported(component):
+    """Its path leads to a class that takes and gives what the component says."""
+    module, name = component.path.split(":")
+    found = getattr(importlib.import_module(module), name)
+    assert getattr(found, "takes", component.takes) == component.takes
+    assert found.gives == component.gives
+    assert component.summary
+
+
+def test_listing_is_light():
+    """A fresh interpreter that asks what is offered has imported neither av nor numpy."""
+    code = (
+        "import sys; from penstock_kafka_av import hooks; "
+        "list(hooks.penstock_sources()), list(hooks.penstock_decoders()), list(hooks.penstock_processors()); "
+        "print({'av', 'numpy', 'confluent_kafka'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "set()"
