@@ -14,7 +14,7 @@ import numpy.typing as npt
 from penstock_shm import array_file
 from penstock_shm.array_errors import ArrayDataError, ArrayIndexError, ArrayNotConnectedError, ArrayTypeError
 from penstock_shm.lock import FileLock
-from penstock_shm.place import check_name, path_of
+from penstock_shm.place import check_name, path_of, tidy
 
 Index = int | tuple[int] | tuple[int, int]
 """One element along the first axis; or from `(start,)` to the end; or from `(start, stop)`, without the last."""
@@ -105,6 +105,7 @@ class SharedMemoryArray:
         with contextlib.suppress(FileNotFoundError):
             if self._file is None or os.path.samestat(path.stat(), os.fstat(self._file.descriptor)):
                 path.unlink()
+                tidy(path.parent)
         self.disconnect()
 
     @property

@@ -18,12 +18,13 @@ import numpy.typing as npt
 
 from penstock.errors import StoreError
 from penstock_shm.array_errors import ArrayExistsError, ArrayNotFoundError, ArrayTypeError
-from penstock_shm.place import path_of
+from penstock_shm.place import make_directory, path_of
 
 MAGIC = b"PNSTKARR"
 VERSION = 1
 STATE_AT = 4064
 HEADER_SIZE = 4096
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _LEAD = struct.Struct("<8sII")
 
 
@@ -48,7 +49,11 @@ def create(name: str, prototype: npt.NDArray[np.generic], *, replace: bool) -> N
     header = _header(name, prototype)
     data = np.ascontiguousarray(prototype)
     temporary = path.parent / f".{secrets.token_hex(8)}"
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(temporary, _NEW, 0o600)
+    except FileNotFoundError:  # who destroyed the last array has just removed the directory
+        make_directory(path.parent)
+        descriptor = os.open(temporary, _NEW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)  # seen by `clean`: in use
         size = HEADER_SIZE + data.nbytes

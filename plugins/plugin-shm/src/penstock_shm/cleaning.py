@@ -17,7 +17,7 @@ from pathlib import Path
 import attrs
 
 from penstock_shm.object_index import ObjectIndex
-from penstock_shm.place import KINDS, locked_directory, root
+from penstock_shm.place import KINDS, locked_directory, root, tidy
 from penstock_shm.rendezvous import knock
 
 
@@ -46,10 +46,9 @@ def leftovers(kinds: Iterable[str] = KINDS) -> list[Leftover]:
 def clean(kinds: Iterable[str] = KINDS) -> list[Leftover]:
     """Remove what `leftovers` returns, and return what was removed. What a living process uses is never touched."""
     removed = [left for kind in kinds for left in _of_kind(kind, remove=True)]
-    base = root()
-    for directory in (*(base / kind for kind in KINDS), base):
-        with contextlib.suppress(OSError):  # not empty, or not there
-            directory.rmdir()
+    for kind in KINDS:
+        tidy(root() / kind)
+    tidy(root())
     return removed
 
 

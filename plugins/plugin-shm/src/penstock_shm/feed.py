@@ -10,7 +10,6 @@ import weakref
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from penstock.errors import StoreError
 from penstock_shm.control import FREE, HELD, MOST_BLOCKS, Control
@@ -35,7 +34,8 @@ _open: weakref.WeakSet[Feed] = weakref.WeakSet()
 class Lease(np.ndarray[tuple[int], np.dtype[np.uint8]]):
     """A block in use, as (size,) uint8. The producer may use the block again when this has been garbage-collected.
 
-    Whatever is decoded from it refers to it, so that it lives as long as any array of the records in it.
+    Whatever is decoded from it refers to it, so that it lives as long as any array of the records in it. It must lie
+    right on the mapping, not be a view of an array: numpy skips over such views when it keeps a base alive.
     """
 
     _feed: Feed | None = None
@@ -59,7 +59,7 @@ class Feed:
         self.last_channel = ""
         self._latest, self._asked = latest, False
         self._pid = os.getpid()
-        self._segments: dict[int, npt.NDArray[np.uint8]] = {}
+        self._segments: dict[int, mmap.mmap] = {}
         self._control: Control | None = None
         self._leases: set[int] = set()
         self._taken_blocks = self._taken_records = 0
@@ -146,12 +146,11 @@ class Feed:
         if self._control is None:
             raise StoreError(f"shm channel: producer {self.name} sent a block before its greeting")
         if descriptor is not None:
-            mapped: mmap.mmap = map_segment(descriptor, message.segment_size, writable=False)
-            self._segments[message.segment] = np.frombuffer(mapped, np.uint8)
+            self._segments[message.segment] = map_segment(descriptor, message.segment_size, writable=False)
         segment = self._segments.get(message.segment)
-        if segment is None or message.offset + message.size > segment.size or message.block >= MOST_BLOCKS:
+        if segment is None or message.offset + message.size > len(segment) or message.block >= MOST_BLOCKS:
             raise StoreError(f"shm channel: producer {self.name} points outside of its memory: {message}")
-        lease = segment[message.offset : message.offset + message.size].view(Lease)
+        lease = Lease((message.size,), np.uint8, buffer=segment, offset=message.offset)
         lease._feed, lease._block = self, message.block
         self._leases.add(message.block)
         self._control.set_flag(message.block, HELD)

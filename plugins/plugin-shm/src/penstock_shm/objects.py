@@ -14,19 +14,19 @@ from typing import Any, ClassVar, overload
 
 import attrs
 
-from penstock.errors import CannotConnectToStoreError, ObjectNotFoundError, RecordExistsError, StoreError
+from penstock.errors import CannotConnectToStoreError, CodecError, ObjectNotFoundError, RecordExistsError, StoreError
 from penstock.record import Record
 from penstock_shm.bell import Bell, ring
 from penstock_shm.object_file import ObjectInfo, read_info, read_record, to_pieces, write_file
 from penstock_shm.object_index import SUBSCRIBER, ObjectIndex
-from penstock_shm.place import check_name, path_of, root, to_file_name
+from penstock_shm.place import check_name, path_of, root, tidy, to_file_name
 
 
 def _store_name(_: object, __: object, value: str) -> None:
     check_name(value, "shm-objects: store_name")
 
 
-@attrs.define(eq=False)
+@attrs.define
 class ShmObjectStore:
     """Keep objects in memory for all processes of this machine (and user); no server is needed.
 
@@ -51,9 +51,9 @@ class ShmObjectStore:
     when_full: str = attrs.field(default="refuse", kw_only=True, validator=attrs.validators.in_(("refuse", "spill")))
     spill_directory: str | None = attrs.field(default=None, kw_only=True)
     when_exists: str = attrs.field(default="error", kw_only=True, validator=attrs.validators.in_(("error", "replace")))
-    _index: ObjectIndex | None = attrs.field(default=None, init=False, repr=False)
-    _user: int = attrs.field(default=-1, init=False, repr=False)
-    _bells: list[Bell] = attrs.field(factory=list, init=False, repr=False)
+    _index: ObjectIndex | None = attrs.field(default=None, init=False, repr=False, eq=False)
+    _user: int = attrs.field(default=-1, init=False, repr=False, eq=False)
+    _bells: list[Bell] = attrs.field(factory=list, init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         """Check what needs two settings at once."""
@@ -106,7 +106,7 @@ class ShmObjectStore:
                 index.remove(key, "")
             for name in os.listdir(index.path):
                 os.unlink(index.path / name)
-            index.path.rmdir()
+            tidy(index.path)
 
     # -- the contract of a store -------------------------------------------------------------------------------------
 
@@ -118,6 +118,8 @@ class ShmObjectStore:
                 self.put(record, self.key_of(record))
             except StoreError as error:
                 failed.append((record, error))
+            except CodecError as error:
+                failed.append((record, StoreError(f"shm-objects {self.store_name!r}: {error}", retryable=False)))
         if failed:
             first = failed[0][1]
             kind = type(first) if isinstance(first, StoreError) else StoreError
@@ -214,11 +216,14 @@ class ShmObjectStore:
             raise
 
     def keys(self, **coords: Any) -> Iterator[str]:
-        """Yield the ids of all objects, or of those whose coordinates match, in the order in which they were put."""
+        """Yield the names (of the nameless, the ids) of all objects, or of those whose coordinates match.
+
+        They come in the order in which the objects were put.
+        """
         for key in self._get_index().ids():
             with contextlib.suppress(ObjectNotFoundError):  # deleted meanwhile
                 if not coords or self.get(key).coords.matches(coords):
-                    yield key
+                    yield self.info(key).name or key
 
     def list_all(self, *, queue: str | None = None) -> list[ObjectInfo]:
         """Return what is known of all objects, or of the items of one queue, in the order in which they were put."""
@@ -235,10 +240,10 @@ class ShmObjectStore:
         return len(self._get_index().ids())
 
     def subscribe(self, callback: Callable[[str], None], pattern: str = "*", **coords: Any) -> Callable[[], None]:
-        """Call `callback` with the id of each object put from now on, by any process; return a function that ends it.
+        """Call `callback` with the name (or id) of each object put from now on; return a function that ends it.
 
-        It is called from a thread of the store, in the order in which objects were put, and misses none that is still
-        there when its turn comes. What it raises is logged. `pattern` is matched with the name and the id.
+        It is called from a thread of the store, in the order in which any process put them, and misses none that is
+        still there when its turn comes. What it raises is logged. `pattern` is matched with the name and the id.
         """
         index = self._get_index()
         last = max(index.ids(), default="")
@@ -248,8 +253,9 @@ class ShmObjectStore:
             for key in index.ids():
                 if key > last:
                     last = key
-                    if self._matches(index, key, pattern, coords):
-                        callback(key)
+                    name = self._match(index, key, pattern, coords)
+                    if name is not None:
+                        callback(name or key)
 
         bell = Bell(index.path, SUBSCRIBER, tell)
         self._bells.append(bell)
@@ -284,15 +290,18 @@ class ShmObjectStore:
         )
         return RecordExistsError(message)
 
-    def _matches(self, index: ObjectIndex, key: str, pattern: str, coords: dict[str, Any]) -> bool:
+    def _match(self, index: ObjectIndex, key: str, pattern: str, coords: dict[str, Any]) -> str | None:
+        """Return the object's name, or None if it does not match or is gone."""
+        path = index.object_path(key)
         try:
-            if pattern != "*" and not any(
-                fnmatch.fnmatchcase(text, pattern) for text in (key, read_info(index.object_path(key), key).name)
-            ):
-                return False
-            return not coords or read_record(index.object_path(key), key).coords.matches(coords)
+            name = read_info(path, key).name
+            if pattern != "*" and not any(fnmatch.fnmatchcase(text, pattern) for text in (key, name)):
+                return None
+            if coords and not read_record(path, key).coords.matches(coords):
+                return None
         except FileNotFoundError:
-            return False
+            return None
+        return name
 
     def _prepare(self, index: ObjectIndex, record: Record, name: str, queue: str) -> Path:
         """Write the object to a temporary file, or to disk with a temporary link to it, and return that."""

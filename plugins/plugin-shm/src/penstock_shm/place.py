@@ -74,9 +74,28 @@ def to_file_name(name: str) -> str:
 
 def path_of(kind: str, name: str) -> Path:
     """Return where the channel, array or object store of this name lives; its parent is made if it is missing."""
-    parent = root() / kind
-    parent.mkdir(mode=0o700, exist_ok=True)
-    return parent / to_file_name(name)
+    path = root() / kind / to_file_name(name)
+    make_directory(path.parent)
+    return path
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory below the root, and those between, for this user alone; any may vanish meanwhile."""
+    while True:
+        try:
+            path.mkdir(mode=0o700, exist_ok=True)
+            return
+        except FileNotFoundError:
+            make_directory(path.parent)
+
+
+def tidy(path: Path) -> None:
+    """Remove a directory below the root and those above it, as far as they are empty; a root set by the user stays."""
+    top = Path(os.environ.get(VARIABLE) or "/dev/shm")
+    with contextlib.suppress(OSError):  # somebody is in it, or has removed it
+        while path != top:
+            path.rmdir()
+            path = path.parent
 
 
 @contextlib.contextmanager
@@ -91,7 +110,7 @@ def locked_directory(path: Path, *, timeout_s: float = 10.0) -> Iterator[int]:
     until = time.monotonic() + timeout_s
     pause_s = 0.0005
     while True:
-        path.mkdir(mode=0o700, exist_ok=True)
+        make_directory(path)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:

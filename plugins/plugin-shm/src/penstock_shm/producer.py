@@ -37,8 +37,8 @@ class Producer:
         self._begun = 0
         self._handed = 0
         self._closing = False
-        self._selector = selectors.DefaultSelector()
         self._seat: Seat = join(channel_name, EXCLUSIVE if exclusive else PRODUCER)
+        self._selector = selectors.DefaultSelector()
         self._selector.register(self._seat.listener, selectors.EVENT_READ, None)
         self._waker, self._woken = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ, None)
@@ -117,7 +117,7 @@ class Producer:
         self._thread.join()
         self._seat.leave()
         with self._changed:
-            for consumer in self._consumers:
+            for consumer in [key.data for key in self._selector.get_map().values() if key.data is not None]:
                 if consumer.listens:
                     with contextlib.suppress(OSError):  # it is gone, or will see that this side is
                         consumer.end()

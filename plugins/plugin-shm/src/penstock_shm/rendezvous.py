@@ -15,7 +15,7 @@ from pathlib import Path
 import attrs
 
 from penstock.errors import CannotConnectToStoreError
-from penstock_shm.place import locked_directory, path_of
+from penstock_shm.place import locked_directory, path_of, tidy
 from penstock_shm.wire import new_socket
 
 PRODUCER, EXCLUSIVE, CONSUMER, LATEST = "p", "x", "c", "l"
@@ -42,8 +42,7 @@ class Seat:
         self.listener.close()
         with contextlib.suppress(FileNotFoundError), locked_directory(self.path.parent):
             self.path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # somebody else is in it
-                self.path.parent.rmdir()
+            tidy(self.path.parent)
 
 
 def join(channel_name: str, role: str) -> Seat:

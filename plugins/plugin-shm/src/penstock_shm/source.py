@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import attrs
-from penstock.codec import decode
 
+from penstock.codec import decode
 from penstock.errors import CodecError, EndOfSource, SourceError, StoreError
 from penstock.record import Record
 from penstock_shm.feed import Feed, check_table
@@ -31,7 +31,7 @@ def _channel_name(_: object, __: object, value: str) -> None:
     check_name(value, "shm: channel_name")
 
 
-@attrs.define(eq=False)
+@attrs.define
 class ShmSource:
     """Read what the stores `shm` of the same channel name write.
 
@@ -53,15 +53,15 @@ class ShmSource:
     channel_name: str = attrs.field(validator=[attrs.validators.instance_of(str), _channel_name])
     latest: bool = attrs.field(default=False, kw_only=True)
     until_end: bool = attrs.field(default=False, kw_only=True)
-    _seat: Seat | None = attrs.field(default=None, init=False, repr=False)
-    _pid: int = attrs.field(default=0, init=False, repr=False)
-    _feeds: dict[int, Feed] = attrs.field(factory=dict, init=False, repr=False)
-    _poll: select.poll = attrs.field(factory=select.poll, init=False, repr=False)
-    _ready: deque[Record] = attrs.field(factory=deque, init=False, repr=False)
-    _broken: set[str] = attrs.field(factory=set, init=False, repr=False)
-    _lost: dict[str, int] = attrs.field(factory=dict, init=False, repr=False)
-    _deaths: list[str] = attrs.field(factory=list, init=False, repr=False)
-    _ended: int = attrs.field(default=0, init=False, repr=False)
+    _seat: Seat | None = attrs.field(default=None, init=False, repr=False, eq=False)
+    _pid: int = attrs.field(default=0, init=False, repr=False, eq=False)
+    _feeds: dict[int, Feed] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _poll: select.poll = attrs.field(default=None, init=False, repr=False, eq=False)
+    _ready: deque[Record] = attrs.field(factory=deque, init=False, repr=False, eq=False)
+    _broken: set[str] = attrs.field(factory=set, init=False, repr=False, eq=False)
+    _lost: dict[str, int] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _deaths: list[str] = attrs.field(factory=list, init=False, repr=False, eq=False)
+    _ended: int = attrs.field(default=0, init=False, repr=False, eq=False)
 
     def open(self) -> None:
         """Join the channel. Every record that a living producer writes from now on will come.

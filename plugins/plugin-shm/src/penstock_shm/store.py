@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import attrs
 import numpy as np
-from penstock.codec import encode
 
-from penstock.errors import StoreError
+from penstock.codec import encode
+from penstock.errors import CodecError, StoreError
 from penstock.record import Record
 from penstock_shm.audience import Given
 from penstock_shm.place import check_name
@@ -26,7 +26,7 @@ def _channel_name(_: object, __: object, value: str) -> None:
     check_name(value, "shm: channel_name")
 
 
-@attrs.define(eq=False)
+@attrs.define
 class ShmStore:
     """Hand records to every source `shm` of the same channel name on this machine.
 
@@ -57,8 +57,8 @@ class ShmStore:
     hold_timeout_s: float = attrs.field(default=5.0, kw_only=True, validator=attrs.validators.gt(0))
     exclusive: bool = attrs.field(default=False, kw_only=True)
     max_bytes: int | None = attrs.field(default=None, kw_only=True)
-    _producer: Producer | None = attrs.field(default=None, init=False, repr=False)
-    _sent_to_nobody: int = attrs.field(default=0, init=False, repr=False)
+    _producer: Producer | None = attrs.field(default=None, init=False, repr=False, eq=False)
+    _sent_to_nobody: int = attrs.field(default=0, init=False, repr=False, eq=False)
 
     def open(self) -> None:
         """Join the channel.
@@ -78,21 +78,25 @@ class ShmStore:
         Raises:
             StoreError: too few consumers came in time; a consumer holds all memory; there is none; another thread
                 closed the store meanwhile; or it was opened by the process that this one was forked from. `failed`
-                has those that were not handed over, unless it was none.
-            CodecError: a record cannot be written as bytes; none was handed over.
+                has those that were not handed over, unless none was. Records that cannot be written as bytes are among
+                them, each with its CodecError; they do not keep the others back.
         """
         producer = self._get_producer()
-        groups = list(_grouped(records))
+        failed: list[tuple[Record, BaseException]] = []
+        parts = list(_encoded(records, failed))
         done = 0
         try:
-            producer.begin(len(records))
-            for group in groups:
+            producer.begin(len(parts))
+            for group in _grouped(parts):
                 self._hand_over(producer, group)
                 done += len(group.records)
         except StoreError as error:
-            if done:
-                error.failed = tuple((record, error) for record in records[done:])
+            if done or failed:
+                error.failed = (*failed, *((part.record, error) for part in parts[done:]))
             raise
+        if failed:
+            first = failed[0][1]
+            raise StoreError(f"shm store {self.channel_name!r}: {first}", failed=failed, retryable=False) from first
 
     def sync(self) -> None:
         """Return at once: `write` returned when the records were handed over.
@@ -145,41 +149,58 @@ class ShmStore:
         producer.hand_over(Given(block, group.size, producer.first, channels))
 
 
-@attrs.define(eq=False)
+@attrs.frozen(eq=False)
+class _Part:
+    """A record as bytes: `size` is theirs together."""
+
+    record: Record
+    buffers: Sequence[memoryview]
+    size: int
+
+
+@attrs.frozen(eq=False)
 class _Group:
     """Records that share a block: a table of (start, size) for each, then the records, each aligned."""
 
     records: Sequence[Record]
-    buffers: Sequence[Sequence[bytes | memoryview]]
+    buffers: Sequence[Sequence[memoryview]]
     starts: Sequence[int]
     size: int
     table: bytes
 
 
-def _grouped(records: Sequence[Record]) -> Iterator[_Group]:
-    pending: list[tuple[Record, Sequence[bytes | memoryview], int]] = []
-    total = 0
+def _encoded(records: Sequence[Record], failed: list[tuple[Record, BaseException]]) -> Iterator[_Part]:
     for record in records:
-        buffers = [b for b in encode(record) if len(b)]
-        size = sum(memoryview(b).nbytes for b in buffers)
-        if pending and (total + size > _GROUP_BYTES or len(pending) >= _GROUP_RECORDS):
+        try:
+            buffers = [memoryview(buffer) for buffer in encode(record) if len(buffer)]
+        except CodecError as error:
+            failed.append((record, error))
+        else:
+            yield _Part(record, buffers, sum(b.nbytes for b in buffers))
+
+
+def _grouped(parts: Sequence[_Part]) -> Iterator[_Group]:
+    pending: list[_Part] = []
+    total = 0
+    for part in parts:
+        if pending and (total + part.size > _GROUP_BYTES or len(pending) >= _GROUP_RECORDS):
             yield _group(pending)
             pending, total = [], 0
-        pending.append((record, buffers, size))
-        total += size
+        pending.append(part)
+        total += part.size
     if pending:
         yield _group(pending)
 
 
-def _group(parts: Sequence[tuple[Record, Sequence[bytes | memoryview], int]]) -> _Group:
+def _group(parts: Sequence[_Part]) -> _Group:
     at = _up(16 * len(parts))
     starts, table = [], []
-    for _, _, size in parts:
+    for part in parts:
         starts.append(at)
-        table += [at, size]
-        at = _up(at + size)
+        table += [at, part.size]
+        at = _up(at + part.size)
     packed = struct.pack(f"<{len(table)}Q", *table)
-    return _Group([r for r, _, _ in parts], [b for _, b, _ in parts], starts, at, packed)
+    return _Group([p.record for p in parts], [p.buffers for p in parts], starts, at, packed)
 
 
 def _up(size: int) -> int:

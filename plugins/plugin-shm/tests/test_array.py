@@ -1,0 +1,319 @@
+"""C2: SharedMemoryArray."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import pickle
+import resource
+import subprocess
+import sys
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as nps
+
+from penstock.errors import PenstockError
+from penstock_shm import SharedMemoryArray
+from penstock_shm.array_errors import (
+    ArrayDataError,
+    ArrayExistsError,
+    ArrayIndexError,
+    ArrayNotConnectedError,
+    ArrayNotFoundError,
+    ArrayTypeError,
+    LockTimeoutError,
+)
+
+
+@pytest.fixture
+def array():
+    array = SharedMemoryArray.create_array("test", np.arange(10, dtype=np.int32))
+    yield array
+    array.destroy()
+
+
+def test_c2_names_and_arguments(array):
+    """C2: every name and argument that its users know is there and does what it says."""
+    assert (array.name, array.shape, array.datatype, array.is_connected) == ("test", (10,), np.int32, True)
+    assert array.read_data(3) == 3
+    assert array.read_data(index=(2,), convert_output=True, with_lock=False) == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert array.read_data((1, 2)).tolist() == [1], "a tuple gives an array, also of one element"
+    array.write_data(index=(0, 2), data=[7, 8], with_lock=True)
+    array.write_data(-1, 5)
+    assert array.read_data((0,), convert_output=True) == [7, 8, 2, 3, 4, 5, 6, 7, 8, 5]
+    assert type(array.read_data(0, convert_output=True)) is int
+    array.disconnect()
+    array.disconnect()
+    assert not array.is_connected
+    with pytest.raises(ArrayNotConnectedError, match="connect"):
+        array.read_data(0)
+    array.connect()
+    assert array.read_data(0) == 7
+    array.destroy()
+    array.destroy()
+    with pytest.raises(ArrayNotFoundError, match="'test'"):
+        array.connect()
+
+
+def test_c2_exist_ok(array):
+    """C2: a second array of the name is refused, or takes its place; who has the old one keeps it unharmed."""
+    with pytest.raises(ArrayExistsError, match="exist_ok=True"):
+        SharedMemoryArray.create_array("test", np.zeros(3))
+    new = SharedMemoryArray.create_array("test", np.zeros(3), exist_ok=True)
+    assert SharedMemoryArray("test").connect().shape == (3,)
+    assert array.read_data(9) == 9
+    array.destroy()
+    assert SharedMemoryArray("test").connect().shape == (3,), "the old one's destroy leaves the new one alone"
+    new.destroy()
+
+
+def test_c2_unrelated_process_attaches_by_name(array, start):
+    """C2: a process that knows nothing but the name reads shape, type and content."""
+    assert start("show", "test").hear() == "(10,) int32 [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_c2_fork_and_spawn(array, method):
+    """C2: it goes to forked and spawned processes as an argument, and their atomic additions add up."""
+    context = multiprocessing.get_context(method)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is what users do
+        processes = [context.Process(target=_add, args=(array, 300)) for _ in range(3)]
+        for process in processes:
+            process.start()
+    for _ in range(300):
+        array.add(0, 1)
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+        process.close()
+    if method == "spawn":
+        from multiprocessing import resource_tracker
+
+        resource_tracker._resource_tracker._stop()  # spawn's own process; nothing of ours is in it
+    assert array.read_data(0) == 1200
+
+
+def _add(array, times):
+    array.connect()
+    for _ in range(times):
+        array.add(0, 1)
+    array.disconnect()
+
+
+def test_threads_add_up(array):
+    """Additions of many threads, through one object and through objects of their own, add up."""
+
+    def work(mine):
+        for _ in range(500):
+            mine.add(0, 1)
+
+    others = [SharedMemoryArray("test").connect() for _ in range(2)]
+    threads = [threading.Thread(target=work, args=(a,)) for a in (array, array, *others)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert array.read_data(0) == 2000
+    for other in others:
+        other.disconnect()
+
+
+def test_lock_is_free_when_its_holder_is_killed(array, start):
+    """A holder that is killed lets others go on at once, and is counted."""
+    peer = start("hold_lock", "test")
+    assert peer.hear() == "locked"
+    before = time.monotonic()
+    with pytest.raises(LockTimeoutError, match=f"process {peer.pid} has held the lock"), array.locked(timeout_s=0.05):
+        pass
+    assert time.monotonic() - before < 5
+    assert array.interrupted == 0
+    peer.kill()
+    array.write_data(9, 1)
+    assert array.interrupted == 1
+    assert array.read_data((0, 5), convert_output=True) == [99] * 5, "what the dead one wrote is there"
+    array.write_data(8, 1)
+    assert array.interrupted == 1
+
+
+def test_lock_is_reentrant_and_holds_among_threads(array):
+    """The lock may be taken again by who has it, and by nobody else."""
+    with array.locked(), array.locked():
+        array.write_data(0, 4)
+        failed = []
+
+        def other():
+            try:
+                with array.locked(timeout_s=0.01):
+                    pass
+            except LockTimeoutError as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join(10)
+        assert len(failed) == 1
+        second = SharedMemoryArray("test", lock_timeout_s=0.0).connect()
+        with pytest.raises(LockTimeoutError):
+            second.read_data(0)
+        second.disconnect()
+    assert array.read_data(0) == 4
+
+
+def test_frames_are_never_torn(start):
+    """Reading under the lock never sees half of a write, also when the writer is killed between."""
+    array = SharedMemoryArray.create_array("frames", np.zeros((200, 1000), np.uint8))
+    for _ in range(3):
+        peer = start("write_frames", "frames")
+        assert peer.hear() == "writing"
+        for _ in range(50):
+            frame = array.read_data((0,))
+            if array.interrupted == 0:
+                assert (frame == frame[0, 0]).all()
+        peer.kill()
+    array.destroy()
+
+
+def test_views_never_crash():
+    """Views outlive disconnect, destroy and the array itself: the interpreter goes on."""
+    code = """
+import gc, numpy as np
+from penstock_shm import SharedMemoryArray
+a = SharedMemoryArray.create_array("crash", np.arange(100_000))
+with a.array() as view:
+    pass
+tail = view[-10:]
+a.destroy()
+del a, view
+gc.collect()
+tail[:] = 5
+assert tail.sum() == 50
+print("fine")
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "fine\n", "")
+
+
+def test_reads_are_copies(array):
+    """What was read does not change when the array does."""
+    part, whole = array.read_data((0, 3)), array[...]
+    array.write_data((0,), 0)
+    assert part.tolist() == [0, 1, 2]
+    assert whole.tolist() == list(range(10))
+
+
+def test_many_dimensions_and_numpy_indexing():
+    """`array[...]` takes whatever numpy takes, for reading and writing."""
+    array = SharedMemoryArray.create_array("nd", np.arange(24.0).reshape(2, 3, 4))
+    plain = np.arange(24.0).reshape(2, 3, 4)
+    for index in (0, (1, 2), (slice(None), 1), ..., (..., 0), plain > 5, ([0, 1], [2, 0]), (slice(None, None, -1),)):
+        assert np.array_equal(array[index], plain[index])
+        array[index] = 1
+        plain[index] = 1
+    assert np.array_equal(array[...], plain)
+    assert array.read_data(1).shape == (3, 4)
+    assert array.add((0, 0, 0), 2.5) == 3.5
+    with pytest.raises(ArrayIndexError):
+        array[5]
+    array.destroy()
+
+
+@pytest.mark.parametrize("index", [10, -11, (0, 11), (5, 2), (11,), (), (1, 2, 3), "1", 1.0, True, None])
+def test_wrong_index(array, index):
+    """An index outside, or of another kind, is an error that names it."""
+    with pytest.raises(ArrayIndexError, match="'test'"):
+        array.read_data(index)
+    with pytest.raises(ArrayIndexError):
+        array.write_data(index, 0)
+
+
+@pytest.mark.parametrize("data", [2**31, [1, 2], 1.5, "x", None, [[1]] * 10, np.array([2**40])])
+def test_data_that_does_not_fit(array, data):
+    """Values that the type cannot hold, or another shape, are refused; nothing is cut and nothing is written."""
+    with pytest.raises(ArrayDataError, match="'test'"):
+        array.write_data((0, 3), data)
+    assert array.read_data((0, 3), convert_output=True) == [0, 1, 2]
+
+
+def test_objects_are_refused():
+    """Arrays of Python objects, and what is no array, cannot be shared."""
+    for wrong in (np.array([object()]), np.zeros(2, [("a", object)]), [1, 2]):
+        with pytest.raises(ArrayTypeError):
+            SharedMemoryArray.create_array("objects", wrong)
+
+
+@given(
+    nps.arrays(
+        nps.scalar_dtypes()
+        | nps.array_dtypes(nps.integer_dtypes() | nps.unicode_string_dtypes(min_len=1), max_size=3)
+        | nps.byte_string_dtypes(min_len=1),
+        nps.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+    ),
+    st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=50),
+)
+def test_any_array_under_any_name(prototype, name):
+    """Whatever numpy can describe comes back with shape, type and content, under any name."""
+    try:
+        array = SharedMemoryArray.create_array(name, prototype)
+    except ArrayTypeError:
+        return
+    other = SharedMemoryArray(name).connect()
+    assert (other.shape, other.datatype) == (prototype.shape, prototype.dtype)
+    assert other[...].tobytes() == prototype.tobytes()
+    other.disconnect()
+    array.destroy()
+
+
+def test_pickle_carries_the_name(array):
+    """A pickled array is the same one, to be connected; shape and type are known before."""
+    other = pickle.loads(pickle.dumps(array))
+    assert (other.is_connected, other.shape, other.datatype) == (False, (10,), np.int32)
+    assert other.connect().read_data(3) == 3
+    other.disconnect()
+
+
+def test_outlives_its_maker(start):
+    """It stays when its maker has ended, without a warning of leaked memory, until destroyed."""
+    code = "import numpy as np; from penstock_shm import *; SharedMemoryArray.create_array('stay', np.ones(3))"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    array = SharedMemoryArray("stay").connect()
+    assert array.read_data((0,), convert_output=True) == [1, 1, 1]
+    array.destroy()
+
+
+def test_too_small_memory_is_a_clear_error(place):
+    """Where memory does not suffice, making an array is an error that names need and room, and nothing is left."""
+    free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
+    huge = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (8,), (0,))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    assert free > 0
+    import signal
+
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(PenstockError, match=r"needs 4104 bytes in .*which has \d+"):
+            SharedMemoryArray.create_array("huge", huge)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert not [p for p in place.rglob("*") if p.is_file()]
+
+
+def test_descriptors_come_back():
+    """Connecting and letting go a thousand times leaves no descriptor open."""
+    array = SharedMemoryArray.create_array("fds", np.zeros(10))
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(1000):
+        SharedMemoryArray("fds").connect()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
+    array.destroy()
