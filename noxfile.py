@@ -97,7 +97,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of all sources, strictly."""
-    install(session, PLUGINS, "mypy", "types-PyYAML", *TESTING)
+    install(session, PLUGINS, "mypy", *TESTING)
     session.run("mypy", *SOURCES)
 
 
