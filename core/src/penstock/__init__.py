@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-# These four are imported before the functions of the same names below: a module that is loaded later would take the place
-# of the function in this namespace.
+# These four are imported before the functions of the same names below: a module that is loaded later would take the
+# place of the function in this namespace.
 from penstock import decoder as _decoder  # noqa: F401 - see above
 from penstock import processor as _processor  # noqa: F401 - see above
 from penstock import source as _source  # noqa: F401 - see above
@@ -34,7 +34,7 @@ _LAZY = {
     "YamlConfig": "penstock.config",
     "hookimpl": "penstock.hookspecs",
 }
-"""Where the public names live that are imported when they are first asked for, so that `import penstock` stays light."""
+"""Where the public names live that are imported when first asked for, so that `import penstock` stays light."""
 
 __all__ = [
     "Component",

@@ -85,7 +85,7 @@ def edge_text(edge: Edge) -> str:
 
 
 def _lines(node: Node) -> list[str]:
-    options = [f"×{node.workers}"] if node.workers > 1 else []
+    options = [f"{node.workers} workers"] if node.workers > 1 else []
     options += [node.place] if node.place != "thread" else []
     name, component = node.name or "", label(node)
     what = node.role if name == component else f"{node.role} {component}"

@@ -28,7 +28,8 @@ class Record(_Payload, frozen=True, eq=False, kw_only=True):
             it arrives read-only: then it is shared.
         channel: Where it came from (a camera, a topic, a HERO). Order is kept within a channel.
         seq: Number within the channel, counted from 0.
-        time_ns: When it happened, in nanoseconds since 1970-01-01 UTC; from the sender where it says so, else on arrival.
+        time_ns: When it happened, in nanoseconds since 1970-01-01 UTC: from the sender where it says so, else on
+            arrival.
         coords: Where it belongs: its axes and values; empty if the source knows none.
         metadata: What the sender says about it. Not trusted: it may come from a network.
         parent: The record that this one was decoded from, or None.

@@ -1,7 +1,7 @@
 """RecordLog: records in one growing file, each with a length and a checksum, so that a torn end is seen and cut off.
 
-The file begins with `PSLOG1\\r\\n`. An entry is the length of its payload (8 bytes), the CRC-32 of the payload (4 bytes), both
-little-endian, and the payload: a record in the format of `penstock.codec`.
+The file begins with `MAGIC`. An entry is the length of its payload (8 bytes), the CRC-32 of the payload (4 bytes),
+both little-endian, and the payload: a record in the format of `penstock.codec`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from penstock.record import Record
 
 Key = str
-"""What a store knows a record by: unique in the store; its spelling is the store's own (a path, a template's result)."""
+"""What a store knows a record by: unique in it, and spelled as the store likes (a path, a template's result)."""
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 from uuid import UUID
 
+import attrs
 from cattrs import Converter, IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn
 
@@ -204,7 +205,26 @@ def _instance_hook(kind: Any) -> Hook:
     return hook
 
 
+def _resolve_annotations(kind: Any) -> None:
+    """Turn the annotations of an attrs class into types; a name that exists for type checkers only stands for Any.
+
+    A component annotates its inner state with the library that it imports when it opens.
+    """
+    absent: dict[str, Any] = {}
+    while True:
+        try:
+            attrs.resolve_types(kind, None, absent)
+        except NameError as error:
+            if not error.name or error.name in absent:
+                raise
+            absent[error.name] = Any
+        else:
+            return
+
+
 def _class_hook(kind: Any, converter: Converter) -> Hook:
+    if attrs.has(kind):
+        _resolve_annotations(kind)
     make: Any = make_dict_structure_fn(
         kind, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True
     )
