@@ -61,8 +61,9 @@ class Intake:
                 self._is_waited_for = True
                 arrivals.changed.notify_all()
                 arrivals.changed.wait(min(deadline - now, _NOTICE_EVERY_S))
-            arrivals.has_news = False
             taken = arrivals.pop(most)
+            if not taken:
+                arrivals.has_news = False
         for publisher in due:
             self._when_due(publisher)
         return taken

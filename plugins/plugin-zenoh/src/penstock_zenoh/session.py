@@ -25,9 +25,6 @@ _DEFAULTS: Mapping[str, Any] = {
     "mode": "peer",
     "scouting/multicast/enabled": False,
     "transport/shared_memory/enabled": False,
-    # Between two writes of a blocked sender zenoh waits this long (microseconds) and then closes the connection, with
-    # what was in it: 5 s as shipped. A reader may be slower than that.
-    "transport/link/tx/queue/congestion_control/block/wait_before_close": 3_600_000_000,
     "transport/link/tx/queue/congestion_control/drop/wait_before_drop": 2_000_000,
     "transport/link/tx/queue/congestion_control/drop/max_wait_before_drop_fragments": 5_000_000,
     "transport/link/tx/queue/size/data": 16,
@@ -44,7 +41,7 @@ class Network:
         listen: Endpoints to listen on.
         connect: Endpoints to connect to, all of them; lost connections are taken up again.
         config: zenoh configuration, merged last: nested plain data, or the text of a JSON5 file.
-        timeout_s: Seconds after which opening gives up.
+        timeout_s: Seconds after which opening gives up, and after which a connection that takes nothing is closed.
     """
 
     rendezvous: str = RENDEZVOUS
@@ -90,6 +87,10 @@ class Network:
             "connect/endpoints": list(connect),
             "connect/timeout_ms": max(1, int(timeout_s * 1000)),
             "connect/exit_on_failure": True,
+            # How long (microseconds) a sender blocks before a connection that takes nothing, a frozen process behind
+            # it, until zenoh closes it: 5 s as shipped, too short for a machine under load; zenoh's lease does not end
+            # such a block. Slow readers are no reason: receipts hold the sender back before.
+            "transport/link/tx/queue/congestion_control/block/wait_before_close": int(self.timeout_s * 1e6),
         }
         for path, value in (*own.items(), *_given(self.config)):
             _put(tree, path.split("/"), value)

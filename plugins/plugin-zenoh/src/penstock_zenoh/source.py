@@ -120,16 +120,17 @@ class ZenohSource:
         subscription = self._open
         if subscription is None:
             raise SourceError(f"{self._name()} is not open: call open() first")
-        arrivals = subscription.arrivals
-        taken = subscription.take(max_records, timeout_s)
-        if not taken:
-            self._look_around(subscription)
-            return ()
-        records = [record for record in (self._record(arrival, arrivals) for arrival in taken) if record is not None]
-        for publisher in arrivals.receipts_due(taken):
-            subscription.send_receipt(publisher)
-        self._log_rejected()
-        return records
+        deadline = time.monotonic() + timeout_s
+        while True:
+            taken = subscription.take(max_records, max(0.0, deadline - time.monotonic()))
+            if taken:
+                records = self._records(taken, subscription)
+                if records:
+                    return records
+            else:
+                self._look_around(subscription)
+            if time.monotonic() >= deadline:
+                return ()
 
     def lost_upstream(self) -> Mapping[str, int]:
         """Return how many records each channel lost on the way, since `open`; any thread."""
@@ -144,6 +145,17 @@ class ZenohSource:
         subscription, self._open = self._open, None
         if subscription is not None:
             subscription.close()
+
+    def _records(self, taken: Sequence[Arrival], subscription: _Subscription) -> Sequence[Record]:
+        records = []
+        for arrival in taken:
+            record = self._record(arrival, subscription.arrivals)
+            if record is not None:
+                records.append(record)
+        for publisher in subscription.arrivals.receipts_due(taken):
+            subscription.send_receipt(publisher)
+        self._log_rejected()
+        return records
 
     def _record(self, arrival: Arrival, arrivals: Arrivals) -> Record | None:
         sample, publisher, key = arrival.sample, arrival.publisher, arrival.key

@@ -56,7 +56,8 @@ class ZenohStore:
             file. Never printed.
         wait_for_subscribers: How many sources must subscribe to a key before anything is published on it; 0 to
             publish into the void.
-        timeout_s: Seconds to wait for a connection, for those sources, and for their receipts.
+        timeout_s: Seconds to wait for a connection, for those sources, and for their receipts. A connection behind
+            which nobody takes anything for so long (a frozen process; a foreign subscriber that blocks) is closed.
     """
 
     takes: ClassVar[str] = "any"
