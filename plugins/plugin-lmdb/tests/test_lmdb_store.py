@@ -58,7 +58,7 @@ def test_b3_the_map_grows_while_others_read(opened):
 
     def read():
         while not done.is_set():
-            for key in store.keys():
+            for key in list(store.keys()):
                 data = store.get(key).data
                 if not (data == data[0]).all() and data.size != 6:
                     errors.append(key)
@@ -221,12 +221,14 @@ def test_a_fork_is_refused(opened):
     store.write([record(0)])
     child = os.fork()
     if not child:
+        status = 1
         try:
-            store.write([record(1)])
-            os._exit(1)
-        except StoreError:
+            with pytest.raises(StoreError, match="cannot be used after a fork; open it here"):
+                store.write([record(1)])
             store.close()
-            os._exit(0)
+            status = 0
+        finally:
+            os._exit(status)  # nothing of pytest's may go on here
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     store.write([record(2)])
     assert len(store) == 2

@@ -37,6 +37,7 @@ class Environment:
         self._max_size, self._flush_commits = max_size, flush_commits
         self._process = os.getpid()
         self._readers = 0
+        self._alone = 0
         self._idle = threading.Condition()
         self._changing = threading.Lock()
         self._env = self._connect(max(map_size, self._size_on_disk()))
@@ -119,8 +120,7 @@ class Environment:
         try:
             self.sync()
         finally:
-            with self._changing, self._idle:
-                self._idle.wait_for(lambda: self._readers == 0)
+            with self._changing, self._without_readers():
                 self._env.close()
 
     def _check_process(self) -> None:
@@ -133,6 +133,7 @@ class Environment:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
         with self._idle:
+            self._idle.wait_for(lambda: not self._alone)
             self._readers += 1
         try:
             yield
@@ -141,10 +142,21 @@ class Environment:
                 self._readers -= 1
                 self._idle.notify_all()
 
+    @contextlib.contextmanager
+    def _without_readers(self) -> Iterator[None]:
+        # Those who want to read wait from now on, or readers that take turns would keep this waiting for ever.
+        with self._idle:
+            self._alone += 1
+            try:
+                self._idle.wait_for(lambda: self._readers == 0)
+                yield
+            finally:
+                self._alone -= 1
+                self._idle.notify_all()
+
     def _resize(self, size: int) -> None:
         # LMDB forbids it while a transaction of this process lives.
-        with self._idle:
-            self._idle.wait_for(lambda: self._readers == 0)
+        with self._without_readers():
             self._env.set_mapsize(size)
 
     def _grow(self, size_bytes: int, error: lmdb.Error) -> None:
@@ -169,8 +181,7 @@ class Environment:
             return 0
 
     def _reconnect(self) -> None:
-        with self._idle:
-            self._idle.wait_for(lambda: self._readers == 0)
+        with self._without_readers():
             size = int(self._env.info()["map_size"])
             self._env.close()
             self._env = self._connect(size)

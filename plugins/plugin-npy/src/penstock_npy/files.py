@@ -10,6 +10,7 @@ import re
 import secrets
 import socket
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,7 @@ BesideFile = tuple[Path, Buffers]
 _UNNAMED = getattr(os, "O_TMPFILE", 0)
 _NO_UNNAMED_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
+_SYNC_TOGETHER = 16
 _TEMPORARY = re.compile(r"\.penstock-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp\Z")
 
 
@@ -44,8 +46,11 @@ def _write_all(fd: int, buffers: Buffers) -> None:
             rest[0] = rest[0][written:]
 
 
-def _sync_path(path: Path | str) -> None:
-    fd = os.open(path, os.O_RDONLY)
+def _sync_path(path: str) -> None:
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return  # removed by somebody since: nothing to keep
     try:
         os.fsync(fd)
     finally:
@@ -127,10 +132,19 @@ class FileWriter:
 
     def sync(self) -> None:
         """Return when all files written, and their names, are durable. Raises OSError; they are tried again then."""
-        for pending in (self._unsynced, self._unsynced_directories):
+        self._sync_all(self._unsynced)
+        self._sync_all(self._unsynced_directories)
+
+    def _sync_all(self, pending: dict[str, None]) -> None:
+        if len(pending) < _SYNC_TOGETHER:
             for name in list(pending):
-                with contextlib.suppress(FileNotFoundError):  # removed by somebody since: nothing to keep
-                    _sync_path(name)
+                _sync_path(name)
+                del pending[name]
+            return
+        # Together, they share commits of the file system's journal: half the time and less.
+        with ThreadPoolExecutor(_SYNC_TOGETHER, thread_name_prefix="npy-sync") as pool:
+            for name, done in [(name, pool.submit(_sync_path, name)) for name in pending]:
+                done.result()
                 del pending[name]
 
     def forget(self, path: Path) -> None:

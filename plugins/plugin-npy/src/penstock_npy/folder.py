@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import attrs
-from penstock.templates import Template
 
 from penstock.errors import CannotConnectToStoreError, ObjectNotFoundError, RecordExistsError, StoreError, TemplateError
 from penstock.record import Record
 from penstock.store import Key
+from penstock.templates import Template
 from penstock_npy.files import BesideFile, Buffers, FileWriter, WhenExists
 from penstock_npy.writing import name_of
 
