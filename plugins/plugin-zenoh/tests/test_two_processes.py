@@ -111,6 +111,21 @@ def test_the_store_waits_for_a_source_that_does_not_read(peer, opened, endpoint)
     assert last["peak_mb"] < before_mb + 40
 
 
+def test_an_orderly_end_is_never_a_loss(peer, opened, endpoint):
+    """Store and source that close right after the last record, again and again, have no complaint about the other."""
+    source, store = peer("source", key="lab/**", until_end=True), peer("store", key="lab/{{ channel }}")
+    for _ in range(30):
+        source.do("open")
+        store.do("open")
+        source.tell("drain")
+        store.do("write", count=10)
+        store.tell("close")
+        assert source.answer()["count"] == 10
+        source.do("close")
+        answer = store.answer()
+        assert "error" not in answer, answer
+
+
 def test_a_frame_of_8_mb_arrives(peer, opened, endpoint):
     """A payload far larger than a packet of zenoh arrives whole."""
     source = opened(ZenohSource(key="lab/**", rendezvous=endpoint))

@@ -142,6 +142,11 @@ class Arrivals:
                 if each.taken_since * 4 >= self.capacity or each.taken_bytes_since * 4 >= self.capacity_bytes
             ]
 
+    def receipts_left(self) -> list[Publisher]:
+        """Return the publishers that have not heard yet what was taken last."""
+        with self.changed:
+            return [each for each in self.publishers.values() if each.taken_since]
+
     def receipt(self, publisher: Publisher, source: str) -> wire.Receipt:
         """Return a receipt for this publisher as things stand."""
         with self.changed:

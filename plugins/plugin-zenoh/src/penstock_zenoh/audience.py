@@ -13,6 +13,7 @@ import zenoh
 from penstock_zenoh.wire import Mark, Receipt, SourceCard, intersects, read_card, read_message
 
 _REPEAT_S = 0.5
+_OVERTAKEN_S = 0.5
 
 
 @attrs.define(eq=False)
@@ -165,6 +166,8 @@ class Audience:
                     max(0.0, until - time.monotonic()),
                 )
         with self._changed:
+            if any(each.sent for each in self._departed.values()):  # a token's end overtakes the last receipt
+                self._changed.wait_for(lambda: not any(each.sent for each in self._departed.values()), _OVERTAKEN_S)
             problems = [
                 f"{each.describe()} went away with {len(each.sent)} records that it had not taken"
                 for each in self._departed.values()

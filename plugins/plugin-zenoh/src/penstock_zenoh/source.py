@@ -201,6 +201,8 @@ class ZenohSource:
         """Nothing waits: see whether that is the end."""
         arrivals = subscription.arrivals
         self._log_rejected()
+        for publisher in arrivals.receipts_left():
+            subscription.send_receipt(publisher)
         if self.first_within_s is not None and not subscription.seen():
             silent_s = time.monotonic() - subscription.since
             if silent_s >= self.first_within_s:
