@@ -133,7 +133,9 @@ def decode(buffer: Any) -> Record:
     """Return the record that a buffer begins with; what follows it is not looked at.
 
     Arrays are views of the buffer, and read-only if it is; they keep it alive. `bytes` are copied. Whatever the
-    bytes are, the answer comes in a time and memory in proportion to their number.
+    bytes are, the answer comes in a memory in proportion to their number, and in a time likewise; only keys that are
+    numbers chosen so that their hashes collide make it longer, as in any dict, so bound the size of what comes from
+    strangers.
 
     Raises:
         CodecError: these bytes are no record, or one of a later version.

@@ -32,6 +32,7 @@ def make_converter() -> Converter:
     converter = Converter(detailed_validation=True, structure_fallback_factory=_instance_hook)
     for kind, hook in _SCALARS.items():
         converter.register_structure_hook(kind, hook)
+    converter.register_structure_hook(Path, _path_hook(Path, converter))  # cattrs has a hook of its own for it
     factories: list[tuple[Callable[[Any], bool], Callable[[Any, Converter], Hook]]] = [
         (is_class_of_fields, _class_hook),
         (lambda kind: _origin(kind) in _LISTS, _list_hook(list)),
@@ -171,8 +172,11 @@ def _numpy_hook(kind: Any, _: Converter) -> Hook:
         import numpy as np
 
         if isinstance(kind, type) and issubclass(kind, np.generic):
-            if isinstance(value, bool | int | float | str | np.generic) and np.array(value).dtype.kind in "biufU":
-                return kind(value)
+            bases = {np.bool_: (bool,), np.integer: (int,), np.floating: (int, float), np.str_: (str,)}
+            takes = next((types for base, types in bases.items() if issubclass(kind, base)), ())
+            plain = value.item() if isinstance(value, np.generic) else value
+            if type(plain) in takes:
+                return kind(plain)
             raise _expected(kind.__name__, value)
         wanted = get_args(get_args(kind)[-1]) if get_args(kind) else ()
         dtype = wanted[0] if wanted and isinstance(wanted[0], type) else None

@@ -39,4 +39,4 @@ class YamlConfig:
         try:
             return from_plain(cls, plain)
         except ConfigError as error:
-            raise ConfigError(f"{Path(file_path)}: {error}") from error
+            raise ConfigError(f"{Path(file_path)}: {error}") from error.__cause__

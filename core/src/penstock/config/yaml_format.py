@@ -10,6 +10,7 @@ import yaml  # type: ignore[import-untyped]  # it has no annotations, nor need s
 from penstock.errors import ConfigError
 
 _FLOAT = re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+\Z")  # what PyYAML takes for text
+_LINE_ENDS = re.compile("[\r\x85\u2028\u2029\ufeff]")
 _FLOAT_STARTS = list("-+0123456789")
 
 
@@ -34,6 +35,13 @@ class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # untyped, see above
         return True  # the same list twice is two lists
 
 
+def _text(dumper: Any, text: str) -> Any:
+    # PyYAML writes some line ends of Unicode as they are, and reads them back as spaces; quoted they are escaped.
+    style = '"' if _LINE_ENDS.search(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
 for _class in (_Loader, _Dumper):
     _class.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, _FLOAT_STARTS)
 

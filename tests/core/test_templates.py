@@ -1,0 +1,175 @@
+"""Templates: names from records, and nothing that a record says leads out of the root."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from penstock.coords import DataCoordinates
+from penstock.errors import TemplateError
+from penstock.record import Record
+from penstock.templates import Template
+
+
+def record(**metadata):
+    return Record(
+        None,
+        channel="left",
+        seq=7,
+        time_ns=1_700_000_000_123_456_789,
+        coords=DataCoordinates(z=2),
+        metadata=metadata,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "root", "path"),
+    [
+        ("archive/{{ channel }}/{{ '%06d' % seq }}.npy", "archive", "archive/left/000007.npy"),
+        ("/data/img_{{ seq }}.npy", "/data", "/data/img_7.npy"),
+        ("{{ channel }}/x.npy", ".", "left/x.npy"),
+        ("/{{ channel }}", "/", "/left"),
+        ("a/b/frame.npy", "a/b", "a/b/frame.npy"),
+        ("../a/{{ seq }}", "../a", "../a/7"),
+        ('{{ "%03d"|format(seq) }}_z{{ coords.z }}', ".", "007_z2"),
+        ("{{ time|strftime('%Y%m%d') }}_{{ time_ns|strftime('%H') }}", ".", "20231114_22"),
+        ("{{ 'Caméra 1/links'|slug }}", ".", "camera-1-links"),
+        ("{{ camera }}/{{ metadata.camera }}", ".", "c1/c1"),
+        ("{{ source_name }}{{ nothing|default('-') }}", ".", "left-"),
+        ("{{ text }}", ".", "{{ seq }}"),
+    ],
+)
+def test_paths(text, root, path):
+    """The directories that need no record are the root, and the rest is filled in, once."""
+    template = Template(text)
+    made = record(camera="c1", text="{{ seq }}")
+    assert (template.root, template.path(made)) == (Path(root), Path(path))
+    if not text.startswith("/"):
+        assert template.render(made) == path
+
+
+def test_variables_tell_a_constant():
+    """A template without variables is told apart by its empty set of them."""
+    assert Template("frame.npy").variables == frozenset()
+    assert Template("{{ a.b }}/{{ '%d' % seq }}").variables == {"a", "seq"}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "../b",
+        "..",
+        ".",
+        "",
+        "/etc/passwd",
+        "a//b",
+        "a/",
+        "a/../../b",
+        "a\0b",
+        "a\nb",
+        "a\x1bb",
+        "x" * 300,
+        "é" * 128,
+        "a/" * 3000 + "b",
+        "\ud800",
+        "a\u2028b",
+    ],
+)
+@pytest.mark.parametrize("text", ["root/{{ name }}", "{{ name }}", "root/{{ name|string }}"])
+def test_what_a_record_says_stays_in_the_root(text, value):
+    """A value that would leave the root, or is no name for a file, is refused with the template in the message."""
+    with pytest.raises(TemplateError, match=r"^template '"):
+        Template(text).path(record(name=value))
+
+
+@given(st.text(max_size=30) | st.sampled_from(["..", "/", "../..", "a/..", "\\..\\"]), st.text(max_size=5))
+def test_no_value_leads_out(name, other):
+    """Whatever two values say, the path lies under the root or there is none."""
+    try:
+        path = Template("top/{{ name }}/{{ other }}x", root=Path("/base")).path(record(name=name, other=other))
+    except TemplateError:
+        return
+    assert os.path.normpath(path) == str(path)
+    assert str(path).startswith("/base/top/")
+
+
+def test_symlinks(tmp_path):
+    """A symlink that leads out of the root is refused, in the middle or at the end; one that stays in it is not."""
+    root = tmp_path / "root"
+    (root / "real").mkdir(parents=True)
+    (root / "out").symlink_to(tmp_path)
+    (root / "in").symlink_to(root / "real")
+    (root / "real" / "file").symlink_to("/etc/passwd")
+    template = Template("{{ name }}", root=root)
+    assert template.path(record(name="in/x")) == root / "in" / "x"
+    for name in ("out/x", "out", "real/file", "in/file"):
+        with pytest.raises(TemplateError, match="symlink"):
+            template.path(record(name=name))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ ''.__class__ }}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ metadata.__init__.__globals__ }}",
+        "{% include 'x' %}",
+        "{{ metadata.update({'a': 1}) }}",
+        "{{ '%d' % channel }}",
+        "{{ '%d%d' % seq }}",
+        "{{ coords.q }}",
+        "{{ 1/0 }}",
+    ],
+)
+def test_what_is_forbidden_or_fails_is_an_error(text):
+    """The sandbox holds, and whatever fails while filling in names the template and the record."""
+    with pytest.raises(TemplateError, match=r"^template .*record 7 of channel 'left'"):
+        Template(text).render(record())
+
+
+@pytest.mark.parametrize("text", ["{{ x ", "{% if %}", "{{ x|nope }}", "", None, 5, "a/{{ x }}/../b"])
+def test_wrong_templates_are_found_when_made(text):
+    """A text that is no template, or could only lead out, is refused before any record comes."""
+    with pytest.raises(TemplateError):
+        Template(text)
+    with pytest.raises(TemplateError, match="leave one out"):
+        Template("/a/{{ seq }}", root=Path("/b"))
+
+
+def test_missing_names_say_what_there_is():
+    """A name that the record lacks is reported with those it has and a close one."""
+    with pytest.raises(TemplateError, match=r"has no 'camra'; it has camera, channel, .*; did you mean camera\?"):
+        Template("{{ camra }}").render(record(camera=1))
+
+
+def test_defaults_fill_in_but_hold_the_root():
+    """A default counts where the metadata lacks the name; one that holds a directory cannot be replaced."""
+    template = Template("{{ root }}/{{ camera }}", defaults={"root": "/data", "camera": "none"})
+    assert template.root == Path("/data")
+    assert template.path(record()) == Path("/data/none")
+    assert template.path(record(camera="c1", root="/etc")) == Path("/data/c1")
+    assert template.render(record(root="/etc")) == "/data/none"
+
+
+def test_metadata_does_not_hide_the_record():
+    """A key of the metadata named like a field of the record does not replace it; source_name may be given."""
+    made = record(seq="../x", channel="y", source_name="hero")
+    assert Template("{{ channel }}{{ seq }}{{ source_name }}{{ metadata.seq }}").render(made) == "left7hero../x"
+
+
+def test_keys_are_plain_text():
+    """A key or topic is not fenced, but must not be empty nor have control characters."""
+    assert Template("{{ a }}").render(record(a="x/../y")) == "x/../y"
+    for value in ("", "a\0", "a\n"):
+        with pytest.raises(TemplateError):
+            Template("{{ a }}").render(record(a=value))
+
+
+def test_importing_is_light():
+    """Importing the module imports no jinja2."""
+    code = "import sys, penstock.templates; assert 'jinja2' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
