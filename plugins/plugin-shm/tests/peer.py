@@ -87,6 +87,19 @@ def consume_and_keep(channel_name: str) -> None:
         kept.extend(source.read(100, 5.0))
 
 
+def consume_and_fork(channel_name: str) -> None:
+    """Open a source and fork a child that lives on, until its input ends."""
+    source = ShmSource(channel_name)
+    source.open()
+    if os.fork() == 0:
+        listen()
+        os._exit(0)
+    say("forked")
+    source.read(1, 30.0)
+    say("read")
+    source.read(1, 60.0)
+
+
 def hold_lock(name: str) -> None:
     """Take an array's lock, say so, write half of it, and wait to be killed."""
     array = SharedMemoryArray(name).connect()

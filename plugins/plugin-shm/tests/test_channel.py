@@ -12,9 +12,10 @@ import warnings
 import numpy as np
 import pytest
 
+from penstock.coords import DataCoordinates
 from penstock.errors import CannotConnectToStoreError, ConfigError, EndOfSource, SourceError, StoreError
 from penstock.record import Record
-from penstock.testing import SourceContract, StoreContract
+from penstock.testing import SourceContract, StoreContract, assert_same_record
 from penstock_shm import ShmSource, ShmStore, leftovers
 
 
@@ -206,6 +207,27 @@ def test_consumer_that_holds_too_much_is_named(start):
     store.write([Record(np.full(10, 5, np.uint32), seq=5)])
     store.close()
     assert late.hear() == "ended 1 0 0"
+
+
+def test_small_records_of_every_kind(source):
+    """Small packets come as they went, with metadata and coordinates, also those that no bundle can hold."""
+    plain = [
+        Record(b"%d" % i, channel="c", seq=i, time_ns=-i, coords=DataCoordinates(t=i) if i % 2 else DataCoordinates())
+        for i in range(3000)
+    ]
+    kinds = [{"a": 1, "b": 2.5, "c": None, "d": True, "e": "x"}, {"big": 2**80}, {"half": "\ud800"}, {"n": [1]}]
+    odd = [Record(b"x", channel="d", seq=i, metadata=m) for i, m in enumerate(kinds)]
+    store = ShmStore("test")
+    store.open()
+    store.write(plain)
+    store.write(odd)
+    for record in odd:
+        store.write([record])
+    store.close()
+    got = read_all(source)
+    assert len(got) == 3008
+    for one, other in zip([*plain, *odd, *odd], got, strict=True):
+        assert_same_record(one, other)
 
 
 def test_nobody_there(place):
@@ -403,6 +425,20 @@ def test_fork_after_opening_is_refused():
     assert (record.data == 3).all()
     store.close()
     source.close()
+
+
+def test_death_is_seen_although_a_fork_lives(start):
+    """A child that a consumer forked does not keep the dead consumer's place: the producer is told nobody is there."""
+    peer = start("consume_and_fork", "test")
+    assert peer.hear() == "forked"
+    store = ShmStore("test", consumer_timeout_s=0.2)
+    store.open()
+    store.write([Record(b"x")])
+    assert peer.hear() == "read"
+    peer.kill()
+    with pytest.raises(StoreError, match="0 of 1 consumers"):
+        store.write([Record(bytes(300_000), seq=i) for i in range(100)])
+    store.close()
 
 
 def test_any_channel_name():

@@ -99,6 +99,12 @@ class Consumer:
         unread = self.unread()
         return unread < 2 or (unread < RING_BLOCKS and self._unread_bytes < RING_BYTES)
 
+    def starve(self) -> None:
+        """Ask to be woken: when half of its ring is free again if that is full, else whenever it lets go of a block."""
+        if self.control is not None and self.listens:
+            full = not self.latest and not self.has_room()
+            self.control.starve(max(1, self._given_blocks - self.unread() // 2) if full else 0)
+
     def holds(self, block: Block) -> bool:
         """Whether it has this block, read or unread."""
         if self.gone or self.control is None:

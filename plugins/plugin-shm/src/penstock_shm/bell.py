@@ -9,12 +9,14 @@ import secrets
 import select
 import socket
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 from penstock_shm.place import locked_directory
 from penstock_shm.rendezvous import in_directory
 
+_open: weakref.WeakSet[Bell] = weakref.WeakSet()
 _log = logging.getLogger(__name__)
 
 
@@ -31,6 +33,7 @@ class Bell:
         with locked_directory(directory) as descriptor:
             self._socket.bind(in_directory(descriptor, name))
         self._inner, self._outer = socket.socketpair()
+        _open.add(self)
         self._thread = threading.Thread(target=self._listen, name=f"penstock bell {directory.name}", daemon=True)
         self._thread.start()
 
@@ -61,6 +64,15 @@ class Bell:
                 self._answer()
             except Exception:  # the user's function: what it raises must not end the telling
                 _log.exception("a subscriber of %s failed", self.path.parent.name)
+
+
+def _after_fork() -> None:
+    """Close what a fork has copied: a dead parent's bell must not seem to hang."""
+    for bell in list(_open):
+        bell._socket.close()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def ring(directory: Path, names: list[str]) -> None:

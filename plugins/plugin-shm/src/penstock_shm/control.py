@@ -14,7 +14,7 @@ SIZE = 65_536
 FREE, SENT, HELD = 0, 1, 2
 
 _STARVED, _LEAVING, _FLAGS = 48, 56, 64
-_TAKEN_BLOCKS, _TAKEN_RECORDS, _BEGUN_RECORDS = 0, 1, 2
+_TAKEN_BLOCKS, _TAKEN_RECORDS, _BEGUN_RECORDS, _WAKE_AT = 0, 1, 2, 3
 
 MOST_BLOCKS = SIZE - _FLAGS
 
@@ -56,12 +56,22 @@ class Control:
 
     @property
     def starved(self) -> bool:
-        """Whether the producer waits for this consumer, and wants to be woken."""
-        return bool(self._bytes[_STARVED])
+        """Whether the producer waits for this consumer to let go of something, and wants to be woken."""
+        return self._bytes[_STARVED] == 1
 
-    def starve(self, waits: int) -> None:
-        """Say that the producer waits (1), or no longer does (0)."""
-        self._bytes[_STARVED] = waits
+    @property
+    def sated(self) -> bool:
+        """Whether the producer waits for this consumer to take more, and it has taken so much."""
+        return self._bytes[_STARVED] != 0 and self._words[_TAKEN_BLOCKS] >= self._words[_WAKE_AT]
+
+    def starve(self, wake_at: int = 0) -> None:
+        """Ask to be woken when the consumer has taken `wake_at` blocks in all; 0: whenever it lets go of one."""
+        self._words[_WAKE_AT] = wake_at
+        self._bytes[_STARVED] = 2 if wake_at else 1
+
+    def feed(self) -> None:
+        """Say that the producer no longer waits, or has been woken."""
+        self._bytes[_STARVED] = 0
 
     @property
     def leaving(self) -> bool:

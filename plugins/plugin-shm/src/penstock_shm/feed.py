@@ -7,7 +7,6 @@ import mmap
 import os
 import socket
 import weakref
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -158,17 +157,11 @@ class Feed:
         self._taken_blocks += 1
         self._taken_records = message.first + message.count
         self._control.take(self._taken_blocks, self._taken_records)
-        if self._control.starved:
+        if self._control.sated:
+            self._control.feed()
             with contextlib.suppress(OSError):  # as in release()
                 send(self.connection, WAKE)
         return message, lease
-
-
-def check_table(table: Sequence[int], size: int, feed: Feed) -> None:
-    """Raise StoreError if a block's table points outside of the block."""
-    for start, length in zip(table[::2], table[1::2], strict=True):
-        if start + length > size:
-            raise StoreError(f"shm channel: producer {feed.name} has a record at {start}+{length} of {size} bytes")
 
 
 def _after_fork() -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import attrs
 import msgspec
-from penstock.codec import decode, encode
 
+from penstock.codec import decode, encode
 from penstock.errors import CannotGetObjectError, CodecError, StoreError
 from penstock.record import Record
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from penstock.errors import StoreError
@@ -61,25 +61,35 @@ class Producer:
     def wait_for_room(self, consumers: int, timeout_s: float | None) -> bool:
         """Return once so many consumers listen and each that loses nothing has room; False if nobody listens."""
         with self._changed:
-            for _ in self._until(timeout_s, lambda: self._too_few(consumers)):
-                if sum(c.listens for c in self._consumers) >= consumers:
-                    break
-            for _ in self._until(None, lambda: ""):
-                if all(c.has_room() for c in self._consumers if c.listens and not c.latest):
-                    break
-            return any(c.listens for c in self._consumers)
+            listening = self._listening()
+            if len(listening) < consumers:
+                for _ in self._until(timeout_s, lambda: self._too_few(consumers)):
+                    if len(listening := self._listening()) >= consumers:
+                        break
+            while any(not c.latest and not c.has_room() for c in listening):
+                for _ in self._until(None, lambda: ""):
+                    listening = self._listening()
+                    if all(c.latest or c.has_room() for c in listening):
+                        break
+            return bool(listening)
 
     def take(self, size: int, hold_timeout_s: float) -> Block:
         """Return a block that nobody uses; StoreError, with names, if consumers hold all there can be for so long."""
         with self._changed:
+            if block := self._pool.take(size, self._is_free):
+                return block
             for _ in self._until(hold_timeout_s, lambda: self._held(size), busy=self._somebody_reads):
                 if block := self._pool.take(size, self._is_free):
                     return block
         raise AssertionError  # _until does not end by itself
 
-    def hand_over(self, given: Given) -> None:
-        """Send word of the block to all who listen. What was sent outlives this process."""
+    def hand_over(self, block: Block, size: int, channels: Sequence[str]) -> None:
+        """Send word of the block, with a record of each of these channels, to all who listen.
+
+        What was sent outlives this process.
+        """
         with self._changed:
+            given = Given(block, size, self._handed, channels)
             for consumer in list(self._consumers):
                 if not consumer.listens:
                     continue
@@ -96,15 +106,10 @@ class Producer:
                     self._drop(consumer)
             self._handed += len(given.channels)
 
-    @property
-    def first(self) -> int:
-        """How many records were handed over."""
-        return self._handed
-
     def audience(self) -> int:
         """Return how many consumers listen."""
         with self._changed:
-            return sum(c.listens for c in self._consumers)
+            return len(self._listening())
 
     def close(self) -> None:
         """Tell the consumers that this is the end, and let go of everything but what they hold."""
@@ -143,8 +148,7 @@ class Producer:
         try:
             while True:
                 for consumer in self._consumers:
-                    if consumer.control is not None:
-                        consumer.control.starve(1)
+                    consumer.starve()
                 yield  # once more: it may have let go before it could see that this side waits
                 self._changed.wait(_TICK_S)
                 if self._closing:
@@ -157,10 +161,10 @@ class Producer:
         finally:
             for consumer in self._consumers:
                 if consumer.control is not None:
-                    consumer.control.starve(0)
+                    consumer.control.feed()
 
     def _too_few(self, wanted: int) -> str:
-        have = sum(c.listens for c in self._consumers)
+        have = len(self._listening())
         return (
             f"{self.label}: {have} of {wanted} consumers are attached; start a source 'shm' with this channel_name, "
             "wait longer (consumer_timeout_s), or write wait_for_consumers=0 to let records go when nobody is there"
@@ -182,7 +186,13 @@ class Producer:
     def _is_free(self, block: Block) -> bool:
         return not any(c.holds(block) for c in self._consumers)
 
+    def _listening(self) -> list[Consumer]:
+        return [consumer for consumer in self._consumers if consumer.listens]
+
     def _insist(self, consumer: Consumer, given: Given) -> None:
+        with contextlib.suppress(BlockingIOError):
+            consumer.give(given)
+            return
         for _ in self._until(None, lambda: ""):
             with contextlib.suppress(BlockingIOError):
                 consumer.give(given)

@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import socket
+import weakref
 from pathlib import Path
 
 import attrs
@@ -21,9 +22,10 @@ from penstock_shm.wire import new_socket
 PRODUCER, EXCLUSIVE, CONSUMER, LATEST = "p", "x", "c", "l"
 
 _BACKLOG = 1024
+_open: weakref.WeakSet[Seat] = weakref.WeakSet()
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Seat:
     """A place in a channel: its socket to be knocked at, and the connections made to the sides found there.
 
@@ -76,7 +78,9 @@ def join(channel_name: str, role: str) -> Seat:
         listener.bind(in_directory(directory, name))
         listener.listen(_BACKLOG)
         undo.pop_all()
-    return Seat(path / name, listener, met)
+    seat = Seat(path / name, listener, met)
+    _open.add(seat)
+    return seat
 
 
 def knock(directory: int, name: str) -> socket.socket | None:
@@ -109,3 +113,14 @@ def in_directory(directory: int, name: str) -> str:
 def _pid(name: str) -> int:
     digits = name[2:].partition("-")[0]
     return int(digits) if digits.isdigit() else 0
+
+
+def _after_fork() -> None:
+    """Close what a fork has copied: a dead parent's socket must not seem to be alive."""
+    for seat in list(_open):
+        seat.listener.close()
+        for _, _, connection in seat.met:
+            connection.close()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -46,7 +46,8 @@ def map_segment(descriptor: int, size: int, *, writable: bool) -> mmap.mmap:
         if seals & _SEALS != _SEALS or held < size or size <= 0:
             raise StoreError(f"shared memory: a segment of {size} bytes was announced, but {held} came, seals {seals}")
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-        return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED, prot=protection)
+        # Populated, so that the first frames are as fast as the later ones.
+        return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE, prot=protection)
     finally:
         os.close(descriptor)
 

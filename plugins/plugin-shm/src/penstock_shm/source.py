@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import select
-import struct
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,10 @@ from typing import ClassVar
 
 import attrs
 
-from penstock.codec import decode
 from penstock.errors import CodecError, EndOfSource, SourceError, StoreError
 from penstock.record import Record
-from penstock_shm.feed import Feed, check_table
+from penstock_shm.blocks import unpack
+from penstock_shm.feed import Feed
 from penstock_shm.place import check_name
 from penstock_shm.producer import title
 from penstock_shm.rendezvous import CONSUMER, LATEST, Seat, join
@@ -25,6 +24,7 @@ from penstock_shm.wire import pack_hello, send
 
 _log = logging.getLogger(__name__)
 _GREETING_S = 2.0
+_LOOK_S = 0.05
 
 
 def _channel_name(_: object, __: object, value: str) -> None:
@@ -61,6 +61,7 @@ class ShmSource:
     _broken: set[str] = attrs.field(factory=set, init=False, repr=False, eq=False)
     _lost: dict[str, int] = attrs.field(factory=dict, init=False, repr=False, eq=False)
     _deaths: list[str] = attrs.field(factory=list, init=False, repr=False, eq=False)
+    _look_s: float = attrs.field(default=0.0, init=False, repr=False, eq=False)
     _ended: int = attrs.field(default=0, init=False, repr=False, eq=False)
 
     def open(self) -> None:
@@ -71,7 +72,7 @@ class ShmSource:
         """
         if self._seat is not None:
             raise SourceError(f"shm source {self.channel_name!r}: is open already; close it first")
-        self._pid, self._ended, self._poll = os.getpid(), 0, select.poll()
+        self._pid, self._ended, self._look_s, self._poll = os.getpid(), 0, 0.0, select.poll()
         self._ready.clear()
         self._broken.clear()
         self._lost.clear()
@@ -95,13 +96,18 @@ class ShmSource:
         until_s = time.monotonic() + timeout_s
         while True:
             self._gather(max_records)
-            if self._ready:
-                return [self._ready.popleft() for _ in range(min(max_records, len(self._ready)))]
+            if len(self._ready) <= max_records:
+                records = list(self._ready)
+                self._ready.clear()
+            else:
+                records = [self._ready.popleft() for _ in range(max_records)]
+            if records:
+                return records
             self._raise_if_over()
             left_s = until_s - time.monotonic()
             if left_s <= 0:
                 return ()
-            self._poll.poll(left_s * 1000)
+            self._wait(left_s)
 
     def close(self) -> None:
         """Leave the channel. Records that were read stay valid; those that were not are lost to this consumer."""
@@ -158,7 +164,8 @@ class ShmSource:
     def _gather(self, max_records: int) -> None:
         if len(self._ready) >= max_records:
             return
-        self._accept()
+        if time.monotonic() >= self._look_s:
+            self._wait(0.0)
         more = True
         while more and len(self._ready) < max_records:
             more = False
@@ -168,14 +175,16 @@ class ShmSource:
             for feed in self._feeds.values():
                 feed.ask()
 
-    def _accept(self) -> None:
+    def _wait(self, timeout_s: float) -> None:
+        """Wait for a producer, old or new, to say something, and let new ones in."""
         assert self._seat is not None
-        while True:
-            try:
-                connection, _ = self._seat.listener.accept()
-            except BlockingIOError:
-                return
-            self._attach(Feed(connection, latest=self.latest))
+        listener = self._seat.listener
+        self._look_s = time.monotonic() + _LOOK_S
+        if any(descriptor == listener.fileno() for descriptor, _ in self._poll.poll(timeout_s * 1000)):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    connection, _ = listener.accept()
+                    self._attach(Feed(connection, latest=self.latest))
 
     def _take(self, feed: Feed) -> bool:
         """Decode one block of this producer into `_ready`; return whether there was one."""
@@ -183,17 +192,14 @@ class ShmSource:
             got = feed.receive()
             if got is not None:
                 message, lease = got
-                self._note_lost(message.lost)
-                view = memoryview(lease.data)
-                table = struct.unpack_from(f"<{2 * message.count}Q", view)
-                check_table(table, message.size, feed)
-                for index in message.indices or range(message.count):
-                    start = table[2 * index]
-                    self._add(feed, decode(view[start : start + table[2 * index + 1]]))
+                if message.lost:
+                    self._note_lost(message.lost)
+                records = unpack(memoryview(lease.data), message.count, message.indices)
+                self._add(feed, records)
                 return True
-        except (CodecError, StoreError, struct.error, IndexError) as error:
+        except (CodecError, StoreError) as error:
             self._forget(feed)
-            raise SourceError(f"shm source {self.channel_name!r}: {error}") from error
+            raise SourceError(f"shm source {self.channel_name!r}, producer {feed.name}: {error}") from error
         if feed.dead:
             self._mourn(feed)
         elif feed.ended:
@@ -201,14 +207,15 @@ class ShmSource:
             self._forget(feed)
         return False
 
-    def _add(self, feed: Feed, record: Record) -> None:
-        channel = record.channel
-        feed.channels.add(channel)
-        feed.last_channel = channel
-        if channel in self._broken:
+    def _add(self, feed: Feed, records: list[Record]) -> None:
+        channels = {record.channel for record in records}
+        feed.channels |= channels
+        feed.last_channel = records[-1].channel
+        for channel in channels & self._broken:
             self._broken.discard(channel)
-            record = record.replace(discontinuity=True)
-        self._ready.append(record)
+            index = next(i for i, record in enumerate(records) if record.channel == channel)
+            records[index] = records[index].replace(discontinuity=True)
+        self._ready.extend(records)
 
     def _note_lost(self, lost: Mapping[str, int]) -> None:
         for channel, count in lost.items():
@@ -216,6 +223,9 @@ class ShmSource:
             self._broken.add(channel)
 
     def _mourn(self, feed: Feed) -> None:
+        if not feed.greeted:  # it closed before it had let this side in: nothing was promised
+            self._forget(feed)
+            return
         lost = feed.unfinished()
         if lost:
             self._note_lost({feed.last_channel: lost})

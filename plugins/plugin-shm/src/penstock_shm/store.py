@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import os
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import attrs
 import numpy as np
 
-from penstock.codec import encode
-from penstock.errors import CodecError, StoreError
+from penstock.errors import StoreError
 from penstock.record import Record
-from penstock_shm.audience import Given
+from penstock_shm.blocks import Packed, pack
 from penstock_shm.place import check_name
 from penstock_shm.producer import Producer
-
-_ALIGNED = 64
-_GROUP_BYTES = 256 << 10
-_GROUP_RECORDS = 1024
 
 
 def _channel_name(_: object, __: object, value: str) -> None:
@@ -83,16 +77,18 @@ class ShmStore:
         """
         producer = self._get_producer()
         failed: list[tuple[Record, BaseException]] = []
-        parts = list(_encoded(records, failed))
-        done = 0
+        groups = list(pack(records, failed))
+        left = sum([len(group.records) for group in groups])
+        producer.begin(left)
         try:
-            producer.begin(len(parts))
-            for group in _grouped(parts):
+            for group in groups:
                 self._hand_over(producer, group)
-                done += len(group.records)
+                left -= len(group.records)
         except StoreError as error:
-            if done or failed:
-                error.failed = (*failed, *((part.record, error) for part in parts[done:]))
+            producer.begin(-left)
+            if failed or left < len(records):
+                waiting = [record for group in groups for record in group.records]
+                error.failed = (*failed, *((record, error) for record in waiting[len(waiting) - left :]))
             raise
         if failed:
             first = failed[0][1]
@@ -133,75 +129,12 @@ class ShmStore:
             )
         return producer
 
-    def _hand_over(self, producer: Producer, group: _Group) -> None:
+    def _hand_over(self, producer: Producer, group: Packed) -> None:
         if not producer.wait_for_room(self.wait_for_consumers, self.consumer_timeout_s):
             self._sent_to_nobody += len(group.records)
         block = producer.take(group.size, self.hold_timeout_s)
         memory = block.memory
-        memory[: len(group.table)] = np.frombuffer(group.table, np.uint8)
-        for start, buffers in zip(group.starts, group.buffers, strict=True):
-            at = start
-            for buffer in buffers:
-                piece = np.frombuffer(buffer, np.uint8)
-                memory[at : at + piece.size] = piece
-                at += piece.size
-        channels = [record.channel for record in group.records]
-        producer.hand_over(Given(block, group.size, producer.first, channels))
-
-
-@attrs.frozen(eq=False)
-class _Part:
-    """A record as bytes: `size` is theirs together."""
-
-    record: Record
-    buffers: Sequence[memoryview]
-    size: int
-
-
-@attrs.frozen(eq=False)
-class _Group:
-    """Records that share a block: a table of (start, size) for each, then the records, each aligned."""
-
-    records: Sequence[Record]
-    buffers: Sequence[Sequence[memoryview]]
-    starts: Sequence[int]
-    size: int
-    table: bytes
-
-
-def _encoded(records: Sequence[Record], failed: list[tuple[Record, BaseException]]) -> Iterator[_Part]:
-    for record in records:
-        try:
-            buffers = [memoryview(buffer) for buffer in encode(record) if len(buffer)]
-        except CodecError as error:
-            failed.append((record, error))
-        else:
-            yield _Part(record, buffers, sum(b.nbytes for b in buffers))
-
-
-def _grouped(parts: Sequence[_Part]) -> Iterator[_Group]:
-    pending: list[_Part] = []
-    total = 0
-    for part in parts:
-        if pending and (total + part.size > _GROUP_BYTES or len(pending) >= _GROUP_RECORDS):
-            yield _group(pending)
-            pending, total = [], 0
-        pending.append(part)
-        total += part.size
-    if pending:
-        yield _group(pending)
-
-
-def _group(parts: Sequence[_Part]) -> _Group:
-    at = _up(16 * len(parts))
-    starts, table = [], []
-    for part in parts:
-        starts.append(at)
-        table += [at, part.size]
-        at = _up(at + part.size)
-    packed = struct.pack(f"<{len(table)}Q", *table)
-    return _Group([p.record for p in parts], [p.buffers for p in parts], starts, at, packed)
-
-
-def _up(size: int) -> int:
-    return -(-size // _ALIGNED) * _ALIGNED
+        for start, piece in group.pieces:
+            values = np.frombuffer(piece, np.uint8)
+            memory[start : start + values.size] = values
+        producer.hand_over(block, group.size, [record.channel for record in group.records])

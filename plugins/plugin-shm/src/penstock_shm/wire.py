@@ -25,10 +25,12 @@ LONGEST = 32_768
 
 _BLOCK = struct.Struct("<cIIQQQQI")
 _EXTRA = msgspec.msgpack.Decoder(tuple[tuple[int, ...], dict[str, int]])
+_SEND = int(socket.MSG_DONTWAIT) | int(socket.MSG_NOSIGNAL)
+_RECEIVE = int(socket.MSG_DONTWAIT) | int(socket.MSG_CMSG_CLOEXEC)
 _SPACE = socket.CMSG_SPACE(array.array("i").itemsize)
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class BlockMessage:
     """Say where a block of records lies.
 
@@ -110,10 +112,10 @@ def new_socket() -> socket.socket:
 def send(connection: socket.socket, data: bytes, descriptor: int | None = None) -> None:
     """Send one message, with a descriptor if given. BlockingIOError if there is no room, ConnectionError if nobody."""
     if descriptor is None:
-        connection.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        connection.send(data, _SEND)
         return
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [descriptor]))
-    connection.sendmsg([data], [rights], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    connection.sendmsg([data], [rights], _SEND)
 
 
 def receive(connection: socket.socket) -> tuple[bytes, int | None]:
@@ -124,7 +126,7 @@ def receive(connection: socket.socket) -> tuple[bytes, int | None]:
     """
     for attempt in range(2):
         try:
-            data, extras, _, _ = connection.recvmsg(LONGEST, _SPACE, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
+            data, extras, _, _ = connection.recvmsg(LONGEST, _SPACE, _RECEIVE)
             break
         except ConnectionError:
             # The other side went with unread messages. The kernel says so once, before it gives out what that side

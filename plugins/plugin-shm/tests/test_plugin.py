@@ -1,0 +1,81 @@
+"""The plugin as a whole: listing is light, the README runs, nothing is left of channels."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import penstock_shm
+from penstock.errors import CannotConnectToStoreError
+from penstock_shm import ShmSource, ShmStore, clean, hooks, leftovers
+from penstock_shm.place import VARIABLE, root
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_listing_is_light():
+    """Listing what the plugin offers imports neither numpy nor any of its own modules but hooks."""
+    code = (
+        "import sys; from penstock_shm import hooks; hooks.penstock_sources(); hooks.penstock_stores();"
+        "print([m for m in sys.modules if m == 'numpy' or m.startswith('penstock_shm.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "['penstock_shm.hooks']\n", done.stderr
+
+
+def test_what_is_offered_is_there():
+    """Each component that the hooks offer can be imported."""
+    for component in [*hooks.penstock_sources(), *hooks.penstock_stores()]:
+        module, _, name = component.path.partition(":")
+        assert getattr(import_module(module), name)
+    for name in penstock_shm.__all__:
+        assert getattr(penstock_shm, name)
+    with pytest.raises(AttributeError):
+        _ = penstock_shm.nothing
+
+
+@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL))
+def test_readme(block):
+    """Every example of the README runs."""
+    exec(compile(block, str(README), "exec"), {})
+
+
+def test_clean_removes_sockets_of_the_dead_only(start):
+    """`leftovers` lists channels of which nobody lives, and `clean` removes them; a living channel goes on."""
+    peers = [start("consume", name) for name in ("dead", "alive")]
+    for peer in peers:
+        assert peer.hear() == "open"
+    assert leftovers() == []
+    peers[0].kill()
+    assert [(left.kind, left.name) for left in leftovers()] == [("channel", "dead")]
+    assert [left.name for left in clean()] == ["dead"]
+    assert leftovers() == []
+    start("produce", "alive", 3, 10).end()
+    assert peers[1].hear() == "ended 3 0 0"
+
+
+def test_directory_of_someone_else(tmp_path, monkeypatch):
+    """A shared directory that is none, or is another user's, is refused by name."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path)
+    for wrong in ("file", "link"):
+        with monkeypatch.context() as patch:
+            patch.setenv(VARIABLE, str(tmp_path / wrong))
+            with pytest.raises(CannotConnectToStoreError, match=wrong):
+                root()
+            for end in (ShmSource("x"), ShmStore("x")):
+                with pytest.raises(CannotConnectToStoreError):
+                    end.open()
+                end.close()
+
+
+def test_other_systems_are_refused(monkeypatch):
+    """On a system other than Linux opening says so, and what to use instead."""
+    with monkeypatch.context() as patch, pytest.raises(CannotConnectToStoreError, match="zenoh"):
+        patch.setattr(sys, "platform", "win32")
+        ShmStore("x").open()
