@@ -123,7 +123,7 @@ def test_kinds_that_do_not_fit_are_refused():
         def __call__(self, record):
             return record
 
-    with pytest.raises(WiringError, match="gives bytes, but .* takes array: put a decoder"):
+    with pytest.raises(WiringError, match=r"gives bytes, but .* takes array: put a decoder"):
         ps.Pipeline(ps.source(Bytes()) >> ps.processor(Arrays())).check()
 
 

@@ -1,4 +1,4 @@
-"""A run: what comes out of sources reaches the stores in order, is committed after it is durable, and is accounted for."""
+"""A run: what comes out of sources reaches the stores in order, is committed when durable, and is accounted for."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_e5_processors_of_three_arguments():
 
 
 def test_one_bad_record_costs_only_itself():
-    """A processor that raises, exits or fails in a generator loses that record to the dead letters, with its traceback."""
+    """A processor that raises, exits or fails in a generator loses that record to the dead letters, traceback and all."""
     shelf = Shelf()
 
     def process(record):
@@ -243,7 +243,9 @@ def test_fan_out_shares_arrays_read_only_and_in_place_gets_its_own():
     source = ps.source(arrays)
     report = ps.Pipeline(source >> ps.processor(Add()) >> ps.store("memory"), source >> look).run()
     assert report.ok, report
-    assert all(not array.flags.writeable and np.shares_memory(array, own) for array, own in zip(seen, arrays, strict=True))
+    assert all(
+        not array.flags.writeable and np.shares_memory(array, own) for array, own in zip(seen, arrays, strict=True)
+    )
     assert all((array == 0).all() for array in arrays)
 
 
@@ -269,7 +271,9 @@ def test_workers_between_fans():
     """Workers behind a fan-in and before a fan-out keep the order of each channel, and the books balance."""
     one, two = Shelf(), Shelf()
     sources = [ps.source(Numbers(count=500), name="a"), ps.source(Numbers(count=500), name="b")]
-    tagged = [source >> ps.processor(lambda r, n=n: r.replace(channel=n)) for n, source in zip("ab", sources, strict=True)]
+    tagged = [
+        source >> ps.processor(lambda r, n=n: r.replace(channel=n)) for n, source in zip("ab", sources, strict=True)
+    ]
     flow = tagged >> ps.processor(lambda record: record, workers=3, name="work") >> [ps.store(one), ps.store(two)]
     report = ps.Pipeline(flow).run()
     assert report.ok, report
@@ -340,7 +344,9 @@ def test_a_checkpoint_waits_for_what_a_processor_holds():
 
     told = Told()
     source = ps.source(numbers)
-    with ps.Pipeline(source >> Pairs() >> ps.store(shelf), source >> ps.store(told), checkpoint_every_s=0.01).start() as run:
+    with ps.Pipeline(
+        source >> Pairs() >> ps.store(shelf), source >> ps.store(told), checkpoint_every_s=0.01
+    ).start() as run:
         assert reached.wait(10)
         assert max(numbers.committed) == 0
         gate.set()
@@ -430,7 +436,7 @@ def test_what_cannot_be_opened_is_named_and_everything_else_closed():
 
     numbers, shelf = Numbers(), Shelf()
     source = ps.source(numbers)
-    with pytest.raises(RunError, match="node 'Locked' .*cannot open: the directory is locked"):
+    with pytest.raises(RunError, match=r"node 'Locked' .*cannot open: the directory is locked"):
         ps.Pipeline(source >> ps.store(shelf), source >> ps.store(Locked())).run()
     assert len(shelf.closed) == 1
     assert shelf.log == []

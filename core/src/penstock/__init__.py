@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from penstock.hookspecs import hookimpl
     from penstock.pipeline import Pipeline
     from penstock.plugins import Plugins
+    from penstock.run.control import control
     from penstock.run.report import RunReport
     from penstock.run.run import Run
 
@@ -32,6 +33,7 @@ _LAZY = {
     "Run": "penstock.run.run",
     "RunReport": "penstock.run.report",
     "YamlConfig": "penstock.config",
+    "control": "penstock.run.control",
     "hookimpl": "penstock.hookspecs",
 }
 """Where the public names live that are imported when first asked for, so that `import penstock` stays light."""
@@ -53,6 +55,7 @@ __all__ = [
     "Run",
     "RunReport",
     "YamlConfig",
+    "control",
     "decoder",
     "edge",
     "hookimpl",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,11 +55,11 @@ class Pipeline:
         self.name = name
         self.checkpoint_every_s = float(checkpoint_every_s)
         self.dead_letters = str(dead_letters)
-        self._names = name_nodes(nodes)
-        self.nodes: tuple[Node, ...] = tuple(attrs.evolve(node, name=self._names[node]) for node in nodes)
+        self.names = name_nodes(nodes)
+        self.nodes: tuple[Node, ...] = tuple(attrs.evolve(node, name=self.names[node]) for node in nodes)
         joins = dict.fromkeys(edge for flow in joined for edge in flow.edges)
         self.edges: tuple[tuple[str, str, Edge], ...] = tuple(
-            (self._names[first], self._names[second], edge) for first, second, edge in joins
+            (self.names[first], self.names[second], edge) for first, second, edge in joins
         )
         twice = [pair for pair in self.edges if sum(pair[:2] == other[:2] for other in self.edges) > 1]
         if twice:
@@ -68,8 +68,8 @@ class Pipeline:
     def name_of(self, node: Node | str) -> str:
         """Return the name that a node has in this pipeline. Raises WiringError if it is not in it."""
         if isinstance(node, Node):
-            if node in self._names:
-                return self._names[node]
+            if node in self.names:
+                return self.names[node]
             if node in self.nodes:
                 return node.name or ""
         elif any(own.name == node for own in self.nodes):
@@ -79,6 +79,11 @@ class Pipeline:
         raise WiringError(
             f"no node {name!r} in pipeline {self.name!r}{close_to(name, known)}; it has {', '.join(known)}"
         )
+
+    def flow(self) -> Flow:
+        """Return the whole graph as one flow."""
+        by_name = {node.name: node for node in self.nodes}
+        return Flow(self.nodes, tuple((by_name[a], by_name[b], edge) for a, b, edge in self.edges), ())
 
     def check(self, plugins: Plugins | None = None) -> None:
         """Check everything that can be checked without opening anything.
@@ -133,22 +138,10 @@ class Pipeline:
         """Make a pipeline of plain data. Raises ConfigError with the path of what is wrong (`$.nodes[1].workers`)."""
         from penstock.config import from_plain
 
-        file = from_plain(_File, dict(plain))
+        file: _File = from_plain(_File, dict(plain))
         if file.penstock != FORMAT:
             raise ConfigError(f"$.penstock: format {file.penstock} is unknown; this penstock reads {FORMAT}")
-        nodes: dict[str, Node] = {}
-        for index, entry in enumerate(file.nodes):
-            node = entry.node(f"$.nodes[{index}]")
-            if node.name in nodes:
-                raise ConfigError(f"$.nodes[{index}].name: two nodes are called {node.name!r}: give each its own")
-            nodes[node.name or ""] = node
-        edges = []
-        for index, join in enumerate(file.edges):
-            for end, name in (("before", join.before), ("after", join.after)):
-                if name not in nodes:
-                    raise ConfigError(f"$.edges[{index}].{end}: no node {name!r}{close_to(name, nodes)}")
-            edges.append((nodes[join.before], nodes[join.after], join.edge()))
-        flow = Flow(tuple(nodes.values()), tuple(edges), ())
+        flow = _flow(file, {})
         return cls(flow, name=file.name, checkpoint_every_s=file.checkpoint_every_s, dead_letters=file.dead_letters)
 
     def write(self, path: str | Path) -> None:
@@ -266,6 +259,31 @@ class _File:
     dead_letters: str = DEAD_LETTERS
     nodes: list[_NodeEntry]
     edges: list[_EdgeEntry] = attrs.field(factory=list)
+
+
+def flow_from_plain(plain: Mapping[str, Any], running: Iterable[str], node: Callable[[str], Node]) -> Flow:
+    """Make a flow of plain data whose edges may also name nodes that run. Raises ConfigError."""
+    from penstock.config import from_plain
+
+    file: _File = from_plain(_File, dict(plain))
+    wanted = {name for join in file.edges for name in (join.before, join.after)}
+    return _flow(file, {name: node(name) for name in running if name in wanted})
+
+
+def _flow(file: _File, running: Mapping[str, Node]) -> Flow:
+    nodes: dict[str, Node] = dict(running)
+    for index, entry in enumerate(file.nodes):
+        node = entry.node(f"$.nodes[{index}]")
+        if node.name in nodes:
+            raise ConfigError(f"$.nodes[{index}].name: two nodes are called {node.name!r}: give each its own")
+        nodes[node.name or ""] = node
+    edges = []
+    for index, join in enumerate(file.edges):
+        for end, name in (("before", join.before), ("after", join.after)):
+            if name not in nodes:
+                raise ConfigError(f"$.edges[{index}].{end}: no node {name!r}{close_to(name, nodes)}")
+        edges.append((nodes[join.before], nodes[join.after], join.edge()))
+    return Flow(tuple(nodes.values()), tuple(edges), ())
 
 
 def name_nodes(nodes: Iterable[Node], taken: Iterable[str] = ()) -> dict[Node, str]:

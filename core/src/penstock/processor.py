@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from penstock.record import Record
 
@@ -27,6 +27,15 @@ class SupportsLifecycle(Protocol):
 
     def close(self) -> None:
         """Let go of it; any number of times."""
+        ...
+
+
+@runtime_checkable
+class SupportsRun(Protocol):
+    """A processor that acts on the run that it belongs to (a control channel)."""
+
+    def bind(self, run: Any) -> None:
+        """Be told which `Run` it is; called before `open`."""
         ...
 
 

@@ -13,9 +13,11 @@ from penstock.errors import ObjectNotFoundError, RecordExistsError, StoreError
 from penstock.record import Record
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, getstate_setstate=False)
 class MemoryStore:
-    """Keep records in a dict, by "channel/seq" unless `key` says otherwise. Gone with the process. Thread-safe.
+    """Keep records in a dict, by "channel/seq" unless `key` says otherwise. Thread-safe.
+
+    Gone with the process; a pickled one has the settings only. Nothing inside is shared with those who write or read.
 
     Attributes:
         key: A template for the key; see `penstock.templates`.
@@ -23,6 +25,7 @@ class MemoryStore:
         when_exists: What to do with a record whose key is taken: "error", "replace" or "skip".
     """
 
+    takes: ClassVar[str] = "any"
     blocks: ClassVar[bool] = False
 
     key: str | None = None
@@ -57,7 +60,8 @@ class MemoryStore:
             for watcher in list(self._watchers):
                 watcher(key)
         if failed:
-            raise StoreError(f"{len(failed)} records not kept: {failed[0][1]}", failed=failed)
+            kind = RecordExistsError if all(isinstance(error, RecordExistsError) for _, error in failed) else StoreError
+            raise kind(f"{len(failed)} records not kept: {failed[0][1]}", failed=failed)
 
     def _admit(self, key: str) -> bool:
         if key in self._records:
@@ -81,7 +85,7 @@ class MemoryStore:
     def get(self, key: str) -> Record:
         """Return a record. Raises ObjectNotFoundError."""
         try:
-            return self._records[key]
+            return _own(self._records[key])
         except KeyError:
             raise ObjectNotFoundError(f"no record {key!r} among {len(self._records)}") from None
 
@@ -115,6 +119,12 @@ class MemoryStore:
         self._watchers.append(watcher)
         return lambda: self._watchers.remove(watcher)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"key": self.key, "capacity": self.capacity, "when_exists": self.when_exists}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        MemoryStore.__init__(self, **state)
+
     def __contains__(self, key: object) -> bool:
         return key in self._records
 
@@ -126,6 +136,7 @@ class MemoryStore:
 class NullStore:
     """Keep nothing: for trials, and to measure what stands before it."""
 
+    takes: ClassVar[str] = "any"
     blocks: ClassVar[bool] = False
 
     def open(self) -> None:
@@ -142,10 +153,10 @@ class NullStore:
 
 
 def _own(record: Record) -> Record:
-    """Return the record with data that nobody else will change."""
+    """Return the record with data and metadata that nobody else will change."""
     data = record.data
     if isinstance(data, bytearray):
-        return record.replace(data=bytes(data))
-    if hasattr(data, "__array_interface__") and hasattr(data, "copy"):
-        return record.replace(data=data.copy())
-    return record
+        data = bytes(data)
+    elif hasattr(data, "__array_interface__") and hasattr(data, "copy"):
+        data = data.copy()
+    return record.replace(data=data, metadata=dict(record.metadata))

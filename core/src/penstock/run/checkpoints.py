@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from penstock.run.edge import Barrier
@@ -27,13 +27,19 @@ class Checkpoints:
         poisoned: Why nothing may be committed any more, or "".
     """
 
-    def __init__(self, sync_dead_letters: Callable[[], None], completed: Callable[[Mapping[str, Any]], None]) -> None:
+    def __init__(
+        self,
+        sync_dead_letters: Callable[[], None],
+        completed: Callable[[Mapping[str, Any]], None],
+        announce: Callable[[Barrier], None],
+    ) -> None:
         self.number = 0
         self.done = 0
         self.poisoned = ""
         self._sync_dead_letters = sync_dead_letters
         self._completed = completed
-        self._lock = threading.RLock()
+        self._announce = announce
+        self.lock = threading.RLock()
         self._sources: list[SourceLane] = []
         self._stores: set[StoreStep] = set()
         self._waiting_sources: set[SourceLane] = set()
@@ -49,14 +55,16 @@ class Checkpoints:
         """Whether one is under way."""
         return self._active
 
-    def add_source(self, lane: SourceLane) -> None:
-        """Let a source take part from the next one on."""
-        with self._lock:
-            self._sources.append(lane)
+    def join(self, sources: Iterable[SourceLane], stores: Iterable[StoreStep]) -> None:
+        """Let sources and stores take part from the next one on; those that have ended by now need not."""
+        with self.lock:
+            self._sources.extend(lane for lane in sources if not lane.left)
+            self._stores.update(step for step in stores if not step.ended)
 
     def remove_source(self, lane: SourceLane) -> None:
         """Go on without this source: it has committed its end, or failed."""
-        with self._lock:
+        with self.lock:
+            lane.left = True
             if lane in self._sources:
                 self._sources.remove(lane)
             self._waiting_sources.discard(lane)
@@ -68,7 +76,7 @@ class Checkpoints:
 
     def begin(self) -> bool:
         """Begin one; return False if one is under way, or none may be."""
-        with self._lock:
+        with self.lock:
             if self._active or self.poisoned or not self._sources:
                 return False
             self.number += 1
@@ -76,27 +84,34 @@ class Checkpoints:
             self._positions = {}
             self._waiting_sources = set(self._sources)
             self._waiting_stores = set(self._stores)
+            self._announce(Barrier(self.number))
             for lane in self._sources:
                 lane.post("barrier", Barrier(self.number))
             return True
 
     def poison(self, reason: str) -> None:
         """Let nothing be committed any more: a record is neither stored nor kept elsewhere."""
-        with self._lock:
+        with self.lock:
             self.poisoned = self.poisoned or reason
 
     def store_opened(self, step: StoreStep) -> None:
-        """Let a store take part from the next one on."""
+        """Note the positions that a transactional store kept from an earlier run."""
         if isinstance(step.store, SupportsTransaction):
             kept = step.store.positions()
-            with self._lock:
+            with self.lock:
                 self._kept.update(kept)
-        with self._lock:
-            self._stores.add(step)
+
+    def exchange(self, before: StoreStep, after: StoreStep) -> None:
+        """Let a store take the place of another, which has been synced and closed."""
+        with self.lock:
+            for stores in (self._stores, self._waiting_stores):
+                if before in stores:
+                    stores.discard(before)
+                    stores.add(after)
 
     def source_reached(self, lane: SourceLane, barrier: Barrier, position: Any) -> None:
         """Note the position of a source at the barrier; called before the barrier goes on."""
-        with self._lock:
+        with self.lock:
             if barrier.number == self.number and self._active:
                 self._positions[lane.part.node.name or ""] = position
                 self._waiting_sources.discard(lane)
@@ -104,13 +119,13 @@ class Checkpoints:
 
     def source_ending(self, lane: SourceLane, position: Any) -> None:
         """Note the last position of a source; called before its end goes on."""
-        with self._lock:
+        with self.lock:
             self._final[lane.part.node.name or ""] = position
 
     def store_reached(self, step: StoreStep, barrier: Barrier) -> None:
         """Sync a store that the barrier has reached. Called in the lane of the store."""
         self._sync(step, {**self._final, **self._positions})
-        with self._lock:
+        with self.lock:
             if barrier.number == self.number:
                 self._waiting_stores.discard(step)
                 self._finish_if_complete()
@@ -118,7 +133,8 @@ class Checkpoints:
     def store_ended(self, step: StoreStep) -> None:
         """Sync a store to which nothing more will come, and go on without it. Called in the lane of the store."""
         self._sync(step, dict(self._final))
-        with self._lock:
+        with self.lock:
+            step.ended = True
             self._stores.discard(step)
             self._waiting_stores.discard(step)
             self._finish_if_complete()
@@ -130,7 +146,7 @@ class Checkpoints:
             step.sync(kept if transactional else None)
         except Exception as error:  # what a store raises: nothing is committed, and the next one tries again
             step.guard.fail_late("sync", error)
-            with self._lock:
+            with self.lock:
                 self._failed = True
                 step.synced = False
 

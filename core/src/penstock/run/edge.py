@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from penstock.errors import RunAborted
+from penstock.errors import RunAborted, RunError
 from penstock.node import Edge
 from penstock.record import Record
 from penstock.run.size import weigh
 
+if TYPE_CHECKING:
+    from penstock.run.spill import SpillQueue
+
+_log = logging.getLogger("penstock.run")
+
 CAPACITY: Final = 1024
 CAPACITY_BYTES: Final = 64 * 2**20
+SPILL_AGAIN_S: Final = 1.0
+"""How long an edge that spills waits before it looks again whether the disk has room."""
 MOST_AT_ONCE: Final = 256
 """Records that are taken together at most, so that a lane looks up often enough."""
 
@@ -60,18 +68,23 @@ class LiveEdge:
         counted: One list that is put is one list that is taken, neither cut nor joined, be it empty: that is how
             the lists of several workers are brought back in order.
         name: "before >> after".
+        detached: Its giver is being removed: the inbox forgets the edge when it has ended.
+        partial: Its giver gave records before it was there, or after it was left.
+        drained: Set when the lane behind has taken its end.
         put_count, taken_count, lost_count: Records that came, that the lane behind took, that an abort left inside.
         dropped: Records that the policy dropped, by channel.
+        recovered_count: Records that a dead run left in the files of an edge that spills, and that came first.
+        kept_count: Records that an abort left there.
     """
 
-    def __init__(self, inbox: Inbox, name: str, edge: Edge, *, since: int = 0, counted: bool = False) -> None:
+    def __init__(self, inbox: Inbox, name: str, edge: Edge, *, since: float = 0, counted: bool = False) -> None:
         self.inbox = inbox
         self.name = name
         self.settings = edge
         self.policy, self._argument = edge.policy()
         self.capacity = edge.capacity or CAPACITY
         self.capacity_bytes = edge.capacity_bytes or CAPACITY_BYTES
-        self.since = since
+        self.since: float = since
         self.counted = counted
         self.put_count = self.taken_count = self.lost_count = 0
         self.dropped: Counter[str] = Counter()
@@ -82,12 +95,50 @@ class LiveEdge:
         self.items: deque[Chunk | Barrier | End] = deque()
         self.ended = False
         self.held = False
+        self.detached = False
+        self.partial = False
+        self.drained = threading.Event()
         self._gaps: set[str] = set()
         self._room = threading.Condition(inbox.lock)
         self._every = int(self._argument) if self.policy == "sample" else 0
         self._turn: Counter[str] = Counter()
         self._admit = getattr(self, f"_put_{self.policy}")
+        self.recovered_count = self.kept_count = 0
+        self._spill: SpillQueue | None = None
+        if self.policy == "spill":
+            self.items = self._spill = self._spill_queue()
         inbox.add(self)
+
+    def _spill_queue(self) -> SpillQueue:
+        from penstock.run.spill import SpillQueue
+
+        return SpillQueue(
+            self._argument,
+            capacity=self.capacity,
+            capacity_bytes=self.capacity_bytes,
+            left_over=self._found,
+            on_room=self._room.notify,
+        )
+
+    def _found(self, count: int) -> None:
+        self.recovered_count += count
+        self.waiting += count
+
+    def open(self) -> None:
+        """Take hold of the directory of an edge that spills, and of what a dead run left there.
+
+        More than once does nothing. Raises StoreError, OSError.
+        """
+        if self._spill is not None:
+            with self.inbox.lock:
+                self._spill.open()
+                self.inbox.wake()
+
+    def close(self) -> None:
+        """Let go of the directory; only for an edge of a run that could not start. More than once does nothing."""
+        if self._spill is not None:
+            with self.inbox.lock:
+                self._spill.close()
 
     @property
     def in_flight(self) -> int:
@@ -113,9 +164,12 @@ class LiveEdge:
 
     def abort(self) -> None:
         """Count what is inside as lost and let a waiting `put` go; called under the lock of the inbox."""
-        self.lost_count += self.waiting
+        kept = self._spill.keep() if self._spill is not None else 0
+        self.kept_count += kept
+        self.lost_count += self.waiting - kept
         self.waiting = self.waiting_bytes = 0
         self.items.clear()
+        self.drained.set()
         self._room.notify_all()
 
     def take(self, most: int) -> Chunk | Barrier | End:
@@ -240,6 +294,25 @@ class LiveEdge:
                 self._wait_for_room(each, len(records) - index)
             self._append(Chunk(born_ns, self._mark([record]), each))
 
+    def _put_spill(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+        assert self._spill is not None  # the policy of this edge
+        while not self.inbox.aborted:
+            full: OSError | None = None
+            if self._spill.has_room():
+                try:
+                    self._append(Chunk(born_ns, records, 0))
+                except OSError as error:  # nothing is lost: as long as the disk is full, the edge blocks
+                    full = error
+                else:
+                    self.blocked_since = None
+                    return
+            if self.blocked_since is None:
+                self.blocked_since = time.monotonic()
+                _log.warning("edge %s: %s: it blocks until there is room", self.name, full or "its files are full")
+            self._room.wait(SPILL_AGAIN_S)
+        self.lost_count += len(records)
+        raise RunAborted(f"edge {self.name}: the run is aborted")
+
     def _discard(self, item: Chunk, gone: Sequence[Record], kept: Sequence[Record]) -> None:
         self.waiting -= len(gone)
         self.waiting_bytes -= len(gone) * item.each_bytes
@@ -271,6 +344,7 @@ class Inbox:
     """What a lane reads: one or several edges, by turns.
 
     Attributes:
+        edges: The edges that are read; one that was detached leaves when it has ended.
         in_turn: Take one chunk from each edge in strict rotation; that is how the order survives several workers.
         aligned: Do not read on behind a barrier until it has come on every edge.
     """
@@ -281,15 +355,40 @@ class Inbox:
         self.aligned = aligned
         self.aborted = False
         self.edges: list[LiveEdge] = []
+        self._closing = False
+        self._closed = False
+        self._nudged = False
         self._something = threading.Condition(self.lock)
         self._idle = False
         self._turn = 0
         self._seen: set[LiveEdge] = set()
+        self._pending: int | None = None
 
     def add(self, edge: LiveEdge) -> None:
-        """Read this edge too."""
+        """Read this edge too. Raises RunError if everything has ended."""
         with self.lock:
+            if self._closed:
+                raise RunError(f"edge {edge.name}: what it leads to has ended already")
             self.edges = [*self.edges, edge]
+
+    def close(self) -> None:
+        """End when all edges have ended, even if none is left; called when the run is about to end."""
+        with self.lock:
+            self._closing = True
+            self._something.notify()
+
+    def expect(self, barrier: Barrier) -> None:
+        """Be told that this barrier is about to come: where no edge is left to bring it, it passes by itself."""
+        with self.lock:
+            self._pending = barrier.number
+            if not self.edges:
+                self._something.notify()
+
+    def nudge(self) -> None:
+        """Let the reader look up: `get` returns None once."""
+        with self.lock:
+            self._nudged = True
+            self._something.notify()
 
     def wake(self) -> None:
         """Tell the reader that something came; called under the lock."""
@@ -314,6 +413,9 @@ class Inbox:
             while True:
                 if self.aborted:
                     raise RunAborted("the run is aborted")
+                if self._nudged:
+                    self._nudged = False
+                    return None
                 found = self._next(most)
                 if found is not None:
                     return found
@@ -352,19 +454,27 @@ class Inbox:
                     edge.held = self.aligned
                     complete = self._complete(item)
                 else:
-                    edge.ended = True
-                    self._seen.discard(edge)
-                    number = self._pending
-                    complete = self._complete(Barrier(number)) if number is not None and self._seen else None
-                    if complete is not None and all(other.ended for other in self.edges):
-                        complete = None
+                    complete = self._end(edge)
                 if complete is not None:
                     return complete
-        if self.edges and all(edge.ended for edge in self.edges):
+        if not self.edges and self._pending is not None:
+            return self._complete(Barrier(self._pending))
+        if all(edge.ended for edge in self.edges) and (self.edges or self._closing):
+            self._closed = True
             return END
         return None
 
-    _pending: int | None = None
+    def _end(self, edge: LiveEdge) -> Barrier | None:
+        """Note that an edge has ended; return the barrier that waited for nothing else."""
+        edge.ended = True
+        edge.drained.set()
+        self._seen.discard(edge)
+        if edge.detached:
+            self.edges = [other for other in self.edges if other is not edge]
+            self._turn = 0
+        if self._pending is None or not self._seen or all(other.ended for other in self.edges):
+            return None
+        return self._complete(Barrier(self._pending))
 
     def _complete(self, barrier: Barrier) -> Barrier | None:
         self._pending = barrier.number

@@ -6,18 +6,19 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
 
-from penstock.errors import EndOfSource, RunAborted
+from penstock.errors import EndOfSource, RunAborted, RunError
 from penstock.part import Part
 from penstock.record import Record
-from penstock.run.edge import END, MOST_AT_ONCE, Barrier, Chunk, End, Inbox
+from penstock.run.edge import END, MOST_AT_ONCE, Barrier, Chunk, End, Inbox, LiveEdge
 from penstock.run.guard import Guard
-from penstock.run.opening import opening
+from penstock.run.opening import Opening, opening
 from penstock.run.outlet import Outlet, shared
 from penstock.run.size import OVERHEAD_BYTES, size_of, weigh
-from penstock.run.steps import Step, StoreStep
+from penstock.run.steps import Step, StoreStep, step_for
 from penstock.run.tally import Tally, count_channels
 from penstock.source import SupportsCommit, SupportsSeek
 
@@ -42,6 +43,8 @@ class Lane:
         outlets: What takes the records of the last one.
         active: The step that works at this moment, or None, and since when (monotonic seconds).
         ended: Set when everything has gone through and nothing more will.
+        opening: What it opens together with; set before its thread starts.
+        released: Set when everything is open and joined: it begins to work.
     """
 
     def __init__(self, run: Run, name: str, steps: Sequence[Step], *, counted: bool = False) -> None:
@@ -52,11 +55,16 @@ class Lane:
         self.active: tuple[str, float] | None = None
         self.ended = False
         self.thread = threading.Thread(target=self._main, name=f"penstock {run.name}: {name}", daemon=True)
+        self.opening: Opening | None = None
+        self.released = threading.Event()
         self._counted = counted
         self._grain = sys.maxsize if counted else 1
         self._parked: tuple[Barrier, int, dict[int, Record]] | None = None
         self._clocked: list[int] = []
         self._late: list[Record] = []
+        self._errands: deque[tuple[Callable[[], None], Future[None]]] = deque()
+        self._errands_lock = threading.Lock()
+        self._gone = False
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -79,7 +87,8 @@ class Lane:
 
     def _main(self) -> None:
         try:
-            if self.run.opened(self):
+            if self.opening is not None and self.opening.open(self):
+                self.released.wait()
                 self.work()
                 self.end()
         except RunAborted:
@@ -89,6 +98,7 @@ class Lane:
             self.run.abort()
         finally:
             self.active = None
+            self._refuse_errands()
             self.close()
             self.run.left(self)
 
@@ -175,6 +185,8 @@ class Lane:
 
     def tick(self) -> None:
         """Let the steps act whose time has come."""
+        if self._errands:
+            self._run_errands()
         for index in self._clocked:
             wait = self.steps[index].wait_s()
             if wait is not None and wait <= 0:
@@ -183,6 +195,75 @@ class Lane:
                     self._through(index + 1, time.monotonic_ns(), late)
         if self._parked is not None:
             self._go_on_with_barrier()
+
+    # -- changes while it runs -------------------------------------------------------------------------------------
+
+    def ask(self, errand: Callable[[], None]) -> Future[None]:
+        """Have something done by the thread of the lane, between two lists. From any other thread."""
+        future: Future[None] = Future()
+        with self._errands_lock:
+            if self._gone:
+                future.set_exception(RunError(f"lane {self.name!r} has ended"))
+            else:
+                self._errands.append((errand, future))
+        self.nudge()
+        return future
+
+    def nudge(self) -> None:
+        """Let the lane look up from its waiting."""
+        raise NotImplementedError
+
+    def _run_errands(self) -> None:
+        while self._errands:
+            errand, future = self._errands.popleft()
+            try:
+                errand()
+            except Exception as error:  # whoever asked gets it
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+
+    def _refuse_errands(self) -> None:
+        with self._errands_lock:
+            self._gone = True
+        while self._errands:
+            _, future = self._errands.popleft()
+            future.set_exception(RunError(f"lane {self.name!r} has ended"))
+
+    def leave_edge(self, edge: LiveEdge) -> None:
+        """Give nothing more to an edge, and end it. Called in the thread of the lane."""
+        self.outlets = tuple(outlet for outlet in self.outlets if outlet is not edge)
+        edge.partial = True
+        edge.control(END)
+
+    def swap(self, step: Step, part: Part) -> Step:
+        """Put another component in the place of one; what was inside leaves first. In the thread of the lane.
+
+        Raises:
+            RunError: the new one cannot be opened; the old one works on (a store is opened again).
+        """
+        index = self.steps.index(step)
+        late = step.flush()
+        if late:
+            self._through(index + 1, time.monotonic_ns(), late)
+        if self._parked is not None and self._parked[1] == index:
+            self._go_on_with_barrier(flushed=True)
+        fresh = step_for(part, self.run, step.tally)
+        if isinstance(step, StoreStep):
+            step.sync()
+            step.close()
+        try:
+            with opening(part):
+                fresh.open()
+        except RunError:
+            if isinstance(step, StoreStep):
+                step.open()
+            raise
+        if not isinstance(step, StoreStep):
+            step.close()
+        self.steps[index] = fresh
+        self._clocked = [number for number, each in enumerate(self.steps) if each.clocked]
+        return fresh
 
     def wait_s(self) -> float | None:
         """Return the seconds until `tick` has something to do."""
@@ -222,6 +303,10 @@ class InboxLane(Lane):
         super().__init__(run, name, steps, counted=counted)
         self.inbox = inbox
 
+    def nudge(self) -> None:
+        """Let the lane look up from its inbox."""
+        self.inbox.nudge()
+
     def work(self) -> None:
         """Take what comes until every edge has ended."""
         while True:
@@ -256,6 +341,8 @@ class SourceLane(Lane):
         self.last_read = time.monotonic()
         self.last_record = time.monotonic()
         self.ended_before: int | None = None
+        self.left = False
+        self._retired: list[tuple[Any, Any, int]] = []
         self._mail: deque[tuple[str, Any]] = deque()
         self._mailed = threading.Event()
         self._stopping = False
@@ -274,14 +361,19 @@ class SourceLane(Lane):
 
     def close(self) -> None:
         """Close the source, then the components."""
-        if self.source is not None:
-            try:
-                self.source.close()
-            except Exception as error:  # closing never hides what came first
-                self.guard.fail_late("close", error)
+        for source in (self.source, *(retired[0] for retired in self._retired)):
+            if source is not None:
+                try:
+                    source.close()
+                except Exception as error:  # closing never hides what came first
+                    self.guard.fail_late("close", error)
         super().close()
 
     # Called from other threads.
+
+    def nudge(self) -> None:
+        """Let the lane look up; a source that is being read delays this by its timeout."""
+        self._mailed.set()
 
     def post(self, word: str, value: Any = None) -> None:
         """Ask the lane for something: "barrier", "commit", "close"."""
@@ -303,6 +395,7 @@ class SourceLane(Lane):
             if self.paused:
                 self._mailed.wait(READ_TIMEOUT_S)
                 self._mailed.clear()
+                self.tick()
                 continue
             if not self._read_once():
                 return
@@ -376,6 +469,7 @@ class SourceLane(Lane):
         while True:
             self._mailed.wait()
             self._mailed.clear()
+            self._run_errands()
             if self.run.aborting or not self._read_mail():
                 return
 
@@ -389,7 +483,8 @@ class SourceLane(Lane):
                     self.barrier(value)
             elif word == "commit":
                 number, position = value
-                self._commit(position)
+                self._commit(self.source, position)
+                self._commit_retired(number)
                 if self.ended_before is not None and number >= self.ended_before:
                     return False
             elif word == "close":
@@ -400,14 +495,35 @@ class SourceLane(Lane):
         """Return where the source stands, or None if it cannot tell."""
         return self.source.position() if isinstance(self.source, SupportsCommit) else None
 
-    def _commit(self, position: Any) -> None:
+    def swap_source(self, part: Part) -> None:
+        """Read another source from now on. In the thread of the lane.
+
+        The old one stays open until what it gave is durable and committed. Raises RunError if the new one cannot be
+        opened; the old one is read on.
+        """
+        fresh = part.make()
+        with opening(part):
+            fresh.open()
+        self._retired.append((self.source, self.position(), self.run.checkpoints.number + 1))
+        self.source, self.part = fresh, part
+        self.guard = Guard(part, self.tally, self.run)
+        self._broken = True
+
+    def _commit_retired(self, number: int) -> None:
+        for retired in [each for each in self._retired if number >= each[2]]:
+            self._retired.remove(retired)
+            source, position, _ = retired
+            self._commit(source, position)
+            source.close()
+
+    def _commit(self, source: Any, position: Any) -> None:
         if position is None:
             return
         try:
-            self.source.commit(position)
+            source.commit(position)
         except Exception as error:  # the records are safe; the source may ask again, and give them twice
             self.guard.note(error)
             try:
-                self.guard.again(lambda: self.source.commit(position), error)
+                self.guard.again(lambda: source.commit(position), error)
             except Exception as last:  # as above
                 self.guard.fail_late("commit", last)

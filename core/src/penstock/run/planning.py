@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
+from penstock.errors import RunError
 from penstock.node import PLAIN, Edge, Node
 from penstock.part import Part
 from penstock.run.edge import Inbox, LiveEdge
@@ -43,6 +46,14 @@ class Plan:
     tails: dict[str, list[Lane]] = attrs.field(factory=dict)
 
 
+@attrs.frozen(eq=False)
+class Attachment:
+    """An edge between a lane that runs and one that is new; the giver is the old lane that is to give, or None."""
+
+    giver: Lane | None
+    edge: LiveEdge
+
+
 def chains(nodes: Sequence[Node], parts: Mapping[str, Part], joins: Sequence[Join]) -> list[list[str]]:
     """Return the names of the nodes that are fused, list by list, in the order of the nodes."""
     behind, before = neighbours(joins)
@@ -51,7 +62,8 @@ def chains(nodes: Sequence[Node], parts: Mapping[str, Part], joins: Sequence[Joi
 
     def fused(first: str, second: str) -> bool:
         return (
-            edges[first, second] == PLAIN
+            first in role
+            and edges[first, second] == PLAIN
             and len(behind[first]) == 1
             and len(before[second]) == 1
             and role[first].workers == 1
@@ -65,26 +77,62 @@ def chains(nodes: Sequence[Node], parts: Mapping[str, Part], joins: Sequence[Joi
         if len(before[name]) == 1 and fused(before[name][0], name):
             continue
         chain = [name]
-        while len(behind[chain[-1]]) == 1 and fused(chain[-1], behind[chain[-1]][0]):
+        while len(behind[chain[-1]]) == 1 and behind[chain[-1]][0] in role and fused(chain[-1], behind[chain[-1]][0]):
             chain.append(behind[chain[-1]][0])
         found.append(chain)
     return found
 
 
-def plan(run: Run, nodes: Sequence[Node], parts: Mapping[str, Part], joins: Sequence[Join]) -> Plan:
-    """Make the lanes of a graph and join them; nothing is opened, no thread started."""
-    built = Plan()
+def extend(
+    run: Run, built: Plan, nodes: Sequence[Node], parts: Mapping[str, Part], joins: Sequence[Join]
+) -> tuple[list[Lane], list[Attachment]]:
+    """Add lanes for these nodes to a plan and join them, to each other and to nodes that the plan has already.
+
+    Nothing is opened, no thread started. What was there before gives nothing to what is new until the attachments are
+    made; edges from new to old hold no barrier up until they are given a `since` that is finite.
+
+    Returns:
+        The new lanes, and what is to be attached when they are open.
+
+    Raises:
+        RunError: a node that runs already cannot be joined in this way; the plan may have been added to.
+    """
+    old = set(built.steps) | set(built.sources)
+    lanes_before = len(built.lanes)
     aligned = any(isinstance(part.sample, SupportsTransaction) for part in parts.values())
+    fused = {pair for chain in chains(nodes, parts, joins) for pair in itertools.pairwise(chain)}
     for chain in chains(nodes, parts, joins):
         _add_chain(run, built, [parts[name] for name in chain], aligned)
-    _, before = neighbours(joins)
-    behind, _ = neighbours(joins)
+    behind, before = neighbours(joins)
+    attachments: list[Attachment] = []
     for first, second, edge in joins:
-        if first in built.tails and second in built.heads:
-            _join(run, built, parts, first, second, edge, len(behind[first]) == 1, len(before[second]) == 1)
-        else:
+        if (first, second) in fused:
             built.edges[first, second] = []
-    return built
+        elif first in old or second in old:
+            attachments.append(_cross(run, built, first, second, edge, first in old))
+        else:
+            _join(run, built, parts, first, second, edge, len(behind[first]) == 1, len(before[second]) == 1)
+    return built.lanes[lanes_before:], attachments
+
+
+def _cross(run: Run, built: Plan, first: str, second: str, edge: Edge, from_old: bool) -> Attachment:
+    """Join a node that runs with one that is new."""
+    name = f"{first} >> {second}"
+    givers, takers = built.tails.get(first), built.heads.get(second)
+    advice = "when the pipeline is made, put edge(capacity=...) where nodes are to be joined later"
+    if givers is None:
+        raise RunError(
+            f"node {first!r} is fused with what stands behind it, so nothing else can take from it: {advice}"
+        )
+    if takers is None:
+        raise RunError(f"node {second!r} is fused with what stands before it, so nothing else can feed it: {advice}")
+    if len(givers) > 1 or len(takers) > 1:
+        raise RunError(f"{name}: nodes with several workers cannot be joined while they run: {advice}")
+    live = LiveEdge(takers[0].inbox, name, edge, since=math.inf)
+    built.edges[first, second] = [live]
+    if not from_old:
+        givers[0].outlets = (*givers[0].outlets, live)
+    return Attachment(giver=givers[0] if from_old else None, edge=live)
 
 
 def _add_chain(run: Run, built: Plan, chain: Sequence[Part], aligned: bool) -> None:

@@ -6,21 +6,22 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from penstock.errors import RunError
-from penstock.node import Node
+from penstock.node import Joinable, Node
 from penstock.part import Part
 from penstock.record import Record
-from penstock.run.account import Account, take_account
+from penstock.run.account import Account
+from penstock.run.changes import Graph, add, remove, replace, whole_account
 from penstock.run.checkpoints import Checkpoints
 from penstock.run.dead_letters import DeadLetters
+from penstock.run.edge import Barrier
 from penstock.run.lane import InboxLane, Lane, SourceLane
-from penstock.run.opening import Opening
-from penstock.run.planning import Plan, plan
+from penstock.run.planning import Plan
 from penstock.run.report import RunReport
 
 if TYPE_CHECKING:
@@ -45,16 +46,20 @@ class Run:
         self.pipeline = pipeline
         self.aborting = False
         self.dead_letters = DeadLetters(Path(pipeline.dead_letters), pipeline.name)
-        self.checkpoints = Checkpoints(self.dead_letters.sync, self._checkpointed)
+        self.checkpoints = Checkpoints(self.dead_letters.sync, self._checkpointed, self._announce)
         self.report: RunReport | None = None
-        self._plugins = plugins
+        self.plugins = plugins
         self._errors: list[str] = []
         self._lock = threading.Lock()
         self._live: set[Lane] = set()
         self._wake = threading.Event()
         self._finished = threading.Event()
-        self._opening: Opening | None = None
+        self._changing = threading.Lock()
         self._plan = Plan()
+        self._graph = Graph(nodes={}, parts={}, joins=[], names={})
+        self._no_more = False
+        self._emptied = False
+        self._checkpoint_wanted = False
         self._started = time.monotonic()
         self._started_ns = time.time_ns()
         self._told_dropped: dict[str, Counter[str]] = {}
@@ -71,24 +76,15 @@ class Run:
             WiringError, ConfigError, PluginError: before anything opens.
             RunError: a component could not be opened; all others have been closed again.
         """
-        parts = pipeline.parts(plugins)
         run = cls(pipeline, plugins)
-        run._plan = plan(run, pipeline.nodes, parts, pipeline.edges)
-        lanes = run._plan.lanes
-        run._opening = Opening(lanes)
-        run._live = set(lanes)
-        for source in run._plan.sources.values():
-            run.checkpoints.add_source(source)
-        for lane in lanes:
-            lane.thread.start()
+        parts = pipeline.parts(plugins)
         try:
-            run._opening.wait()
+            add(run, run._graph, run._plan, [pipeline.flow()])
         except BaseException:
             run.aborting = True
-            for lane in lanes:
-                lane.thread.join()
             run.dead_letters.close()
             raise
+        run._graph.names.update(pipeline.names)
         run._tell("penstock_run_started", name=run.name, nodes={name: part.node.role for name, part in parts.items()})
         run._supervisor.start()
         return run
@@ -116,13 +112,15 @@ class Run:
 
     def stop_soon(self) -> None:
         """Let the sources end; returns at once. The run drains, and ends by itself."""
-        for lane in self._plan.sources.values():
+        self._no_more = True
+        for lane in list(self._plan.sources.values()):
             lane.stop()
+        self._wake.set()
 
     def abort(self) -> None:
         """End without draining; returns at once."""
         self.aborting = True
-        for lane in self._plan.lanes:
+        for lane in list(self._plan.lanes):
             if isinstance(lane, InboxLane):
                 lane.inbox.abort()
             elif isinstance(lane, SourceLane):
@@ -139,9 +137,66 @@ class Run:
         lane.paused = False
         lane.post("resume")
 
+    def node(self, name: str) -> Node:
+        """Return a node of the run, to join others to it with `>>` for `add`. Raises RunError if there is none."""
+        return self._graph.nodes[self._graph.name_of(name)]
+
+    def node_names(self) -> list[str]:
+        """Return the names of all nodes that run."""
+        return list(self._graph.nodes)
+
+    def add(self, *flows: Joinable) -> list[str]:
+        """Add nodes while the run is at work, and return their names; nothing else is interrupted.
+
+        A flow may contain nodes that run already: the same objects, or what `node` returns. What is new is opened
+        first, all of it or none; then it takes part.
+
+        Raises:
+            WiringError, ConfigError, PluginError: something is wrong with what is new.
+            RunError: it cannot be opened or joined, or the run is over.
+        """
+        with self._changing:
+            self._must_run()
+            names = add(self, self._graph, self._plan, flows)
+            self._emptied = False
+            return names
+
+    def remove(self, *nodes: str | Node) -> None:
+        """Remove nodes, with the decoders and processors that only they feed; stores only if they are named.
+
+        It drains: returns when everything they had is with those behind them, stored and committed. The run goes on,
+        even without any source, until it is stopped or the last source ends by itself. Not to be called by a
+        component of the run from its own thread.
+
+        Raises:
+            RunError: there is no such node, it is fused with one that stays, or the run is over.
+        """
+        with self._changing:
+            self._must_run()
+            self._emptied = True
+            remove(self, self._graph, self._plan, nodes)
+            self._emptied = not self._plan.sources
+
+    def replace(self, node: str | Node, new: Node) -> None:
+        """Put another component of the same role in the place of one; what it had inside leaves first.
+
+        The counts go on. A new source begins where it begins; what the old one gave is still committed there.
+
+        Raises:
+            WiringError, ConfigError, PluginError: something is wrong with the new one.
+            RunError: it cannot be opened (the old one works on), or the run is over.
+        """
+        with self._changing:
+            self._must_run()
+            replace(self, self._graph, self._plan, node, new)
+
+    def _must_run(self) -> None:
+        if self._finished.is_set() or self.aborting or self._no_more:
+            raise RunError(f"run {self.name!r} is over, or about to be")
+
     def stats(self) -> Account:
         """Return what every node and edge has done so far."""
-        return take_account(self._plan, time.monotonic() - self._started)
+        return whole_account(self._graph, self._plan, time.monotonic() - self._started)
 
     @property
     def finished(self) -> bool:
@@ -158,10 +213,17 @@ class Run:
 
     # -- for lanes and their steps -----------------------------------------------------------------------------------
 
-    def opened(self, lane: Lane) -> bool:
-        """Open a lane together with the others; return whether all could."""
-        assert self._opening is not None  # set before the threads start
-        return self._opening.open(lane)
+    def lanes_start(self, lanes: Sequence[Lane]) -> None:
+        """Start the threads of lanes."""
+        with self._lock:
+            self._live.update(lanes)
+        for lane in lanes:
+            lane.thread.start()
+
+    def checkpoint_soon(self) -> None:
+        """Begin a checkpoint as soon as none is under way."""
+        self._checkpoint_wanted = True
+        self._wake.set()
 
     def left(self, lane: Lane) -> None:
         """Go on without a lane: its thread is about to end."""
@@ -209,7 +271,7 @@ class Run:
             self._wake.clear()
             now = time.monotonic()
             live = self._alive()
-            if not live:
+            if not live and (self._no_more or self.aborting or not self._emptied):
                 break
             if self.aborting:
                 abandon_at = abandon_at or now + ABORT_GRACE_S
@@ -218,9 +280,13 @@ class Run:
                     self._abandon(live)
                     break
                 continue
-            if all(isinstance(lane, SourceLane) and lane.ended for lane in live):
+            self._close_inboxes(live)
+            if all(isinstance(lane, SourceLane) and lane.ended for lane in live) and not self._emptied:
                 self._last_checkpoint(live)
                 next_checkpoint = now + 0.05
+            elif self._checkpoint_wanted:
+                self._checkpoint_wanted = not self.checkpoints.begin() and not self.checkpoints.poisoned
+                next_checkpoint = now + (0.02 if self._checkpoint_wanted else self.pipeline.checkpoint_every_s)
             elif now >= next_checkpoint:
                 self.checkpoints.begin()
                 next_checkpoint = now + self.pipeline.checkpoint_every_s
@@ -228,6 +294,20 @@ class Run:
                 self._watch(now)
                 next_watch = now + WATCH_EVERY_S
         self._finish()
+
+    def _close_inboxes(self, live: set[Lane]) -> None:
+        """Let lanes end to which nothing can come any more: their sources were removed, and the run is to end."""
+        reading = any(isinstance(lane, SourceLane) and not lane.ended for lane in live)
+        if self._no_more or not (reading or self._emptied):
+            for lane in live:
+                if isinstance(lane, InboxLane):
+                    lane.inbox.close()
+
+    def _announce(self, barrier: Barrier) -> None:
+        """Tell every inbox of a barrier; those without an edge would never hear of it."""
+        for lane in list(self._plan.lanes):
+            if isinstance(lane, InboxLane):
+                lane.inbox.expect(barrier)
 
     def _alive(self) -> set[Lane]:
         with self._lock:
@@ -263,7 +343,7 @@ class Run:
         self._watch(time.monotonic())
         self.report = RunReport(
             name=self.name,
-            account=take_account(self._plan, duration_s, aborted=self.aborting),
+            account=whole_account(self._graph, self._plan, duration_s, aborted=self.aborting),
             errors=tuple(self._errors),
             aborted=self.aborting,
             checkpoints=self.checkpoints.done,
@@ -276,7 +356,7 @@ class Run:
 
     def _watch(self, now: float) -> None:
         """Tell the watchers what was dropped, and who is silent for too long."""
-        for live in self._plan.edges.values():
+        for live in list(self._plan.edges.values()):
             for edge in live:
                 with edge.inbox.lock:
                     dropped = Counter(edge.dropped)
@@ -285,7 +365,7 @@ class Run:
                     self._tell("penstock_records_dropped", name=self.name, edge=edge.name, channel=channel, count=count)
                 self._told_dropped[edge.name] = dropped
                 self._stalled(edge.name, edge.settings.expect_every_s, now - edge.last_put)
-        for name, lane in self._plan.sources.items():
+        for name, lane in list(self._plan.sources.items()):
             if not lane.ended and not lane.paused:
                 self._stalled(name, lane.part.node.expect_every_s, now - lane.last_record)
 
@@ -303,14 +383,14 @@ class Run:
 
     def _tell(self, hook: str, **facts: Any) -> None:
         """Call a watcher hook; its errors are logged and stop nothing."""
-        call: Callable[..., Any] = getattr(self._plugins.hook, hook)
+        call: Callable[..., Any] = getattr(self.plugins.hook, hook)
         try:
             call(**facts)
         except Exception:  # a watcher may raise anything and must not stop a run
             _log.exception("a plugin's %s failed", hook)
 
     def _source(self, source: str | Node) -> SourceLane:
-        name = self.pipeline.name_of(source)
+        name = self._graph.name_of(source)
         if name not in self._plan.sources:
             raise RunError(f"node {name!r} is no source of run {self.name!r}; sources: {', '.join(self._plan.sources)}")
         return self._plan.sources[name]

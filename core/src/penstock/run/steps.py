@@ -10,7 +10,7 @@ from typing import Any, cast
 from penstock.coords import DataCoordinates
 from penstock.errors import RunAborted, StoreError
 from penstock.part import Part
-from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld
+from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, SupportsRun
 from penstock.record import Record
 from penstock.run.guard import Guard, Ward
 from penstock.run.tally import Tally, count_channels
@@ -24,11 +24,12 @@ _GIVEN_UP = object()
 class Step:
     """One component in a lane: it takes a list of records and gives one. Used by the thread of the lane only."""
 
-    def __init__(self, part: Part, run: Ward) -> None:
+    def __init__(self, part: Part, run: Ward, tally: Tally | None = None) -> None:
         self.part = part
         self.name = part.node.name or ""
-        self.tally = Tally()
+        self.tally = tally or Tally()
         self.guard = Guard(part, self.tally, run)
+        self._run = run
         self.clocked = False  # asked for every list of records, and isinstance with a protocol is slow
 
     def open(self) -> None:
@@ -62,8 +63,8 @@ class Step:
 class ProcessStep(Step):
     """A processor: call it for each record."""
 
-    def __init__(self, part: Part, run: Ward) -> None:
-        super().__init__(part, run)
+    def __init__(self, part: Part, run: Ward, tally: Tally | None = None) -> None:
+        super().__init__(part, run, tally)
         self._made: Any = None
         self._call: Callable[[Record], Any] = lambda record: record
         self._in_place = False
@@ -76,6 +77,8 @@ class ProcessStep(Step):
         self._call = _adapted(self._made)
         self._keeps = isinstance(self._made, SupportsHeld)
         self.clocked = isinstance(self._made, SupportsDeadline)
+        if isinstance(self._made, SupportsRun):
+            self._made.bind(self._run)
         if callable(getattr(self._made, "open", None)):
             self._made.open()
 
@@ -184,8 +187,8 @@ class ProcessStep(Step):
 class DecodeStep(Step):
     """A decoder: one instance for each channel, made when the channel first comes."""
 
-    def __init__(self, part: Part, run: Ward) -> None:
-        super().__init__(part, run)
+    def __init__(self, part: Part, run: Ward, tally: Tally | None = None) -> None:
+        super().__init__(part, run, tally)
         self._decoders: dict[str, Any] = {}
         self._keeps = isinstance(part.sample, SupportsHeld)
 
@@ -261,10 +264,11 @@ class DecodeStep(Step):
 class StoreStep(Step):
     """A store: write lists, and sync when a barrier passes."""
 
-    def __init__(self, part: Part, run: Ward) -> None:
-        super().__init__(part, run)
+    def __init__(self, part: Part, run: Ward, tally: Tally | None = None) -> None:
+        super().__init__(part, run, tally)
         self.store: Any = None
         self.synced = True
+        self.ended = False
 
     def open(self) -> None:
         """Make and open the store."""
@@ -425,7 +429,7 @@ def _own(record: Record) -> Record:
     return record
 
 
-def step_for(part: Part, run: Ward) -> Step:
-    """Make the step for a part."""
+def step_for(part: Part, run: Ward, tally: Tally | None = None) -> Step:
+    """Make the step for a part; with the tally of another it goes on counting there."""
     kinds: dict[str, type[Step]] = {"decoder": DecodeStep, "processor": ProcessStep, "store": StoreStep}
-    return kinds[part.node.role](part, run)
+    return kinds[part.node.role](part, run, tally)

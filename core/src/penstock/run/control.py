@@ -1,0 +1,196 @@
+"""Control: a channel whose records are actions on the run that it belongs to."""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from penstock.errors import ConfigError, PenstockError, RunError
+from penstock.node import Flow, Node, processor
+from penstock.node import source as source_node
+from penstock.part import import_path
+
+if TYPE_CHECKING:
+    from penstock.run.run import Run
+
+_log = logging.getLogger("penstock.control")
+
+GIVEN = ("create", "delete", "update", "pause", "resume", "stats")
+"""The actions that penstock knows by itself."""
+_MOST_WAITING = 1000
+
+
+def control(
+    component: Any, /, *, actions: Mapping[str, Any] | None = None, given: Iterable[str] = GIVEN, **settings: Any
+) -> Flow:
+    """Make a control channel of a source: its records are actions, its output are the answers.
+
+    Args:
+        component: What `ps.source` takes.
+        actions: The user's own actions: name to a function of (run, argument), or the import path of one. A name that
+            is given, too, is the user's.
+        given: Which of penstock's own actions may be called; () for none.
+        settings: For `ps.source`.
+    """
+    made = Control(actions=dict(actions or {}), given=tuple(given))
+    return source_node(component, **settings) >> processor(made, name=f"{settings.get('name', 'control')}-actions")
+
+
+@attrs.define(kw_only=True)
+class Control:
+    """Carry out actions, one after the other, in a thread of its own, and give an answer record for each.
+
+    A record is an action if its data is a mapping with `action` and, if needed, `argument`, JSON of such a mapping
+    (text or bytes), or if its metadata has a `key`: then that is the action and the data is the argument. The answer's
+    data is a mapping with `action`, `ok`, and `result` or `error`. Only listed actions can be called; an unknown one,
+    or one that fails, is answered, and never ends anything.
+
+    create: `argument` is a pipeline as plain data (`nodes`, `edges`), whose edges may name nodes that run; gives the
+    names.
+    delete: a name or a list of names. update: `{"node": name, "settings": {...}}`, which changes these settings.
+    pause, resume: the name of a source. stats: the account.
+
+    Attributes:
+        actions: The user's own: name to function of (run, argument), or its import path.
+        given: Which of the actions above may be called.
+    """
+
+    gives: ClassVar[str] = "mapping"
+
+    actions: Mapping[str, Any] = attrs.field(factory=dict)
+    given: tuple[str, ...] = GIVEN
+    _run: Run | None = attrs.field(default=None, init=False, repr=False, eq=False)
+    _todo: queue.Queue[Any] = attrs.field(factory=queue.Queue, init=False, repr=False, eq=False)
+    _answers: queue.SimpleQueue[Any] = attrs.field(factory=queue.SimpleQueue, init=False, repr=False, eq=False)
+    _thread: threading.Thread | None = attrs.field(default=None, init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        unknown = [name for name in self.given if name not in GIVEN]
+        if unknown:
+            raise ConfigError(f"$.given: no action {', '.join(unknown)}; there are {', '.join(GIVEN)}")
+
+    def bind(self, run: Run) -> None:
+        """Be told which run to act on; called by the run before `open`."""
+        self._run = run
+
+    def open(self) -> None:
+        """Find the actions that are named by import path, and start the thread."""
+        calls = {name: import_path(call) if isinstance(call, str) else call for name, call in self.actions.items()}
+        self._todo = queue.Queue(_MOST_WAITING)
+        self._thread = threading.Thread(target=self._work, args=(calls,), name="penstock control", daemon=True)
+        self._thread.start()
+
+    def __call__(self, record: Any) -> list[Any] | None:
+        """Take an action; give the answers that are ready."""
+        self._todo.put(record)
+        return self.expire()
+
+    def _work(self, calls: Mapping[str, Callable[..., Any]]) -> None:
+        while (record := self._todo.get()) is not None:
+            action, argument = "", None
+            try:
+                action, argument = _parse(record)
+                answer = {"action": action, "ok": True, "result": self._act(calls, action, argument)}
+            except Exception as error:  # whatever an action raises is answered and must not end the channel
+                _log.warning("control: %s", error)
+                answer = {"action": action, "ok": False, "error": f"{type(error).__name__}: {error}"}
+            self._answers.put(record.replace(data=answer))
+
+    def _act(self, calls: Mapping[str, Callable[..., Any]], action: str, argument: Any) -> Any:
+        if self._run is None:
+            raise RunError("the control channel belongs to no run")
+        if action in calls:
+            return calls[action](self._run, argument)
+        if action not in self.given:
+            raise RunError(f"no action {action!r}; there are {', '.join([*calls, *self.given])}")
+        return getattr(self, f"_{action}")(self._run, argument)
+
+    @staticmethod
+    def _create(run: Run, argument: Any) -> list[str]:
+        from penstock.pipeline import flow_from_plain
+
+        return run.add(flow_from_plain(argument, run.node_names(), run.node))
+
+    @staticmethod
+    def _delete(run: Run, argument: Any) -> None:
+        run.remove(*([argument] if isinstance(argument, str) else argument))
+
+    @staticmethod
+    def _update(run: Run, argument: Any) -> None:
+        node = run.node(argument["node"])
+        run.replace(node, _with_settings(node, argument["settings"]))
+
+    @staticmethod
+    def _pause(run: Run, argument: Any) -> None:
+        run.pause(argument)
+
+    @staticmethod
+    def _resume(run: Run, argument: Any) -> None:
+        run.resume(argument)
+
+    @staticmethod
+    def _stats(run: Run, argument: Any) -> Any:
+        return attrs.asdict(run.stats())
+
+    def expire(self) -> list[Any]:
+        """Give the answers that are ready."""
+        answers = []
+        while not self._answers.empty():
+            answers.append(self._answers.get())
+        return answers
+
+    def wait_s(self) -> float | None:
+        """Look for answers ten times a second."""
+        return 0.0 if not self._answers.empty() else 0.1
+
+    def flush(self) -> list[Any]:
+        """Carry out what is waiting, and give the last answers."""
+        self._end()
+        return self.expire()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._end()
+
+    def _end(self) -> None:
+        if self._thread is not None:
+            self._todo.put(None)
+            self._thread.join()
+            self._thread = None
+
+
+def _parse(record: Any) -> tuple[str, Any]:
+    data = record.data
+    if "key" in record.metadata:
+        return str(record.metadata["key"]), _json_or(data)
+    data = _json_or(data)
+    if not isinstance(data, Mapping) or not isinstance(data.get("action"), str):
+        raise ValueError(f'{data!r:.80} is no action: send {{"action": "pause", "argument": "camera"}}')
+    return data["action"], data.get("argument")
+
+
+def _json_or(data: Any) -> Any:
+    """Return what JSON text says, or the data as they are."""
+    if isinstance(data, (bytes, str)):
+        try:
+            return json.loads(data)
+        except ValueError:
+            return data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+    return data
+
+
+def _with_settings(node: Node, settings: Mapping[str, Any]) -> Node:
+    if node.use:
+        return attrs.evolve(node, settings={**node.settings, **settings})
+    if not attrs.has(type(node.given)):
+        raise RunError(f"node {node.name!r} is a function: it has no settings to change")
+    try:
+        return attrs.evolve(node, given=attrs.evolve(node.given, **settings))
+    except (TypeError, PenstockError) as error:
+        raise ConfigError(f"node {node.name!r}: {error}") from error
