@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import typing
@@ -353,3 +354,12 @@ def test_c1_importing_is_light():
         "assert not {'cattrs', 'yaml', 'tomli_w', 'tomllib', 'numpy'} & set(sys.modules), sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_c1_the_page_about_configuration_runs(tmp_path):
+    """The Python of docs/how-to/configuration.md runs from top to bottom, and writes the YAML that the page shows."""
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "how-to" / "configuration.md").read_text()
+    script = "\n".join(re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE))
+    subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=tmp_path, check=True, timeout=60)
+    shown = re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert [(tmp_path / "experiment.yaml").read_text()] == shown

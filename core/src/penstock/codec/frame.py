@@ -74,22 +74,18 @@ def encode(record: Record) -> list[Buffer]:
     Raises:
         CodecError: something in it cannot be written; the message begins with its path, `$.metadata.camera.handle`.
     """
-    packer = Packer()
     try:
-        fields = _pack(packer, record)
-        header = _encode_msgpack(([len(buffer) for buffer in packer.buffers], *fields))
+        header, buffers = _pack(record, Packer())
     except (OverflowError, UnicodeEncodeError):  # a large int or a lone surrogate: rare, so looked for only now
-        packer = Packer(careful=True)
-        fields = _pack(packer, record)
-        header = _encode_msgpack(([len(buffer) for buffer in packer.buffers], *fields))
+        header, buffers = _pack(record, Packer(careful=True))
     header_size = len(header)
     if header_size >= 1 << 32:
         raise CodecError(f"$: the header would have {header_size} bytes; hand large data over as arrays or bytes")
     end = _PREFIX.size + header_size
-    if not packer.buffers:
+    if not buffers:
         return [_PREFIX.pack(_MAGIC, _VERSION, header_size, end) + header]
     parts: list[Buffer] = [b""]
-    for buffer in packer.buffers:
+    for buffer in buffers:
         padding = -end % _ALIGN
         parts.append(_PADDING[:padding])
         parts.append(buffer)
@@ -166,12 +162,11 @@ def decode(buffer: Any) -> Record:
     return record
 
 
-def _pack(packer: Packer, record: Record) -> tuple[Any, ...]:
-    parent = record.parent
-    return (
-        *_fields(packer, record, "$"),
-        None if parent is None else _fields(packer, parent, "$.parent"),
-    )
+def _pack(record: Record, packer: Packer) -> tuple[bytes, list[bytes | memoryview]]:
+    fields = _fields(packer, record, "$")
+    parent = None if record.parent is None else _fields(packer, record.parent, "$.parent")
+    buffers = packer.buffers
+    return _encode_msgpack((list(map(len, buffers)), *fields, parent)), buffers
 
 
 def _fields(packer: Packer, record: Record, path: str) -> tuple[Any, ...]:

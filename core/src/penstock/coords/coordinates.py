@@ -75,8 +75,12 @@ class DataCoordinates(Mapping[str, Value]):
             if type(coordinates) is DataCoordinates:
                 checked = coordinates._axes if not axes else dict(coordinates._axes)
             elif type(coordinates) is dict or isinstance(coordinates, Mapping):  # the first is much faster
-                for name, value in coordinates.items():
-                    checked[axis_name(name)] = axis_value(name, value)
+                items = coordinates.items()
+                try:
+                    for name, value in items:
+                        checked[_name(name)] = axis_value(name, value)
+                except TypeError:  # a name that cannot be hashed
+                    raise CoordinatesError(f"axis {name!r}: must be a str, not {type(name).__name__}") from None
             else:
                 raise CoordinatesError(
                     f"coordinates {coordinates!r}: must be a mapping of axes to values, as in {{'time': 3}}, "
