@@ -224,7 +224,7 @@ def test_one_of_two_sources_ends_by_itself_and_the_other_is_removed():
 
 @pytest.mark.parametrize("cycles", [60])
 def test_cameras_come_and_go_all_day(cycles):
-    """After many cycles of add and remove, no thread, lane, edge or descriptor is left behind, and the books balance."""
+    """After many cycles of add and remove no thread, lane, edge or descriptor is left, and the books balance."""
     import os
 
     shelf, base = Shelf(), Camera("base")

@@ -135,7 +135,7 @@ def test_wrong_ways_to_join_are_refused_at_once():
         ps.source([1]) >> ps.source([2])
     with pytest.raises(WiringError, match="ends with edge"):
         ps.Pipeline(ps.source([1]) >> ps.edge(capacity=3))
-    with pytest.raises(ConfigError, match="when_full='newest': must be one of|when_full='newest': must be block"):
+    with pytest.raises(ConfigError, match=r"when_full='newest': must be one of|when_full='newest': must be block"):
         ps.edge(when_full="newest")
 
 

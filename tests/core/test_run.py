@@ -82,7 +82,7 @@ def test_e5_processors_of_three_arguments():
 
 
 def test_one_bad_record_costs_only_itself():
-    """A processor that raises, exits or fails in a generator loses that record to the dead letters, traceback and all."""
+    """A processor that raises, exits or fails in a generator loses that record to the dead letters, with traceback."""
     shelf = Shelf()
 
     def process(record):

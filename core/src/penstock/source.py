@@ -76,6 +76,15 @@ class SupportsLoss(Protocol):
 
 
 @runtime_checkable
+class SupportsRejected(Protocol):
+    """A source to which a network may bring what is no record."""
+
+    def rejected(self) -> int:
+        """Return how many messages were refused since `open`, because nothing could be made of them; any thread."""
+        ...
+
+
+@runtime_checkable
 class SupportsLag(Protocol):
     """A source that knows how far it is behind."""
 

@@ -10,7 +10,7 @@ import attrs
 
 from penstock.run.latency import Latency
 from penstock.run.tally import Tally
-from penstock.source import SupportsLag, SupportsLoss
+from penstock.source import SupportsLag, SupportsLoss, SupportsRejected
 
 if TYPE_CHECKING:
     from penstock.run.edge import LiveEdge
@@ -35,6 +35,7 @@ class NodeAccount:
         stored, dead_lettered, skipped, failed: What became of the others; `failed` ended the run.
         lost: In its hands at an abort, or refused even by the dead letters.
         lost_upstream: What a source saw to be missing when it came.
+        rejected: Messages that came to a source and were no records.
         channels: The same for each channel, of what is counted by channel.
         rate: Records per second, over the whole run.
         data_bytes: Bytes of data that a source gave or a store took, about.
@@ -60,6 +61,7 @@ class NodeAccount:
     failed: int = 0
     lost: int = 0
     lost_upstream: int = 0
+    rejected: int = 0
     channels: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
     rate: float = 0.0
     data_bytes: int = 0
@@ -198,6 +200,7 @@ def _source(name: str, lane: SourceLane, elapsed_s: float) -> NodeAccount:
         component=lane.part.origin,
         received=tally.received.total(),
         lost_upstream=sum(missing.values()),
+        rejected=source.rejected() if isinstance(source, SupportsRejected) else 0,
         channels=_channels({"received": tally.received, "lost_upstream": Counter(missing)}),
         rate=tally.received.total() / elapsed_s if elapsed_s else 0.0,
         data_bytes=tally.data_bytes,

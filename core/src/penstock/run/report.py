@@ -84,6 +84,11 @@ class RunReport:
         return self.account.total("lost_upstream")
 
     @property
+    def rejected(self) -> int:
+        """Messages that came to a source and were no records."""
+        return self.account.total("rejected")
+
+    @property
     def imbalances(self) -> list[str]:
         """Which sums do not agree."""
         return self.account.imbalances()
@@ -101,6 +106,7 @@ class RunReport:
             "dead-lettered": self.dead_lettered,
             "skipped after an error": self.skipped,
             "lost upstream": self.lost_upstream,
+            "rejected by a source, since nothing could be made of them": self.rejected,
         }
         found = [f"{count} records were {word}" for word, count in counts.items() if count]
         return [*(["the run was aborted"] if self.aborted else []), *found, *self.errors, *self.imbalances]
@@ -123,7 +129,7 @@ class RunReport:
             "ok": self.ok,
             "balanced": self.balanced,
             "exit_code": self.exit_code,
-            **{field: getattr(self, field) for field in (*totals, "lost", "lost_upstream")},
+            **{field: getattr(self, field) for field in (*totals, "lost", "lost_upstream", "rejected")},
             "problems": self.problems,
             "aborted": self.aborted,
             "checkpoints": self.checkpoints,
