@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from penstock.errors import EndOfSource, PenstockError
+from penstock.errors import EndOfSource, PenstockError, SourceError
 from penstock.record import Record
 from penstock_shm import SharedMemoryArray, ShmObjectStore, ShmSource, ShmStore
 
@@ -58,6 +58,9 @@ def consume(channel_name: str, say_every: str = "0", options: str = "until_end")
                     say("got", got)
     except EndOfSource:
         pass
+    except SourceError as error:
+        say("told", torn, error)
+        return
     source.close()
     say("ended", got, torn, sum(source.lost_upstream().values()))
 
