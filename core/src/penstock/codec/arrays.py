@@ -15,6 +15,10 @@ _DTYPE = re.compile(
     r"[<>|](b1|[iu][1248]|f(2|4|8|12|16)|c(8|16|24|32)|[SUV]\d{1,9}|[mM]8(\[[0-9A-Za-zμ/]{1,16}\])?)", re.ASCII
 )
 _MAX_FIELDS_DEPTH = 16
+_INTS = frozenset((int,))
+
+KINDS = (np.ndarray, np.generic)
+"""What is an array or a scalar of numpy."""
 
 
 @lru_cache(maxsize=256)
@@ -71,10 +75,11 @@ def _named(text: str) -> np.dtype[Any]:
 
 def buffer_of(array: np.ndarray[Any, Any], path: str) -> tuple[memoryview, str]:
     """Return the memory of an array as bytes, and its order, "C" or "F"; a copy only if it is not contiguous."""
-    if isinstance(array, np.ma.MaskedArray):
-        raise CodecError(f"{path}: a masked array cannot be written as bytes; write its data and its mask beside")
     order = "C"
-    array = array.view(np.ndarray) if type(array) is not np.ndarray else array
+    if type(array) is not np.ndarray:
+        if isinstance(array, np.ma.MaskedArray):
+            raise CodecError(f"{path}: a masked array cannot be written as bytes; write its data and its mask beside")
+        array = array.view(np.ndarray)
     if not array.flags.c_contiguous:
         if array.flags.f_contiguous:
             array, order = array.T, "F"
@@ -87,7 +92,7 @@ def buffer_of(array: np.ndarray[Any, Any], path: str) -> tuple[memoryview, str]:
 
 def array_of(buffer: memoryview, dtype: Any, shape: Any, order: Any) -> np.ndarray[Any, Any]:
     """Return a view of a buffer as an array, if the buffer has just the size that dtype and shape say."""
-    described = dtype_from_plain(dtype)
+    described = _named(dtype) if type(dtype) is str else dtype_from_plain(dtype)
     size = math.prod(_checked_shape(shape)) * described.itemsize
     if size != len(buffer):
         raise CodecError(
@@ -100,6 +105,6 @@ def array_of(buffer: memoryview, dtype: Any, shape: Any, order: Any) -> np.ndarr
 
 
 def _checked_shape(shape: Any) -> list[int]:
-    if type(shape) is not list or len(shape) > 64 or any(type(length) is not int or length < 0 for length in shape):
-        raise CodecError(f"the header of the record is wrong: {str(shape)[:80]} is no shape")
-    return shape
+    if type(shape) is list and len(shape) <= 64 and _INTS.issuperset(map(type, shape)) and min(shape, default=0) >= 0:
+        return shape
+    raise CodecError(f"the header of the record is wrong: {str(shape)[:80]} is no shape")

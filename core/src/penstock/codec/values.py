@@ -13,7 +13,9 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import Path, PurePath
+from types import ModuleType
 from typing import Any
 from uuid import UUID
 
@@ -103,6 +105,8 @@ class Packer:
         kind = type(value)
         if kind is bytes or kind is bytearray or kind is memoryview:
             return [_BYTES, self._add(value)]
+        if kind.__name__ == "ndarray" and isinstance(value, _arrays().KINDS):  # the usual one first
+            return self._pack_array(value, path)
         return self.pack(value, path, 0)
 
     def pack(self, value: Any, path: str, depth: int) -> Any:
@@ -145,8 +149,7 @@ class Packer:
         return pairs
 
     def _pack_other(self, value: Any, path: str, depth: int) -> Any:
-        numpy = sys.modules.get("numpy")  # whoever has an array has imported it
-        if numpy is not None and isinstance(value, numpy.ndarray | numpy.generic):
+        if "numpy" in sys.modules and isinstance(value, _arrays().KINDS):  # whoever has an array has imported it
             return self._pack_array(value, path)
         if isinstance(value, enum.Enum):
             return self.pack(value.value, path, depth + 1)
@@ -174,12 +177,11 @@ class Packer:
         )
 
     def _pack_array(self, value: Any, path: str) -> list[Any]:
-        from penstock.codec.arrays import buffer_of, dtype_to_plain
-
-        dtype = dtype_to_plain(value.dtype, path)
+        arrays = _arrays()
+        dtype = arrays.dtype_to_plain(value.dtype, path)
         if not hasattr(value, "__array_finalize__"):  # a scalar, not an array
             return [_SCALAR, dtype, value.tobytes()]
-        buffer, order = buffer_of(value, path)
+        buffer, order = arrays.buffer_of(value, path)
         self.buffers.append(buffer)
         return [_ARRAY, len(self.buffers) - 1, dtype, list(value.shape), order]
 
@@ -228,18 +230,14 @@ class Unpacker:
     def _unpack_tagged(self, value: list[Any], depth: int) -> Any:
         code = value[0].code
         if code == _ARRAY.code:
-            from penstock.codec.arrays import array_of
-
             _, index, dtype, shape, order = value
-            return array_of(self._take(index), dtype, shape, order)
+            return _arrays().array_of(self._take(index), dtype, shape, order)
         if code == _BYTES.code:
             _, index = value
             return bytes(self._take(index))
         if code == _SCALAR.code:
-            from penstock.codec.arrays import array_of
-
             _, dtype, data = value
-            return array_of(memoryview(data), dtype, [], "C")[()]
+            return _arrays().array_of(memoryview(data), dtype, [], "C")[()]
         items = [self.unpack(item, depth + 1) for item in value[1:]]
         if code == _TUPLE.code:
             return tuple(items)
@@ -263,6 +261,14 @@ class Unpacker:
         self._buffers[index] = None
         self.unused -= 1
         return buffer
+
+
+@cache
+def _arrays() -> ModuleType:
+    """Return the module for arrays, imported with the first one that is met, since it imports numpy."""
+    from penstock.codec import arrays
+
+    return arrays
 
 
 def _is_broken(text: Any) -> bool:
