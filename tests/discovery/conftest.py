@@ -73,6 +73,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """Give an empty directory of distributions, which is on `sys.path` for the test; modules from it are forgotten."""
     for name in ("PENSTOCK_WITHOUT", "PENSTOCK_TRACE"):
         monkeypatch.delenv(name, raising=False)
+    for name in [name for name in sys.modules if name.startswith("penstock_")]:
+        monkeypatch.delitem(sys.modules, name)  # a real plugin must not be taken for the fake of its name
     before = set(sys.modules)
     here = Site(tmp_path / "site")
     monkeypatch.syspath_prepend(str(here.root))

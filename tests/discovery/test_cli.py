@@ -13,21 +13,21 @@ from penstock.cli.group import COMMANDS
 
 def test_table_lists_plugins(site, shell):
     """The table has a line for each plugin with version, status and offers; with all well the status is 0."""
-    site.add("penstock-npy", version="0.3")
+    site.add("penstock-tape", version="0.3")
     done = shell("plugins")
-    (line,) = [line.split() for line in done.stdout.splitlines() if line.startswith("penstock-npy")]
-    assert line == ["penstock-npy", "0.3", "ok", "store", "npy"]
+    (line,) = [line.split() for line in done.stdout.splitlines() if line.startswith("penstock-tape")]
+    assert line == ["penstock-tape", "0.3", "ok", "store", "tape"]
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_table_names_what_is_broken(site, shell):
     """A broken plugin is in the table with its reason, the others too, and the status is 1."""
     site.add("penstock-bad", "print('chatter')\nraise RuntimeError('no \\033[31mlicence')")
-    site.add("penstock-npy")
+    site.add("penstock-tape")
     done = shell("plugins")
     assert done.returncode == 1
     assert "raised RuntimeError: no \\x1b[31mlicence" in done.stdout
-    assert "store npy" in done.stdout
+    assert "store tape" in done.stdout
     assert "chatter" not in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
@@ -45,9 +45,9 @@ def test_incompatible_and_left_out_are_no_failure(site, shell):
 def test_why_shows_components_and_tracebacks(site, shell):
     """With --why there is the path of each component, and the whole traceback of what failed."""
     site.add("penstock-bad", "def deep():\n    raise RuntimeError('inside')\ndeep()")
-    site.add("penstock-npy")
+    site.add("penstock-tape")
     done = shell("plugins", "--why")
-    assert "penstock_npy.store:GoodStore" in done.stdout
+    assert "penstock_tape.store:GoodStore" in done.stdout
     assert "keeps things" in done.stdout
     assert "Traceback (most recent call last)" in done.stdout
     assert "in deep" in done.stdout
@@ -66,14 +66,14 @@ def test_ambiguous_names_are_in_the_table(site, shell):
 def test_json_is_whole(site, shell):
     """The JSON has everything that the reports have, and nothing else is on stdout, whatever plugins print."""
     site.add("penstock-bad", "print('chatter')\nraise RuntimeError('x')")
-    site.add("penstock-npy")
+    site.add("penstock-tape")
     done = shell("plugins", "--json")
     answer = json.loads(done.stdout)
     plugins = {plugin["name"]: plugin for plugin in answer["plugins"]}
     assert answer["contract"] == "v1"
     assert plugins["penstock-bad"]["status"] == "broken"
     assert "RuntimeError: x" in plugins["penstock-bad"]["traceback"]
-    assert plugins["penstock-npy"]["components"]["store"][0]["path"] == "penstock_npy.store:GoodStore"
+    assert plugins["penstock-tape"]["components"]["store"][0]["path"] == "penstock_tape.store:GoodStore"
     assert done.returncode == 1
 
 
