@@ -317,7 +317,7 @@ class ShmObjectStore:
                     f"shm-objects {self.store_name!r}: has been destroyed by another process; call reset()"
                 ) from error
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.ENOMEM):
+                if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG, errno.EDQUOT):
                     raise
         if self.when_full == "spill" and self.spill_directory:
             return _spill(temporary, Path(self.spill_directory) / to_file_name(self.store_name), pieces)
