@@ -20,7 +20,9 @@ _PATIENCE_S = 60.0
 def _command(case: StoreCase, directory: Path, action: str, argument: int) -> tuple[list[str], dict[str, str]]:
     cls = type(case)
     if "<locals>" in cls.__qualname__:
-        pytest.skip("a child process cannot import a class that was made in a function")
+        pytest.fail(
+            f"{cls.__qualname__} was made in a function, where no child process finds it: move it to its module"
+        )
     file = inspect.getfile(cls)
     arguments = [file, cls.__module__, cls.__qualname__, str(directory), action, str(argument)]
     path = os.pathsep.join(entry for entry in sys.path if entry)

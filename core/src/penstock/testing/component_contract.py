@@ -2,22 +2,61 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import pytest
 
 from penstock.component import KINDS
 from penstock.node import NODE_OPTIONS
+from penstock.processor import SupportsLifecycle
 from penstock.testing.leaks import Held, leaks, no_leaks
+
+Test = TypeVar("Test", bound=Callable[..., None])
+
+_SPECIAL = ("__contains__", "__len__")
 
 
 def can(component: Any, ability: type) -> bool:
     """Say whether a component has an ability, one of the `Supports…` protocols."""
     return isinstance(component, ability)
+
+
+def lacks(component: Any, ability: type) -> bool:
+    """Say whether a component has nothing of an ability; fail if it has a part of it, which nobody could use."""
+    if can(component, ability):
+        return False
+    methods = [name for name in vars(ability) if not name.startswith("_") or name in _SPECIAL]
+    there = [name for name in methods if hasattr(component, name)]
+    assert not there, (
+        f"{type(component).__name__} has {', '.join(there)}, but not the rest of {ability.__name__}: "
+        f"write {', '.join(name for name in methods if name not in there)} too, or leave all of them away"
+    )
+    return True
+
+
+def needs(*abilities: type) -> Callable[[Test], Test]:
+    """Make a test of what components with these abilities promise; one that lacks any has to lack it as a whole.
+
+    No test is skipped for want of an ability: that there is not half of one is a promise, too.
+    """
+
+    def decorate(test: Test) -> Test:
+        @functools.wraps(test)
+        def run(self: ComponentContract, *arguments: Any, **fixtures: Any) -> None:
+            directory = fixtures.get("tmp_path", arguments[0] if arguments else Path("unused"))
+            component = self.make(directory)
+            lacking = [ability for ability in abilities if lacks(component, ability)]
+            if not lacking:
+                test(self, *arguments, **fixtures)
+
+        return run  # type: ignore[return-value]  # wraps gives it the signature of the test
+
+    return decorate
 
 
 class ComponentContract:
@@ -48,20 +87,21 @@ class ComponentContract:
         del component
 
     def test_settings_are_data(self, tmp_path: Path) -> None:
-        """Two components of the same settings are equal, and one that went through pickle is equal too."""
+        """Two components of the same settings are equal, and one that went through pickle is equal too.
+
+        A function is its only setting.
+        """
         component = self.make(tmp_path)
-        if not attrs.has(type(component)):
-            pytest.skip("a function has no settings")
-        assert attrs.evolve(component) == component, "settings compare by value: leave attrs' eq on for them"
+        if attrs.has(type(component)):
+            assert attrs.evolve(component) == component, "settings compare by value: leave attrs' eq on for them"
         if self.picklable:
             assert pickle.loads(pickle.dumps(component)) == component
 
     def test_settings_leave_the_nodes_names_alone(self, tmp_path: Path) -> None:
         """No setting has the name of an option of the node, which `ps.store("x", name=…)` would take away."""
         component = self.make(tmp_path)
-        if not attrs.has(type(component)):
-            pytest.skip("a function has no settings")
-        settings = {field.alias for field in attrs.fields(type(component)) if field.init}
+        fields = attrs.fields(type(component)) if attrs.has(type(component)) else ()  # a function has no settings
+        settings = {field.alias for field in fields if field.init}
         assert not settings & set(NODE_OPTIONS), f"rename the settings {sorted(settings & set(NODE_OPTIONS))}"
 
     def test_kinds_of_data_are_known(self, tmp_path: Path) -> None:
@@ -71,9 +111,9 @@ class ComponentContract:
             assert getattr(component, name, "any") in KINDS, f"{name}={getattr(component, name)!r}: use one of {KINDS}"
 
     def test_close_without_open(self, tmp_path: Path) -> None:
-        """Closing what was never opened, even twice, does nothing."""
+        """Closing what was never opened, even twice, does nothing; what cannot be closed cannot be opened."""
         component = self.make(tmp_path)
-        if not hasattr(component, "close"):
-            pytest.skip("has no close()")
+        if lacks(component, SupportsLifecycle):
+            return
         component.close()
         component.close()

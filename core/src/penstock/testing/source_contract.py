@@ -13,7 +13,7 @@ import pytest
 from penstock.errors import EndOfSource
 from penstock.record import Record
 from penstock.source import Source, SupportsCommit, SupportsLag, SupportsLoss, SupportsSeek
-from penstock.testing.component_contract import ComponentContract, can
+from penstock.testing.component_contract import ComponentContract, can, lacks, needs
 from penstock.testing.equality import assert_same_record
 
 _PATIENCE_S = 20.0
@@ -141,11 +141,15 @@ class SourceContract(ComponentContract):
                 assert_same_record(one, other, fields=("data", "channel", "seq", "coords"))
 
     def test_end(self, tmp_path: Path) -> None:
-        """At the end it raises EndOfSource, not before all records were given, and again when asked again."""
-        if not self.ends:
-            pytest.skip("never ends")
+        """At the end it raises EndOfSource, not before all records were given, and again when asked again.
+
+        One that waits for more for ever gives nothing then, and does not raise.
+        """
         with self.opened(tmp_path) as source:
             assert len(self.read(source, self.count)) == self.count
+            if not self.ends:
+                assert not source.read(10, 0.1), "more records than `count` says"
+                return
             for _ in range(2):
                 with pytest.raises(EndOfSource):
                     _read_empty(source)
@@ -161,13 +165,12 @@ class SourceContract(ComponentContract):
                     return
                 assert time.monotonic() - began < timeout_s + self.slack_s
 
+    @needs(SupportsSeek)
     def test_position_and_seek(self, tmp_path: Path) -> None:
         """From a position that it gave earlier, it goes on with the record after it: none lost, none twice."""
-        if not self.repeats:
-            pytest.skip("does not come again")
+        assert self.repeats, "it can seek, so that records come again: set repeats = True"
         with self.opened(tmp_path) as source:
-            if not (can(source, SupportsSeek) and can(source, SupportsCommit)):
-                pytest.skip("cannot seek")
+            assert not lacks(source, SupportsCommit), "it can seek, but gives no position to seek to"
             records = self.read(source, self.count // 2)
             position = source.position()
             records += self.read(source, self.count - len(records))
@@ -176,11 +179,10 @@ class SourceContract(ComponentContract):
             again = self.read(source, self.count - self.count // 2)
         self._assert_same(records[self.count // 2 :], again)
 
+    @needs(SupportsCommit)
     def test_commit(self, tmp_path: Path) -> None:
         """What was committed need not come again; everything after it does."""
         with self.opened(tmp_path) as source:
-            if not can(source, SupportsCommit):
-                pytest.skip("cannot be asked again")
             records = self.read(source, self.count // 2)
             source.commit(source.position())
             records += self.read(source, self.count - len(records))
@@ -190,11 +192,10 @@ class SourceContract(ComponentContract):
             again = self.read(source, self.count - self.count // 2)
         self._assert_same(records[self.count // 2 :], again)
 
+    @needs(SupportsCommit)
     def test_position_is_plain(self, tmp_path: Path) -> None:
         """A position is plain data that a store can keep as bytes and give back."""
         with self.opened(tmp_path) as source:
-            if not can(source, SupportsCommit):
-                pytest.skip("cannot be asked again")
             self.read(source, 2)
             assert _is_plain(source.position()), f"position {source.position()!r}: use int, str, tuples, lists, dicts"
 

@@ -7,12 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from penstock.coords import DataCoordinates
 from penstock.record import Record
-from penstock.store import Store, SupportsRead
-from penstock.testing.component_contract import ComponentContract, can
+from penstock.store import Store
+from penstock.testing.component_contract import ComponentContract
 from penstock.testing.equality import FIELDS, assert_same_record
 from penstock.testing.samples import METADATA
 
@@ -102,18 +100,6 @@ class StoreCase(ComponentContract):
             yield store
         finally:
             store.close()
-
-    @contextlib.contextmanager
-    def reading(self, tmp_path: Path) -> Iterator[Any]:
-        """Open a store that can be read, or skip the test."""
-        with self.opened(tmp_path) as store:
-            self.need(store, SupportsRead)
-            yield store
-
-    def need(self, store: Any, ability: type) -> None:
-        """Skip the test unless the store has this ability."""
-        if not can(store, ability):
-            pytest.skip(f"{type(store).__name__} has not the ability {ability.__name__}")
 
     def assert_holds(self, store: Any, records: Sequence[Record]) -> None:
         """Fail unless the store gives each of these back as it was."""

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from pathlib import Path
-
-import pytest
 
 from penstock.store import SupportsRead
 from penstock.testing.children import child, run_child
+from penstock.testing.component_contract import needs
 from penstock.testing.store_case import StoreCase
 
 
 class StoreDurability(StoreCase):
     """Tests with child processes, which are killed, run out of disk, or read and write at the same time."""
 
+    @needs(SupportsRead)
     def test_is_there_when_opened_again(self, tmp_path: Path) -> None:
         """What was written is there when the store is closed and opened again, and more can be written."""
-        self._need_memory(tmp_path)
         with self.opened(tmp_path) as store:
             store.write(self.records(5))
+        if self._forgot(tmp_path):
+            return
         with self.opened(tmp_path) as store:
             self.assert_holds(store, self.records(5))
             store.write([self.record(5)])
@@ -29,18 +29,20 @@ class StoreDurability(StoreCase):
         with self.opened(tmp_path, reader=True) as store:
             self.assert_holds(store, self.records(6))
 
+    @needs(SupportsRead)
     def test_synced_survives_kill(self, tmp_path: Path) -> None:
         """What was written before `sync` returned is there, whole, when the process is killed right after it."""
-        self._need_memory(tmp_path)
         result = run_child(self, tmp_path, "sync_and_die", 20)
         assert result.returncode == -signal.SIGKILL, result.stderr
+        if self._forgot(tmp_path):
+            return
         with self.opened(tmp_path) as store:
             self.assert_holds(store, self.records(20))
             assert len(store) == 20
 
+    @needs(SupportsRead)
     def test_killed_in_mid_write(self, tmp_path: Path) -> None:
         """Killed at any moment: what was synced is there, nothing is torn, and the store goes on."""
-        self._need_memory(tmp_path)
         with child(self, tmp_path, "write_for_ever", 0) as process:
             assert process.stdout is not None
             synced = 0
@@ -50,6 +52,8 @@ class StoreDurability(StoreCase):
                 synced = int(line)
             process.kill()
             process.wait()
+        if self._forgot(tmp_path):
+            return
         with self.opened(tmp_path) as store:
             self.assert_holds(store, self.records(synced))
             count = len(store)
@@ -62,11 +66,19 @@ class StoreDurability(StoreCase):
             store.sync()
             self.assert_holds(store, [self.record(1_000_000)])
 
+    @needs(SupportsRead)
     def test_full_disk(self, tmp_path: Path) -> None:
-        """A full disk is a StoreError that can be retried and leaves nothing torn; with room again, it works."""
-        self._need_memory(tmp_path)
-        if not self.on_disk or sys.platform == "win32":
-            pytest.skip("writes no files of its own here")
+        """A full disk is a StoreError that can be retried and leaves nothing torn; with room again, it works.
+
+        A store that is said to write no files of its own, or to forget, writes none.
+        """
+        if not self.on_disk or not self.outlives:
+            with self.opened(tmp_path) as store:
+                store.write(self.records(5))
+                store.sync()
+                files = [path for path in tmp_path.rglob("*") if path.is_file()]
+            assert not files, f"it writes files ({files[0]}): set on_disk and outlives to True"
+            return
         result = run_child(self, tmp_path, "fill_disk", 0)
         assert result.returncode == 0, result.stderr
         said = json.loads(result.stdout)
@@ -78,11 +90,18 @@ class StoreDurability(StoreCase):
             assert len(store) == 2
             self.assert_holds(store, [self.record(0)])
 
+    @needs(SupportsRead)
     def test_read_while_it_is_written(self, tmp_path: Path) -> None:
-        """Another process sees what was synced while this one goes on, if that is claimed."""
-        self._need_memory(tmp_path)
-        if not self.reads_live:
-            pytest.skip("does not claim to be readable while it is written")
+        """Another process sees what was synced while this one goes on, if that is claimed; else when it is closed."""
+        if not self.outlives or not self.reads_live:
+            with self.opened(tmp_path) as store:
+                store.write(self.records(5))
+            if self._forgot(tmp_path):
+                return
+            with child(self, tmp_path, "read_live", 0) as process:
+                said, complaint = process.communicate("5\n")
+                assert said.strip() == "5", complaint
+            return
         with self.opened(tmp_path) as store:
             store.write(self.records(5))
             store.sync()
@@ -99,20 +118,30 @@ class StoreDurability(StoreCase):
                 process.stdin.close()
                 assert process.wait() == 0
 
+    @needs(SupportsRead)
     def test_several_writers(self, tmp_path: Path) -> None:
-        """Processes that write at the same time lose nothing of each other, if that is claimed."""
-        self._need_memory(tmp_path)
-        if not self.several_writers:
-            pytest.skip("does not claim to take several writers")
-        with child(self, tmp_path, "write_channel", 1) as one, child(self, tmp_path, "write_channel", 2) as two:
-            for process in (one, two):
-                assert process.wait() == 0, process.communicate()[1]
+        """Processes that write at the same time, if that is claimed, or else in turn, lose nothing of each other."""
+        if self.several_writers:
+            with child(self, tmp_path, "write_channel", 1) as one, child(self, tmp_path, "write_channel", 2) as two:
+                for process in (one, two):
+                    assert process.wait() == 0, process.communicate()[1]
+        else:
+            for number in (1, 2):
+                result = run_child(self, tmp_path, "write_channel", number)
+                assert result.returncode == 0, result.stderr
+        if self._forgot(tmp_path):
+            return
         with self.opened(tmp_path) as store:
             for number in (1, 2):
                 self.assert_holds(store, self.records(100, channel=f"writer {number}"))
             assert len(store) == 200
 
-    def _need_memory(self, tmp_path: Path) -> None:
-        if not self.outlives:
-            pytest.skip("forgets when it is closed")
-        self.need(self.make_store(tmp_path), SupportsRead)
+    def _forgot(self, tmp_path: Path) -> bool:
+        """Say whether the store is one that forgets; it then has to be empty, whatever was before, and to work."""
+        if self.outlives:
+            return False
+        with self.opened(tmp_path) as store:
+            assert len(store) == 0, "it holds what an earlier one wrote: set outlives to True"
+            store.write(self.records(3))
+            self.assert_holds(store, self.records(3))
+        return True
