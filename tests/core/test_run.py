@@ -532,3 +532,29 @@ def test_stats_while_it_runs():
         assert run.stats().node("Numbers").role == "source"
         gate.set()
         assert run.wait(20).ok
+
+
+def test_the_watchdog_names_what_is_silent_and_what_blocks():
+    """A source that says nothing and a processor that does not return are told to the watchers, each once."""
+    told, enough, release = [], threading.Event(), threading.Event()
+
+    class Watcher:
+        @ps.hookimpl
+        def penstock_stalled(self, node):
+            told.append(node)
+            if len(set(told)) == 2:
+                enough.set()
+
+    plugins = ps.Plugins.discover()
+    plugins.manager.register(Watcher())
+
+    def block(record):
+        release.wait()
+
+    silent = ps.source(Numbers(count=0, gate=threading.Event()), name="silent", expect_every_s=0.1)
+    busy = ps.source([1]) >> ps.processor(block, name="block", expect_every_s=0.1)
+    run = ps.Pipeline(silent >> ps.store("null"), busy).start(plugins=plugins)
+    assert enough.wait(20)
+    release.set()
+    assert run.stop().ok
+    assert sorted(told) == ["block", "silent"]

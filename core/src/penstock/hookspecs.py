@@ -69,4 +69,4 @@ def penstock_checkpoint(name: str, positions: Mapping[str, Any]) -> None:
 
 @hookspec
 def penstock_stalled(name: str, node: str, silent_s: float) -> None:
-    """Be told that a source or edge has been silent for longer than its `expect_every_s`."""
+    """Be told that a source or edge is silent, or a component blocks, for longer than its `expect_every_s`."""

@@ -119,7 +119,8 @@ class Node:
         place: Where it works: "thread" or "process".
         retry: None: 3 tries for a store, 1 for the others.
         on_error: What becomes of a record that failed for good.
-        expect_every_s: Seconds without a record after which the watchdog reports the node; None: never.
+        expect_every_s: Seconds without a record from a source, or without return from another component, after which
+            the watchdog reports the node; None: never for a source, 30 s for the others.
     """
 
     role: str

@@ -33,6 +33,8 @@ _log = logging.getLogger("penstock.run")
 ABORT_GRACE_S: Final = 5.0
 """How long an abort waits for the lanes to leave; a component that blocks for longer is named and left behind."""
 WATCH_EVERY_S: Final = 1.0
+LONGEST_CALL_S: Final = 30.0
+"""A component that works at one list of records for so long is reported as stalled, if it has no `expect_every_s`."""
 
 
 class Run:
@@ -365,16 +367,21 @@ class Run:
                     self._tell("penstock_records_dropped", name=self.name, edge=edge.name, channel=channel, count=count)
                 self._told_dropped[edge.name] = dropped
                 self._stalled(edge.name, edge.settings.expect_every_s, now - edge.last_put)
-        for name, lane in list(self._plan.sources.items()):
-            if not lane.ended and not lane.paused:
-                self._stalled(name, lane.part.node.expect_every_s, now - lane.last_record)
+        for name, source in list(self._plan.sources.items()):
+            if not source.ended and not source.paused:
+                self._stalled(name, source.part.node.expect_every_s, now - source.last_record)
+        for lane in list(self._plan.lanes):
+            name, since = lane.active or ("", now)
+            for step in lane.steps:
+                busy_s = now - since if step.name == name else 0.0
+                self._stalled(step.name, step.part.node.expect_every_s or LONGEST_CALL_S, busy_s)
 
     def _stalled(self, name: str, expect_every_s: float | None, silent_s: float) -> None:
         if expect_every_s is None or silent_s <= expect_every_s:
             self._told_stalled.discard(name)
         elif name not in self._told_stalled:
             self._told_stalled.add(name)
-            _log.warning("%s: no record for %.1f s; one is expected every %g s", name, silent_s, expect_every_s)
+            _log.warning("%s: nothing for %.1f s; a record is expected every %g s", name, silent_s, expect_every_s)
             self._tell("penstock_stalled", name=self.name, node=name, silent_s=silent_s)
 
     def _checkpointed(self, positions: Mapping[str, Any]) -> None:
