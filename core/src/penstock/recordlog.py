@@ -67,11 +67,12 @@ class RecordLog:
         if self._file is not None:
             os.fsync(self._file.fileno())
 
-    def close(self) -> None:
-        """Sync and close; any number of times."""
+    def close(self, *, sync: bool = True) -> None:
+        """Close, and sync before unless the file need not survive the machine; any number of times."""
         if self._file is not None:
             try:
-                self.sync()
+                if sync:
+                    self.sync()
             finally:
                 self._file.close()
                 self._file = None

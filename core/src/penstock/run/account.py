@@ -88,9 +88,16 @@ class NodeAccount:
 
 @attrs.frozen(kw_only=True)
 class EdgeAccount:
-    """What one edge did. Its law: put = taken + dropped + lost + in_flight.
+    """What one edge did. Its law: put + recovered = taken + dropped + lost + kept + in_flight.
 
-    `partial` says that it was not there for the whole run: what stands before it sent more than was put.
+    Attributes:
+        put, taken: Records that came, and that what is behind took.
+        dropped: Those that its policy dropped; `channels` has them by channel.
+        lost: Those that an abort left inside.
+        recovered: Those that a dead run had left in the files of an edge that spills; they were taken first.
+        kept: Those that an abort left in its files, for the next run.
+        in_flight: Those that wait.
+        partial: It was not there for the whole run: what stands before it sent more than was put.
     """
 
     edge: str
@@ -101,6 +108,8 @@ class EdgeAccount:
     taken: int = 0
     dropped: int = 0
     lost: int = 0
+    recovered: int = 0
+    kept: int = 0
     in_flight: int = 0
     partial: bool = False
     channels: Mapping[str, int] = attrs.field(factory=dict)
@@ -139,9 +148,12 @@ class Account:
         """Return which laws the books break; empty if they balance. To be asked when the run is over."""
         problems = []
         for edge in self.edges:
-            ends = edge.taken + edge.dropped + edge.lost + edge.in_flight
-            if edge.put != ends:
-                problems.append(f"edge {edge.edge}: put {edge.put}, but taken, dropped, lost and in flight are {ends}")
+            came_in = edge.put + edge.recovered
+            ends = edge.taken + edge.dropped + edge.lost + edge.kept + edge.in_flight
+            if came_in != ends:
+                problems.append(
+                    f"edge {edge.edge}: put {came_in}, but taken, dropped, lost, kept and in flight are {ends}"
+                )
         for node in self.nodes:
             if node.role != "source" and node.taken != node.accounted:
                 problems.append(f"node {node.node}: took {node.taken}, but accounts for {node.accounted}")
@@ -270,6 +282,8 @@ def _edge(first: str, second: str, live: Sequence[LiveEdge]) -> EdgeAccount:
         taken=sum(edge.taken_count for edge in live),
         dropped=dropped.total(),
         lost=sum(edge.lost_count for edge in live),
+        recovered=sum(edge.recovered_count for edge in live),
+        kept=sum(edge.kept_count for edge in live),
         in_flight=sum(edge.waiting for edge in live),
         partial=any(edge.partial for edge in live),
         channels=dict(dropped),

@@ -11,6 +11,7 @@ from penstock.errors import RunAborted, RunError
 from penstock.part import Part
 
 if TYPE_CHECKING:
+    from penstock.run.edge import Inbox, LiveEdge
     from penstock.run.lane import Lane
 
 
@@ -23,7 +24,14 @@ class Opening:
 
     def open(self, lane: Lane) -> bool:
         """Open this lane, then its source; return whether all lanes could. Called in its thread."""
-        return self._step(lane.open) and self._step(lane.open_source)
+        well = False
+        try:
+            well = self._step(lambda: _open(lane)) and self._step(lane.open_source)
+        finally:
+            if not well:
+                for edge in _edges(lane):
+                    edge.close()
+        return well
 
     def wait(self) -> None:
         """Wait until all are open. Raises the first error; the lanes close again by themselves."""
@@ -49,6 +57,21 @@ class Opening:
         except threading.BrokenBarrierError:
             raise RunAborted("the start was interrupted") from None
         return not self.errors
+
+
+def _open(lane: Lane) -> None:
+    for edge in _edges(lane):
+        try:
+            edge.open()
+        except OSError as error:
+            raise RunError(f"edge {edge.name}: cannot open: {error}") from error
+    lane.open()
+
+
+def _edges(lane: Lane) -> Sequence[LiveEdge]:
+    """Return the edges that a lane reads; that of a source reads none."""
+    inbox: Inbox | None = getattr(lane, "inbox", None)
+    return inbox.edges if inbox is not None else ()
 
 
 @contextmanager

@@ -176,6 +176,12 @@ class RunReport:
         for edge in self.account.edges:
             for channel, count in edge.channels.items():
                 lines.append(f"  {edge.edge}: {count} records of channel {channel!r} dropped ({edge.when_full})")
+            if edge.recovered:
+                lines.append(
+                    f"  {edge.edge}: {edge.recovered} records came first, left on the disk by an earlier run"
+                )
+            if edge.kept:
+                lines.append(f"  {edge.edge}: {edge.kept} records stay on the disk ({edge.when_full}) for the next run")
         if self.dead_letters:
             lines.append(f"  dead letters: {self.dead_letters} (send them through again: penstock replay)")
         lines += [f"  problem: {problem}" for problem in self.problems]
