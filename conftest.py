@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
-from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -30,11 +29,8 @@ def pytest_make_collect_report(
 
 
 def _not_skipped(report: Report) -> Report:
-    if not ON_CI or report.outcome != "skipped" or hasattr(report, "wasxfail"):
-        return report
-    where, _, reason = report.longrepr if isinstance(report.longrepr, tuple) else ("", 0, report.longrepr)
-    if "penstock/testing/" in Path(where).as_posix():
-        return report  # the contract has a test for an ability that this component does not claim
-    report.outcome = "failed"
-    report.longrepr = f"skipped, which fails on CI: {reason}"
+    if ON_CI and report.outcome == "skipped" and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which fails on CI: {reason}"
     return report
