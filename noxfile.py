@@ -82,7 +82,7 @@ def install(session: nox.Session, plugins: list[str], *others: str) -> None:
 def run_tests(session: nox.Session, *paths: str) -> None:
     """Run pytest on these paths, or with the arguments after `--`, against what is installed."""
     session.run("python", "-m", "pytest", *(session.posargs or paths),
-                env={"PENSTOCK_WHEELS": str(wheels(session)), "PYTHONPATH": "", "PYTHONSAFEPATH": "1"})  # fmt: skip
+                env={"PENSTOCK_WHEELS": str(wheels(session)), "PYTHONPATH": ""})  # fmt: skip
 
 
 @nox.session
