@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -227,6 +228,29 @@ def label(node: Node) -> str:
     given = node.given
     name = getattr(given, "__name__", None) or type(given).__name__
     return cast("str", "lambda" if name == "<lambda>" else name)
+
+
+def name_nodes(nodes: Iterable[Node], taken: Iterable[str] = ()) -> dict[Node, str]:
+    """Give every node a name of its own: the one that the user gave, or the component's, numbered if it is taken.
+
+    Raises:
+        WiringError: the user gave two nodes the same name.
+    """
+    names: dict[Node, str] = {}
+    used = set(taken)
+    for node in nodes:
+        if node.name is not None:
+            if node.name in used:
+                raise WiringError(f"two nodes are called {node.name!r}: give each a name of its own")
+            used.add(node.name)
+            names[node] = node.name
+    for node in nodes:
+        if node.name is None:
+            base = label(node)
+            tries = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
+            names[node] = next(name for name in tries if name not in used)
+            used.add(names[node])
+    return names
 
 
 def edge(

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from penstock.errors import ConfigError, WiringError
-from penstock.node import NODE_OPTIONS, PLAIN, Edge, Flow, Joinable, Node, Retry, describe, label
-from penstock.part import Part, path_of
+from penstock.node import Edge, Flow, Joinable, Node, label, name_nodes
+from penstock.part import Part
+from penstock.plain_graph import DEAD_LETTERS, FORMAT, GraphFile, edge_to_plain, flow_of, node_to_plain
 from penstock.wiring import close_to, parts_of, shape_problems
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
     from penstock.run.report import RunReport
     from penstock.run.run import Run
-
-FORMAT = 1
-"""The number of the file format, under the key `penstock`."""
-
-DEAD_LETTERS = "penstock-dead-letters"
 
 
 class Pipeline:
@@ -127,10 +122,8 @@ class Pipeline:
             plain["checkpoint_every_s"] = self.checkpoint_every_s
         if self.dead_letters != DEAD_LETTERS:
             plain["dead_letters"] = self.dead_letters
-        plain["nodes"] = [_node_to_plain(node) for node in self.nodes]
-        plain["edges"] = [
-            {"before": first, "after": second, **_changed(edge, PLAIN)} for first, second, edge in self.edges
-        ]
+        plain["nodes"] = [node_to_plain(node) for node in self.nodes]
+        plain["edges"] = [edge_to_plain(*join) for join in self.edges]
         return plain
 
     @classmethod
@@ -138,10 +131,10 @@ class Pipeline:
         """Make a pipeline of plain data. Raises ConfigError with the path of what is wrong (`$.nodes[1].workers`)."""
         from penstock.config import from_plain
 
-        file: _File = from_plain(_File, dict(plain))
+        file: GraphFile = from_plain(GraphFile, dict(plain))
         if file.penstock != FORMAT:
             raise ConfigError(f"$.penstock: format {file.penstock} is unknown; this penstock reads {FORMAT}")
-        flow = _flow(file, {})
+        flow = flow_of(file, {})
         return cls(flow, name=file.name, checkpoint_every_s=file.checkpoint_every_s, dead_letters=file.dead_letters)
 
     def write(self, path: str | Path) -> None:
@@ -211,162 +204,10 @@ class Pipeline:
         return Pipeline.from_plain, (self.to_plain(),)
 
 
-@attrs.frozen(kw_only=True)
-class _NodeEntry:
-    name: str
-    source: str | None = None
-    decoder: str | None = None
-    processor: str | None = None
-    store: str | None = None
-    settings: dict[str, Any] = attrs.field(factory=dict)
-    workers: int = 1
-    ordered: bool = True
-    place: str = "thread"
-    retry: Retry | None = None
-    on_error: str = "dead_letter"
-    expect_every_s: float | None = None
-
-    def node(self, path: str) -> Node:
-        roles = {role: use for role in ("source", "decoder", "processor", "store") if (use := getattr(self, role))}
-        if len(roles) != 1:
-            raise ConfigError(f"{path}: node {self.name!r} needs exactly one of source, decoder, processor, store")
-        [(role, use)] = roles.items()
-        options = {key: getattr(self, key) for key in NODE_OPTIONS}
-        try:
-            return Node(role=role, use=use, settings=self.settings, **options)
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from error
-
-
-@attrs.frozen(kw_only=True)
-class _EdgeEntry:
-    before: str
-    after: str
-    capacity: int | None = None
-    capacity_bytes: int | None = None
-    when_full: str = "block"
-    expect_every_s: float | None = None
-
-    def edge(self) -> Edge:
-        return Edge(**{field.name: getattr(self, field.name) for field in attrs.fields(Edge)})
-
-
-@attrs.frozen(kw_only=True)
-class _File:
-    penstock: int = FORMAT
-    name: str = "pipeline"
-    checkpoint_every_s: float = 1.0
-    dead_letters: str = DEAD_LETTERS
-    nodes: list[_NodeEntry]
-    edges: list[_EdgeEntry] = attrs.field(factory=list)
-
-
-def flow_from_plain(plain: Mapping[str, Any], running: Iterable[str], node: Callable[[str], Node]) -> Flow:
-    """Make a flow of plain data whose edges may also name nodes that run. Raises ConfigError."""
-    from penstock.config import from_plain
-
-    file: _File = from_plain(_File, dict(plain))
-    wanted = {name for join in file.edges for name in (join.before, join.after)}
-    return _flow(file, {name: node(name) for name in running if name in wanted})
-
-
-def _flow(file: _File, running: Mapping[str, Node]) -> Flow:
-    nodes: dict[str, Node] = dict(running)
-    for index, entry in enumerate(file.nodes):
-        node = entry.node(f"$.nodes[{index}]")
-        if node.name in nodes:
-            raise ConfigError(f"$.nodes[{index}].name: two nodes are called {node.name!r}: give each its own")
-        nodes[node.name or ""] = node
-    edges = []
-    for index, join in enumerate(file.edges):
-        for end, name in (("before", join.before), ("after", join.after)):
-            if name not in nodes:
-                raise ConfigError(f"$.edges[{index}].{end}: no node {name!r}{close_to(name, nodes)}")
-        edges.append((nodes[join.before], nodes[join.after], join.edge()))
-    return Flow(tuple(nodes.values()), tuple(edges), ())
-
-
-def name_nodes(nodes: Iterable[Node], taken: Iterable[str] = ()) -> dict[Node, str]:
-    """Give every node a name of its own: the one that the user gave, or the component's, numbered if it is taken.
-
-    Raises:
-        WiringError: the user gave two nodes the same name.
-    """
-    names: dict[Node, str] = {}
-    used = set(taken)
-    for node in nodes:
-        if node.name is not None:
-            if node.name in used:
-                raise WiringError(f"two nodes are called {node.name!r}: give each a name of its own")
-            used.add(node.name)
-            names[node] = node.name
-    for node in nodes:
-        if node.name is None:
-            base = label(node)
-            tries = itertools.chain([base], (f"{base}-{number}" for number in itertools.count(2)))
-            names[node] = next(name for name in tries if name not in used)
-            used.add(names[node])
-    return names
-
-
 def _discover() -> Plugins:
     from penstock.plugins import Plugins
 
     return Plugins.discover()
-
-
-def _changed(value: Any, default: Any) -> dict[str, Any]:
-    """Return the fields of an attrs object that differ from those of another, as plain data."""
-    from penstock.config import to_plain
-
-    return {
-        field.name: to_plain(getattr(value, field.name))
-        for field in attrs.fields(type(value))
-        if getattr(value, field.name) != getattr(default, field.name)
-    }
-
-
-def _node_to_plain(node: Node) -> dict[str, Any]:
-    from penstock.config import to_plain
-
-    use, settings = (node.use, dict(node.settings)) if node.use else _use_of(node)
-    plain: dict[str, Any] = {"name": node.name, node.role: use}
-    if settings:
-        plain["settings"] = to_plain(settings)
-    default = Node(role=node.role)
-    for key in NODE_OPTIONS[1:]:
-        value = getattr(node, key)
-        if value != getattr(default, key):
-            plain[key] = _changed(value, Retry()) if isinstance(value, Retry) else value
-    return plain
-
-
-def _use_of(node: Node) -> tuple[str, dict[str, Any]]:
-    """Return the name and settings with which a component that was given as an object can be written to a file."""
-    given = node.given
-    path = path_of(given)
-    component = attrs.has(type(given))
-    if path is None or (not component and not hasattr(given, "__qualname__")):
-        raise WiringError(
-            f"{describe(node)}: {label(node)!r} cannot be written to a file or sent to another process: define it in "
-            "a module, outside of functions and __main__, or name a component"
-        )
-    settings = {}
-    if component:
-        for field in attrs.fields(type(given)):
-            if field.init and getattr(given, field.name) != _default(field, given):
-                settings[field.alias or field.name] = getattr(given, field.name)
-    for offer in _discover().components(node.role):
-        if offer.component.path == path:
-            return offer.component.name, settings
-    return path, settings
-
-
-def _default(field: attrs.Attribute[Any], given: Any) -> Any:
-    default: Any = field.default
-    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # attrs.Factory is a class at run time
-        return default.factory(given) if default.takes_self else default.factory()
-    return default
 
 
 def _without_none(value: Any) -> Any:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from penstock.errors import RunError, WiringError
-from penstock.node import Flow, Joinable, Node, describe
+from penstock.node import Flow, Joinable, Node, describe, name_nodes
 from penstock.part import Part, resolve
-from penstock.pipeline import name_nodes
 from penstock.run.account import Account, EdgeAccount, NodeAccount, take_account
 from penstock.run.edge import END, LiveEdge
 from penstock.run.lane import Lane, SourceLane

@@ -113,7 +113,7 @@ class Control:
 
     @staticmethod
     def _create(run: Run, argument: Any) -> list[str]:
-        from penstock.pipeline import flow_from_plain
+        from penstock.plain_graph import flow_from_plain
 
         return run.add(flow_from_plain(argument, run.node_names(), run.node))
 
