@@ -14,9 +14,9 @@ from penstock.source import SupportsLag, SupportsLoss, SupportsRejected
 
 if TYPE_CHECKING:
     from penstock.run.edge import LiveEdge
-    from penstock.run.lane import SourceLane
     from penstock.run.planning import Plan
-    from penstock.run.steps import Step
+    from penstock.run.source_lane import SourceLane
+    from penstock.run.step import Step
 
 
 @attrs.frozen(kw_only=True)

@@ -11,11 +11,13 @@ from penstock.errors import RunError, WiringError
 from penstock.node import Flow, Joinable, Node, describe, name_nodes
 from penstock.part import Part, resolve
 from penstock.run.account import Account, EdgeAccount, NodeAccount, take_account
-from penstock.run.edge import END, LiveEdge
-from penstock.run.lane import Lane, SourceLane
+from penstock.run.chunk import END
+from penstock.run.edge import LiveEdge
+from penstock.run.lane import Lane
 from penstock.run.opening import Opening
 from penstock.run.planning import Attachment, Join, Plan, extend
-from penstock.run.steps import StoreStep
+from penstock.run.source_lane import SourceLane
+from penstock.run.store_step import StoreStep
 from penstock.wiring import kind_problems, neighbours, option_problems
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from penstock.run.edge import Barrier
-from penstock.run.steps import StoreStep
+from penstock.run.chunk import Barrier
+from penstock.run.store_step import StoreStep
 from penstock.store import SupportsTransaction
 
 if TYPE_CHECKING:
-    from penstock.run.lane import SourceLane
+    from penstock.run.source_lane import SourceLane
 
 
 class Checkpoints:

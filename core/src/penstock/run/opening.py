@@ -11,7 +11,8 @@ from penstock.errors import RunAborted, RunError
 from penstock.part import Part
 
 if TYPE_CHECKING:
-    from penstock.run.edge import Inbox, LiveEdge
+    from penstock.run.edge import LiveEdge
+    from penstock.run.inbox import Inbox
     from penstock.run.lane import Lane
 
 

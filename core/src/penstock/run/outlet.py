@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from zlib import crc32
 
 from penstock.record import Record
-from penstock.run.edge import Barrier, End, LiveEdge
+from penstock.run.chunk import Barrier, End
+from penstock.run.edge import LiveEdge
 
 
 class Outlet(Protocol):

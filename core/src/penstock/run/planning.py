@@ -12,10 +12,13 @@ import attrs
 from penstock.errors import RunError
 from penstock.node import PLAIN, Edge, Node
 from penstock.part import Part
-from penstock.run.edge import Inbox, LiveEdge
-from penstock.run.lane import InboxLane, Lane, SourceLane
+from penstock.run.edge import LiveEdge
+from penstock.run.inbox import Inbox
+from penstock.run.lane import InboxLane, Lane
 from penstock.run.outlet import ByChannel, ByLoad, ByTurns, Outlet
-from penstock.run.steps import Step, step_for
+from penstock.run.source_lane import SourceLane
+from penstock.run.step import Step
+from penstock.run.steps import step_for
 from penstock.store import SupportsTransaction
 from penstock.wiring import neighbours
 

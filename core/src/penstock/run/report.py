@@ -177,9 +177,7 @@ class RunReport:
             for channel, count in edge.channels.items():
                 lines.append(f"  {edge.edge}: {count} records of channel {channel!r} dropped ({edge.when_full})")
             if edge.recovered:
-                lines.append(
-                    f"  {edge.edge}: {edge.recovered} records came first, left on the disk by an earlier run"
-                )
+                lines.append(f"  {edge.edge}: {edge.recovered} records came first, left on the disk by an earlier run")
             if edge.kept:
                 lines.append(f"  {edge.edge}: {edge.kept} records stay on the disk ({edge.when_full}) for the next run")
         if self.dead_letters:

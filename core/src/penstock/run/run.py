@@ -18,11 +18,12 @@ from penstock.record import Record
 from penstock.run.account import Account
 from penstock.run.changes import Graph, add, remove, replace, whole_account
 from penstock.run.checkpoints import Checkpoints
+from penstock.run.chunk import Barrier
 from penstock.run.dead_letters import DeadLetters
-from penstock.run.edge import Barrier
-from penstock.run.lane import InboxLane, Lane, SourceLane
+from penstock.run.lane import InboxLane, Lane
 from penstock.run.planning import Plan
 from penstock.run.report import RunReport
+from penstock.run.source_lane import SourceLane
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline

@@ -17,7 +17,7 @@ import attrs
 
 from penstock.errors import CodecError, StoreError
 from penstock.record import Record
-from penstock.run.edge import Barrier, Chunk, End
+from penstock.run.chunk import Barrier, Chunk, End
 from penstock.run.size import weigh
 from penstock.run.spill_files import BACK_AT_ONCE, SpillFiles
 

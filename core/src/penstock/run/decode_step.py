@@ -1,0 +1,91 @@
+"""DecodeStep: a decoder in a lane, one instance for each channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from penstock.errors import RunAborted
+from penstock.part import Part
+from penstock.processor import SupportsHeld
+from penstock.record import Record
+from penstock.run.guard import Ward
+from penstock.run.step import Step
+from penstock.run.tally import Tally
+
+
+class DecodeStep(Step):
+    """A decoder: one instance for each channel, made when the channel first comes."""
+
+    def __init__(self, part: Part, run: Ward, tally: Tally | None = None) -> None:
+        super().__init__(part, run, tally)
+        self._decoders: dict[str, Any] = {}
+        self._keeps = isinstance(part.sample, SupportsHeld)
+
+    def open(self) -> None:
+        """Do nothing: the channels are not known yet."""
+
+    def _decoder(self, channel: str) -> Any:
+        made = self._decoders.get(channel)
+        if made is None:
+            made = self.part.make()
+            if callable(getattr(made, "open", None)):
+                made.open()
+            self._decoders[channel] = made
+        return made
+
+    def run(self, records: Sequence[Record]) -> list[Record]:
+        """Give each packet to the decoder of its channel."""
+        given: list[Record] = []
+        tally = self.tally
+        tally.taken += len(records)
+        for record in records:
+            try:
+                if record.discontinuity:
+                    self._decoder(record.channel).reset()
+                frames = list(self._decoder(record.channel).decode(record))
+            except RunAborted:
+                raise
+            except BaseException as error:  # a library under the decoder may raise anything: it costs one packet
+                again = self._retry(record, error)
+                if again is None:
+                    continue
+                frames = again
+            if frames:
+                given.extend(frames)
+                tally.passed += 1
+                tally.extra += len(frames) - 1
+            elif self._keeps:
+                tally.gathered += 1
+            else:
+                tally.discarded += 1
+        return given
+
+    def _retry(self, record: Record, error: BaseException) -> list[Record] | None:
+        try:
+            return self.guard.again(lambda: list(self._decoder(record.channel).decode(record)), error)
+        except BaseException as last:  # as in run
+            self.guard.give_up(record, last, self.guard.tries(last))
+            return None
+
+    def flush(self) -> list[Record]:
+        """Return what the decoders still have, channel by channel."""
+        given: list[Record] = []
+        for decoder in self._decoders.values():
+            try:
+                given.extend(decoder.flush())
+            except Exception as error:  # one channel's end must not cost another's
+                self.guard.fail_late("flush", error)
+        self.tally.extra += len(given)
+        return given
+
+    def held(self) -> dict[int, Record]:
+        """Return what the decoders say that they keep."""
+        if not self._keeps:
+            return {}
+        return {id(record): record for made in self._decoders.values() for record in made.held()}
+
+    def close(self) -> None:
+        """Close all of them."""
+        for decoder in self._decoders.values():
+            self.close_component(decoder)

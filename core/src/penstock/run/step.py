@@ -1,0 +1,59 @@
+"""Step: a component at work inside a lane; one kind for each role that takes records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from penstock.part import Part
+from penstock.record import Record
+from penstock.run.guard import Guard, Ward
+from penstock.run.tally import Tally
+
+
+class Step:
+    """One component in a lane: it takes a list of records and gives one. Used by the thread of the lane only."""
+
+    def __init__(self, part: Part, run: Ward, tally: Tally | None = None) -> None:
+        self.part = part
+        self.name = part.node.name or ""
+        self.tally = tally or Tally()
+        self.guard = Guard(part, self.tally, run)
+        self._run = run
+        self.clocked = False  # asked for every list of records, and isinstance with a protocol is slow
+
+    def open(self) -> None:
+        """Make and open the component."""
+        raise NotImplementedError
+
+    def run(self, records: Sequence[Record]) -> list[Record]:
+        """Take these records and return what comes of them. Never raises for a record's sake."""
+        raise NotImplementedError
+
+    def flush(self) -> list[Record]:
+        """Return what is still inside, at the end."""
+        return []
+
+    def held(self) -> dict[int, Record]:
+        """Return the records inside whose result is not out, by identity."""
+        return {}
+
+    def wait_s(self) -> float | None:
+        """Return the seconds until `expire` wants to be called."""
+        return None
+
+    def expire(self) -> list[Record]:
+        """Return what is due."""
+        return []
+
+    def close(self) -> None:
+        """Close the component; an error is noted, not raised: closing must not hide what came first."""
+
+    def close_component(self, component: Any) -> None:
+        """Close a component if it wants; an error is reported."""
+        close = getattr(component, "close", None)
+        if callable(close):
+            try:
+                close()
+            except Exception as error:  # closing never hides the first error; the run reports this one too
+                self.guard.fail_late("close", error)
