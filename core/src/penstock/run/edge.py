@@ -176,9 +176,10 @@ class LiveEdge:
         if self.waiting <= self.capacity // 2:
             self._room.notify()
 
-    def _append(self, chunk: Chunk) -> None:
+    def _append(self, chunk: Chunk, *, behind: int = 0) -> None:
+        """Let a chunk in; after an abort it is lost, with those `behind` it that were put together with it."""
         if self.inbox.aborted:
-            self.lost_count += len(chunk.records)
+            self.lost_count += len(chunk.records) + behind
             raise RunAborted(f"edge {self.name}: the run is aborted")
         self.items.append(chunk)
         self.waiting += len(chunk.records)
@@ -213,17 +214,13 @@ class LiveEdge:
             whole = self.counted or (not done and free >= len(records))
             part = records if whole else records[done : done + free]
             done += len(part)
-            try:
-                self._append(Chunk(born_ns, part, each))
-            except RunAborted:
-                self.lost_count += len(records) - done
-                raise
+            self._append(Chunk(born_ns, part, each), behind=len(records) - done)
 
     def _put_drop_newest(self, born_ns: int, records: Sequence[Record], each: int) -> None:
         free = self._free(each)
         taken, refused = records[:free], records[free:]
         if taken:
-            self._append(Chunk(born_ns, self._mark(taken), each))
+            self._append(Chunk(born_ns, self._mark(taken), each), behind=len(refused))
         self._drop(refused)
 
     def _put_drop_oldest(self, born_ns: int, records: Sequence[Record], each: int) -> None:
@@ -260,7 +257,7 @@ class LiveEdge:
                     self._drop([record])
                     continue
                 self._wait_for_room(each, len(records) - index)
-            self._append(Chunk(born_ns, self._mark([record]), each))
+            self._append(Chunk(born_ns, self._mark([record]), each), behind=len(records) - index - 1)
 
     def _put_spill(self, born_ns: int, records: Sequence[Record], each: int) -> None:
         assert self._spill is not None  # the policy of this edge
