@@ -138,7 +138,7 @@ def test_what_a_full_disk_cannot_take_is_in_the_dead_letters(disk, tmp_path):
 
 def test_dead_letters_on_the_full_disk(disk):
     """If the dead letters cannot be written either, the run ends, commits nothing that is not stored, and says why."""
-    disk.fill()
+    disk.fill(largest_file=100 * LENGTH)
     run, committed = started(STORES["log"][0](disk.path, HASTY), disk.path / "dead")
     report = run.wait(60)
     assert report.balanced, report
