@@ -124,3 +124,19 @@ def demo(session: nox.Session) -> None:
     install(session, ["zenoh", "kafka-av", "npy", "lmdb"])
     arguments = session.posargs or ["--out", tempfile.mkdtemp(prefix="demo-", dir=session.cache_dir)]
     session.run("penstock", "demo", *arguments)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Run the tests of faults in their long form: 100 kills, ten million records. It takes some minutes."""
+    install(session, ["npy", "lmdb"], *TESTING)
+    session.env["PENSTOCK_FAULTS"] = "full"
+    run_tests(session, "tests/faults")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure penstock side by side with peers, and print a table and JSON: `nox -s bench -- --only lanes`."""
+    install(session, ["npy", "lmdb"])
+    session.install("exengine", "ezmsg", CONSTRAINTS)
+    session.run("python", "benchmarks/run.py", *session.posargs)
