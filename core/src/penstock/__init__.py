@@ -19,6 +19,7 @@ from penstock.record import Record
 if TYPE_CHECKING:
     from penstock.component import Component
     from penstock.config import YamlConfig
+    from penstock.handler import DataHandler
     from penstock.hookspecs import hookimpl
     from penstock.pipeline import Pipeline
     from penstock.plugins import Plugins
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 _LAZY = {
     "Component": "penstock.component",
+    "DataHandler": "penstock.handler",
     "Pipeline": "penstock.pipeline",
     "Plugins": "penstock.plugins",
     "Run": "penstock.run.run",
@@ -44,6 +46,7 @@ __all__ = [
     "CoordinatesIterator",
     "DataCoordinates",
     "DataCoordinatesIterator",
+    "DataHandler",
     "Edge",
     "Flow",
     "Node",

@@ -17,6 +17,7 @@ def penstock_sources() -> list[Component]:
         Component(
             "dead-letters", "penstock.builtin.letters:DeadLetterSource", summary="what failed in earlier runs, again"
         ),
+        Component("push", "penstock.builtin.push:PushSource", summary="what other threads put"),
     ]
 
 

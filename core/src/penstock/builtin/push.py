@@ -1,0 +1,241 @@
+"""PushSource: a source that other threads put records into."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import attrs
+
+from penstock.errors import EndOfSource, PenstockError, RunError
+from penstock.record import Record
+from penstock.run.size import OVERHEAD_BYTES, size_of
+
+WhenFull = Literal["block", "drop_oldest", "drop_newest"]
+
+
+class PutTimeoutError(PenstockError, TimeoutError):
+    """There was no room within the time."""
+
+
+@attrs.define(kw_only=True)
+class Inlet:
+    """A bounded queue between any number of threads that put and the one that reads. All methods: any thread.
+
+    What is on its way is no setting: two are equal if their settings are, and a pickled one arrives empty.
+
+    Attributes:
+        capacity, capacity_bytes, when_full: Those of `PushSource`.
+        on_drop: Called with each record that `drop_oldest` drops, under the lock: it must not wait.
+        lost: Records dropped, or left inside at the end, by channel.
+        closed: Set when nobody reads any more.
+    """
+
+    capacity: int = 1024
+    capacity_bytes: int = 64 * 2**20
+    when_full: WhenFull = "block"
+    on_drop: Callable[[Record], None] | None = attrs.field(default=None, init=False, eq=False, repr=False)
+    lost: Counter[str] = attrs.field(factory=Counter, init=False, eq=False, repr=False)
+    closed: bool = attrs.field(default=False, init=False, eq=False, repr=False)
+    _items: deque[tuple[Record, int]] = attrs.field(factory=deque, init=False, eq=False, repr=False)
+    _bytes: int = attrs.field(default=0, init=False, eq=False, repr=False)
+    _ended: bool = attrs.field(default=False, init=False, eq=False, repr=False)
+    _idle: bool = attrs.field(default=False, init=False, eq=False, repr=False)
+    _blocked: int = attrs.field(default=0, init=False, eq=False, repr=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, eq=False, repr=False)
+    _something: threading.Condition = attrs.field(init=False, eq=False, repr=False)
+    _room: threading.Condition = attrs.field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._something = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _inlet, (self.capacity, self.capacity_bytes, self.when_full)
+
+    def put(self, data: Any, make: Callable[[], Record | None], timeout_s: float | None, *, channel: str) -> bool:
+        """Wait for room for `data`, then put in what `make` returns, a record of this channel.
+
+        `make` is called under the lock, so that records are made in the order in which they are read; it must not
+        wait. If it returns None or raises, nothing was put; it is not called for what `drop_newest` drops.
+
+        Returns:
+            Whether it was put; False if `make` returned None, or if the inlet is full and drops the newest.
+
+        Raises:
+            PutTimeoutError: there was no room within `timeout_s` seconds.
+            RunError: nobody reads any more, or `end` was called.
+        """
+        size_bytes = OVERHEAD_BYTES + size_of(data)
+        with self._lock:
+            if not self._fits(size_bytes) and self.when_full == "block":
+                self._wait_for_room(size_bytes, timeout_s)
+            if self.closed or self._ended:
+                raise RunError("nothing can be put any more: the source has ended")
+            if self.when_full == "drop_newest" and not self._fits(size_bytes):
+                self.lost[channel] += 1
+                return False
+            record = make()
+            if record is None:
+                return False
+            while not self._fits(size_bytes):
+                oldest, oldest_bytes = self._items.popleft()
+                self._bytes -= oldest_bytes
+                self._drop(oldest)
+            self._items.append((record, size_bytes))
+            self._bytes += size_bytes
+            if self._idle:
+                self._something.notify()
+            return True
+
+    def take(self, most: int, timeout_s: float) -> list[Record]:
+        """Return what is first, at most `most` records; none if nothing came in time. Raises EndOfSource."""
+        with self._lock:
+            if not self._items and not self._ended and timeout_s > 0:
+                self._idle = True
+                self._something.wait_for(lambda: self._items or self._ended, timeout_s)
+                self._idle = False
+            if not self._items and self._ended:
+                raise EndOfSource("nothing more will be put")
+            taken = [self._items.popleft() for _ in range(min(most, len(self._items)))]
+            self._bytes -= sum(size_bytes for _, size_bytes in taken)
+            if self._blocked and len(self._items) <= self.capacity // 2:
+                self._room.notify_all()
+        return [record for record, _ in taken]
+
+    def end(self) -> None:
+        """Let nothing more be put; what is inside is still read, and then the source ends."""
+        with self._lock:
+            self._ended = True
+            self._something.notify_all()
+            self._room.notify_all()
+
+    def open(self) -> None:
+        """Begin to be read."""
+        with self._lock:
+            self.closed = False
+            self.lost.clear()
+
+    def close(self) -> None:
+        """Let those go who wait for room; count what nobody will read as lost."""
+        with self._lock:
+            self.closed = True
+            while self._items:
+                self._drop(self._items.popleft()[0])
+            self._bytes = 0
+            self._room.notify_all()
+
+    def _fits(self, size_bytes: int) -> bool:
+        if not self._items:
+            return True
+        return len(self._items) < self.capacity and self._bytes + size_bytes <= self.capacity_bytes
+
+    def _wait_for_room(self, size_bytes: int, timeout_s: float | None) -> None:
+        began = time.monotonic()
+        self._blocked += 1
+        try:
+            free = self._room.wait_for(lambda: self._fits(size_bytes) or self.closed or self._ended, timeout_s)
+        finally:
+            self._blocked -= 1
+        if not free:
+            raise PutTimeoutError(
+                f"no room for {time.monotonic() - began:.3g} s: {len(self._items)} records with {self._bytes} bytes "
+                f"wait, of at most {self.capacity} and {self.capacity_bytes}"
+            )
+
+    def _drop(self, record: Record) -> None:
+        self.lost[record.channel] += 1
+        if self.on_drop is not None:
+            self.on_drop(record)
+
+
+def _same(record: Record) -> Record:
+    return record
+
+
+def _inlet(capacity: int, capacity_bytes: int, when_full: WhenFull) -> Inlet:
+    return Inlet(capacity=capacity, capacity_bytes=capacity_bytes, when_full=when_full)
+
+
+@attrs.define(kw_only=True)
+class PushSource:
+    """Give what other threads put: keep the component, give it to `ps.source`, and call `put` on it.
+
+    Every run of a pipeline with this component reads the same records. It cannot be asked again: after a crash, what
+    was put and not stored is gone. In a pipeline that was read from a file there is nobody who could put.
+
+    Attributes:
+        capacity: Records that wait at most.
+        capacity_bytes: Bytes of their data at most, about, or a single record.
+        when_full: What `put` does when it is full: "block" waits; "drop_oldest" and "drop_newest" drop, which the
+            account counts as lost upstream.
+        channel: The channel of the records made of plain data.
+        inlet: Where they wait; shared by the copies of this component.
+    """
+
+    capacity: int = attrs.field(default=1024, validator=[attrs.validators.instance_of(int), attrs.validators.ge(1)])
+    capacity_bytes: int = attrs.field(
+        default=64 * 2**20, validator=[attrs.validators.instance_of(int), attrs.validators.ge(1)]
+    )
+    when_full: WhenFull = attrs.field(
+        default="block", validator=attrs.validators.in_(("block", "drop_oldest", "drop_newest"))
+    )
+    channel: str = ""
+    inlet: Inlet = attrs.field(
+        default=attrs.Factory(lambda self: _inlet(self.capacity, self.capacity_bytes, self.when_full), takes_self=True),
+        repr=False,
+    )
+    _numbers: Counter[str] = attrs.field(factory=Counter, init=False, eq=False, repr=False)
+
+    def put(self, records: Iterable[Any], *, timeout_s: float | None = None) -> int:
+        """Put records, or plain data of which records are made, in order. Any thread.
+
+        Args:
+            records: Records stay as they are; anything else becomes the `data` of one.
+            timeout_s: Seconds that the whole call may wait for room; 0 does not wait; None waits for ever.
+
+        Returns:
+            How many were put; less than were given only if `when_full` is "drop_newest".
+
+        Raises:
+            PutTimeoutError: there was no room in time; those before it were put.
+            RunError: the source has ended; those before it were put.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        count = 0
+        for item in records:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if isinstance(item, Record):
+                data, channel, make = item.data, item.channel, partial(_same, item)
+            else:
+                data, channel, make = item, self.channel, partial(self._record, item)
+            count += self.inlet.put(data, make, left, channel=channel)
+        return count
+
+    def end(self) -> None:
+        """Let nothing more be put; the source ends when what was put has been read. Any thread."""
+        self.inlet.end()
+
+    def open(self) -> None:
+        """Begin to be read."""
+        self.inlet.open()
+
+    def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
+        return self.inlet.take(max_records, timeout_s)
+
+    def close(self) -> None:
+        """Let those go who wait to put; what was not read is lost, and counted."""
+        self.inlet.close()
+
+    def lost_upstream(self) -> Mapping[str, int]:
+        """Return how many records of each channel were dropped, or left when it was closed."""
+        return dict(self.inlet.lost)
+
+    def _record(self, data: Any) -> Record:
+        number = self._numbers[self.channel]
+        self._numbers[self.channel] = number + 1
+        return Record(data, channel=self.channel, seq=number, time_ns=time.time_ns())

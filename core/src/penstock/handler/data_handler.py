@@ -1,0 +1,450 @@
+"""DataHandler: put and get data by coordinates while they are being processed and stored."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+import attrs
+
+from penstock.builtin.push import PushSource, PutTimeoutError, WhenFull
+from penstock.coords import DataCoordinates
+from penstock.errors import CannotGetObjectError, ConfigError, CoordinatesError, ObjectNotFoundError, RunError
+from penstock.handler.errors import DataTimeoutError
+from penstock.handler.events import Callback, Event, Events
+from penstock.handler.ledger import Ledger, Stored, Waiter, WhenExists
+from penstock.handler.told_run import start_told
+from penstock.handler.watched import WatchedProcessor, WatchedStore
+from penstock.node import Edge, Flow, Node, label, processor, source, store
+from penstock.part import Part, resolve
+from penstock.pipeline import Pipeline
+from penstock.record import Record
+from penstock.run.account import Account
+from penstock.run.report import RunReport
+
+if TYPE_CHECKING:
+    from penstock.plugins import Plugins
+
+CALLBACKS_S: Final = 5.0
+"""How long the end of a handler waits for callbacks that have events left."""
+
+_DROPPED: Final = "they were dropped, since the handler was full"
+
+Found = tuple[Any, Mapping[str, Any] | None]
+
+
+class DataHandler:
+    """Take in data by coordinates, process and store them, and give them back at any moment.
+
+    Behind it runs a pipeline, `push >> process_function >> storage`. From the moment when `put` returns, the data can
+    be had: from memory until the store has written them, then from the store, until `close`. All methods may be called
+    from any thread; `finish`, `abort` and `close` not from the processor.
+
+    A record that fails for good goes to the dead letters; whoever asks for it is told (DataFailedError). After a
+    crash, what was put and not yet stored is gone: there is nobody who could be asked again.
+
+    Args:
+        storage: A store: a component, the name of one, or a node (`ps.store("npy", path=…)`), whose `retry` and
+            `on_error` hold. A component is used as it is: the handler opens and closes it. `get` reads it from the
+            threads of those who ask; if it cannot be read, data can be had only as long as they are in memory.
+            What it does not keep (some stores keep no metadata) is not there any more when it is read.
+        process_function: A function `(coords, data, metadata)` that returns such a tuple, a list of them, or None to
+            discard or keep for later; or any processor, or a node (`ps.processor(fn, workers=2)`). It works in a
+            thread of its own. Arrays arrive read-only, since others may get them at the same time; a processor that
+            sets `in_place = True` gets a copy of its own. None stores what was put.
+        capacity: Records that wait in front of the processor at most; as many more may wait in front of the store.
+        capacity_bytes: Bytes of their data at most, about, at each of the two.
+        when_full: What `put` does when it is full: "block" waits, "drop_oldest" and "drop_newest" drop, which the
+            report counts as lost.
+        when_exists: What becomes of coordinates that are there already, in the handler or in the store: "error"
+            raises RecordExistsError (in the processor: the record is dead-lettered), "skip" leaves what is there,
+            "replace" puts the new in the place of the old, in the store too.
+        name: What threads, errors and the report call it; the channel of its records.
+        dead_letters: The directory for records that failed for good, made when first needed; None: that of `Pipeline`.
+        plugins: Where components are found; None: whatever is installed.
+
+    Raises:
+        ConfigError, WiringError, PluginError: an argument is wrong; before anything opens.
+        RunError: the store or the processor could not be opened.
+    """
+
+    def __init__(
+        self,
+        storage: Any,
+        process_function: Any = None,
+        *,
+        capacity: int = 1024,
+        capacity_bytes: int = 64 * 2**20,
+        when_full: WhenFull = "block",
+        when_exists: WhenExists = "error",
+        name: str = "data",
+        dead_letters: str | Path | None = None,
+        plugins: Plugins | None = None,
+    ) -> None:
+        if when_exists not in get_args(WhenExists):
+            raise ConfigError(f"when_exists={when_exists!r}: must be one of {', '.join(get_args(WhenExists))}")
+        try:
+            self._push = PushSource(capacity=capacity, capacity_bytes=capacity_bytes, when_full=when_full, channel=name)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"handler {name!r}: {error.args[0]}") from error
+        if plugins is None:
+            from penstock.plugins import Plugins
+
+            plugins = Plugins.discover()
+        self.name = name
+        self._events = Events(name)
+        self._ledger = Ledger(
+            name, processes=process_function is not None, when_exists=when_exists, events=self._events
+        )
+        storing = resolve(_node(storage, store), plugins)
+        inner = storing.sample if storing.node.given is None else storing.node.given
+        self._store = WatchedStore(inner, self._ledger)
+        flow = Flow.of(source(self._push, name="put"))
+        if process_function is not None:
+            doing = resolve(_node(process_function, processor), plugins)
+            flow >>= _instead(doing, WatchedProcessor(make=doing.make, ledger=self._ledger, look_up=self._look_up))
+        flow >>= Edge(capacity=capacity, capacity_bytes=capacity_bytes)
+        options: dict[str, Any] = {} if dead_letters is None else {"dead_letters": dead_letters}
+        self._pipeline = Pipeline(flow >> _instead(storing, self._store), name=name, **options)
+        self._over = ""
+        self._closed = False
+        self._closing = threading.Lock()
+        self._held_before = False
+        self._next = 0
+        self._push.inlet.on_drop = self._dropped
+        try:
+            self._run = start_told(self._pipeline, plugins, self._failed)
+        except BaseException:
+            inner.close()
+            raise
+        if self._store.reads:
+            self._next = len(inner)
+            self._held_before = self._next > 0
+            self._ledger.begin_at(self._next)
+        self._watcher = threading.Thread(target=self._watch, name=f"penstock {name}: handler", daemon=True)
+        self._watcher.start()
+
+    # -- in ------------------------------------------------------------------------------------------------------------
+
+    def put(
+        self,
+        coords: Mapping[str, Any],
+        data: Any,
+        metadata: Mapping[str, Any] | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> bool:
+        """Hand data over. They belong to the handler from now on: do not change them.
+
+        Args:
+            coords: Where they belong.
+            data: Anything that the processor and the store take; mostly an array.
+            metadata: What is known about them.
+            timeout_s: Seconds to wait for room; 0 does not wait; None waits for ever.
+
+        Returns:
+            True if they were taken; False if they were left out by `when_exists="skip"` or `when_full="drop_newest"`.
+
+        Raises:
+            CoordinatesError: these are no coordinates.
+            RecordExistsError: there are data of these coordinates, and `when_exists` is "error".
+            DataTimeoutError: there was no room in time; nothing was taken.
+            RunError: the handler is finished, or has failed.
+        """
+        coords = coords if type(coords) is DataCoordinates else DataCoordinates(coords)
+        if self._held_before:
+            self._look_up(coords)
+        data = _read_only(data)
+        known = dict(metadata) if metadata else {}
+        time_ns = time.time_ns()
+        skipped = False
+
+        def admit() -> Record | None:
+            nonlocal skipped
+            record = Record(data, channel=self.name, seq=self._next, time_ns=time_ns, coords=coords, metadata=known)
+            if not self._ledger.admit(record):
+                skipped = True
+                return None
+            self._next += 1
+            return record
+
+        if coords in self._ledger and not self._ledger.may_replace(coords):
+            return False
+        try:
+            taken = self._push.inlet.put(data, admit, timeout_s, channel=self.name)
+        except PutTimeoutError as error:
+            raise DataTimeoutError(f"handler {self.name!r}: the data of {coords!r} were not taken: {error}") from None
+        except RunError as error:
+            why = self._over or "it is finished"
+            raise RunError(f"handler {self.name!r}: the data of {coords!r} were not taken: {why}") from error
+        if not taken and not skipped:
+            self._ledger.refused(coords, _DROPPED)
+        return taken
+
+    # -- out -----------------------------------------------------------------------------------------------------------
+
+    def get(
+        self,
+        coords: Mapping[str, Any],
+        return_data: bool = True,
+        return_metadata: bool = True,
+        processed: bool | None = None,
+        timeout_s: float | None = 0.0,
+    ) -> Found:
+        """Return the data and the metadata of these coordinates, from memory or from the store.
+
+        Args:
+            coords: All axes of one record.
+            return_data: Whether the data are wanted; None stands in their place if not.
+            return_metadata: The same for the metadata.
+            processed: True: only what the processor gave; False: only what was put, which is gone as soon as it is
+                processed; None: whatever is there.
+            timeout_s: Seconds to wait for them; 0 does not wait; None waits for ever.
+
+        Returns:
+            (data, metadata). Arrays from memory are read-only.
+
+        Raises:
+            ObjectNotFoundError: there are none and `timeout_s` is 0, or none will ever come.
+            DataTimeoutError: none came in time.
+            DataDiscardedError: the processor gave nothing for them.
+            DataFailedError: they failed for good.
+            CannotGetObjectError: they are stored, but the store cannot read them.
+            RunError: the handler is closed.
+            ConfigError: `processed=True`, and there is no processor.
+        """
+        record = self._await(self._ask(coords, processed), timeout_s, _deadline(timeout_s))
+        return (record.data if return_data else None), (record.metadata if return_metadata else None)
+
+    def await_data(
+        self,
+        coords: Mapping[str, Any] | Iterable[Mapping[str, Any]],
+        timeout_s: float | None = None,
+        *,
+        return_data: bool = True,
+        return_metadata: bool = True,
+        processed: bool | None = None,
+    ) -> Any:
+        """Wait until the data of these coordinates are there, and return them.
+
+        Args:
+            coords: One coordinates, or several: a list, or an iterator, which is gone through one by one; one
+                without end never returns, but for `timeout_s`.
+            timeout_s: Seconds to wait for all of them together; None waits for ever.
+            return_data: As in `get`.
+            return_metadata: As in `get`.
+            processed: As in `get`.
+
+        Returns:
+            (data, metadata), or a list of these, in the order of `coords`.
+
+        Raises:
+            DataTimeoutError: not all came in time; it names the first that did not.
+            DataDiscardedError, DataFailedError, ObjectNotFoundError, …: as `get`.
+        """
+        deadline = _deadline(timeout_s)
+        one = isinstance(coords, Mapping)
+        several: Iterable[Any] = [coords] if one else coords
+        waiters: Iterable[Waiter] = (self._ask(each, processed) for each in several)
+        if isinstance(several, Sequence):  # asked all at once, so that nothing passes by while another is waited for
+            waiters = list(waiters)
+        found: list[Found] = []
+        try:
+            for waiter in waiters:
+                record = self._await(waiter, timeout_s, deadline)
+                found.append((record.data if return_data else None, record.metadata if return_metadata else None))
+        finally:
+            if isinstance(waiters, list):
+                self._ledger.forget(waiters)
+        return found[0] if one else found
+
+    def __contains__(self, coords: object) -> bool:
+        """Return whether there are data of these coordinates now, in memory or in the store."""
+        try:
+            wanted = DataCoordinates(coords)  # type: ignore[arg-type]  # it says itself what it cannot take
+        except CoordinatesError:
+            return False
+        if not self._closed:
+            self._look_up(wanted)
+        return wanted in self._ledger
+
+    def _ask(self, coords: Mapping[str, Any], processed: bool | None) -> Waiter:
+        coords = coords if type(coords) is DataCoordinates else DataCoordinates(coords)
+        if self._closed:
+            raise RunError(f"handler {self.name!r}: it is closed; get the data of {coords!r} from the store")
+        if processed and not self._ledger.processes:
+            raise ConfigError(f"processed={processed!r}: handler {self.name!r} has no process_function; leave it away")
+        self._look_up(coords)
+        return self._ledger.ask(coords, processed)
+
+    def _await(self, waiter: Waiter, timeout_s: float | None, deadline: float | None) -> Record:
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not waiter.wait(left):
+                self._ledger.forget((waiter,))
+                if waiter.outcome is None:
+                    if not timeout_s:
+                        raise self._ledger.absent(waiter)
+                    raise DataTimeoutError(
+                        f"handler {self.name!r}: no data of {waiter.coords!r} came within {timeout_s:g} s"
+                    )
+            outcome = waiter.outcome
+            if isinstance(outcome, Record):
+                return outcome
+            if not isinstance(outcome, Stored):
+                assert outcome is not None  # answered
+                raise outcome
+            try:
+                return self._read(waiter.coords, outcome.key)
+            except ObjectNotFoundError as error:
+                # A newer record may have taken its place between two looks, under another key.
+                again = self._ledger.ask(waiter.coords, waiter.processed)
+                if again.outcome == outcome:
+                    raise ObjectNotFoundError(
+                        f"handler {self.name!r}: the data of {waiter.coords!r} were stored, and are gone: {error}"
+                    ) from error
+                waiter = again
+
+    def _read(self, coords: DataCoordinates, key: str) -> Record:
+        if not self._store.reads:
+            raise CannotGetObjectError(
+                f"handler {self.name!r}: the data of {coords!r} are stored, but {type(self._store.inner).__name__} "
+                "cannot be read from; get them while they are in memory, or use another store"
+            )
+        try:
+            record: Record = self._store.inner.get(key)
+        except CannotGetObjectError as error:
+            raise CannotGetObjectError(f"handler {self.name!r}: the data of {coords!r}: {error}") from error
+        return record
+
+    def _look_up(self, coords: DataCoordinates) -> None:
+        """Let the ledger know of data that the store had before this handler began."""
+        if not self._held_before or self._ledger.knows(coords):
+            return
+        inner = self._store.inner
+        try:
+            for key in inner.keys(**coords):
+                if inner.get(key).coords == coords:
+                    self._ledger.found(coords, key)
+                    return
+        except (CoordinatesError, ObjectNotFoundError):  # it keeps no coordinates, or something was just deleted
+            return
+
+    # -- events and the end --------------------------------------------------------------------------------------------
+
+    def subscribe(self, event: Event, callback: Callback) -> Callable[[], None]:
+        """Call `callback(coords)` for each event from now on; return a function that ends it.
+
+        Args:
+            event: "acquired" (it was put), "processed" (the processor gave it), or "stored" (it can be read from the
+                store; it is durable when the handler is finished).
+            callback: Called in a thread of its own, in order. Its errors are logged. For one that is slower than what
+                happens, up to 10,000 events wait; then the oldest are left out, and counted in the log.
+
+        Raises:
+            ConfigError: there is no such event.
+        """
+        return self._events.subscribe(event, callback)
+
+    def stats(self) -> Account:
+        """Return what has been done so far."""
+        return self._run.stats()
+
+    def finish(self, timeout_s: float | None = None) -> RunReport:
+        """Take in nothing more, store everything durably, and return the report. It can be read from until `close`.
+
+        Args:
+            timeout_s: Seconds to wait; None waits for ever. May be called again.
+
+        Raises:
+            DataTimeoutError: not everything was stored in time; it goes on.
+        """
+        self._over = self._over or "it is finished"
+        self._push.end()
+        report = self._run.wait(timeout_s)
+        if report is None:
+            raise DataTimeoutError(f"handler {self.name!r}: not everything was stored within {timeout_s:g} s")
+        return self._ended(report)
+
+    def abort(self) -> RunReport:
+        """End at once, and return the report: what was put and is not stored is lost, and counted there."""
+        self._over = self._over or "it was aborted"
+        self._push.end()
+        return self._ended(self._run.stop(drain=False))
+
+    def close(self) -> None:
+        """Finish, and close the store. Any number of times."""
+        self.finish()
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._store.inner.close()
+
+    def __enter__(self) -> DataHandler:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            self.abort()
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else self._over or "at work"
+        return f"DataHandler({self.name!r}: {' >> '.join(node.name or '' for node in self._pipeline.nodes)}; {state})"
+
+    def _ended(self, report: RunReport) -> RunReport:
+        self._watcher.join()
+        self._events.join(CALLBACKS_S)
+        return report
+
+    def _watch(self) -> None:
+        """Wait for the end of the run, be it that it failed, and let everybody know."""
+        report = self._run.wait()
+        assert report is not None  # it waits for ever
+        if report.aborted or report.errors:
+            self._over = "; ".join(report.errors) or "it was aborted"
+        self._over = self._over or "its run is over"
+        self._ledger.end(self._over)
+        self._events.end()
+
+    def _failed(self, part: Part, record: Record, error: BaseException) -> None:
+        """Hear of a record that failed for good; called in the lane of the component."""
+        why = f"{part.where} failed: {type(error).__name__}: {error}"
+        self._ledger.failed(record, why, stored=part.node.role == "store")
+
+    def _dropped(self, record: Record) -> None:
+        self._ledger.failed(record, _DROPPED, stored=False)
+
+
+def _node(thing: Any, make: Callable[[Any], Node]) -> Node:
+    node = thing if isinstance(thing, Node) else make(thing)
+    if node.on_error == "skip":
+        raise ConfigError(
+            f"{node.role} {label(node)!r}: on_error='skip' would leave those hanging who wait for the data; leave it "
+            "away, so that they go to the dead letters"
+        )
+    return node
+
+
+def _instead(part: Part, component: Any) -> Node:
+    """Return the node of a part with another component in it, under the same name."""
+    return attrs.evolve(part.node, use="", settings={}, given=component, name=part.node.name or label(part.node))
+
+
+def _read_only(data: Any) -> Any:
+    """Return the data; an array that can be written to as a view that cannot, since others may get it meanwhile."""
+    flags = getattr(data, "flags", None)
+    if getattr(flags, "writeable", False) and hasattr(data, "view"):
+        data = data.view()
+        data.flags.writeable = False
+    return data
+
+
+def _deadline(timeout_s: float | None) -> float | None:
+    return None if timeout_s is None else time.monotonic() + timeout_s

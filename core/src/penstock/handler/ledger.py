@@ -1,0 +1,321 @@
+"""Ledger: where the data of each coordinates are, from the moment they are put, and who waits for them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import attrs
+
+from penstock.coords import DataCoordinates
+from penstock.errors import ObjectNotFoundError, PenstockError, RecordExistsError
+from penstock.handler.errors import DataDiscardedError, DataFailedError
+from penstock.handler.events import Events
+from penstock.record import Record
+
+WhenExists = Literal["error", "replace", "skip"]
+
+_DISCARDED = ""
+"""The trouble of coordinates for which the processor gave nothing; any other text says what failed."""
+
+
+class _Item:
+    """The data of one coordinates: in front of the processor, behind it, in the store, or nowhere and why."""
+
+    __slots__ = ("key", "raw", "ready", "trouble")
+
+    def __init__(self) -> None:
+        self.raw: Record | None = None
+        self.ready: Record | None = None
+        self.key: str | None = None
+        self.trouble: str | None = None
+
+    def there(self) -> bool:
+        return self.raw is not None or self.ready is not None or self.key is not None
+
+
+@attrs.frozen
+class Stored:
+    """Data that are no longer in memory.
+
+    Attributes:
+        key: Under which the store has them; "" if it cannot be read.
+    """
+
+    key: str
+
+
+Outcome = Record | Stored | PenstockError
+
+
+class Waiter:
+    """Somebody who waits for the data of one coordinates.
+
+    Attributes:
+        coords, processed: What for.
+        outcome: What came: a record, where it is stored, or the error to raise; None as long as nothing did.
+    """
+
+    def __init__(self, coords: DataCoordinates, processed: bool | None) -> None:
+        self.coords = coords
+        self.processed = processed
+        self.outcome: Outcome | None = None
+        self._answered = threading.Event()
+
+    def answer(self, outcome: Outcome) -> None:
+        """Let go who waits."""
+        self.outcome = outcome
+        self._answered.set()
+
+    def wait(self, timeout_s: float | None) -> bool:
+        """Wait; return whether something came in time."""
+        return self._answered.wait(timeout_s)
+
+
+class Ledger:
+    """Know of every coordinates where its data are, with no moment in between. Any thread; it never waits.
+
+    Data leave the memory when they are stored, discarded or failed. What stays, until the handler is forgotten, is
+    an entry for each coordinates with its key or with what failed.
+
+    Attributes:
+        processes: Whether there is a processor.
+        when_exists: What becomes of coordinates that come twice.
+        events: Who is told.
+    """
+
+    def __init__(self, name: str, *, processes: bool, when_exists: WhenExists, events: Events) -> None:
+        self.name = name
+        self.processes = processes
+        self.when_exists = when_exists
+        self.events = events
+        self._items: dict[DataCoordinates, _Item] = {}
+        self._waiters: dict[DataCoordinates, list[Waiter]] = {}
+        self._lock = threading.Lock()
+        self._given = 0
+        self._over = ""
+
+    def __contains__(self, coords: DataCoordinates) -> bool:
+        item = self._items.get(coords)
+        return item is not None and item.there()
+
+    def knows(self, coords: DataCoordinates) -> bool:
+        """Return whether these coordinates were ever put, given by the processor, or found in the store."""
+        return coords in self._items
+
+    # -- what happens --------------------------------------------------------------------------------------------------
+
+    def found(self, coords: DataCoordinates, key: str) -> None:
+        """Note data that were in the store before."""
+        with self._lock:
+            item = self._items.setdefault(coords, _Item())
+            if not item.there():
+                item.key = key
+
+    def admit(self, record: Record) -> bool:
+        """Take in a record that is put; return False if it is skipped. Raises RecordExistsError."""
+        coords = record.coords
+        with self._lock:
+            item = self._items.get(coords)
+            if item is None:
+                item = self._items[coords] = _Item()
+            elif item.there() and not self.may_replace(coords):
+                return False
+            item.raw = record
+            item.trouble = None
+            if "acquired" in self.events.wanted:
+                self.events.tell("acquired", (coords,))
+            self._wake(coords)
+        return True
+
+    def may_replace(self, coords: DataCoordinates) -> bool:
+        """Return whether a record may take the place of one that is there. Raises RecordExistsError."""
+        if self.when_exists == "error":
+            raise RecordExistsError(
+                f"handler {self.name!r}: there are data of {coords!r} already; give other coordinates, or set "
+                "when_exists='replace' or 'skip'"
+            )
+        return self.when_exists == "replace"
+
+    def processed(self, record: Record, results: Sequence[Record], *, kept: bool = False) -> list[Record]:
+        """Note what the processor gave for a record, and return it, with numbers of its own.
+
+        `kept` says that the processor has the record still. Raises RecordExistsError, and notes nothing then.
+        """
+        with self._lock:
+            given = self._give(results)
+            item = self._items.get(record.coords)
+            if item is not None and not kept and item.raw is not None and item.raw.seq == record.seq:
+                item.raw = None
+                if not item.there():
+                    item.trouble = _DISCARDED
+                self._wake(record.coords)
+        return given
+
+    def late(self, results: Sequence[Record]) -> list[Record]:
+        """Note what the processor gave for nothing in particular: when it was flushed, or its time was over."""
+        with self._lock:
+            return self._give(results)
+
+    def _give(self, results: Sequence[Record]) -> list[Record]:
+        given: list[Record] = []
+        seen: set[DataCoordinates] = set()
+        for result in results:
+            item = self._items.get(result.coords)
+            exists = result.coords in seen or (item is not None and (item.ready is not None or item.key is not None))
+            if exists and not self.may_replace(result.coords):
+                continue
+            seen.add(result.coords)
+            given.append(result.replace(seq=self._given + len(given)))
+        self._given += len(given)
+        for result in given:
+            item = self._items.setdefault(result.coords, _Item())
+            item.ready = result
+            item.trouble = None
+            self._wake(result.coords)
+        if given and "processed" in self.events.wanted:
+            self.events.tell("processed", [result.coords for result in given])
+        return given
+
+    def begin_at(self, number: int) -> None:
+        """Number what the processor gives from here on."""
+        self._given = number
+
+    def stored(self, records: Sequence[Record], keys: Sequence[str]) -> None:
+        """Note that these records are in the store; they leave the memory."""
+        with self._lock:
+            for record, key in zip(records, keys, strict=True):
+                item = self._items.setdefault(record.coords, _Item())
+                item.key = key
+                item.trouble = None
+                self._release(item, record)
+                if self._waiters:
+                    self._wake(record.coords)
+            if "stored" in self.events.wanted:
+                self.events.tell("stored", [record.coords for record in records])
+
+    def failed(self, record: Record, why: str, *, stored: bool) -> None:
+        """Note that a record failed for good: in the store, or (`stored` False) before it."""
+        with self._lock:
+            item = self._items.setdefault(record.coords, _Item())
+            if stored or not self.processes:
+                self._release(item, record)
+            elif item.raw is not None and item.raw.seq == record.seq:
+                item.raw = None
+            if not item.there():
+                item.trouble = why or "failed"
+            self._wake(record.coords)
+
+    def refused(self, coords: DataCoordinates, why: str) -> None:
+        """Note that data of these coordinates were not let in."""
+        with self._lock:
+            item = self._items.setdefault(coords, _Item())
+            if not item.there():
+                item.trouble = why
+            self._wake(coords)
+
+    def _release(self, item: _Item, record: Record) -> None:
+        """Let go of what is stored; a newer record of the same coordinates stays."""
+        if self.processes:
+            if item.ready is not None and item.ready.seq == record.seq:
+                item.ready = None
+        elif item.raw is not None and item.raw.seq == record.seq:
+            item.raw = None
+
+    def key_of(self, coords: DataCoordinates) -> str | None:
+        """Return the key under which the data of these coordinates are stored, or None."""
+        item = self._items.get(coords)
+        return item.key if item is not None else None
+
+    def end(self, why: str) -> None:
+        """Note that nothing will happen any more; what is in memory and not stored is lost, and nobody waits on."""
+        with self._lock:
+            self._over = why
+            for item in self._items.values():
+                if item.raw is not None or item.ready is not None:
+                    item.raw = item.ready = None
+                    if item.key is None:
+                        item.trouble = f"was neither stored nor kept elsewhere when it ended: {why}"
+            for coords in list(self._waiters):
+                self._wake(coords)
+
+    # -- who asks ------------------------------------------------------------------------------------------------------
+
+    def ask(self, coords: DataCoordinates, processed: bool | None) -> Waiter:
+        """Return a waiter, answered at once if there is something to say already."""
+        waiter = Waiter(coords, processed)
+        with self._lock:
+            outcome = self._look(waiter)
+            if outcome is None:
+                self._waiters.setdefault(coords, []).append(waiter)
+            else:
+                waiter.answer(outcome)
+        return waiter
+
+    def forget(self, waiters: Iterable[Waiter]) -> None:
+        """Let go of waiters that nobody waits for any more."""
+        with self._lock:
+            for waiter in waiters:
+                others = self._waiters.get(waiter.coords)
+                if others and waiter in others:
+                    others.remove(waiter)
+                    if not others:
+                        del self._waiters[waiter.coords]
+
+    def absent(self, waiter: Waiter) -> ObjectNotFoundError:
+        """Return what to raise for data that are not there and that nobody wants to wait for."""
+        if waiter.coords in self:
+            return ObjectNotFoundError(
+                f"handler {self.name!r}: the data of {waiter.coords!r} are not processed yet; wait with timeout_s"
+            )
+        return ObjectNotFoundError(f"handler {self.name!r}: there are no data of {waiter.coords!r}")
+
+    def _wake(self, coords: DataCoordinates) -> None:
+        waiting = self._waiters.get(coords) if self._waiters else None
+        if not waiting:
+            return
+        left = []
+        for waiter in waiting:
+            outcome = self._look(waiter)
+            if outcome is None:
+                left.append(waiter)
+            else:
+                waiter.answer(outcome)
+        if left:
+            self._waiters[coords] = left
+        else:
+            del self._waiters[coords]
+
+    def _look(self, waiter: Waiter) -> Outcome | None:
+        item = self._items.get(waiter.coords)
+        wants_raw = waiter.processed is False and self.processes
+        wants_processed = bool(waiter.processed) and self.processes
+        if item is not None:
+            if item.raw is not None and not wants_processed:
+                return item.raw
+            if item.there() and wants_raw:
+                return ObjectNotFoundError(
+                    f"handler {self.name!r}: the data of {waiter.coords!r} are processed; those that were put are not "
+                    "kept, ask with processed=None or True"
+                )
+            if item.ready is not None:
+                return item.ready
+            if item.key is not None:
+                return Stored(item.key)
+            if item.trouble is not None:
+                return self._trouble(waiter.coords, item.trouble)
+        if self._over:
+            return ObjectNotFoundError(
+                f"handler {self.name!r}: there are no data of {waiter.coords!r}, and none will come: {self._over}"
+            )
+        return None
+
+    def _trouble(self, coords: DataCoordinates, trouble: str) -> PenstockError:
+        if trouble == _DISCARDED:
+            return DataDiscardedError(
+                f"handler {self.name!r}: the processor gave nothing for {coords!r}: it discarded the data, or keeps "
+                "them for later",
+                coords,
+            )
+        return DataFailedError(f"handler {self.name!r}: the data of {coords!r}: {trouble}", coords)

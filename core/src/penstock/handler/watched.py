@@ -1,0 +1,254 @@
+"""WatchedProcessor and WatchedStore: the user's components, with a ledger that learns what they do."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import attrs
+
+from penstock.coords import DataCoordinates
+from penstock.errors import ObjectNotFoundError, RunAborted, StoreError
+from penstock.handler.ledger import Ledger
+from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld
+from penstock.record import Record
+from penstock.run.outlet import shared
+from penstock.store import SupportsDelete, SupportsRead, SupportsReplace
+
+
+@attrs.define(kw_only=True, slots=False, eq=False)
+class WatchedProcessor:
+    """Call a processor and tell the ledger what it gave. Each worker of a run has one, with a processor of its own.
+
+    It has the abilities of its processor, and no others.
+
+    Attributes:
+        make: Return the processor.
+        ledger: What is told.
+        look_up: Let the ledger know whether the store has data of these coordinates from an earlier time.
+    """
+
+    make: Callable[[], Any]
+    ledger: Ledger
+    look_up: Callable[[DataCoordinates], None]
+
+    def __attrs_post_init__(self) -> None:
+        inner = self._inner = self.make()
+        self.takes = getattr(inner, "takes", "any")
+        self.gives = getattr(inner, "gives", "any")
+        self.in_place = bool(getattr(inner, "in_place", False))
+        self._call = _of_records(inner)
+        self._kept: dict[int, Record] = {}
+        self._keeps = isinstance(inner, SupportsHeld)
+        for name in ("open", "close"):
+            if callable(getattr(inner, name, None)):
+                setattr(self, name, getattr(inner, name))
+        if self._keeps:
+            self.held = inner.held
+        if isinstance(inner, SupportsFlush):
+            self.flush = lambda: self._late(inner.flush())
+        if isinstance(inner, SupportsDeadline):
+            self.wait_s = inner.wait_s
+            self.expire = lambda: self._late(inner.expire())
+
+    def __call__(self, record: Record) -> Record | list[Record] | None:
+        """Process a record. Raises what the processor raises, with a note that names the coordinates."""
+        try:
+            results = shared(self._call(record))
+            for result in results:
+                if result.coords != record.coords:
+                    self.look_up(result.coords)
+        except BaseException as error:  # whatever it is, it goes on
+            error.add_note(f"while processing {record.coords!r}")
+            raise
+        if self._keeps:
+            given = self._note_kept(record, results)
+        else:
+            given = self.ledger.processed(record, results)
+        if len(given) == 1:
+            return given[0]
+        return given or None
+
+    def _note_kept(self, record: Record, results: Sequence[Record]) -> list[Record]:
+        held = {each.seq: each for each in self._inner.held()}
+        given = self.ledger.processed(record, results, kept=record.seq in held)
+        self._release(held)
+        return given
+
+    def _release(self, held: dict[int, Record]) -> None:
+        """Tell of those that it had and has no more: their coordinates were among what it gave, or never will be."""
+        for seq in self._kept.keys() - held.keys():
+            self.ledger.processed(self._kept[seq], ())
+        self._kept = held
+
+    def _late(self, results: Iterable[Any]) -> list[Record]:
+        given = self.ledger.late(shared([_plain(result) for result in results]))
+        if self._keeps:
+            self._release({each.seq: each for each in self._inner.held()})
+        return given
+
+
+class WatchedStore:
+    """Write into a store and tell the ledger what is in it.
+
+    The handler closes the store itself: it is read from until then.
+
+    Attributes:
+        inner: The store.
+        reads: Whether it can be read from.
+    """
+
+    def __init__(self, inner: Any, ledger: Ledger) -> None:
+        self.inner = inner
+        self.ledger = ledger
+        self.takes = getattr(inner, "takes", "any")
+        self.reads = isinstance(inner, SupportsRead)
+        self._replaces = ledger.when_exists == "replace" and self.reads
+        self._can_replace = isinstance(inner, SupportsReplace)
+        self._can_delete = isinstance(inner, SupportsDelete)
+        self._written: set[int] = set()
+
+    def open(self) -> None:
+        """Open the store."""
+        self.inner.open()
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Write them; those that were written in a call that failed are not written again by its repetition."""
+        if self._written:
+            records = [record for record in records if record.seq not in self._written]
+        if self._replaces:
+            self._replace(records)
+        else:
+            self._write(records)
+        self._written.clear()
+
+    def sync(self) -> None:
+        """Make everything durable."""
+        self.inner.sync()
+
+    def close(self) -> None:
+        """Do nothing: the handler closes the store."""
+
+    def _write(self, records: Sequence[Record]) -> None:
+        if not records:
+            return
+        try:
+            self.inner.write(records)
+        except StoreError as error:
+            if error.failed:
+                failed = {id(record) for record, _ in error.failed}
+                self._tell([record for record in records if id(record) not in failed])
+            raise
+        self._tell(records)
+
+    def _tell(self, records: Sequence[Record], keys: Sequence[str] | None = None) -> None:
+        if keys is None:
+            keys = [self.inner.key_of(record) for record in records] if self.reads else [""] * len(records)
+        self._written.update(record.seq for record in records)
+        self.ledger.stored(records, keys)
+
+    def _replace(self, records: Sequence[Record]) -> None:
+        """Write those that are new together, and put the others in the place of the old ones; in order."""
+        new: list[Record] = []
+        done = 0
+        coords: set[DataCoordinates] = set()
+        try:
+            for record in records:
+                if record.coords not in coords and self.ledger.key_of(record.coords) is None:
+                    new.append(record)
+                    coords.add(record.coords)
+                    continue
+                self._write(new)
+                done += len(new)
+                new = []
+                self._put_in_place(record, self.ledger.key_of(record.coords) or "")
+                done += 1
+            self._write(new)
+        except RunAborted:
+            raise
+        except Exception as error:  # whatever a store raises: what was not written must be named, and nothing else
+            raise StoreError(str(error), failed=self._not_written(records, done, len(new), error)) from error
+
+    def _not_written(
+        self, records: Sequence[Record], done: int, tried: int, error: Exception
+    ) -> list[tuple[Record, BaseException]]:
+        """Name what failed; what comes behind it waits for it, so that no newer record is overtaken by an older."""
+        named = {id(record): cause for record, cause in error.failed} if isinstance(error, StoreError) else {}
+        failed: list[tuple[Record, BaseException]] = []
+        for index, record in enumerate(records[done:]):
+            if id(record) in named:
+                failed.append((record, named[id(record)]))
+            elif index >= max(tried, 1):
+                failed.append((record, StoreError(f"{record.coords!r} waits for what failed before it: {error}")))
+            elif not named:
+                failed.append((record, error))
+        return failed
+
+    def _put_in_place(self, record: Record, old: str) -> None:
+        key = self.inner.key_of(record)
+        if key == old and self._can_replace:
+            try:
+                self.inner.replace(old, record)
+            except ObjectNotFoundError:  # somebody else deleted it
+                self.inner.write([record])
+        else:
+            self.inner.write([record])
+            if key != old and self._can_delete:
+                with contextlib.suppress(ObjectNotFoundError):  # as above
+                    self.inner.delete(old)
+        self._tell([record], [key])
+
+
+def _of_records(processor: Any) -> Callable[[Record], list[Record]]:
+    """Return a function of one record that returns a list, whatever form the processor has; see penstock.processor."""
+    if _takes_three(processor):
+
+        def call(record: Record) -> list[Record]:
+            result = processor(record.coords, record.data, record.metadata)
+            if result is None:
+                return []
+            several = isinstance(result, list) or inspect.isgenerator(result)
+            return [_of_triple(record, each) for each in (result if several else [result])]
+
+        return call
+
+    def call_with_record(record: Record) -> list[Record]:
+        result = processor(record)
+        if result is None:
+            return []
+        if isinstance(result, Record):
+            return [result]
+        if isinstance(result, (list, tuple)) or inspect.isgenerator(result):
+            return [each if isinstance(each, Record) else record.replace(data=each) for each in result]
+        return [record.replace(data=result)]
+
+    return call_with_record
+
+
+def _takes_three(processor: Any) -> bool:
+    try:
+        parameters = inspect.signature(processor).parameters.values()
+    except (TypeError, ValueError):  # a built-in without a signature takes one argument
+        return False
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(each.kind in positional and each.default is each.empty for each in parameters) == 3
+
+
+def _of_triple(record: Record, triple: Any) -> Record:
+    if not isinstance(triple, tuple) or len(triple) != 3:
+        raise TypeError(
+            f"the processor returned {triple!r:.80} for {record.coords!r}: return (coords, data, metadata), a list of "
+            "such tuples, or None"
+        )
+    coords, data, metadata = triple
+    return record.replace(
+        coords=coords if isinstance(coords, DataCoordinates) else DataCoordinates(coords), data=data, metadata=metadata
+    )
+
+
+def _plain(result: Any) -> Record:
+    if not isinstance(result, Record):
+        raise TypeError(f"flush and expire returned {type(result).__name__}: they must return records")
+    return result

@@ -1,0 +1,114 @@
+"""The push source: other threads put, a run reads; bounded, in order, and nothing is lost without being counted."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+import penstock as ps
+from penstock.builtin.push import PushSource, PutTimeoutError
+from penstock.errors import EndOfSource, RunError
+from penstock.testing import SourceContract
+
+LONG_S = 30.0
+
+
+class TestPushContract(SourceContract):
+    """What is put before it is read comes like from any other source."""
+
+    repeats = False
+
+    def make_source(self, tmp_path):
+        self.made = PushSource(capacity=50, channel="pushed")
+        return self.made
+
+    def feed(self, tmp_path):
+        self.made.put(range(self.count))
+        self.made.end()
+
+
+def test_many_put_one_reads():
+    """Several threads put more than it holds; each channel arrives whole and in order, and the run ends with `end`."""
+    push = PushSource(capacity=8)
+    store = ps.store("memory")
+    run = ps.Pipeline(ps.source(push) >> store, name="pushed").start()
+
+    def put(channel):
+        assert push.put([ps.Record(seq, channel=channel, seq=seq) for seq in range(400)], timeout_s=LONG_S) == 400
+
+    threads = [threading.Thread(target=put, args=(f"c{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(LONG_S)
+    push.end()
+    report = run.wait(LONG_S)
+    assert report is not None
+    assert report.ok, report
+    assert (report.received, report.stored) == (1600, 1600)
+
+
+def test_full():
+    """A full one lets `put` wait no longer than told, by records and by bytes, but takes a single large one."""
+    push = PushSource(capacity=2)
+    push.put([0, 1])
+    with pytest.raises(PutTimeoutError, match=r"2 records with \d+ bytes wait, of at most 2"):
+        push.put([2], timeout_s=0)
+    assert [record.data for record in push.read(10, 0)] == [0, 1]
+    heavy = PushSource(capacity_bytes=1000)
+    assert heavy.put([bytes(5000)], timeout_s=0) == 1
+    with pytest.raises(PutTimeoutError):
+        heavy.put([b""], timeout_s=0.01)
+
+
+def test_dropping_is_counted():
+    """drop_oldest keeps the newest and drop_newest the oldest; both count, by channel."""
+    oldest = PushSource(capacity=2, when_full="drop_oldest", channel="a")
+    assert oldest.put(range(5)) == 5
+    assert [record.data for record in oldest.read(9, 0)] == [3, 4]
+    newest = PushSource(capacity=2, when_full="drop_newest", channel="a")
+    assert newest.put(range(5)) == 2
+    assert [record.data for record in newest.read(9, 0)] == [0, 1]
+    assert oldest.lost_upstream() == newest.lost_upstream() == {"a": 3}
+
+
+def test_the_end():
+    """After `end` what was put is still read, then the source ends; nothing can be put any more."""
+    push = PushSource()
+    push.put(["last"])
+    push.end()
+    with pytest.raises(RunError, match="the source has ended"):
+        push.put(["late"])
+    assert [record.data for record in push.read(9, 1.0)] == ["last"]
+    with pytest.raises(EndOfSource):
+        push.read(9, 1.0)
+
+
+def test_closing_frees_who_waits_and_counts_what_is_left():
+    """Who waits for room when it is closed is told; what nobody read counts as lost."""
+    push = PushSource(capacity=1)
+    push.open()
+    push.put([0])
+    told = []
+
+    def put():
+        with pytest.raises(RunError) as caught:
+            push.put([1])
+        told.append(caught.value)
+
+    putting = threading.Thread(target=put)
+    putting.start()
+    push.close()
+    putting.join(LONG_S)
+    assert len(told) == 1
+    assert push.lost_upstream() == {"": 1}
+
+
+def test_in_a_file():
+    """A pipeline with a push source can be written and read: its settings go, what is on its way does not."""
+    push = PushSource(capacity=5, channel="x")
+    push.put([1])
+    pipeline = ps.Pipeline(ps.source(push) >> ps.store("null"))
+    assert "capacity = 5" in pipeline.to_toml()
+    assert ps.Pipeline.from_toml(pipeline.to_toml()) == pipeline
