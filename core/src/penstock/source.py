@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from penstock.record import Record
+if TYPE_CHECKING:
+    from penstock.record import Record
 
 Position = Any
 """Where a source stands, as plain data (int, str, tuples, dicts of these): what `commit` takes and a store may keep."""
@@ -17,7 +18,7 @@ class Source(Protocol):
 
     An attrs class whose init fields are its settings; building one does nothing. A run calls `open`, then `read` from
     one thread until it ends, then `close`. If `read` raises, the same object is closed and opened again, by its
-    policy, and should go on where it was if it can.
+    policy, and asked to go on where it was (`SupportsSeek`).
     """
 
     gives: ClassVar[str] = "any"

@@ -25,8 +25,8 @@ class Progress:
         self._run = run
         self._before: Account | None = None
         self._stopped = threading.Event()
-        console = Console(stderr=True)
-        self._live = Live(console=console, auto_refresh=False, transient=False)
+        self._console = Console(stderr=True)
+        self._live = Live(console=self._console, auto_refresh=False, transient=False)
         self._thread = threading.Thread(target=self._refresh, name="penstock progress", daemon=True)
 
     def __enter__(self) -> Progress:
@@ -41,6 +41,8 @@ class Progress:
         self._thread.join()
         self._live.update(self._table(), refresh=True)
         self._live.stop()
+        if not self._console.is_terminal:
+            self._console.print()  # what follows begins on a line of its own
 
     def _refresh(self) -> None:
         while not self._stopped.wait(EVERY_S):

@@ -142,8 +142,11 @@ class SourceLane(Lane):
         def reopen() -> None:
             if self._stopping or self.run.aborting:
                 return
+            position = self.position()
             self.source.close()
             self.source.open()
+            if position is not None and isinstance(self.source, SupportsSeek):
+                self.source.seek(position)
 
         now = time.monotonic()
         self._failures = 1 if now - self._failed_at > FORGET_FAILURES_S else self._failures + 1

@@ -116,7 +116,7 @@ class Container:
                 if not packet.size:
                     continue
                 if packet.is_corrupt and self.is_recording:
-                    raise SourceError(self._cut_short(taken))
+                    raise SourceError(self._cut_short(taken), retryable=False)
                 taken += 1
                 if packet.pts is not None:
                     end = max(end, float((packet.pts + (packet.duration or 0)) * base))
@@ -124,7 +124,8 @@ class Container:
         except av.FFmpegError as error:
             raise SourceError(
                 f"video source: {self.name!r} cannot be read beyond packet {taken} ({error.strerror}); "
-                "check the file or the connection"
+                "check the file or the connection",
+                retryable=not self.is_recording,
             ) from error
         self._check_complete(taken, end)
 
@@ -157,7 +158,7 @@ class Container:
             promised_s = _seconds(stream.metadata["DURATION"])
         rate = float(stream.average_rate or 25)
         if end_s + 1.5 / rate < promised_s:
-            raise SourceError(self._cut_short(taken))
+            raise SourceError(self._cut_short(taken), retryable=False)
 
     def _cut_short(self, taken: int) -> str:
         return (
