@@ -14,7 +14,6 @@ from penstock import store as _store  # noqa: F401 - see above
 from penstock.coords import Coordinates, CoordinatesIterator, DataCoordinates, DataCoordinatesIterator
 from penstock.errors import PenstockError
 from penstock.node import Edge, Flow, Node, Retry, decoder, edge, processor, source, store
-from penstock.record import Record
 
 if TYPE_CHECKING:
     from penstock.component import Component
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from penstock.hookspecs import hookimpl
     from penstock.pipeline import Pipeline
     from penstock.plugins import Plugins
+    from penstock.record import Record
     from penstock.run.control import control
     from penstock.run.report import RunReport
     from penstock.run.run import Run
@@ -32,6 +32,7 @@ _LAZY = {
     "DataHandler": "penstock.handler",
     "Pipeline": "penstock.pipeline",
     "Plugins": "penstock.plugins",
+    "Record": "penstock.record",
     "Run": "penstock.run.run",
     "RunReport": "penstock.run.report",
     "YamlConfig": "penstock.config",

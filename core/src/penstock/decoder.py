@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from penstock.record import Record
+if TYPE_CHECKING:
+    from penstock.record import Record
 
 
 @runtime_checkable

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, cast
 
 import attrs
@@ -82,7 +82,8 @@ class Edge:
         capacity_bytes: Bytes of data it holds at most, or a single record; None: 64 MiB. Sizes of small records are
             estimated from a sample.
         when_full: "block" (the source waits), "drop_oldest", "drop_newest", "latest" (keep the newest of each
-            channel), "sample(n)" (wait for every n-th of a channel, drop the others), "spill(directory)".
+            channel), "sample(n)" (wait for every n-th of a channel, drop the others), "spill(directory)" (go on in files
+            of that directory, up to 10 GiB, or to what "spill(directory, 20 GiB)" says; then block).
         expect_every_s: Seconds without a record after which the watchdog reports the edge; None: never.
     """
 
@@ -299,4 +300,4 @@ def _node(role: str, component: Any, settings: dict[str, Any]) -> Node:
 
 
 def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    return {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
+    return {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in settings.items()}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from penstock.record import Record
+if TYPE_CHECKING:
+    from penstock.record import Record
 
-Processor = Callable[[Record], "Record | Iterable[Record] | None"]
+Processor = Callable[["Record"], "Record | Iterable[Record] | None"]
 """Take one record; return one, several, or None to discard it or keep it for later.
 
 A callable with three positional parameters is given `(coords, data, metadata)` instead and returns such a tuple, a

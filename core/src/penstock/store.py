@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
-from penstock.record import Record
+if TYPE_CHECKING:
+    from penstock.record import Record
 
 Key = str
 """What a store knows a record by: unique in it, and spelled as the store likes (a path, a template's result)."""
