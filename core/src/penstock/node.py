@@ -82,8 +82,8 @@ class Edge:
         capacity_bytes: Bytes of data it holds at most, or a single record; None: 64 MiB. Sizes of small records are
             estimated from a sample.
         when_full: "block" (the source waits), "drop_oldest", "drop_newest", "latest" (keep the newest of each
-            channel), "sample(n)" (wait for every n-th of a channel, drop the others), "spill(directory)" (go on in files
-            of that directory, up to 10 GiB, or to what "spill(directory, 20 GiB)" says; then block).
+            channel), "sample(n)" (wait for every n-th of a channel, drop the others), "spill(directory)" (go on in
+            files of that directory, up to 10 GiB, or to what "spill(directory, 20 GiB)" says; then block).
         expect_every_s: Seconds without a record after which the watchdog reports the edge; None: never.
     """
 
