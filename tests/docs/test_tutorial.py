@@ -79,12 +79,17 @@ def test_first_pipeline(tmp_path):
 @pytest.mark.timeout(600)
 def test_your_own_store(tmp_path, wheels):  # noqa: F811 - the fixture
     """A store written by following the tutorial alone passes the contract, is listed, and works by name and as TOML."""
+    (core,) = wheels.resolve().glob("penstock-[0-9]*.whl")
+    constraints = tmp_path / "constraints.txt"
+    # By its address, so that no other package of this name can be taken for it.
+    constraints.write_text(f"{(ROOT / 'constraints.txt').read_text()}\npenstock @ {core.as_uri()}\n")
+    directory = tmp_path / "reader"
+    directory.mkdir()
     follow(
         (PAGES / "2-your-own-store.md").read_text(encoding="utf-8"),
-        tmp_path,
-        PIP_FIND_LINKS=str(wheels),
-        PIP_CONSTRAINT=str(ROOT / "constraints.txt"),
+        directory,
+        PIP_CONSTRAINT=str(constraints),
         PIP_DISABLE_PIP_VERSION_CHECK="1",
     )
-    assert (tmp_path / "frames.sqlite").is_file()
-    assert (tmp_path / "notes.sqlite").is_file()
+    assert (directory / "frames.sqlite").is_file()
+    assert (directory / "notes.sqlite").is_file()

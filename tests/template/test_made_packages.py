@@ -14,10 +14,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
-def made(make_environment, install, tmp_path_factory):
+def made(wheels, make_environment, install, tmp_path_factory):
     """The environment, and the directory in which the four packages were made with its own `penstock new`."""
     directory = tmp_path_factory.mktemp("made")
-    environment = make_environment(["penstock[testing]", "pytest-timeout"])
+    (core,) = wheels.resolve().glob("penstock-[0-9]*.whl")
+    environment = make_environment([f"penstock[testing] @ {core.as_uri()}", "pytest-timeout"])
     for role in ROLES:
         environment.run("penstock", "new", role, f"acme-{role}", cwd=directory)
     install(environment, *(directory / f"penstock-acme-{role}" for role in ROLES))
