@@ -54,6 +54,11 @@ class Inlet:
         self._something = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no room at this moment."""
+        return len(self._items) >= self.capacity or self._bytes >= self.capacity_bytes
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _inlet, (self.capacity, self.capacity_bytes, self.when_full)
 

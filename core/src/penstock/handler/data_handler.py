@@ -172,8 +172,8 @@ class DataHandler:
             self._next += 1
             return record
 
-        if coords in self._ledger and not self._ledger.may_replace(coords):
-            return False
+        if self._push.inlet.full and coords in self._ledger and not self._ledger.may_replace(coords):
+            return False  # no need to wait for room to be told so
         try:
             taken = self._push.inlet.put(data, admit, timeout_s, channel=self.name)
         except PutTimeoutError as error:

@@ -104,12 +104,16 @@ class Ledger:
         """Return whether these coordinates were ever put, given by the processor, or found in the store."""
         return coords in self._items
 
+    def _new(self, coords: DataCoordinates) -> _Item:
+        item = self._items[coords] = _Item()
+        return item
+
     # -- what happens --------------------------------------------------------------------------------------------------
 
     def found(self, coords: DataCoordinates, key: str) -> None:
         """Note data that were in the store before."""
         with self._lock:
-            item = self._items.setdefault(coords, _Item())
+            item = self._items.get(coords) or self._new(coords)
             if not item.there():
                 item.key = key
 
@@ -119,7 +123,7 @@ class Ledger:
         with self._lock:
             item = self._items.get(coords)
             if item is None:
-                item = self._items[coords] = _Item()
+                item = self._new(coords)
             elif item.there() and not self.may_replace(coords):
                 return False
             item.raw = record
@@ -170,10 +174,11 @@ class Ledger:
             given.append(result.replace(seq=self._given + len(given)))
         self._given += len(given)
         for result in given:
-            item = self._items.setdefault(result.coords, _Item())
+            item = self._items.get(result.coords) or self._new(result.coords)
             item.ready = result
             item.trouble = None
-            self._wake(result.coords)
+            if self._waiters:
+                self._wake(result.coords)
         if given and "processed" in self.events.wanted:
             self.events.tell("processed", [result.coords for result in given])
         return given
@@ -184,12 +189,17 @@ class Ledger:
 
     def stored(self, records: Sequence[Record], keys: Sequence[str]) -> None:
         """Note that these records are in the store; they leave the memory."""
+        processes = self.processes
         with self._lock:
             for record, key in zip(records, keys, strict=True):
-                item = self._items.setdefault(record.coords, _Item())
+                item = self._items.get(record.coords) or self._new(record.coords)
                 item.key = key
                 item.trouble = None
-                self._release(item, record)
+                if item.ready is not None:
+                    if item.ready.seq == record.seq:  # else a newer one of the same coordinates has come: it stays
+                        item.ready = None
+                elif item.raw is not None and not processes and item.raw.seq == record.seq:
+                    item.raw = None
                 if self._waiters:
                     self._wake(record.coords)
             if "stored" in self.events.wanted:
@@ -198,7 +208,7 @@ class Ledger:
     def failed(self, record: Record, why: str, *, stored: bool) -> None:
         """Note that a record failed for good: in the store, or (`stored` False) before it."""
         with self._lock:
-            item = self._items.setdefault(record.coords, _Item())
+            item = self._items.get(record.coords) or self._new(record.coords)
             if stored or not self.processes:
                 self._release(item, record)
             elif item.raw is not None and item.raw.seq == record.seq:
@@ -210,7 +220,7 @@ class Ledger:
     def refused(self, coords: DataCoordinates, why: str) -> None:
         """Note that data of these coordinates were not let in."""
         with self._lock:
-            item = self._items.setdefault(coords, _Item())
+            item = self._items.get(coords) or self._new(coords)
             if not item.there():
                 item.trouble = why
             self._wake(coords)

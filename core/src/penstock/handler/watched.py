@@ -109,6 +109,7 @@ class WatchedStore:
         self._can_replace = isinstance(inner, SupportsReplace)
         self._can_delete = isinstance(inner, SupportsDelete)
         self._written: set[int] = set()
+        self._told: list[Sequence[Record]] = []
 
     def open(self) -> None:
         """Open the store."""
@@ -118,11 +119,18 @@ class WatchedStore:
         """Write them; those that were written in a call that failed are not written again by its repetition."""
         if self._written:
             records = [record for record in records if record.seq not in self._written]
-        if self._replaces:
-            self._replace(records)
+        try:
+            if self._replaces:
+                self._replace(records)
+            else:
+                self._write(records)
+        except BaseException:
+            self._written.update(record.seq for part in self._told for record in part)
+            raise
         else:
-            self._write(records)
-        self._written.clear()
+            self._written.clear()
+        finally:
+            self._told.clear()
 
     def sync(self) -> None:
         """Make everything durable."""
@@ -146,7 +154,7 @@ class WatchedStore:
     def _tell(self, records: Sequence[Record], keys: Sequence[str] | None = None) -> None:
         if keys is None:
             keys = [self.inner.key_of(record) for record in records] if self.reads else [""] * len(records)
-        self._written.update(record.seq for record in records)
+        self._told.append(records)
         self.ledger.stored(records, keys)
 
     def _replace(self, records: Sequence[Record]) -> None:
