@@ -13,10 +13,11 @@ import attrs
 
 from penstock.builtin.push import PushSource, PutTimeoutError, WhenFull
 from penstock.coords import DataCoordinates
-from penstock.errors import CannotGetObjectError, ConfigError, CoordinatesError, ObjectNotFoundError, RunError
+from penstock.errors import ConfigError, CoordinatesError, RunError
 from penstock.handler.errors import DataTimeoutError
 from penstock.handler.events import Callback, Event, Events
-from penstock.handler.ledger import Ledger, Stored, Waiter, WhenExists
+from penstock.handler.ledger import Ledger, Waiter, WhenExists
+from penstock.handler.reading import Reading, deadline_of
 from penstock.handler.told_run import start_told
 from penstock.handler.watched import WatchedProcessor, WatchedStore
 from penstock.node import Edge, Flow, Node, label, processor, source, store
@@ -103,17 +104,18 @@ class DataHandler:
         storing = resolve(_node(storage, store), plugins)
         inner = storing.sample if storing.node.given is None else storing.node.given
         self._store = WatchedStore(inner, self._ledger)
+        self._reading = Reading(name, self._ledger, self._store)
         flow = Flow.of(source(self._push, name="put"))
         if process_function is not None:
             doing = resolve(_node(process_function, processor), plugins)
-            flow >>= _instead(doing, WatchedProcessor(make=doing.make, ledger=self._ledger, look_up=self._look_up))
+            flow >>= _instead(
+                doing, WatchedProcessor(make=doing.make, ledger=self._ledger, look_up=self._reading.look_up)
+            )
         flow >>= Edge(capacity=capacity, capacity_bytes=capacity_bytes)
         options: dict[str, Any] = {} if dead_letters is None else {"dead_letters": dead_letters}
         self._pipeline = Pipeline(flow >> _instead(storing, self._store), name=name, **options)
         self._over = ""
-        self._closed = False
         self._closing = threading.Lock()
-        self._held_before = False
         self._next = 0
         self._push.inlet.on_drop = self._dropped
         try:
@@ -123,7 +125,7 @@ class DataHandler:
             raise
         if self._store.reads:
             self._next = len(inner)
-            self._held_before = self._next > 0
+            self._reading.held_before = self._next > 0
             self._ledger.begin_at(self._next)
         self._watcher = threading.Thread(target=self._watch, name=f"penstock {name}: handler", daemon=True)
         self._watcher.start()
@@ -156,8 +158,8 @@ class DataHandler:
             RunError: the handler is finished, or has failed.
         """
         coords = coords if type(coords) is DataCoordinates else DataCoordinates(coords)
-        if self._held_before:
-            self._look_up(coords)
+        if self._reading.held_before:
+            self._reading.look_up(coords)
         data = _read_only(data)
         known = dict(metadata) if metadata else {}
         time_ns = time.time_ns()
@@ -217,7 +219,7 @@ class DataHandler:
             RunError: the handler is closed.
             ConfigError: `processed=True`, and there is no processor.
         """
-        record = self._await(self._ask(coords, processed), timeout_s, _deadline(timeout_s))
+        record = self._reading.wait(self._reading.ask(coords, processed), timeout_s, deadline_of(timeout_s))
         return (record.data if return_data else None), (record.metadata if return_metadata else None)
 
     def await_data(
@@ -246,16 +248,16 @@ class DataHandler:
             DataTimeoutError: not all came in time; it names the first that did not.
             DataDiscardedError, DataFailedError, ObjectNotFoundError, …: as `get`.
         """
-        deadline = _deadline(timeout_s)
+        deadline = deadline_of(timeout_s)
         one = isinstance(coords, Mapping)
         several: Iterable[Any] = [coords] if one else coords
-        waiters: Iterable[Waiter] = (self._ask(each, processed) for each in several)
+        waiters: Iterable[Waiter] = (self._reading.ask(each, processed) for each in several)
         if isinstance(several, Sequence):  # asked all at once, so that nothing passes by while another is waited for
             waiters = list(waiters)
         found: list[Found] = []
         try:
             for waiter in waiters:
-                record = self._await(waiter, timeout_s, deadline)
+                record = self._reading.wait(waiter, timeout_s, deadline)
                 found.append((record.data if return_data else None, record.metadata if return_metadata else None))
         finally:
             if isinstance(waiters, list):
@@ -268,71 +270,9 @@ class DataHandler:
             wanted = DataCoordinates(coords)  # type: ignore[arg-type]  # it says itself what it cannot take
         except CoordinatesError:
             return False
-        if not self._closed:
-            self._look_up(wanted)
+        if not self._reading.closed:
+            self._reading.look_up(wanted)
         return wanted in self._ledger
-
-    def _ask(self, coords: Mapping[str, Any], processed: bool | None) -> Waiter:
-        coords = coords if type(coords) is DataCoordinates else DataCoordinates(coords)
-        if self._closed:
-            raise RunError(f"handler {self.name!r}: it is closed; get the data of {coords!r} from the store")
-        if processed and not self._ledger.processes:
-            raise ConfigError(f"processed={processed!r}: handler {self.name!r} has no process_function; leave it away")
-        self._look_up(coords)
-        return self._ledger.ask(coords, processed)
-
-    def _await(self, waiter: Waiter, timeout_s: float | None, deadline: float | None) -> Record:
-        while True:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if not waiter.wait(left):
-                self._ledger.forget((waiter,))
-                if waiter.outcome is None:
-                    if not timeout_s:
-                        raise self._ledger.absent(waiter)
-                    raise DataTimeoutError(
-                        f"handler {self.name!r}: no data of {waiter.coords!r} came within {timeout_s:g} s"
-                    )
-            outcome = waiter.outcome
-            if isinstance(outcome, Record):
-                return outcome
-            if not isinstance(outcome, Stored):
-                assert outcome is not None  # answered
-                raise outcome
-            try:
-                return self._read(waiter.coords, outcome.key)
-            except ObjectNotFoundError as error:
-                # A newer record may have taken its place between two looks, under another key.
-                again = self._ledger.ask(waiter.coords, waiter.processed)
-                if again.outcome == outcome:
-                    raise ObjectNotFoundError(
-                        f"handler {self.name!r}: the data of {waiter.coords!r} were stored, and are gone: {error}"
-                    ) from error
-                waiter = again
-
-    def _read(self, coords: DataCoordinates, key: str) -> Record:
-        if not self._store.reads:
-            raise CannotGetObjectError(
-                f"handler {self.name!r}: the data of {coords!r} are stored, but {type(self._store.inner).__name__} "
-                "cannot be read from; get them while they are in memory, or use another store"
-            )
-        try:
-            record: Record = self._store.inner.get(key)
-        except CannotGetObjectError as error:
-            raise CannotGetObjectError(f"handler {self.name!r}: the data of {coords!r}: {error}") from error
-        return record
-
-    def _look_up(self, coords: DataCoordinates) -> None:
-        """Let the ledger know of data that the store had before this handler began."""
-        if not self._held_before or self._ledger.knows(coords):
-            return
-        inner = self._store.inner
-        try:
-            for key in inner.keys(**coords):
-                if inner.get(key).coords == coords:
-                    self._ledger.found(coords, key)
-                    return
-        except (CoordinatesError, ObjectNotFoundError):  # it keeps no coordinates, or something was just deleted
-            return
 
     # -- events and the end --------------------------------------------------------------------------------------------
 
@@ -380,8 +320,8 @@ class DataHandler:
         """Finish, and close the store. Any number of times."""
         self.finish()
         with self._closing:
-            if not self._closed:
-                self._closed = True
+            if not self._reading.closed:
+                self._reading.closed = True
                 self._store.inner.close()
 
     def __enter__(self) -> DataHandler:
@@ -395,7 +335,7 @@ class DataHandler:
         self.close()
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else self._over or "at work"
+        state = "closed" if self._reading.closed else self._over or "at work"
         return f"DataHandler({self.name!r}: {' >> '.join(node.name or '' for node in self._pipeline.nodes)}; {state})"
 
     def _ended(self, report: RunReport) -> RunReport:
@@ -444,7 +384,3 @@ def _read_only(data: Any) -> Any:
         data = data.view()
         data.flags.writeable = False
     return data
-
-
-def _deadline(timeout_s: float | None) -> float | None:
-    return None if timeout_s is None else time.monotonic() + timeout_s

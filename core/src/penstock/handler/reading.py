@@ -1,0 +1,99 @@
+"""Reading: find the data of coordinates in memory or in the store, or wait for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from penstock.coords import DataCoordinates
+from penstock.errors import CannotGetObjectError, ConfigError, CoordinatesError, ObjectNotFoundError, RunError
+from penstock.handler.errors import DataTimeoutError
+from penstock.handler.ledger import Ledger, Stored, Waiter
+from penstock.handler.watched import WatchedStore
+from penstock.record import Record
+
+
+def deadline_of(timeout_s: float | None) -> float | None:
+    """Return when these seconds are over, by the monotonic clock; None for never."""
+    return None if timeout_s is None else time.monotonic() + timeout_s
+
+
+class Reading:
+    """Answer those who ask, from any thread.
+
+    Attributes:
+        held_before: Whether the store had something before the handler began.
+        closed: Whether the store is closed.
+    """
+
+    def __init__(self, name: str, ledger: Ledger, store: WatchedStore) -> None:
+        self.held_before = False
+        self.closed = False
+        self._name = name
+        self._ledger = ledger
+        self._store = store
+
+    def ask(self, coords: Mapping[str, Any], processed: bool | None) -> Waiter:
+        """Ask for the data of these coordinates. Raises RunError, ConfigError, CoordinatesError."""
+        coords = coords if type(coords) is DataCoordinates else DataCoordinates(coords)
+        if self.closed:
+            raise RunError(f"handler {self._name!r}: it is closed; get the data of {coords!r} from the store")
+        if processed and not self._ledger.processes:
+            raise ConfigError(f"processed={processed!r}: handler {self._name!r} has no process_function; leave it away")
+        self.look_up(coords)
+        return self._ledger.ask(coords, processed)
+
+    def wait(self, waiter: Waiter, timeout_s: float | None, deadline: float | None) -> Record:
+        """Wait until they are there, and return them; `timeout_s` is what the user said. Raises as `get` does."""
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not waiter.wait(left):
+                self._ledger.forget((waiter,))
+                if waiter.outcome is None:
+                    if not timeout_s:
+                        raise self._ledger.absent(waiter)
+                    raise DataTimeoutError(
+                        f"handler {self._name!r}: no data of {waiter.coords!r} came within {timeout_s:g} s"
+                    )
+            outcome = waiter.outcome
+            if isinstance(outcome, Record):
+                return outcome
+            if not isinstance(outcome, Stored):
+                assert outcome is not None  # answered
+                raise outcome
+            try:
+                return self._read(waiter.coords, outcome.key)
+            except ObjectNotFoundError as error:
+                # A newer record may have taken its place between two looks, under another key.
+                again = self._ledger.ask(waiter.coords, waiter.processed)
+                if again.outcome == outcome:
+                    raise ObjectNotFoundError(
+                        f"handler {self._name!r}: the data of {waiter.coords!r} were stored, and are gone: {error}"
+                    ) from error
+                waiter = again
+
+    def _read(self, coords: DataCoordinates, key: str) -> Record:
+        if not self._store.reads:
+            raise CannotGetObjectError(
+                f"handler {self._name!r}: the data of {coords!r} are stored, but {type(self._store.inner).__name__} "
+                "cannot be read from; get them while they are in memory, or use another store"
+            )
+        try:
+            record: Record = self._store.inner.get(key)
+        except CannotGetObjectError as error:
+            raise CannotGetObjectError(f"handler {self._name!r}: the data of {coords!r}: {error}") from error
+        return record
+
+    def look_up(self, coords: DataCoordinates) -> None:
+        """Let the ledger know of data that the store had before this handler began."""
+        if not self.held_before or self._ledger.knows(coords):
+            return
+        inner = self._store.inner
+        try:
+            for key in inner.keys(**coords):
+                if inner.get(key).coords == coords:
+                    self._ledger.found(coords, key)
+                    return
+        except (CoordinatesError, ObjectNotFoundError):  # it keeps no coordinates, or something was just deleted
+            return
