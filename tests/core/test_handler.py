@@ -27,6 +27,9 @@ from penstock.errors import (
     WiringError,
 )
 from penstock.handler import DataDiscardedError, DataFailedError, DataTimeoutError
+from penstock.handler.events import Events
+from penstock.handler.ledger import Ledger, Stored
+from penstock.handler.watched import WatchedStore
 from penstock.run.dead_letters import read_dead_letters
 from penstock.testing.leaks import no_leaks
 
@@ -519,6 +522,55 @@ def test_the_same_coordinates_twice(policy, puts, by_coordinates, process):
         assert report.ok, report
         assert {t: handler.get({"t": t})[0] for t in expected} == expected
         assert len(handler._store.inner) == len(expected)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), min_size=1, max_size=12),
+    st.lists(st.booleans(), max_size=8),
+    st.booleans(),
+)
+def test_replacing_while_the_store_fails(puts, faults, by_coordinates):
+    """Whatever fails on the way, a list that is written again until it works leaves the last data of each, once."""
+    left = list(faults)
+
+    def fail():
+        if left and left.pop(0):
+            raise OSError("busy")
+
+    @attrs.define(kw_only=True)
+    class Failing(MemoryStore):
+        def write(self, records):
+            fail()
+            super().write(records)
+
+        def replace(self, key, record):
+            fail()
+            super().replace(key, record)
+
+    inner = Failing(key="{{ coords.t }}" if by_coordinates else None)
+    ledger = Ledger("data", processes=False, when_exists="replace", events=Events("data"))
+    store = WatchedStore(inner, ledger)
+    store.open()
+    records = [ps.Record(data, seq=seq, coords=ps.DataCoordinates(t=t)) for seq, (t, data) in enumerate(puts)]
+    for record in records:
+        ledger.admit(record)
+    todo = records
+    while todo:
+        try:
+            store.write(todo)
+        except StoreError as error:
+            failed = [record for record, _ in error.failed]
+            assert failed, "it names what was not written"
+            assert failed == todo[len(todo) - len(failed) :], "what comes behind a failure waits for it"
+            todo = failed
+        else:
+            todo = []
+    assert {inner.get(key).coords.t: inner.get(key).data for key in list(inner.keys())} == dict(puts)
+    assert len(inner) == len(dict(puts))
+    assert all(
+        ledger.ask(record.coords, None).outcome == Stored(inner.key_of(inner.get(ledger.key_of(record.coords))))
+        for record in records
+    )
 
 
 def test_a_store_that_held_data_before():
