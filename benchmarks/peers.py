@@ -1,0 +1,165 @@
+"""The same work with ExEngine and ezmsg: an array of each record is changed and kept by its coordinates."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy
+from measure import Row, best, per_record
+
+import penstock as ps
+
+SHAPE = (16,)
+
+
+class Shelf:
+    """Keep arrays by coordinates."""
+
+    blocks = False
+
+    def __init__(self) -> None:
+        self.kept: dict[Any, Any] = {}
+
+    def open(self) -> None:
+        """Do nothing."""
+
+    def write(self, records: list[ps.Record]) -> None:
+        """Keep them."""
+        for record in records:
+            self.kept[record.coords] = record.data
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def process(coords: Any, data: Any, metadata: Any) -> Any:
+    """Change an array."""
+    return coords, data + 1, metadata
+
+
+def ours(count: int) -> None:
+    """Do it with penstock: a source, a processor, an edge, a store."""
+    array = numpy.zeros(SHAPE, "uint16")
+    shelf = Shelf()
+    source = (ps.Record(array, seq=n, coords=ps.DataCoordinates(time=n)) for n in range(count))
+    flow = ps.source(source) >> process >> ps.edge(capacity=1024) >> ps.store(shelf)
+    report = ps.Pipeline(flow).run()
+    assert report.ok, report
+    assert len(shelf.kept) == count
+
+
+def exengine_handler(count: int) -> None:
+    """Do it with ExEngine's DataHandler: a thread that processes, a thread that stores, queues without bounds."""
+    from exengine.kernel.data_coords import DataCoordinates
+    from exengine.kernel.data_handler import DataHandler
+
+    class Storage:
+        def __init__(self) -> None:
+            self.kept: dict[Any, Any] = {}
+
+        def put(self, coordinates: Any, data: Any, metadata: Any) -> None:
+            self.kept[coordinates] = data
+
+        def finish(self) -> None:
+            pass
+
+    class Engine:
+        def publish_notification(self, notification: object) -> None:
+            pass
+
+    array = numpy.zeros(SHAPE, "uint16")
+    storage = Storage()
+    handler = DataHandler(storage, process, _executor=Engine())
+    for n in range(count):
+        handler.put(DataCoordinates({"time": n}), array, {}, None)
+    handler.finish()
+    handler.await_completion()
+    assert len(storage.kept) == count
+
+
+def ezmsg_seconds(count: int) -> float:
+    """Do it with ezmsg in one process: three units; return the seconds from the first message to the last."""
+    import ezmsg.core as ez
+
+    array = numpy.zeros(SHAPE, "uint16")
+    kept: dict[int, Any] = {}
+    times: list[float] = []
+
+    class Give(ez.Unit):
+        OUTPUT = ez.OutputStream(tuple)
+
+        @ez.publisher(OUTPUT)
+        async def give(self) -> Any:
+            times.append(time.perf_counter())
+            for n in range(count):
+                yield self.OUTPUT, (n, array)
+
+    class Change(ez.Unit):
+        INPUT = ez.InputStream(tuple)
+        OUTPUT = ez.OutputStream(tuple)
+
+        @ez.subscriber(INPUT)
+        @ez.publisher(OUTPUT)
+        async def change(self, message: Any) -> Any:
+            yield self.OUTPUT, (message[0], message[1] + 1)
+
+    class Keep(ez.Unit):
+        INPUT = ez.InputStream(tuple)
+
+        @ez.subscriber(INPUT)
+        async def keep(self, message: Any) -> None:
+            kept[message[0]] = message[1]
+            if len(kept) == count:
+                times.append(time.perf_counter())
+                raise ez.NormalTermination
+
+    class Whole(ez.Collection):
+        GIVE = Give()
+        CHANGE = Change()
+        KEEP = Keep()
+
+        def network(self) -> Any:
+            return ((self.GIVE.OUTPUT, self.CHANGE.INPUT), (self.CHANGE.OUTPUT, self.KEEP.INPUT))
+
+    with contextlib.redirect_stderr(io.StringIO()):
+        ez.run(WHOLE=Whole())
+    assert len(kept) == count
+    return times[1] - times[0]
+
+
+def _version(name: str) -> str:
+    try:
+        return f"{name} {importlib.metadata.version(name)}"
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def rows(scale: float) -> Iterator[Row | str]:
+    """Measure; a peer that is not installed gives a sentence instead of a row."""
+    logging.disable(logging.INFO)
+    count = int(50_000 * scale)
+    name = "source + processor, edge, store of small arrays"
+    peer = _version("exengine")
+    if peer:
+        seconds = best(lambda: ours(count), lambda: exengine_handler(count), 3)
+        yield per_record(name, f"{peer} DataHandler", seconds, count, least_ratio=10)
+    else:
+        yield "exengine is not installed: not measured"
+    peer = _version("ezmsg")
+    if peer:
+        few = int(20_000 * scale)
+        mine, _ = best(lambda: ours(few), lambda: None, 3)
+        theirs = min(ezmsg_seconds(few) for _ in range(2))
+        yield per_record(name, f"{peer}, one process", (mine, theirs), few, least_ratio=20)
+    else:
+        yield "ezmsg is not installed: not measured"
+    logging.disable(logging.NOTSET)
