@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,17 +80,17 @@ def test_first_pipeline(tmp_path):
 @pytest.mark.timeout(600)
 def test_your_own_store(tmp_path, wheels):  # noqa: F811 - the fixture
     """A store written by following the tutorial alone passes the contract, is listed, and works by name and as TOML."""
-    (core,) = wheels.resolve().glob("penstock-[0-9]*.whl")
-    constraints = tmp_path / "constraints.txt"
-    # By its address, so that no other package of this name can be taken for it.
-    constraints.write_text(f"{(ROOT / 'constraints.txt').read_text()}\npenstock @ {core.as_uri()}\n")
-    directory = tmp_path / "reader"
-    directory.mkdir()
     follow(
         (PAGES / "2-your-own-store.md").read_text(encoding="utf-8"),
-        directory,
-        PIP_CONSTRAINT=str(constraints),
+        tmp_path,
+        PIP_CONSTRAINT=str(ROOT / "constraints.txt"),
+        PIP_FIND_LINKS=str(wheels.resolve()),
+        PIP_ONLY_BINARY="penstock",
         PIP_DISABLE_PIP_VERSION_CHECK="1",
     )
-    assert (directory / "frames.sqlite").is_file()
-    assert (directory / "notes.sqlite").is_file()
+    assert (tmp_path / "frames.sqlite").is_file()
+    assert (tmp_path / "notes.sqlite").is_file()
+    with zipfile.ZipFile(next(wheels.glob("penstock-[0-9]*.whl"))) as wheel:
+        ours = wheel.read("penstock/cli/new.py")
+    installed = [path.read_bytes() for path in tmp_path.glob("*/lib/python*/site-packages/penstock/cli/new.py")]
+    assert installed == [ours, ours], "another package of the name was installed into one of the two environments"
