@@ -7,6 +7,7 @@ import random
 from subprocess import TimeoutExpired
 
 import numpy as np
+import pytest
 
 from penstock.recordlog import read_log
 from penstock_lmdb.store import LmdbStore
@@ -41,6 +42,8 @@ def check(directory, expected):
     return logged
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_kill_at_random_moments(start, tmp_path, many_or_few):
     """After every kill -9 all that was committed is whole in every store; duplicates are in the log only."""
     (tmp_path / "in").mkdir()
