@@ -101,9 +101,7 @@ def test_align_gives_one_record_per_moment_and_measures_the_skew():
     assert align(record("x", "other", 1.0)) is None
 
 
-@pytest.mark.parametrize(
-    ("missing", "expected"), [("skip", []), ("wait", []), ("none", [{"a": "a0", "b": None}])]
-)
+@pytest.mark.parametrize(("missing", "expected"), [("skip", []), ("wait", []), ("none", [{"a": "a0", "b": None}])])
 def test_align_when_a_channel_is_known_to_lack_a_moment(missing, expected):
     """A channel whose next record is later than the tolerance lacks the moment: the rule says what happens."""
     deadline = None if missing == "wait" else 100

@@ -558,3 +558,33 @@ def test_the_watchdog_names_what_is_silent_and_what_blocks():
     release.set()
     assert run.stop().ok
     assert sorted(told) == ["block", "silent"]
+
+
+def test_a_store_is_given_lists():
+    """A lane that ends in a store takes more and more records at once, as any other."""
+    sizes = []
+    shelf = Shelf(before_write=lambda records: sizes.append(len(records)))
+    assert ps.Pipeline(ps.source(range(5000)) >> ps.store(shelf)).run().ok
+    assert max(sizes) >= 64
+    assert len(sizes) < 500
+
+
+def test_what_a_retry_wrote_is_not_written_again():
+    """When a second try writes a part of what the first did not, the third is given the rest only."""
+    from penstock.errors import StoreError
+
+    class Halving(Shelf):
+        def write(self, records):
+            self.state["writes"] += 1
+            if self.state["writes"] < 4 and len(records) > 1:
+                half = len(records) // 2
+                self.log.extend(records[:half])
+                raise StoreError("half", failed=[(record, OSError("later")) for record in records[half:]])
+            self.log.extend(records)
+
+    shelf = Halving()
+    retry = ps.Retry(times=9, wait_initial_s=0.001, wait_max_s=0.001, jitter_s=0.001)
+    records = [ps.Record(n, seq=n) for n in range(400)]
+    report = ps.Pipeline(ps.source(records) >> ps.store(shelf, retry=retry)).run()
+    assert report.ok, report
+    assert shelf.data == list(range(400))

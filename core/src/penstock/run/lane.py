@@ -148,13 +148,11 @@ class Lane:
             tally = step.tally
             tally.work.add((now - before) // taken, taken)
             if not sent:
-                if step.part.node.role != "store":
-                    records = sent
-                    break
-                tally.age.add(now - born_ns, taken)
-                tally.data_bytes += taken * size_of(records[0].data)
-                self.active = None
-                return
+                if step.part.node.role == "store":
+                    tally.age.add(now - born_ns, taken)
+                    tally.data_bytes += taken * size_of(records[0].data)
+                records = sent
+                break
             records = sent
             weight = weigh(records) * len(records)
             heaviest = max(heaviest, weight)

@@ -45,17 +45,23 @@ class StoreStep(Step):
         """Try again what was not written, in order: together first, then one by one, so that each has its own error."""
         self.guard.note(error)
         left = self._sort(records, error)
-        while left:
-            together = left
+
+        def write() -> None:
+            nonlocal left
             try:
-                self.guard.again(lambda batch=together: self._write(batch), error)  # type: ignore[misc]  # bound now
-            except BaseException as last:  # as in run
-                left = self._sort(together, last)
-                if len(left) == len(together):
-                    break
-                error = last
+                self._write(left)
+            except BaseException as last:  # as in run; what it wrote in spite of that is not to be written again
+                left = self._sort(left, last)
+                if left:
+                    raise
             else:
-                return
+                left = []
+
+        if left:
+            try:
+                self.guard.again(write, error)
+            except BaseException as last:  # as in run
+                self.guard.note(last)
         for record in left:
             try:
                 self._write([record])

@@ -1,0 +1,83 @@
+"""`penstock run`, `validate`, `graph` and `replay` on pipelines in files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import penstock as ps
+from penstock.builtin.files import FilesSource
+
+
+def penstock(*arguments, cwd):
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-c", "from penstock.cli import main; main()", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A directory with five files and a pipeline that keeps them in a log."""
+    (tmp_path / "in").mkdir()
+    for name in "abcde":
+        (tmp_path / "in" / name).write_bytes(name.encode() * 3)
+    source = ps.source(FilesSource(directory="in"), name="files")
+    pipeline = ps.Pipeline(source >> ps.processor("rules:upper", name="upper") >> ps.store("log", path="all.log"))
+    (tmp_path / "rules.py").write_text(
+        "def upper(record):\n    if record.data == b'ccc':\n        raise ValueError('no c')\n"
+        "    return record.replace(data=record.data.upper())\n"
+    )
+    sys.path.insert(0, str(tmp_path))
+    pipeline.write(tmp_path / "files.toml")
+    sys.path.remove(str(tmp_path))
+    return tmp_path
+
+
+def test_run_validate_graph_replay(place):
+    """A file is checked, drawn and run; what failed is listed, and sent through again when the fault is mended."""
+    done = penstock("validate", "files.toml", cwd=place)
+    assert (done.returncode, done.stdout) == (0, "files.toml: ok: 3 nodes, 2 edges\n"), done.stderr
+    assert "flowchart LR" in penstock("graph", "files.toml", cwd=place).stdout
+    assert penstock("graph", "files.toml", "--format", "svg", "--out", "graph.svg", cwd=place).returncode == 0
+    assert "<svg" in (place / "graph.svg").read_text()
+    done = penstock("run", "files.toml", "--json", cwd=place)
+    report = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert (report["stored"], report["dead_lettered"], report["balanced"]) == (4, 1, True)
+    assert "Traceback" not in done.stderr
+    listed = penstock("replay", report["dead_letters"], cwd=place).stdout
+    assert "upper: record 2 of channel 'in': builtins.ValueError: no c (1 tries, rules)" in listed
+    (place / "rules.py").write_text("def upper(record):\n    return record.replace(data=record.data.upper())\n")
+    done = penstock("replay", report["dead_letters"], "--into", "files.toml", cwd=place)
+    assert done.returncode == 0, done.stdout + done.stderr
+    from penstock.recordlog import read_log
+
+    assert [record.data for _, record in read_log(place / "all.log")] == [b"AAA", b"BBB", b"DDD", b"EEE", b"CCC"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text.replace('"log"', '"logg"'), ["logg", "log"]),
+        (lambda text: text.replace('path = "all.log"', 'pathh = "all.log"'), ["'log'", "pathh", "path"]),
+        (lambda text: text.replace('after = "upper"', 'after = "uper"'), ["files.toml", "$.edges[0].after", "'uper'"]),
+        (lambda text: text.replace("penstock = 1", "penstock = 9"), ["files.toml", "format 9"]),
+        (lambda text: text + "\n= nonsense", ["files.toml"]),
+        (lambda text: text.replace("rules:upper", "rules:lower"), ["rules:lower", "cannot be imported"]),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "validate"])
+def test_a_wrong_file_is_one_sentence(place, command, change, words):
+    """What is wrong in a file is said in one sentence with the place, and nothing is written."""
+    text = (place / "files.toml").read_text()
+    (place / "files.toml").write_text(change(text))
+    done = penstock(command, "files.toml", cwd=place)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith("penstock: error: ")
+    for word in words:
+        assert word in line
+    assert not (place / "all.log").exists()
