@@ -15,33 +15,8 @@ import pytest
 from penstock.coords import DataCoordinates
 from penstock.errors import CannotConnectToStoreError, ConfigError, EndOfSource, SourceError, StoreError
 from penstock.record import Record
-from penstock.testing import SourceContract, StoreContract, assert_same_record
+from penstock.testing import assert_same_record
 from penstock_shm import ShmSource, ShmStore, leftovers
-
-
-class TestShmSource(SourceContract):
-    """The source keeps every promise of the contract."""
-
-    repeats = False
-
-    def make_source(self, tmp_path):
-        return ShmSource(f"contract {tmp_path}", until_end=True)
-
-    def feed(self, tmp_path):
-        store = ShmStore(f"contract {tmp_path}")
-        store.open()
-        store.write([Record(np.full(100, i), channel="c", seq=i) for i in range(self.count)])
-        store.close()
-
-
-class TestShmStore(StoreContract):
-    """The store keeps the promises of the contract that need no memory of its own."""
-
-    outlives = False
-    on_disk = False
-
-    def make_store(self, tmp_path):
-        return ShmStore(f"contract {tmp_path}", wait_for_consumers=0)
 
 
 def read_all(source, patience_s=20.0):

@@ -11,19 +11,7 @@ import pytest
 from penstock.coords import DataCoordinates
 from penstock.errors import CannotConnectToStoreError, CannotGetObjectError, ObjectNotFoundError, StoreError
 from penstock.record import Record
-from penstock.testing import StoreContract
 from penstock_shm import ShmObjectStore, clean, leftovers
-
-
-class TestShmObjectStore(StoreContract):
-    """The store keeps every promise of the contract."""
-
-    reads_live = True
-    several_writers = True
-    on_disk = False
-
-    def make_store(self, tmp_path):
-        return ShmObjectStore(f"contract {tmp_path}")
 
 
 @pytest.fixture
