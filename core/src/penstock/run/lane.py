@@ -137,8 +137,8 @@ class Lane:
             self._go_on_with_barrier()
 
     def _through(self, first: int, born_ns: int, records: Sequence[Record]) -> None:
-        heaviest = 0
         count = len(records)
+        heaviest = weigh(records) * count
         for step in self.steps[first:]:
             before = time.monotonic_ns()
             self.active = (step.name, before / 1e9)
