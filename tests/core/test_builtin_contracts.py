@@ -166,5 +166,3 @@ class TestNullStore(StoreContract):
 class TestLogStore(StoreContract):
     def make_store(self, tmp_path):
         return LogStore(path=tmp_path / "records.log")
-
-    test_bad_record_between_good_ones = None  # until LogStore says retryable=False where only records are at fault

@@ -38,7 +38,6 @@ class TestZenohSource(SourceContract):
     """Records of a store in the same process."""
 
     repeats = False
-    test_settings_are_data = None  # until its settings compare by value (it says eq=False)
 
     @pytest.fixture(autouse=True)
     def _meet(self, endpoint):
@@ -59,7 +58,6 @@ class TestZenohStore(StoreContract):
 
     on_disk = False
     many = 500
-    test_settings_are_data = None  # until its settings compare by value (it says eq=False)
 
     @pytest.fixture(autouse=True)
     def _meet(self, endpoint):

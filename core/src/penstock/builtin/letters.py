@@ -98,7 +98,9 @@ class LogStore:
                 failed += [(left, error) for left in records[index:]]
                 break
         if failed:
-            raise StoreError(f"{self.path}: {len(failed)} records not written: {failed[0][1]}", failed=failed)
+            retryable = any(getattr(error, "retryable", True) for _, error in failed)
+            message = f"{self.path}: {len(failed)} records not written: {failed[0][1]}"
+            raise StoreError(message, failed=failed, retryable=retryable)
 
     def sync(self) -> None:
         """Return when all is on the disk."""

@@ -37,7 +37,7 @@ def _key(_: object, __: object, value: str) -> None:
         ) from error
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True)
 class ZenohSource:
     """Give the records that arrive on keys that match, each with the sender's channel, seq and time.
 
@@ -81,12 +81,12 @@ class ZenohSource:
     rendezvous: str = attrs.field(default=RENDEZVOUS, validator=s.text)
     config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
     timeout_s: float = attrs.field(default=30.0, validator=s.seconds)
-    _open: _Subscription | None = attrs.field(default=None, init=False, repr=False)
-    _lost: Mapping[str, int] = attrs.field(factory=dict, init=False, repr=False)
-    _rejected: int = attrs.field(default=0, init=False, repr=False)
-    _rejected_logged: tuple[int, float] = attrs.field(default=(0, 0.0), init=False, repr=False)
-    _broken: dict[str, bool] = attrs.field(factory=dict, init=False, repr=False)
-    _foreign_seq: dict[str, int] = attrs.field(factory=dict, init=False, repr=False)
+    _open: _Subscription | None = attrs.field(default=None, init=False, repr=False, eq=False)
+    _lost: Mapping[str, int] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _rejected: int = attrs.field(default=0, init=False, repr=False, eq=False)
+    _rejected_logged: tuple[int, float] = attrs.field(default=(0, 0.0), init=False, repr=False, eq=False)
+    _broken: dict[str, bool] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _foreign_seq: dict[str, int] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     def open(self) -> None:
         """Subscribe. Raises SourceError naming the endpoint that is out of reach; ConfigError for one that is none."""

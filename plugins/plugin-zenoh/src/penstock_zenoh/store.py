@@ -36,7 +36,7 @@ def _template(_: object, __: object, value: str) -> None:
             raise ConfigError(f"key={value!r}: {problem}")
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True)
 class ZenohStore:
     """Publish records over zenoh; each source that subscribes gets them in order, none is lost without an error.
 
@@ -69,7 +69,7 @@ class ZenohStore:
     config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
     wait_for_subscribers: int = attrs.field(default=1, validator=s.at_least(0))
     timeout_s: float = attrs.field(default=30.0, validator=s.seconds)
-    _open: _Publishing | None = attrs.field(default=None, init=False, repr=False)
+    _open: _Publishing | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
     def open(self) -> None:
         """Open a session. Raises CannotConnectToStoreError naming the endpoint; ConfigError for one that is none."""
