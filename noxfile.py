@@ -152,10 +152,20 @@ def template(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Run the tests of faults in their long form: 100 kills, ten million records. It takes some minutes."""
-    install(session, ["npy", "lmdb"], *TESTING)
+    """Run the tests of faults in their long form: 100 kills, 1,000 changes, ten million records. It takes long."""
+    install(session, ["npy", "lmdb", "shm"], *TESTING)
     session.env["PENSTOCK_FAULTS"] = "full"
-    run_tests(session, "tests/faults")
+    run_tests(session, "tests/faults", "tests/core/test_live.py", "plugins/plugin-shm/tests/test_channel.py")
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the codec, guided by coverage, for a minute: `nox -s fuzz -- -max_total_time=3600` for an hour."""
+    install(session, [], "atheris")
+    corpus = tempfile.mkdtemp(prefix="corpus-", dir=session.cache_dir)
+    for golden in ROOT.glob("tests/core/golden/*.record"):
+        shutil.copy(golden, corpus)
+    session.run("python", "tests/fuzz/fuzz_codec.py", corpus, *(session.posargs or ["-max_total_time=60"]))
 
 
 @nox.session

@@ -443,3 +443,9 @@ def test_no_numpy_without_arrays():
         "decode(encode_bytes(Record(b'x', metadata={'a': (1, 2)})))\nassert 'numpy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_what_a_fuzzer_found_is_refused():
+    """Bytes whose error came from a library as one that nobody expected are a CodecError like all others."""
+    with pytest.raises(CodecError, match="the header of the record is wrong"):
+        decode((GOLDEN / "wrong-complex-of-a-parent.bytes").read_bytes())

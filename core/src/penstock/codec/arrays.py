@@ -56,6 +56,8 @@ def dtype_from_plain(plain: Any, depth: int = 0) -> np.dtype[Any]:
         base, shape = plain
         return np.dtype((dtype_from_plain(base, depth + 1), tuple(_checked_shape(shape))))
     names, formats, offsets, titles, itemsize = plain
+    if not all(title is None or type(title) is str for title in titles):
+        raise CodecError("the header of the record is wrong: the title of a field is no text")
     inner = [dtype_from_plain(one, depth + 1) for one in formats]
     described: Any = {"names": names, "formats": inner, "offsets": offsets, "itemsize": itemsize}
     if any(title is not None for title in titles):

@@ -154,8 +154,7 @@ def decode(buffer: Any) -> Record:
         record = _record(unpacker, header, parent)
     except CodecError:
         raise
-    except (ValueError, TypeError, ArithmeticError, LookupError, RecursionError, msgspec.MsgspecError) as error:
-        # ValueError and TypeError come from msgspec, numpy and the types that values are made with
+    except Exception as error:  # whatever msgspec, numpy, struct and the types of values raise for bytes that are wrong
         raise CodecError(f"the header of the record is wrong: {error}") from error
     if unpacker.unused:
         raise CodecError(f"the header of the record is wrong: {unpacker.unused} of its buffers belong to nothing")
