@@ -223,6 +223,10 @@ def test_one_of_two_sources_ends_by_itself_and_the_other_is_removed():
     assert whole(shelf, "two", two)
 
 
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("cycles", [1000 if os.environ.get("PENSTOCK_FAULTS") == "full" else 60])
 def test_cameras_come_and_go_all_day(cycles):
@@ -232,7 +236,8 @@ def test_cameras_come_and_go_all_day(cycles):
     with ps.Pipeline(
         ps.source(base, name="base") >> ps.store(shelf, name="archive"), checkpoint_every_s=0.01
     ).start() as run:
-        descriptors = threads = lanes = None
+        descriptors = threads = lanes = shared = None
+        memory = 0
         for number in range(cycles):
             camera = Camera(f"cam{number}", limit=5)
             run.add(ps.source(camera, name="cam") >> (lambda record: record) >> run.node("archive"))
@@ -240,9 +245,12 @@ def test_cameras_come_and_go_all_day(cycles):
             total += camera.next
             if number == 4:
                 descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+                memory, shared = resident_bytes(), os.listdir("/dev/shm")
                 lanes = len(run._plan.lanes)
         assert len(os.listdir("/proc/self/fd")) == descriptors
         assert threading.active_count() == threads
+        assert os.listdir("/dev/shm") == shared
+        assert resident_bytes() - memory < 30 * 2**20 + cycles * 2**10
         assert len(run._plan.lanes) == lanes
         assert len(run._plan.edges) == 1
         assert len(run._graph.names) <= 6
