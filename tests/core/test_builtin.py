@@ -274,3 +274,21 @@ def test_b1_a_memory_store_can_be_asked():
     store.write([record(6, "a")])
     assert len(told) == 1
     assert len(store) == 2
+
+
+def test_bytes_become_records_and_json_what_it_says(tmp_path, monkeypatch):
+    """The decoders `record` and `json` give what was written, with the packet as parent; a bad packet costs itself."""
+    monkeypatch.chdir(tmp_path)
+    from penstock.codec import encode_bytes
+
+    packets = [record(encode_bytes(record(np.arange(n), metadata={"n": n})), "wire", seq=n) for n in range(3)]
+    got: list = []
+    report = ps.Pipeline(ps.source([*packets, record(b"garbage", "wire")]) >> ps.decoder("record") >> got.append).run()
+    assert [each.data.tolist() for each in got] == [[], [0], [0, 1]]
+    assert [(each.channel, each.parent) for each in got] == [("wire", packet) for packet in packets]
+    assert (report.dead_lettered, report.balanced) == (1, True)
+    got.clear()
+    texts = [b'{"a": 1}', b"[1, 2", "null"]
+    report = ps.Pipeline(ps.source(texts) >> ps.decoder("json") >> got.append).run()
+    assert [each.data for each in got] == [{"a": 1}, None]
+    assert report.dead_lettered == 1

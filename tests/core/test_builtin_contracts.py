@@ -7,13 +7,15 @@ import pytest
 
 from penstock import DataCoordinates, Record
 from penstock.builtin.choose import Filter, Rate, Sample, Split
+from penstock.builtin.decode import JsonDecoder, RecordDecoder
 from penstock.builtin.files import FilesSource
 from penstock.builtin.gather import Align, Batch
 from penstock.builtin.iterable import IterableSource
 from penstock.builtin.letters import DeadLetterSource, LogStore
 from penstock.builtin.memory import MemoryStore, NullStore
+from penstock.codec import encode_bytes
 from penstock.recordlog import RecordLog
-from penstock.testing import ProcessorContract, SourceContract, StoreContract
+from penstock.testing import DecoderContract, ProcessorContract, SourceContract, StoreContract
 
 
 class TestIterableSource(SourceContract):
@@ -26,6 +28,29 @@ class TestIterableSourceOfRecords(SourceContract):
         return IterableSource(items=tuple(Record(n, channel="ab"[n % 2], seq=n // 2) for n in range(self.count)))
 
     picklable = False  # records are equal only if they are the same object
+
+
+class TestRecordDecoder(DecoderContract):
+    def make_decoder(self):
+        return RecordDecoder()
+
+    def make_packets(self):
+        inside = [Record(np.full((2, 3), n), seq=n, metadata={"n": n}) for n in range(5)]
+        return [Record(encode_bytes(each), channel="camera", seq=each.seq) for each in inside]
+
+    def make_bad_packet(self):
+        return Record(b"PSREC and then nonsense", channel="camera", seq=5)
+
+
+class TestJsonDecoder(DecoderContract):
+    def make_decoder(self):
+        return JsonDecoder()
+
+    def make_packets(self):
+        return [Record(b'{"n": %d, "text": ["a", null]}' % n, channel="camera", seq=n) for n in range(5)]
+
+    def make_bad_packet(self):
+        return Record(b'{"n": ', channel="camera", seq=5)
 
 
 class TestFilesSource(SourceContract):

@@ -22,6 +22,17 @@ def penstock_sources() -> list[Component]:
 
 
 @hookimpl
+def penstock_decoders() -> list[Component]:
+    """Offer what can be decoded without any plugin."""
+    return [
+        Component(
+            "record", "penstock.builtin.decode:RecordDecoder", summary="bytes of penstock's own codec", takes="bytes"
+        ),
+        Component("json", "penstock.builtin.decode:JsonDecoder", summary="JSON text", takes="bytes"),
+    ]
+
+
+@hookimpl
 def penstock_processors() -> list[Component]:
     """Offer what can be done to records of any kind."""
     return [

@@ -1,0 +1,66 @@
+"""RecordDecoder and JsonDecoder: bytes from anywhere, as records and as what JSON says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import ClassVar
+
+import attrs
+
+from penstock.codec import decode
+from penstock.errors import CodecError, DecodeError
+from penstock.record import Record
+
+
+@attrs.define(kw_only=True)
+class RecordDecoder:
+    """Turn bytes that `penstock.codec` wrote into the record that they hold, whatever brought them here.
+
+    The record comes out as it was written; only its channel is that of the packet where it has none. Its arrays are
+    views of the packet's bytes, read-only. It keeps nothing: each packet is one record.
+    """
+
+    takes: ClassVar[str] = "bytes"
+    gives: ClassVar[str] = "any"
+
+    def decode(self, record: Record) -> Iterable[Record]:
+        """Return the record. Raises DecodeError."""
+        try:
+            held = decode(record.data)
+        except (CodecError, TypeError, BufferError) as error:
+            raise DecodeError(f"packet {record.seq} of channel {record.channel!r}: {error}") from error
+        return [held.replace(channel=held.channel or record.channel, parent=record)]
+
+    def flush(self) -> Iterable[Record]:
+        """Return nothing: nothing is inside."""
+        return ()
+
+    def reset(self) -> None:
+        """Do nothing: no packet depends on another."""
+
+
+@attrs.define(kw_only=True)
+class JsonDecoder:
+    """Turn JSON text (UTF-8) into what it says; the rest of the record stays as it is. It keeps nothing."""
+
+    takes: ClassVar[str] = "bytes"
+    gives: ClassVar[str] = "any"
+
+    def decode(self, record: Record) -> Iterable[Record]:
+        """Return the record with what the text says as data. Raises DecodeError."""
+        try:
+            data = json.loads(record.data)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise DecodeError(
+                f"packet {record.seq} of channel {record.channel!r} is no JSON: {error}; it begins with "
+                f"{record.data!r:.40}"
+            ) from error
+        return [record.replace(data=data, parent=record)]
+
+    def flush(self) -> Iterable[Record]:
+        """Return nothing: nothing is inside."""
+        return ()
+
+    def reset(self) -> None:
+        """Do nothing: no packet depends on another."""
