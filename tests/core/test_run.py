@@ -588,3 +588,19 @@ def test_what_a_retry_wrote_is_not_written_again():
     report = ps.Pipeline(ps.source(records) >> ps.store(shelf, retry=retry)).run()
     assert report.ok, report
     assert shelf.data == list(range(400))
+
+
+def test_slow_components_are_given_few_records_at_once():
+    """A processor that takes long works at short lists, so that results do not wait for a thousand others."""
+    sizes, pause = [], threading.Event()
+
+    class Slow:
+        def __call__(self, record):
+            pause.wait(0.02)
+            return record
+
+    shelf = Shelf(before_write=lambda records: sizes.append(len(records)))
+    report = ps.Pipeline(ps.source(list(range(60))) >> ps.processor(Slow()) >> ps.store(shelf)).run()
+    assert report.ok, report
+    assert shelf.data == list(range(60))
+    assert max(sizes) <= 8

@@ -9,7 +9,7 @@ import attrs
 
 from penstock.record import Record
 
-MOST_AT_ONCE: Final = 256
+MOST_AT_ONCE: Final = 1024
 """Records that are taken together at most, so that a lane looks up often enough."""
 
 

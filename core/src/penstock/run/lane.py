@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 GRAIN_BYTES: Final = 8 * 2**20
 """What a list that a lane works on may weigh, about; it takes fewer records at once if they grow on the way."""
+GRAIN_NS: Final = 50_000_000
+"""How long a lane works at one list, about: results, barriers and an abort do not wait longer for slow components."""
 
 
 class Lane:
@@ -139,6 +141,7 @@ class Lane:
     def _through(self, first: int, born_ns: int, records: Sequence[Record]) -> None:
         count = len(records)
         heaviest = weigh(records) * count
+        begun = now = time.monotonic_ns()
         for step in self.steps[first:]:
             before = time.monotonic_ns()
             self.active = (step.name, before / 1e9)
@@ -158,14 +161,20 @@ class Lane:
             heaviest = max(heaviest, weight)
         self.active = None
         if not self._counted and not first:
-            self._regrain(count, heaviest)
+            self._regrain(count, heaviest, now - begun)
         if records or self._counted:
             self._emit(born_ns, records)
 
-    def _regrain(self, count: int, heaviest: int) -> None:
-        if heaviest > GRAIN_BYTES:
+    def _regrain(self, count: int, heaviest: int, took_ns: int) -> None:
+        """Take fewer records at once if they are heavy or slow, more if they are neither and there are more."""
+        if heaviest > GRAIN_BYTES or took_ns > GRAIN_NS:
             self._grain = max(1, self._grain // 2)
-        elif count >= self._grain and heaviest * 2 <= GRAIN_BYTES and self._grain < MOST_AT_ONCE:
+        elif (
+            count >= self._grain
+            and self._grain < MOST_AT_ONCE
+            and heaviest * 2 <= GRAIN_BYTES
+            and took_ns * 2 <= GRAIN_NS
+        ):
             self._grain *= 2
 
     def _emit(self, born_ns: int, records: Sequence[Record]) -> None:

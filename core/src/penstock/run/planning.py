@@ -38,8 +38,10 @@ class Plan:
         sources: The lane of each source.
         edges: The live edges of each join of two nodes, by (before, after); none where the two are fused.
         inner: Edges that the plan added, to gather what workers give or to spread what several nodes give.
+        aligned: Whether lanes wait for a barrier on all their edges: a store keeps positions with its records.
     """
 
+    aligned: bool = False
     lanes: list[Lane] = attrs.field(factory=list)
     steps: dict[str, list[Step]] = attrs.field(factory=dict)
     sources: dict[str, SourceLane] = attrs.field(factory=dict)
@@ -102,10 +104,10 @@ def extend(
     """
     old = set(built.steps) | set(built.sources)
     lanes_before = len(built.lanes)
-    aligned = any(isinstance(part.sample, SupportsTransaction) for part in parts.values())
+    built.aligned = built.aligned or any(isinstance(part.sample, SupportsTransaction) for part in parts.values())
     fused = {pair for chain in chains(nodes, parts, joins) for pair in itertools.pairwise(chain)}
     for chain in chains(nodes, parts, joins):
-        _add_chain(run, built, [parts[name] for name in chain], aligned)
+        _add_chain(run, built, [parts[name] for name in chain])
     behind, before = neighbours(joins)
     attachments: list[Attachment] = []
     for first, second, edge in joins:
@@ -138,7 +140,7 @@ def _cross(run: Run, built: Plan, first: str, second: str, edge: Edge, from_old:
     return Attachment(giver=givers[0] if from_old else None, edge=live)
 
 
-def _add_chain(run: Run, built: Plan, chain: Sequence[Part], aligned: bool) -> None:
+def _add_chain(run: Run, built: Plan, chain: Sequence[Part]) -> None:
     head, node = chain[0], chain[0].node
     name = node.name or ""
     tail = chain[-1].node.name or ""
@@ -153,7 +155,7 @@ def _add_chain(run: Run, built: Plan, chain: Sequence[Part], aligned: bool) -> N
         for number in range(node.workers):
             steps = [step_for(part, run) for part in chain]
             title = "+".join(step.name for step in steps) + (f"[{number}]" if node.workers > 1 else "")
-            readers.append(InboxLane(run, title, steps, Inbox(aligned=aligned), counted=counted))
+            readers.append(InboxLane(run, title, steps, Inbox(aligned=built.aligned), counted=counted))
         built.heads[name] = readers
         lanes = list(readers)
     built.tails[tail] = lanes
@@ -211,7 +213,7 @@ def _scatter(giver: Lane, takers: Sequence[InboxLane], name: str, node: Node, si
 
 
 def _gatherer(run: Run, built: Plan, node: Node, givers: Sequence[Lane]) -> Lane:
-    inbox = Inbox()
+    inbox = Inbox(aligned=built.aligned)
     lane = InboxLane(run, f"{node.name}:gather", [], inbox)
     built.inner[lane.name] = _gather(inbox, givers, lane.name, node, run.checkpoints.number)
     built.lanes.append(lane)
@@ -219,7 +221,7 @@ def _gatherer(run: Run, built: Plan, node: Node, givers: Sequence[Lane]) -> Lane
 
 
 def _scatterer(run: Run, built: Plan, node: Node, takers: Sequence[InboxLane]) -> InboxLane:
-    lane = InboxLane(run, f"{node.name}:spread", [], Inbox())
+    lane = InboxLane(run, f"{node.name}:spread", [], Inbox(aligned=built.aligned))
     built.inner[lane.name] = _scatter(lane, takers, lane.name, node, run.checkpoints.number)
     built.lanes.append(lane)
     return lane

@@ -130,7 +130,7 @@ class SourceLane(Lane):
             count_channels(tally.received, records)
             tally.data_bytes += len(records) * size_of(records[0].data)
             if not self.steps:
-                self._regrain(len(records), (OVERHEAD_BYTES + size_of(records[0].data)) * len(records))
+                self._regrain(len(records), (OVERHEAD_BYTES + size_of(records[0].data)) * len(records), 0)
             self.process(now, records)
         self.tick()
         return True
