@@ -106,7 +106,6 @@ def test_a_slow_viewer_beside_an_archive_of_frames():
     seqs = [record.seq for record in shown]
     assert seqs == sorted(set(seqs))
     assert seqs[-2:] == [498, 499]
-    assert len(shown) > 2
     for first, second in itertools.pairwise(shown):
         assert second.discontinuity == (second.seq != first.seq + 1)
 

@@ -76,7 +76,10 @@ def add(run: Run, graph: Graph, built: Plan, flows: Sequence[Joinable]) -> list[
     try:
         lanes, attachments = extend(run, built, nodes, parts, joins)
         _open(run, lanes)
+        run.at_work = True  # from here on records flow
     except BaseException:
+        for lane in built.lanes[before:]:
+            lane.cancel()
         _forget(built, built.lanes[before:], new, graph)
         raise
     _attach(run, lanes, attachments)

@@ -55,6 +55,7 @@ class Lane:
         self.thread = threading.Thread(target=self._main, name=f"penstock {run.name}: {name}", daemon=True)
         self.opening: Opening | None = None
         self.released = threading.Event()
+        self._cancelled = False
         self._counted = counted
         self._grain = sys.maxsize if counted else 1
         self._parked: tuple[Barrier, int, dict[int, Record]] | None = None
@@ -83,12 +84,18 @@ class Lane:
         for step in self.steps:
             step.close()
 
+    def cancel(self) -> None:
+        """Close again instead of beginning to work. From any thread, before `released` is set."""
+        self._cancelled = True
+        self.released.set()
+
     def _main(self) -> None:
         try:
             if self.opening is not None and self.opening.open(self):
                 self.released.wait()
-                self.work()
-                self.end()
+                if not self._cancelled:
+                    self.work()
+                    self.end()
         except RunAborted:
             pass
         except BaseException as error:  # a fault of penstock itself: the run must end and say so, not hang

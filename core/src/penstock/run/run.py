@@ -49,6 +49,7 @@ class Run:
         self.name = pipeline.name
         self.pipeline = pipeline
         self.aborting = False
+        self.at_work = False
         self.dead_letters = DeadLetters(Path(pipeline.dead_letters), pipeline.name)
         self.checkpoints = Checkpoints(self.dead_letters.sync, self._checkpointed, self._announce)
         self.report: RunReport | None = None
@@ -73,7 +74,7 @@ class Run:
         )
 
     @classmethod
-    def start(cls, pipeline: Pipeline, *, plugins: Plugins) -> Run:
+    def start(cls, pipeline: Pipeline, *, plugins: Plugins, made: Callable[[Run], None] | None = None) -> Run:
         """Check, plan, open everything, and let it run.
 
         Raises:
@@ -81,6 +82,8 @@ class Run:
             RunError: a component could not be opened; all others have been closed again.
         """
         run = cls(pipeline, plugins)
+        if made is not None:
+            made(run)
         parts = pipeline.parts(plugins)
         try:
             add(run, run._graph, run._plan, [pipeline.flow()])
