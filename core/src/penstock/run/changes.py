@@ -51,8 +51,13 @@ class Graph:
         return name
 
 
-def add(run: Run, graph: Graph, built: Plan, flows: Sequence[Joinable]) -> list[str]:
-    """Add what is new in these flows; return the names of the new nodes. See `Run.add`."""
+def add(
+    run: Run, graph: Graph, built: Plan, flows: Sequence[Joinable], checked: Mapping[str, Part] | None = None
+) -> list[str]:
+    """Add what is new in these flows; return the names of the new nodes. See `Run.add`.
+
+    `checked` are the parts of the new nodes, if they have been resolved and checked already.
+    """
     joined = [Flow.of(flow) for flow in flows]
     every = dict.fromkeys(node for flow in joined for node in flow.nodes)
     fresh = [node for node in every if node not in graph.names]
@@ -66,10 +71,7 @@ def add(run: Run, graph: Graph, built: Plan, flows: Sequence[Joinable]) -> list[
     known = {(first, second) for first, second, _ in graph.joins}
     joins = [join for join in joins if join[:2] not in known]
     _check(new, nodes, joins)
-    parts = {node.name or "": resolve(node, run.plugins) for node in nodes}
-    problems = kind_problems({**graph.parts, **parts}, joins) + option_problems(parts.values())
-    if problems:
-        raise WiringError("; ".join(problems))
+    parts = dict(checked) if checked is not None else _resolve(run, graph, nodes, joins)
     lanes: list[Lane] = []
     attachments: list[Attachment] = []
     before = len(built.lanes)
@@ -89,6 +91,14 @@ def add(run: Run, graph: Graph, built: Plan, flows: Sequence[Joinable]) -> list[
     graph.names.update({node: names[node] for node in fresh})
     graph.names.update({node: node.name or "" for node in nodes})
     return [node.name or "" for node in nodes]
+
+
+def _resolve(run: Run, graph: Graph, nodes: Sequence[Node], joins: Sequence[Join]) -> dict[str, Part]:
+    parts = {node.name or "": resolve(node, run.plugins) for node in nodes}
+    problems = kind_problems({**graph.parts, **parts}, joins) + option_problems(parts.values())
+    if problems:
+        raise WiringError("; ".join(problems))
+    return parts
 
 
 def _check(new: set[str], nodes: Sequence[Node], joins: Sequence[Join]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from penstock.errors import RunAborted, RunError
@@ -159,7 +158,3 @@ class Inbox:
                 edge.held = False
             return barrier
         return None
-
-    def waiting(self) -> Iterable[tuple[str, int]]:
-        """Return the name of each edge and how many records wait in it."""
-        return [(edge.name, edge.waiting) for edge in self.edges]

@@ -86,7 +86,7 @@ class Run:
             made(run)
         parts = pipeline.parts(plugins)
         try:
-            add(run, run._graph, run._plan, [pipeline.flow()])
+            add(run, run._graph, run._plan, [pipeline.flow()], parts)
         except BaseException:
             run.aborting = True
             run.dead_letters.close()
