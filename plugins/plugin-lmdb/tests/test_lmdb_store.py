@@ -171,6 +171,30 @@ def test_b3_another_process_reads_while_this_one_grows(opened, tmp_path):
         assert reader.wait() == 0
 
 
+def test_b3_another_process_grows_it_while_this_one_opens(opened, tmp_path, monkeypatch):
+    """A file that becomes larger between the two steps of opening it is opened all the same."""
+    code = (
+        "import sys, numpy; from penstock_lmdb import LmdbStore; from penstock.record import Record\n"
+        "store = LmdbStore(path=sys.argv[1], map_size=1 << 16); store.open()\n"
+        "store.write([Record(numpy.zeros(200_000), channel='other')]); store.close()"
+    )
+    opened(map_size=1 << 16).close()
+    connect = lmdb.open
+
+    def connect_and_wait(path, **settings):
+        env = connect(path, **settings)
+        subprocess.run(
+            [sys.executable, "-c", code, path],
+            check=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        return env
+
+    monkeypatch.setattr(lmdb, "open", connect_and_wait)
+    store = opened(map_size=1 << 16)
+    assert store.get("other/000000000000").data.size == 200_000
+
+
 def test_readonly_cannot_be_changed(opened, tmp_path):
     """A store opened with readonly refuses every change by name, and makes nothing."""
     opened().close()

@@ -72,8 +72,7 @@ class Environment:
         reconnected = False
         while True:
             try:
-                with self._env.begin(db=self._records, write=True, buffers=True) as transaction:
-                    return use(transaction)
+                return self._commit(use)
             except lmdb.MapFullError as error:
                 self._grow(size_bytes, error)
             except lmdb.MapResizedError:
@@ -88,6 +87,18 @@ class Environment:
                 raise StoreError(
                     f"{self._where}: cannot be written to, nothing of this call was; is the disk full? ({error})"
                 ) from error
+
+    def _commit(self, use: Callable[[Transaction], T]) -> T:
+        transaction = self._env.begin(db=self._records, write=True, buffers=True)
+        try:
+            result = use(transaction)
+            transaction.commit()
+        except BaseException:
+            # py-lmdb 3 waits here until no other thread is inside a call; readers that take turns would never let it.
+            with self._without_readers():
+                transaction.abort()
+            raise
+        return result
 
     def count(self) -> int:
         """Return how many records there are."""
@@ -209,13 +220,21 @@ class Environment:
             )
             if not self._readonly:
                 env.reader_check()  # what readers that were killed have left
-            self._records = env.open_db(_RECORDS, create=not self._readonly)
-            self._positions = self._open_positions(env)
+            self._open_databases(env)
         except (lmdb.Error, OSError) as error:
             if env is not None:
                 env.close()
             raise CannotConnectToStoreError(f"{self._where} {self._explain(error)}") from error
         return env
+
+    def _open_databases(self, env: lmdb.Environment) -> None:
+        while True:
+            try:
+                self._records = env.open_db(_RECORDS, create=not self._readonly)
+                self._positions = self._open_positions(env)
+                return
+            except lmdb.MapResizedError:
+                env.set_mapsize(0)  # another process made it larger since it was opened: follow
 
     def _open_positions(self, env: lmdb.Environment) -> Any:
         try:
