@@ -118,6 +118,17 @@ class RunError(PenstockError, RuntimeError):
     """A run cannot start, or was asked for something that its state forbids."""
 
 
+class WorkerDiedError(PenstockError, RuntimeError):
+    """The process in which a component works has died; what it was working at was not done, or not seen to be."""
+
+
+class RemoteError(PenstockError, RuntimeError):
+    """A component in another process raised an error of a class that this process does not make again.
+
+    The message begins with the name of the class; the cause holds the traceback of the other process.
+    """
+
+
 class RunAborted(RunError):  # noqa: N818 - an event that ends a run, not a fault
     """The run is ending without draining; whoever waits in it gives up with this."""
 

@@ -32,12 +32,14 @@ class Part:
         origin: Who offers the component, for messages: "penstock-npy 0.1.0", or the module it is imported from.
         make: Return a component, as new; each call gives another one, but for functions and iterables.
         sample: One component, never opened, to ask what it can do.
+        address: The import path and the settings by which another process makes the same; None if none can.
     """
 
     node: Node
     origin: str
     make: Callable[[], Any]
     sample: Any
+    address: tuple[str, Mapping[str, Any]] | None = None
 
     @property
     def takes(self) -> str:
@@ -78,7 +80,7 @@ def resolve(node: Node, plugins: Plugins) -> Part:
     else:
         make = lambda: given  # noqa: E731 - one expression, like its neighbours
     owner = given if inspect.isfunction(given) else type(given)
-    return _part(node, getattr(owner, "__module__", "?"), make)
+    return _part(node, getattr(owner, "__module__", "?"), make, address_of(given))
 
 
 def import_path(path: str) -> Any:
@@ -100,6 +102,20 @@ def path_of(thing: Any) -> str | None:
     if not module or module == "__main__" or "<" in name:
         return None
     return f"{module}:{name}"
+
+
+def address_of(given: Any) -> tuple[str, dict[str, Any]] | None:
+    """Return the import path and the settings by which a file or another process can make what was given, or None."""
+    path = path_of(given)
+    component = attrs.has(type(given))
+    if path is None or (not component and not hasattr(given, "__qualname__")):
+        return None
+    settings = {}
+    if component:
+        for field in attrs.fields(type(given)):
+            if field.init and getattr(given, field.name) != _default(field, given):
+                settings[field.alias or field.name] = getattr(given, field.name)
+    return path, settings
 
 
 def build(owner: Any, settings: Mapping[str, Any]) -> Any:
@@ -128,10 +144,11 @@ def label_of(owner: Any) -> str:
 
 def _resolve_name(node: Node, plugins: Plugins) -> Part:
     if (":" in node.use and "." in node.use.partition(":")[0]) or (":" in node.use and "-" not in node.use):
-        owner, origin = import_path(node.use), node.use.partition(":")[0]
+        owner, origin, path = import_path(node.use), node.use.partition(":")[0], node.use
     else:
         offer = plugins.find(node.role, node.use)
         owner, origin = plugins.load(node.role, node.use), f"{offer.plugin} {offer.version}"
+        path = offer.component.path
     settings = node.settings
 
     def make() -> Any:
@@ -140,10 +157,12 @@ def _resolve_name(node: Node, plugins: Plugins) -> Part:
         except PenstockError as error:
             raise type(error)(f"{describe(node)} ({origin}): {error}") from error
 
-    return _part(node, origin, make)
+    return _part(node, origin, make, (path, settings))
 
 
-def _part(node: Node, origin: str, make: Callable[[], Any]) -> Part:
+def _part(
+    node: Node, origin: str, make: Callable[[], Any], address: tuple[str, Mapping[str, Any]] | None = None
+) -> Part:
     sample = make()
     missing = [name for name in _METHODS.get(node.role, ("__call__",)) if not callable(getattr(sample, name, None))]
     if missing:
@@ -151,7 +170,7 @@ def _part(node: Node, origin: str, make: Callable[[], Any]) -> Part:
             f"{describe(node)} ({origin}): {label(node)} cannot be a {node.role}: it has no {', '.join(missing)}; "
             f"see the contract of a {node.role}"
         )
-    return Part(node=node, origin=origin, make=make, sample=sample)
+    return Part(node=node, origin=origin, make=make, sample=sample, address=address)
 
 
 def _call(owner: Any, settings: Mapping[str, Any]) -> Any:
@@ -174,3 +193,10 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return all(_is_plain(part) for part in value)
     return value is None or isinstance(value, (str, int, float, bool))
+
+
+def _default(field: attrs.Attribute[Any], given: Any) -> Any:
+    default: Any = field.default
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # attrs.Factory is a class at run time
+        return default.factory(given) if default.takes_self else default.factory()
+    return default

@@ -9,7 +9,7 @@ import attrs
 
 from penstock.errors import ConfigError, WiringError
 from penstock.node import NODE_OPTIONS, PLAIN, Edge, Flow, Node, Retry, describe, label
-from penstock.part import path_of
+from penstock.part import address_of
 from penstock.wiring import close_to
 
 FORMAT = 1
@@ -136,29 +136,16 @@ def node_to_plain(node: Node) -> dict[str, Any]:
 
 def _use_of(node: Node) -> tuple[str, dict[str, Any]]:
     """Return the name and settings with which a component that was given as an object can be written to a file."""
-    given = node.given
-    path = path_of(given)
-    component = attrs.has(type(given))
-    if path is None or (not component and not hasattr(given, "__qualname__")):
+    address = address_of(node.given)
+    if address is None:
         raise WiringError(
             f"{describe(node)}: {label(node)!r} cannot be written to a file or sent to another process: define it in "
             "a module, outside of functions and __main__, or name a component"
         )
-    settings = {}
-    if component:
-        for field in attrs.fields(type(given)):
-            if field.init and getattr(given, field.name) != _default(field, given):
-                settings[field.alias or field.name] = getattr(given, field.name)
+    path, settings = address
     from penstock.plugins import Plugins
 
     for offer in Plugins.discover().components(node.role):
         if offer.component.path == path:
             return offer.component.name, settings
     return path, settings
-
-
-def _default(field: attrs.Attribute[Any], given: Any) -> Any:
-    default: Any = field.default
-    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # attrs.Factory is a class at run time
-        return default.factory(given) if default.takes_self else default.factory()
-    return default

@@ -92,3 +92,17 @@ class SupportsLag(Protocol):
     def lag(self) -> int:
         """Return how many records wait at the sender for this source; 0 if it keeps up; any thread."""
         ...
+
+
+@runtime_checkable
+class SupportsSourceLink(Protocol):
+    """A source class that can be the far end of a link from another process."""
+
+    @classmethod
+    def for_link(cls, name: str) -> Source:
+        """Return the source of what the store `for_link` of this name writes from `open` on.
+
+        It raises EndOfSource when that store has closed, and SourceError when its process has died instead; both
+        after the last record.
+        """
+        ...

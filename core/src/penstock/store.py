@@ -103,3 +103,16 @@ class SupportsTransaction(Protocol):
     def positions(self) -> Mapping[str, Any]:
         """Return the positions of the last `sync_with`, or an empty mapping."""
         ...
+
+
+@runtime_checkable
+class SupportsStoreLink(Protocol):
+    """A store class that can be the near end of a link to another process, whose far end is a source of its name."""
+
+    @classmethod
+    def for_link(cls, name: str) -> Store:
+        """Return a store that hands records over, in order and without loss, to the source `for_link` of this name.
+
+        It does not wait for a source that is not there, nor for one whose process has died.
+        """
+        ...

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from penstock.errors import ConfigError, PluginError, WiringError
+from penstock.link import link_classes
 from penstock.node import Edge, Node, describe, label
-from penstock.part import Part, path_of, resolve
-from penstock.processor import SupportsDeadline
+from penstock.part import Part, resolve
+from penstock.processor import SupportsDeadline, SupportsRun
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
@@ -32,7 +33,7 @@ def parts_of(nodes: Iterable[Node], joins: Joins, plugins: Plugins) -> dict[str,
             parts[node.name or ""] = resolve(node, plugins)
         except (PluginError, ConfigError, WiringError) as error:
             errors.append(error)
-    problems = shape_problems(nodes, joins) + kind_problems(parts, joins) + option_problems(parts.values())
+    problems = shape_problems(nodes, joins) + kind_problems(parts, joins) + option_problems(parts.values(), plugins)
     if len(errors) == 1 and not problems:
         raise errors[0]
     problems = [str(error) for error in errors] + problems
@@ -75,9 +76,10 @@ def kind_problems(parts: Mapping[str, Part], joins: Joins) -> list[str]:
     return problems
 
 
-def option_problems(parts: Iterable[Part]) -> list[str]:
+def option_problems(parts: Iterable[Part], plugins: Plugins) -> list[str]:
     """Return where a node has options that its component cannot follow."""
     problems = []
+    parts = list(parts)
     for part in parts:
         node = part.node
         if node.workers > 1:
@@ -88,17 +90,25 @@ def option_problems(parts: Iterable[Part]) -> list[str]:
             elif isinstance(part.sample, SupportsDeadline):
                 problems.append(f"{part.where}: workers={node.workers}: it gathers records over time; use 1")
         if node.place == "process":
-            if path_of(node.given if node.given is not None else part.sample) is None:
-                problems.append(
-                    f"{part.where}: place='process' needs a component that another process can import, and "
-                    f"{label(node)!r} is not: define it in a module, outside of functions and __main__"
-                )
-            else:
-                problems.append(
-                    f"{part.where}: place='process' is not there yet: links between processes come with penstock-shm; "
-                    "use workers=n with threads"
-                )
+            problems += _place_problems(part)
+    if any(part.node.place == "process" for part in parts):
+        try:
+            link_classes(plugins)
+        except PluginError as error:
+            problems.append(f"place='process' needs a link between processes: {error}")
     return problems
+
+
+def _place_problems(part: Part) -> list[str]:
+    """Return why a component cannot work in a process of its own."""
+    if part.address is None:
+        return [
+            f"{part.where}: place='process' needs a component that another process can import, and "
+            f"{label(part.node)!r} is not: define it in a module, outside of functions and __main__"
+        ]
+    if isinstance(part.sample, SupportsRun):
+        return [f"{part.where}: place='process': it acts on the run itself, which is in this process: use a thread"]
+    return []
 
 
 def neighbours(joins: Joins) -> tuple[defaultdict[str, list[str]], defaultdict[str, list[str]]]:

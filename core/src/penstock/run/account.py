@@ -41,7 +41,7 @@ class NodeAccount:
         data_bytes: Bytes of data that a source gave or a store took, about.
         work_p50_s, work_p99_s: Seconds that it works at one record.
         age_p50_s, age_p99_s: Seconds from the source's hand until a store has written.
-        retries, syncs: Calls made again; syncs.
+        retries, syncs, restarts: Calls made again; syncs; processes started in the place of one that died.
         lag: Records that wait at the sender, where a source can tell.
         last_error: The last error, or "".
     """
@@ -71,6 +71,7 @@ class NodeAccount:
     age_p99_s: float | None = None
     retries: int = 0
     syncs: int = 0
+    restarts: int = 0
     lag: int | None = None
     last_error: str = ""
 
@@ -217,6 +218,7 @@ def _source(name: str, lane: SourceLane, elapsed_s: float) -> NodeAccount:
         rate=tally.received.total() / elapsed_s if elapsed_s else 0.0,
         data_bytes=tally.data_bytes,
         retries=tally.retries,
+        restarts=tally.restarts,
         lag=source.lag() if isinstance(source, SupportsLag) else None,
         last_error=tally.last_error,
     )
@@ -247,6 +249,7 @@ def _steps(name: str, steps: Sequence[Step], elapsed_s: float) -> NodeAccount:
         data_bytes=_sum(tallies, "data_bytes"),
         retries=_sum(tallies, "retries"),
         syncs=_sum(tallies, "syncs"),
+        restarts=_sum(tallies, "restarts"),
         channels=_channels(counters),
         rate=taken / elapsed_s if elapsed_s else 0.0,
         work_p50_s=work.percentile_s(50),

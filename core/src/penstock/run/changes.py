@@ -95,7 +95,7 @@ def add(
 
 def _resolve(run: Run, graph: Graph, nodes: Sequence[Node], joins: Sequence[Join]) -> dict[str, Part]:
     parts = {node.name or "": resolve(node, run.plugins) for node in nodes}
-    problems = kind_problems({**graph.parts, **parts}, joins) + option_problems(parts.values())
+    problems = kind_problems({**graph.parts, **parts}, joins) + option_problems(parts.values(), run.plugins)
     if problems:
         raise WiringError("; ".join(problems))
     return parts

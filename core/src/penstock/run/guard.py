@@ -14,6 +14,7 @@ from penstock.run.tally import Tally
 
 if TYPE_CHECKING:
     from penstock.part import Part
+    from penstock.plugins import Plugins
 
 T = TypeVar("T")
 
@@ -27,6 +28,11 @@ class Ward(Protocol):
     @property
     def aborting(self) -> bool:
         """Whether the run is being aborted."""
+        ...
+
+    @property
+    def plugins(self) -> Plugins:
+        """Where components are found."""
         ...
 
     def dead_letter(self, part: Part, record: Record, error: BaseException, tries: int) -> None:

@@ -73,6 +73,7 @@ def chains(nodes: Sequence[Node], parts: Mapping[str, Part], joins: Sequence[Joi
             and len(before[second]) == 1
             and role[first].workers == 1
             and role[second].workers == 1
+            and role[first].place == role[second].place == "thread"
             and not (role[second].role == "store" and getattr(parts[second].sample, "blocks", True))
         )
 

@@ -180,6 +180,9 @@ class RunReport:
                 lines.append(f"  {edge.edge}: {edge.recovered} records came first, left on the disk by an earlier run")
             if edge.kept:
                 lines.append(f"  {edge.edge}: {edge.kept} records stay on the disk ({edge.when_full}) for the next run")
+        for node in self.account.nodes:
+            if node.restarts:
+                lines.append(f"  {node.node}: its process died and another was started, {node.restarts} times")
         if self.dead_letters:
             lines.append(f"  dead letters: {self.dead_letters} (send them through again: penstock replay)")
         lines += [f"  problem: {problem}" for problem in self.problems]

@@ -15,6 +15,7 @@ from penstock.record import Record
 from penstock.run.guard import Guard
 from penstock.run.lane import Lane
 from penstock.run.opening import opening
+from penstock.run.placing import make_component
 from penstock.run.size import OVERHEAD_BYTES, size_of
 from penstock.run.step import Step
 from penstock.run.tally import Tally, count_channels
@@ -63,7 +64,7 @@ class SourceLane(Lane):
     def open_source(self) -> None:
         """Make and open the source."""
         with opening(self.part):
-            self.source = self.part.make()
+            self.source = make_component(self.part, self.run, self.tally)
             self.source.open()
         position = self.run.checkpoints.kept_position(self.part.node.name or "")
         if position is not None and isinstance(self.source, SupportsSeek):
@@ -214,7 +215,7 @@ class SourceLane(Lane):
         The old one stays open until what it gave is durable and committed. Raises RunError if the new one cannot be
         opened; the old one is read on.
         """
-        fresh = part.make()
+        fresh = make_component(part, self.run, self.tally)
         with opening(part):
             fresh.open()
         self._retired.append((self.source, self.position(), self.run.checkpoints.number + 1))

@@ -13,5 +13,9 @@ from penstock.run.tally import Tally
 
 def step_for(part: Part, run: Ward, tally: Tally | None = None) -> Step:
     """Make the step for a part; with the tally of another it goes on counting there."""
+    if part.node.place == "process" and part.node.role != "store":
+        from penstock.run.process.remote_step import RemoteStep
+
+        return RemoteStep(part, run, tally)
     kinds: dict[str, type[Step]] = {"decoder": DecodeStep, "processor": ProcessStep, "store": StoreStep}
     return kinds[part.node.role](part, run, tally)

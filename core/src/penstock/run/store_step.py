@@ -9,6 +9,7 @@ from penstock.errors import RunAborted, StoreError
 from penstock.part import Part
 from penstock.record import Record
 from penstock.run.guard import Ward
+from penstock.run.placing import make_component
 from penstock.run.step import Step
 from penstock.run.tally import Tally, count_channels
 
@@ -24,7 +25,7 @@ class StoreStep(Step):
 
     def open(self) -> None:
         """Make and open the store."""
-        self.store = self.part.make()
+        self.store = make_component(self.part, self._run, self.tally)
         self.store.open()
 
     def run(self, records: Sequence[Record]) -> list[Record]:

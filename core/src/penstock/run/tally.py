@@ -31,6 +31,7 @@ class Tally:
         stored: Records that a store wrote, by channel.
         retries: How often a call was made again.
         syncs: How often a store was synced.
+        restarts: How often its process died and another was started.
         sent: Records handed on to what comes behind.
     """
 
@@ -48,6 +49,7 @@ class Tally:
     data_bytes: int = 0
     retries: int = 0
     syncs: int = 0
+    restarts: int = 0
     last_error: str = ""
     work: Latency = attrs.field(factory=Latency)
     age: Latency = attrs.field(factory=Latency)

@@ -40,10 +40,13 @@ class Seat:
     met: list[tuple[str, int, socket.socket]]
 
     def leave(self) -> None:
-        """Close the socket and take it out of the directory, and the directory away if nobody else is in it."""
+        """Close the socket and take it out of the directory, with those of the dead; and the directory if it is empty."""
         self.listener.close()
-        with contextlib.suppress(FileNotFoundError), locked_directory(self.path.parent):
+        with contextlib.suppress(FileNotFoundError), locked_directory(self.path.parent) as directory:
             self.path.unlink(missing_ok=True)
+            for name in os.listdir(directory):
+                if not Path(f"/proc/{_pid(name)}").exists() and (found := knock(directory, name)):
+                    found.close()  # of another PID namespace
             tidy(self.path.parent)
 
 

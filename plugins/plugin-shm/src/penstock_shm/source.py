@@ -64,6 +64,11 @@ class ShmSource:
     _look_s: float = attrs.field(default=0.0, init=False, repr=False, eq=False)
     _ended: int = attrs.field(default=0, init=False, repr=False, eq=False)
 
+    @classmethod
+    def for_link(cls, name: str) -> ShmSource:
+        """Return a source for the far end of a link: it says when the store has closed, or died."""
+        return cls(name, until_end=True)
+
     def open(self) -> None:
         """Join the channel. Every record that a living producer writes from now on will come.
 

@@ -54,6 +54,11 @@ class ShmStore:
     _producer: Producer | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _sent_to_nobody: int = attrs.field(default=0, init=False, repr=False, eq=False)
 
+    @classmethod
+    def for_link(cls, name: str) -> ShmStore:
+        """Return a store for the near end of a link: alone in its channel, and waiting for nobody who is not there."""
+        return cls(name, wait_for_consumers=0, exclusive=True)
+
     def open(self) -> None:
         """Join the channel.
 

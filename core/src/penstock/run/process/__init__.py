@@ -1,0 +1,1 @@
+"""Components in processes of their own: what the run does here (`Remote…`), and what is done there (`Served…`)."""

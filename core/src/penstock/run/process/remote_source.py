@@ -1,0 +1,148 @@
+"""A source in a process of its own: what stands for it in the run, and what serves it there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from penstock.errors import EndOfSource, SourceError, WorkerDiedError
+from penstock.link import Message
+from penstock.part import Part
+from penstock.record import Record
+from penstock.run.guard import Ward
+from penstock.run.process.served import Given
+from penstock.run.process.workplace import Workplace
+from penstock.run.tally import Tally
+from penstock.source import SupportsCommit, SupportsLag, SupportsLoss, SupportsRejected, SupportsSeek
+
+
+class RemoteSource:
+    """Stand for a source in another process.
+
+    If the process dies, `read` raises a SourceError, and the run opens this again, by its policy: another process
+    begins where the source begins, or goes on where it was if it can seek. What the dead one had read and not handed
+    over is lost then, unless the source can be asked again.
+    """
+
+    gives: ClassVar[str] = "any"
+
+    def __init__(self, part: Part, run: Ward, tally: Tally) -> None:
+        self._place = Workplace(part, run)
+        self._tally = tally
+        self._died = False
+        self._state: Mapping[str, Any] = {}
+
+    def open(self) -> None:
+        """Start the process, and make and open the source there."""
+        self._tally.restarts += self._died
+        self._died = False
+        self._state = self._place.open()
+
+    def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
+        """Read there."""
+        try:
+            answer = self._place.ask("read", max_records=max_records, timeout_s=timeout_s)
+        except WorkerDiedError as error:
+            self._died = True
+            raise SourceError(str(error)) from error
+        self._state = answer.words
+        if answer.missing:
+            place, reason = next(iter(answer.missing.items()))
+            raise SourceError(
+                f"{self._place.part.where}: {len(answer.missing)} records cannot be sent from its process; the first, "
+                f"number {place} of {len(answer.missing) + len(answer.records)}: {reason}",
+                retryable=False,
+            )
+        if "end" in answer.words:
+            raise EndOfSource(answer.words["end"])
+        return answer.records
+
+    def close(self) -> None:
+        """Close the source and end the process."""
+        self._place.close()
+
+
+class _Commits(RemoteSource):
+    def position(self) -> Any:
+        return self._state["position"]
+
+    def commit(self, position: Any) -> None:
+        if not self._place.is_open:  # it died after its end, or between two reads
+            self.open()
+        self._place.ask("commit", position=position)
+
+
+class _Seeks(RemoteSource):
+    def seek(self, position: Any) -> None:
+        self._state = self._place.ask("seek", position=position).words
+
+
+class _Loses(RemoteSource):
+    def lost_upstream(self) -> Mapping[str, int]:
+        return dict(self._state["lost_upstream"])
+
+
+class _Rejects(RemoteSource):
+    def rejected(self) -> int:
+        return int(self._state["rejected"])
+
+
+class _Lags(RemoteSource):
+    def lag(self) -> int:
+        return int(self._state["lag"])
+
+
+_ABILITIES = (
+    (SupportsCommit, _Commits, "position"),
+    (SupportsSeek, _Seeks, ""),
+    (SupportsLoss, _Loses, "lost_upstream"),
+    (SupportsRejected, _Rejects, "rejected"),
+    (SupportsLag, _Lags, "lag"),
+)
+
+
+def remote_source(part: Part, run: Ward, tally: Tally) -> RemoteSource:
+    """Return what stands for a source in a process of its own, with its abilities."""
+    kinds = tuple(kind for ability, kind, _ in _ABILITIES if isinstance(part.sample, ability))
+    made: RemoteSource = type("RemoteSource", kinds or (RemoteSource,), {})(part, run, tally)
+    return made
+
+
+class ServedSource:
+    """Serve a source. Each answer says where it stands, so that the run need not ask."""
+
+    def __init__(self, part: Part) -> None:
+        self._source = part.make()
+        self._told = [name for ability, _, name in _ABILITIES if name and isinstance(self._source, ability)]
+
+    def open(self) -> Mapping[str, Any]:
+        """Open it."""
+        self._source.open()
+        return self._state()
+
+    def calls(self) -> Mapping[str, Callable[[Message], Given]]:
+        """Return what the run may ask for."""
+        return {"read": self._read, "commit": self._commit, "seek": self._seek}
+
+    def close(self) -> None:
+        """Close it."""
+        self._source.close()
+
+    def _state(self) -> dict[str, Any]:
+        found = {name: getattr(self._source, name)() for name in self._told}
+        return found | {"lost_upstream": dict(found["lost_upstream"])} if "lost_upstream" in found else found
+
+    def _read(self, message: Message) -> Given:
+        try:
+            records = self._source.read(message.words["max_records"], message.words["timeout_s"])
+        except EndOfSource as end:
+            return {**self._state(), "end": str(end)}, ()
+        return self._state(), records
+
+    def _commit(self, message: Message) -> Given:
+        self._source.commit(message.words["position"])
+        return {}, ()
+
+    def _seek(self, message: Message) -> Given:
+        self._source.seek(message.words["position"])
+        return self._state(), ()

@@ -1,0 +1,197 @@
+"""RemoteStep: a decoder or processor that works in a process of its own, as a step of a lane."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, Final
+
+from penstock.errors import CodecError, RunAborted, WorkerDiedError
+from penstock.part import Part
+from penstock.record import Record
+from penstock.run.guard import Ward
+from penstock.run.process.results import unpack_results
+from penstock.run.process.served_step import COUNTS
+from penstock.run.process.told_error import error_of
+from penstock.run.process.workplace import Answer, Workplace
+from penstock.run.step import Step
+from penstock.run.tally import Tally
+
+_log = logging.getLogger("penstock.run")
+
+DEATHS: Final = 2
+"""A record over which its process died so often is given up: the others must not wait for it for ever."""
+
+
+class RemoteStep(Step):
+    """Send each list there, and wait for what comes of it.
+
+    Nothing is on its way when a call returns: a barrier need not cross, and if the process dies, everything that is
+    not done is here. Then another one is started, takes again what its component must know (`SupportsHeld`), and the
+    list is done again, record by record. A component that keeps records or a state without `held` has lost them.
+    """
+
+    def __init__(self, part: Part, run: Ward, tally: Tally | None = None) -> None:
+        super().__init__(part, run, tally)
+        self._place = Workplace(part, run)
+        self._number = 0
+        self._kept: dict[int, Record] = {}
+        self._given: Counter[int] = Counter()
+        self._due: float | None = None
+        self._torn: set[str] = set()
+        self._over: BaseException | None = None
+
+    def open(self) -> None:
+        """Start the process, and make and open the component there."""
+        self.clocked = bool(self._place.open()["clocked"])
+
+    def close(self) -> None:
+        """Close the component, and end the process."""
+        self.close_component(self._place)
+
+    def run(self, records: Sequence[Record]) -> list[Record]:
+        """Have these done there."""
+        self.tally.taken += len(records)
+        return self._done(records)
+
+    def flush(self) -> list[Record]:
+        """Return what is still inside."""
+        return self._late("flush")
+
+    def held(self) -> dict[int, Record]:
+        """Return what the component said that it keeps."""
+        return {id(record): record for record in self._kept.values()}
+
+    def wait_s(self) -> float | None:
+        """Return when the component wants to act, as it said with its last answer."""
+        return None if self._due is None else self._due - time.monotonic()
+
+    def expire(self) -> list[Record]:
+        """Let the component act."""
+        return self._late("expire")
+
+    def _done(self, records: Sequence[Record]) -> list[Record]:
+        if self._torn:
+            records = self._marked(records)
+        results: list[Record] = []
+        for death in range(1, DEATHS + 1):
+            if self._over is not None:
+                for record in records:
+                    self.guard.give_up(record, self._over)
+                return results
+            try:
+                return results + self._taken(records)
+            except WorkerDiedError as error:
+                results += self._again(error)
+                if len(records) > 1:
+                    return results + [result for record in records for result in self._done([record])]
+                if death == DEATHS:
+                    self.guard.give_up(records[0], error, DEATHS)
+        return results
+
+    def _late(self, call: str) -> list[Record]:
+        results: list[Record] = []
+        for _ in range(DEATHS):
+            if self._over is not None:
+                break
+            try:
+                return results + self._settle(self._place.ask(call), self._kept)
+            except WorkerDiedError as error:
+                self.guard.note(error)
+                results += self._again(error)
+        else:
+            self.guard.fail_late(call, WorkerDiedError(f"its process died over it {DEATHS} times"))
+        return results
+
+    def _taken(self, records: Sequence[Record]) -> list[Record]:
+        first, count = self._number, len(records)
+        self._number += count
+        answer = self._place.ask("run", records, first=first)
+        for place, refused in answer.refused.items():
+            self.guard.give_up(records[place], refused)
+        return self._settle(answer, self._kept | dict(zip(range(first, first + count), records, strict=True)))
+
+    def _settle(self, answer: Answer, known: dict[int, Record]) -> list[Record]:
+        """Add up what an answer says, and return its results."""
+        words = answer.words
+        results = list(unpack_results(answer, known))
+        self._kept = {number: known[number] for number in words["held"]}
+        if self._kept:
+            for code in words["parent_of"]:
+                self._given[code] += 1
+        self._given = Counter({number: self._given[number] for number in self._kept if self._given[number]})
+        for field, count in zip(COUNTS, words["counts"], strict=True):
+            setattr(self.tally, field, getattr(self.tally, field) + count)
+        for number, told, tries in words["letters"]:
+            self.guard.give_up(known[number], error_of(told), tries)
+        for text, told in words["troubles"]:
+            self.guard.note(error_of(told))
+            self._run.trouble(text, error_of(told))
+        for reason in answer.missing.values():
+            self._unsendable(reason)
+        self._due = None if words["wait_s"] is None else time.monotonic() + words["wait_s"]
+        return results
+
+    def _unsendable(self, reason: str) -> None:
+        """Account for a result that cannot come here."""
+        error = CodecError(f"a result cannot be sent from its process: {reason}")
+        if self.tally.passed:
+            self.tally.passed -= 1
+            self.guard.give_up(Record(None), error)
+        else:
+            self.tally.extra -= 1
+            self.guard.fail_late("flush", error)
+
+    def _again(self, error: WorkerDiedError) -> list[Record]:
+        """Start another process that knows what the dead one knew; return results that one had not given."""
+        self.guard.note(error)
+        self.tally.restarts += 1
+        _log.warning("%s; another is started", error)
+        try:
+            self._place.open()
+            return self._prime() if self._kept else []
+        except RunAborted:
+            raise
+        except WorkerDiedError as second:
+            return self._unprimed(second) if self._kept else self._given_up(second)
+        except Exception as second:  # whatever the component raises when it is opened
+            return self._given_up(second)
+
+    def _prime(self) -> list[Record]:
+        kept = self._kept
+        answer = self._place.ask("prime", list(kept.values()), numbers=list(kept), given=dict(self._given))
+        counts = dict(zip(COUNTS, answer.words["counts"], strict=True))
+        results = list(unpack_results(answer, kept))
+        settled = {**answer.words, "counts": [0] * len(counts), "letters": (), "order": (), "data_of": ()}
+        self._settle(Answer(settled, (), (), {}, {}), kept)
+        self.tally.extra += len(results)
+        return results
+
+    def _unprimed(self, error: WorkerDiedError) -> list[Record]:
+        """Begin without what the dead process knew, since that kills another one, too."""
+        self._torn |= {record.channel for record in self._kept.values()}
+        self._kept, self._given = {}, Counter()
+        self.guard.fail_late("held", error)
+        try:
+            self._place.open()
+        except RunAborted:
+            raise
+        except Exception as last:  # as in _again
+            self._given_up(last)
+        return []
+
+    def _given_up(self, error: BaseException) -> list[Record]:
+        self._over = error
+        self._run.fail(f"{self.part.where}: its process died and cannot be started again: {error}", error)
+        return []
+
+    def _marked(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Mark the first record of each channel that does not continue what the new process knows."""
+        marked: list[Any] = list(records)
+        for index, record in enumerate(marked):
+            if record.channel in self._torn:
+                self._torn.discard(record.channel)
+                marked[index] = record.replace(discontinuity=True)
+        return marked

@@ -1,0 +1,203 @@
+"""A store in a process of its own: what stands for it in the run, and what serves it there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+from penstock.errors import RecordExistsError, StoreError, WorkerDiedError
+from penstock.link import Message
+from penstock.part import Part
+from penstock.record import Record
+from penstock.run.guard import Ward
+from penstock.run.process.served import Given
+from penstock.run.process.told_error import error_of, tell_error
+from penstock.run.process.workplace import Workplace
+from penstock.run.size import OVERHEAD_BYTES, size_of
+from penstock.run.tally import Tally
+from penstock.store import SupportsTransaction
+
+_log = logging.getLogger("penstock.run")
+
+KEPT_BYTES: Final = 256 * 2**20
+"""What is kept of records that are not durable yet, about; a store that has more of them is synced at once."""
+_AT_ONCE: Final = 64
+
+
+class RemoteStore:
+    """Stand for a store in another process.
+
+    What was written and not synced is kept here: if the process dies, another one writes it again, so that a store
+    which gathers in memory loses nothing. A record that is there already counts as written.
+    """
+
+    takes: ClassVar[str] = "any"
+
+    def __init__(self, part: Part, run: Ward, tally: Tally) -> None:
+        self._place = Workplace(part, run)
+        self._run = run
+        self._tally = tally
+        self._unsynced: list[Record] = []
+        self._unsynced_bytes = 0
+
+    def open(self) -> None:
+        """Start the process, and make and open the store there."""
+        self._place.open()
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Have them written there. Raises what the store raises, or a StoreError that can be retried if it died."""
+        try:
+            self._revive()
+            self._write(records)
+        except WorkerDiedError as error:
+            raise StoreError(str(error)) from error
+        if self._unsynced_bytes > KEPT_BYTES:
+            self.sync()
+
+    def sync(self) -> None:
+        """Return when the store has synced."""
+        self._durable("sync")
+
+    def close(self) -> None:
+        """Close the store, which syncs it, and end the process."""
+        try:
+            self._revive()
+            self._place.close()
+        except WorkerDiedError:
+            if not self._unsynced:
+                raise
+            self._revive()
+            self._place.close()
+        self._forget()
+
+    def _durable(self, call: str, **words: Any) -> None:
+        try:
+            self._revive()
+            self._place.ask(call, **words)
+        except WorkerDiedError as error:
+            raise StoreError(str(error)) from error
+        self._forget()
+
+    def _forget(self) -> None:
+        self._unsynced.clear()
+        self._unsynced_bytes = 0
+
+    def _write(self, records: Sequence[Record]) -> None:
+        answer = self._place.ask("write", records)
+        failed = [(records[place], error) for place, error in answer.refused.items()]
+        failure = answer.words["failure"]
+        error = StoreError("records cannot be sent to the store's process", retryable=False)
+        if failure is not None:
+            told = error_of(failure)
+            named = [(records[place], error_of(each)) for place, each in answer.words["failed"]]
+            if not named:
+                if not failed:
+                    raise told
+                named = [(each, told) for place, each in enumerate(records) if place not in answer.refused]
+            failed += named
+            error = told if isinstance(told, StoreError) else StoreError(str(told))
+        bad = {id(record) for record, _ in failed}
+        self._keep([record for record in records if id(record) not in bad])
+        if failed:
+            error.failed = tuple(failed)
+            raise error
+
+    def _keep(self, records: Sequence[Record]) -> None:
+        self._unsynced.extend(records)
+        self._unsynced_bytes += sum(OVERHEAD_BYTES + size_of(record.data) for record in records)
+
+    def _revive(self) -> None:
+        """Start another process if there is none, and have everything written again that is not durable."""
+        if self._place.is_open:
+            return
+        self._tally.restarts += 1
+        _log.warning("%s: another process is started", self._place.part.where)
+        self._place.open()
+        kept, self._unsynced = self._unsynced, []
+        self._unsynced_bytes = 0
+        for start in range(0, len(kept), _AT_ONCE):
+            part = kept[start : start + _AT_ONCE]
+            try:
+                self._write(part)
+            except WorkerDiedError:
+                self._keep(kept[start:])
+                raise
+            except Exception as error:  # they counted as stored: nothing may be committed that is not
+                self._again(part, error)
+
+    def _again(self, records: Sequence[Record], error: Exception) -> None:
+        failed = getattr(error, "failed", ()) or [(record, error) for record in records]
+        lost = [(record, cause) for record, cause in failed if not isinstance(cause, RecordExistsError)]
+        there = {id(record) for record, cause in failed} - {id(record) for record, _ in lost}
+        self._keep([record for record in records if id(record) in there])
+        if lost:
+            record, cause = lost[0]
+            self._run.fail(
+                f"{self._place.part.where}: its process died with {len(lost)} records that were not durable, which "
+                f"cannot be written again; the first is record {record.seq} of channel {record.channel!r}: {cause}",
+                cause,
+            )
+
+
+class _RemoteTransaction(RemoteStore):
+    """A store that keeps the positions of sources."""
+
+    def sync_with(self, positions: Mapping[str, Any]) -> None:
+        """Return when everything written and these positions are durable."""
+        self._durable("sync_with", positions=dict(positions))
+
+    def positions(self) -> Mapping[str, Any]:
+        """Return the positions that it kept."""
+        found: Mapping[str, Any] = self._place.ask("positions").words["positions"]
+        return found
+
+
+def remote_store(part: Part, run: Ward, tally: Tally) -> RemoteStore:
+    """Return what stands for a store in a process of its own, with its abilities."""
+    kind = _RemoteTransaction if isinstance(part.sample, SupportsTransaction) else RemoteStore
+    return kind(part, run, tally)
+
+
+class ServedStore:
+    """Serve a store."""
+
+    def __init__(self, part: Part) -> None:
+        self._store = part.make()
+
+    def open(self) -> Mapping[str, Any]:
+        """Open it."""
+        self._store.open()
+        return {}
+
+    def calls(self) -> Mapping[str, Callable[[Message], Given]]:
+        """Return what the run may ask for."""
+        return {
+            "write": self._write,
+            "sync": self._sync,
+            "sync_with": self._sync_with,
+            "positions": lambda _: ({"positions": dict(self._store.positions())}, ()),
+        }
+
+    def close(self) -> None:
+        """Close it."""
+        self._store.close()
+
+    def _write(self, message: Message) -> Given:
+        try:
+            if message.records:
+                self._store.write(message.records)
+        except Exception as error:  # a store may raise anything; the run knows what to do
+            places = {id(record): place for place, record in zip(message.places, message.records, strict=True)}
+            named = error.failed if isinstance(error, StoreError) else ()
+            failed = [(places[id(record)], tell_error(cause)) for record, cause in named]
+            return {"failure": tell_error(error), "failed": failed}, ()
+        return {"failure": None}, ()
+
+    def _sync(self, _: Message) -> Given:
+        self._store.sync()
+        return {}, ()
+
+    def _sync_with(self, message: Message) -> Given:
+        self._store.sync_with(message.words["positions"])
+        return {}, ()

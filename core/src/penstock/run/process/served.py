@@ -1,0 +1,123 @@
+"""What runs in the process of a component: it makes the component, does what it is asked to, and ends with its run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from penstock.errors import EndOfSource, SourceError
+from penstock.link import Link, Message
+from penstock.part import Part, import_path, resolve
+from penstock.plain_graph import NodeEntry
+from penstock.record import Record
+from penstock.run.process.told_error import tell_error
+
+Given = tuple[Mapping[str, Any], Sequence[Record]]
+"""What a call gives: words, and records."""
+
+
+class Served(Protocol):
+    """A component at work in this process."""
+
+    def open(self) -> Mapping[str, Any]:
+        """Make and open the component; return what the run must know of it."""
+        ...
+
+    def calls(self) -> Mapping[str, Callable[[Message], Given]]:
+        """Return what may be asked of it, by name."""
+        ...
+
+    def close(self) -> None:
+        """Close the component. Raises what that raises."""
+        ...
+
+
+def main(setup: Mapping[str, Any]) -> None:
+    """Serve the component that `setup` names until the run says that it is enough, or dies."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # sent to the whole group: the run drains, and then ends this process
+    _end_with_run()
+    there, back = setup["names"]
+    link = Link(import_path(setup["store"]).for_link(back), import_path(setup["source"]).for_link(there))
+    link.open()
+    try:
+        _serve(link, setup)
+    except (EndOfSource, SourceError):
+        sys.exit("penstock: the run has gone; so does this process")
+    finally:
+        link.close()
+
+
+def _serve(link: Link, setup: Mapping[str, Any]) -> None:
+    try:
+        served = _served(setup)
+        words = served.open()
+    except BaseException as error:  # whatever a component raises, sys.exit too: the run is told
+        link.send({"error": tell_error(error)})
+        return
+    link.send(words)
+    calls = served.calls()
+    while True:
+        message = link.receive(3600.0)
+        if message is None:
+            continue
+        if message.words["call"] == "close":
+            link.send(_closed(served))
+            return
+        try:
+            given, records = calls[message.words["call"]](message)
+        except BaseException as error:  # as above
+            given, records = {"error": tell_error(error)}, ()
+        del message
+        link.send(given, records)
+        del given, records  # what lies in shared memory is let go of before waiting
+
+
+def _closed(served: Served) -> Mapping[str, Any]:
+    try:
+        served.close()
+    except BaseException as error:  # as in _serve
+        return {"error": tell_error(error)}
+    return {}
+
+
+def _served(setup: Mapping[str, Any]) -> Served:
+    from penstock.config import from_plain
+    from penstock.plugins import Plugins
+
+    entry: NodeEntry = from_plain(NodeEntry, setup["node"])
+    found = resolve(entry.node("$"), Plugins())
+    part = Part(node=found.node, origin=setup["origin"], make=found.make, sample=found.sample, address=found.address)
+    if part.node.role == "source":
+        from penstock.run.process.remote_source import ServedSource
+
+        return ServedSource(part)
+    if part.node.role == "store":
+        from penstock.run.process.remote_store import ServedStore
+
+        return ServedStore(part)
+    from penstock.run.process.served_step import ServedStep
+
+    return ServedStep(part)
+
+
+def _end_with_run() -> None:
+    """End this process when the other end of its standard input goes, which it does with the run's process.
+
+    The component finds an empty standard input instead.
+    """
+    line = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+
+    def watch() -> None:
+        while os.read(line, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, name="penstock: end with the run", daemon=True).start()

@@ -1,0 +1,123 @@
+"""ServedStep: a decoder or processor in a process of its own, with the very step that it would have in the run's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from penstock.link import Message
+from penstock.part import Part
+from penstock.plugins import Plugins
+from penstock.record import Record
+from penstock.run.process.results import pack_results
+from penstock.run.process.served import Given
+from penstock.run.process.told_error import tell_error
+from penstock.run.steps import step_for
+
+COUNTS: Final = ("passed", "extra", "discarded", "gathered", "retries")
+"""The fields of a tally that are counted there and added up here."""
+
+
+class _Ward:
+    """What the step's guard finds in the place of a run: it notes what is to be said to the run."""
+
+    aborting = False
+    plugins = Plugins()
+
+    def __init__(self) -> None:
+        self.letters: list[tuple[Record, BaseException, int]] = []
+        self.troubles: list[tuple[str, BaseException]] = []
+
+    def dead_letter(self, part: Part, record: Record, error: BaseException, tries: int) -> None:
+        self.letters.append((record, error, tries))
+
+    def fail(self, message: str, error: BaseException) -> None:
+        self.trouble(message, error)
+
+    def trouble(self, message: str, error: BaseException) -> None:
+        self.troubles.append((message, error))
+
+
+class ServedStep:
+    """Serve a decoder or processor. The run numbers its records; those that the component holds are kept by number."""
+
+    def __init__(self, part: Part) -> None:
+        self._ward = _Ward()
+        self._step = step_for(part, self._ward)
+        self._kept: dict[int, Record] = {}
+
+    def open(self) -> Mapping[str, Any]:
+        """Make and open it."""
+        self._step.open()
+        return {"clocked": self._step.clocked}
+
+    def calls(self) -> Mapping[str, Callable[[Message], Given]]:
+        """Return what the run may ask for."""
+        return {"run": self._run, "prime": self._prime, "flush": self._flush, "expire": self._expire}
+
+    def close(self) -> None:
+        """Close it; raises what its step notes of that."""
+        self._ward.troubles.clear()
+        self._step.close()
+        for _, error in self._ward.troubles:
+            raise error
+
+    def _run(self, message: Message) -> Given:
+        first = message.words["first"]
+        known = self._kept | {
+            first + place: record for place, record in zip(message.places, message.records, strict=True)
+        }
+        return self._answer(lambda: self._step.run(message.records) if message.records else (), known)
+
+    def _prime(self, message: Message) -> Given:
+        """Take again what a process that died had taken; give only those results that it had not given."""
+        numbers = [message.words["numbers"][place] for place in message.places]
+        known = dict(zip(numbers, message.records, strict=True))
+        given = Counter(message.words["given"])
+        number_of = {id(record): number for number, record in known.items()}
+
+        def unseen() -> Sequence[Record]:
+            left = []
+            for result in self._step.run(message.records) if message.records else ():
+                number = number_of.get(id(result.parent), -1)
+                if given[number] > 0:
+                    given[number] -= 1
+                else:
+                    left.append(result)
+            return left
+
+        return self._answer(unseen, known)
+
+    def _flush(self, message: Message) -> Given:
+        return self._answer(self._step.flush, self._kept)
+
+    def _expire(self, message: Message) -> Given:
+        return self._answer(self._step.expire, self._kept)
+
+    def _answer(self, work: Callable[[], Iterable[Record]], known: dict[int, Record]) -> Given:
+        tally, ward = self._step.tally, self._ward
+        before = [getattr(tally, field) for field in COUNTS]
+        ward.letters.clear()
+        ward.troubles.clear()
+        results = list(work())
+        numbers = {id(record): number for number, record in known.items()}
+        words, sent = pack_results(results, known)
+        held = [numbers[key] for key in self._step.held() if key in numbers]
+        self._kept = {number: known[number] for number in held}
+        words |= {
+            "counts": [getattr(tally, field) - count for field, count in zip(COUNTS, before, strict=True)],
+            "letters": [(_number_of(record, known), tell_error(error), tries) for record, error, tries in ward.letters],
+            "troubles": [(text, tell_error(error)) for text, error in ward.troubles],
+            "held": held,
+            "wait_s": self._step.wait_s() if self._step.clocked else None,
+        }
+        return words, sent
+
+
+def _number_of(record: Record, known: Mapping[int, Record]) -> int:
+    """Return the number of a record, which may be a copy with an array of its own (`in_place`)."""
+    for number, each in known.items():
+        if each is record or (each.seq == record.seq and each.metadata is record.metadata):
+            return number
+    raise KeyError(f"record {record.seq} of channel {record.channel!r} was not sent here")

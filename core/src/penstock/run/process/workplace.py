@@ -1,0 +1,227 @@
+"""Workplace: a process in which one component works, as the run sees it: started, asked, found dead, closed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from penstock.errors import EndOfSource, RunAborted, SourceError, StoreError, WorkerDiedError
+from penstock.link import Link, Message, link_classes
+from penstock.part import Part, path_of
+from penstock.plain_graph import node_to_plain
+from penstock.record import Record
+from penstock.run.guard import Ward
+from penstock.run.process.told_error import error_of
+
+_log = logging.getLogger("penstock.run")
+
+LOOK_EVERY_S: Final = 0.1
+"""How often a wait looks whether the run is aborted or the process dead; what comes over the link ends it at once."""
+CLOSE_S: Final = 30.0
+"""How long a process may take to close its component when the run drains; then it is killed, and that is reported."""
+ABORT_S: Final = 3.0
+"""How long it may take when the run is aborted."""
+
+_MAIN = (
+    "import json, sys; setup = json.loads(sys.stdin.readline()); sys.path[:] = setup['path']; "
+    "from penstock.run.process.served import main; main(setup)"
+)
+
+
+@attrs.frozen(eq=False)
+class Answer:
+    """What the component answered.
+
+    Attributes:
+        words: What it said.
+        records: What it gave.
+        places: The places that they had among all that it gave.
+        missing: What it gave and cannot be sent here, by place, with the reason.
+        refused: The records of the question that could not be sent to it, by place, with their errors.
+    """
+
+    words: Mapping[str, Any]
+    records: Sequence[Record]
+    places: Sequence[int]
+    missing: Mapping[int, str]
+    refused: Mapping[int, BaseException]
+
+
+class Workplace:
+    """A process with one component. All calls are made by one thread.
+
+    The process is a fresh interpreter: nothing is forked, and `__main__` is not run again. It ends when it is told
+    to, or when this process dies, however that was.
+    """
+
+    def __init__(self, part: Part, run: Ward) -> None:
+        self.part = part
+        self._run = run
+        self._process: subprocess.Popen[str] | None = None
+        self._link: Link | None = None
+        self._busy = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a process is there, as far as is known."""
+        return self._process is not None
+
+    def open(self) -> Mapping[str, Any]:
+        """Start the process, make and open the component there; return what it says of itself.
+
+        Raises:
+            Exception: what making or opening it raised.
+            WorkerDiedError: the process died over it.
+            RunAborted: the run is aborted.
+        """
+        store, source = link_classes(self._run.plugins)
+        names = [f"penstock-link-{uuid.uuid4().hex}-{way}" for way in ("there", "back")]
+        link = Link(store.for_link(names[0]), source.for_link(names[1]))
+        link.open()
+        self._link = link
+        try:
+            self._process = subprocess.Popen([sys.executable, "-c", _MAIN], stdin=subprocess.PIPE, text=True)
+            assert self._process.stdin is not None  # it was asked for
+            with contextlib.suppress(BrokenPipeError):  # it is dead already, as is found out below
+                self._process.stdin.write(json.dumps(self._setup(store, source, names)) + "\n")
+                self._process.stdin.flush()
+            self._busy = True
+            return self._answer({}).words
+        except BaseException:
+            self.kill()
+            raise
+
+    def ask(self, call: str, records: Sequence[Record] = (), **words: Any) -> Answer:
+        """Have something done, and return what came of it.
+
+        Raises:
+            Exception: what the component raised.
+            WorkerDiedError: the process died over it, or was dead. Nothing of the answer is known.
+            RunAborted: the run is aborted.
+        """
+        if self._process is None or self._link is None:
+            raise WorkerDiedError(f"{self.part.where}: has no process to work in")
+        self._busy = True
+        try:
+            refused = self._link.send({"call": call, **words}, records)
+        except StoreError as error:
+            raise self._died() from error
+        return self._answer(refused)
+
+    def close(self) -> None:
+        """Close the component and end the process; a process that is blocked is killed. Any number of times.
+
+        Raises:
+            Exception: what closing the component raised.
+            WorkerDiedError: it had died, or had to be killed.
+        """
+        if self._process is None or self._link is None:
+            return
+        if self._busy:  # it works at something that nobody waits for any more
+            self.kill()
+            return
+        started = time.monotonic()
+
+        def patience() -> None:
+            limit_s = ABORT_S if self._run.aborting else CLOSE_S
+            if time.monotonic() - started > limit_s:
+                raise WorkerDiedError(f"{self.part.where}: its process did not close within {limit_s:g} s: killed")
+
+        try:
+            self._link.send({"call": "close"})
+            message = self._await(patience)
+            self._process.wait(ABORT_S)
+            if "error" in message.words:
+                raise error_of(message.words["error"])
+        except StoreError as error:
+            raise self._died() from error
+        except subprocess.TimeoutExpired:
+            _log.warning("%s: its process has closed and does not end: killed", self.part.where)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the process at once and let go of everything. Any number of times."""
+        process, self._process = self._process, None
+        link, self._link = self._link, None
+        self._busy = False
+        if process is not None:
+            process.kill()
+            process.wait()
+            assert process.stdin is not None  # it was asked for
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+        if link is not None:
+            link.close()
+
+    def _setup(self, store: Any, source: Any, names: Sequence[str]) -> dict[str, Any]:
+        assert self.part.address is not None  # checked before anything opens
+        use, settings = self.part.address
+        node = attrs.evolve(
+            self.part.node, given=None, use=use, settings=settings, place="thread", workers=1, on_error="dead_letter"
+        )
+        return {
+            "path": sys.path,
+            "node": node_to_plain(node),
+            "origin": self.part.origin,
+            "store": path_of(store),
+            "source": path_of(source),
+            "names": list(names),
+        }
+
+    def _answer(self, refused: Mapping[int, BaseException]) -> Answer:
+        message = self._await(self._unless_aborted)
+        self._busy = False
+        if "error" in message.words:
+            raise error_of(message.words["error"])
+        return Answer(message.words, message.records, message.places, message.missing, refused)
+
+    def _unless_aborted(self) -> None:
+        if self._run.aborting:
+            raise RunAborted("the run is aborted")
+
+    def _await(self, patience: Callable[[], None]) -> Message:
+        """Return the next message; `patience` is called while there is none, and raises when it is at its end."""
+        assert self._link is not None  # open
+        assert self._process is not None  # as above
+        try:
+            while True:
+                dead = self._process.poll() is not None  # asked first: what it said before it died has come by now
+                message = self._link.receive(0.0 if dead else LOOK_EVERY_S)
+                if message is not None:
+                    return message
+                patience()
+                if dead:
+                    raise self._died()
+        except (EndOfSource, SourceError) as error:
+            raise self._died() from error
+
+    def _died(self) -> WorkerDiedError:
+        """Let go of a process that is dead, or cut off; return how it ended."""
+        assert self._process is not None  # whoever asks has one
+        try:
+            code: int | None = self._process.wait(ABORT_S)
+        except subprocess.TimeoutExpired:
+            code = None
+        pid = self._process.pid
+        self.kill()
+        return WorkerDiedError(f"{self.part.where}: process {pid}, in which it works, {_ended(code)}")
+
+
+def _ended(code: int | None) -> str:
+    if code is None:
+        return "was cut off from the run, and killed"
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"was killed by {signal.Signals(-code).name}"
+    return f"ended with status {code}; what it printed may say why"
