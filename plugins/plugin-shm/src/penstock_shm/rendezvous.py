@@ -40,7 +40,7 @@ class Seat:
     met: list[tuple[str, int, socket.socket]]
 
     def leave(self) -> None:
-        """Close the socket and take it out of the directory, with those of the dead; and the directory if it is empty."""
+        """Close the socket and remove it, with those of the dead, and the directory if nobody else is in it."""
         self.listener.close()
         with contextlib.suppress(FileNotFoundError), locked_directory(self.path.parent) as directory:
             self.path.unlink(missing_ok=True)

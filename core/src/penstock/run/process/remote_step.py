@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -22,7 +23,10 @@ from penstock.run.tally import Tally
 _log = logging.getLogger("penstock.run")
 
 DEATHS: Final = 2
-"""A record over which its process died so often is given up: the others must not wait for it for ever."""
+"""A record over which its process died so often is given up, so that the others do not wait for it for ever; or as many
+times as `retry` says, if that is more."""
+STARTS: Final = 5
+"""So many processes in a row may die before they are ready, or as many as `retry` says; then the run ends."""
 
 
 class RemoteStep(Step):
@@ -42,6 +46,8 @@ class RemoteStep(Step):
         self._due: float | None = None
         self._torn: set[str] = set()
         self._over: BaseException | None = None
+        times = self.guard.retry.times
+        self._deaths, self._starts = (max(least, times or sys.maxsize) for least in (DEATHS, STARTS))
 
     def open(self) -> None:
         """Start the process, and make and open the component there."""
@@ -76,7 +82,7 @@ class RemoteStep(Step):
         if self._torn:
             records = self._marked(records)
         results: list[Record] = []
-        for death in range(1, DEATHS + 1):
+        for death in range(1, self._deaths + 1):
             if self._over is not None:
                 for record in records:
                     self.guard.give_up(record, self._over)
@@ -87,13 +93,13 @@ class RemoteStep(Step):
                 results += self._again(error)
                 if len(records) > 1:
                     return results + [result for record in records for result in self._done([record])]
-                if death == DEATHS:
-                    self.guard.give_up(records[0], error, DEATHS)
+                if death == self._deaths:
+                    self.guard.give_up(records[0], error, death)
         return results
 
     def _late(self, call: str) -> list[Record]:
         results: list[Record] = []
-        for _ in range(DEATHS):
+        for _ in range(self._deaths):
             if self._over is not None:
                 break
             try:
@@ -102,7 +108,7 @@ class RemoteStep(Step):
                 self.guard.note(error)
                 results += self._again(error)
         else:
-            self.guard.fail_late(call, WorkerDiedError(f"its process died over it {DEATHS} times"))
+            self.guard.fail_late(call, WorkerDiedError(f"its process died over it {self._deaths} times"))
         return results
 
     def _taken(self, records: Sequence[Record]) -> list[Record]:
@@ -146,18 +152,26 @@ class RemoteStep(Step):
 
     def _again(self, error: WorkerDiedError) -> list[Record]:
         """Start another process that knows what the dead one knew; return results that one had not given."""
-        self.guard.note(error)
-        self.tally.restarts += 1
-        _log.warning("%s; another is started", error)
-        try:
-            self._place.open()
-            return self._prime() if self._kept else []
-        except RunAborted:
-            raise
-        except WorkerDiedError as second:
-            return self._unprimed(second) if self._kept else self._given_up(second)
-        except Exception as second:  # whatever the component raises when it is opened
-            return self._given_up(second)
+        primed = 0
+        for _ in range(self._starts):
+            self.guard.note(error)
+            self.tally.restarts += 1
+            _log.warning("%s; another is started", str(error))
+            try:
+                self._place.open()
+                primed += 1
+                return self._prime() if self._kept else []
+            except RunAborted:
+                raise
+            except WorkerDiedError as second:
+                error = second
+                if primed == self._deaths and self._kept:
+                    self._forget(error)
+            except Exception as second:  # whatever the component raises when it is opened
+                self._give_up(second)
+                return []
+        self._give_up(error)
+        return []
 
     def _prime(self) -> list[Record]:
         kept = self._kept
@@ -169,23 +183,15 @@ class RemoteStep(Step):
         self.tally.extra += len(results)
         return results
 
-    def _unprimed(self, error: WorkerDiedError) -> list[Record]:
-        """Begin without what the dead process knew, since that kills another one, too."""
+    def _forget(self, error: WorkerDiedError) -> None:
+        """Let the next process begin without what the others had to know: they died over it."""
         self._torn |= {record.channel for record in self._kept.values()}
         self._kept, self._given = {}, Counter()
         self.guard.fail_late("held", error)
-        try:
-            self._place.open()
-        except RunAborted:
-            raise
-        except Exception as last:  # as in _again
-            self._given_up(last)
-        return []
 
-    def _given_up(self, error: BaseException) -> list[Record]:
+    def _give_up(self, error: BaseException) -> None:
         self._over = error
         self._run.fail(f"{self.part.where}: its process died and cannot be started again: {error}", error)
-        return []
 
     def _marked(self, records: Sequence[Record]) -> Sequence[Record]:
         """Mark the first record of each channel that does not continue what the new process knows."""

@@ -61,15 +61,10 @@ class RemoteStore:
 
     def close(self) -> None:
         """Close the store, which syncs it, and end the process."""
-        try:
-            self._revive()
+        if not self._place.close() and self._unsynced and not self._run.aborting:
+            self._durable("sync")
             self._place.close()
-        except WorkerDiedError:
-            if not self._unsynced:
-                raise
-            self._revive()
-            self._place.close()
-        self._forget()
+        self._unsynced.clear()
 
     def _durable(self, call: str, **words: Any) -> None:
         try:

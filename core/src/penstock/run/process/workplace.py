@@ -118,24 +118,27 @@ class Workplace:
             raise self._died() from error
         return self._answer(refused)
 
-    def close(self) -> None:
-        """Close the component and end the process; a process that is blocked is killed. Any number of times.
+    def close(self) -> bool:
+        """Close the component and end the process; one that is blocked is killed. Any number of times.
+
+        Returns:
+            False if the process was dead, so that the component was not closed but by its end.
 
         Raises:
             Exception: what closing the component raised.
-            WorkerDiedError: it had died, or had to be killed.
+            TimeoutError: it did not close in time, and was killed.
         """
         if self._process is None or self._link is None:
-            return
+            return False
         if self._busy:  # it works at something that nobody waits for any more
             self.kill()
-            return
+            return False
         started = time.monotonic()
 
         def patience() -> None:
             limit_s = ABORT_S if self._run.aborting else CLOSE_S
             if time.monotonic() - started > limit_s:
-                raise WorkerDiedError(f"{self.part.where}: its process did not close within {limit_s:g} s: killed")
+                raise TimeoutError(f"{self.part.where}: its process did not close within {limit_s:g} s: killed")
 
         try:
             self._link.send({"call": "close"})
@@ -143,12 +146,14 @@ class Workplace:
             self._process.wait(ABORT_S)
             if "error" in message.words:
                 raise error_of(message.words["error"])
-        except StoreError as error:
-            raise self._died() from error
+        except (StoreError, WorkerDiedError) as error:
+            _log.warning("%s: found dead when it was to be closed: %s", self.part.where, str(error))
+            return False
         except subprocess.TimeoutExpired:
             _log.warning("%s: its process has closed and does not end: killed", self.part.where)
         finally:
             self.kill()
+        return True
 
     def kill(self) -> None:
         """End the process at once and let go of everything. Any number of times."""
