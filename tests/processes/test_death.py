@@ -176,7 +176,7 @@ def test_an_interrupt_of_the_whole_group_drains(tmp_path):
 
 
 def test_kills_at_random_moments_lose_nothing(tmp_path):
-    """Decoded, processed and stored in four processes, one of which is killed now and then: all frames are there."""
+    """Decoded, processed by two and stored in four processes, which are killed now and then: all frames are there."""
     import av
 
     with av.open(FOOTAGE) as container:
@@ -187,7 +187,7 @@ def test_kills_at_random_moments_lose_nothing(tmp_path):
         store = ps.store("npy", path=f"{turn}/{{{{ '%04d' % seq }}}}.npy", **placed)
         small = ps.processor("placed:whoami", workers=2, **placed)
         decoder = ps.decoder("av", pixel_format="gray", **placed)
-        flow = ps.source("video", url=FOOTAGE, **placed) >> ps.edge(capacity=4) >> decoder >> small >> store
+        flow = ps.source("video", url=FOOTAGE) >> ps.edge(capacity=4) >> decoder >> small >> store
         kills = 0
         with ps.Pipeline(flow, checkpoint_every_s=0.05).start() as run:
             while run.wait(dice.uniform(0.02, 0.4)) is None and kills < 4:

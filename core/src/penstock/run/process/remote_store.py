@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
+from penstock.codec import encode_bytes
 from penstock.errors import RecordExistsError, StoreError, WorkerDiedError
 from penstock.link import Message
 from penstock.part import Part
@@ -16,7 +17,7 @@ from penstock.run.process.told_error import error_of, tell_error
 from penstock.run.process.workplace import Workplace
 from penstock.run.size import OVERHEAD_BYTES, size_of
 from penstock.run.tally import Tally
-from penstock.store import SupportsTransaction
+from penstock.store import SupportsRead, SupportsTransaction
 
 _log = logging.getLogger("penstock.run")
 
@@ -29,7 +30,8 @@ class RemoteStore:
     """Stand for a store in another process.
 
     What was written and not synced is kept here: if the process dies, another one writes it again, so that a store
-    which gathers in memory loses nothing. A record that is there already counts as written.
+    which gathers in memory loses nothing. What the dead one may have written is looked for first, where the store can
+    be read: a record that is there counts as written.
     """
 
     takes: ClassVar[str] = "any"
@@ -40,6 +42,7 @@ class RemoteStore:
         self._tally = tally
         self._unsynced: list[Record] = []
         self._unsynced_bytes = 0
+        self._doubtful: dict[int, Record] = {}
 
     def open(self) -> None:
         """Start the process, and make and open the store there."""
@@ -51,6 +54,7 @@ class RemoteStore:
             self._revive()
             self._write(records)
         except WorkerDiedError as error:
+            self._doubtful |= {id(record): record for record in records}
             raise StoreError(str(error)) from error
         if self._unsynced_bytes > KEPT_BYTES:
             self.sync()
@@ -77,9 +81,11 @@ class RemoteStore:
     def _forget(self) -> None:
         self._unsynced.clear()
         self._unsynced_bytes = 0
+        self._doubtful.clear()
 
     def _write(self, records: Sequence[Record]) -> None:
-        answer = self._place.ask("write", records)
+        again = [place for place, record in enumerate(records) if id(record) in self._doubtful]
+        answer = self._place.ask("write", records, again=again)
         failed = [(records[place], error) for place, error in answer.refused.items()]
         failure = answer.words["failure"]
         error = StoreError("records cannot be sent to the store's process", retryable=False)
@@ -110,6 +116,7 @@ class RemoteStore:
         _log.warning("%s: another process is started", self._place.part.where)
         self._place.open()
         kept, self._unsynced = self._unsynced, []
+        self._doubtful |= {id(record): record for record in kept}
         self._unsynced_bytes = 0
         for start in range(0, len(kept), _AT_ONCE):
             part = kept[start : start + _AT_ONCE]
@@ -123,16 +130,12 @@ class RemoteStore:
 
     def _again(self, records: Sequence[Record], error: Exception) -> None:
         failed = getattr(error, "failed", ()) or [(record, error) for record in records]
-        lost = [(record, cause) for record, cause in failed if not isinstance(cause, RecordExistsError)]
-        there = {id(record) for record, cause in failed} - {id(record) for record, _ in lost}
-        self._keep([record for record in records if id(record) in there])
-        if lost:
-            record, cause = lost[0]
-            self._run.fail(
-                f"{self._place.part.where}: its process died with {len(lost)} records that were not durable, which "
-                f"cannot be written again; the first is record {record.seq} of channel {record.channel!r}: {cause}",
-                cause,
-            )
+        record, cause = failed[0]
+        self._run.fail(
+            f"{self._place.part.where}: its process died with {len(failed)} records that were not durable, which "
+            f"cannot be written again; the first is record {record.seq} of channel {record.channel!r}: {cause}",
+            cause,
+        )
 
 
 class _RemoteTransaction(RemoteStore):
@@ -185,9 +188,22 @@ class ServedStore:
         except Exception as error:  # a store may raise anything; the run knows what to do
             places = {id(record): place for place, record in zip(message.places, message.records, strict=True)}
             named = error.failed if isinstance(error, StoreError) else ()
-            failed = [(places[id(record)], tell_error(cause)) for record, cause in named]
-            return {"failure": tell_error(error), "failed": failed}, ()
+            again = set(message.words["again"])
+            left = [each for each in named if not (places[id(each[0])] in again and self._is_there(*each))]
+            if not named or left:
+                failed = [(places[id(record)], tell_error(cause)) for record, cause in left]
+                return {"failure": tell_error(error), "failed": failed}, ()
         return {"failure": None}, ()
+
+    def _is_there(self, record: Record, cause: BaseException) -> bool:
+        """Tell whether the store holds this very data under the key of a record that it refused to write again."""
+        if not isinstance(cause, RecordExistsError) or not isinstance(self._store, SupportsRead):
+            return False
+        try:
+            found = self._store.get(self._store.key_of(record))
+            return encode_bytes(Record(found.data)) == encode_bytes(Record(record.data))
+        except Exception:  # whatever a store raises, and whatever it gives: then it is not known to be there
+            return False
 
     def _sync(self, _: Message) -> Given:
         self._store.sync()
