@@ -153,9 +153,10 @@ def template(session: nox.Session) -> None:
 @nox.session
 def faults(session: nox.Session) -> None:
     """Run the tests of faults in their long form: 100 kills, 1,000 changes, ten million records. It takes long."""
-    install(session, ["npy", "lmdb", "shm"], *TESTING)
+    install(session, PLUGINS, *TESTING)
+    session.install(*FOOTAGE)
     session.env["PENSTOCK_FAULTS"] = "full"
-    run_tests(session, "tests/faults", "tests/core/test_live.py", "plugins/plugin-shm/tests/test_channel.py")
+    run_tests(session, "tests/faults", "tests/processes", "tests/core/test_live.py", "plugins/plugin-shm/tests")
 
 
 @nox.session
@@ -171,6 +172,6 @@ def fuzz(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure penstock side by side with peers, and print a table and JSON: `nox -s bench -- --only lanes`."""
-    install(session, ["npy", "lmdb"])
+    install(session, ["npy", "lmdb", "shm"])
     session.install("exengine", "ezmsg", CONSTRAINTS)
     session.run("python", "benchmarks/run.py", *session.posargs)

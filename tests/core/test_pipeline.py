@@ -87,11 +87,6 @@ def test_a_pipeline_is_pickled_as_data():
             r"node 'memory' .*\$\.capacity.*'many'",
         ),
         (
-            lambda: ps.Pipeline(ps.source([1]) >> ps.processor(double, place="process") >> ps.store("null")),
-            WiringError,
-            "place='process'",
-        ),
-        (
             lambda: ps.Pipeline(ps.source([1]) >> ps.processor(lambda r: r, place="process") >> ps.store("null")),
             WiringError,
             "'lambda' is not",

@@ -118,7 +118,9 @@ class Node:
         name: What messages and reports call it; None: made from the component's name when the pipeline is made.
         workers: How many work at it side by side.
         ordered: With several workers: whether records leave in the order in which they came.
-        place: Where it works: "thread" or "process".
+        place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists go
+            there and back through shared memory (penstock-shm, Linux). A process that dies is started again, and
+            what it had not finished is done again, as often as `retry` says, but at least twice.
         retry: None: 3 tries for a store, 1 for the others.
         on_error: What becomes of a record that failed for good.
         expect_every_s: Seconds without a record from a source, or without return from another component, after which

@@ -1,0 +1,115 @@
+"""What `place="process"` gives, and what it costs: cores for Python code, frames and packets there and back."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import at_process
+import numpy
+from measure import Row
+
+import penstock as ps
+
+HERE = str(Path(__file__).parent)
+TURNS = 3
+
+
+def through(records: Sequence[ps.Record], function: Any, workers: int) -> float:
+    """Run records through this many processes; return the seconds from the first read, when all are ready."""
+    times: list[float] = []
+
+    def given() -> Iterator[ps.Record]:
+        times.append(time.perf_counter())
+        yield from records
+
+    def note(record: ps.Record) -> None:
+        times.append(time.perf_counter())
+
+    step = ps.processor(function, place="process", workers=workers)
+    report = ps.Pipeline(ps.source(given()) >> step >> note).run()
+    assert report.balanced, report
+    assert len(times) == len(records) + 1
+    return times[-1] - times[0]
+
+
+def pool(items: Sequence[Any], function: Callable[[Any], Any], workers: int, chunk: int) -> float:
+    """Do the same with multiprocessing.Pool.imap, which keeps the order, too."""
+    with multiprocessing.get_context("spawn").Pool(workers) as workers_pool:
+        workers_pool.map(function, items[:workers], chunksize=1)  # until all are ready
+        start = time.perf_counter()
+        for _ in workers_pool.imap(function, items, chunksize=chunk):
+            pass
+        return time.perf_counter() - start
+
+
+def bare(count: int, processes: int) -> float:
+    """Burn in interpreters that have nothing to do with each other: what this machine gives."""
+    code = (
+        f"import sys; sys.path.insert(0, {HERE!r}); import at_process; print(flush=True); sys.stdin.readline(); "
+        f"at_process.burn_for({count // processes})"
+    )
+    pipe = subprocess.PIPE
+    children = [subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe) for _ in range(processes)]
+    for child in children:
+        assert child.stdout is not None
+        child.stdout.readline()
+    start = time.perf_counter()
+    for child in children:
+        child.communicate(b"\n")
+    return time.perf_counter() - start
+
+
+def rows(scale: float) -> list[Row | str]:
+    """Measure with `scale` times the usual number of records."""
+    count = max(100, int(800 * scale))
+    numbers = [ps.Record(number, channel="c", seq=number) for number in range(count)]
+    one, two, bare_one, bare_two = [], [], [], []
+    for _ in range(TURNS):
+        one.append(through(numbers, at_process.burn, 1))
+        two.append(through(numbers, at_process.burn, 2))
+        bare_one.append(bare(count, 1))
+        bare_two.append(bare(count, 2))
+    found: list[Row | str] = [
+        _row("Python code that needs a core, 2 processes", "the same in 1 process", count, min(two), min(one), 1.7),
+        f"two bare interpreters side by side did {min(bare_one) / min(bare_two):.2f} x the work of one in the same run",
+    ]
+    frame = numpy.zeros((1080, 1920, 3), "uint8")
+    count = max(50, int(400 * scale))
+    frames = [ps.Record(frame, channel="c", seq=number) for number in range(count)]
+    ours, theirs = [], []
+    for _ in range(TURNS):
+        ours.append(through(frames, at_process.negative, 2))
+        theirs.append(pool([frame] * count, at_process.negative_array, 2, 1))
+    name = "1080p frames to 2 processes and changed back"
+    found.append(_row(name, "multiprocessing.Pool(2).imap", count, min(ours), min(theirs), 0.0))
+    count = max(1000, int(100_000 * scale))
+    payloads = [number.to_bytes(8, "little") * 128 for number in range(count)]
+    packets = [ps.Record(payload, channel="c", seq=number) for number, payload in enumerate(payloads)]
+    ours, theirs = [], []
+    for _ in range(TURNS):
+        ours.append(through(packets, at_process.length, 2))
+        theirs.append(pool(payloads, at_process.length_of, 2, 256))
+    name = "1 KiB packets to 2 processes, a number back"
+    found.append(_row(name, "multiprocessing.Pool(2).imap, chunks of 256", count, min(ours), min(theirs), 0.0))
+    return found
+
+
+def _row(name: str, reference: str, count: int, ours: float, theirs: float, least_ratio: float) -> Row:
+    return Row(
+        name=name,
+        reference=reference,
+        unit="/s",
+        figure=count / ours,
+        reference_figure=count / theirs,
+        ratio=theirs / ours,
+        goal=f">= {least_ratio:g}" if least_ratio else "",
+        met=theirs / ours >= least_ratio if least_ratio else None,
+        durability="none: memory only",
+        lost="0; what a worker that dies had not finished is done again (the pool hangs)",
+    )
