@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +14,8 @@ from penstock.builtin.files import FilesSource
 
 
 def penstock(*arguments, cwd):
-    """Run the command in a process of its own."""
-    command = [sys.executable, "-c", "from penstock.cli import main; main()", *map(str, arguments)]
+    """Run the command as users do: the script, which does not look for modules where it is called."""
+    command = [str(Path(sys.executable).with_name("penstock")), *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from penstock.cli.run import finish
+from penstock.cli.run import finish, read_pipeline
 from penstock.errors import WiringError
 from penstock.node import Flow, Node, source
 from penstock.pipeline import Pipeline
@@ -35,7 +35,7 @@ def replay(directory: Path, into: Path | None, as_json: bool) -> None:
                 f"{facts['message']} ({facts['tries']} tries, {facts['component']})"
             )
         return
-    finish(replayed(Pipeline.read(into), directory).run(progress=sys.stderr.isatty()), as_json=as_json)
+    finish(replayed(read_pipeline(into), directory).run(progress=sys.stderr.isatty()), as_json=as_json)
 
 
 def replayed(pipeline: Pipeline, directory: Path) -> Pipeline:

@@ -19,7 +19,7 @@ _FILE = click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def run(file: Path, progress: bool | None, as_json: bool) -> None:
     """Run the pipeline in FILE (.toml, .yaml, .json) until its sources end; Ctrl-C drains, a second one aborts."""
-    pipeline = Pipeline.read(file)
+    pipeline = read_pipeline(file)
     report = pipeline.run(progress=sys.stderr.isatty() if progress is None else progress)
     finish(report, as_json=as_json)
 
@@ -28,7 +28,7 @@ def run(file: Path, progress: bool | None, as_json: bool) -> None:
 @_FILE
 def validate(file: Path) -> None:
     """Check the pipeline in FILE as far as that is possible without opening anything."""
-    pipeline = Pipeline.read(file)
+    pipeline = read_pipeline(file)
     pipeline.check()
     click.echo(f"{file}: ok: {len(pipeline.nodes)} nodes, {len(pipeline.edges)} edges")
 
@@ -39,12 +39,21 @@ def validate(file: Path) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Write here instead of to stdout.")
 def graph(file: Path, kind: str, out: Path | None) -> None:
     """Draw the pipeline in FILE."""
-    pipeline = Pipeline.read(file)
+    pipeline = read_pipeline(file)
     text = pipeline.to_svg() if kind == "svg" else pipeline.to_mermaid()
     if out is None:
         click.echo(text, nl=False)
     else:
         out.write_text(text, encoding="utf-8")
+
+
+def read_pipeline(file: Path) -> Pipeline:
+    """Read a pipeline; modules beside its file can be imported by it, as those beside a script can."""
+    pipeline = Pipeline.read(file)
+    beside = str(file.absolute().parent)
+    if beside not in sys.path:
+        sys.path.append(beside)  # at the end, so that a file beside it takes no library's place
+    return pipeline
 
 
 def finish(report: RunReport, *, as_json: bool = False) -> None:

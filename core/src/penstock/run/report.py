@@ -181,6 +181,8 @@ class RunReport:
             if edge.kept:
                 lines.append(f"  {edge.edge}: {edge.kept} records stay on the disk ({edge.when_full}) for the next run")
         for node in self.account.nodes:
+            if node.last_error:
+                lines.append(f"  {node.node}: last error: {node.last_error}")
             if node.restarts:
                 lines.append(f"  {node.node}: its process died and another was started, {node.restarts} times")
         if self.dead_letters:
