@@ -12,7 +12,7 @@ from typing import Any
 
 import at_process
 import numpy
-from measure import Row
+from measure import Row, per_record
 
 import penstock as ps
 
@@ -76,7 +76,7 @@ def rows(scale: float) -> list[Row | str]:
         bare_one.append(bare(count, 1))
         bare_two.append(bare(count, 2))
     found: list[Row | str] = [
-        _row("Python code that needs a core, 2 processes", "the same in 1 process", count, min(two), min(one), 1.7),
+        _row("Python code that needs a core, 2 processes", "the same in 1 process", two, one, count, least_ratio=1.7),
         f"two bare interpreters side by side did {min(bare_one) / min(bare_two):.2f} x the work of one in the same run",
     ]
     frame = numpy.zeros((1080, 1920, 3), "uint8")
@@ -87,7 +87,7 @@ def rows(scale: float) -> list[Row | str]:
         ours.append(through(frames, at_process.negative, 2))
         theirs.append(pool([frame] * count, at_process.negative_array, 2, 1))
     name = "1080p frames to 2 processes and changed back"
-    found.append(_row(name, "multiprocessing.Pool(2).imap", count, min(ours), min(theirs), 0.0))
+    found.append(_row(name, "multiprocessing.Pool(2).imap", ours, theirs, count))
     count = max(1000, int(100_000 * scale))
     payloads = [number.to_bytes(8, "little") * 128 for number in range(count)]
     packets = [ps.Record(payload, channel="c", seq=number) for number, payload in enumerate(payloads)]
@@ -96,20 +96,10 @@ def rows(scale: float) -> list[Row | str]:
         ours.append(through(packets, at_process.length, 2))
         theirs.append(pool(payloads, at_process.length_of, 2, 256))
     name = "1 KiB packets to 2 processes, a number back"
-    found.append(_row(name, "multiprocessing.Pool(2).imap, chunks of 256", count, min(ours), min(theirs), 0.0))
+    found.append(_row(name, "multiprocessing.Pool(2).imap, chunks of 256", ours, theirs, count))
     return found
 
 
-def _row(name: str, reference: str, count: int, ours: float, theirs: float, least_ratio: float) -> Row:
-    return Row(
-        name=name,
-        reference=reference,
-        unit="/s",
-        figure=count / ours,
-        reference_figure=count / theirs,
-        ratio=theirs / ours,
-        goal=f">= {least_ratio:g}" if least_ratio else "",
-        met=theirs / ours >= least_ratio if least_ratio else None,
-        durability="none: memory only",
-        lost="0; what a worker that dies had not finished is done again (the pool hangs)",
-    )
+def _row(name: str, reference: str, ours: Sequence[float], theirs: Sequence[float], count: int, **goal: float) -> Row:
+    lost = "0; what a worker that dies had not finished is done again (the pool hangs)"
+    return per_record(name, reference, (min(ours), min(theirs)), count, lost=lost, **goal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import shutil
 import sys
@@ -88,3 +89,16 @@ def there():
         return getattr(ps, role)(f"placed:{what}", place="process", **settings)
 
     return make
+
+
+@pytest.fixture
+def endless():
+    """A function that gives numbered records until an event is set."""
+
+    def items(gate):
+        return (
+            ps.Record(number, channel="c", seq=number)
+            for number in itertools.takewhile(lambda _: not gate.is_set(), itertools.count())
+        )
+
+    return items

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import penstock as ps
+from penstock.errors import EndOfSource
 from penstock.run.dead_letters import read_dead_letters
 
 FULL = os.environ.get("PENSTOCK_FAULTS") == "full"
@@ -54,18 +55,43 @@ def test_a_record_that_kills_costs_itself(lead, there, tmp_path):
     assert "was killed by SIGKILL" in letter.metadata["message"]
 
 
-def test_what_a_component_holds_is_given_again(lead, there, tmp_path):
+class OneByOne:
+    """Give nine numbers, one at a time; before the sixth, do something."""
+
+    def __init__(self, before_sixth):
+        self.before_sixth = before_sixth
+        self.next = 0
+
+    def open(self):
+        pass
+
+    def read(self, max_records, timeout_s):
+        if self.next == 9:
+            raise EndOfSource("nine")
+        if self.next == 5:
+            self.before_sixth()
+        self.next += 1
+        return [ps.Record(self.next - 1, seq=self.next - 1)]
+
+    def close(self):
+        pass
+
+
+def test_what_a_component_holds_is_given_again(lead, there):
     """A processor that names what it keeps has it again in the next process: no pair is torn."""
-    go, here = tmp_path / "go", tmp_path / "here"
+    started, runs = threading.Event(), []
 
-    def kill(record):
-        if record.data == 5:  # 4 waits for 5 in the process
-            [pid] = children()
-            os.kill(pid, signal.SIGKILL)
-        return record
+    def kill():
+        assert started.wait(30)
+        while runs[0].stats().node("Pairs").gathered < 3:  # until it is known that 4 waits in the process
+            runs[0].wait(0.005)
+        [pid] = children()
+        os.kill(pid, signal.SIGKILL)
 
-    del go, here
-    report = lead(kill, ps.edge(capacity=1), there("Pairs"), items=range(9))
+    with ps.Pipeline(lead.flow(there("Pairs"), items=ps.source(OneByOne(kill)))).start() as run:
+        runs.append(run)
+        started.set()
+        report = run.wait()
     assert lead.data == [(0, 1), (2, 3), (4, 5), (6, 7), (8, None)]
     assert report.ok, report
     assert report.account.node("Pairs").restarts == 1
@@ -201,17 +227,10 @@ def test_kills_at_random_moments_lose_nothing(tmp_path):
             assert (np.load(tmp_path / str(turn) / f"{number:04d}.npy") == frame).all()
 
 
-def test_twenty_changes_leave_nothing(lead, there):
+def test_changes_leave_nothing(there, endless):
     """Processes that come and go with their nodes are gone with them."""
     gate = threading.Event()
-
-    def items():
-        number = 0
-        while not gate.is_set():
-            yield ps.Record(number, channel="c", seq=number)
-            number += 1
-
-    source = ps.source(items(), name="source")
+    source = ps.source(endless(gate), name="source")
     with ps.Pipeline(source >> ps.edge(capacity=8) >> ps.store("null")).start() as run:
         for _ in range(100 if FULL else 5):
             run.add(

@@ -178,17 +178,10 @@ def test_a_transactional_store_keeps_positions(there, tmp_path):
     store.close()
 
 
-def test_nodes_come_go_and_are_replaced(lead, there):
+def test_nodes_come_go_and_are_replaced(lead, there, endless):
     """Live changes work with nodes in processes, and leave none behind."""
     gate = threading.Event()
-
-    def items():
-        number = 0
-        while not gate.is_set():
-            yield ps.Record(number, channel="c", seq=number)
-            number += 1
-
-    source, step = ps.source(items(), name="source"), there("double", name="step")
+    source, step = ps.source(endless(gate), name="source"), there("double", name="step")
     with ps.Pipeline(
         source >> ps.edge(capacity=8) >> step >> ps.edge(capacity=8) >> lead.keep >> ps.store("null")
     ).start() as run:
