@@ -60,6 +60,17 @@ def test_batches_by_channel_can_be_stacked():
     assert out[2].data.shape == (2, 2, 3)
 
 
+def test_an_array_that_cannot_be_stacked_costs_only_itself():
+    """An array of another shape or dtype is refused as it comes, and its neighbours still leave together."""
+    arrays = [np.zeros(3), np.zeros(3), np.zeros(4), np.zeros(3, "uint8"), np.ones(3)]
+    kept = []
+    flow = ps.source(arrays) >> ps.processor("batch", size=3, stack=True) >> kept.append
+    report = ps.Pipeline(flow).run()
+    assert report.dead_lettered == 2
+    assert [record.data.shape for record in kept] == [(3, 3)]
+    assert report.account.node("batch").gathered == 2
+
+
 def test_a_batch_in_a_run_meets_its_time_limit():
     """In a run the limit holds without any further record, and everything is accounted for."""
     import threading

@@ -43,9 +43,13 @@ class Batch:
     _clock: Callable[[], float] = attrs.field(default=time.monotonic, init=False, repr=False, eq=False)
 
     def __call__(self, record: Record) -> Record | None:
-        """Keep a record; return the batch that it fills."""
+        """Keep a record; return the batch that it fills. Raises ValueError for an array that cannot be stacked."""
         channel = record.channel if self.by_channel else "batch"
         kept = self._kept.setdefault(channel, [])
+        if kept and self.stack and _form(record) != _form(kept[0]):
+            raise ValueError(
+                f"{_form(record)} cannot be stacked on {_form(kept[0])}: leave `stack` out, or batch by channel"
+            )
         if not kept:
             self._since[channel] = self._clock()
         kept.append(record)
@@ -92,6 +96,11 @@ class Batch:
         now = self._clock()
         due = [channel for channel, since in self._since.items() if now - since >= (self.timeout_s or 0)]
         return [self._leave(channel) for channel in due]
+
+
+def _form(record: Record) -> tuple[Any, Any]:
+    """Return the shape and dtype of an array: what must be alike."""
+    return getattr(record.data, "shape", ()), getattr(record.data, "dtype", type(record.data))
 
 
 @attrs.define(kw_only=True)
