@@ -170,6 +170,11 @@ def _part(
             f"{describe(node)} ({origin}): {label(node)} cannot be a {node.role}: it has no {', '.join(missing)}; "
             f"see the contract of a {node.role}"
         )
+    if inspect.iscoroutinefunction(sample) or inspect.iscoroutinefunction(getattr(sample, "__call__", None)):  # noqa: B004 - the method itself is looked at
+        raise WiringError(
+            f"{describe(node)} ({origin}): {label(node)} is async, and a run calls plain functions: let it do its "
+            "waiting in a function of its own"
+        )
     return Part(node=node, origin=origin, make=make, sample=sample, address=address)
 
 

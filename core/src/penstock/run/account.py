@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
 from penstock.run.latency import Latency
 from penstock.run.tally import Tally
-from penstock.source import SupportsLag, SupportsLoss, SupportsRejected
 
 if TYPE_CHECKING:
     from penstock.run.edge import LiveEdge
@@ -205,21 +204,20 @@ def _with_lost(
 
 
 def _source(name: str, lane: SourceLane, elapsed_s: float) -> NodeAccount:
-    tally, source = lane.tally, lane.source
-    missing = dict(source.lost_upstream()) if isinstance(source, SupportsLoss) else {}
+    tally, missing = lane.tally, lane.figures.lost_upstream()
     return NodeAccount(
         node=name,
         role="source",
         component=lane.part.origin,
         received=tally.received.total(),
-        lost_upstream=sum(missing.values()),
-        rejected=source.rejected() if isinstance(source, SupportsRejected) else 0,
-        channels=_channels({"received": tally.received, "lost_upstream": Counter(missing)}),
+        lost_upstream=missing.total(),
+        rejected=lane.figures.rejected(),
+        channels=_channels({"received": tally.received, "lost_upstream": missing}),
         rate=tally.received.total() / elapsed_s if elapsed_s else 0.0,
         data_bytes=tally.data_bytes,
         retries=tally.retries,
         restarts=tally.restarts,
-        lag=source.lag() if isinstance(source, SupportsLag) else None,
+        lag=lane.figures.lag(),
         last_error=tally.last_error,
     )
 
@@ -232,7 +230,7 @@ def _steps(name: str, steps: Sequence[Step], elapsed_s: float) -> NodeAccount:
         work.merge(tally.work)
         age.merge(tally.age)
     counters = {
-        field: sum((getattr(tally, field) for tally in tallies), Counter[str]())
+        field: _total(getattr(tally, field) for tally in tallies)
         for field in ("stored", "dead_lettered", "skipped", "failed")
     }
     taken = _sum(tallies, "taken")
@@ -261,6 +259,14 @@ def _steps(name: str, steps: Sequence[Step], elapsed_s: float) -> NodeAccount:
     )
 
 
+def _total(counters: Iterable[Counter[str]]) -> Counter[str]:
+    """Add counters to which lanes go on adding channels: `dict` copies each at one blow."""
+    total: Counter[str] = Counter()
+    for counter in counters:
+        total.update(dict(counter))
+    return total
+
+
 def _sum(tallies: Sequence[Tally], field: str) -> int:
     return sum(int(getattr(tally, field)) for tally in tallies)
 
@@ -275,7 +281,7 @@ def _channels(counters: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]
 
 
 def _edge(first: str, second: str, live: Sequence[LiveEdge]) -> EdgeAccount:
-    dropped: Counter[str] = sum((edge.dropped for edge in live), Counter())
+    dropped = _total(edge.dropped for edge in live)
     return EdgeAccount(
         edge=live[0].name,
         before=first,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ class Graph:
         joins: What joins them.
         names: The names of the node objects that users hold.
         retired: The accounts of nodes and edges that were removed; of those of one name, the sum.
+        lock: Held, for a moment, by whoever changes the plan or reads all of it.
     """
 
     nodes: dict[str, Node]
@@ -41,6 +43,7 @@ class Graph:
     names: dict[Node, str]
     retired_nodes: dict[str, NodeAccount] = attrs.field(factory=dict)
     retired_edges: dict[str, EdgeAccount] = attrs.field(factory=dict)
+    lock: threading.Lock = attrs.field(factory=threading.Lock)
 
     def name_of(self, node: Node | str) -> str:
         """Return the name of a node of the run. Raises RunError."""
@@ -76,13 +79,15 @@ def add(
     attachments: list[Attachment] = []
     before = len(built.lanes)
     try:
-        lanes, attachments = extend(run, built, nodes, parts, joins)
+        with graph.lock:
+            lanes, attachments = extend(run, built, nodes, parts, joins)
         _open(run, lanes)
         run.at_work = True  # from here on records flow
     except BaseException:
         for lane in built.lanes[before:]:
             lane.cancel()
-        _forget(built, built.lanes[before:], new, graph)
+        with graph.lock:
+            _forget(built, built.lanes[before:], new)
         raise
     _attach(run, lanes, attachments)
     graph.nodes.update({node.name or "": node for node in nodes})
@@ -188,7 +193,8 @@ def remove(run: Run, graph: Graph, built: Plan, nodes: Sequence[Node | str]) -> 
         edge.drained.wait()
     for lane in lanes:
         lane.thread.join()
-    _retire(run, graph, built, going, lanes)
+    with graph.lock:
+        _retire(graph, built, going, lanes)
 
 
 def _leave(built: Plan, first: str, edge: LiveEdge) -> None:
@@ -209,7 +215,7 @@ def _names(lane: Lane) -> set[str]:
     return names or {lane.name.partition(":")[0]}
 
 
-def _retire(run: Run, graph: Graph, built: Plan, going: set[str], lanes: Sequence[Lane]) -> None:
+def _retire(graph: Graph, built: Plan, going: set[str], lanes: Sequence[Lane]) -> None:
     """Keep the sums of what was removed, and nothing else of it."""
     account = take_account(built, 0.0)
     for node in account.nodes:
@@ -218,14 +224,14 @@ def _retire(run: Run, graph: Graph, built: Plan, going: set[str], lanes: Sequenc
     for edge in account.edges:
         if {edge.before, edge.after} & going:
             graph.retired_edges[edge.edge] = _sum(graph.retired_edges.get(edge.edge), edge)
-    _forget(built, lanes, going, graph)
+    _forget(built, lanes, going)
     graph.joins = [join for join in graph.joins if not {join[0], join[1]} & going]
     graph.names = {node: name for node, name in graph.names.items() if name not in going}
     for name in going:
         del graph.nodes[name], graph.parts[name]
 
 
-def _forget(built: Plan, lanes: Sequence[Lane], names: set[str], graph: Graph) -> None:
+def _forget(built: Plan, lanes: Sequence[Lane], names: set[str]) -> None:
     gone = set(lanes)
     for live in [edges for pair, edges in built.edges.items() if set(pair) & names]:
         for edge in live:
@@ -273,13 +279,14 @@ def replace(run: Run, graph: Graph, built: Plan, node: Node | str, new: Node) ->
 
 def whole_account(graph: Graph, built: Plan, elapsed_s: float, *, aborted: bool = False) -> Account:
     """Return the account of everything that runs or was removed."""
-    account = take_account(built, elapsed_s, aborted=aborted)
-    nodes = {node.node: node for node in account.nodes}
-    edges = {edge.edge: edge for edge in account.edges}
-    for name, node in graph.retired_nodes.items():
-        nodes[name] = _sum(node, nodes[name]) if name in nodes else node
-    for title, edge in graph.retired_edges.items():
-        edges[title] = _sum(edge, edges[title]) if title in edges else edge
+    with graph.lock:
+        account = take_account(built, elapsed_s, aborted=aborted)
+        nodes = {node.node: node for node in account.nodes}
+        edges = {edge.edge: edge for edge in account.edges}
+        for name, node in graph.retired_nodes.items():
+            nodes[name] = _sum(node, nodes[name]) if name in nodes else node
+        for title, edge in graph.retired_edges.items():
+            edges[title] = _sum(edge, edges[title]) if title in edges else edge
     return Account(nodes=list(nodes.values()), edges=list(edges.values()), elapsed_s=elapsed_s)
 
 

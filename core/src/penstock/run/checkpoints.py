@@ -144,7 +144,7 @@ class Checkpoints:
         transactional = isinstance(step.store, SupportsTransaction) and not self.poisoned
         try:
             step.sync(kept if transactional else None)
-        except Exception as error:  # what a store raises: nothing is committed, and the next one tries again
+        except BaseException as error:  # what a store raises: nothing is committed, and the next one tries again
             step.guard.fail_late("sync", error)
             with self.lock:
                 self._failed = True

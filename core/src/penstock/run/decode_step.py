@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from penstock.errors import RunAborted
@@ -10,7 +10,7 @@ from penstock.part import Part
 from penstock.processor import SupportsHeld
 from penstock.record import Record
 from penstock.run.guard import Ward
-from penstock.run.step import Step
+from penstock.run.step import Step, only_records
 from penstock.run.tally import Tally
 
 
@@ -41,9 +41,7 @@ class DecodeStep(Step):
         tally.taken += len(records)
         for record in records:
             try:
-                if record.discontinuity:
-                    self._decoder(record.channel).reset()
-                frames = list(self._decoder(record.channel).decode(record))
+                frames = self._decode(record)
             except RunAborted:
                 raise
             except BaseException as error:  # a library under the decoder may raise anything: it costs one packet
@@ -61,9 +59,15 @@ class DecodeStep(Step):
                 tally.discarded += 1
         return given
 
+    def _decode(self, record: Record) -> list[Record]:
+        decoder = self._decoder(record.channel)
+        if record.discontinuity:
+            decoder.reset()
+        return only_records(decoder.decode(record), "decode")
+
     def _retry(self, record: Record, error: BaseException) -> list[Record] | None:
         try:
-            return self.guard.again(lambda: list(self._decoder(record.channel).decode(record)), error)
+            return self.guard.again(lambda: self._decode(record), error)
         except BaseException as last:  # as in run
             self.guard.give_up(record, last, self.guard.tries(last))
             return None
@@ -72,18 +76,27 @@ class DecodeStep(Step):
         """Return what the decoders still have, channel by channel."""
         given: list[Record] = []
         for decoder in self._decoders.values():
+            held = self._held([decoder])
             try:
-                given.extend(decoder.flush())
-            except Exception as error:  # one channel's end must not cost another's
+                given.extend(only_records(decoder.flush(), "flush"))
+            except BaseException as error:  # one channel's end must not cost another's
                 self.guard.fail_late("flush", error)
+                self.give_up_held(held.values(), error)
         self.tally.extra += len(given)
         return given
 
     def held(self) -> dict[int, Record]:
         """Return what the decoders say that they keep."""
+        return self._held(self._decoders.values())
+
+    def _held(self, decoders: Iterable[Any]) -> dict[int, Record]:
         if not self._keeps:
             return {}
-        return {id(record): record for made in self._decoders.values() for record in made.held()}
+        try:
+            return {id(record): record for made in decoders for record in made.held()}
+        except BaseException as error:  # as in run; who knows what is inside
+            self.guard.fail_held(error)
+            return {}
 
     def close(self) -> None:
         """Close all of them."""

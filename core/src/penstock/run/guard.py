@@ -110,6 +110,11 @@ class Guard:
         self.note(error)
         self._run.trouble(f"{self.part.where}: {method}() failed: {type(error).__name__}: {error}", error)
 
+    def fail_held(self, error: BaseException) -> None:
+        """End the run, without committing, since a component cannot say what it holds."""
+        self.note(error)
+        self._run.fail(f"{self.part.where}: held() failed: {type(error).__name__}: {error}", error)
+
     def note(self, error: BaseException) -> None:
         """Remember an error as the last one."""
         self.tally.last_error = f"{type(error).__name__}: {error}"

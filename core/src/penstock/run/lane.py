@@ -72,8 +72,8 @@ class Lane:
         for step in reversed(self.steps):
             with opening(step.part):
                 step.open()
-            if isinstance(step, StoreStep):
-                self.run.checkpoints.store_opened(step)
+                if isinstance(step, StoreStep):
+                    self.run.checkpoints.store_opened(step)
         self._clocked = [index for index, step in enumerate(self.steps) if step.clocked]
 
     def open_source(self) -> None:

@@ -21,7 +21,8 @@ class Opening:
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self.errors: list[BaseException] = []
-        self._rendezvous = threading.Barrier(len(lanes) + 1)
+        self._well = True
+        self._rendezvous = threading.Barrier(len(lanes) + 1, action=self._judge)
 
     def open(self, lane: Lane) -> bool:
         """Open this lane, then its source; return whether all lanes could. Called in its thread."""
@@ -53,11 +54,16 @@ class Opening:
         return self._meet()
 
     def _meet(self) -> bool:
+        """Wait for the others; return what all of them are told: whether nobody had failed when all had come."""
         try:
             self._rendezvous.wait()
         except threading.BrokenBarrierError:
             raise RunAborted("the start was interrupted") from None
-        return not self.errors
+        return self._well
+
+    def _judge(self) -> None:
+        """Decide for all: whoever goes on may fail in the next step before the last one has looked at this one."""
+        self._well = not self.errors
 
 
 def _open(lane: Lane) -> None:

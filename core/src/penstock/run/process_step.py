@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 from penstock.coords import DataCoordinates
@@ -13,7 +13,7 @@ from penstock.part import Part
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, SupportsRun
 from penstock.record import Record
 from penstock.run.guard import Ward
-from penstock.run.step import Step
+from penstock.run.step import Step, only_records
 from penstock.run.tally import Tally
 
 _RECORDS = {Record}
@@ -76,6 +76,10 @@ class ProcessStep(Step):
         for record, result in zip(records, results, strict=True):
             if result is _GIVEN_UP:
                 continue
+            if isinstance(result, Iterator):
+                result = self._drain(record, result)
+                if result is _GIVEN_UP:
+                    continue
             count = self._expand(record, result, given)
             if count:
                 self.tally.passed += 1
@@ -90,6 +94,14 @@ class ProcessStep(Step):
             self.tally.gathered += count
         else:
             self.tally.discarded += count
+
+    def _drain(self, record: Record, result: Iterator[Any]) -> Any:
+        """Return as a list what a processor returned as an iterator; the next ones are asked for within its call."""
+        call, self._call = self._call, lambda each: _listed(call(each))
+        try:
+            return list(result)
+        except BaseException as error:  # as in run
+            return self._retry(record, error)
 
     def _retry(self, record: Record, error: BaseException) -> Any:
         try:
@@ -122,21 +134,36 @@ class ProcessStep(Step):
 
     def held(self) -> dict[int, Record]:
         """Return what the processor says that it keeps."""
-        return {id(record): record for record in self._made.held()} if self._keeps else {}
+        if not self._keeps:
+            return {}
+        try:
+            return {id(record): record for record in self._made.held()}
+        except BaseException as error:  # as in run; who knows what is inside
+            self.guard.fail_held(error)
+            return {}
 
     def wait_s(self) -> float | None:
         """Ask the processor, if it has a clock."""
-        return self._made.wait_s() if self.clocked else None
+        if not self.clocked:
+            return None
+        try:
+            wait = self._made.wait_s()
+            return None if wait is None else float(wait)
+        except BaseException as error:  # as in run; without a clock it still has its flush
+            self.guard.fail_late("wait_s", error)
+            return None
 
     def expire(self) -> list[Record]:
         """Let the processor give what is due."""
         return self._late("expire")
 
     def _late(self, method: str) -> list[Record]:
+        held = self.held() if method == "flush" else {}
         try:
-            given = list(getattr(self._made, method)())
-        except Exception as error:  # a flush that raises must not keep what is behind it from ending
+            given = only_records(getattr(self._made, method)(), method)
+        except BaseException as error:  # a flush that raises must not keep what is behind it from ending
             self.guard.fail_late(method, error)
+            self.give_up_held(held.values(), error)
             return []
         self.tally.extra += len(given)
         return given
@@ -179,6 +206,10 @@ def _adapted(processor: Any) -> Callable[[Record], Any]:
         )
 
     return call
+
+
+def _listed(result: Any) -> Any:
+    return list(result) if isinstance(result, Iterator) else result
 
 
 def _of_triple(record: Record, triple: Any) -> Record:

@@ -103,12 +103,16 @@ class Run:
         return self.report if self._finished.wait(timeout_s) else None
 
     def stop(self, *, drain: bool = True) -> RunReport:
-        """End the run and return its report.
+        """End the run and return its report. A component of the run, or its watcher, calls `stop_soon` or `abort`.
 
         Args:
             drain: Let everything on its way reach the stores, which sync, and let the sources commit. If False, what
                 is on its way is lost, and counted as such.
+
+        Raises:
+            RunError: it was called by a thread of the run, which would wait for itself.
         """
+        self._must_not_wait("stop_soon() or abort()")
         if drain:
             self.stop_soon()
         else:
@@ -176,8 +180,10 @@ class Run:
         component of the run from its own thread.
 
         Raises:
-            RunError: there is no such node, it is fused with one that stays, or the run is over.
+            RunError: there is no such node, it is fused with one that stays, a thread of the run asks for it, or the
+                run is over.
         """
+        self._must_not_wait("another thread, or a control channel")
         with self._changing:
             self._must_run()
             self._emptied = True
@@ -191,8 +197,9 @@ class Run:
 
         Raises:
             WiringError, ConfigError, PluginError: something is wrong with the new one.
-            RunError: it cannot be opened (the old one works on), or the run is over.
+            RunError: it cannot be opened (the old one works on), a thread of the run asks for it, or the run is over.
         """
+        self._must_not_wait("another thread, or a control channel")
         with self._changing:
             self._must_run()
             replace(self, self._graph, self._plan, node, new)
@@ -200,6 +207,11 @@ class Run:
     def _must_run(self) -> None:
         if self._finished.is_set() or self.aborting or self._no_more:
             raise RunError(f"run {self.name!r} is over, or about to be")
+
+    def _must_not_wait(self, instead: str) -> None:
+        this = threading.current_thread()
+        if this is self._supervisor or any(this is lane.thread for lane in self._alive()):
+            raise RunError(f"a thread of run {self.name!r} would wait for itself: let it use {instead}")
 
     def stats(self) -> Account:
         """Return what every node and edge has done so far."""
@@ -260,15 +272,25 @@ class Run:
 
     def trouble(self, message: str, error: BaseException) -> None:
         """Report something that is no single record's fault; the run goes on."""
-        _log.error("%s", message, exc_info=error)
         with self._lock:
-            if message not in self._errors:
-                self._errors.append(message)
+            if message in self._errors:  # a call that fails again and again is told once
+                return
+            self._errors.append(message)
+        _log.error("%s", message, exc_info=error)
 
     # -- the supervisor ------------------------------------------------------------------------------------------------
 
     def _supervise(self) -> None:
-        """Begin checkpoints, watch, and end the run when nothing is left to do."""
+        """Lead the run to its report, whatever happens: everybody waits for that."""
+        try:
+            self._lead()
+        except BaseException as error:  # a fault of penstock itself: the run must end and say so, not hang
+            self.trouble(f"supervisor: {type(error).__name__}: {error}", error)
+            self.abort()
+        self._finish()
+
+    def _lead(self) -> None:
+        """Begin checkpoints, watch, and return when nothing is left to do."""
         next_checkpoint = time.monotonic() + self.pipeline.checkpoint_every_s
         next_watch = time.monotonic() + WATCH_EVERY_S
         abandon_at: float | None = None
@@ -300,7 +322,6 @@ class Run:
             if now >= next_watch:
                 self._watch(now)
                 next_watch = now + WATCH_EVERY_S
-        self._finish()
 
     def _close_inboxes(self, live: set[Lane]) -> None:
         """Let lanes end to which nothing can come any more: their sources were removed, and the run is to end."""
@@ -398,7 +419,7 @@ class Run:
         call: Callable[..., Any] = getattr(self.plugins.hook, hook)
         try:
             call(**facts)
-        except Exception:  # a watcher may raise anything and must not stop a run
+        except BaseException:  # a watcher may raise anything, even leave the process, and must not stop a run
             _log.exception("a plugin's %s failed", hook)
 
     def _source(self, source: str | Node) -> SourceLane:

@@ -9,9 +9,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from penstock.errors import EndOfSource, RunAborted
+from penstock.errors import EndOfSource, RunAborted, SourceError
 from penstock.part import Part
 from penstock.record import Record
+from penstock.run.figures import Figures
 from penstock.run.guard import Guard
 from penstock.run.lane import Lane
 from penstock.run.opening import opening
@@ -36,6 +37,7 @@ class SourceLane(Lane):
 
     Attributes:
         tally: What the source gave.
+        figures: What the source says of itself.
         paused: While it is set, the source is not read.
         failed: Why the source ended before its end, or "".
     """
@@ -47,6 +49,7 @@ class SourceLane(Lane):
         self.source: Any = None
         self.tally = Tally()
         self.guard = Guard(part, self.tally, run)
+        self.figures = Figures(lambda method, error: self.guard.fail_late(method, error))
         self.paused = False
         self.failed = ""
         self.last_read = time.monotonic()
@@ -66,9 +69,10 @@ class SourceLane(Lane):
         with opening(self.part):
             self.source = make_component(self.part, self.run, self.tally)
             self.source.open()
-        position = self.run.checkpoints.kept_position(self.part.node.name or "")
-        if position is not None and isinstance(self.source, SupportsSeek):
-            self.source.seek(position)
+            self.figures.opened(self.source)
+            position = self.run.checkpoints.kept_position(self.part.node.name or "")
+            if position is not None and isinstance(self.source, SupportsSeek):
+                self.source.seek(position)
 
     def close(self) -> None:
         """Close the source, then the components."""
@@ -76,7 +80,7 @@ class SourceLane(Lane):
             if source is not None:
                 try:
                     source.close()
-                except Exception as error:  # closing never hides what came first
+                except BaseException as error:  # closing never hides what came first, nor keeps others from it
                     self.guard.fail_late("close", error)
         super().close()
 
@@ -115,6 +119,7 @@ class SourceLane(Lane):
         wait = self.wait_s()
         try:
             records = self.source.read(self._grain, READ_TIMEOUT_S if wait is None else min(wait, READ_TIMEOUT_S))
+            self._count(records)
         except EndOfSource:
             return False
         except RunAborted:
@@ -127,14 +132,21 @@ class SourceLane(Lane):
             self.last_record = self.last_read
             if self._broken:
                 records = self._after_break(records)
-            tally = self.tally
-            count_channels(tally.received, records)
-            tally.data_bytes += len(records) * size_of(records[0].data)
             if not self.steps:
                 self._regrain(len(records), (OVERHEAD_BYTES + size_of(records[0].data)) * len(records), 0)
             self.process(now, records)
         self.tick()
         return True
+
+    def _count(self, records: Sequence[Record]) -> None:
+        """Count what a source gave, all or nothing. Raises SourceError if that is no list of records."""
+        try:
+            if len(records):
+                size_bytes = len(records) * size_of(records[0].data)
+                count_channels(self.tally.received, records)
+                self.tally.data_bytes += size_bytes
+        except (TypeError, AttributeError, LookupError) as error:
+            raise SourceError(f"read() returned {records!r:.80}: return a sequence of records, () for none") from error
 
     def _restart(self, error: BaseException) -> bool:
         """Close and open the source again, by its policy; return False if it is to end."""
@@ -143,9 +155,11 @@ class SourceLane(Lane):
         def reopen() -> None:
             if self._stopping or self.run.aborting:
                 return
-            position = self.position()
+            position = self._position()
+            self.figures.closing()
             self.source.close()
             self.source.open()
+            self.figures.opened(self.source)
             if position is not None and isinstance(self.source, SupportsSeek):
                 self.source.seek(position)
 
@@ -206,7 +220,14 @@ class SourceLane(Lane):
         return True
 
     def position(self) -> Any:
-        """Return where the source stands, or None if it cannot tell."""
+        """Return where the source stands, or None if it cannot tell: then nothing is committed there."""
+        try:
+            return self._position()
+        except BaseException as error:  # as in _read_once; the records are not to blame
+            self.guard.fail_late("position", error)
+            return None
+
+    def _position(self) -> Any:
         return self.source.position() if isinstance(self.source, SupportsCommit) else None
 
     def swap_source(self, part: Part) -> None:
@@ -219,7 +240,9 @@ class SourceLane(Lane):
         with opening(part):
             fresh.open()
         self._retired.append((self.source, self.position(), self.run.checkpoints.number + 1))
+        self.figures.closing()
         self.source, self.part = fresh, part
+        self.figures.opened(fresh)
         self.guard = Guard(part, self.tally, self.run)
         self._broken = True
 
@@ -235,9 +258,9 @@ class SourceLane(Lane):
             return
         try:
             source.commit(position)
-        except Exception as error:  # the records are safe; the source may ask again, and give them twice
+        except BaseException as error:  # the records are safe; the source may ask again, and give them twice
             self.guard.note(error)
             try:
                 self.guard.again(lambda: source.commit(position), error)
-            except Exception as last:  # as above
+            except BaseException as last:  # as above
                 self.guard.fail_late("commit", last)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from penstock.part import Part
 from penstock.record import Record
 from penstock.run.guard import Guard, Ward
 from penstock.run.tally import Tally
+
+
+def only_records(given: Iterable[Any], method: str) -> list[Record]:
+    """Return as a list what a component gave. Raises TypeError if that is anything but records."""
+    records = list(given)
+    for record in records:
+        if not isinstance(record, Record):
+            raise TypeError(f"{method}() gave {record!r:.80}: give records")
+    return records
 
 
 class Step:
@@ -49,11 +58,18 @@ class Step:
     def close(self) -> None:
         """Close the component; an error is noted, not raised: closing must not hide what came first."""
 
+    def give_up_held(self, records: Iterable[Record], error: BaseException) -> None:
+        """Do what `on_error` says with records that were inside when a flush failed: nothing comes of them."""
+        for record in records:
+            if self.tally.gathered:  # it may keep one that it has failed for, which is counted already
+                self.tally.gathered -= 1
+                self.guard.give_up(record, error)
+
     def close_component(self, component: Any) -> None:
         """Close a component if it wants; an error is reported."""
         close = getattr(component, "close", None)
         if callable(close):
             try:
                 close()
-            except Exception as error:  # closing never hides the first error; the run reports this one too
+            except BaseException as error:  # closing never hides the first error; the run reports this one too
                 self.guard.fail_late("close", error)

@@ -106,7 +106,7 @@ class StoreStep(Step):
             call = lambda: self.store.sync_with(known)  # noqa: E731 - one expression, like its neighbour
         try:
             call()
-        except Exception as error:  # a full disk shows up here: it may be free again at the next try
+        except BaseException as error:  # a full disk shows up here: it may be free again at the next try
             self.guard.note(error)
             self.guard.again(call, error)
         self.tally.syncs += 1

@@ -1,0 +1,54 @@
+"""Figures: what a source says of itself beside its records, summed over all its openings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from penstock.source import SupportsLag, SupportsLoss, SupportsRejected
+
+T = TypeVar("T")
+
+
+class Figures:
+    """Ask a source what it lost, refused and has before it. It counts from each `open` on; the sums go on. Any thread.
+
+    Whatever a source raises is told to `failed`, and must not keep a report from being made.
+    """
+
+    def __init__(self, failed: Callable[[str, BaseException], None]) -> None:
+        self._failed = failed
+        self._source: Any = None
+        self._lost: Counter[str] = Counter()
+        self._rejected = 0
+
+    def opened(self, source: Any) -> None:
+        """Ask this source from now on, which has just been opened."""
+        self._source = source
+
+    def closing(self) -> None:
+        """Keep the sums of the source, and ask it no more: it is about to count anew. More than once does nothing."""
+        self._lost, self._rejected, self._source = self.lost_upstream(), self.rejected(), None
+
+    def lost_upstream(self) -> Counter[str]:
+        """Return how many records were missing when they came, by channel."""
+        return self._lost + self._ask(SupportsLoss, "lost_upstream", Counter, Counter())
+
+    def rejected(self) -> int:
+        """Return how many messages were no records."""
+        return self._rejected + self._ask(SupportsRejected, "rejected", int, 0)
+
+    def lag(self) -> int | None:
+        """Return how many records wait at the sender, or None if the source cannot tell."""
+        return self._ask(SupportsLag, "lag", int, None)
+
+    def _ask(self, ability: type, method: str, kind: Callable[[Any], T], otherwise: T) -> T:
+        source = self._source
+        if source is None or not isinstance(source, ability):
+            return otherwise
+        try:
+            return kind(getattr(source, method)())
+        except BaseException as error:  # see above
+            self._failed(method, error)
+            return otherwise
