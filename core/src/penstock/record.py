@@ -9,6 +9,7 @@ import msgspec
 
 from penstock.coords import DataCoordinates
 
+_replace = msgspec.structs.replace
 _NOWHERE = DataCoordinates()
 
 
@@ -47,4 +48,4 @@ class Record(_Payload, frozen=True, eq=False, kw_only=True):
 
     def replace(self, **changes: Any) -> Record:
         """Return a copy of this record with these fields changed; the rest is shared, not copied."""
-        return msgspec.structs.replace(self, **changes)
+        return _replace(self, **changes)

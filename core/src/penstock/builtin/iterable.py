@@ -61,7 +61,7 @@ class IterableSource:
             self._iterator = _raising(error)
         if not items:
             raise EndOfSource("the iterable is at its end")
-        if set(map(type, items)) == {Record}:
+        if list(map(type, items)).count(Record) == len(items):
             return items
         return [item if isinstance(item, Record) else self._record(item) for item in items]
 
