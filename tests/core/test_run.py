@@ -57,6 +57,7 @@ def test_a_processor_gives_none_one_or_several():
     assert report.discarded == 3
     node = report.account.node("split")
     assert (node.taken, node.passed, node.extra, node.sent) == (9, 6, 3, 9)
+    assert node.channels == {"": {"discarded": 3}}
     assert shelf.data == [1, 0, 2, 0, -2, 0, 4, 0, 5, 0, -5, 0, 7, 0, 8, 0, -8, 0]
 
 

@@ -56,13 +56,14 @@ def test_a_processor_that_blocks_for_ever_is_named_and_an_abort_ends(monkeypatch
         for_ever.wait()
         return record
 
-    edge = ps.edge(capacity=5, expect_every_s=0.1)
+    joint = ps.edge(capacity=5, expect_every_s=0.1)
     blocking = ps.processor(block, name="block", expect_every_s=0.1)
-    run = ps.Pipeline(ps.source(range(10**6), name="numbers") >> edge >> blocking >> ps.store("null")).start()
+    run = ps.Pipeline(ps.source(range(10**6), name="numbers") >> joint >> blocking >> ps.store("null")).start()
     try:
         assert named.wait(20)
         assert edge_named.wait(20)
-        assert run.stats().edge("numbers", "block").in_flight == 5
+        edge = run.stats().edge("numbers", "block")
+        assert (edge.in_flight, edge.channels) == (5, {"": {"in_flight": 5}})
         report = run.stop(drain=False)
     finally:
         for_ever.set()
@@ -102,7 +103,7 @@ def test_a_slow_viewer_beside_an_archive_of_frames():
     assert all(np.shares_memory(record.data, frame) for record, frame in zip(archived, frames, strict=True))
     edge = report.account.edge("camera", "viewer")
     assert (edge.put, edge.taken, edge.dropped) == (500, len(shown), 500 - len(shown))
-    assert edge.channels == {"": 500 - len(shown)}
+    assert edge.channels == {"": {"dropped": 500 - len(shown)}}
     seqs = [record.seq for record in shown]
     assert seqs == sorted(set(seqs))
     assert seqs[-2:] == [498, 499]

@@ -35,7 +35,8 @@ class NodeAccount:
         lost: In its hands at an abort, or refused even by the dead letters.
         lost_upstream: What a source saw to be missing when it came.
         rejected: Messages that came to a source and were no records.
-        channels: The same for each channel, of what is counted by channel.
+        channels: For each channel, its received, lost_upstream, discarded, stored, dead_lettered, skipped and failed,
+            as far as they are not 0.
         rate: Records per second, over the whole run.
         data_bytes: Bytes of data that a source gave or a store took, about.
         work_p50_s, work_p99_s: Seconds that it works at one record.
@@ -92,12 +93,13 @@ class EdgeAccount:
 
     Attributes:
         put, taken: Records that came, and that what is behind took.
-        dropped: Those that its policy dropped; `channels` has them by channel.
+        dropped: Those that its policy dropped.
         lost: Those that an abort left inside.
         recovered: Those that a dead run had left in the files of an edge that spills; they were taken first.
         kept: Those that an abort left in its files, for the next run.
         in_flight: Those that wait.
         partial: It was not there for the whole run: what stands before it sent more than was put.
+        channels: For each channel, its dropped and, of what waits in memory, its in_flight, as far as they are not 0.
     """
 
     edge: str
@@ -112,7 +114,7 @@ class EdgeAccount:
     kept: int = 0
     in_flight: int = 0
     partial: bool = False
-    channels: Mapping[str, int] = attrs.field(factory=dict)
+    channels: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
@@ -231,7 +233,7 @@ def _steps(name: str, steps: Sequence[Step], elapsed_s: float) -> NodeAccount:
         age.merge(tally.age)
     counters = {
         field: _total(getattr(tally, field) for tally in tallies)
-        for field in ("stored", "dead_lettered", "skipped", "failed")
+        for field in ("discarded", "stored", "dead_lettered", "skipped", "failed")
     }
     taken = _sum(tallies, "taken")
     return NodeAccount(
@@ -241,7 +243,6 @@ def _steps(name: str, steps: Sequence[Step], elapsed_s: float) -> NodeAccount:
         taken=taken,
         passed=_sum(tallies, "passed"),
         extra=_sum(tallies, "extra"),
-        discarded=_sum(tallies, "discarded"),
         gathered=_sum(tallies, "gathered"),
         lost=_sum(tallies, "lost"),
         data_bytes=_sum(tallies, "data_bytes"),
@@ -295,7 +296,7 @@ def _edge(first: str, second: str, live: Sequence[LiveEdge]) -> EdgeAccount:
         kept=sum(edge.kept_count for edge in live),
         in_flight=sum(edge.waiting for edge in live),
         partial=any(edge.partial for edge in live),
-        channels=dict(dropped),
+        channels=_channels({"dropped": dropped, "in_flight": _total(edge.waiting_channels() for edge in live)}),
     )
 
 

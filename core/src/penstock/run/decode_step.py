@@ -56,7 +56,7 @@ class DecodeStep(Step):
             elif self._keeps:
                 tally.gathered += 1
             else:
-                tally.discarded += 1
+                tally.discarded[record.channel] += 1
         return given
 
     def _decode(self, record: Record) -> list[Record]:

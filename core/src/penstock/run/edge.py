@@ -113,6 +113,12 @@ class LiveEdge:
         """Return how many records wait here."""
         return self.waiting
 
+    def waiting_channels(self) -> Counter[str]:
+        """Return how many records of each channel wait here in memory, beside those in files. From any thread."""
+        with self.inbox.lock:
+            chunks = [item for item in self.items if isinstance(item, Chunk)]
+        return Counter(record.channel for chunk in chunks for record in chunk.records)
+
     def put(self, born_ns: int, records: Sequence[Record]) -> None:
         """Hand records over, by the policy of the edge. Raises RunAborted."""
         each = weigh(records) if records else 0

@@ -16,7 +16,7 @@ from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, Su
 from penstock.record import Record
 from penstock.run.guard import Ward
 from penstock.run.step import Step, only_records
-from penstock.run.tally import Tally
+from penstock.run.tally import Tally, count_channels
 
 _NOTHING: type = type(None)
 _replace = msgspec.structs.replace
@@ -68,14 +68,14 @@ class ProcessStep(Step):
             self.tally.passed += len(results)
             return results
         if kinds.count(_NOTHING) == len(kinds):
-            self._count_empty(len(results))
+            self._count_empty(records)
             return []
         return self._sort(records, results)
 
     def _sort(self, records: Sequence[Record], results: Sequence[Any]) -> list[Record]:
         """Count what is neither one record for each nor nothing for each, and make it one list."""
         given: list[Record] = []
-        empty = 0
+        empty: list[Record] = []
         for record, result in zip(records, results, strict=True):
             if result is _GIVEN_UP:
                 continue
@@ -88,15 +88,15 @@ class ProcessStep(Step):
                 self.tally.passed += 1
                 self.tally.extra += count - 1
             else:
-                empty += 1
+                empty.append(record)
         self._count_empty(empty)
         return given
 
-    def _count_empty(self, count: int) -> None:
+    def _count_empty(self, records: Sequence[Record]) -> None:
         if self._keeps:
-            self.tally.gathered += count
-        else:
-            self.tally.discarded += count
+            self.tally.gathered += len(records)
+        elif records:
+            count_channels(self.tally.discarded, records)
 
     def _drain(self, record: Record, result: Iterator[Any]) -> Any:
         """Return as a list what a processor returned as an iterator; the next ones are asked for within its call."""
@@ -197,6 +197,8 @@ def _adapted(processor: Any) -> Callable[[Record], Any]:
 
     def call(record: Record) -> Any:
         result = processor(record.coords, record.data, record.metadata)
+        if type(result) is tuple and len(result) == 3 and type(result[0]) is DataCoordinates:  # nearly always
+            return _replace(record, coords=result[0], data=result[1], metadata=result[2])
         if result is None:
             return None
         if isinstance(result, tuple):

@@ -174,8 +174,10 @@ class RunReport:
             rows.append((edge.edge, *counts, edge.when_full))
         lines += _table(rows)
         for edge in self.account.edges:
-            for channel, count in edge.channels.items():
-                lines.append(f"  {edge.edge}: {count} records of channel {channel!r} dropped ({edge.when_full})")
+            for channel, ends in edge.channels.items():
+                if count := ends.get("dropped", 0):
+                    said = f"{count} records of channel {channel!r} dropped ({edge.when_full})"
+                    lines.append(f"  {edge.edge}: {said}")
             if edge.recovered:
                 lines.append(f"  {edge.edge}: {edge.recovered} records came first, left on the disk by an earlier run")
             if edge.kept:

@@ -20,7 +20,7 @@ class Tally:
         taken: Records that came to the component.
         passed: Those for which it gave something on.
         extra: Records given on beyond one for each passed (several of one, or out of `flush`).
-        discarded: Those for which it gave nothing.
+        discarded: Those for which it gave nothing, by channel.
         gathered: Those that it kept, and whose content leaves, or left, with that of others.
         skipped, failed: Those that failed for good under `on_error` "skip" and "stop", by channel.
         dead_lettered: Those that went to the dead letters, by channel.
@@ -36,7 +36,7 @@ class Tally:
     taken: int = 0
     passed: int = 0
     extra: int = 0
-    discarded: int = 0
+    discarded: Counter[str] = attrs.field(factory=Counter)
     gathered: int = 0
     skipped: Counter[str] = attrs.field(factory=Counter)
     failed: Counter[str] = attrs.field(factory=Counter)
