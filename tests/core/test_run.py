@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -605,3 +606,21 @@ def test_slow_components_are_given_few_records_at_once():
     assert report.ok, report
     assert shelf.data == list(range(60))
     assert max(sizes) <= 8
+
+
+def test_a_retry_says_nothing_on_stderr_where_nobody_has_configured_a_log():
+    """What is tried again is counted in the report; no library writes lines of its own to a user's terminal."""
+    code = """
+import penstock as ps
+calls = []
+def process(record):
+    calls.append(record)
+    if len(calls) == 1:
+        raise OSError("not yet")
+    return record
+retry = ps.Retry(times=2, wait_initial_s=0.001)
+report = ps.Pipeline(ps.source([1]) >> ps.processor(process, retry=retry) >> ps.store("null")).run()
+assert report.ok and report.account.node("process").retries == 1
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

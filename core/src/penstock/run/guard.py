@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from penstock.plugins import Plugins
 
 T = TypeVar("T")
+
+# It logs each retry as "stamina.retry_scheduled", which would go to stderr where nobody has configured a log.
+logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 ONCE = Retry(times=1)
 STORE = Retry(times=3)

@@ -106,9 +106,13 @@ class RunReport:
             "dead-lettered": self.dead_lettered,
             "skipped after an error": self.skipped,
             "lost upstream": self.lost_upstream,
-            "rejected by a source, since nothing could be made of them": self.rejected,
+            "rejected by a source, which could make nothing of what came": self.rejected,
         }
-        found = [f"{count} records were {word}" for word, count in counts.items() if count]
+        found = [
+            f"{count} {'record was' if count == 1 else 'records were'} {word}"
+            for word, count in counts.items()
+            if count
+        ]
         return [*(["the run was aborted"] if self.aborted else []), *found, *self.errors, *self.imbalances]
 
     @property
