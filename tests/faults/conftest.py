@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
@@ -58,6 +59,15 @@ class Disk:
             (self.path / "ballast").write_bytes(bytes(SIZE - self.ROOM))
         else:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, self._before[1]))
+
+    def exhaust(self):
+        """Leave no room at all; or, where it cannot be mounted, none for a file of more than 4 bytes."""
+        if self.mounted:
+            with (self.path / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+                while True:
+                    ballast.write(bytes(4096))
+        else:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4, self._before[1]))
 
     def free(self):
         """Make room again. More than once does nothing."""

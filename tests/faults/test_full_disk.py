@@ -149,3 +149,17 @@ def test_dead_letters_on_the_full_disk(disk):
     kept = {letter.parent.seq for letter in read_dead_letters(disk.path / "dead")}
     assert set(range(max(committed, default=0))) <= stored | kept
     assert max(committed, default=0) < COUNT
+
+
+def test_dead_letters_that_cannot_begin_leave_nothing(disk):
+    """Where not even the first letter finds room, each record is counted as lost, and no directory is left behind."""
+    disk.exhaust()
+    records = [ps.Record(object(), channel="odd", seq=seq) for seq in range(50)]
+    flow = ps.source(records) >> (lambda each: 1 / 0) >> ps.store("null")
+    report = ps.Pipeline(flow, dead_letters=disk.path / "dead").run()
+    assert report.balanced, report
+    assert report.lost == report.received > 0
+    assert report.dead_lettered == 0
+    assert report.dead_letters == ""
+    assert len([problem for problem in report.problems if "the dead letters failed too" in problem]) == 1
+    assert list((disk.path / "dead").iterdir()) == []

@@ -32,13 +32,18 @@ class RecordLog:
         """Open or make the file, and cut off an entry that a crash left half-written. Raises OSError, StoreError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         whole = _whole_bytes(self.path)
-        self._file = self.path.open("r+b" if self.path.exists() else "w+b", buffering=0)
-        if whole:
-            self._file.truncate(whole)
-            self._file.seek(whole)
-        else:
-            self._file.truncate(0)
-            _write(self._file, MAGIC)
+        file = self.path.open("r+b" if self.path.exists() else "w+b", buffering=0)
+        try:
+            file.truncate(whole)
+            file.seek(whole)
+            if not whole:
+                _write(file, MAGIC)
+        except BaseException:
+            file.close()
+            if not whole:
+                self.path.unlink(missing_ok=True)  # nothing but a part of the magic
+            raise
+        self._file = file
 
     def append(self, records: Sequence[Record]) -> int:
         """Append records, all or none; return the bytes that the file has now. Not durable before `sync`.

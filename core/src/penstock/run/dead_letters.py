@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -38,28 +39,31 @@ class DeadLetters:
 
     def put(self, part: Part, record: Record, error: BaseException, tries: int) -> None:
         """Keep one. Raises OSError if that is not possible: the record is lost then."""
-        from penstock.recordlog import RecordLog
-
         letter = _letter(part, record, error, tries)
         with self._lock:
             if self._log is None:
-                log = RecordLog(self._free_path() / LOG)
-                log.open()
-                self._log = log
+                self._log = self._opened()
             try:
                 self._log.append([letter])
             except CodecError as reason:
                 self._log.append([letter.replace(parent=_described(record, reason))])
             self.count += 1
 
-    def _free_path(self) -> Path:
-        number = 1
-        path = self.path
-        while path.exists():
+    def _opened(self) -> RecordLog:
+        from penstock.recordlog import RecordLog
+
+        number, name = 1, self.path.name
+        while self.path.exists():
             number += 1
-            path = self.path.with_name(f"{self.path.name}-{number}")
-        self.path = path
-        return path
+            self.path = self.path.with_name(f"{name}-{number}")
+        log = RecordLog(self.path / LOG)
+        try:
+            log.open()
+        except BaseException:
+            with contextlib.suppress(OSError):  # that it was made at all; the next letter tries again
+                self.path.rmdir()
+            raise
+        return log
 
     def sync(self) -> None:
         """Return when all are on the disk."""
