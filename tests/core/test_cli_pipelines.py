@@ -48,6 +48,7 @@ def test_run_validate_graph_replay(place):
     report = json.loads(done.stdout)
     assert done.returncode == 1
     assert (report["stored"], report["dead_lettered"], report["balanced"]) == (4, 1, True)
+    assert report["problems"] == ["node 'upper' (rules): 1 record was dead-lettered; last error: ValueError: no c"]
     assert "Traceback" not in done.stderr
     listed = penstock("replay", report["dead_letters"], cwd=place).stdout
     assert "upper: record 2 of channel 'in': builtins.ValueError: no c (1 tries, rules)" in listed
@@ -59,15 +60,27 @@ def test_run_validate_graph_replay(place):
     assert [record.data for _, record in read_log(place / "all.log")] == [b"AAA", b"BBB", b"DDD", b"EEE", b"CCC"]
 
 
+def test_a_report_cannot_steer_a_terminal(place):
+    """What an error says stands in the report in one line, and its control characters are written out."""
+    (place / "rules.py").write_text("def upper(record):\n    raise ValueError('red \\x1b[31m\\nrun: ok')\n")
+    done = penstock("run", "files.toml", cwd=place)
+    assert done.returncode == 1
+    assert "last error: ValueError: red \\x1b[31m run: ok\n" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda text: text.replace('"log"', '"logg"'), ["logg", "log"]),
+        (lambda text: text.replace('"log"', '"logg"'), ["node 'logg'", "did you mean 'log'"]),
         (lambda text: text.replace('path = "all.log"', 'pathh = "all.log"'), ["'log'", "pathh", "path"]),
         (lambda text: text.replace('after = "upper"', 'after = "uper"'), ["files.toml", "$.edges[0].after", "'uper'"]),
         (lambda text: text.replace("penstock = 1", "penstock = 9"), ["files.toml", "format 9"]),
         (lambda text: text + "\n= nonsense", ["files.toml"]),
-        (lambda text: text.replace("rules:upper", "rules:lower"), ["rules:lower", "cannot be imported"]),
+        (
+            lambda text: text.replace("rules:upper", "rules:lower"),
+            ["node 'upper'", "rules:lower", "cannot be imported"],
+        ),
     ],
 )
 @pytest.mark.parametrize("command", ["run", "validate"])

@@ -8,6 +8,10 @@ import av
 import numpy as np
 import pytest
 
+from penstock.cli.demo import read_back
+from penstock.cli.demo_pipelines import Scene
+from penstock.plugins import Plugins
+
 from .conftest import Demo
 
 
@@ -71,6 +75,32 @@ def test_a_video_cut_off_in_the_middle(demo: Demo, bikes: Path, tmp_path: Path) 
     assert [file for file in files if file.is_file()] == frames
     assert 0 < len(frames) < 250
     assert {np.load(frame).shape for frame in frames} == {np.load(frames[0]).shape}
+
+
+def test_a_video_that_ends_in_rubbish(demo: Demo, bikes: Path, tmp_path: Path) -> None:
+    """A packet that cannot be decoded is named with node, reason and what is done, and is in the dead letters."""
+    file = tmp_path / "bikes.ts"
+    with av.open(str(bikes)) as given, av.open(str(file), "w") as made:
+        stream = made.add_stream_from_template(given.streams.video[0])
+        for packet in given.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                made.mux(packet)
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) * 6 // 10])
+    said = refusal(demo, "--video", file, "--out", tmp_path / "out")
+    assert "process 2: node 'decode' (penstock-kafka-av 0.1.0): 1 record was dead-lettered; last error: " in said
+    assert "it goes on at the next keyframe" in said
+    assert len(list((tmp_path / "out" / "run-0001" / "dead-letters").iterdir())) == 1
+
+
+def test_what_cannot_be_read_back_is_one_problem_of_several(tmp_path: Path) -> None:
+    """Where a run has failed so that its stores cannot be read, that is told beside its problems, not instead."""
+    scene = Scene(channel="c", key="k", rendezvous="tcp/127.0.0.1:1", dead_letters=str(tmp_path / "dead-letters"))
+    (problem,) = read_back(scene, tmp_path, Plugins.discover())
+    assert problem.startswith("what was stored cannot be read back, or drawn: ")
+    assert str(tmp_path / "frames.lmdb") in problem
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_that_cannot_be_made(demo: Demo, tmp_path: Path) -> None:

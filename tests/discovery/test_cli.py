@@ -122,6 +122,7 @@ def run_failing(site, monkeypatch, capsys):
     ("line", "said"),
     [
         ("raise ConfigError('$.camera.rate: 7 Hz\\n  is odd')", "$.camera.rate: 7 Hz is odd"),
+        ("raise ConfigError('$.a: is missing\\n$: unknown key')", "$.a: is missing; $: unknown key"),
         ("open('/no/such/file.toml')", "/no/such/file.toml: No such file or directory"),
         ("raise OSError('bare')", "bare"),
         ("raise EndOfSource('camera 3 is done')", "camera 3 is done"),

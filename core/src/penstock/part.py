@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from penstock.component import KINDS
-from penstock.errors import ComponentLoadError, ConfigError, PenstockError, WiringError
+from penstock.errors import ComponentLoadError, ConfigError, PenstockError, PluginError, WiringError
 from penstock.node import Node, describe, label
 
 if TYPE_CHECKING:
@@ -143,12 +143,15 @@ def label_of(owner: Any) -> str:
 
 
 def _resolve_name(node: Node, plugins: Plugins) -> Part:
-    if (":" in node.use and "." in node.use.partition(":")[0]) or (":" in node.use and "-" not in node.use):
-        owner, origin, path = import_path(node.use), node.use.partition(":")[0], node.use
-    else:
-        offer = plugins.find(node.role, node.use)
-        owner, origin = plugins.load(node.role, node.use), f"{offer.plugin} {offer.version}"
-        path = offer.component.path
+    try:
+        if (":" in node.use and "." in node.use.partition(":")[0]) or (":" in node.use and "-" not in node.use):
+            owner, origin, path = import_path(node.use), node.use.partition(":")[0], node.use
+        else:
+            offer = plugins.find(node.role, node.use)
+            owner, origin = plugins.load(node.role, node.use), f"{offer.plugin} {offer.version}"
+            path = offer.component.path
+    except PluginError as error:
+        raise type(error)(f"{describe(node)}: {error}") from error
     settings = node.settings
 
     def make() -> Any:

@@ -17,7 +17,7 @@ def say_error(error: BaseException | str, *, debug: bool = False) -> None:
 
 
 def sentence(error: BaseException | str) -> str:
-    """Return what an error says, with its notes; of an error of the operating system, the file first."""
+    """Return what an error says in one line, with its notes; of an error of the operating system, the file first."""
     if isinstance(error, str):
         return error
     text = str(error)
@@ -25,9 +25,20 @@ def sentence(error: BaseException | str) -> str:
         files = [str(name) for name in (error.filename, error.filename2) if name is not None]
         text = f"{' -> '.join(files)}: {error.strerror}" if files else error.strerror
     notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-    return " ".join(f"{text or type(error).__name__}{notes}".split())
+    problems: list[str] = []
+    for line in f"{text or type(error).__name__}{notes}".splitlines():
+        if problems and line[:1] in ("", " ", "\t"):  # it goes on with the one before
+            problems[-1] += f" {line}"
+        else:
+            problems.append(line)
+    return "; ".join(" ".join(problem.split()) for problem in problems)
 
 
 def printable(text: str) -> str:
     """Return text in one line that cannot steer a terminal: what is said may have come from a network."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return text of several lines, each of them printable."""
+    return "\n".join(map(printable, text.split("\n")))

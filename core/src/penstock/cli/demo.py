@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from penstock.cli.console import printable_lines, sentence
 from penstock.cli.demo_pipelines import COMPONENTS, Scene, keeping
 from penstock.cli.demo_process import Publisher
 from penstock.cli.demo_results import compare, draw_contact_sheet, new_directory, remove_if_empty
-from penstock.errors import PluginError, RunError, SourceError, UnknownComponentError
+from penstock.errors import PenstockError, PluginError, RunError, SourceError, UnknownComponentError
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
@@ -125,23 +126,30 @@ def show(scene: Scene, directory: Path, plugins: Plugins) -> None:
         report, interrupted = follow(keeping(scene, directory).start(plugins=plugins), publisher)
         sent = None if interrupted else publisher.outcome()
     if sent is not None:
-        click.echo(f"\n{sent['report']}")
-    click.echo(f"\n{report}\n")
+        click.echo(f"\n{printable_lines(sent['report'])}")
+    click.echo(f"\n{printable_lines(str(report))}\n")
     if sent is None:
         interrupt = KeyboardInterrupt()
         interrupt.add_note(f"(both processes have ended; what was stored is whole, in {directory})")
         raise interrupt
     problems = problems_of(report, sent)
     if report.stored:
-        comparison = compare(directory, scene.channel, plugins)
         click.echo(f"frames      {directory / 'frames' / scene.channel} and {directory / 'frames.lmdb'}")
         click.echo(f"what moved  {directory / 'moved' / scene.channel} and {directory / 'moved.lmdb'}")
-        click.echo(f"picture     {draw_contact_sheet(directory, plugins)}")
-        click.echo(f"read back   {comparison}")
-        if not comparison.ok:
-            problems.append("what was read back from the two stores differs")
+        problems += read_back(scene, directory, plugins)
     if problems:
         raise RunError(f"the demo did not succeed: {'; '.join(problems)}")
+
+
+def read_back(scene: Scene, directory: Path, plugins: Plugins) -> list[str]:
+    """Draw the contact sheet and compare both stores; return what does not add up, or cannot be done."""
+    try:
+        click.echo(f"picture     {draw_contact_sheet(directory, plugins)}")
+        comparison = compare(directory, scene.channel, plugins)
+    except (PenstockError, OSError) as error:  # a full disk, say, which the run has met before
+        return [f"what was stored cannot be read back, or drawn: {sentence(error)}"]
+    click.echo(f"read back   {comparison}")
+    return [] if comparison.ok else ["what was read back from the two stores differs"]
 
 
 def problems_of(report: RunReport, sent: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from penstock.cli.console import printable_lines
 from penstock.pipeline import Pipeline
 from penstock.run.report import RunReport
 
@@ -58,5 +59,5 @@ def read_pipeline(file: Path) -> Pipeline:
 
 def finish(report: RunReport, *, as_json: bool = False) -> None:
     """Print a report and leave with its exit status."""
-    click.echo(report.to_json() if as_json else str(report))
+    click.echo(report.to_json() if as_json else printable_lines(str(report)))
     sys.exit(report.exit_code)

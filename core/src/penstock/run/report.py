@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from penstock.run.account import Account
+from penstock.run.account import Account, NodeAccount
 
 
 @attrs.frozen(kw_only=True)
@@ -103,16 +103,14 @@ class RunReport:
         """Why the run is not ok, one sentence each; empty if it is."""
         counts = {
             "lost": self.lost,
-            "dead-lettered": self.dead_lettered,
-            "skipped after an error": self.skipped,
             "lost upstream": self.lost_upstream,
             "rejected by a source, which could make nothing of what came": self.rejected,
         }
-        found = [
-            f"{count} {'record was' if count == 1 else 'records were'} {word}"
-            for word, count in counts.items()
-            if count
-        ]
+        found = [f"{_records(count)} {word}" for word, count in counts.items() if count]
+        for node in self.account.nodes:
+            for word, count in (("dead-lettered", node.dead_lettered), ("skipped after an error", node.skipped)):
+                if count:
+                    found.append(f"{_where(node)}: {_records(count)} {word}{_last_error(node)}")
         return [*(["the run was aborted"] if self.aborted else []), *found, *self.errors, *self.imbalances]
 
     @property
@@ -187,8 +185,6 @@ class RunReport:
             if edge.kept:
                 lines.append(f"  {edge.edge}: {edge.kept} records stay on the disk ({edge.when_full}) for the next run")
         for node in self.account.nodes:
-            if node.last_error:
-                lines.append(f"  {node.node}: last error: {node.last_error}")
             if node.restarts:
                 lines.append(f"  {node.node}: its process died and another was started, {node.restarts} times")
         if self.dead_letters:
@@ -196,6 +192,19 @@ class RunReport:
         lines += [f"  problem: {problem}" for problem in self.problems]
         lines.append(f"  the books {'balance' if self.balanced else 'DO NOT BALANCE'}; {self.checkpoints} checkpoints")
         return "\n".join(lines)
+
+
+def _where(node: NodeAccount) -> str:
+    return f"node {node.node!r} ({node.component})"
+
+
+def _records(count: int) -> str:
+    return "1 record was" if count == 1 else f"{count} records were"
+
+
+def _last_error(node: NodeAccount) -> str:
+    said = " ".join(node.last_error.split())
+    return f"; last error: {said}" if said else ""
 
 
 def _few(count: int) -> str:
