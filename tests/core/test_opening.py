@@ -43,5 +43,5 @@ def test_a_source_that_fails_while_the_starter_looks_elsewhere(monkeypatch):
 
     monkeypatch.setattr(threading, "Barrier", Late)
     pipeline = ps.Pipeline(ps.source(source, name="camera") >> ps.edge(capacity=1) >> ps.store("null"))
-    with no_leaks(), pytest.raises(RunError, match="node 'camera' .*nobody is there"):
+    with no_leaks(), pytest.raises(RunError, match=r"node 'camera' .*nobody is there"):
         pipeline.run()

@@ -6,7 +6,9 @@ import os
 import pickle
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import lmdb
 import numpy
@@ -14,7 +16,7 @@ import pytest
 
 from penstock.errors import CannotConnectToStoreError, CannotGetObjectError, RecordExistsError, StoreError
 from penstock.record import Record
-from penstock.testing import no_leaks
+from penstock.testing import no_leaks, permissions_hold
 from penstock_lmdb import LmdbStore
 
 
@@ -224,6 +226,40 @@ def test_errors_at_open(opened, tmp_path):
             store.open()
         assert settings["path"] in str(caught.value)
         store.close()
+    assert not (tmp_path / "text.lmdb-lock").exists()
+
+
+@pytest.fixture
+def reachable():
+    """An empty directory that every user can look into; those of pytest are for one only."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name) / "place"
+        place.mkdir()
+        Path(name).chmod(0o755)
+        yield place
+        place.chmod(0o755)
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o000], ids=["read-only", "closed"])
+def test_errors_without_permission(reachable, mode):
+    """Where nothing may be written, or read, that is said with the path, and nothing is left."""
+    reachable.chmod(mode)
+    with (
+        permissions_hold(),
+        pytest.raises(CannotConnectToStoreError, match=r"x.lmdb' may not be written to; change its permissions"),
+    ):
+        LmdbStore(path=reachable / "x.lmdb").open()
+    reachable.chmod(0o755)
+    assert list(reachable.iterdir()) == []
+    store = LmdbStore(path=reachable / "x.lmdb")
+    store.open()
+    store.close()
+    (reachable / "x.lmdb").chmod(0o000)
+    with (
+        permissions_hold(),
+        pytest.raises(CannotConnectToStoreError, match=r"x.lmdb' may not be read; change its permissions"),
+    ):
+        LmdbStore(path=reachable / "x.lmdb", readonly=True).open()
 
 
 def test_what_is_no_record(opened, tmp_path):

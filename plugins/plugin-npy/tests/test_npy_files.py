@@ -6,6 +6,8 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy
 import pytest
@@ -19,7 +21,7 @@ from penstock.errors import (
     StoreError,
 )
 from penstock.record import Record
-from penstock.testing import no_leaks
+from penstock.testing import no_leaks, permissions_hold
 from penstock.testing.samples import ARRAYS
 from penstock_npy import NpyStore
 from penstock_npy.files import FileWriter
@@ -188,12 +190,38 @@ def test_a_directory_that_disappears_is_made_again(opened, tmp_path):
 
 
 def test_unwritable_roots(tmp_path):
-    """A root that is a file, and a path that does not end in .npy, are refused at open with path and remedy."""
+    """A root that is a file or below one, and a path that does not end in .npy, are refused with path and remedy."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(CannotConnectToStoreError, match="is a file; give a root that is a directory"):
-        NpyStore(path=PATH, root=tmp_path / "file").open()
+    (tmp_path / "file").chmod(0o755)
+    for root in (tmp_path / "file", tmp_path / "file" / "deep" / "er"):
+        with pytest.raises(CannotConnectToStoreError, match="file is a file; give a root that is a directory"):
+            NpyStore(path=PATH, root=root).open()
     with pytest.raises(CannotConnectToStoreError, match=r"must end in '.npy'"):
         NpyStore(path="{{ seq }}.dat", root=tmp_path).open()
+
+
+@pytest.fixture
+def reachable():
+    """An empty directory that every user can look into; those of pytest are for one only."""
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name) / "place"
+        place.mkdir()
+        Path(name).chmod(0o755)
+        yield place
+        place.chmod(0o755)
+
+
+@pytest.mark.parametrize("mode", [0o555, 0o000], ids=["read-only", "closed"])
+def test_roots_without_permission(reachable, mode):
+    """A root that would have to be made where nothing may be written is refused at open with that directory."""
+    reachable.chmod(mode)
+    with (
+        permissions_hold(),
+        pytest.raises(CannotConnectToStoreError, match="may not be written to; change its permissions"),
+    ):
+        NpyStore(path=PATH, root=reachable / "deep" / "er").open()
+    reachable.chmod(0o755)
+    assert list(reachable.iterdir()) == []
 
 
 def test_directory_in_the_way_is_retryable(opened, tmp_path):

@@ -22,7 +22,14 @@ pytest.register_assert_rewrite(
 
 from penstock.testing.decoder_contract import DecoderContract  # noqa: E402 - after the registration
 from penstock.testing.equality import assert_same_data, assert_same_record  # noqa: E402 - after the registration
-from penstock.testing.faults import FaultySource, FaultyStore, JumpingClock, SlowStore, raise_nth  # noqa: E402 - same
+from penstock.testing.faults import (  # noqa: E402 - after the registration
+    FaultySource,
+    FaultyStore,
+    JumpingClock,
+    SlowStore,
+    permissions_hold,
+    raise_nth,
+)
 from penstock.testing.leaks import no_leaks  # noqa: E402 - after the registration
 from penstock.testing.processor_contract import ProcessorContract  # noqa: E402 - after the registration
 from penstock.testing.source_contract import SourceContract  # noqa: E402 - after the registration
@@ -40,5 +47,6 @@ __all__ = [
     "assert_same_data",
     "assert_same_record",
     "no_leaks",
+    "permissions_hold",
     "raise_nth",
 ]

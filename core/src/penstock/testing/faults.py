@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, ClassVar, TypeVar
@@ -13,6 +14,8 @@ from penstock.errors import SourceError, StoreError
 from penstock.record import Record
 
 T = TypeVar("T")
+
+_NOBODY = 65534
 
 
 def disk_full() -> StoreError:
@@ -220,3 +223,16 @@ class JumpingClock:
     def sleep(self, seconds: float) -> None:
         """Move on at once, in place of `time.sleep`."""
         self.jump(max(0.0, seconds))
+
+
+@contextlib.contextmanager
+def permissions_hold() -> Iterator[None]:
+    """Let permissions of files hold in this block also where tests are run as root, by being nobody meanwhile."""
+    if not hasattr(os, "geteuid") or os.geteuid():
+        yield
+        return
+    os.seteuid(_NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -185,7 +186,7 @@ class Environment:
             raise StoreError(f"{self._where}: cannot grow to {larger} bytes: {failed}") from failed
 
     def _size_on_disk(self) -> int:
-        file = self._path / "data.mdb" if self._path.is_dir() else self._path
+        file = self._path / "data.mdb" if os.path.isdir(self._path) else self._path
         try:
             return (file.stat().st_size + _PAGE - 1) // _PAGE * _PAGE
         except OSError:
@@ -198,15 +199,12 @@ class Environment:
             self._env = self._connect(size)
 
     def _connect(self, map_size: int) -> lmdb.Environment:
-        if self._readonly and not self._path.exists():
-            raise CannotConnectToStoreError(
-                f"{self._where} does not exist; check the path, or leave out readonly=True to make it"
-            )
-        in_directory = self._path.is_dir() or (not self._path.exists() and self._path.suffix != ".lmdb")
-        env = None
+        env, lock = None, None
         try:
+            in_directory = self._is_directory()
             if not self._readonly:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
+            lock = _absent(self._path / "lock.mdb" if in_directory else self._path.with_name(f"{self._path.name}-lock"))
             env = lmdb.open(
                 os.fspath(self._path),
                 map_size=map_size if not self._readonly else 0,
@@ -221,11 +219,25 @@ class Environment:
             if not self._readonly:
                 env.reader_check()  # what readers that were killed have left
             self._open_databases(env)
+        except CannotConnectToStoreError:
+            raise
         except (lmdb.Error, OSError) as error:
             if env is not None:
                 env.close()
+            if lock is not None and isinstance(error, lmdb.InvalidError):  # made beside what is somebody else's
+                lock.unlink(missing_ok=True)
             raise CannotConnectToStoreError(f"{self._where} {self._explain(error)}") from error
         return env
+
+    def _is_directory(self) -> bool:
+        try:
+            return stat.S_ISDIR(self._path.stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if self._readonly:
+                raise CannotConnectToStoreError(
+                    f"{self._where} does not exist; check the path, or leave out readonly=True to make it"
+                ) from error
+            return self._path.suffix != ".lmdb"
 
     def _open_databases(self, env: lmdb.Environment) -> None:
         while True:
@@ -245,13 +257,22 @@ class Environment:
     def _explain(self, error: BaseException) -> str:
         if isinstance(error, lmdb.InvalidError | lmdb.VersionMismatchError | lmdb.CorruptedError):
             return f"is no LMDB file, or is damaged; choose another path ({error})"
-        if isinstance(error, lmdb.NotFoundError | lmdb.ReadonlyError):
+        if isinstance(error, lmdb.ReadonlyError | PermissionError):  # EACCES, by its LMDB name
+            return (
+                f"may not be {'read' if self._readonly else 'written to'}; change its permissions or the path ({error})"
+            )
+        if isinstance(error, lmdb.NotFoundError):
             return f"holds no records of penstock; check the path ({error})"
         if "already open" in str(error):
             return "is open in this process already; use that store, or close it first"
         if self._readonly:
             return f"holds no LMDB file; check the path ({error})"
         return f"cannot be opened; check that its directory can be written to ({error})"
+
+
+def _absent(path: Path) -> Path | None:
+    """Return this path if nothing is there."""
+    return None if os.path.lexists(path) else path
 
 
 def _copy(view: memoryview | None) -> bytes | None:

@@ -47,17 +47,17 @@ class Folder:
             CannotConnectToStoreError: the root is no directory, or may not be written to.
         """
         template = Template(path, root=root)
-        top = Path(template.root)
         if not path.endswith(suffix):
             raise CannotConnectToStoreError(
                 f"{where}: the name of the files must end in {suffix!r}; add it to the path"
             )
-        if top.exists() and not top.is_dir():
-            raise CannotConnectToStoreError(f"{where}: {top} is a file; give a root that is a directory")
-        above = top
-        while not above.exists() and above != above.parent:
+        above = Path(template.root)
+        while not os.path.exists(above) and above != above.parent:  # one that may not be looked into counts as absent
             above = above.parent
-        if not os.access(above, os.W_OK | os.X_OK):
+        if not above.is_dir():
+            raise CannotConnectToStoreError(f"{where}: {above} is a file; give a root that is a directory")
+        effective = os.access in os.supports_effective_ids
+        if not os.access(above, os.W_OK | os.X_OK, effective_ids=effective):
             raise CannotConnectToStoreError(
                 f"{where}: {above} may not be written to; change its permissions or the path"
             )
