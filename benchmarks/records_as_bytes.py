@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy
 from measure import Row, best
@@ -10,29 +11,45 @@ from measure import Row, best
 import penstock as ps
 from penstock.codec import decode, encode_bytes, encode_into, encoded_size
 
+Ring = list[tuple[ps.Record, bytearray, Any]]
+
+STREAM = 32
+"""Frames of a camera, one after the other: more than the caches hold, as every frame is a new one."""
+
 
 def rows(scale: float) -> Iterator[Row]:
     """Measure."""
-    frame = ps.Record(numpy.random.default_rng(0).integers(0, 4096, (1024, 1024), "uint16"), channel="camera", seq=7)
-    buffer = bytearray(encoded_size(frame))
-    target = numpy.empty_like(frame.data)
+    frames = [
+        ps.Record(numpy.random.default_rng(seq).integers(0, 4096, (1024, 1024), "uint16"), channel="camera", seq=seq)
+        for seq in range(STREAM)
+    ]
+    buffers = [bytearray(encoded_size(frame)) for frame in frames]
+    targets = [numpy.empty_like(frame.data) for frame in frames]
     turns = max(20, int(300 * scale))
 
-    def both() -> None:
-        encode_into(frame, buffer)
-        decode(buffer)
+    stream = list(zip(frames, buffers, targets, strict=True))
+    for name, ring, least in (("a stream of frames", stream, 0.9), ("one frame, in caches", stream[:1] * STREAM, 0.0)):
 
-    ours, theirs = best(both, lambda: numpy.copyto(target, frame.data), turns)
-    yield Row(
-        name="codec: encode into a buffer and decode, 2 MiB",
-        reference="one copy of the same array",
-        unit="us",
-        figure=ours * 1e6,
-        reference_figure=theirs * 1e6,
-        ratio=theirs / ours,
-        goal=">= 0.9",
-        met=theirs / ours >= 0.9,
-    )
+        def both(ring: Ring = ring) -> None:
+            for frame, buffer, _ in ring:
+                encode_into(frame, buffer)
+                decode(buffer)
+
+        def copies(ring: Ring = ring) -> None:
+            for frame, _, target in ring:
+                numpy.copyto(target, frame.data)
+
+        ours, theirs = best(both, copies, max(5, turns // 4))
+        yield Row(
+            name=f"codec: encode into a buffer and decode, 2 MiB, {name}",
+            reference="one copy of the same arrays",
+            unit="us",
+            figure=ours / STREAM * 1e6,
+            reference_figure=theirs / STREAM * 1e6,
+            ratio=theirs / ours,
+            goal=f">= {least}" if least else "",
+            met=theirs / ours >= least if least else None,
+        )
     small = ps.Record(b"x" * 64, channel="camera", seq=7, time_ns=1, metadata={"gain": 2, "name": "a"})
     encoded = encode_bytes(small)
     again = range(2000)

@@ -15,7 +15,7 @@ _DTYPE = re.compile(
     r"[<>|](b1|[iu][1248]|f(2|4|8|12|16)|c(8|16|24|32)|[SUV]\d{1,9}|[mM]8(\[[0-9A-Za-zμ/]{1,16}\])?)", re.ASCII
 )
 _MAX_FIELDS_DEPTH = 16
-_INTS = frozenset((int,))
+_CAST = frozenset("?bBhHiIlLqQfd")  # those that `memoryview.cast` knows
 
 KINDS = (np.ndarray, np.generic)
 """What is an array or a scalar of numpy."""
@@ -82,11 +82,13 @@ def buffer_of(array: np.ndarray[Any, Any], path: str) -> tuple[memoryview, str]:
         if isinstance(array, np.ma.MaskedArray):
             raise CodecError(f"{path}: a masked array cannot be written as bytes; write its data and its mask beside")
         array = array.view(np.ndarray)
-    if not array.flags.c_contiguous:
-        if array.flags.f_contiguous:
-            array, order = array.T, "F"
-        else:
-            array = np.ascontiguousarray(array)
+    if array.flags.c_contiguous:
+        if array.dtype.char in _CAST and array.nbytes and array.dtype.isnative:  # the usual one, in half the time
+            return array.data.cast("B"), order
+    elif array.flags.f_contiguous:
+        array, order = array.T, "F"
+    else:
+        array = np.ascontiguousarray(array)
     if array.nbytes == 0:
         return memoryview(b""), order
     return array.reshape(-1).view(np.uint8).data, order
@@ -103,10 +105,14 @@ def array_of(buffer: memoryview, dtype: Any, shape: Any, order: Any) -> np.ndarr
         )
     if order not in ("C", "F"):
         raise CodecError(f"the header of the record is wrong: {str(order)[:80]!r} is no order of an array")
-    return np.ndarray(shape, described, buffer, order=order)
+    return np.ndarray(shape, described, buffer, 0, None, order)  # by position: twice as fast
 
 
 def _checked_shape(shape: Any) -> list[int]:
-    if type(shape) is list and len(shape) <= 64 and _INTS.issuperset(map(type, shape)) and min(shape, default=0) >= 0:
-        return shape
+    if type(shape) is list and len(shape) <= 64:
+        for size in shape:
+            if type(size) is not int or size < 0:
+                break
+        else:
+            return shape
     raise CodecError(f"the header of the record is wrong: {str(shape)[:80]} is no shape")

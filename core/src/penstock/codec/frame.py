@@ -74,6 +74,11 @@ def encode(record: Record) -> list[Buffer]:
     Raises:
         CodecError: something in it cannot be written; the message begins with its path, `$.metadata.camera.handle`.
     """
+    return _frame(record)[0]
+
+
+def _frame(record: Record) -> tuple[list[Buffer], int]:
+    """Return the buffers of `encode`, and how many bytes they are together."""
     try:
         header, buffers = _pack(record, Packer())
     except (OverflowError, UnicodeEncodeError):  # a large int or a lone surrogate: rare, so looked for only now
@@ -83,7 +88,7 @@ def encode(record: Record) -> list[Buffer]:
         raise CodecError(f"$: the header would have {header_size} bytes; hand large data over as arrays or bytes")
     end = _PREFIX.size + header_size
     if not buffers:
-        return [_PREFIX.pack(_MAGIC, _VERSION, header_size, end) + header]
+        return [_PREFIX.pack(_MAGIC, _VERSION, header_size, end) + header], end
     parts: list[Buffer] = [b""]
     for buffer in buffers:
         padding = -end % _ALIGN
@@ -91,17 +96,17 @@ def encode(record: Record) -> list[Buffer]:
         parts.append(buffer)
         end += padding + len(buffer)
     parts[0] = _PREFIX.pack(_MAGIC, _VERSION, header_size, end) + header
-    return parts
+    return parts, end
 
 
 def encode_bytes(record: Record) -> bytes:
     """Return a record as bytes; see `encode`. Its arrays are copied once."""
-    return b"".join(encode(record))
+    return b"".join(_frame(record)[0])
 
 
 def encoded_size(record: Record) -> int:
     """Return how many bytes `encode_into` will write for this record."""
-    return sum(len(part) for part in encode(record))
+    return _frame(record)[1]
 
 
 def encode_into(record: Record, buffer: Any) -> int:
@@ -110,8 +115,7 @@ def encode_into(record: Record, buffer: Any) -> int:
     Raises:
         CodecError: the record cannot be written, or is larger than the buffer; nothing has been written then.
     """
-    parts = encode(record)
-    size = sum(len(part) for part in parts)
+    parts, size = _frame(record)
     target = _bytes_of(buffer)
     if target.readonly:
         raise CodecError(f"the buffer ({type(buffer).__name__}) is read-only; give a writable one")
