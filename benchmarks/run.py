@@ -17,7 +17,7 @@ from pathlib import Path
 import attrs
 from measure import Row
 
-SECTIONS = ("lanes", "peers", "startup", "records_as_bytes", "stores", "processes")
+SECTIONS = ("lanes", "peers", "startup", "records_as_bytes", "stores", "coordinates", "handler", "processes")
 
 
 def shown(value: float, unit: str) -> str:
