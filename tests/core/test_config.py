@@ -24,6 +24,29 @@ from penstock.config import YamlConfig, from_plain, read_config, to_plain, write
 from penstock.errors import ConfigError
 
 
+class Binning(enum.IntEnum):
+    ONE = 1
+    TWO = 2
+
+
+class Trigger(enum.StrEnum):
+    EDGE = "edge"
+
+
+class Serial(str):
+    """A text of one's own class."""
+
+
+@attrs.frozen
+class Subclasses(YamlConfig):
+    binning: Binning = Binning.TWO
+    trigger: Trigger = Trigger.EDGE
+    serial: Serial = attrs.Factory(lambda: Serial("a1"))
+    gain: np.float64 = attrs.Factory(lambda: np.float64(0.5))
+    by_trigger: dict[Trigger, list[Binning]] = attrs.Factory(lambda: {Trigger.EDGE: [Binning.ONE]})
+    either: Binning | None = Binning.ONE
+
+
 class Mode(enum.Enum):
     FAST = "fast"
     SLOW = "slow"
@@ -128,6 +151,24 @@ def test_c1_settings_come_back(tmp_path, made, suffix):
         assert type(getattr(back, name)) is type(getattr(made, name))
 
 
+def test_c1_subclasses_of_numbers_and_text_come_back(tmp_path):
+    """Enums of int and str, numbers of numpy that are floats, and classes of one's own come back as what they were."""
+    Subclasses().to_yaml(tmp_path / "a.yaml")
+    back = Subclasses.from_yaml(tmp_path / "a.yaml")
+    assert back == Subclasses()
+    for name in to_plain(back):
+        assert type(getattr(back, name)) is type(getattr(Subclasses(), name))
+    assert type(back.by_trigger[Trigger.EDGE][0]) is Binning
+    for wrong, message in (
+        ({"binning": 3}, r"\$\.binning: expected one of 1, 2, got int 3"),
+        ({"trigger": "level"}, r"\$\.trigger: expected one of 'edge', got str 'level'"),
+        ({"serial": 1}, r"\$\.serial: expected str, got int 1"),
+        ({"gain": "x"}, r"\$\.gain: expected float64, got str 'x'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            from_plain(Subclasses, wrong)
+
+
 def test_c1_what_is_left_out_has_its_default(tmp_path):
     """A file with one field gives an object with the others at their defaults; ints stand for floats."""
     file = tmp_path / "a.yaml"
@@ -219,7 +260,7 @@ def test_c1_a_missing_field_is_named():
         ("a: [1", ":1: "),
         ("a: 1\n---\nb: 1", ":2: "),
         ("? [1]\n: 2", ":1: a key is no text"),
-        ("a: 2026-13-40", "is no YAML"),
+        ("b: 1\na: 2026-13-40", ":2: '2026-13-40' is no date: month must be in 1..12; put quotes around it"),
         ("a: \0", "is no YAML"),
         ("a: &a [*a]", "nested too deep or too large"),
         ("[" * 5000, "nested too deep"),
@@ -327,6 +368,8 @@ def test_c1_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     write_config(file, {"a": 2})
     assert read_config(file) == {"a": 2}
     assert file.stat().st_mode & 0o777 == 0o640
+    with pytest.raises(FileNotFoundError, match=r"'[^']*absent/a.yaml'$"):
+        write_config(tmp_path / "absent" / "a.yaml", {"a": 1})
 
 
 @pytest.mark.parametrize("value", [object(), lambda: 1, int, np.array([None]), np.zeros(20_000), np.array([1j])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -148,8 +149,11 @@ def _write_whole(path: Path, data: bytes) -> None:
                 os.chmod(temporary, path.stat().st_mode & 0o777)
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(temporary):  # a name that the user has not given
+            error.filename = str(path)
         raise
     if os.name == "posix":  # elsewhere a directory cannot be synced
         directory = os.open(path.parent, os.O_RDONLY)

@@ -31,7 +31,7 @@ def make_converter() -> Converter:
     """Return a converter that guesses nothing."""
     converter = Converter(detailed_validation=True, structure_fallback_factory=_instance_hook)
     for kind, hook in _SCALARS.items():
-        converter.register_structure_hook(kind, hook)
+        converter.register_structure_hook(kind, _or_subclass(kind, hook, converter))
     converter.register_structure_hook(Path, _path_hook(Path, converter))  # cattrs has a hook of its own for it
     factories: list[tuple[Callable[[Any], bool], Callable[[Any, Converter], Hook]]] = [
         (is_class_of_fields, _class_hook),
@@ -132,6 +132,24 @@ _SCALARS: dict[type, Hook] = {
     UUID: _from_text("a UUID", UUID, UUID),
     Decimal: _from_text("a decimal number as text", Decimal, Decimal),
 }
+
+
+def _or_subclass(plain: type, hook: Hook, converter: Converter) -> Hook:
+    """Return the hook of a class for cattrs, which asks it for subclasses too: a StrEnum, numpy.float64, one's own."""
+
+    def dispatch(value: Any, kind: Any) -> Any:
+        if kind is plain or not isinstance(kind, type):
+            return hook(value, kind)
+        if type(value) is kind:
+            return value
+        if issubclass(kind, enum.Enum):
+            return _enum_hook(kind, converter)(value, kind)
+        if kind.__module__ == "numpy":
+            return _numpy_hook(kind, converter)(value, kind)
+        make: Callable[[Any], Any] = kind
+        return make(hook(value, plain))
+
+    return dispatch
 
 
 def _enum_hook(kind: Any, _: Converter) -> Hook:

@@ -41,7 +41,16 @@ def _text(dumper: Any, text: str) -> Any:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
+def _timestamp(loader: Any, node: Any) -> Any:
+    try:
+        return loader.construct_yaml_timestamp(node)
+    except ValueError as error:  # a date such as 2020-13-40
+        problem = f"{node.value!r} is no date: {error}; put quotes around it if it is text"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
+
+
 _Dumper.add_representer(str, _text)
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _timestamp)
 for _class in (_Loader, _Dumper):
     _class.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, _FLOAT_STARTS)
 
@@ -59,7 +68,7 @@ def load_yaml(text: str, name: str) -> Any:
                 f"{problem.removeprefix('could not determine a constructor for the ')} is not allowed; plain data only"
             )
         raise ConfigError(f"{where}: {problem}") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2020-13-40
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{name}: is no YAML: {error}") from error
 
 
