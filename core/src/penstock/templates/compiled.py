@@ -41,7 +41,7 @@ def compile_template(source: str, text: str) -> Compiled:
         template = _ENVIRONMENT.from_string(source)
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"template {text!r}: {error.message} (line {error.lineno})") from error
-    except (jinja2.TemplateError, RecursionError) as error:
+    except Exception as error:  # jinja2 computes what is constant, and lets whatever that raises through
         raise TemplateError(f"template {text!r}: {error}") from error
     pieces = _pieces(tree)
     if pieces is None:

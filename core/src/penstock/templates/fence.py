@@ -32,10 +32,11 @@ def check_text(name: str, template: str) -> None:
 
 def fence(name: str, root: Path, template: str) -> Path:
     """Return the path of `name` under `root`, or raise TemplateError if it would leave it or cannot be a path."""
-    check_text(name, template)
-    parts = name.split("/")
-    if len(name.encode()) > _MAX_PATH_BYTES:
+    if len(name) <= _MAX_PATH_BYTES:  # what is longer is not looked through first: it may be as long as a record
+        check_text(name, template)
+    if len(name) > _MAX_PATH_BYTES or len(name.encode()) > _MAX_PATH_BYTES:
         raise TemplateError(f"template {template!r}: {_short(name)} is longer than {_MAX_PATH_BYTES} bytes")
+    parts = name.split("/")
     for part in parts:
         if part in ("", ".", "..") or (_FOREIGN is not None and _FOREIGN.search(part)):
             what = "an empty part, or is absolute" if not part else f"the part {part!r}"
