@@ -54,6 +54,21 @@ def test_e3_a_storage_is_found_by_its_name():
             assert handler.get({"t": 1}) == ("picture", {"by": "me"})
 
 
+def test_e3_the_names_of_a_storage():
+    """`get_data`, `get_metadata`, `in` and `[]` give what is there, wherever it is; what is not there is a KeyError."""
+    with ps.DataHandler("memory") as handler:
+        handler.put({"t": 1}, "picture", {"by": "me"})
+        for _ in range(2):
+            assert handler[{"t": 1}] == handler.get_data({"t": 1}) == "picture"
+            assert handler.get_metadata({"t": 1}) == {"by": "me"}
+            assert {"t": 1} in handler
+            assert {"t": 2} not in handler
+            for ask in (handler.__getitem__, handler.get_data, handler.get_metadata):
+                with pytest.raises(KeyError, match=r"no data of DataCoordinates\(t=2\)"):
+                    ask({"t": 2})
+            handler.finish(LONG_S)
+
+
 @pytest.mark.parametrize("missing", ["open", "write", "sync", "close"])
 def test_e3_a_missing_method_is_an_error_at_once(missing):
     """A storage without one of its methods is refused when the handler is made, and the method is named."""

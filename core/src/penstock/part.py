@@ -151,7 +151,7 @@ def _resolve_name(node: Node, plugins: Plugins) -> Part:
             owner, origin = plugins.load(node.role, node.use), f"{offer.plugin} {offer.version}"
             path = offer.component.path
     except PluginError as error:
-        raise type(error)(f"{describe(node)}: {error}") from error
+        raise type(error)(f"{describe(node)}: {error}" if node.name else str(error)) from error
     settings = node.settings
 
     def make() -> Any:

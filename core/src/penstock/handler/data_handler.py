@@ -222,6 +222,16 @@ class DataHandler:
         record = self._reading.wait(self._reading.ask(coords, processed), timeout_s, deadline_of(timeout_s))
         return (record.data if return_data else None), (record.metadata if return_metadata else None)
 
+    def get_data(self, coords: Mapping[str, Any]) -> Any:
+        """Return the data of these coordinates, as `get` and `handler[coords]` do."""
+        return self.get(coords, return_metadata=False)[0]
+
+    __getitem__ = get_data
+
+    def get_metadata(self, coords: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the metadata of these coordinates, as `get` does."""
+        return self.get(coords, return_data=False)[1] or {}
+
     def await_data(
         self,
         coords: Mapping[str, Any] | Iterable[Mapping[str, Any]],
