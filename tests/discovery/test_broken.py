@@ -19,6 +19,11 @@ IN_HOOKS = {
     ),
     "wrong name of a library": ("from penstock.component import Componet", ["ImportError", "Componet"]),
     "sys.exit": ("import sys; sys.exit(3)", ["called sys.exit(3)"]),
+    "an error that cannot be printed": (
+        "class Odd(Exception):\n    def __str__(self): raise ValueError('odd')\nraise Odd",
+        ["raised Odd: (what it says cannot be printed)"],
+    ),
+    "an error without end": ("raise RuntimeError('no ' * 10**5)", ["raised RuntimeError: no no", "no…"]),
     "panic": ("class Panic(BaseException): pass\nraise Panic('rust')", ["raised Panic: rust"]),
     "endless recursion": ("def f(): f()\nf()", ["RecursionError"]),
     "misspelt, marked": (
@@ -63,6 +68,10 @@ IN_HOOKS = {
     "offers None": ("@hookimpl\ndef penstock_stores(): pass", ["returned None", "iterable of Component"]),
     "offers text": ("@hookimpl\ndef penstock_stores(): return 'npy'", ["returned 'npy' (str)"]),
     "offers one, not a list": (f"@hookimpl\ndef penstock_stores(): return {OFFER}", ["returned Component("]),
+    "offers what cannot be printed": (
+        "class Odd:\n    def __repr__(self): raise ValueError('odd')\n@hookimpl\ndef penstock_stores(): return [Odd()]",
+        ["raised ValueError: odd"],
+    ),
     "offers a class": ("@hookimpl\ndef penstock_stores(): return [dict]", ["<class 'dict'>", "not a Component"]),
     "offers a bad name": (
         "@hookimpl\ndef penstock_stores(): return [Component('My Store', 'a.b:C')]",
@@ -103,6 +112,7 @@ def test_broken_hooks_are_reported(site, way):
     assert report.status == "broken"
     assert not report.components
     assert "\n" not in report.reason
+    assert len(report.reason) < 1000
     assert [part for part in said if part not in report.reason] == [], report.reason
 
 
@@ -137,6 +147,11 @@ METADATA = {
         "broken",
         ["needs no-such-library", "pip install penstock-bad"],
     ),
+    "a distribution of another version": (
+        {"requires": ("libthing >=2, <3",), "hooks": "raise AssertionError('imported')"},
+        "broken",
+        ["needs libthing >=2, <3", "there is 1.4", "pip install 'libthing>=2, <3'", "penstock-bad for what is there"],
+    ),
     "a missing distribution for this Python": (
         {"requires": ("no-such-library; python_version >= '3'",)},
         "broken",
@@ -165,6 +180,7 @@ def test_broken_metadata_is_reported(site, way):
     """A plugin that cannot work by what its metadata says is reported without being imported."""
     how, status, said = METADATA[way]
     site.metadata("penstock", "0.1.0", "")
+    site.metadata("libthing", "1.4", "")
     site.add("penstock-bad", **how)
     report = look_at(site.discover())
     assert report.status == status
@@ -181,11 +197,16 @@ def test_broken_metadata_is_reported(site, way):
         ("no-such-library; python_version < '3'",),
         ("no-such-library>=1 ; extra == 'test' and python_version >= '3'",),
         ("this is ; not a requirement",),
+        ("libthing>=1.4,<2", "LibThing~=1.4.0"),
+        ("libthing[fast]>=1; python_version >= '3'",),
+        ("libodd>=3",),
     ],
 )
 def test_met_requirements_are_no_problem(site, requires):
-    """Requirements that are met, that hold elsewhere, or that belong to an extra do not hinder a plugin."""
+    """Requirements that are met, hold elsewhere, belong to an extra or cannot be compared do not hinder a plugin."""
     site.metadata("penstock", "0.1.0", "")
+    site.metadata("libthing", "1.4.1.dev2+local", "")
+    site.metadata("libodd", "of-the-distribution", "")
     site.add("penstock-bad", requires=requires)
     assert look_at(site.discover()).status == "ok"
 

@@ -166,6 +166,11 @@ LOADING = {
         "1 / 0",
         ["'acme.heavy' raised ZeroDivisionError: division by zero"],
     ),
+    "module that raises what cannot be printed": (
+        "Component('x', 'acme.heavy:Thing')",
+        "class Odd(Exception):\n    def __str__(self): raise ValueError('odd')\nraise Odd",
+        ["'acme.heavy' raised Odd: (what it says cannot be printed)"],
+    ),
     "module that exits": ("Component('x', 'acme.heavy:Thing')", "raise SystemExit(2)", ["raised SystemExit: 2"]),
     "no such module": ("Component('x', 'acme.heavi:Thing')", "", ["no module 'acme.heavi'", "--force-reinstall acme"]),
     "no such class": ("Component('x', 'acme.heavy:Thing')", "class Things: pass", ["no 'Thing'", "mean 'Things'?"]),

@@ -46,6 +46,16 @@ def test_endless_import_is_named_while_it_lasts(site, monkeypatch, caplog):
     assert "PENSTOCK_WITHOUT=penstock-endless" in caplog.text
 
 
+def test_who_ends_the_process_is_named_by_the_trace(site, shell):
+    """If a plugin takes the whole process down, the last line of the trace names it, and without it all is well."""
+    site.add("penstock-bad", "import os\nos._exit(7)")
+    site.add("penstock-zzz")
+    done = shell("plugins", PENSTOCK_TRACE="1")
+    assert done.returncode == 7
+    assert done.stderr.splitlines()[-1] == "penstock: trace: penstock-bad 1.0: importing penstock_bad.hooks"
+    assert shell("plugins", PENSTOCK_WITHOUT=f"penstock-bad,{shell.environment['PENSTOCK_WITHOUT']}").returncode == 0
+
+
 def test_keyboard_interrupt_is_passed_on_with_the_plugin_named(site):
     """A KeyboardInterrupt during an import is not swallowed, and a note says whose import it was."""
     site.add("penstock-bad", "raise KeyboardInterrupt")

@@ -28,7 +28,7 @@ def test_watchers_are_called(site):
     assert module_of(package).seen == [{"a": "source"}]
 
 
-@pytest.mark.parametrize("error", ["ValueError('oh')", "SystemExit(1)"])
+@pytest.mark.parametrize("error", ["ValueError('oh')", "SystemExit(1)", "type('Panic', (BaseException,), {})"])
 def test_error_of_a_watcher_stops_nobody(site, caplog, error):
     """A watcher that raises is logged once with its plugin; the caller and the other watchers do not notice."""
     packages = [site.add(name, WATCHER) for name in ("aa", "zz")]
@@ -41,6 +41,13 @@ def test_error_of_a_watcher_stops_nobody(site, caplog, error):
     assert "plugin mm" in logged.getMessage()
     assert "penstock_run_started" in logged.getMessage()
     assert logged.exc_info
+
+
+def test_ctrl_c_in_a_watcher_is_passed_on(site):
+    """A KeyboardInterrupt while a watcher runs is the user's, and not logged as an error of the watcher."""
+    site.add("mm", "@hookimpl\ndef penstock_run_started(name): raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        site.discover(strict=True).hook.penstock_run_started(name="r", nodes={})
 
 
 def test_watchers_of_a_plugin_left_out_or_broken_are_not_called(site):
@@ -71,7 +78,9 @@ def test_trace_says_which_hooks_ran(site, monkeypatch, capsys):
     assert all(line.startswith("penstock: trace: ") for line in lines)
     said = [line.removeprefix("penstock: trace: ") for line in lines]
     assert said == [
+        "acme 1.0: importing acme.hooks",
         "acme 1.0 (acme.hooks): ok; store acme",
+        "watcher 1.0: importing watcher.hooks",
         "watcher 1.0 (watcher.hooks): ok; offers nothing",
         "penstock_run_started(name='r', nodes={'a': 'store'}) -> watcher",
         "penstock_stalled(name='r', node='n', silent_s=1.0) -> nobody",

@@ -21,6 +21,7 @@ import attrs
 from penstock import hookspecs
 from penstock.component import ROLES, Component
 from penstock.errors import PluginError
+from penstock.plugins.explain import said
 from penstock.plugins.report import PluginReport
 
 Hook = Callable[..., Any]
@@ -174,8 +175,8 @@ def _why(error: BaseException, report: PluginReport) -> str:
             f"needs the module {error.name!r}, which is not installed; `pip install {report.name}` brings it if its "
             "requirements name it"
         )
-    said = " ".join(str(error).split())
-    return f"raised {type(error).__name__}{f': {said}' if said else ''}"
+    message = said(error)
+    return f"raised {type(error).__name__}{f': {message}' if message else ''}"
 
 
 def _did_you_mean(name: str, known: Mapping[str, object]) -> str:

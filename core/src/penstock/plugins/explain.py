@@ -28,6 +28,9 @@ INSTALLABLE = {
 }
 """What to install for the names that people write before they have; "store json" where the role matters."""
 
+_LONGEST = 500
+"""Characters of an error's message that are shown; the traceback has the rest."""
+
 
 def unknown(role: str, name: str, offers: Iterable[Offer], reports: Sequence[PluginReport]) -> str:
     """Return why there is no component of this role and name, and what to do about it."""
@@ -71,8 +74,17 @@ def _remedy(plugin: str, role: str, short: str, reports: Sequence[PluginReport],
     likely = [report for report in unused if report.name == home or (short in report.name and not plugin)]
     if not likely and not may_be_other and not plugin:
         likely = unused
-    said = [f"{report.title} is {report.status}: {report.reason}" for report in likely]
-    return [f"it may come from a plugin that is not in use ({' | '.join(said)})"] if said else []
+    reasons = [f"{report.title} is {report.status}: {report.reason}" for report in likely]
+    return [f"it may come from a plugin that is not in use ({' | '.join(reasons)})"] if reasons else []
+
+
+def said(error: BaseException) -> str:
+    """Return what an error says, in one line that can be read; never raises, whatever the error is made of."""
+    try:
+        text = " ".join(str(error).split())
+    except (Exception, SystemExit):  # its class is a plugin's
+        return "(what it says cannot be printed)"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def ambiguous(role: str, name: str, offers: Sequence[Offer]) -> str:
@@ -85,7 +97,7 @@ def ambiguous(role: str, name: str, offers: Sequence[Offer]) -> str:
 def not_loadable(offer: Offer, module: str, error: BaseException) -> str:
     """Return why the module of a component cannot be imported, and what to do about it."""
     library = offer.component.requires
-    said = " ".join(str(error).split()) or type(error).__name__
+    message = said(error) or type(error).__name__
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing and f"{module}.".startswith(f"{missing}."):
         advice = f"`pip install --force-reinstall {offer.plugin}`, or write to its authors"
@@ -95,5 +107,5 @@ def not_loadable(offer: Offer, module: str, error: BaseException) -> str:
         return f"{offer.title} needs {(library or missing)!r}, which is not installed; {advice}"
     if isinstance(error, ImportError) and library:
         advice = f"`pip install --force-reinstall {library}`"
-        return f"{offer.title} needs {library!r}, which is there and cannot be imported ({said}); {advice}"
-    return f"{offer.title} cannot be imported: {module!r} raised {type(error).__name__}: {said}"
+        return f"{offer.title} needs {library!r}, which is there and cannot be imported ({message}); {advice}"
+    return f"{offer.title} cannot be imported: {module!r} raised {type(error).__name__}: {message}"

@@ -63,6 +63,8 @@ class Plugins:
         manager = new_manager()
         reports: list[PluginReport] = []
         for found in find_installed(path, without=frozenset(normalised(name) for name in names)):
+            if is_traced() and found.status == "ok":
+                trace(f"{found.title}: importing {found.module}")  # before it may take the program down with it
             report, hooks = examine(found) if found.status == "ok" else (found, {})
             report = _without_repeats(report, reports)
             if report.status == "ok":

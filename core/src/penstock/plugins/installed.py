@@ -28,6 +28,7 @@ _PLAIN = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(?P<specifier>((~=|==|!=|<=|>=|<|>)\s*[0-9][0-9A-Za-z.!+*-]*\s*(,\s*|\Z))*)\Z"
 )
 _OF_AN_EXTRA = re.compile(r";\s*extra\s*==\s*['\"][A-Za-z0-9._-]+['\"]\s*\Z")
+_VERSION = re.compile(r"^Version:[ \t]*(\S+)", re.MULTILINE)
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
 
 
@@ -144,31 +145,46 @@ def _judge(
 
 
 def _unmet(found: _Found, version_of: _VersionOf) -> tuple[Status, str] | None:
-    """Return what is wrong if it needs another penstock, or a distribution that is not there; versions are pip's."""
+    """Return what is wrong if it needs another penstock, or a distribution that is not there or in another version."""
     for name, specifier in _requirements(found.requires):
         version = version_of(normalised(name))
-        if normalised(name) == PROJECT:
-            if version and not SpecifierSet(specifier).contains(
-                version, prereleases=True
-            ):  # none: run from its sources
-                wanted = f"needs penstock {specifier}, and this is {version}"
-                return "incompatible", f"{wanted}; install a version of {found.name} for it, or another penstock"
-        elif version is None:
+        if version is None and normalised(name) != PROJECT:  # penstock may run from its sources
             return "broken", f"needs {name}, which is not installed; `pip install {found.name}` brings it"
+        if not version or _is_in(version, specifier):
+            continue
+        wanted = f"needs {name} {specifier}, and {{}} {version}"
+        if normalised(name) == PROJECT:
+            remedy = f"install a version of {found.name} for it, or another penstock"
+            return "incompatible", f"{wanted.format('this is')}; {remedy}"
+        remedy = f"`pip install '{name}{specifier}'`, or a version of {found.name} for what is there"
+        return "broken", f"{wanted.format('there is')}; {remedy}"
     return None
 
 
-def _version(name: str, *, path: Sequence[str] | None) -> str | None:
-    """Return a distribution's version, found in `path` or where Python looks; None if there is none.
+def _is_in(version: str, specifier: str) -> bool:
+    try:
+        return not specifier or SpecifierSet(specifier).contains(Version(version), prereleases=True)
+    except InvalidVersion:  # it cannot be compared; importing will tell
+        return True
 
-    Of all but penstock only the presence is asked for: their version is not read, and "".
-    """
+
+def _version(name: str, *, path: Sequence[str] | None) -> str | None:
+    """Return a distribution's version, found in `path` or where Python looks; None if there is none, "" if unknown."""
     context = importlib.metadata.DistributionFinder.Context
     places = [context(name=name)] if path is None else [context(name=name, path=list(path)), context(name=name)]
     for place in places:
         for found in importlib.metadata.distributions(context=place):
-            return found.version or "" if name == PROJECT else ""
+            return _version_line(found)
     return None
+
+
+def _version_line(distribution: importlib.metadata.Distribution) -> str:
+    """Return its version; parsing all of its metadata, which may hold long licences, would cost ten times as much."""
+    try:
+        line = _VERSION.search(distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or "")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return line[1] if line else ""
 
 
 def _requirements(texts: Iterable[str]) -> Iterator[tuple[str, str]]:

@@ -55,7 +55,9 @@ def _guard(function: Hook, *, plugin: str, hook: str) -> Hook:
         nonlocal is_silent
         try:
             function(*args)
-        except (Exception, SystemExit):  # a watcher must not stop what it watches
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # a watcher must not stop what it watches, be it by sys.exit or by a panic of its library
             if not is_silent:
                 is_silent = True
                 import logging  # here, since listing must stay light
