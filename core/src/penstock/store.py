@@ -46,7 +46,7 @@ class Store(Protocol):
 
 @runtime_checkable
 class SupportsRead(Protocol):
-    """A store that can be asked for what it holds."""
+    """A store that can be asked for what it holds: from any thread, also while another one writes."""
 
     def key_of(self, record: Record) -> Key:
         """Return the key under which this record is, or would be, kept."""
@@ -88,7 +88,10 @@ class SupportsSubscribe(Protocol):
     """A store that tells of new records."""
 
     def subscribe(self, callback: Callable[[Key], None], pattern: str = "*", **coords: Any) -> Callable[[], None]:
-        """Call `callback` with the key of each new record that matches; return a function that ends it."""
+        """Call `callback` with the key of each new record that matches; return a function that ends it.
+
+        `pattern` is one of `fnmatch` for the key. What was written before is not told of. Ending it again does nothing.
+        """
         ...
 
 

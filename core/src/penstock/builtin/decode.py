@@ -50,7 +50,8 @@ class JsonDecoder:
     def decode(self, record: Record) -> Iterable[Record]:
         """Return the record with what the text says as data. Raises DecodeError."""
         try:
-            data = json.loads(record.data)
+            text = record.data
+            data = json.loads(text.tobytes() if isinstance(text, memoryview) else text)
         except (ValueError, TypeError, RecursionError) as error:
             raise DecodeError(
                 f"packet {record.seq} of channel {record.channel!r} is no JSON: {error}; it begins with "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -61,7 +62,8 @@ class MemoryStore:
                 watcher(key)
         if failed:
             kind = RecordExistsError if all(isinstance(error, RecordExistsError) for _, error in failed) else StoreError
-            raise kind(f"{len(failed)} records not kept: {failed[0][1]}", failed=failed)
+            retryable = any(isinstance(error, StoreError) and error.retryable for _, error in failed)
+            raise kind(f"{len(failed)} records not kept: {failed[0][1]}", failed=failed, retryable=retryable)
 
     def _admit(self, key: str) -> bool:
         if key in self._records:
@@ -113,11 +115,17 @@ class MemoryStore:
         """Call `callback` with each new key that matches; return a function that ends it."""
 
         def watcher(key: str) -> None:
-            if fnmatch.fnmatchcase(key, pattern) and (not coords or self._records[key].coords.matches(coords)):
+            record = self._records.get(key)  # None: deleted since
+            if fnmatch.fnmatchcase(key, pattern) and record is not None and record.coords.matches(coords):
                 callback(key)
 
         self._watchers.append(watcher)
-        return lambda: self._watchers.remove(watcher)
+
+        def end() -> None:
+            with contextlib.suppress(ValueError):  # it was ended before
+                self._watchers.remove(watcher)
+
+        return end
 
     def __getstate__(self) -> dict[str, Any]:
         return {"key": self.key, "capacity": self.capacity, "when_exists": self.when_exists}

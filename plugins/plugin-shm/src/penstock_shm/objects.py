@@ -14,7 +14,14 @@ from typing import Any, ClassVar, overload
 
 import attrs
 
-from penstock.errors import CannotConnectToStoreError, CodecError, ObjectNotFoundError, RecordExistsError, StoreError
+from penstock.errors import (
+    CannotConnectToStoreError,
+    CodecError,
+    ConfigError,
+    ObjectNotFoundError,
+    RecordExistsError,
+    StoreError,
+)
 from penstock.record import Record
 from penstock_shm.bell import Bell, ring
 from penstock_shm.object_file import ObjectInfo, read_info, read_record, to_pieces, write_file
@@ -118,7 +125,7 @@ class ShmObjectStore:
                 self.put(record, self.key_of(record))
             except StoreError as error:
                 failed.append((record, error))
-            except CodecError as error:
+            except (CodecError, ConfigError) as error:  # ConfigError: a name that is too long, or holds NUL
                 failed.append((record, StoreError(f"shm-objects {self.store_name!r}: {error}", retryable=False)))
         if failed:
             first = failed[0][1]

@@ -56,9 +56,13 @@ def require_linux() -> None:
 
 
 def check_name(name: str, what: str) -> str:
-    """Return `name`, or raise ConfigError if it is empty, too long or holds NUL."""
-    if not isinstance(name, str) or not name or "\0" in name or len(name.encode()) > 4096:
-        raise ConfigError(f"{what} {name!r}: a name is a text of 1 to 4096 bytes without NUL")
+    """Return `name`, or raise ConfigError if it is empty, too long, holds NUL or is no proper text."""
+    try:
+        size_bytes = len(name.encode()) if isinstance(name, str) else 0
+    except UnicodeEncodeError:
+        size_bytes = 0
+    if not 1 <= size_bytes <= 4096 or "\0" in name:
+        raise ConfigError(f"{what} {name!r:.100}: a name is a text of 1 to 4096 bytes of UTF-8 without NUL")
     return name
 
 
