@@ -23,9 +23,12 @@ class TestIterableSource(SourceContract):
         return IterableSource(items=range(self.count), channel="numbers")
 
 
+RECORDS = tuple(Record(n, channel="ab"[n % 2], seq=n // 2) for n in range(SourceContract.count))
+
+
 class TestIterableSourceOfRecords(SourceContract):
     def make_source(self, tmp_path):
-        return IterableSource(items=tuple(Record(n, channel="ab"[n % 2], seq=n // 2) for n in range(self.count)))
+        return IterableSource(items=RECORDS)
 
     picklable = False  # records are equal only if they are the same object
 

@@ -22,6 +22,7 @@ pytest.register_assert_rewrite(
 
 from penstock.testing.decoder_contract import DecoderContract  # noqa: E402 - after the registration
 from penstock.testing.equality import assert_same_data, assert_same_record  # noqa: E402 - after the registration
+from penstock.testing.fakes import FakeSource  # noqa: E402 - after the registration
 from penstock.testing.faults import (  # noqa: E402 - after the registration
     FaultySource,
     FaultyStore,
@@ -30,13 +31,14 @@ from penstock.testing.faults import (  # noqa: E402 - after the registration
     permissions_hold,
     raise_nth,
 )
-from penstock.testing.leaks import no_leaks  # noqa: E402 - after the registration
+from penstock.testing.leaks import leaves_nothing, no_leaks  # noqa: E402 - after the registration
 from penstock.testing.processor_contract import ProcessorContract  # noqa: E402 - after the registration
 from penstock.testing.source_contract import SourceContract  # noqa: E402 - after the registration
 from penstock.testing.store_contract import StoreContract  # noqa: E402 - after the registration
 
 __all__ = [
     "DecoderContract",
+    "FakeSource",
     "FaultySource",
     "FaultyStore",
     "JumpingClock",
@@ -46,6 +48,7 @@ __all__ = [
     "StoreContract",
     "assert_same_data",
     "assert_same_record",
+    "leaves_nothing",
     "no_leaks",
     "permissions_hold",
     "raise_nth",

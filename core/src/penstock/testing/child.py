@@ -14,6 +14,7 @@ from typing import Any
 
 from penstock.errors import StoreError
 from penstock.testing.faults import file_size_limit
+from penstock.testing.steps import die_step_by_step
 from penstock.testing.store_case import StoreCase
 
 
@@ -25,6 +26,15 @@ def sync_and_die(case: StoreCase, directory: Path, count: int) -> None:
     store.write(records[: count // 2])
     store.write(records[count // 2 :])
     store.sync()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sync_with_and_die(case: StoreCase, directory: Path, count: int) -> None:
+    """Write, sync with a position, and be killed."""
+    store: Any = case.make_store(directory)
+    store.open()
+    store.write(case.records(count))
+    store.sync_with({"source": count})
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -87,7 +97,16 @@ def write_channel(case: StoreCase, directory: Path, number: int) -> None:
 
 
 ACTIONS: dict[str, Callable[[StoreCase, Path, int], None]] = {
-    action.__name__: action for action in (sync_and_die, write_for_ever, fill_disk, read_live, write_channel)
+    action.__name__: action
+    for action in (
+        sync_and_die,
+        sync_with_and_die,
+        die_step_by_step,
+        write_for_ever,
+        fill_disk,
+        read_live,
+        write_channel,
+    )
 }
 
 

@@ -12,8 +12,10 @@ import attrs
 import pytest
 
 from penstock.component import KINDS
+from penstock.errors import PenstockError
 from penstock.node import NODE_OPTIONS
 from penstock.processor import SupportsLifecycle
+from penstock.record import Record
 from penstock.testing.leaks import Held, leaks, no_leaks
 
 Test = TypeVar("Test", bound=Callable[..., None])
@@ -59,6 +61,29 @@ def needs(*abilities: type) -> Callable[[Test], Test]:
     return decorate
 
 
+def is_kind(data: Any, kind: str) -> bool:
+    """Say whether data are of a kind: "bytes", "array", "mapping" or "any"."""
+    if kind == "bytes":
+        return isinstance(data, (bytes, bytearray, memoryview))
+    if kind == "array":
+        return hasattr(data, "dtype") and hasattr(data, "shape")
+    return kind != "mapping" or hasattr(data, "keys")
+
+
+def as_view(record: Record) -> Record:
+    """Return the record with a read-only view in place of its bytes, as one that came through shared memory."""
+    if not isinstance(record.data, (bytes, bytearray)):
+        return record
+    return record.replace(data=memoryview(record.data).toreadonly())
+
+
+def copied(data: Any) -> Any:
+    """Return a copy of data that may be a view of something which changes."""
+    if isinstance(data, (bytearray, memoryview)):
+        return bytes(data)
+    return data.copy() if hasattr(data, "copy") else data
+
+
 class ComponentContract:
     """Promises of every component. Do not inherit this one: inherit the contract of the role."""
 
@@ -71,6 +96,10 @@ class ComponentContract:
     def make(self, tmp_path: Path) -> Any:
         """Return the component, as new; the contract of the role gives it a name."""
         raise NotImplementedError
+
+    def make_unopenable(self, tmp_path: Path) -> Any:
+        """Return a component whose `open` must fail (a file is where its directory should be), or None."""
+        return None
 
     @pytest.fixture(autouse=True)
     def _leaves_nothing_behind(self) -> Iterator[None]:
@@ -109,6 +138,29 @@ class ComponentContract:
         component = self.make(tmp_path)
         for name in ("takes", "gives"):
             assert getattr(component, name, "any") in KINDS, f"{name}={getattr(component, name)!r}: use one of {KINDS}"
+
+    def test_settings_do_not_change(self, tmp_path: Path) -> None:
+        """What it becomes by being opened and closed is no setting: it is equal to a new one."""
+        component = self.make(tmp_path)
+        if attrs.has(type(component)) and not lacks(component, SupportsLifecycle):
+            component.open()
+            component.close()
+            assert component == self.make(tmp_path), "what open() changes is no setting: init=False, eq=False"
+
+    def test_open_that_fails(self, tmp_path: Path) -> None:
+        """An `open` that fails raises an error of penstock or an OSError, holds nothing then, and may be closed."""
+        component = self.make_unopenable(tmp_path)
+        if component is None:
+            return
+        before = Held.now(shared_memory=self.shared_memory)
+        with pytest.raises((PenstockError, OSError)) as caught:
+            component.open()
+        assert str(caught.value), "say what could not be opened, and why"
+        del caught  # its traceback holds what `open` held
+        found = leaks(before, shared_memory=self.shared_memory)
+        assert not found, f"open() failed and left something behind: {found}"
+        component.close()
+        component.close()
 
     def test_close_without_open(self, tmp_path: Path) -> None:
         """Closing what was never opened, even twice, does nothing; what cannot be closed cannot be opened."""

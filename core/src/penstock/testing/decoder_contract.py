@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from penstock.decoder import Decoder
 from penstock.errors import DecodeError
 from penstock.processor import SupportsHeld, SupportsLifecycle
 from penstock.record import Record
-from penstock.testing.component_contract import ComponentContract, can, needs
+from penstock.testing.component_contract import ComponentContract, as_view, can, copied, is_kind, needs
 from penstock.testing.equality import assert_same_record
 
 
@@ -81,7 +83,22 @@ class DecoderContract(ComponentContract):
         assert all(isinstance(record, Record) for record in records)
         assert {record.channel for record in records} == {packets[0].channel}
         numbers = [record.seq for record in records]
-        assert numbers == sorted(numbers)
+        assert numbers == sorted(set(numbers)), f"seq {numbers}: each record has a number of its own, one up at least"
+
+    def test_gives_what_it_says(self) -> None:
+        """The data are of the kind that `gives` names, and those of the packets of the kind that `takes` names."""
+        decoder = self.make_decoder()
+        takes, gives = (getattr(decoder, name, "any") for name in ("takes", "gives"))
+        for packet in self.make_packets():
+            assert is_kind(packet.data, takes), f"takes={takes!r}, but data is {type(packet.data).__name__}"
+        for record in self.expected():
+            assert is_kind(record.data, gives), f"gives={gives!r}, but data is {type(record.data).__name__}"
+
+    def test_takes_views(self) -> None:
+        """Bytes that arrive as a read-only view, as out of shared memory, decode to the same."""
+        with self.opened() as decoder:
+            found = self.decode_all(decoder, map(as_view, self.make_packets()))
+        self._assert_same(self.expected(), found)
 
     def test_says_which_packet_each_came_from(self) -> None:
         """Each decoded record has one of the packets that were fed as its parent, not a copy."""
@@ -136,22 +153,25 @@ class DecoderContract(ComponentContract):
             for packet in self.make_packets():
                 for record in decoder.decode(packet):
                     records.append(record)
-                    at_once.append(_copy(record.data))
+                    at_once.append(copied(record.data))
             list(decoder.flush())
         for record, data in zip(records, at_once, strict=True):
             assert_same_record(record, record.replace(data=data))
 
     def test_packets_are_not_changed(self) -> None:
-        """Decoding leaves the packets as they were."""
+        """Decoding leaves the packets, and the decoder's settings, as they were."""
         packets = self.make_packets()
         with self.opened() as decoder:
             self.decode_all(decoder, packets)
+            if attrs.has(type(decoder)):
+                assert decoder == self.make_decoder(), "what decoding changes is no setting: init=False, eq=False"
         for packet, as_made in zip(packets, self.make_packets(), strict=True):
             assert_same_record(as_made, packet)
 
     def test_bad_packet(self) -> None:
         """A packet that cannot be decoded is a DecodeError, and the decoder goes on with a stream from its start.
 
+        So it does without a reset, which a run does not make for it; after one, nothing of the bad packet is left.
         If the author names no such packet, noise of the same size is tried, which may be decoded or not.
         """
         bad = self.make_bad_packet()
@@ -162,8 +182,18 @@ class DecoderContract(ComponentContract):
                 assert str(error)  # noqa: PT017 - raising is optional for noise
             else:
                 assert bad is None, "it decoded what make_bad_packet says cannot be decoded"
+            assert self.decode_all(decoder, self.make_packets()), "after a bad packet nothing comes out of good ones"
+            with contextlib.suppress(DecodeError):
+                list(decoder.decode(bad or _noise(self.make_packets()[0])))
             decoder.reset()
             assert len(self.decode_all(decoder, self.make_packets())) == len(self.expected())
+
+    @needs(SupportsLifecycle)
+    def test_closing_twice(self) -> None:
+        """After open, close may be called any number of times."""
+        with self.opened() as decoder:
+            decoder.close()
+            decoder.close()
 
     @needs(SupportsHeld)
     def test_held(self) -> None:
@@ -186,7 +216,3 @@ class DecoderContract(ComponentContract):
 def _noise(packet: Record) -> Record:
     size = len(packet.data) if isinstance(packet.data, (bytes, bytearray, memoryview)) else 100
     return packet.replace(data=random.Random(4).randbytes(size))
-
-
-def _copy(data: Any) -> Any:
-    return data.copy() if hasattr(data, "copy") else data

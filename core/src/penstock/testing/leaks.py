@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
+import pytest
 
 _FILES = Path("/proc/self/fd")
 _SHARED_MEMORY = Path("/dev/shm")
@@ -63,7 +64,7 @@ def leaks(before: Held, *, wait_s: float = 2.0, shared_memory: str = "") -> list
 def no_leaks(*, wait_s: float = 2.0, shared_memory: str = "") -> Iterator[None]:
     """Fail if the block leaves a thread, file, child process or shared memory behind.
 
-    As a fixture: `@pytest.fixture(autouse=True) def check(): with no_leaks(): yield`. An error of the block itself
+    `leaves_nothing` is the same as a fixture. An error of the block itself
     goes first. Other processes make shared memory too: what this one made is known by its id in the name, or by
     being mapped here; give a pattern, `shared_memory="psm_*"`, to count more.
     """
@@ -71,6 +72,13 @@ def no_leaks(*, wait_s: float = 2.0, shared_memory: str = "") -> Iterator[None]:
     yield
     found = leaks(before, wait_s=wait_s, shared_memory=shared_memory)
     assert not found, "left behind: " + "; ".join(found)
+
+
+@pytest.fixture
+def leaves_nothing() -> Iterator[None]:
+    """Fail a test that leaves something behind; import it into conftest.py, and mark with `usefixtures`."""
+    with no_leaks():
+        yield
 
 
 def _files() -> frozenset[tuple[str, str]]:

@@ -11,7 +11,7 @@ import attrs
 
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, SupportsLifecycle
 from penstock.record import Record
-from penstock.testing.component_contract import ComponentContract, can, needs
+from penstock.testing.component_contract import ComponentContract, as_view, can, copied, is_kind, needs
 from penstock.testing.equality import FIELDS, assert_same_record
 
 
@@ -69,12 +69,49 @@ class ProcessorContract(ComponentContract):
         for result in self.expected():
             assert isinstance(result, Record), f"{type(result).__name__} is no Record"
 
+    def test_gives_what_it_says(self) -> None:
+        """The data are of the kind that `gives` names, and those of the records of the kind that `takes` names."""
+        processor = self.make_processor()
+        takes, gives = (getattr(processor, name, "any") for name in ("takes", "gives"))
+        for record in self.make_records():
+            assert is_kind(record.data, takes), f"takes={takes!r}, but data is {type(record.data).__name__}"
+        for record in self.expected():
+            assert is_kind(record.data, gives), f"gives={gives!r}, but data is {type(record.data).__name__}"
+
     def test_is_deterministic(self) -> None:
         """Two processors make the same of the same records."""
-        expected, again = self.expected(), self.expected()
-        assert len(again) == len(expected)
-        for one, other in zip(expected, again, strict=True):
-            assert_same_record(one, other)
+        self._assert_same(self.expected(), self.expected())
+
+    def test_two_do_not_mix(self) -> None:
+        """Two processors that take turns, as workers do, each give what they would alone."""
+        with self.opened() as one, self.opened() as other:
+            mine: list[Record] = []
+            theirs: list[Record] = []
+            for record, copy in zip(self.make_records(), self.make_records(), strict=True):
+                mine.extend(_results(one(record)))
+                theirs.extend(_results(other(copy)))
+            mine.extend(self.process_all(one, ()))
+            theirs.extend(self.process_all(other, ()))
+        self._assert_same(self.expected(), mine)
+        self._assert_same(self.expected(), theirs)
+
+    def test_takes_views(self) -> None:
+        """Bytes that arrive as a read-only view, as out of shared memory, give the same."""
+        with self.opened() as processor:
+            found = self.process_all(processor, map(as_view, self.make_records()))
+        self._assert_same(self.expected(), found)
+
+    def test_results_stay_valid(self) -> None:
+        """What it gave does not change when it is given more, nor when it is closed."""
+        records: list[Record] = []
+        at_once: list[Any] = []
+        with self.opened() as processor:
+            for record in self.make_records():
+                for result in self.process_all(processor, [record]):
+                    records.append(result)
+                    at_once.append(copied(result.data))
+        for record, data in zip(records, at_once, strict=True):
+            assert_same_record(record, record.replace(data=data))
 
     def test_leaves_its_input_alone(self) -> None:
         """It changes nothing of what it is given; if `in_place = True` says so, the data and nothing else."""
@@ -94,8 +131,9 @@ class ProcessorContract(ComponentContract):
                     record.data.setflags(write=False)
             assert len(self.process_all(processor, records)) == len(self.expected())
 
-    def test_settings_do_not_change(self) -> None:
+    def test_settings_do_not_change(self, tmp_path: Path) -> None:
         """Its settings are after work what they were before."""
+        super().test_settings_do_not_change(tmp_path)
         with self.opened() as processor:
             self.process_all(processor, self.make_records())
             if attrs.has(type(processor)):
@@ -135,6 +173,11 @@ class ProcessorContract(ComponentContract):
                 wait_s = processor.wait_s()
                 assert wait_s is None or wait_s >= 0
             assert all(isinstance(result, Record) for result in processor.expire())
+
+    def _assert_same(self, expected: Sequence[Record], actual: Sequence[Record]) -> None:
+        assert len(actual) == len(expected)
+        for one, other in zip(expected, actual, strict=True):
+            assert_same_record(one, other)
 
 
 def _results(result: Any) -> Iterable[Any]:

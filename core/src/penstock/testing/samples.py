@@ -53,6 +53,19 @@ ARRAYS: dict[str, Callable[[], Array]] = {name: _ramp(name) for name in _DTYPES}
 CHANNELS = ("camera", "lab/camera/1", "lab_camera_1", "Ångström ☃", "with space", "日本", "a.b", "-", "CAMERA")
 """Names of channels, some of which a store of files or keys could mix up."""
 
+ODD_CHANNELS = {
+    "empty": "",
+    "300 characters": "c" * 300,
+    "5000 characters": "c" * 5000,
+    "NUL": "a\x00b",
+    "ends of lines": "a\r\nb\n",
+    "up": "../../up",
+    "absolute": "/tmp/absolute",
+    "dots": "..",
+    "lone surrogate": "\ud800",
+}
+"""Names of channels that a store may refuse, each under what is odd about it."""
+
 METADATA: dict[str, Any] = {
     "nothing": None,
     "flag": True,

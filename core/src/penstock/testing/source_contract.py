@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,8 +13,8 @@ import pytest
 
 from penstock.errors import EndOfSource
 from penstock.record import Record
-from penstock.source import Source, SupportsCommit, SupportsLag, SupportsLoss, SupportsSeek
-from penstock.testing.component_contract import ComponentContract, can, lacks, needs
+from penstock.source import Source, SupportsCommit, SupportsLag, SupportsLoss, SupportsRejected, SupportsSeek
+from penstock.testing.component_contract import ComponentContract, can, is_kind, lacks, needs
 from penstock.testing.equality import assert_same_record
 
 _PATIENCE_S = 20.0
@@ -43,6 +44,9 @@ class SourceContract(ComponentContract):
 
     remembers_commit = False
     """True if a new one goes on after what was committed; False if the position has to be given to `seek`."""
+
+    same_seq = True
+    """False if records that come again are numbered anew, so that a store cannot know that it has them already."""
 
     slack_s = 0.5
     """Seconds by which `read` may exceed its `timeout_s`."""
@@ -125,7 +129,7 @@ class SourceContract(ComponentContract):
         with self.opened(tmp_path) as source:
             gives = getattr(source, "gives", "any")
             for record in self.read(source, self.count):
-                assert _is_kind(record.data, gives), f"gives={gives!r}, but data is {type(record.data).__name__}"
+                assert is_kind(record.data, gives), f"gives={gives!r}, but data is {type(record.data).__name__}"
 
     def test_gives_no_more_than_asked_for(self, tmp_path: Path) -> None:
         """`read` returns at most `max_records`, and in pieces of one gives the same as at once."""
@@ -165,30 +169,65 @@ class SourceContract(ComponentContract):
                     return
                 assert time.monotonic() - began < timeout_s + self.slack_s
 
+    def test_returns_at_once_what_it_has(self, tmp_path: Path) -> None:
+        """With some records to give, and more to wait for, `read` returns those, and not when its time is over."""
+        with self.opened(tmp_path) as source:
+            missing = self.count
+            while missing:
+                began = time.monotonic()
+                found = source.read(self.count + 1000, _PATIENCE_S)
+                assert time.monotonic() - began < _PATIENCE_S / 2, f"it gave {len(found)} records after all its time"
+                assert found, "it returned nothing, long before its time was over"
+                missing -= len(found)
+
     @needs(SupportsSeek)
     def test_position_and_seek(self, tmp_path: Path) -> None:
         """From a position that it gave earlier, it goes on with the record after it: none lost, none twice."""
         assert self.repeats, "it can seek, so that records come again: set repeats = True"
         with self.opened(tmp_path) as source:
             assert not lacks(source, SupportsCommit), "it can seek, but gives no position to seek to"
+            start = source.position()
             records = self.read(source, self.count // 2)
             position = source.position()
             records += self.read(source, self.count - len(records))
         with self.opened(tmp_path, feed=False) as source:
             source.seek(position)
+            self._assert_same(records[self.count // 2 :], self.read(source, self.count - self.count // 2))
+        with self.opened(tmp_path, feed=False) as source:
+            source.seek(start)
+            self._assert_same(records, self.read(source, self.count))
+
+    @needs(SupportsSeek)
+    def test_opened_again(self, tmp_path: Path) -> None:
+        """The same object, closed and opened again as after an error, goes on from a position like a new one."""
+        with self.opened(tmp_path) as source:
+            records = self.read(source, self.count // 2)
+            position = source.position()
+            records += self.read(source, 1)  # a run had it, and not yet what it made of it
+            source.close()
+            source.open()
+            source.seek(position)
             again = self.read(source, self.count - self.count // 2)
-        self._assert_same(records[self.count // 2 :], again)
+        self._assert_same(records[self.count // 2 :], again[:1])
+        assert len(again) == self.count - self.count // 2
+        with self.opened(tmp_path, feed=False) as source:
+            source.seek(position)
+            self._assert_same(again, self.read(source, len(again)))
 
     @needs(SupportsCommit)
     def test_commit(self, tmp_path: Path) -> None:
-        """What was committed need not come again; everything after it does."""
+        """What was committed need not come again; everything after it does, be it read before the commit or not."""
         with self.opened(tmp_path) as source:
             records = self.read(source, self.count // 2)
-            source.commit(source.position())
+            position = source.position()
+            records += self.read(source, 1)  # while the records before it become durable
+            source.commit(position)
             records += self.read(source, self.count - len(records))
-        if not self.remembers_commit:
+        if not self.remembers_commit and lacks(self.make_source(tmp_path), SupportsSeek):
             return
         with self.opened(tmp_path, feed=False) as source:
+            if not self.remembers_commit:
+                source.seek(position)
             again = self.read(source, self.count - self.count // 2)
         self._assert_same(records[self.count // 2 :], again)
 
@@ -200,32 +239,35 @@ class SourceContract(ComponentContract):
             assert _is_plain(source.position()), f"position {source.position()!r}: use int, str, tuples, lists, dicts"
 
     def test_numbers_about_itself(self, tmp_path: Path) -> None:
-        """Lag and loss are whole numbers of at least 0."""
+        """Lag, loss and what was rejected are whole numbers of at least 0, for any thread."""
         with self.opened(tmp_path) as source:
             self.read(source, 1)
-            if can(source, SupportsLag):
-                assert source.lag() >= 0
-            if can(source, SupportsLoss):
-                assert all(count >= 0 for count in source.lost_upstream().values())
+            counts: list[Any] = []
+
+            def ask() -> None:
+                for ability, name in ((SupportsLag, "lag"), (SupportsRejected, "rejected")):
+                    if not lacks(source, ability):
+                        counts.append(getattr(source, name)())
+                if not lacks(source, SupportsLoss):
+                    counts.extend(source.lost_upstream().values())
+                counts.append(0)
+
+            thread = threading.Thread(target=ask)
+            thread.start()
+            thread.join()
+            assert counts, "it raised in another thread than the one that reads"
+            assert all(type(count) is int and count >= 0 for count in counts), counts
 
     def _assert_same(self, expected: Sequence[Record], actual: Sequence[Record]) -> None:
         assert len(actual) == len(expected)
         for one, other in zip(expected, actual, strict=True):
-            assert_same_record(one, other, fields=("data", "channel"))
+            assert_same_record(one, other, fields=("data", "channel", "seq") if self.same_seq else ("data", "channel"))
 
 
 def _read_empty(source: Source) -> None:
     ends = time.monotonic() + _PATIENCE_S
     while time.monotonic() < ends:
         assert not source.read(10, 0.2), "more records than `count` says"
-
-
-def _is_kind(data: Any, kind: str) -> bool:
-    if kind == "bytes":
-        return isinstance(data, (bytes, bytearray, memoryview))
-    if kind == "array":
-        return hasattr(data, "dtype") and hasattr(data, "shape")
-    return kind != "mapping" or hasattr(data, "keys")
 
 
 def _is_plain(value: Any) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import queue
+import threading
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,40 @@ class StoreAbilities(StoreCase):
             assert list(store.keys(name="nobody")) == []
 
     @needs(SupportsRead)
+    def test_read_from_another_thread(self, tmp_path: Path) -> None:
+        """While one thread writes, another finds each record, whole, as soon as `write` has returned."""
+        records = self.records(min(300, self.many))
+        written = 0
+        is_over = threading.Event()
+        errors: list[BaseException] = []
+        with self.opened(tmp_path) as store:
+
+            def look() -> None:
+                try:
+                    while not is_over.is_set():
+                        count = written
+                        self.assert_holds(store, records[max(0, count - 3) : count])
+                        assert len(store) >= count
+                        found = list(store.keys())
+                        assert len(found) >= count
+                        assert len(set(found)) == len(found)
+                except BaseException as error:
+                    errors.append(error)
+
+            thread = threading.Thread(target=look)
+            thread.start()
+            try:
+                while written < len(records) and not errors:
+                    store.write(records[written : written + 5])
+                    written += 5
+            finally:
+                is_over.set()
+                thread.join()
+            if errors:
+                raise errors[0]
+            self.assert_holds(store, records)
+
+    @needs(SupportsRead)
     def test_writing_while_keys_are_read(self, tmp_path: Path) -> None:
         """Records may be written and deleted while somebody goes through the keys; none comes twice."""
         with self.opened(tmp_path) as store:
@@ -107,6 +143,11 @@ class StoreAbilities(StoreCase):
             self.assert_holds(store, [records[0], records[2]])
             with pytest.raises(ObjectNotFoundError):
                 store.replace("nothing", new)
+            assert "nothing" not in store
+        if self.outlives:
+            with self.opened(tmp_path) as store:
+                assert_same_record(new, store.get(key), fields=self.keeps)
+                assert len(store) == 3
 
     @needs(SupportsRead, SupportsSubscribe)
     def test_subscribe(self, tmp_path: Path) -> None:
@@ -119,9 +160,31 @@ class StoreAbilities(StoreCase):
             keys = [told.get(timeout=_PATIENCE_S) for _ in range(3)]
             assert keys == [store.key_of(record) for record in records[:3]]
             end()
+            end()
             store.write(records[3:])
             store.sync()
             assert told.empty()
+
+    @needs(SupportsRead, SupportsSubscribe)
+    def test_subscribe_to_some(self, tmp_path: Path) -> None:
+        """Who subscribed to a pattern of keys, or to coordinates, is told of what matches, and of nothing else."""
+        records = self.records(6)
+        with self.opened(tmp_path) as store:
+            keys = [store.key_of(record) for record in records]
+            one: queue.Queue[str] = queue.Queue()
+            some: queue.Queue[str] = queue.Queue()
+            every: queue.Queue[str] = queue.Queue()
+            store.subscribe(one.put, glob.escape(keys[4]))
+            if "coords" in self.keeps:
+                store.subscribe(some.put, name="n1")
+            store.subscribe(every.put)
+            store.write(records)
+            assert [every.get(timeout=_PATIENCE_S) for _ in records] == keys
+            assert one.get(timeout=_PATIENCE_S) == keys[4]
+            if "coords" in self.keeps:
+                assert [some.get(timeout=_PATIENCE_S) for _ in range(2)] == [keys[1], keys[4]]
+            assert one.empty()
+            assert some.empty()
 
     @needs(SupportsTransaction)
     def test_positions(self, tmp_path: Path) -> None:

@@ -59,6 +59,13 @@ class StoreCase(ComponentContract):
         """Return a record that the store must refuse, or None if it takes everything."""
         return Record(object(), channel="bad", seq=0)
 
+    def damage(self, tmp_path: Path, key: str) -> bool:
+        """Damage the record of this key where it is kept (cut its file in half), and return True; False if you cannot.
+
+        The store is closed then.
+        """
+        return False
+
     def make_data(self, number: int) -> Any:
         """Return data that the store takes, other for each number."""
         takes = getattr(self.make_store(Path("unused")), "takes", "any")

@@ -8,12 +8,18 @@ from typing import Any
 
 import pytest
 
-from penstock.errors import ObjectNotFoundError, PenstockError, RecordExistsError, StoreError
+from penstock.errors import (
+    CannotGetObjectError,
+    ObjectNotFoundError,
+    PenstockError,
+    RecordExistsError,
+    StoreError,
+)
 from penstock.record import Record
 from penstock.store import SupportsRead
 from penstock.testing.component_contract import can, needs
 from penstock.testing.equality import assert_same_record
-from penstock.testing.samples import ARRAYS, CHANNELS, METADATA
+from penstock.testing.samples import ARRAYS, CHANNELS, METADATA, ODD_CHANNELS
 from penstock.testing.store_abilities import StoreAbilities
 from penstock.testing.store_durability import StoreDurability
 
@@ -125,6 +131,44 @@ class StoreContract(StoreAbilities, StoreDurability):
             store.write(records)
             self.assert_holds(store, records)
 
+    @pytest.mark.parametrize("channel", ODD_CHANNELS.values(), ids=ODD_CHANNELS)
+    @needs(SupportsRead)
+    def test_odd_names_of_channels(self, tmp_path: Path, channel: str) -> None:
+        """A name that cannot be kept is refused, for good and without its neighbours; any other is kept."""
+        record, neighbour = self.record(0, channel=channel), self.record(1)
+        with self.opened(tmp_path) as store:
+            try:
+                store.write([record, neighbour])
+            except StoreError as error:
+                assert [failed for failed, _ in error.failed] == [record]  # noqa: PT017 - raising is optional
+                assert not error.retryable, f"trying again cannot help: retryable=False ({error})"  # noqa: PT017 - same
+                assert len(store) == 1
+            else:
+                self.assert_holds(store, [record])
+            self.assert_holds(store, [neighbour])
+
+    @needs(SupportsRead)
+    def test_kinds_of_data(self, tmp_path: Path) -> None:
+        """Data of each kind that `takes` allows, also views of bytes, come back or are refused for good."""
+        takes = getattr(self.make_store(tmp_path), "takes", "any")
+        kinds: list[Any] = [b"", b"bytes", bytearray(b"more"), memoryview(b"a view").toreadonly()]
+        if takes != "bytes":
+            kinds = [{}, {"number": 1, "inside": {"list": [1, 2.5, None, "Å"]}}, *(kinds if takes == "any" else ())]
+        if takes == "any":
+            kinds += [None, True, -7, 2.5, "Å", [1, [2, "three"]]]
+        if takes == "array":
+            kinds = [self.make_data(0)]
+        with self.opened(tmp_path) as store:
+            for number, data in enumerate(kinds):
+                record = self.record(number).replace(data=data)
+                try:
+                    store.write([record])
+                except StoreError as error:
+                    assert takes == "any", f"takes={takes!r}, and refuses {data!r}: {error}"  # noqa: PT017 - raising is optional
+                    assert not error.retryable, f"trying again cannot help: retryable=False ({error})"  # noqa: PT017 - same
+                else:
+                    self.assert_holds(store, [record])
+
     @needs(SupportsRead)
     def test_channels_that_look_alike(self, tmp_path: Path) -> None:
         """Records of the same number from channels whose names are alike are not mixed up."""
@@ -186,6 +230,18 @@ class StoreContract(StoreAbilities, StoreDurability):
                 assert [failed for failed, _ in error.failed] == [record]  # noqa: PT017 - raising is optional
             self.assert_holds(store, [record])
             assert len(store) == 1
+
+    @needs(SupportsRead)
+    def test_same_record_twice_in_a_list(self, tmp_path: Path) -> None:
+        """The same record twice in one list is there once, and hinders no other of the list."""
+        with self.opened(tmp_path) as store:
+            record, neighbour = self.record(0), self.record(1)
+            try:
+                store.write([record, record, neighbour])
+            except RecordExistsError as error:
+                assert [failed for failed, _ in error.failed] == [record]  # noqa: PT017 - raising is optional
+            self.assert_holds(store, [record, neighbour])
+            assert len(store) == 2
 
     @needs(SupportsRead)
     def test_taken_key(self, tmp_path: Path) -> None:
@@ -268,6 +324,20 @@ class StoreContract(StoreAbilities, StoreDurability):
                 with pytest.raises(ObjectNotFoundError):
                     store.get(key)
             assert 3 not in store
+
+    @needs(SupportsRead)
+    def test_damaged_record(self, tmp_path: Path) -> None:
+        """A damaged record is a CannotGetObjectError, never other data; its neighbours can be had."""
+        records = self.records(3)
+        with self.opened(tmp_path) as store:
+            store.write(records)
+            key = store.key_of(records[1])
+        if not self.damage(tmp_path, key):
+            return
+        with self.opened(tmp_path) as store:
+            with pytest.raises(CannotGetObjectError):
+                store.get(key)
+            self.assert_holds(store, [records[0], records[2]])
 
     @needs(SupportsRead)
     def test_any_record(self, tmp_path: Path) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 from pathlib import Path
 
-from penstock.store import SupportsRead
+from penstock.errors import RecordExistsError
+from penstock.store import SupportsRead, SupportsTransaction
 from penstock.testing.children import child, run_child
 from penstock.testing.component_contract import needs
 from penstock.testing.store_case import StoreCase
+
+_STEPS = 40
+"""How many processes are killed, each a step further on; of more steps, every second or third is tried."""
 
 
 class StoreDurability(StoreCase):
@@ -65,6 +70,41 @@ class StoreDurability(StoreCase):
             store.write([self.record(1_000_000)])
             store.sync()
             self.assert_holds(store, [self.record(1_000_000)])
+
+    @needs(SupportsRead)
+    def test_killed_at_every_step(self, tmp_path: Path) -> None:
+        """Killed after whichever call into the system: what was synced is there, the rest is whole or absent.
+
+        Then everything is written again, as by a source that was not told of a checkpoint, and all of it is there.
+        """
+        result = run_child(self, tmp_path, "die_step_by_step", _STEPS)
+        assert result.returncode == 0, result.stderr
+        if self._forgot(tmp_path):
+            return
+        said = json.loads(result.stdout)
+        records = self.records(said["records"])
+        with self.opened(tmp_path) as store:
+            self.assert_holds(store, [records[number] for number in said["synced"]])
+            there = [record for record in records if store.key_of(record) in store]
+            assert len(store) == len(there), "it holds keys that nobody wrote"
+            self.assert_holds(store, there)
+            for record in records:
+                with contextlib.suppress(RecordExistsError):
+                    store.write([record])
+            store.sync()
+            self.assert_holds(store, records)
+            assert len(store) == len(records)
+
+    @needs(SupportsRead, SupportsTransaction)
+    def test_positions_survive_kill(self, tmp_path: Path) -> None:
+        """Positions, and the records before them, are there when the process is killed right after `sync_with`."""
+        result = run_child(self, tmp_path, "sync_with_and_die", 20)
+        assert result.returncode == -signal.SIGKILL, result.stderr
+        if self._forgot(tmp_path):
+            return
+        with self.opened(tmp_path) as store:
+            assert dict(store.positions()) == {"source": 20}
+            self.assert_holds(store, self.records(20))
 
     @needs(SupportsRead)
     def test_full_disk(self, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: arrays, coordinates, metadata and records."""
+"""Hypothesis strategies: arrays, coordinates, metadata and records, and which calls fail."""
 
 from __future__ import annotations
 
@@ -79,3 +79,8 @@ def records(*, data: st.SearchStrategy[Any] | None = None) -> st.SearchStrategy[
         metadata=metadata(),
         discontinuity=st.booleans(),
     )
+
+
+def fault_plans(*, calls: int = 20, most: int = 5) -> st.SearchStrategy[frozenset[int]]:
+    """Give plans of what fails: numbers of up to `most` of the first `calls` calls, as `fail_on` takes them."""
+    return st.frozensets(st.integers(1, calls), max_size=most)
