@@ -22,6 +22,9 @@ class TestIterableSource(SourceContract):
     def make_source(self, tmp_path):
         return IterableSource(items=range(self.count), channel="numbers")
 
+    def make_unopenable(self, tmp_path):
+        return IterableSource(items=7)
+
 
 RECORDS = tuple(Record(n, channel="ab"[n % 2], seq=n // 2) for n in range(SourceContract.count))
 
@@ -66,12 +69,19 @@ class TestFilesSource(SourceContract):
     def make_source(self, tmp_path):
         return FilesSource(directory=tmp_path / "files", pattern="*.raw")
 
+    def make_unopenable(self, tmp_path):
+        return FilesSource(directory=tmp_path / "nothing")
+
 
 class TestFilesSourceThatRemembers(TestFilesSource):
     remembers_commit = True
 
     def make_source(self, tmp_path):
         return FilesSource(directory=tmp_path / "files", state=tmp_path / "state.json")
+
+    def make_unopenable(self, tmp_path):
+        (tmp_path / "damaged.json").write_text('{"done": ')
+        return FilesSource(directory=tmp_path / "files", state=tmp_path / "damaged.json")
 
     def test_position_and_seek(self, tmp_path):
         """A source with a state file goes on from a given position as well."""
@@ -89,6 +99,9 @@ class TestDeadLetterSource(SourceContract):
 
     def make_source(self, tmp_path):
         return DeadLetterSource(directory=tmp_path / "letters")
+
+    def make_unopenable(self, tmp_path):
+        return DeadLetterSource(directory=tmp_path / "nothing")
 
 
 def arrays(*, channels="a", count=7):
@@ -194,3 +207,7 @@ class TestNullStore(StoreContract):
 class TestLogStore(StoreContract):
     def make_store(self, tmp_path):
         return LogStore(path=tmp_path / "records.log")
+
+    def make_unopenable(self, tmp_path):
+        (tmp_path / "other.log").write_bytes(b"this is no log of records")
+        return LogStore(path=tmp_path / "other.log")

@@ -27,6 +27,10 @@ class TestVideoSource(SourceContract):
             path.write_bytes(CLIP)
         return VideoSource(url=str(path), **self.settings)
 
+    def make_unopenable(self, tmp_path):
+        (tmp_path / "clip.avi").write_bytes(b"this is no video" * 100)
+        return VideoSource(url=str(tmp_path / "clip.avi"), **self.settings)
+
     def test_building_does_nothing(self, tmp_path):
         """Building a source opens nothing, not even to see whether the file is there."""
         VideoSource(url=str(tmp_path / "none.mp4"))

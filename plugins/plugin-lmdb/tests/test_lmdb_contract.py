@@ -16,10 +16,17 @@ class TestLmdbStore(StoreContract):
     def make_reader(self, tmp_path):
         return LmdbStore(path=tmp_path / "records.lmdb", readonly=True)
 
+    def make_unopenable(self, tmp_path):
+        (tmp_path / "records.lmdb").write_bytes(b"this is no LMDB file" * 1000)
+        return LmdbStore(path=tmp_path / "records.lmdb")
+
 
 class TestLmdbStoreThatFlushesInSync(StoreContract):
     def make_store(self, tmp_path):
         return LmdbStore(path=tmp_path / "directory", when_exists="replace", flush_each="sync")
+
+    def make_unopenable(self, tmp_path):
+        return LmdbStore(path=tmp_path / "nothing", readonly=True)
 
 
 class TestLmdbStoreOfBytes(StoreContract):

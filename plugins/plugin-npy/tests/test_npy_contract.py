@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from penstock.testing import StoreContract
 from penstock_npy import JsonStore, NpyStore
+
+
+def cut_in_half(path):
+    """Leave the first half of a file."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return True
+
 
 PATH = "{{ channel }}/{{ '%06d' % seq }}"
 
@@ -16,6 +25,13 @@ class TestNpyStore(StoreContract):
     def make_store(self, tmp_path):
         return NpyStore(path=PATH + ".npy", root=tmp_path)
 
+    def make_unopenable(self, tmp_path):
+        (tmp_path / "file").write_bytes(b"")
+        return NpyStore(path=PATH + ".npy", root=tmp_path / "file")
+
+    def damage(self, tmp_path, key):
+        return cut_in_half(tmp_path / key)
+
 
 class TestNpyStoreWithSidecar(StoreContract):
     reads_live = True
@@ -23,6 +39,10 @@ class TestNpyStoreWithSidecar(StoreContract):
 
     def make_store(self, tmp_path):
         return NpyStore(path=PATH + ".npy", root=tmp_path, sidecar="json")
+
+    def damage(self, tmp_path, key):
+        (sidecar,) = tmp_path.rglob(f"{Path(key).stem}*.json")
+        return cut_in_half(sidecar)
 
 
 class TestNpyStoreThatReplaces(StoreContract):
@@ -46,6 +66,13 @@ class TestJsonStore(StoreContract):
 
     def make_store(self, tmp_path):
         return JsonStore(path=PATH + ".json", root=tmp_path, merge_metadata=True)
+
+    def make_unopenable(self, tmp_path):
+        (tmp_path / "file").write_bytes(b"")
+        return JsonStore(path=PATH + ".json", root=tmp_path / "file")
+
+    def damage(self, tmp_path, key):
+        return cut_in_half(tmp_path / key)
 
     def make_data(self, number):
         return {"number": number, "text": "Å", "list": [1, 2.5, None, {"a": []}]}

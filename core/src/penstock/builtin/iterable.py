@@ -33,8 +33,11 @@ class IterableSource:
     _count: int = attrs.field(default=0, init=False, eq=False, repr=False)
 
     def open(self) -> None:
-        """Begin to iterate. Raises TypeError if that is not possible."""
-        self._iterator = iter(self.items)
+        """Begin to iterate. Raises SourceError if that is not possible."""
+        try:
+            self._iterator = iter(self.items)
+        except Exception as error:  # the iterable is the user's
+            raise SourceError(f"cannot iterate over {self.items!r:.100}: {error}", retryable=False) from error
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
         """Return the next items; a slow iterator makes this wait for one item at most.
