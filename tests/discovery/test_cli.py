@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 from penstock.cli import main
+from penstock.cli.from_plugins import INSTALLABLE
 from penstock.cli.group import COMMANDS
 
 
@@ -156,3 +160,96 @@ def test_fault_of_our_own_is_not_hidden(site, monkeypatch):
     monkeypatch.setitem(COMMANDS, "fail", "faulty_command:fail")
     with pytest.raises(KeyError):
         main(["fail"])
+
+
+COMMAND = """
+import click
+from penstock.errors import StoreError
+
+@click.command(short_help="Wind it.")
+@click.argument("speed", type=int)
+def tape(speed):
+    if speed > 9:
+        raise StoreError("too fast")
+    click.echo(f"winds at {speed}")
+"""
+
+
+def add_command(site, name, source, command="tape", attribute="tape"):
+    """Install a distribution that brings a command, and nothing else."""
+    package = name.replace("-", "_")
+    site.write(f"{package}.py", source)
+    site.metadata(name, "0.3", f"[penstock.commands]\n{command} = {package}:{attribute}\n")
+
+
+def test_command_of_a_plugin_is_run_and_listed(site, shell):
+    """A plugin's command runs under its name, is in the help and among the names that are close; errors are ours."""
+    add_command(site, "penstock-tape", COMMAND)
+    assert shell("tape", "3").stdout == "winds at 3\n"
+    assert (shell("tape", "10").returncode, shell("tape", "10").stderr) == (1, "penstock: error: too fast\n")
+    assert "  tape      Wind it.\n" in shell("--help").stdout
+    assert "did you mean 'tape'?" in shell("tapes").stderr
+    left_out = shell("tape", "3", PENSTOCK_WITHOUT=f"{shell.environment['PENSTOCK_WITHOUT']},penstock_tape")
+    assert left_out.returncode == 2
+    assert "tape" not in shell("--help", PENSTOCK_WITHOUT="*").stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("raise RuntimeError('no\\n licence')", "raised RuntimeError: no licence"),
+        ("import sys; sys.exit(3)", "raised SystemExit: 3"),
+        ("import nothing_of_this_name", "raised ModuleNotFoundError: No module named"),
+        ("def tape(): pass", "is a function, not a click.Command"),
+    ],
+)
+def test_command_that_cannot_be_loaded_hinders_no_other(site, shell, source, said):
+    """A command that fails to load is said to when it is used, and in the help; all others work."""
+    add_command(site, "penstock-tape", source)
+    for arguments in (("tape",), ("tape", "--any", "thing"), ("tape", "--help")):
+        done = shell(*arguments)
+        assert done.returncode == 1
+        assert "command 'tape' of penstock-tape 0.3" in done.stderr
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+    listed = shell("--help")
+    assert listed.returncode == 0
+    assert "tape      (cannot be loaded)" in listed.stdout
+    assert shell("plugins").returncode == 0
+
+
+def test_names_that_clash_are_said(site, shell):
+    """A command of penstock's own stays, one that two plugins bring is neither's; the table says both."""
+    add_command(site, "acme-run", COMMAND, command="run")
+    add_command(site, "acme-tape", COMMAND)
+    add_command(site, "other-tape", COMMAND)
+    assert "Wind it" not in shell("run", "--help").stdout
+    said = "command 'tape' is brought by acme-tape and other-tape; uninstall one"
+    assert said in shell("tape", "1").stderr
+    listed = shell("plugins").stdout
+    assert said in listed
+    assert "command 'run' of acme-run is not used" in listed
+
+
+def test_own_commands_do_not_look_for_others(shell):
+    """Penstock's own commands start without a look at what plugins bring."""
+    check = "from penstock.cli import main; import sys, atexit; atexit.register(lambda: print("
+    check += "'penstock.cli.from_plugins' in sys.modules)); main()"
+    done = subprocess.run(
+        [sys.executable, "-c", check, "validate", "--help"], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_commands_that_plugins_of_ours_bring_are_named(shell):
+    """Who types a command before its plugin is installed is told what to install; each of our plugins' is known."""
+    brought = {}
+    for file in sorted((Path(__file__).parents[2] / "plugins").glob("*/pyproject.toml")):
+        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+        for name in project.get("entry-points", {}).get("penstock.commands", {}):
+            brought[name] = project["name"]
+    assert brought == INSTALLABLE
+    for name, distribution in brought.items():
+        done = shell(name, "anything", PENSTOCK_WITHOUT="*")
+        assert done.returncode == 2
+        assert f"there is no command '{name}'; `pip install {distribution}` brings it" in done.stderr

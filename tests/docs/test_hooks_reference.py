@@ -7,9 +7,12 @@ import sys
 import types
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from penstock import hookspecs
+from penstock.cli.from_plugins import GROUP
 from penstock.plugins import PluginReport
 from penstock.plugins.examine import OFFERING, examine, hook_parameters
 
@@ -67,3 +70,14 @@ def test_the_contract_of_the_page_is_that_of_the_code():
 def test_statuses_and_variables_are_explained(word):
     """Every status and every environment variable of finding plugins is in the reference."""
     assert word in PAGE
+
+
+def test_example_of_a_command_works():
+    """The example of a command is one, and its entry-point group is the one that is looked for."""
+    (section,) = re.findall(r"^## Commands\n(.*?)^## ", PAGE, re.DOTALL | re.MULTILINE)
+    (source,) = re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    names: dict[str, object] = {}
+    exec(compile(source, "hooks.md, commands", "exec"), names)
+    (command,) = [each for each in names.values() if isinstance(each, click.Command)]
+    assert CliRunner().invoke(command, ["4711"]).output == "4711 is well\n"
+    assert f'[project.entry-points."{GROUP}"]' in section

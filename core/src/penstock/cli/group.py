@@ -8,12 +8,15 @@ import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from penstock.cli.console import say_error
 from penstock.errors import PenstockError
+
+if TYPE_CHECKING:
+    from penstock.cli.from_plugins import PluginCommands
 
 COMMANDS = {
     "demo": "penstock.cli.demo:demo",
@@ -25,7 +28,7 @@ COMMANDS = {
     "run": "penstock.cli.run:run",
     "validate": "penstock.cli.run:validate",
 }
-"""Where each command is; those whose module is not there are not listed."""
+"""Where each command of penstock itself is; those whose module is not there are not listed."""
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """The exit statuses: 1 for an error, 2 for a command line that makes no sense, 130 (128 + SIGINT) for Ctrl-C."""
@@ -35,13 +38,13 @@ class LazyGroup(click.Group):
     """A group that imports a command when it is used, or when the help of all is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of those commands that are there."""
-        return [name for name, path in COMMANDS.items() if importlib.util.find_spec(path.partition(":")[0])]
+        """Return the names of those commands that are there: penstock's own, then those that plugins bring."""
+        return [*filter(_is_there, COMMANDS), *self._plugin_commands().names()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command and return it; None if there is none of this name."""
-        if cmd_name not in self.list_commands(ctx):
-            return None
+        if not _is_there(cmd_name):
+            return self._plugin_commands().load(cmd_name)
         module, _, attribute = COMMANDS[cmd_name].partition(":")
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command), f"{COMMANDS[cmd_name]} is no command"
@@ -51,12 +54,33 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command to run; a usage error names close ones."""
-        known = self.list_commands(ctx)
-        if args and args[0] not in known and not args[0].startswith("-"):
-            close = get_close_matches(args[0], known, 1)
-            advice = f"did you mean {close[0]!r}?" if close else f"commands are {', '.join(known)}."
-            ctx.fail(f"there is no command {args[0]!r}; {advice}")
+        if args and not args[0].startswith("-") and not _is_there(args[0]):
+            self._require(ctx, args[0])
         return super().resolve_command(ctx, args)
+
+    def _require(self, ctx: click.Context, name: str) -> None:
+        """Fail with advice unless there is a command of this name."""
+        from penstock.cli.from_plugins import INSTALLABLE  # here, as in _plugin_commands
+
+        known = self.list_commands(ctx)
+        if name in known:
+            return
+        close = get_close_matches(name, known, 1)
+        if name in INSTALLABLE:
+            advice = f"`pip install {INSTALLABLE[name]}` brings it"
+        else:
+            advice = f"did you mean {close[0]!r}?" if close else f"commands are {', '.join(known)}."
+        ctx.fail(f"there is no command {name!r}; {advice}")
+
+    def _plugin_commands(self) -> PluginCommands:
+        from penstock.cli.from_plugins import PluginCommands  # here: penstock's own commands do without looking
+
+        return PluginCommands(COMMANDS)
+
+
+def _is_there(name: str) -> bool:
+    """Tell whether it is a command of penstock itself."""
+    return name in COMMANDS and importlib.util.find_spec(COMMANDS[name].partition(":")[0]) is not None
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 from penstock.cli.console import printable
+from penstock.cli.from_plugins import PluginCommands
+from penstock.cli.group import COMMANDS
 from penstock.hookspecs import CONTRACT
 from penstock.plugins import PluginReport, Plugins
 
@@ -70,6 +72,8 @@ def _print_table(found: Plugins, *, with_details: bool) -> None:
         names = " or ".join(offer.qualified for offer in offers)
         what = f"{offers[0].role} {offers[0].component.name!r} is offered by {len(offers)} plugins"
         click.echo(f"{what}: write {names}")
+    for clash in PluginCommands(COMMANDS).clashes():
+        click.echo(clash)
     if with_details:
         for report in reports:
             _print_details(report)
