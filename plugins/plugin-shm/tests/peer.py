@@ -11,6 +11,7 @@ import numpy as np
 from penstock.errors import EndOfSource, PenstockError, SourceError
 from penstock.record import Record
 from penstock_shm import SharedMemoryArray, ShmObjectStore, ShmSource, ShmStore
+from penstock_shm.place import locked_directory, path_of
 
 
 def say(*what: object) -> None:
@@ -108,6 +109,13 @@ def hold_lock(name: str) -> None:
     array = SharedMemoryArray(name).connect()
     with array.array() as elements:
         elements[: len(elements) // 2] = 99
+        say("locked")
+        listen()
+
+
+def hold_directory(channel_name: str) -> None:
+    """Hold the lock of a channel's directory until killed."""
+    with locked_directory(path_of("channel", channel_name)):
         say("locked")
         listen()
 

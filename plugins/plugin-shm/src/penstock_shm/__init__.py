@@ -1,7 +1,7 @@
 """Shared memory between the processes of one machine: channels, arrays, objects.
 
 `ShmStore` and `ShmSource` are the two sides of a channel; `SharedMemoryArray` is an array that many processes read
-and write; `ShmObjectStore` keeps objects by name and id; `leftovers` and `clean` deal with what dead runs left.
+and write; `ShmObjectStore` keeps objects by name and id; `listing`, `leftovers` and `clean` deal with what there is.
 Nothing is imported before it is asked for, so that listing plugins stays light.
 """
 
@@ -12,21 +12,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from penstock_shm.array import SharedMemoryArray
-    from penstock_shm.cleaning import Leftover, clean, leftovers
+    from penstock_shm.cleaning import Shared, clean, leftovers, listing
     from penstock_shm.objects import ShmObjectStore
     from penstock_shm.source import ShmSource
     from penstock_shm.store import ShmStore
 
-__all__ = ["Leftover", "SharedMemoryArray", "ShmObjectStore", "ShmSource", "ShmStore", "clean", "leftovers"]
+__all__ = [
+    "Shared",
+    "SharedMemoryArray",
+    "ShmObjectStore",
+    "ShmSource",
+    "ShmStore",
+    "clean",
+    "leftovers",
+    "listing",
+]
 
 _MODULES = {
-    "Leftover": "cleaning",
+    "Shared": "cleaning",
     "SharedMemoryArray": "array",
     "ShmObjectStore": "objects",
     "ShmSource": "source",
     "ShmStore": "store",
     "clean": "cleaning",
     "leftovers": "cleaning",
+    "listing": "cleaning",
 }
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from penstock_shm import array_file
 from penstock_shm.array_errors import ArrayDataError, ArrayIndexError, ArrayNotConnectedError, ArrayTypeError
 from penstock_shm.lock import FileLock
-from penstock_shm.place import check_name, path_of, tidy
+from penstock_shm.place import check_name
 
 Index = int | tuple[int] | tuple[int, int]
 """One element along the first axis; or from `(start,)` to the end; or from `(start, stop)`, without the last."""
@@ -96,16 +96,11 @@ class SharedMemoryArray:
             os.close(file.descriptor)
 
     def destroy(self) -> None:
-        """Disconnect and remove the array's name; its memory goes with its last user.
+        """Disconnect and remove the array's name; its memory goes with its last user. Any number of times.
 
-        Any number of times.
         A newer array of the same name is left alone if this one was connected.
         """
-        path = path_of("array", self._name)
-        with contextlib.suppress(FileNotFoundError):
-            if self._file is None or os.path.samestat(path.stat(), os.fstat(self._file.descriptor)):
-                path.unlink()
-                tidy(path.parent)
+        array_file.remove(self._name, None if self._file is None else self._file.descriptor)
         self.disconnect()
 
     @property

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from penstock.errors import StoreError
 from penstock_shm.array_errors import ArrayExistsError, ArrayNotFoundError, ArrayTypeError
-from penstock_shm.place import make_directory, path_of
+from penstock_shm.place import UNFINISHED, VARIABLE, locked_directory, path_of, tidy
 
 MAGIC = b"PNSTKARR"
 VERSION = 1
@@ -48,14 +48,11 @@ def create(name: str, prototype: npt.NDArray[np.generic], *, replace: bool) -> N
     path = path_of("array", name)
     header = _header(name, prototype)
     data = np.ascontiguousarray(prototype)
-    temporary = path.parent / f".{secrets.token_hex(8)}"
-    try:
+    temporary = path.parent / f"{UNFINISHED}{secrets.token_hex(8)}"
+    with locked_directory(path.parent):  # so that `clean` never finds it without the lock that shows its use
         descriptor = os.open(temporary, _NEW, 0o600)
-    except FileNotFoundError:  # who destroyed the last array has just removed the directory
-        make_directory(path.parent)
-        descriptor = os.open(temporary, _NEW, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)  # seen by `clean`: in use
         size = HEADER_SIZE + data.nbytes
         try:
             os.posix_fallocate(descriptor, 0, size)
@@ -64,26 +61,32 @@ def create(name: str, prototype: npt.NDArray[np.generic], *, replace: bool) -> N
             room = there.f_bavail * there.f_frsize
             raise StoreError(
                 f"shared array {name!r}: needs {size} bytes in {path.parent}, which has {room} ({error.strerror}); "
-                f"enlarge it (mount -o remount,size=…; docker --shm-size) or set PENSTOCK_SHM_DIR"
+                f"enlarge it (mount -o remount,size=…; docker --shm-size) or set {VARIABLE}"
             ) from error
         with mmap.mmap(descriptor, size) as mapped:
             mapped[: len(header)] = header
             if data.nbytes:
                 mapped[HEADER_SIZE:] = data.reshape(-1).view(np.uint8).data if data.ndim else data.tobytes()
-        if replace:
-            os.rename(temporary, path)
-        else:
-            try:
-                os.link(temporary, path)
-            except FileExistsError as error:
+        with locked_directory(path.parent):
+            if path.exists() and not replace:
                 raise ArrayExistsError(
                     f"shared array {name!r}: exists already; connect to it by SharedMemoryArray({name!r}).connect(), "
                     "or replace it by exist_ok=True"
-                ) from error
+                )
+            os.rename(temporary, path)
     finally:
         os.close(descriptor)
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def remove(name: str, descriptor: int | None) -> None:
+    """Remove the file of this name; if a descriptor is given, only if it is of that file. Any number of times."""
+    path = path_of("array", name)
+    with contextlib.suppress(FileNotFoundError), locked_directory(path.parent, make=False):
+        if descriptor is None or os.path.samestat(path.stat(), os.fstat(descriptor)):
+            path.unlink()
+        tidy(path.parent)
 
 
 def attach(name: str) -> ArrayFile:
@@ -93,14 +96,8 @@ def attach(name: str) -> ArrayFile:
         ArrayNotFoundError: there is none of this name, or it is not one that this version reads.
     """
     path = path_of("array", name)
+    descriptor = _open(name, path)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise ArrayNotFoundError(
-            f"shared array {name!r}: there is none; make it first by SharedMemoryArray.create_array"
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)  # seen by `clean`: in use
         dtype, shape = _parse(name, os.pread(descriptor, HEADER_SIZE, 0))
         size = HEADER_SIZE + math.prod(shape) * dtype.itemsize
         if os.fstat(descriptor).st_size < size:
@@ -111,6 +108,21 @@ def attach(name: str) -> ArrayFile:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def _open(name: str, path: Path) -> int:
+    """Open the file so that `clean` sees that it is in use."""
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise ArrayNotFoundError(
+                f"shared array {name!r}: there is none; make it first by SharedMemoryArray.create_array"
+            ) from error
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor
+        os.close(descriptor)  # removed or replaced, just before it was in use
 
 
 def _header(name: str, prototype: npt.NDArray[np.generic]) -> bytes:

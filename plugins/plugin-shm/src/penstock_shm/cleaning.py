@@ -1,7 +1,7 @@
-"""What runs that died, or arrays and stores that nobody destroyed, have left: listed and removed.
+"""What is in the user's shared directory: listed, and removed if no living process uses it.
 
 The memory of channels needs none of this: it has no name, and the kernel frees it. What can be left is a channel's
-socket, an array, or an object store, in the user's directory in /dev/shm.
+socket, an array, or an object store.
 """
 
 from __future__ import annotations
@@ -11,123 +11,156 @@ import fcntl
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
 
+from penstock.errors import CannotConnectToStoreError
 from penstock_shm.object_index import ObjectIndex
-from penstock_shm.place import KINDS, locked_directory, root, tidy
-from penstock_shm.rendezvous import knock
+from penstock_shm.place import KINDS, UNFINISHED, locked_directory, root, tidy, to_name
+from penstock_shm.rendezvous import knock, pid_of
+
+_SWEEP_EVERY_S = 60.0
+_swept: dict[Path, float] = {}
 
 
 @attrs.frozen
-class Leftover:
-    """Something in the shared directory that no living process uses.
+class Shared:
+    """Something in the shared directory.
 
     Attributes:
         kind: "channel", "array" or "objects".
-        name: The file name that the channel's, array's or store's name was turned into.
+        name: The channel's, array's or store's name; of very long ones, a part of it.
         path: Where it lies.
-        size_bytes: What it takes.
+        size_bytes: What it takes; the memory of channels is not in the directory, and not counted.
+        in_use: Whether a living process has it open.
+        processes: Of a channel, the living processes that have a place in it.
     """
 
     kind: str
     name: str
     path: Path
     size_bytes: int
+    in_use: bool
+    processes: tuple[int, ...] = ()
 
 
-def leftovers(kinds: Iterable[str] = KINDS) -> list[Leftover]:
+def listing(kinds: Iterable[str] = KINDS) -> list[Shared]:
+    """Return all there is of these kinds, in use or not."""
+    found = [shared for kind in kinds for shared in _of_kind(kind, remove=False)]
+    tidy(root())
+    return found
+
+
+def leftovers(kinds: Iterable[str] = KINDS) -> list[Shared]:
     """Return what no living process has open, of these kinds. An array or store may have been left on purpose."""
-    return [left for kind in kinds for left in _of_kind(kind, remove=False)]
+    return [shared for shared in listing(kinds) if not shared.in_use]
 
 
-def clean(kinds: Iterable[str] = KINDS) -> list[Leftover]:
+def clean(kinds: Iterable[str] = KINDS) -> list[Shared]:
     """Remove what `leftovers` returns, and return what was removed. What a living process uses is never touched."""
-    removed = [left for kind in kinds for left in _of_kind(kind, remove=True)]
+    removed = [shared for kind in kinds for shared in _of_kind(kind, remove=True) if not shared.in_use]
+    with contextlib.suppress(FileNotFoundError), locked_directory(root() / "array", make=False):
+        tidy(root() / "array")
     for kind in KINDS:
-        tidy(root() / kind)
+        if kind != "array":
+            tidy(root() / kind)
     tidy(root())
     return removed
 
 
-def _of_kind(kind: str, *, remove: bool) -> list[Leftover]:
+def sweep() -> None:
+    """Remove the channels of dead runs, and arrays that their makers died over; whoever opens a channel does.
+
+    At most once in a minute. Whole arrays and object stores are not touched, since they may have been left on purpose.
+    """
+    directory, now_s = root(), time.monotonic()
+    if now_s - _swept.get(directory, now_s - _SWEEP_EVERY_S) < _SWEEP_EVERY_S:
+        return
+    _swept[directory] = now_s
+    with contextlib.suppress(OSError):  # it is a courtesy to others, and no reason to fail
+        _of_kind("channel", remove=True)
+        _of_kind("array", remove=True, prefix=UNFINISHED)
+
+
+def _of_kind(kind: str, *, remove: bool, prefix: str = "") -> list[Shared]:
     directory = root() / kind
-    if not directory.is_dir():
-        return []
     check = {"channel": _channel, "array": _array, "objects": _objects}[kind]
     found = []
-    for path in sorted(directory.iterdir()):
-        with contextlib.suppress(FileNotFoundError):  # somebody removed it meanwhile
-            size = _size(path)
-            if check(path, remove=remove):
-                found.append(Leftover(kind, path.name, path, size))
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for path in sorted(path for path in directory.iterdir() if path.name.startswith(prefix)):
+            with contextlib.suppress(FileNotFoundError):  # somebody removed it meanwhile
+                size = _size(path)
+                try:
+                    in_use, processes = check(path, remove=remove)
+                except CannotConnectToStoreError:  # somebody holds its lock, and so uses it
+                    in_use, processes = True, ()
+                found.append(Shared(kind, to_name(path.name), path, size, in_use, processes))
     return found
 
 
-def _channel(path: Path, *, remove: bool) -> bool:
-    """Whether no process listens at any of the channel's sockets."""
+def _channel(path: Path, *, remove: bool) -> tuple[bool, tuple[int, ...]]:
+    """Whether a process listens at any of the channel's sockets, and which do."""
     if not path.is_dir():
-        return False
-    with locked_directory(path) as directory:
-        alive = False
-        for name in os.listdir(directory):
-            if _answers(directory, name, remove=remove):
-                alive = True
-        if remove and not alive:
+        return True, ()  # none of ours
+    with locked_directory(path, timeout_s=0.0, make=False) as directory:
+        bound = _bound()
+        living = {pid_of(n) for n in os.listdir(directory) if n in bound or _answers(directory, n, remove=remove)}
+        if remove and not living:
             path.rmdir()
-        return not alive
+        return bool(living), tuple(sorted(living))
+
+
+def _bound() -> set[str]:
+    """Return the names of sockets that the kernel lists; it does not list those of other network namespaces."""
+    with contextlib.suppress(OSError):
+        return {line.rpartition("/")[2] for line in Path("/proc/net/unix").read_text().splitlines() if "/" in line}
+    return set()
 
 
 def _answers(directory: int, name: str, *, remove: bool) -> bool:
-    if not remove:
-        return _is_bound(directory, name)
-    connection = knock(directory, name)
+    """Whether somebody listens at a socket; told by knocking, which its owner takes for a side that left at once."""
+    if not stat.S_ISSOCK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+        return False
+    connection = knock(directory, name, remove=remove)
     if connection is None:
         return False
     connection.close()
     return True
 
 
-def _is_bound(directory: int, name: str) -> bool:
-    """Whether a process has a socket of this name open; told by the kernel's list, without knocking."""
-    inode = os.stat(name, dir_fd=directory, follow_symlinks=False)
-    if not stat.S_ISSOCK(inode.st_mode):
-        return False
-    return any(line.endswith(f"/{name}") for line in Path("/proc/net/unix").read_text().splitlines())
-
-
-def _array(path: Path, *, remove: bool) -> bool:
-    """Whether nobody is connected to the array; a temporary file of a dead maker counts too."""
-    with open(path, "rb") as file:
+def _array(path: Path, *, remove: bool) -> tuple[bool, tuple[int, ...]]:
+    """Whether somebody is connected to the array."""
+    with locked_directory(path.parent, timeout_s=0.0, make=False), open(path, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return False
+            return True, ()
         if remove:
             path.unlink()
-        return True
+        return False, ()
 
 
-def _objects(path: Path, *, remove: bool) -> bool:
-    """Whether nobody has the object store open."""
+def _objects(path: Path, *, remove: bool) -> tuple[bool, tuple[int, ...]]:
+    """Whether somebody has the object store open."""
     if not path.is_dir():
-        return False
+        return True, ()  # none of ours
     index = ObjectIndex(path)
-    with index.changing():
+    with locked_directory(path, timeout_s=0.0, make=False):
         try:
             with open(path / ".users", "rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return False
+            return True, ()
         except FileNotFoundError:
             pass  # its maker died before anything was in it
         if remove:
             for key in index.ids():
                 index.remove(key, "")
             shutil.rmtree(path)
-        return True
+        return False, ()
 
 
 def _size(path: Path) -> int:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 from penstock.errors import CannotConnectToStoreError, ConfigError
 
@@ -18,6 +19,9 @@ VARIABLE = "PENSTOCK_SHM_DIR"
 """Environment variable that names another directory than the default; it should be on a tmpfs."""
 
 KINDS = ("channel", "array", "objects")
+
+UNFINISHED = ".new-"
+"""How the name of a file begins that is still being written; `to_file_name` gives none that does."""
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 _LONGEST = 180
@@ -76,6 +80,12 @@ def to_file_name(name: str) -> str:
     return quoted
 
 
+def to_name(file_name: str) -> str:
+    """Return the text that `to_file_name` made this of; of one that was too long, the start of its file name."""
+    shown, long, _ = file_name.partition("%-")
+    return file_name if long else unquote(shown, errors="replace")
+
+
 def path_of(kind: str, name: str) -> Path:
     """Return where the channel, array or object store of this name lives; its parent is made if it is missing."""
     path = root() / kind / to_file_name(name)
@@ -103,22 +113,26 @@ def tidy(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked_directory(path: Path, *, timeout_s: float = 10.0) -> Iterator[int]:
+def locked_directory(path: Path, *, timeout_s: float = 10.0, make: bool = True) -> Iterator[int]:
     """Make the directory if it is missing, lock it, and yield a descriptor of it.
 
     The kernel lets go of the lock when its holder dies.
 
     Raises:
         CannotConnectToStoreError: another process has held the lock for `timeout_s` seconds (it is stopped, perhaps).
+        FileNotFoundError: it is missing, and is not to be made.
     """
     until = time.monotonic() + timeout_s
     pause_s = 0.0005
     while True:
-        make_directory(path)
+        if make:
+            make_directory(path)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:
-            continue
+            if make:
+                continue
+            raise
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is(path, descriptor):
@@ -126,7 +140,7 @@ def locked_directory(path: Path, *, timeout_s: float = 10.0) -> Iterator[int]:
             os.close(descriptor)
         except BlockingIOError:
             os.close(descriptor)
-            if time.monotonic() > until:
+            if time.monotonic() >= until:
                 raise CannotConnectToStoreError(
                     f"shared memory: {path} has been locked by another process for {timeout_s:g} s; is one stopped?"
                 ) from None

@@ -61,7 +61,7 @@ def join(channel_name: str, role: str) -> Seat:
     met: list[tuple[str, int, socket.socket]] = []
     with contextlib.ExitStack() as undo, locked_directory(path) as directory:
         for name in sorted(os.listdir(directory)):
-            other, pid = name[:1], _pid(name)
+            other, pid = name[:1], pid_of(name)
             if producing == (other in (PRODUCER, EXCLUSIVE)):
                 if producing and EXCLUSIVE in (role, other) and (found := knock(directory, name)):
                     found.close()
@@ -86,8 +86,8 @@ def join(channel_name: str, role: str) -> Seat:
     return seat
 
 
-def knock(directory: int, name: str) -> socket.socket | None:
-    """Return a connection to this socket; None if its process is dead, in which case the socket is removed.
+def knock(directory: int, name: str, *, remove: bool = True) -> socket.socket | None:
+    """Return a connection to this socket; None if its process is dead, in which case the socket is removed if wished.
 
     Call it with the directory locked.
     """
@@ -97,13 +97,14 @@ def knock(directory: int, name: str) -> socket.socket | None:
         connection.connect(in_directory(directory, name))
     except (ConnectionRefusedError, FileNotFoundError):
         connection.close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=directory)
+        if remove:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=directory)
         return None
     except OSError as error:
         connection.close()
         raise CannotConnectToStoreError(
-            f"shm channel: process {_pid(name)} does not answer ({error.strerror}); is it stopped?"
+            f"shm channel: process {pid_of(name)} does not answer ({error.strerror}); is it stopped?"
         ) from error
     return connection
 
@@ -113,7 +114,8 @@ def in_directory(directory: int, name: str) -> str:
     return f"/proc/self/fd/{directory}/{name}"
 
 
-def _pid(name: str) -> int:
+def pid_of(name: str) -> int:
+    """Return the process that the socket of this name is of."""
     digits = name[2:].partition("-")[0]
     return int(digits) if digits.isdigit() else 0
 
