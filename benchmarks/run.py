@@ -17,7 +17,17 @@ from pathlib import Path
 import attrs
 from measure import Row
 
-SECTIONS = ("lanes", "peers", "startup", "records_as_bytes", "stores", "coordinates", "handler", "processes")
+SECTIONS = (
+    "lanes",
+    "peers",
+    "startup",
+    "records_as_bytes",
+    "stores",
+    "coordinates",
+    "handler",
+    "between_processes",
+    "processes",
+)
 
 
 def shown(value: float, unit: str) -> str:

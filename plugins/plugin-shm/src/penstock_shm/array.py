@@ -20,6 +20,24 @@ Index = int | tuple[int] | tuple[int, int]
 """One element along the first axis; or from `(start,)` to the end; or from `(start, stop)`, without the last."""
 
 
+_UNLOCKED = contextlib.nullcontext()
+
+
+class _Held:
+    """Hold a lock for a block; a generator would take as long as the lock itself."""
+
+    __slots__ = ("_lock", "_timeout_s")
+
+    def __init__(self, lock: FileLock, timeout_s: float | None) -> None:
+        self._lock, self._timeout_s = lock, timeout_s
+
+    def __enter__(self) -> None:
+        self._lock.acquire(self._timeout_s)
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 class SharedMemoryArray:
     """An array of fixed shape and type that processes of one machine (and user) read and write together.
 
@@ -81,7 +99,7 @@ class SharedMemoryArray:
         """
         if self._file is None:
             found = array_file.attach(self._name)
-            self._lock = FileLock(found.descriptor, name=self._title, state_at=array_file.STATE_AT)
+            self._lock = FileLock(found.descriptor, found.state, name=self._title)
             self._file = found
             self._shape, self._datatype = found.elements.shape, found.elements.dtype
         return self
@@ -155,7 +173,7 @@ class SharedMemoryArray:
     @contextlib.contextmanager
     def array(self, with_lock: bool = True) -> Iterator[npt.NDArray[Any]]:
         """Give the shared elements themselves, to be changed in place, under the lock unless told otherwise."""
-        with self.locked() if with_lock else contextlib.nullcontext():
+        with self._held(with_lock=with_lock):
             yield self._elements()[...]
 
     def read_data(self, index: Index = (0,), convert_output: bool = False, with_lock: bool = True) -> Any:
@@ -172,10 +190,7 @@ class SharedMemoryArray:
         """
         elements = self._elements()
         where = self._where(index)
-        if with_lock:
-            with self.locked():
-                found = elements[where].copy()
-        else:
+        with self._held(with_lock=with_lock):
             found = elements[where].copy()
         if convert_output:
             return found.tolist()
@@ -238,6 +253,13 @@ class SharedMemoryArray:
             raise self._not_connected()
         return self._file.elements
 
+    def _held(self, *, with_lock: bool) -> _Held | contextlib.nullcontext[None]:
+        if not with_lock:
+            return _UNLOCKED
+        if self._lock is None:
+            raise self._not_connected()
+        return _Held(self._lock, self._lock_timeout_s)
+
     @property
     def _title(self) -> str:
         return f"shared array {self._name!r}"
@@ -265,10 +287,7 @@ class SharedMemoryArray:
         elements = self._elements()
         try:
             values = self._fitting(data, elements.dtype)
-            if with_lock:
-                with self.locked():
-                    elements[where] = values
-            else:
+            with self._held(with_lock=with_lock):
                 elements[where] = values
         except IndexError as error:
             raise ArrayIndexError(f"{self._title}: {error}") from error

@@ -22,7 +22,7 @@ from penstock_shm.place import UNFINISHED, VARIABLE, locked_directory, path_of, 
 
 MAGIC = b"PNSTKARR"
 VERSION = 1
-STATE_AT = 4064
+STATE_AT, STATE_SIZE = 4064, 16
 HEADER_SIZE = 4096
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _LEAD = struct.Struct("<8sII")
@@ -30,11 +30,15 @@ _LEAD = struct.Struct("<8sII")
 
 @attrs.frozen
 class ArrayFile:
-    """An open array: the elements, (…) of any type, and the descriptor by which it shows that it is in use."""
+    """An open array: the elements, (…) of any type, and the descriptor by which it shows that it is in use.
+
+    `state` is what the lock keeps in the header.
+    """
 
     path: Path
     descriptor: int
     elements: npt.NDArray[np.generic]
+    state: memoryview
 
 
 def create(name: str, prototype: npt.NDArray[np.generic], *, replace: bool) -> None:
@@ -104,7 +108,7 @@ def attach(name: str) -> ArrayFile:
             raise ArrayNotFoundError(f"shared array {name!r}: the file is shorter than its header says; destroy it")
         mapped = mmap.mmap(descriptor, size)
         elements = np.ndarray(shape, dtype, mapped, HEADER_SIZE)
-        return ArrayFile(path, descriptor, elements)
+        return ArrayFile(path, descriptor, elements, memoryview(mapped)[STATE_AT : STATE_AT + STATE_SIZE])
     except BaseException:
         os.close(descriptor)
         raise

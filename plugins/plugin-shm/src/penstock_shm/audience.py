@@ -18,7 +18,7 @@ from penstock_shm.wire import END, FORGET, BlockMessage, pack_block, pack_hello,
 RING_BLOCKS = 64
 """So many blocks may a lossless consumer have unread: fewer than a socket holds messages, so that none is refused."""
 
-RING_BYTES = 32 << 20
+RING_BYTES = 8 << 20
 """And no more than two of them if they are larger together than this: what waits should still be in the cache."""
 
 

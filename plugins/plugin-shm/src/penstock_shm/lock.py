@@ -13,7 +13,7 @@ from penstock_shm.array_errors import LockTimeoutError
 
 _LOCK = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
 _UNLOCK = struct.pack("hhqqi4x", fcntl.F_UNLCK, os.SEEK_SET, 0, 1, 0)
-_PID = struct.Struct("<QQ")
+_HOLDER, _INTERRUPTED = 0, 1
 _LONGEST_PAUSE_S = 0.001
 
 _open: weakref.WeakSet[FileLock] = weakref.WeakSet()
@@ -26,12 +26,15 @@ class FileLock:
     of that opening is closed, by a death too. There is no other recovery: what the dead one was writing may be half
     written, and `interrupted` counts how often that was found.
 
-    The file's 16 bytes at `state_at` hold the process id of the holder and that count.
+    Two numbers in the file itself, mapped into memory, hold the process id of the holder (0: none) and that count.
     """
 
-    def __init__(self, descriptor: int, *, name: str, state_at: int) -> None:
-        """Lock the file behind this descriptor, which stays the caller's: it is opened once more for the lock."""
-        self._name, self._state_at = name, state_at
+    def __init__(self, descriptor: int, state: memoryview, *, name: str) -> None:
+        """Lock the file behind this descriptor, which stays the caller's: it is opened once more for the lock.
+
+        `state` is 16 bytes of that file, mapped.
+        """
+        self._name, self._state = name, state.cast("Q")
         self._descriptor = _reopen(descriptor)
         self._threads = threading.RLock()
         self._depth = 0
@@ -60,14 +63,14 @@ class FileLock:
     def release(self) -> None:
         """Let go once. RuntimeError if this thread does not have the lock."""
         if self._depth == 1:
-            os.pwrite(self._descriptor, bytes(8), self._state_at)
+            self._state[_HOLDER] = 0
             fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _UNLOCK)
         self._depth -= 1
         self._threads.release()
 
     def interrupted(self) -> int:
         """Return how many holders have died with the lock in their hands."""
-        return int(_PID.unpack(os.pread(self._descriptor, _PID.size, self._state_at))[1])
+        return self._state[_INTERRUPTED]
 
     def close(self) -> None:
         """Close the file; a lock that is held is gone."""
@@ -86,17 +89,17 @@ class FileLock:
                 return
             except BlockingIOError:
                 if time.monotonic() >= until_s:
-                    holder = _PID.unpack(os.pread(self._descriptor, _PID.size, self._state_at))[0]
                     raise LockTimeoutError(
-                        f"{self._name}: process {holder} has held the lock for {timeout_s:g} s; "
+                        f"{self._name}: process {self._state[_HOLDER]} has held the lock for {timeout_s:g} s; "
                         "if it is stopped, end it: the lock is free then"
                     ) from None
                 time.sleep(pause_s)  # the kernel has no lock with a timeout
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     def _note_holder(self) -> None:
-        holder, interrupted = _PID.unpack(os.pread(self._descriptor, _PID.size, self._state_at))
-        os.pwrite(self._descriptor, _PID.pack(os.getpid(), interrupted + (holder != 0)), self._state_at)
+        if self._state[_HOLDER]:
+            self._state[_INTERRUPTED] += 1
+        self._state[_HOLDER] = os.getpid()
 
     def _after_fork(self) -> None:
         """Open the file anew: a lock on the parent's opening would be shared with it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 
 import attrs
@@ -16,9 +17,11 @@ from penstock_shm.control import MOST_BLOCKS
 from penstock_shm.segment import map_segment, new_segment
 
 _PAGE = 4096
-_FIRST_BYTES = 8 << 20
-_MOST_BYTES = 256 << 20
+_FIRST_BYTES = 1 << 20
+_MOST_BYTES = 16 << 20
 _IDLE_S = 10.0
+"""Memory grows by a block at least, and by as much as there is, between these bounds: a new page costs the first frame
+that comes to it more than copying does. What has not been used for so long makes room for blocks of another size."""
 
 
 @attrs.define(eq=False)
@@ -68,7 +71,7 @@ class Pool:
     size_bytes: int = 0
     _segments: dict[int, Segment] = attrs.field(factory=dict)
     _free: dict[int, list[Block]] = attrs.field(factory=dict)
-    _in_use: list[Block] = attrs.field(factory=list)
+    _in_use: deque[Block] = attrs.field(factory=deque)
     _numbers: list[int] = attrs.field(factory=lambda: list(range(MOST_BLOCKS - 1, -1, -1)))
     _next_segment: int = 0
 
@@ -79,6 +82,8 @@ class Pool:
             StoreError: no memory, and nothing to wait for, since no block is in use.
         """
         wanted = block_size(size)
+        while self._in_use and self._can_return(self._in_use[0], is_free):
+            self._return(self._in_use.popleft())  # mostly they come back in order; the last one is still in the cache
         block = self._pop(wanted)
         if block is None:
             self._reclaim(is_free)
@@ -119,13 +124,18 @@ class Pool:
         return None
 
     def _reclaim(self, is_free: Callable[[Block], bool]) -> None:
-        still = []
-        for block in self._in_use:
-            if block.pins == 0 and is_free(block):
-                self._free.setdefault(block.size, []).append(block)
+        for _ in range(len(self._in_use)):
+            block = self._in_use.popleft()
+            if self._can_return(block, is_free):
+                self._return(block)
             else:
-                still.append(block)
-        self._in_use = still
+                self._in_use.append(block)
+
+    def _can_return(self, block: Block, is_free: Callable[[Block], bool]) -> bool:
+        return block.pins == 0 and is_free(block)
+
+    def _return(self, block: Block) -> None:
+        self._free.setdefault(block.size, []).append(block)
 
     def _last_resort(self, wanted: int) -> Block | None:
         try:
@@ -138,9 +148,9 @@ class Pool:
         return block
 
     def _grow(self, size: int) -> None:
-        before = sum(1 for s in self._segments.values() if s.blocks[0].size == size)
-        count = max(4, min(64, _FIRST_BYTES // size)) << min(before, 6)
-        count = max(1, min(count, max(4, _MOST_BYTES // size), len(self._numbers)))
+        held = sum(s.size for s in self._segments.values() if s.blocks[0].size == size)
+        count = max(1, min(max(held, _FIRST_BYTES), _MOST_BYTES) // size)
+        count = min(count, len(self._numbers))
         if self.most_bytes is not None:
             count = min(count, (self.most_bytes - self.size_bytes) // size)
         if count < 1 or not self._numbers:

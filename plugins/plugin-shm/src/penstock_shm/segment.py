@@ -24,7 +24,10 @@ def new_segment(label: str, size: int) -> int:
     free = available_bytes()
     if size > free:
         raise StoreError(f"shared memory: {label} needs {size} more bytes, and this machine has {free} left to give")
-    descriptor = os.memfd_create(label, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        descriptor = os.memfd_create(label, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except OSError as error:
+        raise StoreError(f"shared memory: {label} cannot have a segment more ({error.strerror}; ulimit -n)") from error
     try:
         os.posix_fallocate(descriptor, 0, size)
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)

@@ -1,0 +1,213 @@
+"""Channels in shared memory beside ezmsg and multiprocessing.Queue, and shared arrays beside numpy.copyto."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import multiprocessing
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from typing import Any
+
+import attrs
+import numpy as np
+from measure import Row, best
+
+from penstock.errors import EndOfSource
+from penstock.record import Record
+from penstock_shm import SharedMemoryArray, ShmSource, ShmStore
+
+FRAME = (1080, 1920, 3)
+SMALL = b"x" * 1024
+LIST = 100
+"""How many records a list has: what a lane hands to a store when records come fast."""
+TURNS = 3
+SPAWN = multiprocessing.get_context("spawn")
+
+
+@attrs.frozen
+class Seen:
+    """When each record was sent and when it came, in ns of the monotonic clock."""
+
+    sent: list[int]
+    came: list[int]
+
+    @property
+    def rate(self) -> float:
+        """Records per second, from the first that came to the last."""
+        return (len(self.came) - 1) / (self.came[-1] - self.came[0]) * 1e9
+
+    def delay_ms(self, part: float) -> float:
+        """How long this part of the records took at most: 0.5 is the median."""
+        delays = sorted(came - sent for sent, came in zip(self.sent, self.came, strict=True))
+        return delays[min(int(len(delays) * part), len(delays) - 1)] / 1e6
+
+
+def give(channel: str, data: Any, count: int, at_once: int, pause_s: float) -> None:
+    """Write records in lists of `at_once`, one list each `pause_s` seconds."""
+    store = ShmStore(channel)
+    store.open()
+    due = time.monotonic()
+    for start in range(0, count, at_once):
+        if pause_s:
+            due += pause_s
+            time.sleep(max(0.0, due - time.monotonic()))
+        store.write(
+            [Record(data, channel="c", seq=n, time_ns=time.monotonic_ns()) for n in range(start, start + at_once)]
+        )
+    store.close()
+
+
+def relay(here: str, there: str, pipe: Connection) -> None:
+    """Pass on what comes."""
+    source, store = ShmSource(here, until_end=True), ShmStore(there)
+    source.open()
+    store.open()
+    pipe.send("ready")
+    try:
+        while True:
+            store.write(source.read(1000, 10.0))
+    except EndOfSource:
+        pass
+    store.close()
+    source.close()
+
+
+def channel(data: Any, count: int, at_once: int = 1, pause_s: float = 0.0, *, relayed: bool = False) -> Seen:
+    """Send from a process of its own, through another one if relayed, to this one."""
+    names = [f"bench {secrets.token_hex(4)}" for _ in range(2 if relayed else 1)]
+    source = ShmSource(names[-1], until_end=True)
+    source.open()
+    others = []
+    if relayed:
+        here, there = SPAWN.Pipe()
+        others.append(SPAWN.Process(target=relay, args=(*names, there)))
+        others[-1].start()
+        here.recv()
+    others.append(SPAWN.Process(target=give, args=(names[0], data, count, at_once, pause_s)))
+    others[-1].start()
+    seen = Seen([], [])
+    try:
+        while True:
+            records = source.read(1000, 10.0)
+            now = time.monotonic_ns()
+            for record in records:
+                assert record.seq == len(seen.sent), "one was lost"
+                seen.sent.append(record.time_ns)
+                seen.came.append(now)
+    except EndOfSource:
+        pass
+    source.close()
+    for other in others:
+        other.join()
+    assert len(seen.came) == count
+    return seen
+
+
+def put(queue: Any, data: Any, count: int, at_once: int) -> None:
+    """Put records, singly or in lists."""
+    for start in range(0, count, at_once):
+        made = [Record(data, channel="c", seq=n, time_ns=time.monotonic_ns()) for n in range(start, start + at_once)]
+        queue.put(made[0] if at_once == 1 else made)
+
+
+def through_queue(data: Any, count: int, at_once: int = 1) -> Seen:
+    """Send through a multiprocessing.Queue, from a process of its own to this one."""
+    queue = SPAWN.Queue(1000)
+    other = SPAWN.Process(target=put, args=(queue, data, count, at_once))
+    other.start()
+    seen = Seen([], [])
+    for _ in range(0, count, at_once):
+        item = queue.get()
+        now = time.monotonic_ns()
+        for record in item if at_once > 1 else (item,):
+            assert record.seq == len(seen.sent), "one was lost"
+            seen.sent.append(record.time_ns)
+            seen.came.append(now)
+    other.join()
+    queue.close()
+    queue.join_thread()
+    return seen
+
+
+def taken(ours: Callable[[], Seen], theirs: Callable[[], Seen]) -> tuple[list[Seen], list[Seen]]:
+    """Measure both by turns."""
+    both: tuple[list[Seen], list[Seen]] = ([], [])
+    for _ in range(TURNS):
+        both[0].append(ours())
+        both[1].append(theirs())
+    return both
+
+
+def rates(name: str, reference: str, both: tuple[list[Seen], list[Seen]], least_ratio: float = 0.0) -> Row:
+    """Return a row of the highest rates."""
+    ours, theirs = (max(seen.rate for seen in turns) for turns in both)
+    goal, met = (f">= {least_ratio:g}", ours / theirs >= least_ratio) if least_ratio else ("", None)
+    return Row(name=name, reference=reference, unit="/s", figure=ours, reference_figure=theirs, ratio=ours / theirs,
+               goal=goal, met=met)  # fmt: skip
+
+
+def delays(name: str, reference: str, both: tuple[list[Seen], list[Seen]], part: float, most_ms: float) -> Row:
+    """Return a row of how long this part of the records took, in the best of the turns."""
+    ours, theirs = (min(seen.delay_ms(part) for seen in turns) for turns in both)
+    return Row(name=name, reference=reference, unit="ms", figure=ours, reference_figure=theirs, ratio=theirs / ours,
+               goal=f"<= {most_ms:g} ms", met=ours <= most_ms)  # fmt: skip
+
+
+def arrays(scale: float) -> Iterator[Row]:
+    """Copy whole frames into a shared array and out of it."""
+    frame = np.random.default_rng(0).integers(0, 255, FRAME, np.uint8)
+    own = np.empty_like(frame)
+    array = SharedMemoryArray.create_array(f"bench {secrets.token_hex(4)}", frame)
+    for name, ours, theirs in (
+        ("a whole frame into a shared array", lambda: array.write_data((0,), frame), lambda: np.copyto(own, frame)),
+        ("a whole frame out of a shared array", lambda: array.read_data((0,)), lambda: np.copyto(own, frame)),
+    ):
+        seconds = best(ours, theirs, max(5, int(100 * scale)))
+        figure, reference = (1 / each for each in seconds)
+        yield Row(name=name, reference="numpy.copyto", unit="/s", figure=figure, reference_figure=reference,
+                  ratio=figure / reference, goal=">= 0.9", met=figure >= 0.9 * reference)  # fmt: skip
+    array.destroy()
+
+
+def rows(scale: float) -> Iterator[Row | str]:
+    """Measure; without ezmsg only what is beside others."""
+    small = max(1000, int(50_000 * scale) // LIST * LIST)
+    lists = rates("1 KiB between two processes, in lists as lanes give them", "multiprocessing.Queue, a put for each",
+                  taken(lambda: channel(SMALL, small, LIST), lambda: through_queue(SMALL, small)), 5)  # fmt: skip
+    yield lists
+    yield rates("the same, both one at a time", "multiprocessing.Queue",
+                taken(lambda: channel(SMALL, small), lambda: through_queue(SMALL, small)))  # fmt: skip
+    yield rates(f"the same, both in lists of {LIST}", "multiprocessing.Queue",
+                taken(lambda: channel(SMALL, small, LIST), lambda: through_queue(SMALL, small, LIST)))  # fmt: skip
+    yield from arrays(scale)
+    try:
+        peer = f"ezmsg {importlib.metadata.version('ezmsg')}"
+    except importlib.metadata.PackageNotFoundError:
+        yield "ezmsg is not installed: frames between processes are not measured"
+        return
+    import between_ezmsg  # it needs ezmsg
+
+    def ezmsg(*arguments: Any, **how: bool) -> Seen:
+        return Seen(*between_ezmsg.flow(*arguments, **how))
+
+    logging.disable(logging.INFO)
+    few = small // 5
+    yield rates("1 KiB between two processes, in lists as lanes give them", f"{peer}, a message for each",
+                taken(lambda: channel(SMALL, small, LIST), lambda: ezmsg(SMALL, few)), 5)  # fmt: skip
+    yield rates("the same, both one at a time", peer,
+                taken(lambda: channel(SMALL, few), lambda: ezmsg(SMALL, few)))  # fmt: skip
+    frame = np.random.default_rng(0).integers(0, 255, FRAME, np.uint8)
+    count = max(60, int(400 * scale))
+    both = taken(lambda: channel(frame, count, relayed=True), lambda: ezmsg(frame, count, relayed=True))
+    name = "1080p (6.2 MB) through three processes"
+    yield rates(f"{name}, as fast as they go", peer, both, 1.5)
+    yield delays(f"{name}, as fast as they go: p99", peer, both, 0.99, 12)
+    count, pause_s = max(60, int(150 * scale)), 1 / 30
+    both = taken(lambda: channel(frame, count, 1, pause_s, relayed=True),
+                 lambda: ezmsg(frame, count, pause_s, relayed=True))  # fmt: skip
+    yield delays(f"{name}, 30 a second: p50", peer, both, 0.5, 1.5)
+    yield delays(f"{name}, 30 a second: p99, the first among them", peer, both, 0.99, 5)
+    logging.disable(logging.NOTSET)
