@@ -16,7 +16,8 @@ from penstock.coords import DataCoordinates
 from penstock.errors import CannotConnectToStoreError, ConfigError, EndOfSource, SourceError, StoreError
 from penstock.record import Record
 from penstock.testing import assert_same_record
-from penstock_shm import ShmSource, ShmStore, leftovers
+from penstock_shm import ShmSource, ShmStore, leftovers, pool, producer
+from penstock_shm.pool import new_memory
 
 
 def read_all(source, patience_s=20.0):
@@ -154,6 +155,22 @@ def test_memory_is_used_again(source):
         store.write([Record(np.full(1_000_000, number % 250, np.uint8), seq=number)])
         (record,) = source.read(1, 5.0)
         assert (record.data == number % 250).all()
+    store.close()
+
+
+def test_the_first_frame_finds_memory_ready(source, monkeypatch):
+    """Memory for the first frame is made when the store opens; writing a frame takes none while memory comes back."""
+    made = []
+    monkeypatch.setattr(producer, "new_memory", lambda *what: made.append(what) or new_memory(*what))
+    store = ShmStore("test")
+    store.open()
+    assert len(made) == 1, "and the consumer has it before the first frame"
+    monkeypatch.setattr(pool, "new_memory", None)
+    for number in range(20):
+        store.write([Record(np.full(6_000_000, number, np.uint8), seq=number)])
+        (record,) = source.read(1, 5.0)
+        assert (record.data == number).all()
+        del record
     store.close()
 
 

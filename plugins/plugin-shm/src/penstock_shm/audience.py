@@ -11,9 +11,9 @@ from typing import Any
 import attrs
 
 from penstock_shm.control import FREE, HELD, SENT, SIZE, Control
-from penstock_shm.pool import Block
+from penstock_shm.pool import Block, Segment
 from penstock_shm.segment import new_segment
-from penstock_shm.wire import END, FORGET, BlockMessage, pack_block, pack_hello, send
+from penstock_shm.wire import END, FORGET, BlockMessage, pack_block, pack_hello, pack_segment, send
 
 RING_BLOCKS = 64
 """So many blocks may a lossless consumer have unread: fewer than a socket holds messages, so that none is refused."""
@@ -85,6 +85,11 @@ class Consumer:
             self.control = control
         finally:
             os.close(descriptor)
+
+    def announce(self, segment: Segment) -> None:
+        """Send a segment ahead of the blocks that will lie in it. OSError if its socket is full, or it is gone."""
+        send(self.connection, pack_segment(segment.number, segment.size), segment.descriptor)
+        self._known.add(segment.number)
 
     def unread(self) -> int:
         """Return how many blocks wait in its socket."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 import msgspec
+import numpy as np
 
 from penstock.codec import decode, encode
 from penstock.coords import DataCoordinates
@@ -70,6 +71,12 @@ def pack(records: Sequence[Record], failed: list[tuple[Record, BaseException]]) 
         total += size
     if pending:
         yield _group(pending)
+
+
+def warm_up() -> None:
+    """Import what writing and reading an array needs, so that the first frame does not wait for it."""
+    for group in pack([Record(np.zeros(1))], []):
+        unpack(memoryview(b"".join(bytes(piece) for _, piece in group.pieces)), 1, ())
 
 
 def unpack(view: memoryview, count: int, indices: Sequence[int]) -> list[Record]:

@@ -19,12 +19,14 @@ from penstock_shm.wire import (
     FORGET,
     HELLO,
     NEED,
+    SEGMENT,
     WAKE,
     BlockMessage,
     receive,
     send,
     unpack_block,
     unpack_hello,
+    unpack_segment,
 )
 
 _open: weakref.WeakSet[Feed] = weakref.WeakSet()
@@ -91,6 +93,11 @@ class Feed:
             kind = data[:1]
             if kind == BLOCK:
                 return self._lease(unpack_block(data), descriptor)
+            if kind == SEGMENT:
+                number, size = unpack_segment(data)
+                if descriptor is not None:
+                    self._segments[number] = map_segment(descriptor, size, writable=False)
+                continue
             if kind == HELLO:
                 said = unpack_hello(data)
                 self.title, self.producer_pid = str(said.get("title", "?")), int(said.get("pid", 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
+import math
 import os
 import time
 from collections import deque
@@ -19,14 +19,19 @@ from penstock_shm.segment import map_segment, new_segment
 _PAGE = 4096
 _FIRST_BYTES = 1 << 20
 _MOST_BYTES = 16 << 20
+"""Memory grows by a block at least, and by as much as there is, between these bounds: a frame that has to wait for new
+pages waits longer for them than for copying."""
+
 _IDLE_S = 10.0
-"""Memory grows by a block at least, and by as much as there is, between these bounds: a new page costs the first frame
-that comes to it more than copying does. What has not been used for so long makes room for blocks of another size."""
+"""What has not been used for so long makes room for blocks of another size."""
+
+READY_BYTES = 8 << 20
+"""So much is made ready before the first record comes, so that a frame of that size need not wait."""
 
 
 @attrs.define(eq=False)
 class Segment:
-    """Memory that holds blocks of one size; `descriptor` is what consumers are given to map it."""
+    """Memory that holds blocks of one size, or none yet; `descriptor` is what consumers are given to map it."""
 
     number: int
     size: int
@@ -48,6 +53,18 @@ class Block:
     pins: int = 0
 
 
+def new_memory(label: str, size: int) -> Segment:
+    """Return a new segment without blocks. It takes its time, and no lock is needed. StoreError: no memory."""
+    size = -(-size // _PAGE) * _PAGE
+    descriptor = new_segment(label, size)
+    try:
+        mapped = map_segment(os.dup(descriptor), size, writable=True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return Segment(-1, size, descriptor, np.frombuffer(mapped, np.uint8))
+
+
 def block_size(size: int) -> int:
     """Return the size of a block for `size` bytes: at most a quarter more, so that like records share."""
     size = max(size, _PAGE)
@@ -63,12 +80,15 @@ class Pool:
         label: Whose memory it is, for messages.
         most_bytes: It never takes more than this; None: as long as the machine has memory.
         forget: Called with the number of each segment that is given up.
+        wish_bytes: How much memory should be made ready by `new_memory` and given to `keep_ready`; 0: none.
     """
 
     label: str
     most_bytes: int | None
     forget: Callable[[int], None]
     size_bytes: int = 0
+    wish_bytes: int = 0
+    ready: Segment | None = None
     _segments: dict[int, Segment] = attrs.field(factory=dict)
     _free: dict[int, list[Block]] = attrs.field(factory=dict)
     _in_use: deque[Block] = attrs.field(factory=deque)
@@ -103,14 +123,20 @@ class Pool:
             block.segment.used_s = time.monotonic()
         return block
 
+    def keep_ready(self, segment: Segment) -> None:
+        """Keep a segment for when the next is needed."""
+        self.wish_bytes = 0
+        self.ready = self._numbered(segment)
+
     def in_use(self) -> list[Block]:
         """Return the blocks that were given out and not found free since."""
         return list(self._in_use)
 
     def close(self) -> None:
         """Let go of all memory. What consumers have mapped stays with them."""
-        for segment in self._segments.values():
+        for segment in (*self._segments.values(), *([self.ready] if self.ready else ())):
             os.close(segment.descriptor)
+        self.ready = None
         self._segments.clear()
         self._free.clear()
         self._in_use.clear()
@@ -148,30 +174,52 @@ class Pool:
         return block
 
     def _grow(self, size: int) -> None:
+        segment, self.ready = self.ready, None
+        if segment is not None and (segment.size < size or segment.size > self._left()):
+            self._give_up(segment)
+            segment = None
+        if segment is None:
+            wanted = self._next_bytes(size)
+            if not wanted or not self._numbers:
+                raise StoreError(
+                    f"{self.label}: {size} more bytes would exceed max_bytes={self.most_bytes} "
+                    f"({self.size_bytes} in use)"
+                )
+            try:
+                segment = new_memory("penstock-channel", wanted)
+            except StoreError:
+                segment = new_memory("penstock-channel", size)
+            self._numbered(segment)
+        self._divide(segment, size)
+        wish = self._next_bytes(size)
+        self.wish_bytes = wish if wish <= _MOST_BYTES else 0
+
+    def _numbered(self, segment: Segment) -> Segment:
+        segment.number = self._next_segment
+        self._next_segment += 1
+        return segment
+
+    def _left(self) -> float:
+        return math.inf if self.most_bytes is None else self.most_bytes - self.size_bytes
+
+    def _next_bytes(self, size: int) -> int:
+        """Return by how much to grow for blocks of this size; 0 if there would be too much."""
         held = sum(s.size for s in self._segments.values() if s.blocks[0].size == size)
         count = max(1, min(max(held, _FIRST_BYTES), _MOST_BYTES) // size)
-        count = min(count, len(self._numbers))
-        if self.most_bytes is not None:
-            count = min(count, (self.most_bytes - self.size_bytes) // size)
-        if count < 1 or not self._numbers:
-            raise StoreError(
-                f"{self.label}: {size} more bytes would exceed max_bytes={self.most_bytes} ({self.size_bytes} in use)"
-            )
-        try:
-            descriptor = new_segment("penstock-channel", count * size)
-        except StoreError:
-            count = 1
-            descriptor = new_segment("penstock-channel", size)
-        mapped: mmap.mmap = map_segment(os.dup(descriptor), count * size, writable=True)
-        memory = np.frombuffer(mapped, np.uint8)
-        segment = Segment(self._next_segment, count * size, descriptor, memory)
-        self._next_segment += 1
-        for offset in range(0, count * size, size):
-            block = Block(self._numbers.pop(), segment, offset, size, memory[offset : offset + size])
-            segment.blocks.append(block)
+        return int(min(count * size, self._left() // size * size))
+
+    def _divide(self, segment: Segment, size: int) -> None:
+        for offset in range(0, segment.size - size + 1, size):
+            if self._numbers:
+                memory = segment.memory[offset : offset + size]
+                segment.blocks.append(Block(self._numbers.pop(), segment, offset, size, memory))
         self._segments[segment.number] = segment
         self._free.setdefault(size, []).extend(reversed(segment.blocks))
         self.size_bytes += segment.size
+
+    def _give_up(self, segment: Segment) -> None:
+        os.close(segment.descriptor)
+        self.forget(segment.number)
 
     def _shrink(self, idle_s: float) -> None:
         """Give up the segments of which no block is in use or has lately been: records of another size have come."""
@@ -183,5 +231,4 @@ class Pool:
             self._free[size] = [b for b in self._free[size] if b.segment is not segment]
             self._numbers.extend(b.number for b in segment.blocks)
             self.size_bytes -= segment.size
-            os.close(segment.descriptor)
-            self.forget(number)
+            self._give_up(segment)

@@ -15,7 +15,7 @@ from typing import Any
 
 from penstock.errors import StoreError
 from penstock_shm.audience import Consumer, Given
-from penstock_shm.pool import Block, Pool
+from penstock_shm.pool import READY_BYTES, Block, Pool, new_memory
 from penstock_shm.rendezvous import EXCLUSIVE, LATEST, PRODUCER, Seat, join
 from penstock_shm.wire import HELLO, NEED, receive, unpack_hello
 
@@ -34,6 +34,7 @@ class Producer:
         self._about: dict[str, Any] = {"pid": self.pid, "title": title()}
         self._consumers: list[Consumer] = []
         self._pool = Pool(self.label, most_bytes, self._forget)
+        self._pool.wish_bytes = READY_BYTES if most_bytes is None or most_bytes >= READY_BYTES else 0
         self._begun = 0
         self._handed = 0
         self._closing = False
@@ -44,6 +45,7 @@ class Producer:
         self._selector.register(self._woken, selectors.EVENT_READ, None)
         for role, pid, connection in self._seat.met:
             self._add(Consumer(connection, latest=role == LATEST, pid=pid))
+        self._make_ready()  # here, since the first record may follow at once
         _open.add(self)
         self._thread = threading.Thread(target=self._listen, name=f"penstock {self.label}", daemon=True)
         self._thread.start()
@@ -77,6 +79,8 @@ class Producer:
         """Return a block that nobody uses; StoreError, with names, if consumers hold all there can be for so long."""
         with self._changed:
             if block := self._pool.take(size, self._is_free):
+                if self._pool.wish_bytes:
+                    self._wake()
                 return block
             for _ in self._until(hold_timeout_s, lambda: self._held(size), busy=self._somebody_reads):
                 if block := self._pool.take(size, self._is_free):
@@ -118,7 +122,7 @@ class Producer:
             self._changed.notify_all()
         if self.pid != os.getpid():
             return
-        self._waker.send(b"x")
+        self._wake()
         self._thread.join()
         self._seat.leave()
         with self._changed:
@@ -209,6 +213,7 @@ class Producer:
         self._consumers.append(consumer)
         consumer.connection.setblocking(False)
         self._selector.register(consumer.connection, selectors.EVENT_READ, consumer)
+        self._announce(consumer)
 
     def _drop(self, consumer: Consumer) -> None:
         if not consumer.gone:
@@ -225,15 +230,45 @@ class Producer:
 
     # -- listening: the thread ---------------------------------------------------------------------------------------
 
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # then it has been woken often enough
+            self._waker.send(b"x", socket.MSG_DONTWAIT)
+
     def _listen(self) -> None:
         while not self._closing:
             for key, _ in self._selector.select():
                 with self._changed:
                     if key.fileobj is self._seat.listener:
                         self._accept()
+                    elif key.fileobj is self._woken:
+                        self._woken.recv(64)
                     elif isinstance(key.data, Consumer) and not key.data.gone:
                         self._hear(key.data)
                     self._changed.notify_all()
+            self._make_ready()
+
+    def _make_ready(self) -> None:
+        """Make the memory that the next frame may need, while nobody waits for it."""
+        with self._changed:
+            wish, self._pool.wish_bytes = self._pool.wish_bytes, 0
+        if not wish:
+            return
+        try:
+            segment = new_memory("penstock-channel", wish)
+        except StoreError:
+            return  # whoever needs it will be told
+        with self._changed:
+            if self._pool.ready is not None:
+                os.close(segment.descriptor)
+                return
+            self._pool.keep_ready(segment)
+            for consumer in self._listening():
+                self._announce(consumer)
+
+    def _announce(self, consumer: Consumer) -> None:
+        if self._pool.ready is not None:
+            with contextlib.suppress(OSError):  # its socket is full: it will come with the first block; or it is gone
+                consumer.announce(self._pool.ready)
 
     def _accept(self) -> None:
         with contextlib.suppress(BlockingIOError):

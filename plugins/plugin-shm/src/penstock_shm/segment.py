@@ -9,6 +9,7 @@ from pathlib import Path
 
 from penstock.errors import StoreError
 
+_ZEROS = memoryview(bytes(256 << 10))
 _SEALS = 0x0002 | 0x0004  # F_SEAL_SHRINK | F_SEAL_GROW, linux/fcntl.h; mypy's fcntl lacks them on other systems
 
 
@@ -29,7 +30,10 @@ def new_segment(label: str, size: int) -> int:
     except OSError as error:
         raise StoreError(f"shared memory: {label} cannot have a segment more ({error.strerror}; ulimit -n)") from error
     try:
-        os.posix_fallocate(descriptor, 0, size)
+        # Quicker than posix_fallocate, after which mapping has to clear each page; and other threads go on meanwhile.
+        written = 0
+        while written < size:
+            written += os.pwrite(descriptor, _ZEROS[: size - written], written)
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
     except OSError as error:
         os.close(descriptor)

@@ -15,7 +15,7 @@ import attrs
 
 from penstock.errors import CodecError, EndOfSource, SourceError, StoreError
 from penstock.record import Record
-from penstock_shm.blocks import unpack
+from penstock_shm.blocks import unpack, warm_up
 from penstock_shm.cleaning import sweep
 from penstock_shm.feed import Feed
 from penstock_shm.place import check_name
@@ -79,6 +79,7 @@ class ShmSource:
         if self._seat is not None:
             raise SourceError(f"shm source {self.channel_name!r}: is open already; close it first")
         sweep()
+        warm_up()
         self._pid, self._ended, self._look_s, self._poll = os.getpid(), 0, 0.0, select.poll()
         self._ready.clear()
         self._broken.clear()

@@ -11,7 +11,7 @@ import numpy as np
 
 from penstock.errors import StoreError
 from penstock.record import Record
-from penstock_shm.blocks import Packed, pack
+from penstock_shm.blocks import Packed, pack, warm_up
 from penstock_shm.cleaning import sweep
 from penstock_shm.place import check_name
 from penstock_shm.producer import Producer
@@ -70,6 +70,7 @@ class ShmStore:
         if self._producer is not None:
             raise StoreError(f"shm store {self.channel_name!r}: is open already; close it first", retryable=False)
         sweep()
+        warm_up()
         self._sent_to_nobody = 0
         self._producer = Producer(self.channel_name, exclusive=self.exclusive, most_bytes=self.max_bytes)
 

@@ -20,10 +20,11 @@ from penstock.errors import StoreError
 PROTOCOL = 1
 """Version of this conversation; sides of different versions refuse each other by name."""
 
-HELLO, BLOCK, END, FORGET, NEED, WAKE = b"H", b"B", b"E", b"F", b"N", b"W"
+HELLO, SEGMENT, BLOCK, END, FORGET, NEED, WAKE = b"H", b"S", b"B", b"E", b"F", b"N", b"W"
 LONGEST = 32_768
 
 _BLOCK = struct.Struct("<cIIQQQQI")
+_SEGMENT = struct.Struct("<cIQ")
 _EXTRA = msgspec.msgpack.Decoder(tuple[tuple[int, ...], dict[str, int]])
 _SEND = int(socket.MSG_DONTWAIT) | int(socket.MSG_NOSIGNAL)
 _RECEIVE = int(socket.MSG_DONTWAIT) | int(socket.MSG_CMSG_CLOEXEC)
@@ -83,6 +84,20 @@ def unpack_block(data: bytes) -> BlockMessage:
     except (struct.error, msgspec.DecodeError) as error:
         raise StoreError(f"shared channel: a message of {len(data)} bytes cannot be read: {error}") from error
     return BlockMessage(block, segment, segment_size, offset, size, first, count, indices, lost)
+
+
+def pack_segment(number: int, size: int) -> bytes:
+    """Return the bytes of a message that comes with a segment, which blocks will lie in."""
+    return _SEGMENT.pack(SEGMENT, number, size)
+
+
+def unpack_segment(data: bytes) -> tuple[int, int]:
+    """Return number and size in bytes of the segment that comes with this message; StoreError if it is none."""
+    try:
+        _, number, size = _SEGMENT.unpack(data)
+    except struct.error as error:
+        raise StoreError(f"shared channel: a message of {len(data)} bytes cannot be read: {error}") from error
+    return number, size
 
 
 def pack_hello(**fields: Any) -> bytes:
