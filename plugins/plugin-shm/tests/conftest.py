@@ -31,6 +31,7 @@ def place(tmp_path_factory, monkeypatch):
         left = list(path.rglob("*")) if path.exists() else []
         shutil.rmtree(path, ignore_errors=True)
         assert left == []
+        assert "memfd:penstock" not in Path("/proc/self/maps").read_text(), "a channel's memory is still mapped"
 
 
 class Peer:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import sys
+import time
 
 import numpy as np
 
-from penstock.errors import EndOfSource, PenstockError, SourceError
+from penstock.errors import EndOfSource, PenstockError, SourceError, StoreError
 from penstock.record import Record
 from penstock_shm import SharedMemoryArray, ShmObjectStore, ShmSource, ShmStore
 from penstock_shm.place import locked_directory, path_of
@@ -127,6 +129,55 @@ def add(name: str, times: str) -> None:
         array.add(0, 1)
     array.disconnect()
     say("added")
+
+
+def add_for_ever(name: str) -> None:
+    """Add one to all elements, again and again."""
+    array = SharedMemoryArray(name).connect()
+    while True:
+        array.add(..., 1)
+        say("added")
+
+
+def come_and_go(channel_name: str) -> None:
+    """Open and close both sides of a channel, again and again."""
+    while True:
+        source, store = ShmSource(channel_name, latest=True), ShmStore(channel_name)
+        source.open()
+        store.open()
+        store.close()
+        source.close()
+        say("turn")
+
+
+def lead(channel_name: str, name: str) -> None:
+    """Start a child that produces, consume what comes, and add to an array for each record."""
+    source, array = ShmSource(channel_name), SharedMemoryArray(name).connect()
+    source.open()
+    child = multiprocessing.get_context("spawn").Process(target=produce_until_told, args=(channel_name,))
+    child.start()
+    while True:
+        for record in source.read(16, 5.0):
+            assert (record.data == record.seq).all()
+            array.add(..., 1)
+            say("got")
+
+
+def produce_until_told(channel_name: str) -> None:
+    """Write for ever, until an error; say which, and after how many seconds of waiting."""
+    store = ShmStore(channel_name, consumer_timeout_s=0.5)
+    store.open()
+    number = 0
+    while True:
+        before_s = time.monotonic()
+        try:
+            store.write([Record(frame(number, 50_000), channel="camera", seq=number)])
+        except StoreError as error:
+            waited_s = time.monotonic() - before_s
+            store.close()
+            say("told", round(waited_s, 3), error)
+            return
+        number += 1
 
 
 def write_frames(name: str) -> None:

@@ -45,7 +45,7 @@ class Seat:
         with contextlib.suppress(FileNotFoundError), locked_directory(self.path.parent) as directory:
             self.path.unlink(missing_ok=True)
             for name in os.listdir(directory):
-                if not Path(f"/proc/{_pid(name)}").exists() and (found := knock(directory, name)):
+                if not Path(f"/proc/{pid_of(name)}").exists() and (found := knock(directory, name)):
                     found.close()  # of another PID namespace
             tidy(self.path.parent)
 
