@@ -156,7 +156,9 @@ def faults(session: nox.Session) -> None:
     install(session, PLUGINS, *TESTING)
     session.install(*FOOTAGE)
     session.env["PENSTOCK_FAULTS"] = "full"
-    run_tests(session, "tests/faults", "tests/processes", "tests/core/test_live.py", "plugins/plugin-shm/tests/test_faults.py")
+    run_tests(
+        session, "tests/faults", "tests/processes", "tests/core/test_live.py", "plugins/plugin-shm/tests/test_faults.py"
+    )
 
 
 @nox.session

@@ -130,6 +130,7 @@ class RemoteStep(Step):
         self._given = Counter({number: self._given[number] for number in self._kept if self._given[number]})
         for field, count in zip(COUNTS, words["counts"], strict=True):
             setattr(self.tally, field, getattr(self.tally, field) + count)
+        self.tally.discarded.update(words["discarded"])
         for number, told, tries in words["letters"]:
             self.guard.give_up(known[number], error_of(told), tries)
         for text, told in words["troubles"]:
@@ -176,9 +177,9 @@ class RemoteStep(Step):
     def _prime(self) -> list[Record]:
         kept = self._kept
         answer = self._place.ask("prime", list(kept.values()), numbers=list(kept), given=dict(self._given))
-        counts = dict(zip(COUNTS, answer.words["counts"], strict=True))
         results = list(unpack_results(answer, kept))
-        settled = {**answer.words, "counts": [0] * len(counts), "letters": (), "order": (), "data_of": ()}
+        counted = {"counts": [0] * len(COUNTS), "discarded": {}, "letters": ()}  # they were counted when first taken
+        settled = {**answer.words, **counted, "order": (), "data_of": ()}
         self._settle(Answer(settled, (), (), {}, {}), kept)
         self.tally.extra += len(results)
         return results

@@ -15,7 +15,7 @@ from penstock.run.process.served import Given
 from penstock.run.process.told_error import tell_error
 from penstock.run.steps import step_for
 
-COUNTS: Final = ("passed", "extra", "discarded", "gathered", "retries")
+COUNTS: Final = ("passed", "extra", "gathered", "retries")
 """The fields of a tally that are counted there and added up here."""
 
 
@@ -98,6 +98,7 @@ class ServedStep:
     def _answer(self, work: Callable[[], Iterable[Record]], known: dict[int, Record]) -> Given:
         tally, ward = self._step.tally, self._ward
         before = [getattr(tally, field) for field in COUNTS]
+        tally.discarded.clear()
         ward.letters.clear()
         ward.troubles.clear()
         results = list(work())
@@ -107,6 +108,7 @@ class ServedStep:
         self._kept = {number: known[number] for number in held}
         words |= {
             "counts": [getattr(tally, field) - count for field, count in zip(COUNTS, before, strict=True)],
+            "discarded": dict(tally.discarded),
             "letters": [(_number_of(record, known), tell_error(error), tries) for record, error, tries in ward.letters],
             "troubles": [(text, tell_error(error)) for text, error in ward.troubles],
             "held": held,
