@@ -81,3 +81,14 @@ class _Npy:
         from penstock_npy import NpyStore
 
         return NpyStore
+
+
+def test_small_data_keep_their_types(ends):
+    """What travels in a bundle of small records comes back as what it was: True is not 1, text is not bytes."""
+    near, far = ends
+    data = [True, 1, 1.5, None, "å", b"x", -1, (1, "a"), 2**70, float("inf")]
+    near.send({"call": "run"}, [Record(each, metadata={"n": n}) for n, each in enumerate(data[:7])])
+    near.send({"call": "run"}, [Record(each) for each in data[7:]])
+    came = [record.data for _ in range(2) for record in far.receive(5.0).records]
+    assert came == data
+    assert [type(each) for each in came] == [type(each) for each in data]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import attrs
 import msgspec
@@ -24,9 +25,10 @@ _GROUP_RECORDS = 1024
 _SMALL_BYTES = 16 << 10
 _BUNDLE = struct.Struct("<QQ")
 _PLAIN = frozenset((str, int, float, bool, type(None)))
+_TEXTS = frozenset((bytes, str))
 _NOWHERE = DataCoordinates()
 
-_Row = tuple[str, int, int, dict[str, int | str] | None, dict[str, bool | int | float | str | None] | None, bool, bytes]
+_Row = tuple[str, int, int, dict[str, int | str] | None, dict[str, bool | int | float | str | None] | None, bool, Any]
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[_Row])
 
@@ -139,8 +141,7 @@ def _joined(head: bytes, pieces: Sequence[tuple[int, bytes | memoryview]]) -> by
 def _is_small_and_plain(record: Record) -> bool:
     data, metadata = record.data, record.metadata
     return (
-        type(data) is bytes
-        and len(data) <= _SMALL_BYTES
+        (type(data) in _PLAIN if type(data) not in _TEXTS else len(data) <= _SMALL_BYTES)
         and record.parent is None
         and (
             not metadata
