@@ -206,3 +206,14 @@ class Counted:
 
     def close(self):
         pass
+
+
+@attrs.define(kw_only=True)
+class Unsure:
+    """Cannot say what it holds."""
+
+    def __call__(self, record):
+        return record
+
+    def held(self):
+        raise ValueError("who knows")

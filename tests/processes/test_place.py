@@ -225,6 +225,15 @@ def test_what_cannot_be_opened_there_is_said_here(lead, there):
         lead(there("Refuses"))
 
 
+def test_a_component_that_cannot_say_what_it_holds_ends_the_run(lead, there, tmp_path):
+    """A fault that forbids a commit does so from another process, too: the run ends, and nothing is committed."""
+    source = there("Counted", role="source", path=str(tmp_path / "committed"))
+    report = lead(there("Unsure"), items=source)
+    assert "held() failed: ValueError: who knows" in str(report)
+    assert not report.ok
+    assert not (tmp_path / "committed").exists()
+
+
 def test_a_placed_pipeline_is_data(there):
     """Place and workers are written to TOML and read back."""
     pipeline = ps.Pipeline(ps.source("placed:Counted", path="x") >> there("double", workers=2) >> ps.store("null"))

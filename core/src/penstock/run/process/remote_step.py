@@ -133,9 +133,10 @@ class RemoteStep(Step):
         self.tally.discarded.update(words["discarded"])
         for number, told, tries in words["letters"]:
             self.guard.give_up(known[number], error_of(told), tries)
-        for text, told in words["troubles"]:
-            self.guard.note(error_of(told))
-            self._run.trouble(text, error_of(told))
+        for text, told, is_fatal in words["troubles"]:
+            error = error_of(told)
+            self.guard.note(error)
+            (self._run.fail if is_fatal else self._run.trouble)(text, error)
         for reason in answer.missing.values():
             self._unsendable(reason)
         self._due = None if words["wait_s"] is None else time.monotonic() + words["wait_s"]

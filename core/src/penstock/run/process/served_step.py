@@ -27,16 +27,16 @@ class _Ward:
 
     def __init__(self) -> None:
         self.letters: list[tuple[Record, BaseException, int]] = []
-        self.troubles: list[tuple[str, BaseException]] = []
+        self.troubles: list[tuple[str, BaseException, bool]] = []
 
     def dead_letter(self, part: Part, record: Record, error: BaseException, tries: int) -> None:
         self.letters.append((record, error, tries))
 
     def fail(self, message: str, error: BaseException) -> None:
-        self.trouble(message, error)
+        self.troubles.append((message, error, True))
 
     def trouble(self, message: str, error: BaseException) -> None:
-        self.troubles.append((message, error))
+        self.troubles.append((message, error, False))
 
 
 class ServedStep:
@@ -60,7 +60,7 @@ class ServedStep:
         """Close it; raises what its step notes of that."""
         self._ward.troubles.clear()
         self._step.close()
-        for _, error in self._ward.troubles:
+        for _, error, _ in self._ward.troubles:
             raise error
 
     def _run(self, message: Message) -> Given:
@@ -110,7 +110,7 @@ class ServedStep:
             "counts": [getattr(tally, field) - count for field, count in zip(COUNTS, before, strict=True)],
             "discarded": dict(tally.discarded),
             "letters": [(_number_of(record, known), tell_error(error), tries) for record, error, tries in ward.letters],
-            "troubles": [(text, tell_error(error)) for text, error in ward.troubles],
+            "troubles": [(text, tell_error(error), fatal) for text, error, fatal in ward.troubles],
             "held": held,
             "wait_s": self._step.wait_s() if self._step.clocked else None,
         }
