@@ -51,7 +51,7 @@ def test_run_validate_graph_replay(place):
     assert report["problems"] == ["node 'upper' (rules): 1 record was dead-lettered; last error: ValueError: no c"]
     assert "Traceback" not in done.stderr
     listed = penstock("replay", report["dead_letters"], cwd=place).stdout
-    assert "upper: record 2 of channel 'in': builtins.ValueError: no c (1 tries, rules)" in listed
+    assert "upper: record 2 of channel 'in': builtins.ValueError: no c (1 try, rules)" in listed
     (place / "rules.py").write_text("def upper(record):\n    return record.replace(data=record.data.upper())\n")
     done = penstock("replay", report["dead_letters"], "--into", "files.toml", cwd=place)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -61,12 +61,16 @@ def test_run_validate_graph_replay(place):
 
 
 def test_a_report_cannot_steer_a_terminal(place):
-    """What an error says stands in the report in one line, and its control characters are written out."""
+    """What an error says stands in one line, in the report and in the list of dead letters, without escapes."""
     (place / "rules.py").write_text("def upper(record):\n    raise ValueError('red \\x1b[31m\\nrun: ok')\n")
     done = penstock("run", "files.toml", cwd=place)
     assert done.returncode == 1
     assert "last error: ValueError: red \\x1b[31m run: ok\n" in done.stdout
     assert "\x1b" not in done.stdout
+    listed = penstock("replay", place / "penstock-dead-letters", cwd=place).stdout
+    assert len(listed.splitlines()) == 5
+    assert "ValueError: red \\x1b[31m run: ok (1 try, rules)" in listed
+    assert "\x1b" not in listed
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from penstock.cli.console import printable
 from penstock.cli.run import finish, read_pipeline
 from penstock.errors import WiringError
 from penstock.node import Flow, Node, source
@@ -30,10 +31,12 @@ def replay(directory: Path, into: Path | None, as_json: bool) -> None:
     if into is None:
         for letter in read_dead_letters(directory):
             facts = letter.metadata
-            click.echo(
+            tries = f"{facts['tries']} {'try' if facts['tries'] == 1 else 'tries'}"
+            said = (
                 f"{facts['node']}: record {letter.seq} of channel {letter.channel!r}: {facts['error']}: "
-                f"{facts['message']} ({facts['tries']} tries, {facts['component']})"
+                f"{facts['message']} ({tries}, {facts['component']})"
             )
+            click.echo(printable(" ".join(said.split())))
         return
     finish(replayed(read_pipeline(into), directory).run(progress=sys.stderr.isatty()), as_json=as_json)
 

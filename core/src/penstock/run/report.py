@@ -190,7 +190,8 @@ class RunReport:
         if self.dead_letters:
             lines.append(f"  dead letters: {self.dead_letters} (send them through again: penstock replay)")
         lines += [f"  problem: {problem}" for problem in self.problems]
-        lines.append(f"  the books {'balance' if self.balanced else 'DO NOT BALANCE'}; {self.checkpoints} checkpoints")
+        checkpoints = f"{self.checkpoints} checkpoint{'' if self.checkpoints == 1 else 's'}"
+        lines.append(f"  the books {'balance' if self.balanced else 'DO NOT BALANCE'}; {checkpoints}")
         return "\n".join(lines)
 
 
