@@ -79,6 +79,11 @@ def test_a_report_cannot_steer_a_terminal(place):
         (lambda text: text.replace('"log"', '"logg"'), ["node 'logg'", "did you mean 'log'"]),
         (lambda text: text.replace('path = "all.log"', 'pathh = "all.log"'), ["'log'", "pathh", "path"]),
         (lambda text: text.replace('after = "upper"', 'after = "uper"'), ["files.toml", "$.edges[0].after", "'uper'"]),
+        (
+            lambda text: text.replace('after = "log"', 'after = "log", when_full = "spill"'),
+            ["files.toml: $.edges[1]: when_full='spill': must be block"],
+        ),
+        (lambda text: text.replace('after = "log"', 'after = "log", capacity = 0'), ["$.edges[1]: capacity", "0"]),
         (lambda text: text.replace("penstock = 1", "penstock = 9"), ["files.toml", "format 9"]),
         (lambda text: text + "\n= nonsense", ["files.toml"]),
         (

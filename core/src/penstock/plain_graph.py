@@ -59,9 +59,12 @@ class EdgeEntry:
     when_full: str = "block"
     expect_every_s: float | None = None
 
-    def edge(self) -> Edge:
-        """Make the edge."""
-        return Edge(**{field.name: getattr(self, field.name) for field in attrs.fields(Edge)})
+    def edge(self, path: str) -> Edge:
+        """Make the edge. Raises ConfigError, which begins with the path."""
+        try:
+            return Edge(**{field.name: getattr(self, field.name) for field in attrs.fields(Edge)})
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
 
 
 @attrs.frozen(kw_only=True)
@@ -98,7 +101,7 @@ def flow_of(file: GraphFile, running: Mapping[str, Node]) -> Flow:
         for end, name in (("before", join.before), ("after", join.after)):
             if name not in nodes:
                 raise ConfigError(f"$.edges[{index}].{end}: no node {name!r}{close_to(name, nodes)}")
-        edges.append((nodes[join.before], nodes[join.after], join.edge()))
+        edges.append((nodes[join.before], nodes[join.after], join.edge(f"$.edges[{index}]")))
     return Flow(tuple(nodes.values()), tuple(edges), ())
 
 
