@@ -12,6 +12,7 @@ import pytest
 
 import penstock as ps
 from penstock.errors import EndOfSource, RunError, WiringError
+from penstock.testing.leaks import Held, leaks
 
 _spec = importlib.util.spec_from_file_location("penstock_test_runs", Path(__file__).with_name("runs.py"))
 runs = sys.modules.setdefault("penstock_test_runs", importlib.util.module_from_spec(_spec))
@@ -230,13 +231,13 @@ def resident_bytes():
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("cycles", [1000 if os.environ.get("PENSTOCK_FAULTS") == "full" else 60])
 def test_cameras_come_and_go_all_day(cycles):
-    """After many cycles of add and remove no thread, lane, edge or descriptor is left, and the books balance."""
+    """After many cycles of add and remove no thread, lane, edge, file or shared memory is left; the books balance."""
     shelf, base = Shelf(), Camera("base")
     total = 0
     with ps.Pipeline(
         ps.source(base, name="base") >> ps.store(shelf, name="archive"), checkpoint_every_s=0.01
     ).start() as run:
-        descriptors = threads = lanes = shared = None
+        held = lanes = None
         memory = 0
         for number in range(cycles):
             camera = Camera(f"cam{number}", limit=5)
@@ -244,12 +245,8 @@ def test_cameras_come_and_go_all_day(cycles):
             run.remove("cam")
             total += camera.next
             if number == 4:
-                descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
-                memory, shared = resident_bytes(), os.listdir("/dev/shm")
-                lanes = len(run._plan.lanes)
-        assert len(os.listdir("/proc/self/fd")) == descriptors
-        assert threading.active_count() == threads
-        assert os.listdir("/dev/shm") == shared
+                held, memory, lanes = Held.now(), resident_bytes(), len(run._plan.lanes)
+        assert leaks(held) == []
         assert resident_bytes() - memory < 30 * 2**20 + cycles * 2**10
         assert len(run._plan.lanes) == lanes
         assert len(run._plan.edges) == 1

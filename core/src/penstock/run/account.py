@@ -275,7 +275,7 @@ def _sum(tallies: Sequence[Tally], field: str) -> int:
 def _channels(counters: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for field, counter in counters.items():
-        for channel, count in list(counter.items()):
+        for channel, count in dict(counter).items():  # `dict` copies it at one blow; its lane goes on counting
             if count:
                 found.setdefault(channel, {})[field] = count
     return found
