@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import sys
@@ -164,6 +165,48 @@ def test_replace_changes_a_processor_a_store_and_a_source():
     assert run.report.account.node("mark").taken == camera.next + other.next
     first_of_other = next(record for record in two.log if record.channel == "other")
     assert first_of_other.discontinuity
+
+
+def test_a_replaced_node_can_be_joined_and_handles_are_forgotten():
+    """What `node` returns after a replacement can be joined, as the old handle can; those nobody holds are dropped."""
+    camera, shelf, seen = Camera("one"), Shelf(), threading.Event()
+    source = ps.source(camera, name="one")
+    with ps.Pipeline(source >> ps.edge(capacity=10) >> ps.store(shelf, name="archive")).start() as run:
+        for _ in range(20):
+            run.replace("one", ps.source(Camera("other")))
+        run.add(run.node("one") >> ps.processor(lambda record: seen.set(), name="new"))
+        assert seen.wait(10)
+        seen.clear()
+        run.add(source >> ps.processor(lambda record: seen.set(), name="old"))
+        assert seen.wait(10)
+        gc.collect()
+        assert len(run._graph.names) < 10
+    assert run.report.ok, run.report
+
+
+def test_a_paused_source_that_is_stopped_sees_the_barrier_that_came_with_it():
+    """A barrier and the stop that reach a paused source at one moment are both seen: the run ends."""
+    camera = Camera("one")
+    run = ps.Pipeline(ps.source(camera, name="one") >> ps.store(Shelf()), checkpoint_every_s=1000).start()
+    lane = run._plan.sources["one"]
+
+    begun = []
+
+    class Mailed(threading.Event):
+        def wait(self, timeout=None):
+            if not begun:
+                begun.append(run.checkpoints.begin())
+                lane.stop()
+            return super().wait(timeout)
+
+    lane._mailed = Mailed()
+    run.pause("one")
+    report = run.wait(20)
+    run.abort()
+    assert begun == [True]
+    assert report is not None, "the run hangs"
+    assert report.ok, report
+    assert camera.committed[-1] == camera.next
 
 
 def test_what_cannot_be_opened_changes_nothing():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -32,7 +33,7 @@ class Graph:
     Attributes:
         nodes, parts: By name.
         joins: What joins them.
-        names: The names of the node objects that users hold.
+        names: The names of the node objects that users hold, as long as they do, and of those in `nodes`.
         retired: The accounts of nodes and edges that were removed; of those of one name, the sum.
         lock: Held, for a moment, by whoever changes the plan or reads all of it.
     """
@@ -40,7 +41,7 @@ class Graph:
     nodes: dict[str, Node]
     parts: dict[str, Part]
     joins: list[Join]
-    names: dict[Node, str]
+    names: WeakKeyDictionary[Node, str] = attrs.field(factory=WeakKeyDictionary)
     retired_nodes: dict[str, NodeAccount] = attrs.field(factory=dict)
     retired_edges: dict[str, EdgeAccount] = attrs.field(factory=dict)
     lock: threading.Lock = attrs.field(factory=threading.Lock)
@@ -226,7 +227,8 @@ def _retire(graph: Graph, built: Plan, going: set[str], lanes: Sequence[Lane]) -
             graph.retired_edges[edge.edge] = _sum(graph.retired_edges.get(edge.edge), edge)
     _forget(built, lanes, going)
     graph.joins = [join for join in graph.joins if not {join[0], join[1]} & going]
-    graph.names = {node: name for node, name in graph.names.items() if name not in going}
+    for gone in [node for node, name in graph.names.items() if name in going]:
+        del graph.names[gone]
     for name in going:
         del graph.nodes[name], graph.parts[name]
 
@@ -274,7 +276,7 @@ def replace(run: Run, graph: Graph, built: Plan, node: Node | str, new: Node) ->
 
             host.ask(errand).result()
     graph.nodes[name], graph.parts[name] = fresh, part
-    graph.names[new] = name
+    graph.names[new] = graph.names[fresh] = name
 
 
 def whole_account(graph: Graph, built: Plan, elapsed_s: float, *, aborted: bool = False) -> Account:

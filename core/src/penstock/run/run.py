@@ -61,7 +61,7 @@ class Run:
         self._finished = threading.Event()
         self._changing = threading.Lock()
         self._plan = Plan()
-        self._graph = Graph(nodes={}, parts={}, joins=[], names={})
+        self._graph = Graph(nodes={}, parts={}, joins=[])
         self._no_more = False
         self._emptied = False
         self._checkpoint_wanted = False

@@ -194,12 +194,12 @@ class SourceLane(Lane):
         super().end()
         self.ended_before = self.run.checkpoints.number + 1
         self.run.source_ended(self)
-        while True:
-            self._mailed.wait()
-            self._mailed.clear()
+        while True:  # look first: what came last before the end may have been waited for already
             self._run_errands()
             if self.run.aborting or not self._read_mail():
                 return
+            self._mailed.wait()
+            self._mailed.clear()
 
     def _read_mail(self) -> bool:
         """Do what was asked; return False when the lane may leave."""
