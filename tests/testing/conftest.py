@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 
 hypothesis.settings.register_profile(
-    "first failure is enough", phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate]
+    "first failure is enough", phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate], derandomize=True
 )
 
 

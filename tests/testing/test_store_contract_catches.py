@@ -314,6 +314,21 @@ class LosesTheSignOfCoordinates(Folder):
         return super().pack(record.replace(coords=DataCoordinates(coords)))
 
 
+@breaks("test_any_sequence")
+class TakesNothingUnderADeletedKey(Folder):
+    """Until it is opened again."""
+
+    _deleted = frozenset()
+
+    def delete(self, key):
+        super().delete(key)
+        self._deleted |= {key}
+
+    def write_one(self, record):
+        if self.key_of(record) not in self._deleted:
+            super().write_one(record)
+
+
 @pytest.mark.parametrize(("test", "case", "raises"), BROKEN)
 def test_broken_stores_are_found(failures, test, case, raises):
     """A store that breaks a promise fails the test of that promise."""

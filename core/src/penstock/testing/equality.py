@@ -19,6 +19,15 @@ def assert_same_record(expected: Record, actual: Record, *, fields: Collection[s
         assert_same_data(getattr(expected, name), getattr(actual, name), where=name)
 
 
+def is_same_record(expected: Record, actual: Record, *, fields: Collection[str] = FIELDS) -> bool:
+    """Say whether these fields of both records are the same."""
+    try:
+        assert_same_record(expected, actual, fields=fields)
+    except AssertionError:
+        return False
+    return True
+
+
 def assert_same_data(expected: Any, actual: Any, *, where: str = "data") -> None:
     """Fail unless both are the same: type of container, dtype, shape and each bit of an array; nan is nan.
 

@@ -18,13 +18,14 @@ from penstock.errors import (
 from penstock.record import Record
 from penstock.store import SupportsRead
 from penstock.testing.component_contract import can, needs
-from penstock.testing.equality import assert_same_record
+from penstock.testing.equality import assert_same_record, is_same_record
 from penstock.testing.samples import ARRAYS, CHANNELS, METADATA, ODD_CHANNELS
 from penstock.testing.store_abilities import StoreAbilities
 from penstock.testing.store_durability import StoreDurability
+from penstock.testing.store_model import StoreModel
 
 
-class StoreContract(StoreAbilities, StoreDurability):
+class StoreContract(StoreAbilities, StoreModel, StoreDurability):
     """Test a store against its contract: inherit it, and say how yours is made.
 
     ```python
@@ -263,7 +264,7 @@ class StoreContract(StoreAbilities, StoreDurability):
                 assert [failed for failed, _ in error.failed] == [second]  # noqa: PT017 - raising is optional
             self.assert_holds(store, [neighbour])
             assert len(store) == 2
-            assert any(_is_same(record, store.get(key), self.keeps) for record in kept)
+            assert any(is_same_record(record, store.get(key), fields=self.keeps) for record in kept)
 
     def test_bad_record_between_good_ones(self, tmp_path: Path) -> None:
         """One record that cannot be stored is named, with its error; its neighbours are written.
@@ -369,11 +370,3 @@ def _scribble(data: Any) -> None:
         data[...] = 0
     elif isinstance(data, dict):
         data.clear()
-
-
-def _is_same(expected: Record, actual: Record, fields: Any) -> bool:
-    try:
-        assert_same_record(expected, actual, fields=fields)
-    except AssertionError:
-        return False
-    return True
