@@ -77,6 +77,11 @@ def test_a_pipeline_is_pickled_as_data():
         (lambda: ps.Pipeline(), WiringError, "the pipeline is empty"),
         (lambda: ps.Pipeline(ps.source([1]) >> ps.store("nul")), UnknownComponentError, "'nul'.*null"),
         (
+            lambda: ps.Pipeline(ps.source([1]) >> ps.store("nul", name="archive")),
+            UnknownComponentError,
+            "node 'archive': there is no store 'nul'",
+        ),
+        (
             lambda: ps.Pipeline(ps.source([1]) >> ps.store("memory", capasity=1)),
             ConfigError,
             r"node 'memory' \(penstock .*capasity.*capacity",

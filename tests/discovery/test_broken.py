@@ -15,7 +15,7 @@ IN_HOOKS = {
     "syntax error": ("def (", ["SyntaxError"]),
     "missing library": (
         "import libmissing.deep",
-        ["needs the module 'libmissing'", "not installed", "pip install penstock-bad"],
+        ["needs the module 'libmissing'", "not installed", "requirements do not bring", "write to its authors"],
     ),
     "wrong name of a library": ("from penstock.component import Componet", ["ImportError", "Componet"]),
     "sys.exit": ("import sys; sys.exit(3)", ["called sys.exit(3)"]),

@@ -149,12 +149,12 @@ LOADING = {
     "library not installed": (
         "Component('x', 'acme.heavy:Thing', requires='libheavy')",
         "import libheavy_of_acme",
-        ["store 'x' (acme 1.0)", "needs 'libheavy'", "not installed", "`pip install acme`"],
+        ["store 'x' (acme 1.0)", "needs 'libheavy'", "not installed", "`pip install libheavy`", "an extra of acme"],
     ),
     "library not installed, not said": (
         "Component('x', 'acme.heavy:Thing')",
         "import libheavy_of_acme.deep",
-        ["needs 'libheavy_of_acme'", "`pip install acme`"],
+        ["needs 'libheavy_of_acme'", "`pip install libheavy_of_acme`"],
     ),
     "library that cannot be imported": (
         "Component('x', 'acme.heavy:Thing', requires='libheavy')",

@@ -172,8 +172,8 @@ def _why(error: BaseException, report: PluginReport) -> str:
         return f"called sys.exit({error.code!r}) instead of letting itself be imported; write to its authors"
     if isinstance(error, ModuleNotFoundError):
         return (
-            f"needs the module {error.name!r}, which is not installed; `pip install {report.name}` brings it if its "
-            "requirements name it"
+            f"needs the module {error.name!r}, which is not installed, and which its requirements do not bring; "
+            "install that, or write to its authors"
         )
     message = said(error)
     return f"raised {type(error).__name__}{f': {message}' if message else ''}"

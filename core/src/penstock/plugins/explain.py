@@ -103,7 +103,8 @@ def not_loadable(offer: Offer, module: str, error: BaseException) -> str:
         advice = f"`pip install --force-reinstall {offer.plugin}`, or write to its authors"
         return f"{offer.title} leads to {module!r}, and there is no module {missing!r}; {advice}"
     if missing:
-        advice = f"`pip install {offer.plugin}` brings it"
+        # What the plugin requires is there, or it would have been reported: this is something beside, or an extra.
+        advice = f"`pip install {library or missing}`, or an extra of {offer.plugin} that brings it"
         return f"{offer.title} needs {(library or missing)!r}, which is not installed; {advice}"
     if isinstance(error, ImportError) and library:
         advice = f"`pip install --force-reinstall {library}`"
