@@ -73,6 +73,14 @@ def test_public_names_are_there():
             assert value.__doc__, f"{module.__name__}.{name} has no docstring"
 
 
+def test_no_distribution_is_a_plugin_of_pytest():
+    """None registers with pytest, which would import it before coverage begins to measure, and into others' tests."""
+    files = [*ROOT.glob("plugins/*/pyproject.toml"), ROOT / "core" / "pyproject.toml"]
+    projects = [tomllib.loads(path.read_text(encoding="utf-8"))["project"] for path in files]
+    assert len(projects) == len(TESTS)
+    assert [project["name"] for project in projects if "pytest11" in project.get("entry-points", {})] == []
+
+
 def inheritors(tree, contract):
     """Return each test class of a module that inherits a contract, directly or not, with the names used in it."""
     bases = {

@@ -281,3 +281,13 @@ def test_every_test_can_fail(untried):
     """For each of these tests of the contract there is a store that fails it."""
     names = {name for base in (StoreAbilities, StoreDurability) for name in vars(base)}
     assert set(untried(StoreContract, BROKEN)) & names == set()
+
+
+def test_a_case_made_in_a_function_is_told_where_to_move(tmp_path):
+    """A contract that no child process could find says so, instead of failing for a reason that nobody understands."""
+
+    class Here(FolderCase):
+        pass
+
+    with pytest.raises(pytest.fail.Exception, match="made in a function, where no child process finds it"):
+        Here().test_synced_survives_kill(tmp_path)
