@@ -108,8 +108,8 @@ def _add(array, times):
     array.disconnect()
 
 
-def test_threads_add_up(array):
-    """Additions of many threads, through one object and through objects of their own, add up."""
+def test_c2_threads_add_up(array):
+    """C2: additions of many threads, through one object and through objects of their own, add up."""
 
     def work(mine):
         for _ in range(500):
@@ -126,8 +126,8 @@ def test_threads_add_up(array):
         other.disconnect()
 
 
-def test_lock_is_free_when_its_holder_is_killed(array, start):
-    """A holder that is killed lets others go on at once, and is counted."""
+def test_c2_lock_is_free_when_its_holder_is_killed(array, start):
+    """C2: a holder that is killed lets others go on at once, and is counted."""
     peer = start("hold_lock", "test")
     assert peer.hear() == "locked"
     before = time.monotonic()
@@ -143,8 +143,8 @@ def test_lock_is_free_when_its_holder_is_killed(array, start):
     assert array.interrupted == 1
 
 
-def test_lock_is_reentrant_and_holds_among_threads(array):
-    """The lock may be taken again by who has it, and by nobody else."""
+def test_c2_lock_is_reentrant_and_holds_among_threads(array):
+    """C2: the lock may be taken again by who has it, and by nobody else."""
     with array.locked(), array.locked():
         array.write_data(0, 4)
         failed = []
@@ -167,8 +167,8 @@ def test_lock_is_reentrant_and_holds_among_threads(array):
     assert array.read_data(0) == 4
 
 
-def test_frames_are_never_torn(start):
-    """Reading under the lock never sees half of a write, also when the writer is killed between."""
+def test_c2_frames_are_never_torn(start):
+    """C2: reading under the lock never sees half of a write, also when the writer is killed between."""
     array = SharedMemoryArray.create_array("frames", np.zeros((200, 1000), np.uint8))
     for _ in range(3):
         peer = start("write_frames", "frames")
@@ -181,8 +181,8 @@ def test_frames_are_never_torn(start):
     array.destroy()
 
 
-def test_views_never_crash():
-    """Views outlive disconnect, destroy and the array itself: the interpreter goes on."""
+def test_c2_views_never_crash():
+    """C2: views outlive disconnect, destroy and the array itself: the interpreter goes on."""
     code = """
 import gc, numpy as np
 from penstock_shm import SharedMemoryArray
@@ -201,16 +201,16 @@ print("fine")
     assert (done.returncode, done.stdout, done.stderr) == (0, "fine\n", "")
 
 
-def test_reads_are_copies(array):
-    """What was read does not change when the array does."""
+def test_c2_reads_are_copies(array):
+    """C2: what was read does not change when the array does."""
     part, whole = array.read_data((0, 3)), array[...]
     array.write_data((0,), 0)
     assert part.tolist() == [0, 1, 2]
     assert whole.tolist() == list(range(10))
 
 
-def test_many_dimensions_and_numpy_indexing():
-    """`array[...]` takes whatever numpy takes, for reading and writing."""
+def test_c2_many_dimensions_and_numpy_indexing():
+    """C2: `array[...]` takes whatever numpy takes, for reading and writing."""
     array = SharedMemoryArray.create_array("nd", np.arange(24.0).reshape(2, 3, 4))
     plain = np.arange(24.0).reshape(2, 3, 4)
     for index in (0, (1, 2), (slice(None), 1), ..., (..., 0), plain > 5, ([0, 1], [2, 0]), (slice(None, None, -1),)):
@@ -226,8 +226,8 @@ def test_many_dimensions_and_numpy_indexing():
 
 
 @pytest.mark.parametrize("index", [10, -11, (0, 11), (5, 2), (11,), (), (1, 2, 3), "1", 1.0, True, None])
-def test_wrong_index(array, index):
-    """An index outside, or of another kind, is an error that names it."""
+def test_c2_wrong_index(array, index):
+    """C2: an index outside, or of another kind, is an error that names it."""
     with pytest.raises(ArrayIndexError, match="'test'"):
         array.read_data(index)
     with pytest.raises(ArrayIndexError):
@@ -235,15 +235,15 @@ def test_wrong_index(array, index):
 
 
 @pytest.mark.parametrize("data", [2**31, [1, 2], 1.5, "x", None, [[1]] * 10, np.array([2**40])])
-def test_data_that_does_not_fit(array, data):
-    """Values that the type cannot hold, or another shape, are refused; nothing is cut and nothing is written."""
+def test_c2_data_that_does_not_fit(array, data):
+    """C2: values that the type cannot hold, or another shape, are refused; nothing is cut and nothing is written."""
     with pytest.raises(ArrayDataError, match="'test'"):
         array.write_data((0, 3), data)
     assert array.read_data((0, 3), convert_output=True) == [0, 1, 2]
 
 
-def test_objects_are_refused():
-    """Arrays of Python objects, and what is no array, cannot be shared."""
+def test_c2_objects_are_refused():
+    """C2: arrays of Python objects, and what is no array, cannot be shared."""
     for wrong in (np.array([object()]), np.zeros(2, [("a", object)]), [1, 2]):
         with pytest.raises(ArrayTypeError):
             SharedMemoryArray.create_array("objects", wrong)
@@ -279,8 +279,8 @@ def test_pickle_carries_the_name(array):
     other.disconnect()
 
 
-def test_outlives_its_maker(start):
-    """It stays when its maker has ended, without a warning of leaked memory, until destroyed."""
+def test_c2_outlives_its_maker(start):
+    """C2: it stays when its maker has ended, without a warning of leaked memory, until destroyed."""
     code = "import numpy as np; from penstock_shm import *; SharedMemoryArray.create_array('stay', np.ones(3))"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
@@ -289,8 +289,8 @@ def test_outlives_its_maker(start):
     array.destroy()
 
 
-def test_too_small_memory_is_a_clear_error(place):
-    """Where memory does not suffice, making an array is an error that names need and room, and nothing is left."""
+def test_c2_too_small_memory_is_a_clear_error(place):
+    """C2: where memory does not suffice, making an array is an error that names need and room, and nothing is left."""
     free = os.statvfs(place).f_bavail * os.statvfs(place).f_frsize
     huge = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (8,), (0,))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -317,3 +317,44 @@ def test_descriptors_come_back():
     gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
     array.destroy()
+
+
+def test_c2_disconnect_while_it_is_locked(array):
+    """C2: letting go of the array, or destroying it, inside of its lock ends the lock, and harms nobody."""
+    other = SharedMemoryArray("test", lock_timeout_s=5.0).connect()
+    with array.locked():
+        array.disconnect()
+    other.write_data(0, 1)
+    array.connect()
+    with array.array() as elements:
+        array.destroy()
+        elements[0] = 2
+    assert other.read_data(0) == 2
+    other.disconnect()
+
+
+def test_c2_memory_stays_where_names_are_made_and_destroyed_at_once(place):
+    """C2: many threads that make, replace, connect to and destroy one name get an array, or an error that says why."""
+    wrong = []
+
+    def work():
+        for number in range(30):
+            try:
+                with SharedMemoryArray.create_array("busy", np.full(100, number), exist_ok=True) as mine:
+                    found = SharedMemoryArray("busy").connect()
+                    assert len(set(found[...])) == 1
+                    found.disconnect()
+                    mine.destroy()
+            except (ArrayNotFoundError, ArrayExistsError):
+                pass
+            except BaseException as error:
+                wrong.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert wrong == []
+    SharedMemoryArray("busy").destroy()
+    assert list(place.rglob("*")) == []

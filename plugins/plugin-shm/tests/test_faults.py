@@ -1,4 +1,4 @@
-"""Deaths at any moment: whoever survives goes on, or is told within the time that is stated; nothing torn or left.
+"""Deaths at any moment: who survives goes on, or is told within the time that is stated; nothing torn, nothing left.
 
 The short form is part of CI; PENSTOCK_FAULTS=full kills a hundred times each.
 """

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 import queue
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,3 +190,63 @@ def test_clean_leaves_what_is_in_use(store, start):
     assert [(left.kind, left.name) for left in leftovers()] == [("objects", "other")]
     assert [left.name for left in clean()] == ["other"]
     assert leftovers() == []
+
+
+def test_b2_changes_are_told(store, start):
+    """B2: a watcher is told what was put, replaced and deleted, by whatever process, and of what it did not miss."""
+    store.put(b"before", "old")
+    told: queue.Queue[tuple[str, str]] = queue.Queue()
+    end = store.watch(lambda *what: told.put(what))
+    few: queue.Queue[tuple[str, str]] = queue.Queue()
+    store.watch(lambda *what: few.put(what), "frame*")
+    peer = start("put", "test", "frame-1", 7)
+    peer.tell()
+    assert told.get(timeout=20) == ("put", "frame-1")
+    store.replace("old", b"new")
+    assert told.get(timeout=20) == ("replaced", "old")
+    key = store.put(b"nameless")
+    assert told.get(timeout=20) == ("put", key)
+    for name in ("old", key, "frame-1"):
+        store.delete(name)
+        assert told.get(timeout=20) == ("deleted", name)
+    assert [few.get(timeout=20) for _ in range(2)] == [("put", "frame-1"), ("deleted", "frame-1")]
+    end()
+    store.put(b"unseen")
+    assert told.empty()
+    peer.end()
+
+
+def test_b1_found_by_name_and_by_id(store):
+    """B1: put returns the id; get, replace and delete take it, or the name; a subscriber is told of what is put."""
+    told: queue.Queue[str] = queue.Queue()
+    store.subscribe(told.put)
+    key = store.put(b"1", "a")
+    assert told.get(timeout=20) == "a"
+    for by in (key, "a"):
+        assert store.get(by).data == b"1"
+    store.replace(key, b"2")
+    assert store.get("a").data == b"2"
+    store.replace("a", b"3")
+    assert store.get(key).data == b"3"
+    store.delete(key)
+    assert "a" not in store
+    assert store.put(b"4", "a") != key
+    store.delete("a")
+    assert len(store) == 0
+
+
+def test_b2_a_directory_that_is_full(store, monkeypatch):
+    """B2: where not even a name or a socket finds room, putting and subscribing say so, and nothing half is left."""
+    real = Path.symlink_to
+
+    def full(self, target, **how):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "symlink_to", full)
+    with pytest.raises(StoreError, match=r"is full.*delete objects") as caught:
+        store.put(b"x", "a")
+    assert caught.value.retryable
+    monkeypatch.setattr(Path, "symlink_to", real)
+    assert len(store) == 0
+    assert not [path for path in store._index.path.iterdir() if path.name.startswith("t-")]
+    store.put(b"x", "a")

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
+import resource
+import secrets
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import penstock_shm
 from penstock.errors import CannotConnectToStoreError
-from penstock_shm import ShmSource, ShmStore, clean, hooks, leftovers
+from penstock_shm import (
+    SharedMemoryArray,
+    ShmObjectStore,
+    ShmSource,
+    ShmStore,
+    clean,
+    hooks,
+    leftovers,
+    listing,
+    rendezvous,
+)
 from penstock_shm.place import VARIABLE, root
 
 README = Path(__file__).parent.parent / "README.md"
@@ -80,3 +95,48 @@ def test_other_systems_are_refused(monkeypatch):
         patch.setattr(sys, "platform", "win32")
         with pytest.raises(CannotConnectToStoreError, match="zenoh"):
             ShmStore("x").open()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_directory_that_cannot_be_used(number, monkeypatch):
+    """Where the directory is full, read-only or forbidden, opening says so and what to do; nothing is left of it."""
+    opened = (ShmSource("x").open, ShmStore("x").open, lambda: SharedMemoryArray.create_array("x", np.zeros(3)))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rendezvous, "new_socket", refuse)
+        patch.setattr(secrets, "token_hex", refuse)
+        for each in opened:
+            with pytest.raises(CannotConnectToStoreError, match=rf"'x': cannot use .*{VARIABLE}"):
+                each()
+    assert listing() == []
+
+
+def test_too_many_open_files():
+    """A process that has no descriptor left is told so, whatever it opens, and loses none by trying."""
+    SharedMemoryArray.create_array("x", np.zeros(3)).disconnect()
+    source, store, array, objects = ShmSource("x"), ShmStore("x"), SharedMemoryArray("x"), ShmObjectStore("x")
+    for take, let_go in (
+        (source.open, source.close),
+        (store.open, store.close),
+        (array.connect, array.disconnect),
+        (objects.open, objects.destroy),
+    ):
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        before = len(os.listdir("/proc/self/fd"))
+        said = []
+        for limit in range(before - 1, before + 40):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limits[1]))
+            try:
+                take()
+                break
+            except CannotConnectToStoreError as error:
+                said.append(str(error))
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            assert len(os.listdir("/proc/self/fd")) == before
+        assert said
+        assert all("ulimit -n" in each for each in said)
+        let_go()

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from penstock_shm import array_file
 from penstock_shm.array_errors import ArrayDataError, ArrayIndexError, ArrayNotConnectedError, ArrayTypeError
 from penstock_shm.lock import FileLock
-from penstock_shm.place import check_name
+from penstock_shm.place import check_name, usable
 
 Index = int | tuple[int] | tuple[int, int]
 """One element along the first axis; or from `(start,)` to the end; or from `(start, stop)`, without the last."""
@@ -96,10 +96,16 @@ class SharedMemoryArray:
 
         Raises:
             ArrayNotFoundError: there is none.
+            CannotConnectToStoreError: the directory cannot be used, or this process has too many open files.
         """
         if self._file is None:
-            found = array_file.attach(self._name)
-            self._lock = FileLock(found.descriptor, found.state, name=self._title)
+            with usable(self._title):
+                found = array_file.attach(self._name)
+                try:
+                    self._lock = FileLock(found.descriptor, found.state, name=self._title)
+                except BaseException:
+                    os.close(found.descriptor)
+                    raise
             self._file = found
             self._shape, self._datatype = found.elements.shape, found.elements.dtype
         return self

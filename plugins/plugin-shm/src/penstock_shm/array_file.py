@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from penstock.errors import StoreError
 from penstock_shm.array_errors import ArrayExistsError, ArrayNotFoundError, ArrayTypeError
-from penstock_shm.place import UNFINISHED, VARIABLE, locked_directory, path_of, tidy
+from penstock_shm.place import UNFINISHED, VARIABLE, locked_directory, path_of, tidy, usable
 
 MAGIC = b"PNSTKARR"
 VERSION = 1
@@ -49,8 +49,12 @@ def create(name: str, prototype: npt.NDArray[np.generic], *, replace: bool) -> N
         ArrayExistsError: there is one and `replace` is False.
         StoreError: /dev/shm is full; the message says what is needed and what is there.
     """
-    path = path_of("array", name)
     header = _header(name, prototype)
+    with usable(f"shared array {name!r}"):
+        _create(path_of("array", name), name, header, prototype, replace=replace)
+
+
+def _create(path: Path, name: str, header: bytes, prototype: npt.NDArray[np.generic], *, replace: bool) -> None:
     data = np.ascontiguousarray(prototype)
     temporary = path.parent / f"{UNFINISHED}{secrets.token_hex(8)}"
     with locked_directory(path.parent):  # so that `clean` never finds it without the lock that shows its use
@@ -88,8 +92,9 @@ def remove(name: str, descriptor: int | None) -> None:
     """Remove the file of this name; if a descriptor is given, only if it is of that file. Any number of times."""
     path = path_of("array", name)
     with contextlib.suppress(FileNotFoundError), locked_directory(path.parent, make=False):
-        if descriptor is None or os.path.samestat(path.stat(), os.fstat(descriptor)):
-            path.unlink()
+        with contextlib.suppress(FileNotFoundError):
+            if descriptor is None or os.path.samestat(path.stat(), os.fstat(descriptor)):
+                path.unlink()
         tidy(path.parent)
 
 

@@ -30,8 +30,12 @@ class Bell:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         name = f"{prefix}{self._pid}-{secrets.token_hex(4)}"
         self.path = directory / name
-        with locked_directory(directory) as descriptor:
-            self._socket.bind(in_directory(descriptor, name))
+        try:
+            with locked_directory(directory) as descriptor:
+                self._socket.bind(in_directory(descriptor, name))
+        except BaseException:
+            self._socket.close()
+            raise
         self._inner, self._outer = socket.socketpair()
         _open.add(self)
         self._thread = threading.Thread(target=self._listen, name=f"penstock bell {directory.name}", daemon=True)

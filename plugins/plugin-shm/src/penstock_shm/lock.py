@@ -38,6 +38,7 @@ class FileLock:
         self._descriptor = _reopen(descriptor)
         self._threads = threading.RLock()
         self._depth = 0
+        self._closing = False
         _open.add(self)
 
     def acquire(self, timeout_s: float | None) -> None:
@@ -66,6 +67,8 @@ class FileLock:
             self._state[_HOLDER] = 0
             fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _UNLOCK)
         self._depth -= 1
+        if self._closing and not self._depth:
+            self._close()
         self._threads.release()
 
     def interrupted(self) -> int:
@@ -73,7 +76,12 @@ class FileLock:
         return self._state[_INTERRUPTED]
 
     def close(self) -> None:
-        """Close the file; a lock that is held is gone."""
+        """Close the file; if the lock is held, when it is released."""
+        self._closing = True
+        if not self._depth:
+            self._close()
+
+    def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)

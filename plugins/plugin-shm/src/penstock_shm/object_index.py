@@ -57,6 +57,12 @@ class ObjectIndex:
             return sorted(n.removeprefix(OBJECT) for n in os.listdir(self.path) if n.startswith(OBJECT))
         return []
 
+    def files(self) -> dict[str, int]:
+        """Return the ids of all objects with the number of the file that each is: another one after it was replaced."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.path) as entries:
+            return {e.name.removeprefix(OBJECT): e.inode() for e in entries if e.name.startswith(OBJECT)}
+        return {}
+
     def subscribers(self) -> list[str]:
         """Return the names of the sockets of those who want to be told."""
         with contextlib.suppress(FileNotFoundError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import fnmatch
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ from penstock.errors import (
     CodecError,
     ConfigError,
     ObjectNotFoundError,
+    PenstockError,
     RecordExistsError,
     StoreError,
 )
@@ -26,7 +26,10 @@ from penstock.record import Record
 from penstock_shm.bell import Bell, ring
 from penstock_shm.object_file import ObjectInfo, read_info, read_record, to_pieces, write_file
 from penstock_shm.object_index import SUBSCRIBER, ObjectIndex
-from penstock_shm.place import check_name, path_of, root, tidy, to_file_name
+from penstock_shm.object_watch import Changes, NewObjects
+from penstock_shm.place import check_name, path_of, root, tidy, to_file_name, usable
+
+_FULL = (errno.ENOSPC, errno.ENOMEM, errno.EFBIG, errno.EDQUOT)
 
 
 def _store_name(_: object, __: object, value: str) -> None:
@@ -77,16 +80,16 @@ class ShmObjectStore:
         """
         if self._index is not None:
             raise StoreError(f"shm-objects {self.store_name!r}: is open already; close it first", retryable=False)
-        index = ObjectIndex(path_of("objects", self.store_name))
+        index, user = ObjectIndex(path_of("objects", self.store_name)), -1
         try:
-            with index.changing():
+            with usable(f"shm-objects {self.store_name!r}"), index.changing():
                 user = os.open(index.path / ".users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 fcntl.flock(user, fcntl.LOCK_SH)  # seen by `clean`: in use
                 index.count_again()
-        except OSError as error:
-            raise CannotConnectToStoreError(
-                f"shm-objects {self.store_name!r}: cannot use {index.path} ({error.strerror}); set PENSTOCK_SHM_DIR"
-            ) from error
+        except BaseException:
+            if user >= 0:
+                os.close(user)
+            raise
         self._index, self._user = index, user
 
     def close(self) -> None:
@@ -161,7 +164,7 @@ class ShmObjectStore:
             raise self._exists(name, record)
         temporary = self._prepare(index, record, name, queue)
         try:
-            with index.changing():
+            with self._changing(index):
                 found = index.find(name) if name else None
                 if found is not None and self.when_exists == "error":
                     raise self._exists(name, record)
@@ -170,7 +173,6 @@ class ShmObjectStore:
         except BaseException:
             _discard(temporary)
             raise
-        ring(index.path, index.subscribers())
         return key
 
     @overload
@@ -203,7 +205,7 @@ class ShmObjectStore:
     def delete(self, key: str) -> None:
         """Forget the object of this id or name; whoever has got it keeps it. Raises ObjectNotFoundError."""
         index = self._get_index()
-        with index.changing():
+        with self._changing(index):
             found = self._find(key)
             index.remove(found, read_info(index.object_path(found), found).name)
 
@@ -214,7 +216,7 @@ class ShmObjectStore:
         new = record if isinstance(record, Record) else Record(record, time_ns=time.time_ns())
         temporary = self._prepare(index, new, info.name, info.queue)
         try:
-            with index.changing():
+            with self._changing(index):
                 if index.find(info.id) is None:
                     raise self._missing(key)
                 index.commit(temporary, info.id, "")
@@ -252,27 +254,15 @@ class ShmObjectStore:
         It is called from a thread of the store, in the order in which any process put them, and misses none that is
         still there when its turn comes. What it raises is logged. `pattern` is matched with the name and the id.
         """
-        index = self._get_index()
-        last = max(index.ids(), default="")
+        return self._hang_up(NewObjects(self._get_index(), callback, pattern, coords))
 
-        def tell() -> None:
-            nonlocal last
-            for key in index.ids():
-                if key > last:
-                    last = key
-                    name = self._match(index, key, pattern, coords)
-                    if name is not None:
-                        callback(name or key)
+    def watch(self, callback: Callable[[str, str], None], pattern: str = "*") -> Callable[[], None]:
+        """Call `callback` with each change from now on; return a function that ends it.
 
-        bell = Bell(index.path, SUBSCRIBER, tell)
-        self._bells.append(bell)
-
-        def end() -> None:
-            bell.take_down()
-            if bell in self._bells:
-                self._bells.remove(bell)
-
-        return end
+        Its arguments are what happened, "put", "replaced" or "deleted", and the object's name (or id). It is called as
+        by `subscribe`. Of what happens to one object before its turn comes, it is told the outcome only.
+        """
+        return self._hang_up(Changes(self._get_index(), callback, pattern))
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -297,18 +287,29 @@ class ShmObjectStore:
         )
         return RecordExistsError(message)
 
-    def _match(self, index: ObjectIndex, key: str, pattern: str, coords: dict[str, Any]) -> str | None:
-        """Return the object's name, or None if it does not match or is gone."""
-        path = index.object_path(key)
+    def _hang_up(self, answer: Callable[[], None]) -> Callable[[], None]:
+        with usable(f"shm-objects {self.store_name!r}"):
+            bell = Bell(self._get_index().path, SUBSCRIBER, answer)
+        self._bells.append(bell)
+
+        def end() -> None:
+            bell.take_down()
+            if bell in self._bells:
+                self._bells.remove(bell)
+
+        return end
+
+    @contextlib.contextmanager
+    def _changing(self, index: ObjectIndex) -> Iterator[None]:
+        """Hold the lock for a change, and tell the subscribers of it."""
         try:
-            name = read_info(path, key).name
-            if pattern != "*" and not any(fnmatch.fnmatchcase(text, pattern) for text in (key, name)):
-                return None
-            if coords and not read_record(path, key).coords.matches(coords):
-                return None
-        except FileNotFoundError:
-            return None
-        return name
+            with index.changing():
+                yield
+        except OSError as error:
+            if isinstance(error, PenstockError) or error.errno not in _FULL:
+                raise
+            raise StoreError(f"shm-objects {self.store_name!r}: is full ({error.strerror}); delete objects") from error
+        ring(index.path, index.subscribers())
 
     def _prepare(self, index: ObjectIndex, record: Record, name: str, queue: str) -> Path:
         """Write the object to a temporary file, or to disk with a temporary link to it, and return that."""
@@ -324,7 +325,7 @@ class ShmObjectStore:
                     f"shm-objects {self.store_name!r}: has been destroyed by another process; call reset()"
                 ) from error
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG, errno.EDQUOT):
+                if error.errno not in _FULL:
                     raise
         if self.when_full == "spill" and self.spill_directory:
             return _spill(temporary, Path(self.spill_directory) / to_file_name(self.store_name), pieces)

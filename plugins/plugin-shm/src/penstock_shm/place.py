@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
-from penstock.errors import CannotConnectToStoreError, ConfigError
+from penstock.errors import CannotConnectToStoreError, ConfigError, PenstockError
 
 VARIABLE = "PENSTOCK_SHM_DIR"
 """Environment variable that names another directory than the default; it should be on a tmpfs."""
@@ -23,6 +24,7 @@ KINDS = ("channel", "array", "objects")
 UNFINISHED = ".new-"
 """How the name of a file begins that is still being written; `to_file_name` gives none that does."""
 
+_UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE)
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 _LONGEST = 180
 
@@ -38,8 +40,7 @@ def root() -> Path:
     chosen = os.environ.get(VARIABLE)
     path = Path(chosen) if chosen else Path("/dev/shm") / f"penstock-{os.getuid()}"
     try:
-        path.mkdir(mode=0o700, exist_ok=True, parents=bool(chosen))
-        found = path.lstat()
+        found = _made(path, with_parents=bool(chosen))
     except OSError as error:
         raise CannotConnectToStoreError(
             f"shared memory: cannot use directory {path} ({error.strerror}); set {VARIABLE} to one on a tmpfs"
@@ -49,6 +50,38 @@ def root() -> Path:
             f"shared memory: {path} is not a directory of user {os.getuid()}; remove it or set {VARIABLE}"
         )
     return path
+
+
+def _made(path: Path, *, with_parents: bool) -> os.stat_result:
+    """Make the directory if it is missing, and return what it is; others may remove it meanwhile, and make it again."""
+    while True:
+        if with_parents:
+            os.makedirs(path.parent, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        with contextlib.suppress(FileNotFoundError):
+            return path.lstat()
+
+
+@contextlib.contextmanager
+def usable(what: str) -> Iterator[None]:
+    """Turn what the system says of a directory that is full, forbidden or read-only into an error with a remedy.
+
+    Raises:
+        CannotConnectToStoreError: the block did not find a descriptor, or room or permission in the directory.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, PenstockError) or error.errno not in _UNUSABLE:
+            raise
+        where = os.environ.get(VARIABLE) or "/dev/shm"
+        raise CannotConnectToStoreError(
+            f"{what}: cannot use {where} ({error.strerror}); make room there (penstock shm clean; mount -o "
+            f"remount,size=…; docker --shm-size), or set {VARIABLE} to another directory"
+            if error.errno != errno.EMFILE
+            else f"{what}: {error.strerror}; raise the limit (ulimit -n)"
+        ) from error
 
 
 def require_linux() -> None:
@@ -97,8 +130,10 @@ def make_directory(path: Path) -> None:
     """Make a directory below the root, and those between, for this user alone; any may vanish meanwhile."""
     while True:
         try:
-            path.mkdir(mode=0o700, exist_ok=True)
+            os.mkdir(path, 0o700)
             return
+        except FileExistsError:
+            return  # pathlib would look whether it is a directory, and by then it may have vanished
         except FileNotFoundError:
             make_directory(path.parent)
 

@@ -59,9 +59,9 @@ def new_memory(label: str, size: int) -> Segment:
     descriptor = new_segment(label, size)
     try:
         mapped = map_segment(os.dup(descriptor), size, writable=True)
-    except BaseException:
+    except OSError as error:
         os.close(descriptor)
-        raise
+        raise StoreError(f"{label}: {size} bytes cannot be mapped ({error.strerror or error}; ulimit -n)") from error
     return Segment(-1, size, descriptor, np.frombuffer(mapped, np.uint8))
 
 

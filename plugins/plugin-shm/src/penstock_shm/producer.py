@@ -15,6 +15,7 @@ from typing import Any
 
 from penstock.errors import StoreError
 from penstock_shm.audience import Consumer, Given
+from penstock_shm.place import usable
 from penstock_shm.pool import READY_BYTES, Block, Pool, new_memory
 from penstock_shm.rendezvous import EXCLUSIVE, LATEST, PRODUCER, Seat, join
 from penstock_shm.wire import HELLO, NEED, receive, unpack_hello
@@ -39,9 +40,13 @@ class Producer:
         self._handed = 0
         self._closing = False
         self._seat: Seat = join(channel_name, EXCLUSIVE if exclusive else PRODUCER)
-        self._selector = selectors.DefaultSelector()
+        with usable(self.label), contextlib.ExitStack() as undo:
+            undo.callback(self._seat.give_up)
+            self._selector = selectors.DefaultSelector()
+            undo.callback(self._selector.close)
+            self._waker, self._woken = socket.socketpair()
+            undo.pop_all()
         self._selector.register(self._seat.listener, selectors.EVENT_READ, None)
-        self._waker, self._woken = socket.socketpair()
         self._selector.register(self._woken, selectors.EVENT_READ, None)
         for role, pid, connection in self._seat.met:
             self._add(Consumer(connection, latest=role == LATEST, pid=pid))
@@ -271,10 +276,15 @@ class Producer:
                 consumer.announce(self._pool.ready)
 
     def _accept(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        try:
             connection, _ = self._seat.listener.accept()
-            connection.setblocking(False)
-            self._selector.register(connection, selectors.EVENT_READ, Consumer(connection))
+        except BlockingIOError:
+            return
+        except OSError:  # too many open files: it has to knock until one is free
+            self._changed.wait(_TICK_S)
+            return
+        connection.setblocking(False)
+        self._selector.register(connection, selectors.EVENT_READ, Consumer(connection))
 
     def _hear(self, consumer: Consumer) -> None:
         try:

@@ -16,7 +16,7 @@ from pathlib import Path
 import attrs
 
 from penstock.errors import CannotConnectToStoreError
-from penstock_shm.place import locked_directory, path_of, tidy
+from penstock_shm.place import locked_directory, path_of, tidy, usable
 from penstock_shm.wire import new_socket
 
 PRODUCER, EXCLUSIVE, CONSUMER, LATEST = "p", "x", "c", "l"
@@ -49,17 +49,31 @@ class Seat:
                     found.close()  # of another PID namespace
             tidy(self.path.parent)
 
+    def give_up(self) -> None:
+        """Leave, and close the connections too: whoever joined could not go on."""
+        for _, _, connection in self.met:
+            connection.close()
+        self.leave()
+
 
 def join(channel_name: str, role: str) -> Seat:
     """Take a place in the channel and connect to every living side of the other kind.
 
     Raises:
-        CannotConnectToStoreError: a producer is alone in this channel by its own wish, or wants to be and is not.
+        CannotConnectToStoreError: a producer is alone in this channel by its own wish, or wants to be and is not; or
+            the directory cannot be used.
     """
-    path = path_of("channel", channel_name)
+    with usable(f"shm channel {channel_name!r}"):
+        seat = _take_place(path_of("channel", channel_name), channel_name, role)
+    _open.add(seat)
+    return seat
+
+
+def _take_place(path: Path, channel_name: str, role: str) -> Seat:
     producing = role in (PRODUCER, EXCLUSIVE)
     met: list[tuple[str, int, socket.socket]] = []
-    with contextlib.ExitStack() as undo, locked_directory(path) as directory:
+    with locked_directory(path) as directory, contextlib.ExitStack() as undo:
+        undo.callback(tidy, path)
         for name in sorted(os.listdir(directory)):
             other, pid = name[:1], pid_of(name)
             if producing == (other in (PRODUCER, EXCLUSIVE)):
@@ -81,9 +95,7 @@ def join(channel_name: str, role: str) -> Seat:
         listener.bind(in_directory(directory, name))
         listener.listen(_BACKLOG)
         undo.pop_all()
-    seat = Seat(path / name, listener, met)
-    _open.add(seat)
-    return seat
+    return Seat(path / name, listener, met)
 
 
 def knock(directory: int, name: str, *, remove: bool = True) -> socket.socket | None:

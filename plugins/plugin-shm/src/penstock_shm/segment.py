@@ -22,12 +22,16 @@ def new_segment(label: str, size: int) -> int:
     Raises:
         StoreError: there is not so much memory; the message says how much there is.
     """
-    free = available_bytes()
-    if size > free:
-        raise StoreError(f"shared memory: {label} needs {size} more bytes, and this machine has {free} left to give")
     try:
+        free = available_bytes()
+        if size > free:
+            raise StoreError(
+                f"shared memory: {label} needs {size} more bytes, and this machine has {free} left to give"
+            )
         descriptor = os.memfd_create(label, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     except OSError as error:
+        if isinstance(error, StoreError):
+            raise
         raise StoreError(f"shared memory: {label} cannot have a segment more ({error.strerror}; ulimit -n)") from error
     try:
         # Quicker than posix_fallocate, after which mapping has to clear each page; and other threads go on meanwhile.

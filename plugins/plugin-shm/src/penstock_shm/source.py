@@ -189,10 +189,16 @@ class ShmSource:
         listener = self._seat.listener
         self._look_s = time.monotonic() + _LOOK_S
         if any(descriptor == listener.fileno() for descriptor, _ in self._poll.poll(timeout_s * 1000)):
-            with contextlib.suppress(BlockingIOError):
+            try:
                 while True:
                     connection, _ = listener.accept()
                     self._attach(Feed(connection, latest=self.latest))
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                raise SourceError(
+                    f"shm source {self.channel_name!r}: a producer cannot be let in ({error.strerror}); ulimit -n"
+                ) from error
 
     def _take(self, feed: Feed) -> bool:
         """Decode one block of this producer into `_ready`; return whether there was one."""

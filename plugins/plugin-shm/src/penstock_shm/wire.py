@@ -138,16 +138,19 @@ def receive(connection: socket.socket) -> tuple[bytes, int | None]:
 
     Raises:
         BlockingIOError: none is there now.
+        StoreError: this process has no descriptor left for the one that came.
     """
     for attempt in range(2):
         try:
-            data, extras, _, _ = connection.recvmsg(LONGEST, _SPACE, _RECEIVE)
+            data, extras, flags, _ = connection.recvmsg(LONGEST, _SPACE, _RECEIVE)
             break
         except ConnectionError:
             # The other side went with unread messages. The kernel says so once, before it gives out what that side
             # had sent: ask again.
             if attempt:
                 return b"", None
+    if flags & socket.MSG_CTRUNC:
+        raise StoreError("shared channel: memory came, and this process has too many open files for it (ulimit -n)")
     found: list[int] = []
     for level, kind, content in extras:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
