@@ -18,8 +18,9 @@ from penstock_shm.wire import END, FORGET, BlockMessage, pack_block, pack_hello,
 RING_BLOCKS = 64
 """So many blocks may a lossless consumer have unread: fewer than a socket holds messages, so that none is refused."""
 
-RING_BYTES = 8 << 20
-"""And no more than two of them if they are larger together than this: what waits should still be in the cache."""
+RING_BYTES = 4 << 20
+"""And a second one only while they are smaller together than this: what waits should still be in the cache. A producer
+has copied the next one before it waits, and so works beside its consumer."""
 
 
 @attrs.define(eq=False)
@@ -102,7 +103,7 @@ class Consumer:
     def has_room(self) -> bool:
         """Whether another block may be sent without it having too much to read."""
         unread = self.unread()
-        return unread < 2 or (unread < RING_BLOCKS and self._unread_bytes < RING_BYTES)
+        return unread < 1 or (unread < RING_BLOCKS and self._unread_bytes < RING_BYTES)
 
     def starve(self) -> None:
         """Ask to be woken: when half of its ring is free again if that is full, else whenever it lets go of a block."""

@@ -39,6 +39,7 @@ class FileLock:
         self._threads = threading.RLock()
         self._depth = 0
         self._closing = False
+        self._pid = os.getpid()
         _open.add(self)
 
     def acquire(self, timeout_s: float | None) -> None:
@@ -52,11 +53,19 @@ class FileLock:
             raise LockTimeoutError(
                 f"{self._name}: another thread of this process has held the lock for {timeout_s:g} s"
             )
-        try:
-            if self._depth == 0:
-                self._lock_file(until_s, timeout_s)
-                self._note_holder()
+        if self._depth:
             self._depth += 1
+            return
+        try:
+            try:
+                fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _LOCK)
+            except BlockingIOError:
+                self._wait(until_s, timeout_s)
+            state = self._state
+            if state[_HOLDER]:
+                state[_INTERRUPTED] += 1
+            state[_HOLDER] = self._pid
+            self._depth = 1
         except BaseException:
             self._threads.release()
             raise
@@ -86,32 +95,29 @@ class FileLock:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def _lock_file(self, until_s: float | None, timeout_s: float | None) -> None:
+    def _wait(self, until_s: float | None, timeout_s: float | None) -> None:
+        """Take the lock of the file, which another process, or another opening of it in this one, has."""
         if until_s is None:
             fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLKW, _LOCK)
             return
         pause_s = 0.00002
         while True:
+            if time.monotonic() >= until_s:
+                raise LockTimeoutError(
+                    f"{self._name}: process {self._state[_HOLDER]} has held the lock for {timeout_s:g} s; "
+                    "if it is stopped, end it: the lock is free then"
+                )
+            time.sleep(pause_s)  # the kernel has no lock with a timeout
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
             try:
                 fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _LOCK)
                 return
             except BlockingIOError:
-                if time.monotonic() >= until_s:
-                    raise LockTimeoutError(
-                        f"{self._name}: process {self._state[_HOLDER]} has held the lock for {timeout_s:g} s; "
-                        "if it is stopped, end it: the lock is free then"
-                    ) from None
-                time.sleep(pause_s)  # the kernel has no lock with a timeout
-                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
-
-    def _note_holder(self) -> None:
-        if self._state[_HOLDER]:
-            self._state[_INTERRUPTED] += 1
-        self._state[_HOLDER] = os.getpid()
+                pass
 
     def _after_fork(self) -> None:
         """Open the file anew: a lock on the parent's opening would be shared with it."""
-        self._threads, self._depth = threading.RLock(), 0
+        self._threads, self._depth, self._pid = threading.RLock(), 0, os.getpid()
         if self._descriptor >= 0:
             mine = _reopen(self._descriptor)
             os.close(self._descriptor)

@@ -138,11 +138,12 @@ class ShmStore:
         return producer
 
     def _hand_over(self, producer: Producer, group: Packed) -> None:
-        if not producer.wait_for_room(self.wait_for_consumers, self.consumer_timeout_s):
-            self._sent_to_nobody += len(group.records)
         block = producer.take(group.size, self.hold_timeout_s)
         memory = block.memory
         for start, piece in group.pieces:
             values = np.frombuffer(piece, np.uint8)
             memory[start : start + values.size] = values
+        # Only now, so that what is large is copied while a consumer still works on what came before.
+        if not producer.wait_for_room(self.wait_for_consumers, self.consumer_timeout_s):
+            self._sent_to_nobody += len(group.records)
         producer.hand_over(block, group.size, [record.channel for record in group.records])
