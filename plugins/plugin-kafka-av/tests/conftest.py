@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -60,7 +62,7 @@ def make_video(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         path = directory / name
         if path.exists():
             return path
-        with av.open(str(path), "w", options=muxing or {}) as container:
+        with own_priority(), av.open(str(path), "w", options=muxing or {}) as container:
             stream = container.add_stream(codec, rate=25)
             context = stream.codec_context
             context.width, context.height, context.pix_fmt = 128, 96, pixels
@@ -73,6 +75,19 @@ def make_video(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@contextlib.contextmanager
+def own_priority() -> Iterator[None]:
+    """Give this thread its scheduling back: SVT-AV1 takes real-time priority if it may, and all others would starve."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameter)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import av
@@ -128,6 +129,7 @@ def test_other_codecs(make_video, direct, packets_of, decode_all, codec):
     assert same(frames, reference)
     assert [frame.parent.metadata["pts"] for frame in frames] == [pts for pts, _ in reference]
     assert (decoder.skipped, decoder.damaged) == (0, 0)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER  # no encoder has left this process with real-time priority
 
 
 def cut(packets, seed):
