@@ -70,7 +70,8 @@ def test_dropping_is_counted():
     newest = PushSource(capacity=2, when_full="drop_newest", channel="a")
     assert newest.put(range(5)) == 2
     assert [record.data for record in newest.read(9, 0)] == [0, 1]
-    assert oldest.lost_upstream() == newest.lost_upstream() == {"a": 3}
+    assert oldest.dropped_upstream() == newest.dropped_upstream() == {"a": 3}
+    assert oldest.lost_upstream() == newest.lost_upstream() == {}
 
 
 def test_the_end():

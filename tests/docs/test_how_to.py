@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -20,6 +21,11 @@ def test_the_python_of_a_guide_runs(page: str, tmp_path: Path) -> None:
     script = tmp_path / "guide.py"
     script.write_text("\n".join(blocks), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-W", "error", script.name], cwd=tmp_path, capture_output=True, text=True, timeout=100
+        [sys.executable, "-W", "error", script.name],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**os.environ, "PENSTOCK_SHM_DIR": str(tmp_path / "shm")},  # channels of others are not this test's
     )
     assert done.returncode == 0, done.stderr

@@ -77,6 +77,15 @@ class SupportsLoss(Protocol):
 
 
 @runtime_checkable
+class SupportsDrop(Protocol):
+    """A source that is set to leave records out (only the newest matter), and counts them. No fault, and not lost."""
+
+    def dropped_upstream(self) -> Mapping[str, int]:
+        """Return how many records of each channel were left out before they came, counted since `open`; any thread."""
+        ...
+
+
+@runtime_checkable
 class SupportsRejected(Protocol):
     """A source to which a network may bring what is no record."""
 

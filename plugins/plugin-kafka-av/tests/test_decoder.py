@@ -129,7 +129,8 @@ def test_other_codecs(make_video, direct, packets_of, decode_all, codec):
     assert same(frames, reference)
     assert [frame.parent.metadata["pts"] for frame in frames] == [pts for pts, _ in reference]
     assert (decoder.skipped, decoder.damaged) == (0, 0)
-    assert os.sched_getscheduler(0) == os.SCHED_OTHER  # no encoder has left this process with real-time priority
+    if hasattr(os, "sched_getscheduler"):
+        assert os.sched_getscheduler(0) == os.SCHED_OTHER, "an encoder has left this process with real-time priority"
 
 
 def cut(packets, seed):

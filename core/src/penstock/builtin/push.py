@@ -31,7 +31,8 @@ class Inlet:
     Attributes:
         capacity, capacity_bytes, when_full: Those of `PushSource`.
         on_drop: Called with each record that `drop_oldest` drops, under the lock: it must not wait.
-        lost: Records dropped, or left inside at the end, by channel.
+        dropped: Records dropped because it was full, by channel.
+        lost: Records left inside at the end, by channel.
         closed: Set when nobody reads any more.
     """
 
@@ -39,6 +40,7 @@ class Inlet:
     capacity_bytes: int = 64 * 2**20
     when_full: WhenFull = "block"
     on_drop: Callable[[Record], None] | None = attrs.field(default=None, init=False, eq=False, repr=False)
+    dropped: Counter[str] = attrs.field(factory=Counter, init=False, eq=False, repr=False)
     lost: Counter[str] = attrs.field(factory=Counter, init=False, eq=False, repr=False)
     closed: bool = attrs.field(default=False, init=False, eq=False, repr=False)
     _items: deque[tuple[Record, int]] = attrs.field(factory=deque, init=False, eq=False, repr=False)
@@ -82,7 +84,7 @@ class Inlet:
             if self.closed or self._ended:
                 raise RunError("nothing can be put any more: the source has ended")
             if self.when_full == "drop_newest" and not self._fits(size_bytes):
-                self.lost[channel] += 1
+                self.dropped[channel] += 1
                 return False
             record = make()
             if record is None:
@@ -90,7 +92,8 @@ class Inlet:
             while not self._fits(size_bytes):
                 oldest, oldest_bytes = self._items.popleft()
                 self._bytes -= oldest_bytes
-                self._drop(oldest)
+                self.dropped[oldest.channel] += 1
+                self._gone(oldest)
             self._items.append((record, size_bytes))
             self._bytes += size_bytes
             if self._idle:
@@ -124,13 +127,16 @@ class Inlet:
         with self._lock:
             self.closed = False
             self.lost.clear()
+            self.dropped.clear()
 
     def close(self) -> None:
         """Let those go who wait for room; count what nobody will read as lost."""
         with self._lock:
             self.closed = True
             while self._items:
-                self._drop(self._items.popleft()[0])
+                left, _ = self._items.popleft()
+                self.lost[left.channel] += 1
+                self._gone(left)
             self._bytes = 0
             self._room.notify_all()
 
@@ -152,8 +158,7 @@ class Inlet:
                 f"wait, of at most {self.capacity} and {self.capacity_bytes}"
             )
 
-    def _drop(self, record: Record) -> None:
-        self.lost[record.channel] += 1
+    def _gone(self, record: Record) -> None:
         if self.on_drop is not None:
             self.on_drop(record)
 
@@ -177,7 +182,7 @@ class PushSource:
         capacity: Records that wait at most.
         capacity_bytes: Bytes of their data at most, about, or a single record.
         when_full: What `put` does when it is full: "block" waits; "drop_oldest" and "drop_newest" drop, which the
-            account counts as lost upstream.
+            account counts as dropped upstream.
         channel: The channel of the records made of plain data.
         inlet: Where they wait; shared by the copies of this component.
     """
@@ -237,8 +242,12 @@ class PushSource:
         self.inlet.close()
 
     def lost_upstream(self) -> Mapping[str, int]:
-        """Return how many records of each channel were dropped, or left when it was closed."""
+        """Return how many records of each channel were left when it was closed."""
         return dict(self.inlet.lost)
+
+    def dropped_upstream(self) -> Mapping[str, int]:
+        """Return how many records of each channel were dropped because it was full."""
+        return dict(self.inlet.dropped)
 
     def _record(self, data: Any) -> Record:
         number = self._numbers[self.channel]

@@ -34,8 +34,10 @@ class NodeAccount:
         stored, dead_lettered, skipped, failed: What became of the others; `failed` ended the run.
         lost: In its hands at an abort, or refused even by the dead letters.
         lost_upstream: What a source saw to be missing when it came.
+        dropped_upstream: What a source left out, as it is set to (`latest`).
         rejected: Messages that came to a source and were no records.
-        channels: For each channel, its received, lost_upstream, discarded, stored, dead_lettered, skipped and failed,
+        channels: For each channel, its received, lost_upstream, dropped_upstream, discarded, stored, dead_lettered,
+            skipped and failed,
             as far as they are not 0.
         rate: Records per second, over the whole run.
         data_bytes: Bytes of data that a source gave or a store took, about.
@@ -61,6 +63,7 @@ class NodeAccount:
     failed: int = 0
     lost: int = 0
     lost_upstream: int = 0
+    dropped_upstream: int = 0
     rejected: int = 0
     channels: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
     rate: float = 0.0
@@ -206,15 +209,16 @@ def _with_lost(
 
 
 def _source(name: str, lane: SourceLane, elapsed_s: float) -> NodeAccount:
-    tally, missing = lane.tally, lane.figures.lost_upstream()
+    tally, missing, dropped = lane.tally, lane.figures.lost_upstream(), lane.figures.dropped_upstream()
     return NodeAccount(
         node=name,
         role="source",
         component=lane.part.origin,
         received=tally.received.total(),
         lost_upstream=missing.total(),
+        dropped_upstream=dropped.total(),
         rejected=lane.figures.rejected(),
-        channels=_channels({"received": tally.received, "lost_upstream": missing}),
+        channels=_channels({"received": tally.received, "lost_upstream": missing, "dropped_upstream": dropped}),
         rate=tally.received.total() / elapsed_s if elapsed_s else 0.0,
         data_bytes=tally.data_bytes,
         retries=tally.retries,

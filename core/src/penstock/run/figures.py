@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from penstock.source import SupportsLag, SupportsLoss, SupportsRejected
+from penstock.source import SupportsDrop, SupportsLag, SupportsLoss, SupportsRejected
 
 T = TypeVar("T")
 
 
 class Figures:
-    """Ask a source what it lost, refused and has before it. It counts from each `open` on; the sums go on. Any thread.
+    """Ask a source what it lost, left out, refused and has before it. Any thread.
+
+    A source counts from each `open` on; here the sums go on.
 
     Whatever a source raises is told to `failed`, and must not keep a report from being made.
     """
@@ -21,6 +23,7 @@ class Figures:
         self._failed = failed
         self._source: Any = None
         self._lost: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
         self._rejected = 0
 
     def opened(self, source: Any) -> None:
@@ -29,11 +32,16 @@ class Figures:
 
     def closing(self) -> None:
         """Keep the sums of the source, and ask it no more: it is about to count anew. More than once does nothing."""
-        self._lost, self._rejected, self._source = self.lost_upstream(), self.rejected(), None
+        self._lost, self._dropped, self._rejected = self.lost_upstream(), self.dropped_upstream(), self.rejected()
+        self._source = None
 
     def lost_upstream(self) -> Counter[str]:
         """Return how many records were missing when they came, by channel."""
         return self._lost + self._ask(SupportsLoss, "lost_upstream", Counter, Counter())
+
+    def dropped_upstream(self) -> Counter[str]:
+        """Return how many records the source left out, as it is set to, by channel."""
+        return self._dropped + self._ask(SupportsDrop, "dropped_upstream", Counter, Counter())
 
     def rejected(self) -> int:
         """Return how many messages were no records."""

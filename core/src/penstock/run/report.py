@@ -54,6 +54,11 @@ class RunReport:
         return self.account.total("dropped")
 
     @property
+    def dropped_upstream(self) -> int:
+        """Records that the sources left out before they came, as they are set to."""
+        return self.account.total("dropped_upstream")
+
+    @property
     def dead_lettered(self) -> int:
         """Records that failed for good and are kept in the dead letters."""
         return self.account.total("dead_lettered")
@@ -131,7 +136,10 @@ class RunReport:
             "ok": self.ok,
             "balanced": self.balanced,
             "exit_code": self.exit_code,
-            **{field: getattr(self, field) for field in (*totals, "lost", "lost_upstream", "rejected")},
+            **{
+                field: getattr(self, field)
+                for field in (*totals, "lost", "lost_upstream", "dropped_upstream", "rejected")
+            },
             "problems": self.problems,
             "aborted": self.aborted,
             "checkpoints": self.checkpoints,
@@ -185,6 +193,9 @@ class RunReport:
             if edge.kept:
                 lines.append(f"  {edge.edge}: {edge.kept} records stay on the disk ({edge.when_full}) for the next run")
         for node in self.account.nodes:
+            for channel, figures in node.channels.items():
+                if left_out := figures.get("dropped_upstream"):
+                    lines.append(f"  {node.node}: {left_out} records of channel {channel!r} left out before they came")
             if node.restarts:
                 lines.append(f"  {node.node}: its process died and another was started, {node.restarts} times")
         if self.dead_letters:

@@ -13,7 +13,15 @@ import pytest
 
 from penstock.errors import EndOfSource
 from penstock.record import Record
-from penstock.source import Source, SupportsCommit, SupportsLag, SupportsLoss, SupportsRejected, SupportsSeek
+from penstock.source import (
+    Source,
+    SupportsCommit,
+    SupportsDrop,
+    SupportsLag,
+    SupportsLoss,
+    SupportsRejected,
+    SupportsSeek,
+)
 from penstock.testing.component_contract import ComponentContract, can, is_kind, lacks, needs
 from penstock.testing.equality import assert_same_record
 
@@ -112,10 +120,11 @@ class SourceContract(ComponentContract):
             assert type(record.time_ns) is int
 
     def test_counts_within_each_channel(self, tmp_path: Path) -> None:
-        """`seq` rises within a channel; it has a gap only where `lost_upstream` or a discontinuity says so."""
+        """`seq` rises within a channel; it has a gap only where a count of losses or drops, or a mark, says so."""
         with self.opened(tmp_path) as source:
             records = self.read(source, self.count)
             lost = sum(source.lost_upstream().values()) if can(source, SupportsLoss) else 0
+            lost += sum(source.dropped_upstream().values()) if can(source, SupportsDrop) else 0
         last: dict[str, int] = {}
         for record in records:
             if record.channel in last:
@@ -250,6 +259,8 @@ class SourceContract(ComponentContract):
                         counts.append(getattr(source, name)())
                 if not lacks(source, SupportsLoss):
                     counts.extend(source.lost_upstream().values())
+                if not lacks(source, SupportsDrop):
+                    counts.extend(source.dropped_upstream().values())
                 counts.append(0)
 
             thread = threading.Thread(target=ask)

@@ -13,7 +13,7 @@ from penstock.run.guard import Ward
 from penstock.run.process.served import Given
 from penstock.run.process.workplace import Workplace
 from penstock.run.tally import Tally
-from penstock.source import SupportsCommit, SupportsLag, SupportsLoss, SupportsRejected, SupportsSeek
+from penstock.source import SupportsCommit, SupportsDrop, SupportsLag, SupportsLoss, SupportsRejected, SupportsSeek
 
 
 class RemoteSource:
@@ -82,6 +82,11 @@ class _Loses(RemoteSource):
         return dict(self._state["lost_upstream"])
 
 
+class _Drops(RemoteSource):
+    def dropped_upstream(self) -> Mapping[str, int]:
+        return dict(self._state["dropped_upstream"])
+
+
 class _Rejects(RemoteSource):
     def rejected(self) -> int:
         return int(self._state["rejected"])
@@ -96,6 +101,7 @@ _ABILITIES = (
     (SupportsCommit, _Commits, "position"),
     (SupportsSeek, _Seeks, ""),
     (SupportsLoss, _Loses, "lost_upstream"),
+    (SupportsDrop, _Drops, "dropped_upstream"),
     (SupportsRejected, _Rejects, "rejected"),
     (SupportsLag, _Lags, "lag"),
 )
@@ -130,7 +136,7 @@ class ServedSource:
 
     def _state(self) -> dict[str, Any]:
         found = {name: getattr(self._source, name)() for name in self._told}
-        return found | {"lost_upstream": dict(found["lost_upstream"])} if "lost_upstream" in found else found
+        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in found.items()}
 
     def _read(self, message: Message) -> Given:
         try:
