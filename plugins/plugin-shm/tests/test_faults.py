@@ -6,6 +6,7 @@ The short form is part of CI; PENSTOCK_FAULTS=full kills a hundred times each.
 from __future__ import annotations
 
 import os
+import queue
 import random
 import time
 
@@ -130,17 +131,20 @@ def test_killed_writers_of_objects(chance, start):
     """Writers of objects are killed: only whole objects are there, and what they had begun goes when one opens."""
     store = ShmObjectStore("test")
     store.open()
-    for _ in range(ROUNDS):
+    told: queue.Queue[str] = queue.Queue()
+    for turn in range(ROUNDS):
+        store.subscribe(told.put)
         victims = [start("put_for_ever", "test") for _ in range(2)]
         for victim in victims:
             assert victim.hear() == "open"
-        seen = len(store)
-        while len(store) < seen + chance.randrange(1, 8):
-            pass
+        while not told.empty():
+            told.get()
+        for _ in range(chance.randrange(1, 30)):
+            told.get(timeout=20)
         for victim in victims:
             victim.kill()
         with Soon():
-            store.put(b"goes on", f"mine {seen}")
+            store.put(b"goes on", f"mine {turn}")
             for key in list(store.keys()):
                 data = store.get(key).data
                 assert isinstance(data, bytes) or (data == data[0]).all()

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from penstock.errors import StoreError
 from penstock_shm.array_errors import ArrayExistsError, ArrayNotFoundError, ArrayTypeError
 from penstock_shm.place import UNFINISHED, VARIABLE, locked_directory, path_of, tidy, usable
+from penstock_shm.segment import UNTRACKED
 
 MAGIC = b"PNSTKARR"
 VERSION = 1
@@ -71,7 +72,7 @@ def _create(path: Path, name: str, header: bytes, prototype: npt.NDArray[np.gene
                 f"shared array {name!r}: needs {size} bytes in {path.parent}, which has {room} ({error.strerror}); "
                 f"enlarge it (mount -o remount,size=…; docker --shm-size) or set {VARIABLE}"
             ) from error
-        with mmap.mmap(descriptor, size) as mapped:
+        with mmap.mmap(descriptor, size, **UNTRACKED) as mapped:
             mapped[: len(header)] = header
             if data.nbytes:
                 mapped[HEADER_SIZE:] = data.reshape(-1).view(np.uint8).data if data.ndim else data.tobytes()
@@ -111,7 +112,7 @@ def attach(name: str) -> ArrayFile:
         size = HEADER_SIZE + math.prod(shape) * dtype.itemsize
         if os.fstat(descriptor).st_size < size:
             raise ArrayNotFoundError(f"shared array {name!r}: the file is shorter than its header says; destroy it")
-        mapped = mmap.mmap(descriptor, size)
+        mapped = mmap.mmap(descriptor, size, **UNTRACKED)
         elements = np.ndarray(shape, dtype, mapped, HEADER_SIZE)
         return ArrayFile(path, descriptor, elements, memoryview(mapped)[STATE_AT : STATE_AT + STATE_SIZE])
     except BaseException:

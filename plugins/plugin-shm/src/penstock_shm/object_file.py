@@ -5,10 +5,8 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
 import msgspec
@@ -16,13 +14,13 @@ import msgspec
 from penstock.codec import decode, encode
 from penstock.errors import CannotGetObjectError, CodecError, StoreError
 from penstock.record import Record
+from penstock_shm.segment import UNTRACKED
 
 MAGIC = b"PNSTKOBJ"
 VERSION = 1
 _LEAD = struct.Struct("<8sIIQQ")
 _ALIGNED = 64
 _SMALL_BYTES = 65_536
-_UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 
 
 @attrs.frozen
@@ -87,7 +85,7 @@ def read_record(path: Path, what: str) -> Record:
         if size <= _SMALL_BYTES:  # a mapping costs a descriptor, of which there may be 1024
             buffer = os.pread(descriptor, size, 0)
         else:
-            buffer = mmap.mmap(descriptor, size, prot=mmap.PROT_READ, **_UNTRACKED)
+            buffer = mmap.mmap(descriptor, size, prot=mmap.PROT_READ, **UNTRACKED)
     finally:
         os.close(descriptor)
     view = memoryview(buffer)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 from penstock.errors import StoreError
+
+UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
+"""Lets a mapping do without a descriptor of its own, of which there may be 1024; Python 3.12 and before cannot."""
 
 _ZEROS = memoryview(bytes(256 << 10))
 _SEALS = 0x0002 | 0x0004  # F_SEAL_SHRINK | F_SEAL_GROW, linux/fcntl.h; mypy's fcntl lacks them on other systems
@@ -58,7 +63,7 @@ def map_segment(descriptor: int, size: int, *, writable: bool) -> mmap.mmap:
             raise StoreError(f"shared memory: a segment of {size} bytes was announced, but {held} came, seals {seals}")
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
         # Populated, so that the first frames are as fast as the later ones.
-        return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE, prot=protection)
+        return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE, prot=protection, **UNTRACKED)
     finally:
         os.close(descriptor)
 
