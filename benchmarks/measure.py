@@ -18,7 +18,7 @@ class Row:
     Attributes:
         name, reference: What was measured, and what beside it.
         unit: Of both figures: "us" and "ms" for times, "/s" for rates.
-        figure, reference_figure: The best of all turns.
+        figure, reference_figure: The best of all turns; between processes, the median.
         ratio: How often better than the reference in speed: above 1 is faster.
         goal: What is wanted of the ratio, or of the figure; "" for none.
         met: Whether this run met the goal; None without one.
