@@ -384,6 +384,26 @@ def test_nothing_is_left_in_the_directory(source, place, start):
     assert list(place.rglob("*")) == []
 
 
+def test_descriptors_come_back():
+    """A channel that is closed has given back every descriptor, at once."""
+    gc.collect()
+    before = len(os.listdir("/proc/self/fd"))
+    gc.disable()
+    try:
+        for number in range(20):
+            source, store = ShmSource("test"), ShmStore("test")
+            source.open()
+            store.open()
+            store.write([Record(np.full(1_000_000, number), seq=number)])
+            assert len(source.read(1, 5.0)) == 1
+            store.close()
+            source.close()
+        del source, store
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        gc.enable()
+
+
 def test_fork_after_opening_is_refused():
     """A fork may use neither source nor store of its parent: both say so, and the parent goes on unharmed."""
     source, store = ShmSource("test"), ShmStore("test")

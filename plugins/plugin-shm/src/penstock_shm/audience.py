@@ -12,8 +12,9 @@ import attrs
 
 from penstock_shm.control import FREE, HELD, SENT, SIZE, Control
 from penstock_shm.pool import Block, Segment
+from penstock_shm.rouser import Rouser
 from penstock_shm.segment import new_segment
-from penstock_shm.wire import END, FORGET, BlockMessage, pack_block, pack_hello, pack_segment, send
+from penstock_shm.wire import END, FORGET, ROUSER, BlockMessage, pack_block, pack_hello, pack_segment, send
 
 RING_BLOCKS = 64
 """So many blocks may a lossless consumer have unread: fewer than a socket holds messages, so that none is refused."""
@@ -72,7 +73,7 @@ class Consumer:
         """Whether it is to be given what is written."""
         return not self.gone and self.control is not None and not self.control.leaving
 
-    def greet(self, about: dict[str, Any], *, begun: int, handed: int) -> None:
+    def greet(self, about: dict[str, Any], rouser: Rouser, *, begun: int, handed: int) -> None:
         """Make the shared page and send it with a greeting. OSError if the consumer is gone, StoreError if memory is.
 
         `begun` and `handed` are how many records the producer had begun to write, and handed over, before.
@@ -82,6 +83,7 @@ class Consumer:
             control = Control(os.dup(descriptor))
             control.begin(begun)
             control.take(0, handed)
+            send(self.connection, ROUSER, rouser.descriptor)
             send(self.connection, pack_hello(**about), descriptor)
             self.control = control
         finally:

@@ -12,6 +12,7 @@ import numpy as np
 
 from penstock.errors import StoreError
 from penstock_shm.control import FREE, HELD, MOST_BLOCKS, Control
+from penstock_shm.rouser import Rouser
 from penstock_shm.segment import map_segment
 from penstock_shm.wire import (
     BLOCK,
@@ -19,8 +20,8 @@ from penstock_shm.wire import (
     FORGET,
     HELLO,
     NEED,
+    ROUSER,
     SEGMENT,
-    WAKE,
     BlockMessage,
     receive,
     send,
@@ -62,6 +63,7 @@ class Feed:
         self._pid = os.getpid()
         self._segments: dict[int, mmap.mmap] = {}
         self._control: Control | None = None
+        self._rouser: Rouser | None = None
         self._leases: set[int] = set()
         self._taken_blocks = self._taken_records = 0
         self._left = False
@@ -106,6 +108,9 @@ class Feed:
                     self._taken_records = self._control.taken_records
                     self.greeted = True
                 continue
+            if kind == ROUSER and descriptor is not None:
+                self._rouser = Rouser(descriptor)
+                continue
             if descriptor is not None:
                 os.close(descriptor)
             if kind == END:
@@ -126,9 +131,8 @@ class Feed:
             return  # a copy of the lease in a forked process: the block is not its to give
         self._control.set_flag(block, FREE)
         self._leases.discard(block)
-        if self._control.starved:
-            with contextlib.suppress(OSError):  # it is gone, or its socket is full of such messages
-                send(self.connection, WAKE)
+        if self._control.starved and self._rouser is not None:
+            self._rouser.ring()
         if self._left and not self._leases:
             self.connection.close()
 
@@ -139,8 +143,8 @@ class Feed:
         self._left = True
         if self._control is not None:
             self._control.leave()
-        with contextlib.suppress(OSError):
-            send(self.connection, WAKE)
+        if self._rouser is not None:
+            self._rouser.ring()
         if not self._leases:
             self.connection.close()
 
@@ -166,8 +170,8 @@ class Feed:
         self._control.take(self._taken_blocks, self._taken_records)
         if self._control.sated:
             self._control.feed()
-            with contextlib.suppress(OSError):  # as in release()
-                send(self.connection, WAKE)
+            if self._rouser is not None:
+                self._rouser.ring()
         return message, lease
 
 

@@ -65,6 +65,10 @@ def new_memory(label: str, size: int) -> Segment:
     return Segment(-1, size, descriptor, np.frombuffer(mapped, np.uint8))
 
 
+def _nobody(_: int) -> None:
+    """Forget nothing: there is nobody to be told any more."""
+
+
 def block_size(size: int) -> int:
     """Return the size of a block for `size` bytes: at most a quarter more, so that like records share."""
     size = max(size, _PAGE)
@@ -136,10 +140,12 @@ class Pool:
         """Let go of all memory. What consumers have mapped stays with them."""
         for segment in (*self._segments.values(), *([self.ready] if self.ready else ())):
             os.close(segment.descriptor)
+            segment.blocks.clear()  # they refer to it: the memory is to go now, not when cycles are looked for
         self.ready = None
         self._segments.clear()
         self._free.clear()
         self._in_use.clear()
+        self.forget = _nobody  # so that its owner goes with the last reference, and not some time later
 
     def _pop(self, wanted: int) -> Block | None:
         if free := self._free.get(wanted):
@@ -219,6 +225,7 @@ class Pool:
 
     def _give_up(self, segment: Segment) -> None:
         os.close(segment.descriptor)
+        segment.blocks.clear()  # as in close()
         self.forget(segment.number)
 
     def _shrink(self, idle_s: float) -> None:

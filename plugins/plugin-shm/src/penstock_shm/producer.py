@@ -18,6 +18,7 @@ from penstock_shm.audience import Consumer, Given
 from penstock_shm.place import usable
 from penstock_shm.pool import READY_BYTES, Block, Pool, new_memory
 from penstock_shm.rendezvous import EXCLUSIVE, LATEST, PRODUCER, Seat, join
+from penstock_shm.rouser import Rouser
 from penstock_shm.wire import HELLO, NEED, receive, unpack_hello
 
 _TICK_S = 0.02
@@ -44,7 +45,9 @@ class Producer:
             undo.callback(self._seat.give_up)
             self._selector = selectors.DefaultSelector()
             undo.callback(self._selector.close)
+            rouser = Rouser()
             self._waker, self._woken = socket.socketpair()
+            self._rouser = rouser
             undo.pop_all()
         self._selector.register(self._seat.listener, selectors.EVENT_READ, None)
         self._selector.register(self._woken, selectors.EVENT_READ, None)
@@ -124,7 +127,7 @@ class Producer:
         """Tell the consumers that this is the end, and let go of everything but what they hold."""
         with self._changed:
             self._closing = True
-            self._changed.notify_all()
+            self._rouser.ring()
         if self.pid != os.getpid():
             return
         self._wake()
@@ -159,7 +162,7 @@ class Producer:
                 for consumer in self._consumers:
                     consumer.starve()
                 yield  # once more: it may have let go before it could see that this side waits
-                self._changed.wait(_TICK_S)
+                self._doze()
                 if self._closing:
                     raise StoreError(f"{self.label}: closed while a write waited; its records were not written")
                 yield
@@ -171,6 +174,14 @@ class Producer:
             for consumer in self._consumers:
                 if consumer.control is not None:
                     consumer.control.feed()
+
+    def _doze(self) -> None:
+        """Let go of the lock until a consumer or the listening thread rouses this one, or for a tick."""
+        self._changed.release()
+        try:
+            self._rouser.wait(_TICK_S)
+        finally:
+            self._changed.acquire()
 
     def _too_few(self, wanted: int) -> str:
         have = len(self._listening())
@@ -211,7 +222,7 @@ class Producer:
 
     def _add(self, consumer: Consumer) -> None:
         try:
-            consumer.greet(self._about, begun=self._begun, handed=self._handed)
+            consumer.greet(self._about, self._rouser, begun=self._begun, handed=self._handed)
         except (OSError, StoreError):
             consumer.drop()
             return
@@ -226,7 +237,7 @@ class Producer:
                 self._selector.unregister(consumer.connection)
             consumer.drop()
             self._consumers.remove(consumer)
-            self._changed.notify_all()
+            self._rouser.ring()
 
     def _forget(self, segment: int) -> None:
         for consumer in self._consumers:
@@ -249,7 +260,7 @@ class Producer:
                         self._woken.recv(64)
                     elif isinstance(key.data, Consumer) and not key.data.gone:
                         self._hear(key.data)
-                    self._changed.notify_all()
+                    self._rouser.ring()
             self._make_ready()
 
     def _make_ready(self) -> None:

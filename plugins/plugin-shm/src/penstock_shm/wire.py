@@ -20,7 +20,7 @@ from penstock.errors import StoreError
 PROTOCOL = 1
 """Version of this conversation; sides of different versions refuse each other by name."""
 
-HELLO, SEGMENT, BLOCK, END, FORGET, NEED, WAKE = b"H", b"S", b"B", b"E", b"F", b"N", b"W"
+HELLO, ROUSER, SEGMENT, BLOCK, END, FORGET, NEED = b"H", b"R", b"S", b"B", b"E", b"F", b"N"
 LONGEST = 32_768
 
 _BLOCK = struct.Struct("<cIIQQQQI")
