@@ -133,3 +133,38 @@ def test_a_silent_source_is_told_and_the_run_goes_on(monkeypatch, on_log):
     assert silent_over.is_set()
     assert report.account.node("b").stored == 5000
     assert report.ok, report
+
+
+def test_a_source_that_was_paused_was_not_silent(monkeypatch, on_log):
+    """The watchdog counts from the moment when a source is asked again, not from before its pause."""
+    monkeypatch.setattr(run_module, "WATCH_EVERY_S", 0.02)
+    watched, told = threading.Event(), on_log("paused: nothing for")
+    watch = run_module.Run._watch
+
+    def count(run, now):
+        watch(run, now)
+        watched.set()
+
+    monkeypatch.setattr(run_module.Run, "_watch", count)
+
+    class Silent:
+        def open(self):
+            pass
+
+        def read(self, max_records, timeout_s):
+            threading.Event().wait(min(timeout_s, 0.01))
+            return ()
+
+        def close(self):
+            pass
+
+    source = ps.source(Silent(), name="paused", expect_every_s=60)
+    with ps.Pipeline(source >> ps.store("null")).start() as run:
+        run.pause("paused")
+        run._plan.sources["paused"].last_record -= 3600
+        run.resume("paused")
+        for _ in range(2):
+            watched.clear()
+            assert watched.wait(20)
+    assert not told.is_set()
+    assert run.report.ok, run.report

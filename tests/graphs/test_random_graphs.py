@@ -88,6 +88,50 @@ class Flaky:
         pass
 
 
+@attrs.define(kw_only=True)
+class Packets:
+    """A decoder that keeps records until there are enough; raise at some, and let the flush fail, if told."""
+
+    size: int
+    raises: bool
+    kept: list = attrs.field(factory=list, init=False, eq=False)
+
+    def decode(self, record):
+        if self.raises and record.data % 13 == 5:
+            raise ValueError("no packet")
+        self.kept.append(record)
+        return self.leave() if len(self.kept) >= self.size else []
+
+    def leave(self):
+        kept, self.kept = self.kept, []
+        return kept
+
+    def held(self):
+        return list(self.kept)
+
+    def reset(self):
+        self.kept = []
+
+    def flush(self):
+        if self.raises and self.kept:
+            raise ValueError("the flush fails")
+        return self.leave()[:1]
+
+
+class Keeper(Packets):
+    """A processor that does the same, and gives what it has when a moment is over."""
+
+    def __call__(self, record):
+        self.kept.append(record)
+        return self.leave()[0] if len(self.kept) >= self.size else None
+
+    def wait_s(self):
+        return 0.001 if self.kept else None
+
+    def expire(self):
+        return self.leave()[:1]
+
+
 edges = st.sampled_from(
     [None, ps.edge(capacity=1), ps.edge(capacity=3), ps.edge(capacity=64), ps.edge(capacity_bytes=1000)]
     + [ps.edge(capacity=2, when_full=policy) for policy in ("drop_oldest", "drop_newest", "latest", "sample(3)")]
@@ -95,8 +139,23 @@ edges = st.sampled_from(
 
 
 @st.composite
+def middles(draw):
+    """A processor or decoder of some kind, with some options."""
+    kind = draw(st.sampled_from(["odd", "odd", "keeper", "decoder"]))
+    on_error = draw(st.sampled_from(["dead_letter", "skip", "dead_letter"]))
+    workers = draw(st.sampled_from([1, 1, 2, 3]))
+    if kind == "odd":
+        odd = Odd(modulus=draw(st.integers(1, 6)), raises=draw(st.booleans()))
+        return ps.processor(odd, workers=workers, ordered=draw(st.booleans()), on_error=on_error)
+    size, raises = draw(st.integers(1, 5)), draw(st.booleans())
+    if kind == "keeper":
+        return ps.processor(Keeper(size=size, raises=raises), on_error=on_error)
+    return ps.decoder(Packets(size=size, raises=raises), workers=workers, on_error=on_error)
+
+
+@st.composite
 def graphs(draw):
-    """Some sources, layers of processors joined at random, some stores."""
+    """Some sources, layers of processors and decoders joined at random, some stores."""
     made = []
     layer = [
         ps.source(Counting(count=draw(st.integers(0, 60)), fail_at=draw(st.none() | st.integers(0, 40))), retry=QUICK)
@@ -105,14 +164,9 @@ def graphs(draw):
     flows = list(layer)
     for _ in range(draw(st.integers(0, 3))):
         fed = draw(st.lists(st.sampled_from(flows), min_size=1, max_size=3, unique_by=id))
-        processor = ps.processor(
-            Odd(modulus=draw(st.integers(1, 6)), raises=draw(st.booleans())),
-            workers=draw(st.sampled_from([1, 1, 2, 3])),
-            ordered=draw(st.booleans()),
-            on_error=draw(st.sampled_from(["dead_letter", "skip", "dead_letter"])),
-        )
+        middle = draw(middles())
         edge = draw(edges)
-        flows.append(fed >> edge >> processor if edge else fed >> processor)
+        flows.append(fed >> edge >> middle if edge else fed >> middle)
     for _ in range(draw(st.integers(1, 3))):
         fed = draw(st.lists(st.sampled_from(flows), min_size=1, max_size=2, unique_by=id))
         store = ps.store(Flaky(every=draw(st.sampled_from([0, 0, 2, 3]))), retry=QUICK)
@@ -133,6 +187,7 @@ def test_the_books_always_balance(flows, abort, tmp_path):
     report = run.stop(drain=False) if abort else run.wait(60)
     assert report is not None, "the run hangs"
     assert report.balanced, str(report)
+    assert all(node.gathered >= 0 for node in report.account.nodes)
     if not abort:
         assert report.in_flight == 0
         assert report.lost == 0

@@ -145,6 +145,7 @@ class Run:
     def resume(self, source: str | Node) -> None:
         """Read this source again. Raises RunError if it is none."""
         lane = self._source(source)
+        lane.last_record = time.monotonic()  # it was not silent, but not asked
         lane.paused = False
         lane.post("resume")
 
