@@ -12,6 +12,10 @@ import pytest
 import penstock as ps
 from penstock.errors import EndOfSource
 from penstock.run import run as run_module
+from penstock.run.edge import LiveEdge
+from penstock.run.inbox import Inbox
+from penstock.run.planning import Plan
+from penstock.run.watch import Watch
 from penstock.testing.leaks import no_leaks
 
 
@@ -139,13 +143,13 @@ def test_a_source_that_was_paused_was_not_silent(monkeypatch, on_log):
     """The watchdog counts from the moment when a source is asked again, not from before its pause."""
     monkeypatch.setattr(run_module, "WATCH_EVERY_S", 0.02)
     watched, told = threading.Event(), on_log("paused: nothing for")
-    watch = run_module.Run._watch
+    look = Watch.look
 
-    def count(run, now):
-        watch(run, now)
+    def count(watch, *arguments):
+        look(watch, *arguments)
         watched.set()
 
-    monkeypatch.setattr(run_module.Run, "_watch", count)
+    monkeypatch.setattr(Watch, "look", count)
 
     class Silent:
         def open(self):
@@ -168,3 +172,18 @@ def test_a_source_that_was_paused_was_not_silent(monkeypatch, on_log):
             assert watched.wait(20)
     assert not told.is_set()
     assert run.report.ok, run.report
+
+
+def test_drops_of_an_edge_that_comes_again_are_told_from_the_first():
+    """An edge that has the name of one that was removed is told of by its own counts, not by what that had dropped."""
+    told = []
+    watch = Watch(lambda hook, **facts: told.append((hook, facts)))
+    for dropped in (5, 3):
+        live = LiveEdge(Inbox(), "camera >> viewer", ps.edge(capacity=1, when_full="drop_oldest"))
+        plan = Plan(edges={("camera", "viewer"): [live]})
+        for number in range(dropped + 1):
+            live.put(1, [ps.Record(number, channel="c")])
+        for _ in range(2):
+            watch.look(plan, 0.0)
+    facts = {"edge": "camera >> viewer", "channel": "c"}
+    assert told == [("penstock_records_dropped", {**facts, "count": count}) for count in (5, 3)]

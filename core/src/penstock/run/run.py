@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +24,7 @@ from penstock.run.lane import InboxLane, Lane
 from penstock.run.planning import Plan
 from penstock.run.report import RunReport
 from penstock.run.source_lane import SourceLane
+from penstock.run.watch import Watch
 
 if TYPE_CHECKING:
     from penstock.pipeline import Pipeline
@@ -35,8 +36,6 @@ _log.addHandler(logging.NullHandler())  # whoever wants the log configures it; w
 ABORT_GRACE_S: Final = 5.0
 """How long an abort waits for the lanes to leave; a component that blocks for longer is named and left behind."""
 WATCH_EVERY_S: Final = 1.0
-LONGEST_CALL_S: Final = 30.0
-"""A component that works at one list of records for so long is reported as stalled, if it has no `expect_every_s`."""
 
 
 class Run:
@@ -67,8 +66,7 @@ class Run:
         self._checkpoint_wanted = False
         self._started = time.monotonic()
         self._started_ns = time.time_ns()
-        self._told_dropped: dict[str, Counter[str]] = {}
-        self._told_stalled: set[str] = set()
+        self._watch = Watch(partial(self._tell, name=self.name))
         self._supervisor = threading.Thread(
             target=self._supervise, name=f"penstock {self.name}: supervisor", daemon=True
         )
@@ -321,7 +319,7 @@ class Run:
                 self.checkpoints.begin()
                 next_checkpoint = now + self.pipeline.checkpoint_every_s
             if now >= next_watch:
-                self._watch(now)
+                self._watch.look(self._plan, now)
                 next_watch = now + WATCH_EVERY_S
 
     def _close_inboxes(self, live: set[Lane]) -> None:
@@ -369,7 +367,7 @@ class Run:
         except OSError as error:
             self.trouble(f"the dead letters could not be closed: {error}", error)
         duration_s = time.monotonic() - self._started
-        self._watch(time.monotonic())
+        self._watch.look(self._plan, time.monotonic())
         self.report = RunReport(
             name=self.name,
             account=whole_account(self._graph, self._plan, duration_s, aborted=self.aborting),
@@ -382,34 +380,6 @@ class Run:
         )
         self._tell("penstock_run_finished", name=self.name, report=self.report)
         self._finished.set()
-
-    def _watch(self, now: float) -> None:
-        """Tell the watchers what was dropped, and who is silent for too long."""
-        for live in list(self._plan.edges.values()):
-            for edge in live:
-                with edge.inbox.lock:
-                    dropped = Counter(edge.dropped)
-                told = self._told_dropped.setdefault(edge.name, Counter())
-                for channel, count in (dropped - told).items():
-                    self._tell("penstock_records_dropped", name=self.name, edge=edge.name, channel=channel, count=count)
-                self._told_dropped[edge.name] = dropped
-                self._stalled(edge.name, edge.settings.expect_every_s, now - edge.last_put)
-        for name, source in list(self._plan.sources.items()):
-            if not source.ended and not source.paused:
-                self._stalled(name, source.part.node.expect_every_s, now - source.last_record)
-        for lane in list(self._plan.lanes):
-            name, since = lane.active or ("", now)
-            for step in lane.steps:
-                busy_s = now - since if step.name == name else 0.0
-                self._stalled(step.name, step.part.node.expect_every_s or LONGEST_CALL_S, busy_s)
-
-    def _stalled(self, name: str, expect_every_s: float | None, silent_s: float) -> None:
-        if expect_every_s is None or silent_s <= expect_every_s:
-            self._told_stalled.discard(name)
-        elif name not in self._told_stalled:
-            self._told_stalled.add(name)
-            _log.warning("%s: nothing for %.1f s; a record is expected every %g s", name, silent_s, expect_every_s)
-            self._tell("penstock_stalled", name=self.name, node=name, silent_s=silent_s)
 
     def _checkpointed(self, positions: Mapping[str, Any]) -> None:
         self._tell("penstock_checkpoint", name=self.name, positions=positions)
