@@ -184,6 +184,39 @@ def test_a_replaced_node_can_be_joined_and_handles_are_forgotten():
     assert run.report.ok, run.report
 
 
+def test_the_books_of_an_aborted_run_count_what_a_removed_source_gave():
+    """What is lost on its way to a node's workers is counted, also if a source that fed the node has gone."""
+    hold, held = threading.Event(), threading.Event()
+
+    def work(record):
+        if record.channel == "one":
+            held.set()
+            hold.wait(30)
+        return record
+
+    first, second, shelf = Camera("one"), Camera("two", limit=5), Shelf()
+    flow = ps.source(first, name="one") >> ps.edge(capacity=4) >> ps.processor(work, name="work", workers=2)
+    run = ps.Pipeline(flow >> ps.edge(capacity=10) >> ps.store(shelf), checkpoint_every_s=0.01).start()
+    run.pause("one")
+    hold.set()
+    run.add(ps.source(second, name="two") >> run.node("work"))
+    while run.stats().node("two").received < 5:
+        held.wait(0.01)
+    run.remove("two")
+    hold.clear()
+    held.clear()
+    run.resume("one")
+    assert held.wait(10)
+    tick = threading.Event()
+    while not run.stats().edge("work:spread", "work:spread").in_flight:
+        tick.wait(0.01)
+    run.abort()
+    hold.set()
+    report = run.wait(20)
+    assert report.aborted
+    assert report.balanced, report
+
+
 def test_a_paused_source_that_is_stopped_sees_the_barrier_that_came_with_it():
     """A barrier and the stop that reach a paused source at one moment are both seen: the run ends."""
     camera = Camera("one")

@@ -171,11 +171,8 @@ class Account:
         return problems
 
 
-def take_account(built: Plan, elapsed_s: float, *, aborted: bool = False) -> Account:
-    """Read all counters. Those of a run at work are each right, but not all of the same instant.
-
-    After an abort, what a lane had in its hands counts as lost there.
-    """
+def take_account(built: Plan, elapsed_s: float) -> Account:
+    """Read all counters. Those of a run at work are each right, but not all of the same instant."""
     nodes: dict[str, NodeAccount] = {}
     for name, lane in built.sources.items():
         nodes[name] = _source(name, lane, elapsed_s)
@@ -189,14 +186,11 @@ def take_account(built: Plan, elapsed_s: float, *, aborted: bool = False) -> Acc
             edges.append(_fused(first, second, nodes))
     for name, live in built.inner.items():
         edges.append(_edge(name, name, live))
-    if aborted:
-        edges, nodes = _with_lost(edges, nodes)
     return Account(nodes=list(nodes.values()), edges=edges, elapsed_s=elapsed_s)
 
 
-def _with_lost(
-    edges: list[EdgeAccount], nodes: dict[str, NodeAccount]
-) -> tuple[list[EdgeAccount], dict[str, NodeAccount]]:
+def count_lost(edges: list[EdgeAccount], nodes: dict[str, NodeAccount]) -> None:
+    """Count as lost, after an abort, what lanes had in their hands; of all edges and nodes, those removed included."""
     for index, edge in enumerate(edges):
         sent = nodes[edge.before].sent if edge.before in nodes and not edge.partial else edge.put
         short = max(0, sent - edge.put)
@@ -205,7 +199,6 @@ def _with_lost(
         came = sum(edge.taken for edge in edges if edge.after == name)
         taken = max(node.taken, came)
         nodes[name] = attrs.evolve(node, taken=taken, lost=node.lost + max(0, taken - node.accounted))
-    return edges, nodes
 
 
 def _source(name: str, lane: SourceLane, elapsed_s: float) -> NodeAccount:

@@ -12,7 +12,7 @@ import attrs
 from penstock.errors import RunError, WiringError
 from penstock.node import Flow, Joinable, Node, describe, name_nodes
 from penstock.part import Part, resolve
-from penstock.run.account import Account, EdgeAccount, NodeAccount, take_account
+from penstock.run.account import Account, EdgeAccount, NodeAccount, count_lost, take_account
 from penstock.run.chunk import END
 from penstock.run.edge import LiveEdge
 from penstock.run.lane import Lane
@@ -282,14 +282,17 @@ def replace(run: Run, graph: Graph, built: Plan, node: Node | str, new: Node) ->
 def whole_account(graph: Graph, built: Plan, elapsed_s: float, *, aborted: bool = False) -> Account:
     """Return the account of everything that runs or was removed."""
     with graph.lock:
-        account = take_account(built, elapsed_s, aborted=aborted)
+        account = take_account(built, elapsed_s)
         nodes = {node.node: node for node in account.nodes}
         edges = {edge.edge: edge for edge in account.edges}
         for name, node in graph.retired_nodes.items():
             nodes[name] = _sum(node, nodes[name]) if name in nodes else node
         for title, edge in graph.retired_edges.items():
             edges[title] = _sum(edge, edges[title]) if title in edges else edge
-    return Account(nodes=list(nodes.values()), edges=list(edges.values()), elapsed_s=elapsed_s)
+    every = list(edges.values())
+    if aborted:
+        count_lost(every, nodes)
+    return Account(nodes=list(nodes.values()), edges=every, elapsed_s=elapsed_s)
 
 
 def _sum(first: Any, second: Any) -> Any:
