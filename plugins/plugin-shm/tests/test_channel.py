@@ -270,7 +270,8 @@ def test_latest_never_brakes_and_counts(start):
         store.write([Record(np.full(10_000, number), channel=c, seq=number) for c in ("a", "b")])
     records = viewer.read(10, 10.0)
     assert {(r.channel, r.seq, r.discontinuity) for r in records} == {("a", 499, True), ("b", 499, True)}
-    assert viewer.lost_upstream() == {"a": 499, "b": 499}
+    assert viewer.dropped_upstream() == {"a": 499, "b": 499}
+    assert viewer.lost_upstream() == {}
     store.write([Record(np.full(10_000, 500), channel="a", seq=500)])
     (record,) = viewer.read(10, 10.0)
     assert (record.seq, record.discontinuity) == (500, False)

@@ -7,7 +7,7 @@ import logging
 import os
 import select
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -43,7 +43,7 @@ class ShmSource:
     Attributes:
         channel_name: Any text; whoever uses the same one (of the same user) is in the same channel.
         latest: Give the newest record of each channel only, and never make a producer wait. What is skipped is counted
-            by `lost_upstream`, and the next record of that channel is marked as a discontinuity.
+            by `dropped_upstream`, and the next record of that channel is marked as a discontinuity.
         until_end: Raise EndOfSource when at least one producer has been there and all have closed. If one dies
             instead, raise SourceError after its last record; a later `read` goes on with the others. Without it
             the source waits for whoever comes next.
@@ -60,7 +60,8 @@ class ShmSource:
     _poll: select.poll = attrs.field(default=None, init=False, repr=False, eq=False)
     _ready: deque[Record] = attrs.field(factory=deque, init=False, repr=False, eq=False)
     _broken: set[str] = attrs.field(factory=set, init=False, repr=False, eq=False)
-    _lost: dict[str, int] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _lost: Counter[str] = attrs.field(factory=Counter, init=False, repr=False, eq=False)
+    _skipped: Counter[str] = attrs.field(factory=Counter, init=False, repr=False, eq=False)
     _deaths: list[str] = attrs.field(factory=list, init=False, repr=False, eq=False)
     _look_s: float = attrs.field(default=0.0, init=False, repr=False, eq=False)
     _ended: int = attrs.field(default=0, init=False, repr=False, eq=False)
@@ -84,6 +85,7 @@ class ShmSource:
         self._ready.clear()
         self._broken.clear()
         self._lost.clear()
+        self._skipped.clear()
         self._deaths.clear()
         self._seat = join(self.channel_name, LATEST if self.latest else CONSUMER)
         self._poll.register(self._seat.listener, select.POLLIN)
@@ -129,12 +131,16 @@ class ShmSource:
         seat.leave()
 
     def lost_upstream(self) -> Mapping[str, int]:
-        """Return how many records of each channel were skipped for `latest`, or begun by a producer that died.
+        """Return how many records were begun by producers that died, by channel.
 
         A dead producer does not say of which channels its unfinished records were: they count under the channel of
         its last record.
         """
         return dict(self._lost)
+
+    def dropped_upstream(self) -> Mapping[str, int]:
+        """Return how many records of each channel were skipped, since `latest` wants the newest only."""
+        return dict(self._skipped)
 
     def lag(self) -> int:
         """Return how many records have been begun by producers and not been read here."""
@@ -207,7 +213,7 @@ class ShmSource:
             if got is not None:
                 message, lease = got
                 if message.lost:
-                    self._note_lost(message.lost)
+                    self._note(self._skipped, message.lost)
                 records = unpack(memoryview(lease.data), message.count, message.indices)
                 self._add(feed, records)
                 return True
@@ -231,9 +237,9 @@ class ShmSource:
             records[index] = records[index].replace(discontinuity=True)
         self._ready.extend(records)
 
-    def _note_lost(self, lost: Mapping[str, int]) -> None:
+    def _note(self, missed: Counter[str], lost: Mapping[str, int]) -> None:
         for channel, count in lost.items():
-            self._lost[channel] = self._lost.get(channel, 0) + count
+            missed[channel] += count
             self._broken.add(channel)
 
     def _mourn(self, feed: Feed) -> None:
@@ -242,7 +248,7 @@ class ShmSource:
             return
         lost = feed.unfinished()
         if lost:
-            self._note_lost({feed.last_channel: lost})
+            self._note(self._lost, {feed.last_channel: lost})
         self._broken |= feed.channels
         said = f"producer {feed.name} died without closing; {lost} records that it had begun are lost"
         _log.warning("shm source %r: %s", self.channel_name, said)
