@@ -9,10 +9,12 @@ import hashlib
 import json
 import resource
 import sys
+import threading
 import time
 
 from penstock.errors import EndOfSource, PenstockError
 from penstock.record import Record
+from penstock_zenoh.wire import SOURCES
 
 
 def payload(seq: int, size: int) -> bytes:
@@ -63,8 +65,12 @@ def publish(*, rendezvous, key, count, size):
     config.insert_json5("connect/endpoints", json.dumps([rendezvous]))
     session = zenoh.open(config)
     publisher = session.declare_publisher(key, congestion_control=zenoh.CongestionControl.BLOCK)
-    while not publisher.matching_status:
-        pass
+    seen = threading.Event()  # a source's token; that zenoh calls the publisher matched is not enough
+    watcher = session.liveliness().declare_subscriber(
+        SOURCES, zenoh.handlers.Callback(lambda _: seen.set(), indirect=False), history=True
+    )
+    assert seen.wait(60)
+    watcher.undeclare()
     for n in range(count):
         publisher.put(payload(n, size))
         print(json.dumps({"written": n + 1}), flush=True)
