@@ -134,7 +134,7 @@ class Feed:
         if self._control.starved and self._rouser is not None:
             self._rouser.ring()
         if self._left and not self._leases:
-            self.connection.close()
+            self._let_go()
 
     def leave(self) -> None:
         """Want nothing more. What is held stays valid; the connection closes with the last of it."""
@@ -146,11 +146,18 @@ class Feed:
         if self._rouser is not None:
             self._rouser.ring()
         if not self._leases:
-            self.connection.close()
+            self._let_go()
 
     def abandon(self) -> None:
         """Close what a fork has copied, so that this process does not keep the parent's place in the channel."""
         self.connection.close()
+        if self._rouser is not None:
+            self._rouser.abandon()
+
+    def _let_go(self) -> None:
+        self.connection.close()
+        if self._rouser is not None:
+            self._rouser.close()
 
     def _lease(self, message: BlockMessage, descriptor: int | None) -> tuple[BlockMessage, Lease]:
         if self._control is None:

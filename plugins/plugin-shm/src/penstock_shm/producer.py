@@ -46,6 +46,7 @@ class Producer:
             self._selector = selectors.DefaultSelector()
             undo.callback(self._selector.close)
             rouser = Rouser()
+            undo.callback(rouser.close)
             self._waker, self._woken = socket.socketpair()
             self._rouser = rouser
             undo.pop_all()
@@ -140,10 +141,15 @@ class Producer:
                         consumer.end()
                 consumer.drop()
             self._pool.close()
-        self.abandon()
+        self._shut()
+        self._rouser.close()
 
     def abandon(self) -> None:
         """Close what a fork has copied, so that this process does not keep the channel of its parent alive."""
+        self._shut()
+        self._rouser.abandon()
+
+    def _shut(self) -> None:
         _open.discard(self)
         self._selector.close()
         for connection in (self._seat.listener, self._waker, self._woken, *(c.connection for c in self._consumers)):
