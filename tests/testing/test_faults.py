@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -180,3 +181,19 @@ def test_a_contract_and_the_fixture_find_what_is_left_behind(tmp_path):
 @pytest.mark.usefixtures("leaves_nothing")
 def test_the_fixture_is_content_with_nothing():
     """A test that leaves nothing behind passes with the fixture."""
+
+
+def test_what_is_about_to_be_closed_is_waited_for(tmp_path):
+    """A file that a thread of a library closes a moment later is no leak."""
+    opened = queue.Queue()
+
+    def close_late():
+        file = opened.get()
+        threading.Event().wait(0.05)
+        file.close()
+
+    closer = threading.Thread(target=close_late)
+    closer.start()
+    with no_leaks():
+        opened.put((tmp_path / "file").open("w"))
+    closer.join()

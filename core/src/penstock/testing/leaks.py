@@ -17,6 +17,7 @@ import pytest
 
 _FILES = Path("/proc/self/fd")
 _SHARED_MEMORY = Path("/dev/shm")
+_LOOK_AGAIN_S = 0.01
 
 
 @attrs.frozen
@@ -45,13 +46,22 @@ class Held:
 def leaks(before: Held, *, wait_s: float = 2.0, shared_memory: str = "") -> list[str]:
     """Return what this process holds more than `before`, each as a line to read.
 
-    Threads that are about to end are waited for, up to `wait_s` seconds in all.
+    What is about to go (a thread, a socket that a library closes in a thread of its own) is waited for, up to `wait_s`
+    seconds in all.
     """
     gc.collect()
     ends = time.monotonic() + wait_s
     for thread in set(threading.enumerate()) - before.threads:
         if thread is not threading.current_thread():
             thread.join(max(0.0, ends - time.monotonic()))
+    found = _more(before, shared_memory)
+    while found and time.monotonic() < ends:
+        time.sleep(_LOOK_AGAIN_S)  # the kernel tells nobody when a descriptor is closed
+        found = _more(before, shared_memory)
+    return found
+
+
+def _more(before: Held, shared_memory: str) -> list[str]:
     after = Held.now(shared_memory=shared_memory)
     found = [f"thread {thread.name!r} still runs" for thread in after.threads - before.threads]
     found += [f"file descriptor {fd} is still open: {target}" for fd, target in after.files - before.files]
