@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from measure import Row, best, per_record
 
 import penstock as ps
-from penstock.run.chunk import END, Chunk
-from penstock.run.edge import LiveEdge
-from penstock.run.inbox import Inbox
+from penstock.run.edges.chunk import END, Chunk
+from penstock.run.edges.edge import LiveEdge
+from penstock.run.edges.inbox import Inbox
 
 
 def first(record: ps.Record) -> ps.Record:

@@ -30,7 +30,7 @@ from penstock.handler import DataDiscardedError, DataFailedError, DataTimeoutErr
 from penstock.handler.events import Events
 from penstock.handler.ledger import Ledger, Stored
 from penstock.handler.watched import WatchedStore
-from penstock.run.dead_letters import read_dead_letters
+from penstock.run.steps.dead_letters import read_dead_letters
 from penstock.testing.leaks import no_leaks
 
 LONG_S = 30.0

@@ -141,7 +141,7 @@ def test_wrong_ways_to_join_are_refused_at_once():
 
 def test_a_loop_is_refused():
     """Nodes that lead back to themselves are named in order."""
-    from penstock.node import PLAIN, Flow
+    from penstock.compose.node import PLAIN, Flow
 
     a, b = ps.processor(double, name="a"), ps.processor(double, name="b")
     flow = Flow((a, b), ((a, b, PLAIN), (b, a, PLAIN)), ())

@@ -12,10 +12,10 @@ import pytest
 import penstock as ps
 from penstock.errors import EndOfSource
 from penstock.run import run as run_module
-from penstock.run.edge import LiveEdge
-from penstock.run.inbox import Inbox
-from penstock.run.planning import Plan
-from penstock.run.watch import Watch
+from penstock.run.edges.edge import LiveEdge
+from penstock.run.edges.inbox import Inbox
+from penstock.run.plan.planning import Plan
+from penstock.run.watchdog import Watch
 from penstock.testing.leaks import no_leaks
 
 

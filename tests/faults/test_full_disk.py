@@ -11,7 +11,7 @@ import pytest
 import penstock as ps
 from penstock.errors import EndOfSource
 from penstock.recordlog import read_log
-from penstock.run.dead_letters import read_dead_letters
+from penstock.run.steps.dead_letters import read_dead_letters
 from penstock.testing.leaks import no_leaks
 from penstock_lmdb.store import LmdbStore
 

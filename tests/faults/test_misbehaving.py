@@ -9,8 +9,8 @@ import pytest
 
 import penstock as ps
 from penstock.errors import EndOfSource, RunError, WiringError
-from penstock.run.dead_letters import read_dead_letters
-from penstock.run.opening import Opening
+from penstock.run.lanes.opening import Opening
+from penstock.run.steps.dead_letters import read_dead_letters
 from penstock.testing.leaks import no_leaks
 
 QUICK = ps.Retry(times=2, wait_initial_s=0.001, wait_max_s=0.001, jitter_s=0.001)
@@ -218,7 +218,7 @@ def test_one_lane_fails_in_a_step_before_another_has_left_the_last(monkeypatch):
                 raise self.error
 
     waited, lanes = [], [Lane(), Lane(OSError("no camera"))]
-    monkeypatch.setattr("penstock.run.opening.threading.Barrier", Late)
+    monkeypatch.setattr("penstock.run.lanes.opening.threading.Barrier", Late)
     opening = Opening(lanes)
     threads = [threading.Thread(target=opening.open, args=(lane,), daemon=True) for lane in lanes]
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import penstock as ps
 from penstock.errors import RunAborted, RunError
-from penstock.run.chunk import END, MOST_AT_ONCE, Barrier, Chunk
-from penstock.run.edge import LiveEdge
-from penstock.run.inbox import Inbox
+from penstock.run.edges.chunk import END, MOST_AT_ONCE, Barrier, Chunk
+from penstock.run.edges.edge import LiveEdge
+from penstock.run.edges.inbox import Inbox
 from penstock.testing.leaks import no_leaks
 
 

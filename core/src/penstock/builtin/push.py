@@ -13,7 +13,7 @@ import attrs
 
 from penstock.errors import EndOfSource, PenstockError, RunError
 from penstock.record import Record
-from penstock.run.size import OVERHEAD_BYTES, size_of
+from penstock.record_size import OVERHEAD_BYTES, size_of
 
 WhenFull = Literal["block", "drop_oldest", "drop_newest"]
 

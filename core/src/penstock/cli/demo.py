@@ -22,7 +22,7 @@ from penstock.errors import PenstockError, PluginError, RunError, SourceError, U
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
-    from penstock.run.report import RunReport
+    from penstock.report.run_report import RunReport
     from penstock.run.run import Run
 
 UNSEEN_S = 5.0

@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
-from penstock.node import Edge, Retry, decoder, processor, source, store
-from penstock.pipeline import Pipeline
+from penstock.compose.node import Edge, Retry, decoder, processor, source, store
+from penstock.compose.pipeline import Pipeline
 
 COMPONENTS = {
     "penstock-zenoh": [("source", "zenoh"), ("store", "zenoh")],

@@ -9,10 +9,10 @@ import click
 
 from penstock.cli.console import printable
 from penstock.cli.run import finish, read_pipeline
+from penstock.compose.node import Flow, Node, source
+from penstock.compose.pipeline import Pipeline
 from penstock.errors import WiringError
-from penstock.node import Flow, Node, source
-from penstock.pipeline import Pipeline
-from penstock.run.dead_letters import LOG, read_dead_letters
+from penstock.run.steps.dead_letters import LOG, read_dead_letters
 
 
 @click.command()

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from penstock.cli.console import printable_lines
-from penstock.pipeline import Pipeline
-from penstock.run.report import RunReport
+from penstock.compose.pipeline import Pipeline
+from penstock.report.run_report import RunReport
 
 _FILE = click.argument("file", type=click.Path(path_type=Path))
 

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 import attrs
 
 from penstock.builtin.push import PushSource, PutTimeoutError, WhenFull
+from penstock.compose.node import Edge, Flow, Node, label, processor, source, store
+from penstock.compose.pipeline import Pipeline
+from penstock.compose.resolve import Part, resolve
 from penstock.coords import DataCoordinates
 from penstock.errors import ConfigError, CoordinatesError, RunError
 from penstock.handler.errors import DataTimeoutError
@@ -20,12 +23,9 @@ from penstock.handler.ledger import Ledger, Waiter, WhenExists
 from penstock.handler.reading import Reading, deadline_of
 from penstock.handler.told_run import start_told
 from penstock.handler.watched import WatchedProcessor, WatchedStore
-from penstock.node import Edge, Flow, Node, label, processor, source, store
-from penstock.part import Part, resolve
-from penstock.pipeline import Pipeline
 from penstock.record import Record
-from penstock.run.account import Account
-from penstock.run.report import RunReport
+from penstock.report.account import Account
+from penstock.report.run_report import RunReport
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from penstock.part import Part
-from penstock.pipeline import Pipeline
+from penstock.compose.pipeline import Pipeline
+from penstock.compose.resolve import Part
 from penstock.plugins import Plugins
 from penstock.record import Record
 from penstock.run.run import Run

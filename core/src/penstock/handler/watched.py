@@ -14,7 +14,7 @@ from penstock.errors import ObjectNotFoundError, RunAborted, StoreError
 from penstock.handler.ledger import Ledger
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld
 from penstock.record import Record
-from penstock.run.outlet import shared
+from penstock.run.edges.outlet import shared
 from penstock.store import SupportsDelete, SupportsRead, SupportsReplace
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
+from penstock.compose.node import Flow, Node, processor
+from penstock.compose.node import source as source_node
+from penstock.compose.resolve import import_path
 from penstock.errors import ConfigError, PenstockError, RunError
-from penstock.node import Flow, Node, processor
-from penstock.node import source as source_node
-from penstock.part import import_path
 
 if TYPE_CHECKING:
     from penstock.run.run import Run
@@ -113,7 +113,7 @@ class Control:
 
     @staticmethod
     def _create(run: Run, argument: Any) -> list[str]:
-        from penstock.plain_graph import flow_from_plain
+        from penstock.compose.graph_file import flow_from_plain
 
         return run.add(flow_from_plain(argument, run.node_names(), run.node))
 

@@ -9,11 +9,11 @@ from contextlib import nullcontext
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from penstock.run.report import RunReport
+from penstock.report.run_report import RunReport
 from penstock.run.run import Run
 
 if TYPE_CHECKING:
-    from penstock.pipeline import Pipeline
+    from penstock.compose.pipeline import Pipeline
     from penstock.plugins import Plugins
 
 

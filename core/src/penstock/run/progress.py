@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from penstock.run.account import Account, NodeAccount
+from penstock.report.account import Account, NodeAccount
 
 if TYPE_CHECKING:
     from penstock.run.run import Run

@@ -11,23 +11,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from penstock.compose.node import Joinable, Node
+from penstock.compose.resolve import Part
 from penstock.errors import RunError
-from penstock.node import Joinable, Node
-from penstock.part import Part
 from penstock.record import Record
-from penstock.run.account import Account
-from penstock.run.changes import Graph, add, remove, replace, whole_account
-from penstock.run.checkpoints import Checkpoints
-from penstock.run.chunk import Barrier
-from penstock.run.dead_letters import DeadLetters
-from penstock.run.lane import InboxLane, Lane
-from penstock.run.planning import Plan
-from penstock.run.report import RunReport
-from penstock.run.source_lane import SourceLane
-from penstock.run.watch import Watch
+from penstock.report.account import Account
+from penstock.report.run_report import RunReport
+from penstock.run.edges.chunk import Barrier
+from penstock.run.lanes.checkpoints import Checkpoints
+from penstock.run.lanes.lane import InboxLane, Lane
+from penstock.run.lanes.source_lane import SourceLane
+from penstock.run.plan.changes import Graph, add, remove, replace, whole_account
+from penstock.run.plan.planning import Plan
+from penstock.run.steps.dead_letters import DeadLetters
+from penstock.run.watchdog import Watch
 
 if TYPE_CHECKING:
-    from penstock.pipeline import Pipeline
+    from penstock.compose.pipeline import Pipeline
     from penstock.plugins import Plugins
 
 _log = logging.getLogger("penstock.run")

@@ -12,8 +12,8 @@ import attrs
 import pytest
 
 from penstock.component import KINDS
+from penstock.compose.node import NODE_OPTIONS
 from penstock.errors import PenstockError
-from penstock.node import NODE_OPTIONS
 from penstock.processor import SupportsLifecycle
 from penstock.record import Record
 from penstock.testing.leaks import Held, leaks, no_leaks

@@ -11,11 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from penstock_shm.array import SharedMemoryArray
+    from penstock_shm.arrays.array import SharedMemoryArray
+    from penstock_shm.channel.source import ShmSource
+    from penstock_shm.channel.store import ShmStore
     from penstock_shm.cleaning import Shared, clean, leftovers, listing
-    from penstock_shm.objects import ShmObjectStore
-    from penstock_shm.source import ShmSource
-    from penstock_shm.store import ShmStore
+    from penstock_shm.objects.objects import ShmObjectStore
 
 __all__ = [
     "Shared",
@@ -30,10 +30,10 @@ __all__ = [
 
 _MODULES = {
     "Shared": "cleaning",
-    "SharedMemoryArray": "array",
-    "ShmObjectStore": "objects",
-    "ShmSource": "source",
-    "ShmStore": "store",
+    "SharedMemoryArray": "arrays.array",
+    "ShmObjectStore": "objects.objects",
+    "ShmSource": "channel.source",
+    "ShmStore": "channel.store",
     "clean": "cleaning",
     "leftovers": "cleaning",
     "listing": "cleaning",

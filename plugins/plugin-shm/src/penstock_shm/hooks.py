@@ -12,7 +12,9 @@ from penstock.hookspecs import hookimpl
 def penstock_sources() -> Iterable[Component]:
     """Offer the channel's reading side."""
     return [
-        Component("shm", "penstock_shm.source:ShmSource", summary="Read records of other processes in shared memory"),
+        Component(
+            "shm", "penstock_shm.channel.source:ShmSource", summary="Read records of other processes in shared memory"
+        ),
     ]
 
 
@@ -20,10 +22,12 @@ def penstock_sources() -> Iterable[Component]:
 def penstock_stores() -> Iterable[Component]:
     """Offer the channel's writing side, and the store of objects in memory."""
     return [
-        Component("shm", "penstock_shm.store:ShmStore", summary="Hand records to other processes in shared memory"),
+        Component(
+            "shm", "penstock_shm.channel.store:ShmStore", summary="Hand records to other processes in shared memory"
+        ),
         Component(
             "shm-objects",
-            "penstock_shm.objects:ShmObjectStore",
+            "penstock_shm.objects.objects:ShmObjectStore",
             summary="Keep records in memory, where every process of this machine finds them by name and id",
         ),
     ]

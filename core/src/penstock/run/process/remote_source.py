@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+from penstock.compose.resolve import Part
 from penstock.errors import EndOfSource, SourceError, WorkerDiedError
 from penstock.link import Message
-from penstock.part import Part
 from penstock.record import Record
-from penstock.run.guard import Ward
+from penstock.report.counters import Tally
 from penstock.run.process.served import Given
 from penstock.run.process.workplace import Workplace
-from penstock.run.tally import Tally
+from penstock.run.steps.guard import Ward
 from penstock.source import SupportsCommit, SupportsDrop, SupportsLag, SupportsLoss, SupportsRejected, SupportsSeek
 
 

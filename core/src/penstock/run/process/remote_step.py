@@ -9,16 +9,16 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
+from penstock.compose.resolve import Part
 from penstock.errors import CodecError, RunAborted, WorkerDiedError
-from penstock.part import Part
 from penstock.record import Record
-from penstock.run.guard import Ward
+from penstock.report.counters import Tally
 from penstock.run.process.results import unpack_results
 from penstock.run.process.served_step import COUNTS
 from penstock.run.process.told_error import error_of
 from penstock.run.process.workplace import Answer, Workplace
-from penstock.run.step import Step
-from penstock.run.tally import Tally
+from penstock.run.steps.guard import Ward
+from penstock.run.steps.step import Step
 
 _log = logging.getLogger("penstock.run")
 

@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from penstock.codec import encode_bytes
+from penstock.compose.resolve import Part
 from penstock.errors import RecordExistsError, StoreError, WorkerDiedError
 from penstock.link import Message
-from penstock.part import Part
 from penstock.record import Record
-from penstock.run.guard import Ward
+from penstock.record_size import OVERHEAD_BYTES, size_of
+from penstock.report.counters import Tally
 from penstock.run.process.served import Given
 from penstock.run.process.told_error import error_of, tell_error
 from penstock.run.process.workplace import Workplace
-from penstock.run.size import OVERHEAD_BYTES, size_of
-from penstock.run.tally import Tally
+from penstock.run.steps.guard import Ward
 from penstock.store import SupportsRead, SupportsTransaction
 
 _log = logging.getLogger("penstock.run")

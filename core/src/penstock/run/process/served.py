@@ -9,10 +9,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from penstock.compose.graph_file import NodeEntry
+from penstock.compose.resolve import Part, import_path, resolve
 from penstock.errors import EndOfSource, SourceError
 from penstock.link import Link, Message
-from penstock.part import Part, import_path, resolve
-from penstock.plain_graph import NodeEntry
 from penstock.record import Record
 from penstock.run.process.told_error import tell_error
 

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from penstock.compose.resolve import Part
 from penstock.link import Message
-from penstock.part import Part
 from penstock.plugins import Plugins
 from penstock.record import Record
 from penstock.run.process.results import pack_results
 from penstock.run.process.served import Given
 from penstock.run.process.told_error import tell_error
-from penstock.run.steps import step_for
+from penstock.run.steps.make import step_for
 
 COUNTS: Final = ("passed", "extra", "gathered", "retries")
 """The fields of a tally that are counted there and added up here."""

@@ -15,13 +15,13 @@ from typing import Any, Final
 
 import attrs
 
+from penstock.compose.graph_file import node_to_plain
+from penstock.compose.resolve import Part, path_of
 from penstock.errors import EndOfSource, RunAborted, SourceError, StoreError, WorkerDiedError
 from penstock.link import Link, Message, link_classes
-from penstock.part import Part, path_of
-from penstock.plain_graph import node_to_plain
 from penstock.record import Record
-from penstock.run.guard import Ward
 from penstock.run.process.told_error import error_of
+from penstock.run.steps.guard import Ward
 
 _log = logging.getLogger("penstock.run")
 

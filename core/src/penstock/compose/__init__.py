@@ -1,0 +1,1 @@
+"""Composing: nodes and edges, `>>`, pipelines, what is checked before anything opens, graphs as files and pictures."""

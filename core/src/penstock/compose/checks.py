@@ -1,0 +1,148 @@
+"""Checks of a pipeline's wiring: everything that can be known to be wrong before anything opens."""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from penstock.compose.node import Edge, Node, describe, label
+from penstock.compose.resolve import Part, resolve
+from penstock.errors import ConfigError, PluginError, WiringError
+from penstock.link import link_classes
+from penstock.processor import SupportsDeadline, SupportsRun
+
+if TYPE_CHECKING:
+    from penstock.plugins import Plugins
+
+Joins = Iterable[tuple[str, str, Edge]]
+
+
+def parts_of(nodes: Iterable[Node], joins: Joins, plugins: Plugins) -> dict[str, Part]:
+    """Resolve every node and check what joins them.
+
+    Raises:
+        WiringError, ConfigError, PluginError: what is wrong; with several problems, a WiringError that lists them.
+    """
+    parts: dict[str, Part] = {}
+    errors: list[Exception] = []
+    nodes, joins = list(nodes), list(joins)
+    for node in nodes:
+        try:
+            parts[node.name or ""] = resolve(node, plugins)
+        except (PluginError, ConfigError, WiringError) as error:
+            errors.append(error)
+    problems = shape_problems(nodes, joins) + kind_problems(parts, joins) + option_problems(parts.values(), plugins)
+    if len(errors) == 1 and not problems:
+        raise errors[0]
+    problems = [str(error) for error in errors] + problems
+    if problems:
+        raise WiringError("; ".join(problems))
+    return parts
+
+
+def shape_problems(nodes: Iterable[Node], joins: Joins) -> list[str]:
+    """Return what is wrong with the shape of the graph: loose ends, loops, nothing at all."""
+    nodes, joins = list(nodes), list(joins)
+    if not nodes:
+        return ["the pipeline is empty: give it at least a source and what takes its records"]
+    behind, before = neighbours(joins)
+    problems = []
+    for node in nodes:
+        name = node.name or ""
+        if node.role == "source" and not behind[name]:
+            problems.append(f"{describe(node)}: nothing takes the records of this source")
+        if node.role != "source" and not before[name]:
+            problems.append(f"{describe(node)}: nothing stands before this {node.role}: join a source to it with '>>'")
+    loop = _loop(nodes, behind)
+    if loop:
+        problems.append(f"the nodes {' >> '.join(loop)} form a loop: records would run round for ever")
+    return problems
+
+
+def kind_problems(parts: Mapping[str, Part], joins: Joins) -> list[str]:
+    """Return where a component gives what its neighbour does not take."""
+    problems = []
+    for before, after, _ in joins:
+        if before not in parts or after not in parts:
+            continue
+        gives, takes = parts[before].gives, parts[after].takes
+        if "any" not in (gives, takes) and gives != takes:
+            problems.append(
+                f"{parts[before].where} gives {gives}, but {parts[after].where} takes {takes}: "
+                "put a decoder or a processor between them"
+            )
+    return problems
+
+
+def option_problems(parts: Iterable[Part], plugins: Plugins) -> list[str]:
+    """Return where a node has options that its component cannot follow."""
+    problems = []
+    parts = list(parts)
+    for part in parts:
+        node = part.node
+        if node.workers > 1:
+            if node.role == "source":
+                problems.append(f"{part.where}: workers={node.workers}: a source is read by one; use several sources")
+            elif node.role == "store":
+                problems.append(f"{part.where}: workers={node.workers}: a store is written by one, to keep the order")
+            elif isinstance(part.sample, SupportsDeadline):
+                problems.append(f"{part.where}: workers={node.workers}: it gathers records over time; use 1")
+        if node.place == "process":
+            problems += _place_problems(part)
+    if any(part.node.place == "process" for part in parts):
+        try:
+            link_classes(plugins)
+        except PluginError as error:
+            problems.append(f"place='process' needs a link between processes: {error}")
+    return problems
+
+
+def _place_problems(part: Part) -> list[str]:
+    """Return why a component cannot work in a process of its own."""
+    if part.address is None:
+        return [
+            f"{part.where}: place='process' needs a component that another process can import, and "
+            f"{label(part.node)!r} is not: define it in a module, outside of functions and __main__"
+        ]
+    if isinstance(part.sample, SupportsRun):
+        return [f"{part.where}: place='process': it acts on the run itself, which is in this process: use a thread"]
+    return []
+
+
+def neighbours(joins: Joins) -> tuple[defaultdict[str, list[str]], defaultdict[str, list[str]]]:
+    """Return, by node name, the nodes behind it and the nodes before it."""
+    behind: defaultdict[str, list[str]] = defaultdict(list)
+    before: defaultdict[str, list[str]] = defaultdict(list)
+    for first, second, _ in joins:
+        behind[first].append(second)
+        before[second].append(first)
+    return behind, before
+
+
+def close_to(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the nearest known word, or ""."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _loop(nodes: Iterable[Node], behind: Mapping[str, list[str]]) -> list[str]:
+    done: set[str] = set()
+    for node in nodes:
+        path: list[str] = []
+        stack = [(node.name or "", 0)]
+        while stack:
+            name, depth = stack.pop()
+            del path[depth:]
+            if name in path:
+                return [*path[path.index(name) :], name]
+            if name in done:
+                continue
+            path.append(name)
+            children = behind.get(name, [])
+            if not children:
+                done.add(name)
+            stack.extend((child, depth + 1) for child in children)
+        done.update(path)
+    return []

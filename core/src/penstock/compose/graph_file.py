@@ -1,0 +1,154 @@
+"""A graph as plain data, and back: what pipeline files hold, and what a control channel is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from penstock.compose.checks import close_to
+from penstock.compose.node import NODE_OPTIONS, PLAIN, Edge, Flow, Node, Retry, describe, label
+from penstock.compose.resolve import address_of
+from penstock.errors import ConfigError, WiringError
+
+FORMAT = 1
+"""The number of the file format, under the key `penstock`."""
+
+DEAD_LETTERS = "penstock-dead-letters"
+
+
+@attrs.frozen(kw_only=True)
+class NodeEntry:
+    """A node in a file."""
+
+    name: str
+    source: str | None = None
+    decoder: str | None = None
+    processor: str | None = None
+    store: str | None = None
+    settings: dict[str, Any] = attrs.field(factory=dict)
+    workers: int = 1
+    ordered: bool = True
+    place: str = "thread"
+    retry: Retry | None = None
+    on_error: str = "dead_letter"
+    expect_every_s: float | None = None
+
+    def node(self, path: str) -> Node:
+        """Make the node. Raises ConfigError, which begins with the path."""
+        roles = {role: use for role in ("source", "decoder", "processor", "store") if (use := getattr(self, role))}
+        if len(roles) != 1:
+            raise ConfigError(f"{path}: node {self.name!r} needs exactly one of source, decoder, processor, store")
+        [(role, use)] = roles.items()
+        options = {key: getattr(self, key) for key in NODE_OPTIONS}
+        try:
+            return Node(role=role, use=use, settings=self.settings, **options)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+
+@attrs.frozen(kw_only=True)
+class EdgeEntry:
+    """An edge in a file."""
+
+    before: str
+    after: str
+    capacity: int | None = None
+    capacity_bytes: int | None = None
+    when_full: str = "block"
+    expect_every_s: float | None = None
+
+    def edge(self, path: str) -> Edge:
+        """Make the edge. Raises ConfigError, which begins with the path."""
+        try:
+            return Edge(**{field.name: getattr(self, field.name) for field in attrs.fields(Edge)})
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+
+@attrs.frozen(kw_only=True)
+class GraphFile:
+    """A file."""
+
+    penstock: int = FORMAT
+    name: str = "pipeline"
+    checkpoint_every_s: float = 1.0
+    dead_letters: str = DEAD_LETTERS
+    nodes: list[NodeEntry]
+    edges: list[EdgeEntry] = attrs.field(factory=list)
+
+
+def flow_from_plain(plain: Mapping[str, Any], running: Iterable[str], node: Callable[[str], Node]) -> Flow:
+    """Make a flow of plain data whose edges may also name nodes that run. Raises ConfigError."""
+    from penstock.config import from_plain
+
+    file: GraphFile = from_plain(GraphFile, dict(plain))
+    wanted = {name for join in file.edges for name in (join.before, join.after)}
+    return flow_of(file, {name: node(name) for name in running if name in wanted})
+
+
+def flow_of(file: GraphFile, running: Mapping[str, Node]) -> Flow:
+    """Make a flow of what a file says; its edges may name these nodes, too. Raises ConfigError."""
+    nodes: dict[str, Node] = dict(running)
+    for index, entry in enumerate(file.nodes):
+        node = entry.node(f"$.nodes[{index}]")
+        if node.name in nodes:
+            raise ConfigError(f"$.nodes[{index}].name: two nodes are called {node.name!r}: give each its own")
+        nodes[node.name or ""] = node
+    edges = []
+    for index, join in enumerate(file.edges):
+        for end, name in (("before", join.before), ("after", join.after)):
+            if name not in nodes:
+                raise ConfigError(f"$.edges[{index}].{end}: no node {name!r}{close_to(name, nodes)}")
+        edges.append((nodes[join.before], nodes[join.after], join.edge(f"$.edges[{index}]")))
+    return Flow(tuple(nodes.values()), tuple(edges), ())
+
+
+def _changed(value: Any, default: Any) -> dict[str, Any]:
+    """Return the fields of an attrs object that differ from those of another, as plain data."""
+    from penstock.config import to_plain
+
+    return {
+        field.name: to_plain(getattr(value, field.name))
+        for field in attrs.fields(type(value))
+        if getattr(value, field.name) != getattr(default, field.name)
+    }
+
+
+def edge_to_plain(first: str, second: str, edge: Edge) -> dict[str, Any]:
+    """Return what a file says of an edge."""
+    return {"before": first, "after": second, **_changed(edge, PLAIN)}
+
+
+def node_to_plain(node: Node) -> dict[str, Any]:
+    """Return what a file says of a node. Raises WiringError for a component that no file can name (a lambda)."""
+    from penstock.config import to_plain
+
+    use, settings = (node.use, dict(node.settings)) if node.use else _use_of(node)
+    plain: dict[str, Any] = {"name": node.name, node.role: use}
+    if settings:
+        plain["settings"] = to_plain(settings)
+    default = Node(role=node.role)
+    for key in NODE_OPTIONS[1:]:
+        value = getattr(node, key)
+        if value != getattr(default, key):
+            plain[key] = _changed(value, Retry()) if isinstance(value, Retry) else value
+    return plain
+
+
+def _use_of(node: Node) -> tuple[str, dict[str, Any]]:
+    """Return the name and settings with which a component that was given as an object can be written to a file."""
+    address = address_of(node.given)
+    if address is None:
+        raise WiringError(
+            f"{describe(node)}: {label(node)!r} cannot be written to a file or sent to another process: define it in "
+            "a module, outside of functions and __main__, or name a component"
+        )
+    path, settings = address
+    from penstock.plugins import Plugins
+
+    for offer in Plugins.discover().components(node.role):
+        if offer.component.path == path:
+            return offer.component.name, settings
+    return path, settings

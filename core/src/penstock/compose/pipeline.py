@@ -1,0 +1,219 @@
+"""Pipeline: a graph of components as pure data, until it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from penstock.compose.checks import close_to, parts_of, shape_problems
+from penstock.compose.graph_file import DEAD_LETTERS, FORMAT, GraphFile, edge_to_plain, flow_of, node_to_plain
+from penstock.compose.node import Edge, Flow, Joinable, Node, label, name_nodes
+from penstock.compose.resolve import Part
+from penstock.errors import ConfigError, WiringError
+
+if TYPE_CHECKING:
+    from penstock.plugins import Plugins
+    from penstock.report.run_report import RunReport
+    from penstock.run.run import Run
+
+
+class Pipeline:
+    """A graph of components. As long as it does not run it is data: print, compare, draw, export, pickle it.
+
+    Args:
+        flows: What `>>` joined. Flows that share nodes (the same objects) are joined there.
+        name: What reports and dead letters call it.
+        checkpoint_every_s: Seconds between two checkpoints. What came after the last one is asked for again after a
+            crash, where the source can.
+        dead_letters: The directory under which a run keeps records that failed for good; made when first needed.
+    """
+
+    def __init__(
+        self,
+        *flows: Joinable,
+        name: str = "pipeline",
+        checkpoint_every_s: float = 1.0,
+        dead_letters: str | Path = DEAD_LETTERS,
+    ) -> None:
+        if isinstance(checkpoint_every_s, bool) or not isinstance(checkpoint_every_s, (int, float)):
+            raise ConfigError(f"checkpoint_every_s={checkpoint_every_s!r}: must be a number of seconds above 0")
+        if not checkpoint_every_s > 0:
+            raise ConfigError(f"checkpoint_every_s={checkpoint_every_s!r}: must be above 0")
+        joined = [Flow.of(flow) for flow in flows]
+        for flow in joined:
+            if flow.pending is not None:
+                raise WiringError("a flow ends with edge(): put what takes the records behind it")
+        nodes = dict.fromkeys(node for flow in joined for node in flow.nodes)
+        self.name = name
+        self.checkpoint_every_s = float(checkpoint_every_s)
+        self.dead_letters = str(dead_letters)
+        self.names = name_nodes(nodes)
+        self.nodes: tuple[Node, ...] = tuple(attrs.evolve(node, name=self.names[node]) for node in nodes)
+        joins = dict.fromkeys(edge for flow in joined for edge in flow.edges)
+        self.edges: tuple[tuple[str, str, Edge], ...] = tuple(
+            (self.names[first], self.names[second], edge) for first, second, edge in joins
+        )
+        twice = [pair for pair in self.edges if sum(pair[:2] == other[:2] for other in self.edges) > 1]
+        if twice:
+            raise WiringError(f"{twice[0][0]!r} and {twice[0][1]!r} are joined twice, by different edges")
+
+    def name_of(self, node: Node | str) -> str:
+        """Return the name that a node has in this pipeline. Raises WiringError if it is not in it."""
+        if isinstance(node, Node):
+            if node in self.names:
+                return self.names[node]
+            if node in self.nodes:
+                return node.name or ""
+        elif any(own.name == node for own in self.nodes):
+            return node
+        name = node if isinstance(node, str) else label(node)
+        known = [own.name or "" for own in self.nodes]
+        raise WiringError(
+            f"no node {name!r} in pipeline {self.name!r}{close_to(name, known)}; it has {', '.join(known)}"
+        )
+
+    def flow(self) -> Flow:
+        """Return the whole graph as one flow."""
+        by_name = {node.name: node for node in self.nodes}
+        return Flow(self.nodes, tuple((by_name[a], by_name[b], edge) for a, b, edge in self.edges), ())
+
+    def check(self, plugins: Plugins | None = None) -> None:
+        """Check everything that can be checked without opening anything.
+
+        Raises:
+            WiringError, ConfigError, PluginError: what is wrong, and what to do.
+        """
+        self.parts(plugins)
+
+    def parts(self, plugins: Plugins | None = None) -> dict[str, Part]:
+        """Resolve the nodes, by name; raises as `check` does."""
+        return parts_of(self.nodes, self.edges, plugins or _discover())
+
+    def run(self, *, progress: bool = False, plugins: Plugins | None = None) -> RunReport:
+        """Run until every source has ended, and return the report. SIGINT and SIGTERM drain; a second one aborts.
+
+        Args:
+            progress: Show live figures on the terminal (stderr).
+            plugins: Where components are found; None: whatever is installed.
+
+        Raises:
+            WiringError, ConfigError, PluginError: before anything opens.
+            RunError: a component could not be opened; all others have been closed again.
+        """
+        from penstock.run.foreground import run_in_foreground
+
+        return run_in_foreground(self, progress=progress, plugins=plugins or _discover())
+
+    def start(self, *, plugins: Plugins | None = None) -> Run:
+        """Open everything, start, and return the run; use it in `with`, which drains it. Raises as `run` does."""
+        from penstock.run.run import Run
+
+        return Run.start(self, plugins=plugins or _discover())
+
+    # -- as data ---------------------------------------------------------------------------------------------------
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the pipeline as plain data. Raises WiringError for a component that no file can name (a lambda)."""
+        plain: dict[str, Any] = {"penstock": FORMAT, "name": self.name}
+        if self.checkpoint_every_s != 1.0:
+            plain["checkpoint_every_s"] = self.checkpoint_every_s
+        if self.dead_letters != DEAD_LETTERS:
+            plain["dead_letters"] = self.dead_letters
+        plain["nodes"] = [node_to_plain(node) for node in self.nodes]
+        plain["edges"] = [edge_to_plain(*join) for join in self.edges]
+        return plain
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Pipeline:
+        """Make a pipeline of plain data. Raises ConfigError with the path of what is wrong (`$.nodes[1].workers`)."""
+        from penstock.config import from_plain
+
+        file: GraphFile = from_plain(GraphFile, dict(plain))
+        if file.penstock != FORMAT:
+            raise ConfigError(f"$.penstock: format {file.penstock} is unknown; this penstock reads {FORMAT}")
+        flow = flow_of(file, {})
+        return cls(flow, name=file.name, checkpoint_every_s=file.checkpoint_every_s, dead_letters=file.dead_letters)
+
+    def write(self, path: str | Path) -> None:
+        """Write the pipeline to a .toml, .yaml, .yml or .json file, whole or not at all."""
+        from penstock.config import write_config
+
+        write_config(Path(path), self.to_plain())
+
+    @classmethod
+    def read(cls, path: str | Path) -> Pipeline:
+        """Read a pipeline from a .toml, .yaml, .yml or .json file. Raises ConfigError, which names the file."""
+        from penstock.config import read_config
+
+        plain = read_config(Path(path))
+        try:
+            return cls.from_plain(plain)
+        except (ConfigError, WiringError) as error:
+            raise type(error)(f"{path}: {error}") from error
+
+    def to_toml(self) -> str:
+        """Return the pipeline as TOML."""
+        import tomli_w
+
+        return tomli_w.dumps(_without_none(self.to_plain()))
+
+    @classmethod
+    def from_toml(cls, text: str) -> Pipeline:
+        """Make a pipeline of TOML. Raises ConfigError."""
+        import tomllib
+
+        try:
+            return cls.from_plain(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"not TOML: {error}") from error
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the shape of the graph, without looking for any component."""
+        return shape_problems(self.nodes, self.edges)
+
+    def to_mermaid(self) -> str:
+        """Return the graph as a mermaid flowchart."""
+        from penstock.compose.drawing import to_mermaid
+
+        return to_mermaid(self)
+
+    def to_svg(self) -> str:
+        """Return the graph as an SVG picture."""
+        from penstock.compose.drawing import to_svg
+
+        return to_svg(self)
+
+    def _repr_svg_(self) -> str:
+        return self.to_svg()
+
+    def __repr__(self) -> str:
+        joins = ", ".join(f"{first} >> {second}" for first, second, _ in self.edges)
+        return f"Pipeline({self.name!r}: {joins or ', '.join(node.name or '' for node in self.nodes)})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Pipeline):
+            return NotImplemented
+        return self is other or self.to_plain() == other.to_plain()
+
+    __hash__ = None  # type: ignore[assignment]  # equal pipelines may be changed objects: not for keys
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Pipeline.from_plain, (self.to_plain(),)
+
+
+def _discover() -> Plugins:
+    from penstock.plugins import Plugins
+
+    return Plugins.discover()
+
+
+def _without_none(value: Any) -> Any:
+    """Leave out what is None: TOML has no word for it."""
+    if isinstance(value, dict):
+        return {key: _without_none(part) for key, part in value.items() if part is not None}
+    if isinstance(value, list):
+        return [_without_none(part) for part in value]
+    return value

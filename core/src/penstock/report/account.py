@@ -1,0 +1,307 @@
+"""The account: what became of every record, by node, edge and channel, and whether the sums agree."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from penstock.report.counters import Tally
+from penstock.report.latency import Latency
+
+if TYPE_CHECKING:
+    from penstock.run.edges.edge import LiveEdge
+    from penstock.run.lanes.source_lane import SourceLane
+    from penstock.run.plan.planning import Plan
+    from penstock.run.steps.step import Step
+
+
+@attrs.frozen(kw_only=True)
+class NodeAccount:
+    """What one node did.
+
+    Its law: taken = passed + discarded + gathered + stored + dead_lettered + skipped + failed + lost.
+
+    Attributes:
+        node, role, component: Its name, its role, and who offers the component.
+        received: Records that a source gave.
+        taken: Records that came to it.
+        passed, extra: Those that it gave something on for; records given on beyond one for each of these.
+        discarded: Those that it gave nothing on for.
+        gathered: Those whose content leaves with that of others (batches, pictures inside a decoder).
+        stored, dead_lettered, skipped, failed: What became of the others; `failed` ended the run.
+        lost: In its hands at an abort, or refused even by the dead letters.
+        lost_upstream: What a source saw to be missing when it came.
+        dropped_upstream: What a source left out, as it is set to (`latest`).
+        rejected: Messages that came to a source and were no records.
+        channels: For each channel, its received, lost_upstream, dropped_upstream, discarded, stored, dead_lettered,
+            skipped and failed,
+            as far as they are not 0.
+        rate: Records per second, over the whole run.
+        data_bytes: Bytes of data that a source gave or a store took, about.
+        work_p50_s, work_p99_s: Seconds that it works at one record.
+        age_p50_s, age_p99_s: Seconds from the source's hand until a store has written.
+        retries, syncs, restarts: Calls made again; syncs; processes started in the place of one that died.
+        lag: Records that wait at the sender, where a source can tell.
+        last_error: The last error, or "".
+    """
+
+    node: str
+    role: str
+    component: str
+    received: int = 0
+    taken: int = 0
+    passed: int = 0
+    extra: int = 0
+    discarded: int = 0
+    gathered: int = 0
+    stored: int = 0
+    dead_lettered: int = 0
+    skipped: int = 0
+    failed: int = 0
+    lost: int = 0
+    lost_upstream: int = 0
+    dropped_upstream: int = 0
+    rejected: int = 0
+    channels: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
+    rate: float = 0.0
+    data_bytes: int = 0
+    work_p50_s: float | None = None
+    work_p99_s: float | None = None
+    age_p50_s: float | None = None
+    age_p99_s: float | None = None
+    retries: int = 0
+    syncs: int = 0
+    restarts: int = 0
+    lag: int | None = None
+    last_error: str = ""
+
+    @property
+    def sent(self) -> int:
+        """Records that it gave on."""
+        return self.received if self.role == "source" else self.passed + self.extra
+
+    @property
+    def accounted(self) -> int:
+        """Records that it took and that something became of."""
+        ends = self.stored + self.dead_lettered + self.skipped + self.failed + self.lost
+        return self.passed + self.discarded + self.gathered + ends
+
+
+@attrs.frozen(kw_only=True)
+class EdgeAccount:
+    """What one edge did. Its law: put + recovered = taken + dropped + lost + kept + in_flight.
+
+    Attributes:
+        put, taken: Records that came, and that what is behind took.
+        dropped: Those that its policy dropped.
+        lost: Those that an abort left inside.
+        recovered: Those that a dead run had left in the files of an edge that spills; they were taken first.
+        kept: Those that an abort left in its files, for the next run.
+        in_flight: Those that wait.
+        partial: It was not there for the whole run: what stands before it sent more than was put.
+        channels: For each channel, its dropped and, of what waits in memory, its in_flight, as far as they are not 0.
+    """
+
+    edge: str
+    before: str
+    after: str
+    when_full: str = "block"
+    put: int = 0
+    taken: int = 0
+    dropped: int = 0
+    lost: int = 0
+    recovered: int = 0
+    kept: int = 0
+    in_flight: int = 0
+    partial: bool = False
+    channels: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class Account:
+    """Every node and edge of a run at one moment."""
+
+    nodes: Sequence[NodeAccount]
+    edges: Sequence[EdgeAccount]
+    elapsed_s: float
+
+    def total(self, field: str) -> int:
+        """Return the sum of a count over all nodes, or, for "dropped" and "in_flight", over all edges."""
+        if field in ("dropped", "in_flight"):
+            return sum(int(getattr(edge, field)) for edge in self.edges)
+        lost = sum(edge.lost for edge in self.edges) if field == "lost" else 0
+        return lost + sum(int(getattr(node, field)) for node in self.nodes)
+
+    def node(self, name: str) -> NodeAccount:
+        """Return the account of a node. Raises KeyError."""
+        for node in self.nodes:
+            if node.node == name:
+                return node
+        raise KeyError(f"no node {name!r}; there are {', '.join(node.node for node in self.nodes)}")
+
+    def edge(self, before: str, after: str) -> EdgeAccount:
+        """Return the account of the edge between two nodes. Raises KeyError."""
+        for edge in self.edges:
+            if (edge.before, edge.after) == (before, after):
+                return edge
+        raise KeyError(f"no edge {before!r} >> {after!r}")
+
+    def imbalances(self) -> list[str]:
+        """Return which laws the books break; empty if they balance. To be asked when the run is over."""
+        problems = []
+        for edge in self.edges:
+            came_in = edge.put + edge.recovered
+            ends = edge.taken + edge.dropped + edge.lost + edge.kept + edge.in_flight
+            if came_in != ends:
+                problems.append(
+                    f"edge {edge.edge}: put {came_in}, but taken, dropped, lost, kept and in flight are {ends}"
+                )
+        for node in self.nodes:
+            if node.role != "source" and node.taken != node.accounted:
+                problems.append(f"node {node.node}: took {node.taken}, but accounts for {node.accounted}")
+            came = [edge for edge in self.edges if edge.after == node.node]
+            if came and sum(edge.taken for edge in came) != node.taken:
+                problems.append(f"node {node.node}: its edges gave {sum(e.taken for e in came)}, it took {node.taken}")
+            for edge in self.edges:
+                if edge.before == node.node and edge.put != node.sent and not edge.partial:
+                    problems.append(f"edge {edge.edge}: {node.node} sent {node.sent}, but {edge.put} were put")
+        return problems
+
+
+def take_account(built: Plan, elapsed_s: float) -> Account:
+    """Read all counters. Those of a run at work are each right, but not all of the same instant."""
+    nodes: dict[str, NodeAccount] = {}
+    for name, lane in built.sources.items():
+        nodes[name] = _source(name, lane, elapsed_s)
+    for name, steps in built.steps.items():
+        nodes[name] = _steps(name, steps, elapsed_s)
+    edges = []
+    for (first, second), live in built.edges.items():
+        if live:
+            edges.append(_edge(first, second, live))
+        else:
+            edges.append(_fused(first, second, nodes))
+    for name, live in built.inner.items():
+        edges.append(_edge(name, name, live))
+    return Account(nodes=list(nodes.values()), edges=edges, elapsed_s=elapsed_s)
+
+
+def count_lost(edges: list[EdgeAccount], nodes: dict[str, NodeAccount]) -> None:
+    """Count as lost, after an abort, what lanes had in their hands; of all edges and nodes, those removed included."""
+    for index, edge in enumerate(edges):
+        sent = nodes[edge.before].sent if edge.before in nodes and not edge.partial else edge.put
+        short = max(0, sent - edge.put)
+        edges[index] = attrs.evolve(edge, put=edge.put + short, lost=edge.lost + short)
+    for name, node in nodes.items():
+        came = sum(edge.taken for edge in edges if edge.after == name)
+        taken = max(node.taken, came)
+        nodes[name] = attrs.evolve(node, taken=taken, lost=node.lost + max(0, taken - node.accounted))
+
+
+def _source(name: str, lane: SourceLane, elapsed_s: float) -> NodeAccount:
+    tally, missing, dropped = lane.tally, lane.figures.lost_upstream(), lane.figures.dropped_upstream()
+    return NodeAccount(
+        node=name,
+        role="source",
+        component=lane.part.origin,
+        received=tally.received.total(),
+        lost_upstream=missing.total(),
+        dropped_upstream=dropped.total(),
+        rejected=lane.figures.rejected(),
+        channels=_channels({"received": tally.received, "lost_upstream": missing, "dropped_upstream": dropped}),
+        rate=tally.received.total() / elapsed_s if elapsed_s else 0.0,
+        data_bytes=tally.data_bytes,
+        retries=tally.retries,
+        restarts=tally.restarts,
+        lag=lane.figures.lag(),
+        last_error=tally.last_error,
+    )
+
+
+def _steps(name: str, steps: Sequence[Step], elapsed_s: float) -> NodeAccount:
+    tallies = [step.tally for step in steps]
+    part = steps[0].part
+    work, age = Latency(), Latency()
+    for tally in tallies:
+        work.merge(tally.work)
+        age.merge(tally.age)
+    counters = {
+        field: _total(getattr(tally, field) for tally in tallies)
+        for field in ("discarded", "stored", "dead_lettered", "skipped", "failed")
+    }
+    taken = _sum(tallies, "taken")
+    return NodeAccount(
+        node=name,
+        role=part.node.role,
+        component=part.origin,
+        taken=taken,
+        passed=_sum(tallies, "passed"),
+        extra=_sum(tallies, "extra"),
+        gathered=_sum(tallies, "gathered"),
+        lost=_sum(tallies, "lost"),
+        data_bytes=_sum(tallies, "data_bytes"),
+        retries=_sum(tallies, "retries"),
+        syncs=_sum(tallies, "syncs"),
+        restarts=_sum(tallies, "restarts"),
+        channels=_channels(counters),
+        rate=taken / elapsed_s if elapsed_s else 0.0,
+        work_p50_s=work.percentile_s(50),
+        work_p99_s=work.percentile_s(99),
+        age_p50_s=age.percentile_s(50),
+        age_p99_s=age.percentile_s(99),
+        last_error=next((tally.last_error for tally in reversed(tallies) if tally.last_error), ""),
+        **{field: counter.total() for field, counter in counters.items()},
+    )
+
+
+def _total(counters: Iterable[Counter[str]]) -> Counter[str]:
+    """Add counters to which lanes go on adding channels: `dict` copies each at one blow."""
+    total: Counter[str] = Counter()
+    for counter in counters:
+        total.update(dict(counter))
+    return total
+
+
+def _sum(tallies: Sequence[Tally], field: str) -> int:
+    return sum(int(getattr(tally, field)) for tally in tallies)
+
+
+def _channels(counters: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for field, counter in counters.items():
+        for channel, count in dict(counter).items():  # `dict` copies it at one blow; its lane goes on counting
+            if count:
+                found.setdefault(channel, {})[field] = count
+    return found
+
+
+def _edge(first: str, second: str, live: Sequence[LiveEdge]) -> EdgeAccount:
+    dropped = _total(edge.dropped for edge in live)
+    return EdgeAccount(
+        edge=live[0].name,
+        before=first,
+        after=second,
+        when_full=live[0].settings.when_full,
+        put=sum(edge.put_count for edge in live),
+        taken=sum(edge.taken_count for edge in live),
+        dropped=dropped.total(),
+        lost=sum(edge.lost_count for edge in live),
+        recovered=sum(edge.recovered_count for edge in live),
+        kept=sum(edge.kept_count for edge in live),
+        in_flight=sum(edge.waiting for edge in live),
+        partial=any(edge.partial for edge in live),
+        channels=_channels({"dropped": dropped, "in_flight": _total(edge.waiting_channels() for edge in live)}),
+    )
+
+
+def _fused(first: str, second: str, nodes: Mapping[str, NodeAccount]) -> EdgeAccount:
+    return EdgeAccount(
+        edge=f"{first} >> {second}",
+        before=first,
+        after=second,
+        put=nodes[first].sent,
+        taken=nodes[second].taken,
+    )

@@ -1,0 +1,239 @@
+"""RunReport: how a run ended, with an account that adds up, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from penstock.report.account import Account, NodeAccount
+
+
+@attrs.frozen(kw_only=True)
+class RunReport:
+    """How a run ended.
+
+    Attributes:
+        name: The pipeline's.
+        account: What every node and edge did.
+        errors: What went wrong beside single records, one sentence each.
+        aborted: Whether it ended without draining.
+        checkpoints: How many were completed.
+        dead_letters: The directory of the dead letters; "" if there are none.
+        started_ns, duration_s: When it began (UNIX ns), and how long it took.
+    """
+
+    name: str
+    account: Account
+    errors: Sequence[str] = ()
+    aborted: bool = False
+    checkpoints: int = 0
+    dead_letters: str = ""
+    started_ns: int = 0
+    duration_s: float = 0.0
+
+    @property
+    def received(self) -> int:
+        """Records that the sources gave."""
+        return self.account.total("received")
+
+    @property
+    def emitted(self) -> int:
+        """Records that decoders and processors gave on."""
+        return sum(node.sent for node in self.account.nodes if node.role != "source")
+
+    @property
+    def discarded(self) -> int:
+        """Records that processors and decoders gave nothing on for."""
+        return self.account.total("discarded")
+
+    @property
+    def dropped(self) -> int:
+        """Records that full edges dropped, by their policy."""
+        return self.account.total("dropped")
+
+    @property
+    def dropped_upstream(self) -> int:
+        """Records that the sources left out before they came, as they are set to."""
+        return self.account.total("dropped_upstream")
+
+    @property
+    def dead_lettered(self) -> int:
+        """Records that failed for good and are kept in the dead letters."""
+        return self.account.total("dead_lettered")
+
+    @property
+    def skipped(self) -> int:
+        """Records that failed for good under `on_error="skip"`."""
+        return self.account.total("skipped")
+
+    @property
+    def stored(self) -> int:
+        """Records written, summed over all stores."""
+        return self.account.total("stored")
+
+    @property
+    def in_flight(self) -> int:
+        """Records still on edges; 0 after a run that drained."""
+        return self.account.total("in_flight")
+
+    @property
+    def lost(self) -> int:
+        """Records lost by an abort, or because even the dead letters failed, or by `on_error="stop"`."""
+        return self.account.total("lost") + self.account.total("failed")
+
+    @property
+    def lost_upstream(self) -> int:
+        """Records that the sources saw to be missing when they came."""
+        return self.account.total("lost_upstream")
+
+    @property
+    def rejected(self) -> int:
+        """Messages that came to a source and were no records."""
+        return self.account.total("rejected")
+
+    @property
+    def imbalances(self) -> list[str]:
+        """Which sums do not agree."""
+        return self.account.imbalances()
+
+    @property
+    def balanced(self) -> bool:
+        """Whether all sums agree."""
+        return not self.imbalances
+
+    @property
+    def problems(self) -> list[str]:
+        """Why the run is not ok, one sentence each; empty if it is."""
+        counts = {
+            "lost": self.lost,
+            "lost upstream": self.lost_upstream,
+            "rejected by a source, which could make nothing of what came": self.rejected,
+        }
+        found = [f"{_records(count)} {word}" for word, count in counts.items() if count]
+        for node in self.account.nodes:
+            for word, count in (("dead-lettered", node.dead_lettered), ("skipped after an error", node.skipped)):
+                if count:
+                    found.append(f"{_where(node)}: {_records(count)} {word}{_last_error(node)}")
+        return [*(["the run was aborted"] if self.aborted else []), *found, *self.errors, *self.imbalances]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that came was dealt with as the pipeline says, and nothing failed."""
+        return not self.problems
+
+    @property
+    def exit_code(self) -> int:
+        """0 if ok, else 1."""
+        return 0 if self.ok else 1
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the report as plain data."""
+        totals = ("received", "emitted", "discarded", "dropped", "dead_lettered", "skipped", "stored", "in_flight")
+        return {
+            "name": self.name,
+            "ok": self.ok,
+            "balanced": self.balanced,
+            "exit_code": self.exit_code,
+            **{
+                field: getattr(self, field)
+                for field in (*totals, "lost", "lost_upstream", "dropped_upstream", "rejected")
+            },
+            "problems": self.problems,
+            "aborted": self.aborted,
+            "checkpoints": self.checkpoints,
+            "dead_letters": self.dead_letters,
+            "started_ns": self.started_ns,
+            "duration_s": self.duration_s,
+            "nodes": [{**attrs.asdict(node), "sent": node.sent} for node in self.account.nodes],
+            "edges": [attrs.asdict(edge) for edge in self.account.edges],
+        }
+
+    def to_json(self) -> str:
+        """Return the report as JSON."""
+        import json
+
+        return json.dumps(self.to_plain(), indent=2)
+
+    def __str__(self) -> str:
+        lines = [f"run {self.name!r}: {'ok' if self.ok else 'NOT OK'}, {self.duration_s:.2f} s"]
+        rows: list[tuple[str, ...]] = [
+            ("node", "took", "gave", "stored", "discarded", "gathered", "dead", "lost", "per s", "p50 ms", "p99 ms")
+        ]
+        for node in self.account.nodes:
+            rows.append(
+                (
+                    f"{node.node} ({node.role})",
+                    "" if node.role == "source" else str(node.taken),
+                    "" if node.role == "store" else str(node.sent),
+                    str(node.stored) if node.role == "store" else "",
+                    _few(node.discarded),
+                    _few(node.gathered),
+                    _few(node.dead_lettered),
+                    _few(node.lost + node.failed + node.skipped + node.lost_upstream),
+                    f"{node.rate:,.0f}",
+                    _ms(node.age_p50_s if node.role == "store" else node.work_p50_s),
+                    _ms(node.age_p99_s if node.role == "store" else node.work_p99_s),
+                )
+            )
+        lines += _table(rows)
+        rows = [("edge", "put", "taken", "dropped", "lost", "in flight", "when full")]
+        for edge in self.account.edges:
+            counts = (str(edge.put), str(edge.taken), _few(edge.dropped), _few(edge.lost), _few(edge.in_flight))
+            rows.append((edge.edge, *counts, edge.when_full))
+        lines += _table(rows)
+        for edge in self.account.edges:
+            for channel, ends in edge.channels.items():
+                if count := ends.get("dropped", 0):
+                    said = f"{count} records of channel {channel!r} dropped ({edge.when_full})"
+                    lines.append(f"  {edge.edge}: {said}")
+            if edge.recovered:
+                lines.append(f"  {edge.edge}: {edge.recovered} records came first, left on the disk by an earlier run")
+            if edge.kept:
+                lines.append(f"  {edge.edge}: {edge.kept} records stay on the disk ({edge.when_full}) for the next run")
+        for node in self.account.nodes:
+            for channel, figures in node.channels.items():
+                if left_out := figures.get("dropped_upstream"):
+                    lines.append(f"  {node.node}: {left_out} records of channel {channel!r} left out before they came")
+            if node.restarts:
+                lines.append(f"  {node.node}: its process died and another was started, {node.restarts} times")
+        if self.dead_letters:
+            lines.append(f"  dead letters: {self.dead_letters} (send them through again: penstock replay)")
+        lines += [f"  problem: {problem}" for problem in self.problems]
+        checkpoints = f"{self.checkpoints} checkpoint{'' if self.checkpoints == 1 else 's'}"
+        lines.append(f"  the books {'balance' if self.balanced else 'DO NOT BALANCE'}; {checkpoints}")
+        return "\n".join(lines)
+
+
+def _where(node: NodeAccount) -> str:
+    return f"node {node.node!r} ({node.component})"
+
+
+def _records(count: int) -> str:
+    return "1 record was" if count == 1 else f"{count} records were"
+
+
+def _last_error(node: NodeAccount) -> str:
+    said = " ".join(node.last_error.split())
+    return f"; last error: {said}" if said else ""
+
+
+def _few(count: int) -> str:
+    return str(count) if count else "-"
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.3g}"
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(width) if not column else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

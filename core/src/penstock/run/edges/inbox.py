@@ -1,0 +1,160 @@
+"""Inbox: what a lane reads: one or several edges, by turns, with the barriers that have come on all of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from penstock.errors import RunAborted, RunError
+from penstock.run.edges.chunk import END, MOST_AT_ONCE, Barrier, Chunk, End
+
+if TYPE_CHECKING:
+    from penstock.run.edges.edge import LiveEdge
+
+
+class Inbox:
+    """What a lane reads: one or several edges, by turns.
+
+    Attributes:
+        edges: The edges that are read; one that was detached leaves when it has ended.
+        in_turn: Take one chunk from each edge in strict rotation; that is how the order survives several workers.
+        aligned: Do not read on behind a barrier until it has come on every edge.
+    """
+
+    def __init__(self, *, in_turn: bool = False, aligned: bool = False) -> None:
+        self.lock = threading.Lock()
+        self.in_turn = in_turn
+        self.aligned = aligned
+        self.aborted = False
+        self.edges: list[LiveEdge] = []
+        self._closing = False
+        self._closed = False
+        self._nudged = False
+        self._something = threading.Condition(self.lock)
+        self._idle = False
+        self._turn = 0
+        self._seen: set[LiveEdge] = set()
+        self._pending: int | None = None
+
+    def add(self, edge: LiveEdge) -> None:
+        """Read this edge too. Raises RunError if everything has ended."""
+        with self.lock:
+            if self._closed:
+                raise RunError(f"edge {edge.name}: what it leads to has ended already")
+            self.edges = [*self.edges, edge]
+
+    def close(self) -> None:
+        """End when all edges have ended, even if none is left; called when the run is about to end."""
+        with self.lock:
+            self._closing = True
+            self._something.notify()
+
+    def expect(self, barrier: Barrier) -> None:
+        """Be told that this barrier is about to come: where no edge is left to bring it, it passes by itself."""
+        with self.lock:
+            self._pending = barrier.number
+            if not self.edges:
+                self._something.notify()
+
+    def nudge(self) -> None:
+        """Let the reader look up: `get` returns None once."""
+        with self.lock:
+            self._nudged = True
+            self._something.notify()
+
+    def wake(self) -> None:
+        """Tell the reader that something came; called under the lock."""
+        if self._idle:
+            self._something.notify()
+
+    def abort(self) -> None:
+        """End all waiting on both sides with RunAborted; what is inside counts as lost."""
+        with self.lock:
+            self.aborted = True
+            for edge in self.edges:
+                edge.abort()
+            self._something.notify_all()
+
+    def get(self, timeout_s: float | None, most: int = MOST_AT_ONCE) -> Chunk | Barrier | End | None:
+        """Return what is next; a Barrier or END once it has come on every edge; None when the time is over.
+
+        Raises RunAborted.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        with self.lock:
+            while True:
+                if self.aborted:
+                    raise RunAborted("the run is aborted")
+                if self._nudged:
+                    self._nudged = False
+                    return None
+                found = self._next(most)
+                if found is not None:
+                    return found
+                left = None if deadline is None else deadline - time.monotonic()
+                if left is not None and left <= 0:
+                    return None
+                self._idle = True
+                self._something.wait(left)
+                self._idle = False
+
+    def _next(self, most: int) -> Chunk | Barrier | End | None:
+        control = self._controls()
+        if control is not None:
+            return control
+        count = len(self.edges)
+        for step in range(count):
+            index = (self._turn + step) % count
+            edge = self.edges[index]
+            if edge.ended or edge.held:
+                continue
+            if edge.items:
+                self._turn = (index + 1) % count
+                return edge.take(most)
+            if self.in_turn:
+                self._turn = index
+                return None
+        return None
+
+    def _controls(self) -> Barrier | End | None:
+        """Take the barriers and ends that are first in their edges; return one that is complete."""
+        for edge in self.edges:
+            while edge.items and not edge.held and not isinstance(edge.items[0], Chunk):
+                item = edge.items.popleft()
+                if isinstance(item, Barrier):
+                    self._seen.add(edge)
+                    edge.held = self.aligned
+                    complete = self._complete(item)
+                else:
+                    complete = self._end(edge)
+                if complete is not None:
+                    return complete
+        if not self.edges and self._pending is not None:
+            return self._complete(Barrier(self._pending))
+        if all(edge.ended for edge in self.edges) and (self.edges or self._closing):
+            self._closed = True
+            return END
+        return None
+
+    def _end(self, edge: LiveEdge) -> Barrier | None:
+        """Note that an edge has ended; return the barrier that waited for nothing else."""
+        edge.ended = True
+        edge.drained.set()
+        self._seen.discard(edge)
+        if edge.detached:
+            self.edges = [other for other in self.edges if other is not edge]
+            self._turn = 0
+        if self._pending is None or not self._seen or all(other.ended for other in self.edges):
+            return None
+        return self._complete(Barrier(self._pending))
+
+    def _complete(self, barrier: Barrier) -> Barrier | None:
+        self._pending = barrier.number
+        if all(edge in self._seen or edge.ended or edge.since >= barrier.number for edge in self.edges):
+            self._seen.clear()
+            self._pending = None
+            for edge in self.edges:
+                edge.held = False
+            return barrier
+        return None

@@ -1,0 +1,249 @@
+"""SpillQueue: the queue of an edge that goes on in files when its part of the memory is full.
+
+What is in memory is always older than what is in the files, so that the order is kept: once something is in a file,
+all that comes goes there until the files are empty. Barriers and ends keep their place between the records.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from penstock.errors import CodecError, StoreError
+from penstock.record import Record
+from penstock.record_size import weigh
+from penstock.run.edges.chunk import Barrier, Chunk, End
+from penstock.run.edges.spill_files import BACK_AT_ONCE, SpillFiles
+
+MOST_BYTES: Final = 10 * 2**30
+"""What the files of one edge take together, unless `spill(directory, 20 GiB)` says otherwise."""
+
+_SIZED = re.compile(r"(.+?),\s*(\d+)\s*(KiB|MiB|GiB|TiB)\s*\Z", re.DOTALL)
+_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+Item = Chunk | Barrier | End
+
+
+@attrs.define(eq=False)
+class _Stretch:
+    """So many records, one after another in the files, handed over by the source at about the same time."""
+
+    born_ns: int
+    count: int
+
+
+class SpillQueue(deque[Item]):
+    """A deque whose newer part is in files; as a deque, it is the part in memory. Under the lock of the edge's inbox.
+
+    Args:
+        argument: What stands in the brackets of the policy: a directory, and a size if wanted: "spill/left, 20 GiB".
+        capacity, capacity_bytes: What it keeps in memory at most.
+        left_over: Called with the number of records that a dead run left, as they are read.
+        on_room: Called when there may be more room than before.
+
+    Attributes:
+        on_disk: Records of this run that are in the files and have not been read back.
+    """
+
+    def __init__(
+        self,
+        argument: str,
+        *,
+        capacity: int,
+        capacity_bytes: int,
+        left_over: Callable[[int], None],
+        on_room: Callable[[], None],
+    ) -> None:
+        super().__init__()
+        sized = _SIZED.match(argument)
+        most_bytes = int(sized[2]) * _UNITS[sized[3]] if sized else MOST_BYTES
+        self.files = SpillFiles(Path(sized[1] if sized else argument), most_bytes)
+        self.on_disk = 0
+        self._capacity = capacity
+        self._capacity_bytes = capacity_bytes
+        self._left_over = left_over
+        self._on_room = on_room
+        self._memory = self._memory_bytes = 0
+        self._weights: dict[int, tuple[int, int]] = {}
+        self._later: deque[_Stretch | Item] = deque()
+        self._back: Chunk | None = None
+        self._broken_off: set[str] = set()
+        self._state = "new"
+
+    def open(self) -> None:
+        """Take the directory, and bring back what a dead run left. Raises StoreError, OSError; see `SpillFiles`."""
+        if self._state == "new":
+            self.files.open()
+            self._state = "open"
+            self._refill()
+
+    def close(self) -> None:
+        """Let go of the files; what nobody read stays for the next run. Any number of times."""
+        if self._state == "open":
+            self.files.close()
+        self._state = "closed"
+
+    def keep(self) -> int:
+        """Leave what is in the files to the next run, forget the rest; return how many records that are known stay.
+
+        For an abort. What was read back and not taken is in the files still.
+        """
+        kept = self.on_disk
+        if self and self[0] is self._back:
+            self.files.unread_last()
+            kept += len(self._back.records)
+        if self._state == "open":
+            self.files.sweep()
+        self.close()
+        self.clear()
+        self._later.clear()
+        self._weights.clear()
+        self.on_disk = self._memory = self._memory_bytes = 0
+        return kept
+
+    def has_room(self) -> bool:
+        """Return whether the files, and what cannot go into them, leave room for more."""
+        self.open()
+        return self._memory <= 2 * self._capacity and (not self._spilling() or self.files.has_room())
+
+    def append(self, item: Item) -> None:
+        """Put an item last: into memory if it fits and nothing is in the files.
+
+        Records that cannot be written as bytes stay in memory, at their place.
+
+        Raises:
+            OSError: the disk is full; nothing was taken. Barriers and ends are always taken.
+        """
+        self.open()
+        if self._state == "closed":
+            super().append(item)
+            return
+        spilling = self._spilling()
+        if isinstance(item, Chunk) and item.records:
+            count = len(item.records)
+            weight = weigh(item.records) * count
+            if not spilling and self._fits(count, weight):
+                self._remember(item, weight)
+                self._come(item)
+                return
+            if self._write(item):
+                if not self:
+                    self._refill()
+                return
+            self._remember(item, weight)
+        if spilling:
+            self._later.append(item)
+        else:
+            self._come(item)
+
+    def popleft(self) -> Item:
+        """Return what is first; read back what follows it if nothing else is in memory. Raises OSError, StoreError."""
+        item = super().popleft()
+        count, weight = self._weights.pop(id(item), (0, 0))
+        self._memory -= count
+        self._memory_bytes -= weight
+        if item is self._back:
+            self._back = None
+        if not self:
+            self._refill()
+        if count:
+            self._on_room()
+        if isinstance(item, End):
+            self.close()
+        return item
+
+    def _spilling(self) -> bool:
+        return bool(self._later) or self.files.unread is not None
+
+    def _fits(self, count: int, weight: int) -> bool:
+        if self._memory + count > self._capacity:
+            return False
+        return self._memory_bytes + weight <= self._capacity_bytes or (not self._memory and count == 1)
+
+    def _remember(self, chunk: Chunk, weight: int) -> None:
+        self._weights[id(chunk)] = (len(chunk.records), weight)
+        self._memory += len(chunk.records)
+        self._memory_bytes += weight
+
+    def _write(self, chunk: Chunk) -> bool:
+        """Put records into the files; return False if they cannot be written as bytes. Raises OSError."""
+        try:
+            self.files.write(chunk.records)
+        except CodecError:
+            return False
+        last = self._later[-1] if self._later else None
+        if isinstance(last, _Stretch) and last.count + len(chunk.records) <= BACK_AT_ONCE:
+            last.count += len(chunk.records)
+        else:
+            self._later.append(_Stretch(chunk.born_ns, len(chunk.records)))
+        self.on_disk += len(chunk.records)
+        return True
+
+    def _refill(self) -> None:
+        """Bring back what comes next. Called when nothing is in memory: all that was read back has been taken."""
+        if self._state == "open" and self.files.sweep():
+            self._on_room()
+        while not self:
+            segment = self.files.unread
+            if segment is not None and segment.left_over:
+                self._read_left_over()
+            elif not self._later:
+                return
+            elif isinstance(self._later[0], _Stretch):
+                self._read_stretch(self._later[0])
+            else:
+                self._come(self._later.popleft())  # type: ignore[arg-type]  # no stretch: see above
+
+    def _come(self, item: Item) -> None:
+        if isinstance(item, Chunk):
+            item.records = self._mark(item.records)
+        super().append(item)
+
+    def _read_stretch(self, stretch: _Stretch) -> None:
+        records = self.files.read(min(stretch.count, self._capacity))
+        if not records:
+            raise StoreError(f"{self.files.directory}: {stretch.count} records that were spilled are gone from here")
+        stretch.count -= len(records)
+        self.on_disk -= len(records)
+        if not stretch.count:
+            self._later.popleft()
+        self._bring_back(Chunk(stretch.born_ns, self._mark(records), 0))
+
+    def _read_left_over(self) -> None:
+        segment = self.files.unread
+        assert segment is not None  # the caller saw it
+        try:
+            records = self.files.read(self._capacity)
+        except CodecError as error:
+            self.files.set_aside(segment, error)
+            return
+        if not records:
+            return
+        marked: list[Record] = []
+        for record in records:
+            marked.append(record if record.channel in self._broken_off else record.replace(discontinuity=True))
+            self._broken_off.add(record.channel)
+        self._left_over(len(marked))
+        self._bring_back(Chunk(time.monotonic_ns(), marked, 0))
+
+    def _mark(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Mark the first of each channel behind what a dead run left: it does not continue that."""
+        if not self._broken_off:
+            return records
+        marked = list(records)
+        for index, record in enumerate(marked):
+            if record.channel in self._broken_off:
+                self._broken_off.discard(record.channel)
+                marked[index] = record.replace(discontinuity=True)
+        return marked
+
+    def _bring_back(self, chunk: Chunk) -> None:
+        self._remember(chunk, 0)
+        super().append(chunk)
+        self._back = chunk

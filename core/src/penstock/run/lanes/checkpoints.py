@@ -1,0 +1,167 @@
+"""Checkpoints: when all stores have made everything up to a barrier durable, the sources may forget it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from penstock.run.edges.chunk import Barrier
+from penstock.run.steps.store_step import StoreStep
+from penstock.store import SupportsTransaction
+
+if TYPE_CHECKING:
+    from penstock.run.lanes.source_lane import SourceLane
+
+
+class Checkpoints:
+    """Begin checkpoints, collect what sources and stores say, and let the sources commit. One at a time. Any thread.
+
+    A barrier is posted to every source; each tells its position there and sends the barrier after its records. Every
+    store that the barrier reaches on all its edges syncs. When all have, the dead letters are synced, and every source
+    commits the position it told.
+
+    Attributes:
+        number: The last one that was begun.
+        done: How many were completed.
+        poisoned: Why nothing may be committed any more, or "".
+    """
+
+    def __init__(
+        self,
+        sync_dead_letters: Callable[[], None],
+        completed: Callable[[Mapping[str, Any]], None],
+        announce: Callable[[Barrier], None],
+    ) -> None:
+        self.number = 0
+        self.done = 0
+        self.poisoned = ""
+        self._sync_dead_letters = sync_dead_letters
+        self._completed = completed
+        self._announce = announce
+        self.lock = threading.RLock()
+        self._sources: list[SourceLane] = []
+        self._stores: set[StoreStep] = set()
+        self._waiting_sources: set[SourceLane] = set()
+        self._waiting_stores: set[StoreStep] = set()
+        self._positions: dict[str, Any] = {}
+        self._final: dict[str, Any] = {}
+        self._kept: dict[str, Any] = {}
+        self._active = False
+        self._failed = False
+
+    @property
+    def active(self) -> bool:
+        """Whether one is under way."""
+        return self._active
+
+    def join(self, sources: Iterable[SourceLane], stores: Iterable[StoreStep]) -> None:
+        """Let sources and stores take part from the next one on; those that have ended by now need not."""
+        with self.lock:
+            self._sources.extend(lane for lane in sources if not lane.left)
+            self._stores.update(step for step in stores if not step.ended)
+
+    def remove_source(self, lane: SourceLane) -> None:
+        """Go on without this source: it has committed its end, or failed."""
+        with self.lock:
+            lane.left = True
+            if lane in self._sources:
+                self._sources.remove(lane)
+            self._waiting_sources.discard(lane)
+            self._finish_if_complete()
+
+    def kept_position(self, source: str) -> Any:
+        """Return the position of a source that a transactional store kept, or None."""
+        return self._kept.get(source)
+
+    def begin(self) -> bool:
+        """Begin one; return False if one is under way, or none may be."""
+        with self.lock:
+            if self._active or self.poisoned or not self._sources:
+                return False
+            self.number += 1
+            self._active, self._failed = True, False
+            self._positions = {}
+            self._waiting_sources = set(self._sources)
+            self._waiting_stores = set(self._stores)
+            self._announce(Barrier(self.number))
+            for lane in self._sources:
+                lane.post("barrier", Barrier(self.number))
+            return True
+
+    def poison(self, reason: str) -> None:
+        """Let nothing be committed any more: a record is neither stored nor kept elsewhere."""
+        with self.lock:
+            self.poisoned = self.poisoned or reason
+
+    def store_opened(self, step: StoreStep) -> None:
+        """Note the positions that a transactional store kept from an earlier run."""
+        if isinstance(step.store, SupportsTransaction):
+            kept = step.store.positions()
+            with self.lock:
+                self._kept.update(kept)
+
+    def exchange(self, before: StoreStep, after: StoreStep) -> None:
+        """Let a store take the place of another, which has been synced and closed."""
+        with self.lock:
+            for stores in (self._stores, self._waiting_stores):
+                if before in stores:
+                    stores.discard(before)
+                    stores.add(after)
+
+    def source_reached(self, lane: SourceLane, barrier: Barrier, position: Any) -> None:
+        """Note the position of a source at the barrier; called before the barrier goes on."""
+        with self.lock:
+            if barrier.number == self.number and self._active:
+                self._positions[lane.part.node.name or ""] = position
+                self._waiting_sources.discard(lane)
+                self._finish_if_complete()
+
+    def source_ending(self, lane: SourceLane, position: Any) -> None:
+        """Note the last position of a source; called before its end goes on."""
+        with self.lock:
+            self._final[lane.part.node.name or ""] = position
+
+    def store_reached(self, step: StoreStep, barrier: Barrier) -> None:
+        """Sync a store that the barrier has reached. Called in the lane of the store."""
+        self._sync(step, {**self._final, **self._positions})
+        with self.lock:
+            if barrier.number == self.number:
+                self._waiting_stores.discard(step)
+                self._finish_if_complete()
+
+    def store_ended(self, step: StoreStep) -> None:
+        """Sync a store to which nothing more will come, and go on without it. Called in the lane of the store."""
+        self._sync(step, dict(self._final))
+        with self.lock:
+            step.ended = True
+            self._stores.discard(step)
+            self._waiting_stores.discard(step)
+            self._finish_if_complete()
+
+    def _sync(self, step: StoreStep, positions: Mapping[str, Any]) -> None:
+        kept = {name: position for name, position in positions.items() if position is not None}
+        transactional = isinstance(step.store, SupportsTransaction) and not self.poisoned
+        try:
+            step.sync(kept if transactional else None)
+        except BaseException as error:  # what a store raises: nothing is committed, and the next one tries again
+            step.guard.fail_late("sync", error)
+            with self.lock:
+                self._failed = True
+                step.synced = False
+
+    def _finish_if_complete(self) -> None:
+        if not self._active or self._waiting_sources or self._waiting_stores:
+            return
+        self._active = False
+        if self._failed or self.poisoned:
+            return
+        try:
+            self._sync_dead_letters()
+        except OSError as error:
+            self.poison(f"the dead letters could not be synced: {error}")
+            return
+        self.done += 1
+        for lane in self._sources:
+            lane.post("commit", (self.number, self._positions.get(lane.part.node.name or "")))
+        self._completed(dict(self._positions))

@@ -1,0 +1,330 @@
+"""Lanes: the threads of a run. What is fused into one lane hands records over by plain calls."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Final
+
+from penstock.compose.resolve import Part
+from penstock.errors import RunAborted, RunError
+from penstock.record import Record
+from penstock.record_size import size_of, weigh
+from penstock.run.edges.chunk import END, MOST_AT_ONCE, Barrier, Chunk, End
+from penstock.run.edges.edge import LiveEdge
+from penstock.run.edges.inbox import Inbox
+from penstock.run.edges.outlet import Outlet, shared
+from penstock.run.lanes.opening import Opening, opening
+from penstock.run.steps.make import step_for
+from penstock.run.steps.step import Step
+from penstock.run.steps.store_step import StoreStep
+
+if TYPE_CHECKING:
+    from penstock.run.run import Run
+
+GRAIN_BYTES: Final = 8 * 2**20
+"""What a list that a lane works on may weigh, about; it takes fewer records at once if they grow on the way."""
+GRAIN_NS: Final = 50_000_000
+"""How long a lane works at one list, about: results, barriers and an abort do not wait longer for slow components."""
+
+
+class Lane:
+    """A thread with the steps that are fused into it, and where their records go.
+
+    Attributes:
+        name: The names of its nodes, joined by "+".
+        steps: The components, in order.
+        outlets: What takes the records of the last one.
+        active: The step that works at this moment, or None, and since when (monotonic seconds).
+        ended: Set when everything has gone through and nothing more will.
+        opening: What it opens together with; set before its thread starts.
+        released: Set when everything is open and joined: it begins to work.
+    """
+
+    def __init__(self, run: Run, name: str, steps: Sequence[Step], *, counted: bool = False) -> None:
+        self.run = run
+        self.name = name
+        self.steps = list(steps)
+        self.outlets: tuple[Outlet, ...] = ()
+        self.active: tuple[str, float] | None = None
+        self.ended = False
+        self.thread = threading.Thread(target=self._main, name=f"penstock {run.name}: {name}", daemon=True)
+        self.opening: Opening | None = None
+        self.released = threading.Event()
+        self._cancelled = False
+        self._counted = counted
+        self._grain = sys.maxsize if counted else 1
+        self._parked: tuple[Barrier, int, dict[int, Record]] | None = None
+        self._clocked: list[int] = []
+        self._late: list[Record] = []
+        self._errands: deque[tuple[Callable[[], None], Future[None]]] = deque()
+        self._errands_lock = threading.Lock()
+        self._gone = False
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the components, the last one first. Called in the thread of the lane."""
+        for step in reversed(self.steps):
+            with opening(step.part):
+                step.open()
+                if isinstance(step, StoreStep):
+                    self.run.checkpoints.store_opened(step)
+        self._clocked = [index for index, step in enumerate(self.steps) if step.clocked]
+
+    def open_source(self) -> None:
+        """Do nothing: only the lane of a source has one."""
+
+    def close(self) -> None:
+        """Close the components. Called in the thread of the lane."""
+        for step in self.steps:
+            step.close()
+
+    def cancel(self) -> None:
+        """Close again instead of beginning to work. From any thread, before `released` is set."""
+        self._cancelled = True
+        self.released.set()
+
+    def _main(self) -> None:
+        try:
+            if self.opening is not None and self.opening.open(self):
+                self.released.wait()
+                if not self._cancelled:
+                    self.work()
+                    self.end()
+        except RunAborted:
+            pass
+        except BaseException as error:  # a fault of penstock itself: the run must end and say so, not hang
+            self.run.fail(f"lane {self.name!r}: {type(error).__name__}: {error}", error)
+            self.run.abort()
+        finally:
+            self.active = None
+            self._refuse_errands()
+            self.close()
+            self.run.left(self)
+
+    def work(self) -> None:
+        """Lead records through the steps until nothing more comes."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """Flush the steps, one after the other, each through those behind it; then tell those behind the lane."""
+        born = time.monotonic_ns()
+        for index, step in enumerate(self.steps):
+            late = step.flush()
+            if late:
+                self._through(index + 1, born, late)
+        if self._late:
+            self._emit(born, [])
+        self._go_on_with_barrier(flushed=True)
+        for step in self.steps:
+            if isinstance(step, StoreStep):
+                self.run.checkpoints.store_ended(step)
+        for outlet in self.outlets:
+            outlet.control(END)
+        self.ended = True
+
+    # -- records ---------------------------------------------------------------------------------------------------
+
+    def process(self, born_ns: int, records: Sequence[Record]) -> None:
+        """Lead records through all steps, in parts that are small enough if they grow on the way."""
+        if not records:  # a worker that gave nothing says so, to keep its turn
+            return
+        if len(records) <= self._grain:
+            self._through(0, born_ns, records)
+        else:
+            start = 0
+            while start < len(records):
+                part = records[start : start + self._grain]
+                start += len(part)
+                self._through(0, born_ns, part)
+        if self._parked is not None:
+            self._go_on_with_barrier()
+
+    def _through(self, first: int, born_ns: int, records: Sequence[Record]) -> None:
+        count = len(records)
+        heaviest = weigh(records) * count
+        begun = now = time.monotonic_ns()
+        for step in self.steps[first:]:
+            before = time.monotonic_ns()
+            self.active = (step.name, before / 1e9)
+            taken = len(records)
+            sent = step.run(records)
+            now = time.monotonic_ns()
+            tally = step.tally
+            tally.work.add((now - before) // taken, taken)
+            if not sent:
+                if step.part.node.role == "store":
+                    tally.age.add(now - born_ns, taken)
+                    tally.data_bytes += taken * size_of(records[0].data)
+                records = sent
+                break
+            records = sent
+            weight = weigh(records) * len(records)
+            heaviest = max(heaviest, weight)
+        self.active = None
+        if not self._counted and not first:
+            self._regrain(count, heaviest, now - begun)
+        if records or self._counted:
+            self._emit(born_ns, records)
+
+    def _regrain(self, count: int, heaviest: int, took_ns: int) -> None:
+        """Take fewer records at once if they are heavy or slow, more if they are neither and there are more."""
+        if heaviest > GRAIN_BYTES or took_ns > GRAIN_NS:
+            self._grain = max(1, self._grain // 2)
+        elif (
+            count >= self._grain
+            and self._grain < MOST_AT_ONCE
+            and heaviest * 2 <= GRAIN_BYTES
+            and took_ns * 2 <= GRAIN_NS
+        ):
+            self._grain *= 2
+
+    def _emit(self, born_ns: int, records: Sequence[Record]) -> None:
+        if self._late:
+            records, self._late = [*self._late, *records], []
+        outlets = self.outlets
+        if len(outlets) > 1:
+            records = shared(records)
+        for outlet in outlets:
+            outlet.put(born_ns, records)
+
+    def tick(self) -> None:
+        """Let the steps act whose time has come."""
+        if self._errands:
+            self._run_errands()
+        for index in self._clocked:
+            wait = self.steps[index].wait_s()
+            if wait is not None and wait <= 0:
+                late = self.steps[index].expire()
+                if late:
+                    self._through(index + 1, time.monotonic_ns(), late)
+        if self._parked is not None:
+            self._go_on_with_barrier()
+
+    # -- changes while it runs -------------------------------------------------------------------------------------
+
+    def ask(self, errand: Callable[[], None]) -> Future[None]:
+        """Have something done by the thread of the lane, between two lists. From any other thread."""
+        future: Future[None] = Future()
+        with self._errands_lock:
+            if self._gone:
+                future.set_exception(RunError(f"lane {self.name!r} has ended"))
+            else:
+                self._errands.append((errand, future))
+        self.nudge()
+        return future
+
+    def nudge(self) -> None:
+        """Let the lane look up from its waiting."""
+        raise NotImplementedError
+
+    def _run_errands(self) -> None:
+        while self._errands:
+            errand, future = self._errands.popleft()
+            try:
+                errand()
+            except Exception as error:  # whoever asked gets it
+                future.set_exception(error)
+            else:
+                future.set_result(None)
+
+    def _refuse_errands(self) -> None:
+        with self._errands_lock:
+            self._gone = True
+        while self._errands:
+            _, future = self._errands.popleft()
+            future.set_exception(RunError(f"lane {self.name!r} has ended"))
+
+    def leave_edge(self, edge: LiveEdge) -> None:
+        """Give nothing more to an edge, and end it. Called in the thread of the lane."""
+        self.outlets = tuple(outlet for outlet in self.outlets if outlet is not edge)
+        edge.partial = True
+        edge.control(END)
+
+    def swap(self, step: Step, part: Part) -> Step:
+        """Put another component in the place of one; what was inside leaves first. In the thread of the lane.
+
+        Raises:
+            RunError: the new one cannot be opened; the old one works on (a store is opened again).
+        """
+        index = self.steps.index(step)
+        late = step.flush()
+        if late:
+            self._through(index + 1, time.monotonic_ns(), late)
+        if self._parked is not None and self._parked[1] == index:
+            self._go_on_with_barrier(flushed=True)
+        fresh = step_for(part, self.run, step.tally)
+        if isinstance(step, StoreStep):
+            step.sync()
+            step.close()
+        try:
+            with opening(part):
+                fresh.open()
+        except RunError:
+            if isinstance(step, StoreStep):
+                step.open()
+            raise
+        if not isinstance(step, StoreStep):
+            step.close()
+        self.steps[index] = fresh
+        self._clocked = [number for number, each in enumerate(self.steps) if each.clocked]
+        return fresh
+
+    def wait_s(self) -> float | None:
+        """Return the seconds until `tick` has something to do."""
+        waits = [wait for index in self._clocked if (wait := self.steps[index].wait_s()) is not None]
+        return max(0.0, min(waits)) if waits else None
+
+    # -- barriers --------------------------------------------------------------------------------------------------
+
+    def barrier(self, barrier: Barrier, first: int = 0) -> None:
+        """Let a barrier pass: stores sync; a component that holds records keeps it back until they are out."""
+        for index in range(first, len(self.steps)):
+            step = self.steps[index]
+            if isinstance(step, StoreStep):
+                self.run.checkpoints.store_reached(step, barrier)
+            else:
+                held = step.held()
+                if held:
+                    self._parked = (barrier, index, held)
+                    return
+        for outlet in self.outlets:
+            outlet.control(barrier)
+
+    def _go_on_with_barrier(self, *, flushed: bool = False) -> None:
+        if self._parked is None:
+            return
+        barrier, index, before = self._parked
+        if not flushed and not before.keys().isdisjoint(self.steps[index].held()):
+            return
+        self._parked = None
+        self.barrier(barrier, index + 1)
+
+
+class InboxLane(Lane):
+    """A lane that reads edges."""
+
+    def __init__(self, run: Run, name: str, steps: Sequence[Step], inbox: Inbox, *, counted: bool = False) -> None:
+        super().__init__(run, name, steps, counted=counted)
+        self.inbox = inbox
+
+    def nudge(self) -> None:
+        """Let the lane look up from its inbox."""
+        self.inbox.nudge()
+
+    def work(self) -> None:
+        """Take what comes until every edge has ended."""
+        while True:
+            item = self.inbox.get(self.wait_s())
+            if isinstance(item, Chunk):
+                self.process(item.born_ns, item.records)
+            elif isinstance(item, Barrier):
+                self.barrier(item)
+            elif isinstance(item, End):
+                return
+            self.tick()

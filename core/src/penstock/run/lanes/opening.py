@@ -1,0 +1,92 @@
+"""Opening: all lanes open what they hold, stores and processors first, sources last; all of them or none."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from penstock.compose.resolve import Part
+from penstock.errors import RunAborted, RunError
+
+if TYPE_CHECKING:
+    from penstock.run.edges.edge import LiveEdge
+    from penstock.run.edges.inbox import Inbox
+    from penstock.run.lanes.lane import Lane
+
+
+class Opening:
+    """Let the threads of several lanes open in two steps, each waiting for the others; the starter waits too."""
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self.errors: list[BaseException] = []
+        self._well = True
+        self._rendezvous = threading.Barrier(len(lanes) + 1, action=self._judge)
+
+    def open(self, lane: Lane) -> bool:
+        """Open this lane, then its source; return whether all lanes could. Called in its thread."""
+        well = False
+        try:
+            well = self._step(lambda: _open(lane)) and self._step(lane.open_source)
+        finally:
+            if not well:
+                for edge in _edges(lane):
+                    edge.close()
+        return well
+
+    def wait(self) -> None:
+        """Wait until all are open. Raises the first error; the lanes close again by themselves."""
+        try:
+            if self._meet():
+                self._meet()
+        except BaseException:  # Ctrl-C while a component takes its time: let the lanes go, too
+            self._rendezvous.abort()
+            raise
+        if self.errors:
+            raise self.errors[0]
+
+    def _step(self, call: Callable[[], None]) -> bool:
+        try:
+            call()
+        except BaseException as error:  # a component may raise anything; the starter raises it again
+            self.errors.append(error)
+        return self._meet()
+
+    def _meet(self) -> bool:
+        """Wait for the others; return what all of them are told: whether nobody had failed when all had come."""
+        try:
+            self._rendezvous.wait()
+        except threading.BrokenBarrierError:
+            raise RunAborted("the start was interrupted") from None
+        return self._well
+
+    def _judge(self) -> None:
+        """Decide for all: whoever goes on may fail in the next step before the last one has looked at this one."""
+        self._well = not self.errors
+
+
+def _open(lane: Lane) -> None:
+    for edge in _edges(lane):
+        try:
+            edge.open()
+        except OSError as error:
+            raise RunError(f"edge {edge.name}: cannot open: {error}") from error
+    lane.open()
+
+
+def _edges(lane: Lane) -> Sequence[LiveEdge]:
+    """Return the edges that a lane reads; that of a source reads none."""
+    inbox: Inbox | None = getattr(lane, "inbox", None)
+    return inbox.edges if inbox is not None else ()
+
+
+@contextmanager
+def opening(part: Part) -> Iterator[None]:
+    """Say which node could not be opened."""
+    try:
+        yield
+    except RunAborted:
+        raise
+    except BaseException as error:  # see _step; a library may even call sys.exit
+        raise RunError(f"{part.where}: cannot open: {error or type(error).__name__}") from error

@@ -1,0 +1,266 @@
+"""SourceLane: the thread that reads a source, and lives until what the source gave is durable and committed."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from penstock.compose.resolve import Part
+from penstock.errors import EndOfSource, RunAborted, SourceError
+from penstock.record import Record
+from penstock.record_size import OVERHEAD_BYTES, size_of
+from penstock.report.counters import Tally, count_channels
+from penstock.run.lanes.figures import Figures
+from penstock.run.lanes.lane import Lane
+from penstock.run.lanes.opening import opening
+from penstock.run.steps.guard import Guard
+from penstock.run.steps.placing import make_component
+from penstock.run.steps.step import Step
+from penstock.source import SupportsCommit, SupportsSeek
+
+if TYPE_CHECKING:
+    from penstock.run.run import Run
+
+READ_TIMEOUT_S: Final = 0.1
+"""How long a source may make its lane wait, and so how late a barrier or a stop may come."""
+FORGET_FAILURES_S: Final = 60.0
+"""A source that was well for so long has all its tries again; one that fails more often runs out of them, be it that
+it gives some records between its failures (a file that is damaged at the same place each time)."""
+
+
+class SourceLane(Lane):
+    """A lane that reads a source. It lives on after the source's end until what it gave is durable and committed.
+
+    Attributes:
+        tally: What the source gave.
+        figures: What the source says of itself.
+        paused: While it is set, the source is not read.
+        failed: Why the source ended before its end, or "".
+    """
+
+    def __init__(self, run: Run, part: Part, steps: Sequence[Step]) -> None:
+        name = part.node.name or ""
+        super().__init__(run, "+".join([name, *(step.name for step in steps)]), steps)
+        self.part = part
+        self.source: Any = None
+        self.tally = Tally()
+        self.guard = Guard(part, self.tally, run)
+        self.figures = Figures(lambda method, error: self.guard.fail_late(method, error))
+        self.paused = False
+        self.failed = ""
+        self.last_read = time.monotonic()
+        self.last_record = time.monotonic()
+        self.ended_before: int | None = None
+        self.left = False
+        self._retired: list[tuple[Any, Any, int]] = []
+        self._mail: deque[tuple[str, Any]] = deque()
+        self._mailed = threading.Event()
+        self._stopping = False
+        self._broken = False
+        self._failures = 0
+        self._failed_at = 0.0
+
+    def open_source(self) -> None:
+        """Make and open the source."""
+        with opening(self.part):
+            self.source = make_component(self.part, self.run, self.tally)
+            self.source.open()
+            self.figures.opened(self.source)
+            position = self.run.checkpoints.kept_position(self.part.node.name or "")
+            if position is not None and isinstance(self.source, SupportsSeek):
+                self.source.seek(position)
+
+    def close(self) -> None:
+        """Close the source, then the components."""
+        for source in (self.source, *(retired[0] for retired in self._retired)):
+            if source is not None:
+                try:
+                    source.close()
+                except BaseException as error:  # closing never hides what came first, nor keeps others from it
+                    self.guard.fail_late("close", error)
+        super().close()
+
+    # Called from other threads.
+
+    def nudge(self) -> None:
+        """Let the lane look up; a source that is being read delays this by its timeout."""
+        self._mailed.set()
+
+    def post(self, word: str, value: Any = None) -> None:
+        """Ask the lane for something: "barrier", "commit", "close"."""
+        self._mail.append((word, value))
+        self._mailed.set()
+
+    def stop(self) -> None:
+        """Let the source end as if nothing more came."""
+        self._stopping = True
+        self._mailed.set()
+
+    def work(self) -> None:
+        """Read until the source ends, fails for good or is stopped."""
+        while not self._stopping:
+            if self._mail:
+                self._read_mail()
+            if self.run.aborting:
+                raise RunAborted("the run is aborted")
+            if self.paused:
+                self._mailed.wait(READ_TIMEOUT_S)
+                self._mailed.clear()
+                self.tick()
+                continue
+            if not self._read_once():
+                return
+
+    def _read_once(self) -> bool:
+        wait = self.wait_s()
+        try:
+            records = self.source.read(self._grain, READ_TIMEOUT_S if wait is None else min(wait, READ_TIMEOUT_S))
+            self._count(records)
+        except EndOfSource:
+            return False
+        except RunAborted:
+            raise
+        except BaseException as error:  # whatever a source raises ends this source at most, never its neighbours
+            return self._restart(error)
+        now = time.monotonic_ns()
+        self.last_read = now / 1e9
+        if records:
+            self.last_record = self.last_read
+            if self._broken:
+                records = self._after_break(records)
+            if not self.steps:
+                self._regrain(len(records), (OVERHEAD_BYTES + size_of(records[0].data)) * len(records), 0)
+            self.process(now, records)
+        self.tick()
+        return True
+
+    def _count(self, records: Sequence[Record]) -> None:
+        """Count what a source gave, all or nothing. Raises SourceError if that is no list of records."""
+        try:
+            if len(records):
+                size_bytes = len(records) * size_of(records[0].data)
+                count_channels(self.tally.received, records)
+                self.tally.data_bytes += size_bytes
+        except (TypeError, AttributeError, LookupError) as error:
+            raise SourceError(f"read() returned {records!r:.80}: return a sequence of records, () for none") from error
+
+    def _restart(self, error: BaseException) -> bool:
+        """Close and open the source again, by its policy; return False if it is to end."""
+        self.guard.note(error)
+
+        def reopen() -> None:
+            if self._stopping or self.run.aborting:
+                return
+            position = self._position()
+            self.figures.closing()
+            self.source.close()
+            self.source.open()
+            self.figures.opened(self.source)
+            if position is not None and isinstance(self.source, SupportsSeek):
+                self.source.seek(position)
+
+        now = time.monotonic()
+        self._failures = 1 if now - self._failed_at > FORGET_FAILURES_S else self._failures + 1
+        self._failed_at = now
+        try:
+            if self._failures >= (self.guard.retry.times or sys.maxsize):
+                raise error
+            self.guard.again(reopen, error)
+            self._broken = True
+        except BaseException as last:  # as above
+            self.failed = f"{self.part.where}: {type(last).__name__}: {last}"
+            self.run.trouble(self.failed, last)
+            if self.part.node.on_error == "stop":
+                self.run.stop_soon()
+            return False
+        return True
+
+    def _after_break(self, records: Sequence[Record]) -> Sequence[Record]:
+        self._broken = False
+        seen: set[str] = set()
+        marked = []
+        for record in records:
+            marked.append(record if record.channel in seen else record.replace(discontinuity=True))
+            seen.add(record.channel)
+        return marked
+
+    def end(self) -> None:
+        """End what is behind, then wait until everything is committed, or until the run says that nothing will be."""
+        self.run.checkpoints.source_ending(self, self.position())
+        super().end()
+        self.ended_before = self.run.checkpoints.number + 1
+        self.run.source_ended(self)
+        while True:  # look first: what came last before the end may have been waited for already
+            self._run_errands()
+            if self.run.aborting or not self._read_mail():
+                return
+            self._mailed.wait()
+            self._mailed.clear()
+
+    def _read_mail(self) -> bool:
+        """Do what was asked; return False when the lane may leave."""
+        while self._mail:
+            word, value = self._mail.popleft()
+            if word == "barrier":
+                self.run.checkpoints.source_reached(self, value, self.position())
+                if not self.ended:
+                    self.barrier(value)
+            elif word == "commit":
+                number, position = value
+                self._commit(self.source, position)
+                self._commit_retired(number)
+                if self.ended_before is not None and number >= self.ended_before:
+                    return False
+            elif word == "close":
+                return False
+        return True
+
+    def position(self) -> Any:
+        """Return where the source stands, or None if it cannot tell: then nothing is committed there."""
+        try:
+            return self._position()
+        except BaseException as error:  # as in _read_once; the records are not to blame
+            self.guard.fail_late("position", error)
+            return None
+
+    def _position(self) -> Any:
+        return self.source.position() if isinstance(self.source, SupportsCommit) else None
+
+    def swap_source(self, part: Part) -> None:
+        """Read another source from now on. In the thread of the lane.
+
+        The old one stays open until what it gave is durable and committed. Raises RunError if the new one cannot be
+        opened; the old one is read on.
+        """
+        fresh = make_component(part, self.run, self.tally)
+        with opening(part):
+            fresh.open()
+        self._retired.append((self.source, self.position(), self.run.checkpoints.number + 1))
+        self.figures.closing()
+        self.source, self.part = fresh, part
+        self.figures.opened(fresh)
+        self.guard = Guard(part, self.tally, self.run)
+        self._broken = True
+
+    def _commit_retired(self, number: int) -> None:
+        for retired in [each for each in self._retired if number >= each[2]]:
+            self._retired.remove(retired)
+            source, position, _ = retired
+            self._commit(source, position)
+            source.close()
+
+    def _commit(self, source: Any, position: Any) -> None:
+        if position is None:
+            return
+        try:
+            source.commit(position)
+        except BaseException as error:  # the records are safe; the source may ask again, and give them twice
+            self.guard.note(error)
+            try:
+                self.guard.again(lambda: source.commit(position), error)
+            except BaseException as last:  # as above
+                self.guard.fail_late("commit", last)

@@ -1,0 +1,142 @@
+"""Guard: what happens to a call that fails, and to the record it failed for, by the policy of its node."""
+
+from __future__ import annotations
+
+import builtins
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import penstock.errors
+from penstock.compose.node import Node, Retry
+from penstock.errors import ConfigError
+from penstock.record import Record
+from penstock.report.counters import Tally
+
+if TYPE_CHECKING:
+    from penstock.compose.resolve import Part
+    from penstock.plugins import Plugins
+
+T = TypeVar("T")
+
+# It logs each retry as "stamina.retry_scheduled", which would go to stderr where nobody has configured a log.
+logging.getLogger("stamina").addHandler(logging.NullHandler())
+
+ONCE = Retry(times=1)
+STORE = Retry(times=3)
+
+
+class Ward(Protocol):
+    """What a guard needs of its run."""
+
+    @property
+    def aborting(self) -> bool:
+        """Whether the run is being aborted."""
+        ...
+
+    @property
+    def plugins(self) -> Plugins:
+        """Where components are found."""
+        ...
+
+    def dead_letter(self, part: Part, record: Record, error: BaseException, tries: int) -> None:
+        """Keep a record that failed for good."""
+        ...
+
+    def fail(self, message: str, error: BaseException) -> None:
+        """End the run without committing, and let it report this."""
+        ...
+
+    def trouble(self, message: str, error: BaseException) -> None:
+        """Let the run report this; it goes on."""
+        ...
+
+
+class Guard:
+    """Apply `retry` and `on_error` of one node."""
+
+    def __init__(self, part: Part, tally: Tally, run: Ward) -> None:
+        self.part = part
+        self.tally = tally
+        self.retry = part.node.retry or (STORE if part.node.role in ("store", "source") else ONCE)
+        self._run = run
+        self._errors = error_classes(part.node, self.retry.on)
+
+    def again(self, call: Callable[[], T], error: BaseException) -> T:
+        """Make a call that failed with `error` again until it works or the tries are used up; raise the last error.
+
+        The waits grow exponentially, with jitter; the lane waits too, so that the order is kept.
+        """
+        if self.retry.times == 1 or not self._may_retry(error):
+            raise error
+        import stamina
+
+        first = error
+        for attempt in stamina.retry_context(
+            on=self._may_retry,
+            attempts=self.retry.times,
+            timeout=None,
+            wait_initial=self.retry.wait_initial_s,
+            wait_max=self.retry.wait_max_s,
+            wait_jitter=self.retry.jitter_s,
+        ):
+            with attempt:
+                if attempt.num == 1:
+                    raise first
+                self.tally.retries += 1
+                return call()
+        raise first
+
+    def tries(self, error: BaseException) -> int:
+        """Return how many tries an error had that `again` raised."""
+        return (self.retry.times or 1) if self._may_retry(error) else 1
+
+    def give_up(self, record: Record, error: BaseException, tries: int = 1) -> None:
+        """Do with a record that failed for good what `on_error` says."""
+        self.note(error)
+        match self.part.node.on_error:
+            case "skip":
+                self.tally.skipped[record.channel] += 1
+            case "stop":
+                self.tally.failed[record.channel] += 1
+                self._run.fail(f"{self.part.where}: record {record.seq} of channel {record.channel!r}: {error}", error)
+            case _:
+                try:
+                    self._run.dead_letter(self.part, record, error, tries)
+                except Exception as second:  # the dead letters are the last resort: a disk that is full, say
+                    self.tally.lost += 1
+                    self._run.fail(f"{self.part.where}: the dead letters failed too: {second}", second)
+                else:
+                    self.tally.dead_lettered[record.channel] += 1
+
+    def fail_late(self, method: str, error: BaseException) -> None:
+        """Report a `flush`, `sync` or `close` that failed for good: no single record is to blame."""
+        self.note(error)
+        self._run.trouble(f"{self.part.where}: {method}() failed: {type(error).__name__}: {error}", error)
+
+    def fail_held(self, error: BaseException) -> None:
+        """End the run, without committing, since a component cannot say what it holds."""
+        self.note(error)
+        self._run.fail(f"{self.part.where}: held() failed: {type(error).__name__}: {error}", error)
+
+    def note(self, error: BaseException) -> None:
+        """Remember an error as the last one."""
+        self.tally.last_error = f"{type(error).__name__}: {error}"
+
+    def _may_retry(self, error: BaseException) -> bool:
+        if self._run.aborting or not getattr(error, "retryable", True):
+            return False
+        return isinstance(error, self._errors)
+
+
+def error_classes(node: Node, names: tuple[str, ...]) -> tuple[type[BaseException], ...]:
+    """Return the exception classes of these names. Raises ConfigError for a name that is none."""
+    classes = []
+    for name in names:
+        found: Any = getattr(penstock.errors, name, None) or getattr(builtins, name, None)
+        if not (isinstance(found, type) and issubclass(found, BaseException)):
+            raise ConfigError(
+                f"node {node.name!r}: retry on {name!r}: not the name of a built-in or penstock exception"
+            )
+        classes.append(found)
+    return tuple(classes)

@@ -1,0 +1,122 @@
+"""StoreStep: a store in a lane: what it fails to write is tried again in order, and synced when a barrier passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from penstock.compose.resolve import Part
+from penstock.errors import RunAborted, StoreError
+from penstock.record import Record
+from penstock.report.counters import Tally, count_channels
+from penstock.run.steps.guard import Ward
+from penstock.run.steps.placing import make_component
+from penstock.run.steps.step import Step
+
+
+class StoreStep(Step):
+    """A store: write lists, and sync when a barrier passes."""
+
+    def __init__(self, part: Part, run: Ward, tally: Tally | None = None) -> None:
+        super().__init__(part, run, tally)
+        self.store: Any = None
+        self.synced = True
+        self.ended = False
+
+    def open(self) -> None:
+        """Make and open the store."""
+        self.store = make_component(self.part, self._run, self.tally)
+        self.store.open()
+
+    def run(self, records: Sequence[Record]) -> list[Record]:
+        """Write them; the bad ones go their way without their neighbours."""
+        self.tally.taken += len(records)
+        self.synced = False
+        try:
+            self.store.write(records)
+        except RunAborted:
+            raise
+        except BaseException as error:  # a store may raise anything; the records are in our hands
+            self._write_again(records, error)
+        else:
+            count_channels(self.tally.stored, records)
+        return []
+
+    def _write_again(self, records: Sequence[Record], error: BaseException) -> None:
+        """Try again what was not written, in order: together first, then one by one, so that each has its own error."""
+        self.guard.note(error)
+        left = self._sort(records, error)
+
+        def write() -> None:
+            nonlocal left
+            try:
+                self._write(left)
+            except BaseException as last:  # as in run; what it wrote in spite of that is not to be written again
+                left = self._sort(left, last)
+                if left:
+                    raise
+            else:
+                left = []
+
+        if left:
+            try:
+                self.guard.again(write, error)
+            except BaseException as last:  # as in run
+                self.guard.note(last)
+        for record in left:
+            try:
+                self._write([record])
+            except BaseException as last:  # as in run
+                self.guard.give_up(record, _own_error(record, last), self.guard.tries(last))
+
+    def _write(self, records: Sequence[Record]) -> None:
+        self.store.write(records)
+        count_channels(self.tally.stored, records)
+
+    def _sort(self, records: Sequence[Record], error: BaseException) -> list[Record]:
+        """Count what was written in spite of an error, give up what no try can help; return what is left to try."""
+        named = error.failed if isinstance(error, StoreError) else ()
+        if not named:
+            return list(records)
+        causes: dict[int, list[BaseException]] = {}
+        for record, cause in named:  # a record that came twice may have failed once
+            causes.setdefault(id(record), []).append(cause)
+        left: list[Record] = []
+        written: list[Record] = []
+        for record in records:
+            if not causes.get(id(record)):
+                written.append(record)
+                continue
+            cause = causes[id(record)].pop()
+            if getattr(cause, "retryable", True) and getattr(error, "retryable", True):
+                left.append(record)
+            else:
+                self.guard.give_up(record, cause)
+        if written:
+            count_channels(self.tally.stored, written)
+        return left
+
+    def sync(self, positions: Mapping[str, Any] | None = None) -> None:
+        """Make everything written durable; with the positions of the sources if the store keeps them. Raises."""
+        if self.synced and positions is None:
+            return
+        call: Callable[[], None] = self.store.sync
+        if positions is not None:
+            known = positions
+            call = lambda: self.store.sync_with(known)  # noqa: E731 - one expression, like its neighbour
+        try:
+            call()
+        except BaseException as error:  # a full disk shows up here: it may be free again at the next try
+            self.guard.note(error)
+            self.guard.again(call, error)
+        self.tally.syncs += 1
+        self.synced = True
+
+    def close(self) -> None:
+        """Close the store, which syncs it."""
+        self.close_component(self.store)
+
+
+def _own_error(record: Record, error: BaseException) -> BaseException:
+    named = error.failed if isinstance(error, StoreError) else ()
+    return next((cause for failed, cause in named if failed is record), error)

@@ -1,0 +1,1 @@
+"""Arrays that several processes read and write."""

@@ -1,0 +1,1 @@
+"""Channels: records from one process to others through shared memory."""

@@ -1,0 +1,241 @@
+"""The producer's memory: blocks of about equal size in segments that grow in number as records need it."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from penstock.errors import StoreError
+from penstock_shm.channel.control import MOST_BLOCKS
+from penstock_shm.segment import map_segment, new_segment
+
+_PAGE = 4096
+_FIRST_BYTES = 1 << 20
+_MOST_BYTES = 16 << 20
+"""Memory grows by a block at least, and by as much as there is, between these bounds: a frame that has to wait for new
+pages waits longer for them than for copying."""
+
+_IDLE_S = 10.0
+"""What has not been used for so long makes room for blocks of another size."""
+
+READY_BYTES = 8 << 20
+"""So much is made ready before the first record comes, so that a frame of that size need not wait."""
+
+
+@attrs.define(eq=False)
+class Segment:
+    """Memory that holds blocks of one size, or none yet; `descriptor` is what consumers are given to map it."""
+
+    number: int
+    size: int
+    descriptor: int
+    memory: npt.NDArray[np.uint8]
+    blocks: list[Block] = attrs.field(factory=list)
+    used_s: float = 0.0
+
+
+@attrs.define(eq=False)
+class Block:
+    """A piece of a segment for one write: `memory` is (size,) uint8; `pins` counts the producer's own claims to it."""
+
+    number: int
+    segment: Segment
+    offset: int
+    size: int
+    memory: npt.NDArray[np.uint8]
+    pins: int = 0
+
+
+def new_memory(label: str, size: int) -> Segment:
+    """Return a new segment without blocks. It takes its time, and no lock is needed. StoreError: no memory."""
+    size = -(-size // _PAGE) * _PAGE
+    descriptor = new_segment(label, size)
+    try:
+        mapped = map_segment(os.dup(descriptor), size, writable=True)
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreError(f"{label}: {size} bytes cannot be mapped ({error.strerror or error}; ulimit -n)") from error
+    return Segment(-1, size, descriptor, np.frombuffer(mapped, np.uint8))
+
+
+def _nobody(_: int) -> None:
+    """Forget nothing: there is nobody to be told any more."""
+
+
+def block_size(size: int) -> int:
+    """Return the size of a block for `size` bytes: at most a quarter more, so that like records share."""
+    size = max(size, _PAGE)
+    step = max(_PAGE, 1 << (size.bit_length() - 3))
+    return -(-size // step) * step
+
+
+@attrs.define(eq=False)
+class Pool:
+    """Give out blocks and take them back; used under the producer's lock.
+
+    Attributes:
+        label: Whose memory it is, for messages.
+        most_bytes: It never takes more than this; None: as long as the machine has memory.
+        forget: Called with the number of each segment that is given up.
+        wish_bytes: How much memory should be made ready by `new_memory` and given to `keep_ready`; 0: none.
+    """
+
+    label: str
+    most_bytes: int | None
+    forget: Callable[[int], None]
+    size_bytes: int = 0
+    wish_bytes: int = 0
+    ready: Segment | None = None
+    _segments: dict[int, Segment] = attrs.field(factory=dict)
+    _free: dict[int, list[Block]] = attrs.field(factory=dict)
+    _in_use: deque[Block] = attrs.field(factory=deque)
+    _numbers: list[int] = attrs.field(factory=lambda: list(range(MOST_BLOCKS - 1, -1, -1)))
+    _next_segment: int = 0
+
+    def take(self, size: int, is_free: Callable[[Block], bool]) -> Block | None:
+        """Return a block of at least `size` bytes, or None while there is neither a free one nor memory for more.
+
+        Raises:
+            StoreError: no memory, and nothing to wait for, since no block is in use.
+        """
+        wanted = block_size(size)
+        while self._in_use and self._can_return(self._in_use[0], is_free):
+            self._return(self._in_use.popleft())  # mostly they come back in order; the last one is still in the cache
+        block = self._pop(wanted)
+        if block is None:
+            self._reclaim(is_free)
+            block = self._pop(wanted)
+        if block is None:
+            try:
+                self._shrink(_IDLE_S)
+                self._grow(wanted)
+            except StoreError:
+                self._shrink(0.0)
+                if self._in_use:
+                    return self._last_resort(wanted)
+                self._grow(wanted)
+            block = self._pop(wanted)
+        if block is not None:
+            self._in_use.append(block)
+            block.segment.used_s = time.monotonic()
+        return block
+
+    def keep_ready(self, segment: Segment) -> None:
+        """Keep a segment for when the next is needed."""
+        self.wish_bytes = 0
+        self.ready = self._numbered(segment)
+
+    def in_use(self) -> list[Block]:
+        """Return the blocks that were given out and not found free since."""
+        return list(self._in_use)
+
+    def close(self) -> None:
+        """Let go of all memory. What consumers have mapped stays with them."""
+        for segment in (*self._segments.values(), *([self.ready] if self.ready else ())):
+            os.close(segment.descriptor)
+            segment.blocks.clear()  # they refer to it: the memory is to go now, not when cycles are looked for
+        self.ready = None
+        self._segments.clear()
+        self._free.clear()
+        self._in_use.clear()
+        self.forget = _nobody  # so that its owner goes with the last reference, and not some time later
+
+    def _pop(self, wanted: int) -> Block | None:
+        if free := self._free.get(wanted):
+            return free.pop()
+        for size in sorted(self._free):
+            if wanted <= size <= 4 * wanted and self._free[size]:
+                return self._free[size].pop()
+        return None
+
+    def _reclaim(self, is_free: Callable[[Block], bool]) -> None:
+        for _ in range(len(self._in_use)):
+            block = self._in_use.popleft()
+            if self._can_return(block, is_free):
+                self._return(block)
+            else:
+                self._in_use.append(block)
+
+    def _can_return(self, block: Block, is_free: Callable[[Block], bool]) -> bool:
+        return block.pins == 0 and is_free(block)
+
+    def _return(self, block: Block) -> None:
+        self._free.setdefault(block.size, []).append(block)
+
+    def _last_resort(self, wanted: int) -> Block | None:
+        try:
+            self._grow(wanted)
+        except StoreError:
+            return None
+        block = self._pop(wanted)
+        if block is not None:
+            self._in_use.append(block)
+        return block
+
+    def _grow(self, size: int) -> None:
+        segment, self.ready = self.ready, None
+        if segment is not None and (segment.size < size or segment.size > self._left()):
+            self._give_up(segment)
+            segment = None
+        if segment is None:
+            wanted = self._next_bytes(size)
+            if not wanted or not self._numbers:
+                raise StoreError(
+                    f"{self.label}: {size} more bytes would exceed max_bytes={self.most_bytes} "
+                    f"({self.size_bytes} in use)"
+                )
+            try:
+                segment = new_memory("penstock-channel", wanted)
+            except StoreError:
+                segment = new_memory("penstock-channel", size)
+            self._numbered(segment)
+        self._divide(segment, size)
+        wish = self._next_bytes(size)
+        self.wish_bytes = wish if wish <= _MOST_BYTES else 0
+
+    def _numbered(self, segment: Segment) -> Segment:
+        segment.number = self._next_segment
+        self._next_segment += 1
+        return segment
+
+    def _left(self) -> float:
+        return math.inf if self.most_bytes is None else self.most_bytes - self.size_bytes
+
+    def _next_bytes(self, size: int) -> int:
+        """Return by how much to grow for blocks of this size; 0 if there would be too much."""
+        held = sum(s.size for s in self._segments.values() if s.blocks[0].size == size)
+        count = max(1, min(max(held, _FIRST_BYTES), _MOST_BYTES) // size)
+        return int(min(count * size, self._left() // size * size))
+
+    def _divide(self, segment: Segment, size: int) -> None:
+        for offset in range(0, segment.size - size + 1, size):
+            if self._numbers:
+                memory = segment.memory[offset : offset + size]
+                segment.blocks.append(Block(self._numbers.pop(), segment, offset, size, memory))
+        self._segments[segment.number] = segment
+        self._free.setdefault(size, []).extend(reversed(segment.blocks))
+        self.size_bytes += segment.size
+
+    def _give_up(self, segment: Segment) -> None:
+        os.close(segment.descriptor)
+        segment.blocks.clear()  # as in close()
+        self.forget(segment.number)
+
+    def _shrink(self, idle_s: float) -> None:
+        """Give up the segments of which no block is in use or has lately been: records of another size have come."""
+        busy = {block.segment.number for block in self._in_use}
+        before_s = time.monotonic() - idle_s
+        for number in [n for n, s in self._segments.items() if n not in busy and s.used_s <= before_s]:
+            segment = self._segments.pop(number)
+            size = segment.blocks[0].size
+            self._free[size] = [b for b in self._free[size] if b.segment is not segment]
+            self._numbers.extend(b.number for b in segment.blocks)
+            self.size_bytes -= segment.size
+            self._give_up(segment)

@@ -1,0 +1,345 @@
+"""The writing side of a channel at work: blocks go out, consumers come and go, each wait has a reason and an end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import socket
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from penstock.errors import StoreError
+from penstock_shm.channel.audience import Consumer, Given
+from penstock_shm.channel.pool import READY_BYTES, Block, Pool, new_memory
+from penstock_shm.channel.rendezvous import EXCLUSIVE, LATEST, PRODUCER, Seat, join
+from penstock_shm.channel.rouser import Rouser
+from penstock_shm.channel.wire import HELLO, NEED, receive, unpack_hello
+from penstock_shm.place import usable
+
+_TICK_S = 0.02
+_open: weakref.WeakSet[Producer] = weakref.WeakSet()
+
+
+class Producer:
+    """Hold the memory, the consumers, and the thread that listens to them."""
+
+    def __init__(self, channel_name: str, *, exclusive: bool, most_bytes: int | None) -> None:
+        """Join the channel, greet the consumers that are there, and start listening."""
+        self.label = f"shm channel {channel_name!r}"
+        self.pid = os.getpid()
+        self._changed = threading.Condition()
+        self._about: dict[str, Any] = {"pid": self.pid, "title": title()}
+        self._consumers: list[Consumer] = []
+        self._pool = Pool(self.label, most_bytes, self._forget)
+        self._pool.wish_bytes = READY_BYTES if most_bytes is None or most_bytes >= READY_BYTES else 0
+        self._begun = 0
+        self._handed = 0
+        self._closing = False
+        self._seat: Seat = join(channel_name, EXCLUSIVE if exclusive else PRODUCER)
+        with usable(self.label), contextlib.ExitStack() as undo:
+            undo.callback(self._seat.give_up)
+            self._selector = selectors.DefaultSelector()
+            undo.callback(self._selector.close)
+            rouser = Rouser()
+            undo.callback(rouser.close)
+            self._waker, self._woken = socket.socketpair()
+            self._rouser = rouser
+            undo.pop_all()
+        self._selector.register(self._seat.listener, selectors.EVENT_READ, None)
+        self._selector.register(self._woken, selectors.EVENT_READ, None)
+        for role, pid, connection in self._seat.met:
+            self._add(Consumer(connection, latest=role == LATEST, pid=pid))
+        self._make_ready()  # here, since the first record may follow at once
+        _open.add(self)
+        self._thread = threading.Thread(target=self._listen, name=f"penstock {self.label}", daemon=True)
+        self._thread.start()
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def begin(self, count: int) -> None:
+        """Say that `count` more records are being written, so that consumers can tell what a death took with it."""
+        with self._changed:
+            self._begun += count
+            for consumer in self._consumers:
+                if consumer.control is not None:
+                    consumer.control.begin(self._begun)
+
+    def wait_for_room(self, consumers: int, timeout_s: float | None) -> bool:
+        """Return once so many consumers listen and each that loses nothing has room; False if nobody listens."""
+        with self._changed:
+            listening = self._listening()
+            if len(listening) < consumers:
+                for _ in self._until(timeout_s, lambda: self._too_few(consumers)):
+                    if len(listening := self._listening()) >= consumers:
+                        break
+            while any(not c.latest and not c.has_room() for c in listening):
+                for _ in self._until(None, lambda: ""):
+                    listening = self._listening()
+                    if all(c.latest or c.has_room() for c in listening):
+                        break
+            return bool(listening)
+
+    def take(self, size: int, hold_timeout_s: float) -> Block:
+        """Return a block that nobody uses; StoreError, with names, if consumers hold all there can be for so long."""
+        with self._changed:
+            if block := self._pool.take(size, self._is_free):
+                if self._pool.wish_bytes:
+                    self._wake()
+                return block
+            for _ in self._until(hold_timeout_s, lambda: self._held(size), busy=self._somebody_reads):
+                if block := self._pool.take(size, self._is_free):
+                    return block
+        raise AssertionError  # _until does not end by itself
+
+    def hand_over(self, block: Block, size: int, channels: Sequence[str]) -> None:
+        """Send word of the block, with a record of each of these channels, to all who listen.
+
+        What was sent outlives this process.
+        """
+        with self._changed:
+            given = Given(block, size, self._handed, channels)
+            for consumer in list(self._consumers):
+                if not consumer.listens:
+                    continue
+                try:
+                    if consumer.latest:
+                        consumer.offer(given)
+                        if consumer.wants:
+                            consumer.answer()
+                    else:
+                        self._insist(consumer, given)
+                except BlockingIOError:
+                    pass  # a `latest` consumer with a full socket: kept for when it asks again
+                except OSError:
+                    self._drop(consumer)
+            self._handed += len(given.channels)
+
+    def audience(self) -> int:
+        """Return how many consumers listen."""
+        with self._changed:
+            return len(self._listening())
+
+    def close(self) -> None:
+        """Tell the consumers that this is the end, and let go of everything but what they hold."""
+        with self._changed:
+            self._closing = True
+            self._rouser.ring()
+        if self.pid != os.getpid():
+            return
+        self._wake()
+        self._thread.join()
+        self._seat.leave()
+        with self._changed:
+            for consumer in [key.data for key in self._selector.get_map().values() if key.data is not None]:
+                if consumer.listens:
+                    with contextlib.suppress(OSError):  # it is gone, or will see that this side is
+                        consumer.end()
+                consumer.drop()
+            self._pool.close()
+        self._shut()
+        self._rouser.close()
+
+    def abandon(self) -> None:
+        """Close what a fork has copied, so that this process does not keep the channel of its parent alive."""
+        self._shut()
+        self._rouser.abandon()
+
+    def _shut(self) -> None:
+        _open.discard(self)
+        self._selector.close()
+        for connection in (self._seat.listener, self._waker, self._woken, *(c.connection for c in self._consumers)):
+            connection.close()
+
+    # -- waiting; with the lock held ---------------------------------------------------------------------------------
+
+    def _until(
+        self, timeout_s: float | None, complaint: Callable[[], str], busy: Callable[[], bool] | None = None
+    ) -> Iterator[None]:
+        """Yield again and again until the caller leaves; raise after `timeout_s` in which `busy` was never true."""
+        yield
+        started_s = time.monotonic()
+        try:
+            while True:
+                for consumer in self._consumers:
+                    consumer.starve()
+                yield  # once more: it may have let go before it could see that this side waits
+                self._doze()
+                if self._closing:
+                    raise StoreError(f"{self.label}: closed while a write waited; its records were not written")
+                yield
+                if busy is not None and busy():
+                    started_s = time.monotonic()
+                if timeout_s is not None and time.monotonic() - started_s > timeout_s:
+                    raise StoreError(complaint())
+        finally:
+            for consumer in self._consumers:
+                if consumer.control is not None:
+                    consumer.control.feed()
+
+    def _doze(self) -> None:
+        """Let go of the lock until a consumer or the listening thread rouses this one, or for a tick."""
+        self._changed.release()
+        try:
+            self._rouser.wait(_TICK_S)
+        finally:
+            self._changed.acquire()
+
+    def _too_few(self, wanted: int) -> str:
+        have = len(self._listening())
+        return (
+            f"{self.label}: {have} of {wanted} consumers are attached; start a source 'shm' with this channel_name, "
+            "wait longer (consumer_timeout_s), or write wait_for_consumers=0 to let records go when nobody is there"
+        )
+
+    def _held(self, size: int) -> str:
+        blocks = self._pool.in_use()
+        held = {c.name: [b for b in blocks if c.holds(b)] for c in self._consumers}
+        name, most = max(held.items(), key=lambda item: sum(b.size for b in item[1]), default=("nobody", []))
+        return (
+            f"{self.label}: no memory for a record of {size} bytes, since consumer {name} holds {len(most)} blocks "
+            f"({sum(b.size for b in most)} bytes) of records that it has read; let go of them or copy them there, "
+            "or raise max_bytes"
+        )
+
+    def _somebody_reads(self) -> bool:
+        return any(c.listens and not c.latest and c.unread() > 0 for c in self._consumers)
+
+    def _is_free(self, block: Block) -> bool:
+        return not any(c.holds(block) for c in self._consumers)
+
+    def _listening(self) -> list[Consumer]:
+        return [consumer for consumer in self._consumers if consumer.listens]
+
+    def _insist(self, consumer: Consumer, given: Given) -> None:
+        with contextlib.suppress(BlockingIOError):
+            consumer.give(given)
+            return
+        for _ in self._until(None, lambda: ""):
+            with contextlib.suppress(BlockingIOError):
+                consumer.give(given)
+                return
+
+    # -- consumers; with the lock held -------------------------------------------------------------------------------
+
+    def _add(self, consumer: Consumer) -> None:
+        try:
+            consumer.greet(self._about, self._rouser, begun=self._begun, handed=self._handed)
+        except (OSError, StoreError):
+            consumer.drop()
+            return
+        self._consumers.append(consumer)
+        consumer.connection.setblocking(False)
+        self._selector.register(consumer.connection, selectors.EVENT_READ, consumer)
+        self._announce(consumer)
+
+    def _drop(self, consumer: Consumer) -> None:
+        if not consumer.gone:
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(consumer.connection)
+            consumer.drop()
+            self._consumers.remove(consumer)
+            self._rouser.ring()
+
+    def _forget(self, segment: int) -> None:
+        for consumer in self._consumers:
+            with contextlib.suppress(OSError):  # it keeps a mapping that it does not need, or is gone
+                consumer.forget(segment)
+
+    # -- listening: the thread ---------------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):  # then it has been woken often enough
+            self._waker.send(b"x", socket.MSG_DONTWAIT)
+
+    def _listen(self) -> None:
+        while not self._closing:
+            for key, _ in self._selector.select():
+                with self._changed:
+                    if key.fileobj is self._seat.listener:
+                        self._accept()
+                    elif key.fileobj is self._woken:
+                        self._woken.recv(64)
+                    elif isinstance(key.data, Consumer) and not key.data.gone:
+                        self._hear(key.data)
+                    self._rouser.ring()
+            self._make_ready()
+
+    def _make_ready(self) -> None:
+        """Make the memory that the next frame may need, while nobody waits for it."""
+        with self._changed:
+            wish, self._pool.wish_bytes = self._pool.wish_bytes, 0
+        if not wish:
+            return
+        try:
+            segment = new_memory("penstock-channel", wish)
+        except StoreError:
+            return  # whoever needs it will be told
+        with self._changed:
+            if self._pool.ready is not None:
+                os.close(segment.descriptor)
+                return
+            self._pool.keep_ready(segment)
+            for consumer in self._listening():
+                self._announce(consumer)
+
+    def _announce(self, consumer: Consumer) -> None:
+        if self._pool.ready is not None:
+            with contextlib.suppress(OSError):  # its socket is full: it will come with the first block; or it is gone
+                consumer.announce(self._pool.ready)
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._seat.listener.accept()
+        except BlockingIOError:
+            return
+        except OSError:  # too many open files: it has to knock until one is free
+            self._changed.wait(_TICK_S)
+            return
+        connection.setblocking(False)
+        self._selector.register(connection, selectors.EVENT_READ, Consumer(connection))
+
+    def _hear(self, consumer: Consumer) -> None:
+        try:
+            data, descriptor = receive(consumer.connection)
+            if descriptor is not None:
+                os.close(descriptor)
+            if not data:
+                raise ConnectionResetError
+            if consumer.control is None:
+                said = unpack_hello(data)
+                consumer.latest, consumer.pid = said.get("latest") is True, int(said.get("pid", 0))
+                consumer.title = str(said.get("title", "?"))
+                self._selector.unregister(consumer.connection)
+                self._add(consumer)
+            elif data[:1] == NEED:
+                consumer.wants = True
+                consumer.answer()
+            elif data[:1] == HELLO:
+                consumer.title = str(unpack_hello(data).get("title", "?"))
+        except BlockingIOError:
+            pass
+        except (OSError, StoreError, ValueError):
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(consumer.connection)
+            if consumer in self._consumers:
+                self._consumers.remove(consumer)
+            if not consumer.gone:
+                consumer.drop()
+
+
+def title() -> str:
+    """Return what this process is called, for messages of others."""
+    return os.path.basename(sys.argv[0] or sys.executable) or "python"
+
+
+def _after_fork() -> None:
+    for producer in list(_open):
+        producer.abandon()
+
+
+os.register_at_fork(after_in_child=_after_fork)

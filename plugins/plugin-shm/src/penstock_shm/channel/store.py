@@ -1,0 +1,149 @@
+"""The store `shm`: records to other processes of this machine, through memory that they share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import ClassVar
+
+import attrs
+import numpy as np
+
+from penstock.errors import StoreError
+from penstock.record import Record
+from penstock_shm.channel.blocks import Packed, pack, warm_up
+from penstock_shm.channel.producer import Producer
+from penstock_shm.cleaning import sweep
+from penstock_shm.place import check_name
+
+
+def _channel_name(_: object, __: object, value: str) -> None:
+    check_name(value, "shm: channel_name")
+
+
+@attrs.define
+class ShmStore:
+    """Hand records to every source `shm` of the same channel name on this machine.
+
+    Each record is encoded once, straight into shared memory, where consumers read it in place. There is no server;
+    any number of producers and consumers come and go. Consumers that lose nothing get every record that is
+    written after their `open` returned; a slow one makes `write` wait. Those with `latest=True` never do.
+
+    Order is kept for each producer. What was written outlives this process: it may close and exit at once. What a
+    consumer had not read when it died is lost to it. Memory grows as records need it and is anonymous: it needs no
+    room in /dev/shm and is freed by the kernel when its last user ends, however that was.
+
+    Attributes:
+        channel_name: Any text; whoever uses the same one (of the same user) is in the same channel.
+        wait_for_consumers: How many consumers must be attached for `write` to go on. 0 lets records go when nobody
+            is there; `sent_to_nobody` counts them.
+        consumer_timeout_s: Seconds that `write` waits for them before it raises; None waits for ever.
+        hold_timeout_s: Seconds that `write` waits for memory while consumers hold all of it in records that they
+            have read; then it raises an error that names the one that holds most.
+        exclusive: Refuse to open beside another producer, and let no other open beside this one.
+        max_bytes: Most memory to take; None: nine tenths of what is available at the time.
+    """
+
+    takes: ClassVar[str] = "any"
+
+    channel_name: str = attrs.field(validator=[attrs.validators.instance_of(str), _channel_name])
+    wait_for_consumers: int = attrs.field(default=1, kw_only=True, validator=attrs.validators.ge(0))
+    consumer_timeout_s: float | None = attrs.field(default=60.0, kw_only=True)
+    hold_timeout_s: float = attrs.field(default=5.0, kw_only=True, validator=attrs.validators.gt(0))
+    exclusive: bool = attrs.field(default=False, kw_only=True)
+    max_bytes: int | None = attrs.field(default=None, kw_only=True)
+    _producer: Producer | None = attrs.field(default=None, init=False, repr=False, eq=False)
+    _sent_to_nobody: int = attrs.field(default=0, init=False, repr=False, eq=False)
+
+    @classmethod
+    def for_link(cls, name: str) -> ShmStore:
+        """Return a store for the near end of a link: alone in its channel, and waiting for nobody who is not there."""
+        return cls(name, wait_for_consumers=0, exclusive=True)
+
+    def open(self) -> None:
+        """Join the channel.
+
+        Raises:
+            CannotConnectToStoreError: not Linux; the directory cannot be used; or another producer is there, and
+                one of the two is exclusive.
+        """
+        if self._producer is not None:
+            raise StoreError(f"shm store {self.channel_name!r}: is open already; close it first", retryable=False)
+        sweep()
+        warm_up()
+        self._sent_to_nobody = 0
+        self._producer = Producer(self.channel_name, exclusive=self.exclusive, most_bytes=self.max_bytes)
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Hand over all records; wait while a consumer that loses nothing has too much unread.
+
+        Raises:
+            StoreError: too few consumers came in time; a consumer holds all memory; there is none; another thread
+                closed the store meanwhile; or it was opened by the process that this one was forked from. `failed`
+                has those that were not handed over, unless none was. Records that cannot be written as bytes are among
+                them, each with its CodecError; they do not keep the others back.
+        """
+        producer = self._get_producer()
+        failed: list[tuple[Record, BaseException]] = []
+        groups = list(pack(records, failed))
+        left = sum([len(group.records) for group in groups])
+        producer.begin(left)
+        try:
+            for group in groups:
+                self._hand_over(producer, group)
+                left -= len(group.records)
+        except StoreError as error:
+            producer.begin(-left)
+            if failed or left < len(records):
+                waiting = [record for group in groups for record in group.records]
+                error.failed = (*failed, *((record, error) for record in waiting[len(waiting) - left :]))
+            raise
+        if failed:
+            first = failed[0][1]
+            raise StoreError(f"shm store {self.channel_name!r}: {first}", failed=failed, retryable=False) from first
+
+    def sync(self) -> None:
+        """Return at once: `write` returned when the records were handed over.
+
+        From then on they survive this process. They are memory, though: not a power cut, and not the death of the
+        consumer that has them. A checkpoint over a link must come from the consumer's side.
+        """
+        self._get_producer()
+
+    def close(self) -> None:
+        """Tell the consumers that this producer has ended, and leave the channel. What they hold stays valid."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close()
+
+    def consumers(self) -> int:
+        """Return how many consumers are attached now; any thread."""
+        return self._get_producer().audience()
+
+    @property
+    def sent_to_nobody(self) -> int:
+        """How many records were written while no consumer was attached, since `open`."""
+        return self._sent_to_nobody
+
+    def _get_producer(self) -> Producer:
+        producer = self._producer
+        if producer is None:
+            raise StoreError(f"shm store {self.channel_name!r}: is not open; call open() first", retryable=False)
+        if producer.pid != os.getpid():
+            raise StoreError(
+                f"shm store {self.channel_name!r}: was opened in process {producer.pid}, and this is its fork "
+                f"{os.getpid()}; open a store of its own here, or start the process by 'spawn'",
+                retryable=False,
+            )
+        return producer
+
+    def _hand_over(self, producer: Producer, group: Packed) -> None:
+        block = producer.take(group.size, self.hold_timeout_s)
+        memory = block.memory
+        for start, piece in group.pieces:
+            values = np.frombuffer(piece, np.uint8)
+            memory[start : start + values.size] = values
+        # Only now, so that what is large is copied while a consumer still works on what came before.
+        if not producer.wait_for_room(self.wait_for_consumers, self.consumer_timeout_s):
+            self._sent_to_nobody += len(group.records)
+        producer.hand_over(block, group.size, [record.channel for record in group.records])

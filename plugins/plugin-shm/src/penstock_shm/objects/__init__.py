@@ -1,0 +1,1 @@
+"""Objects that several processes share, by name and id."""

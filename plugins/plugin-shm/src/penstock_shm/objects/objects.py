@@ -1,0 +1,356 @@
+"""The store `shm-objects`: records in memory that every process of this machine finds by name and id."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, overload
+
+import attrs
+
+from penstock.errors import (
+    CannotConnectToStoreError,
+    CodecError,
+    ConfigError,
+    ObjectNotFoundError,
+    PenstockError,
+    RecordExistsError,
+    StoreError,
+)
+from penstock.record import Record
+from penstock_shm.objects.bell import Bell, ring
+from penstock_shm.objects.object_file import ObjectInfo, read_info, read_record, to_pieces, write_file
+from penstock_shm.objects.object_index import SUBSCRIBER, ObjectIndex
+from penstock_shm.objects.object_watch import Changes, NewObjects
+from penstock_shm.place import check_name, path_of, root, tidy, to_file_name, usable
+
+_FULL = (errno.ENOSPC, errno.ENOMEM, errno.EFBIG, errno.EDQUOT)
+
+
+def _store_name(_: object, __: object, value: str) -> None:
+    check_name(value, "shm-objects: store_name")
+
+
+@attrs.define
+class ShmObjectStore:
+    """Keep objects in memory for all processes of this machine (and user); no server is needed.
+
+    Each object is a file in /dev/shm: whole or absent, also when its writer is killed. Arrays that are got lie in
+    that memory, read-only, and stay valid after the object was deleted or replaced, as long as they are referred to.
+    Objects stay until they are deleted, `destroy` is called, or `penstock_shm.clean` finds that nobody has the store
+    open; they do not outlive the machine's memory.
+
+    Attributes:
+        store_name: Any text; whoever uses the same one is in the same store.
+        max_bytes: Most memory that its objects may take; None: what /dev/shm has.
+        when_full: "refuse" raises a StoreError, "spill" puts the object on disk, from where it is got as before.
+            Nothing is ever evicted.
+        spill_directory: Where to; needed for "spill".
+        when_exists: What `write` and `put` do if the name is taken: "error" or "replace".
+    """
+
+    takes: ClassVar[str] = "any"
+
+    store_name: str = attrs.field(default="default", validator=[attrs.validators.instance_of(str), _store_name])
+    max_bytes: int | None = attrs.field(default=None, kw_only=True)
+    when_full: str = attrs.field(default="refuse", kw_only=True, validator=attrs.validators.in_(("refuse", "spill")))
+    spill_directory: str | None = attrs.field(default=None, kw_only=True)
+    when_exists: str = attrs.field(default="error", kw_only=True, validator=attrs.validators.in_(("error", "replace")))
+    _index: ObjectIndex | None = attrs.field(default=None, init=False, repr=False, eq=False)
+    _user: int = attrs.field(default=-1, init=False, repr=False, eq=False)
+    _bells: list[Bell] = attrs.field(factory=list, init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Check what needs two settings at once."""
+        if self.when_full == "spill" and not self.spill_directory:
+            raise ValueError("shm-objects: when_full='spill' needs spill_directory, a directory on a disk")
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the store, and make it if it is missing.
+
+        Raises:
+            CannotConnectToStoreError: not Linux, or the directory cannot be used.
+        """
+        if self._index is not None:
+            raise StoreError(f"shm-objects {self.store_name!r}: is open already; close it first", retryable=False)
+        index, user = ObjectIndex(path_of("objects", self.store_name)), -1
+        try:
+            with usable(f"shm-objects {self.store_name!r}"), index.changing():
+                user = os.open(index.path / ".users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                fcntl.flock(user, fcntl.LOCK_SH)  # seen by `clean`: in use
+                index.count_again()
+        except BaseException:
+            if user >= 0:
+                os.close(user)
+            raise
+        self._index, self._user = index, user
+
+    def close(self) -> None:
+        """End the subscriptions and let go of the store. Its objects stay, and what was got stays valid."""
+        for bell in self._bells:
+            bell.take_down()
+        self._bells.clear()
+        self._index = None
+        user, self._user = self._user, -1
+        if user >= 0:
+            os.close(user)
+
+    def reset(self) -> None:
+        """Close and open again, as after an error; subscriptions end."""
+        self.close()
+        self.open()
+
+    def destroy(self) -> None:
+        """Close, and remove the store with all its objects, those on disk too."""
+        self.close()
+        index = ObjectIndex(path_of("objects", self.store_name))
+        with contextlib.suppress(FileNotFoundError), index.changing():
+            for key in index.ids():
+                index.remove(key, "")
+            for name in os.listdir(index.path):
+                os.unlink(index.path / name)
+            tidy(index.path)
+
+    # -- the contract of a store -------------------------------------------------------------------------------------
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Put each record under the name that `key_of` gives."""
+        failed: list[tuple[Record, BaseException]] = []
+        for record in records:
+            try:
+                self.put(record, self.key_of(record))
+            except StoreError as error:
+                failed.append((record, error))
+            except (CodecError, ConfigError) as error:  # ConfigError: a name that is too long, or holds NUL
+                failed.append((record, StoreError(f"shm-objects {self.store_name!r}: {error}", retryable=False)))
+        if failed:
+            first = failed[0][1]
+            kind = type(first) if isinstance(first, StoreError) else StoreError
+            retryable = any(isinstance(e, StoreError) and e.retryable for _, e in failed)
+            raise kind(str(first), failed=failed, retryable=retryable) from first
+
+    def sync(self) -> None:
+        """Return at once: what was put survives this process; being memory, it does not survive the machine."""
+        self._get_index()
+
+    def key_of(self, record: Record) -> str:
+        """Return the name under which `write` keeps this record: "channel/seq"."""
+        return f"{record.channel}/{record.seq}"
+
+    # -- objects -----------------------------------------------------------------------------------------------------
+
+    def put(self, data: Any, name: str = "", *, queue: str = "") -> str:
+        """Keep a record, or any data that a record can hold, and return its id.
+
+        It is a snapshot: the data may be changed afterwards.
+
+        Raises:
+            RecordExistsError: the name is taken, and `when_exists` is "error".
+            StoreError: the store is full, and is to refuse or cannot spill.
+            CodecError: the data cannot be written as bytes.
+        """
+        index = self._get_index()
+        record = data if isinstance(data, Record) else Record(data, time_ns=time.time_ns())
+        if name:
+            check_name(name, "shm-objects: name")
+        if name and self.when_exists == "error" and index.find(name) is not None:
+            raise self._exists(name, record)
+        temporary = self._prepare(index, record, name, queue)
+        try:
+            with self._changing(index):
+                found = index.find(name) if name else None
+                if found is not None and self.when_exists == "error":
+                    raise self._exists(name, record)
+                key = found or index.next_id()
+                index.commit(temporary, key, name)
+        except BaseException:
+            _discard(temporary)
+            raise
+        return key
+
+    @overload
+    def get(self, key: str) -> Record: ...
+    @overload
+    def get(self, key: list[str]) -> list[Record]: ...
+    def get(self, key: str | list[str]) -> Record | list[Record]:
+        """Return the record of this id or name, or those of a list, in its order.
+
+        Raises:
+            ObjectNotFoundError: one is not there. Of a list, none is returned then.
+            CannotGetObjectError: one is damaged.
+        """
+        if isinstance(key, list):
+            return [self.get(k) for k in key]
+        index = self._get_index()
+        try:
+            return read_record(index.object_path(self._find(key)), f"shm object {key!r}")
+        except FileNotFoundError as error:
+            raise self._missing(key) from error
+
+    def info(self, key: str) -> ObjectInfo:
+        """Return what is known of an object beside its record: name, queue, time, size. Raises as `get` does."""
+        found = self._find(key)
+        try:
+            return read_info(self._get_index().object_path(found), found)
+        except FileNotFoundError as error:
+            raise self._missing(key) from error
+
+    def delete(self, key: str) -> None:
+        """Forget the object of this id or name; whoever has got it keeps it. Raises ObjectNotFoundError."""
+        index = self._get_index()
+        with self._changing(index):
+            found = self._find(key)
+            index.remove(found, read_info(index.object_path(found), found).name)
+
+    def replace(self, key: str, record: Any) -> None:
+        """Put another record (or data) in the place of this object, at once; id, name and queue stay."""
+        index = self._get_index()
+        info = self.info(key)
+        new = record if isinstance(record, Record) else Record(record, time_ns=time.time_ns())
+        temporary = self._prepare(index, new, info.name, info.queue)
+        try:
+            with self._changing(index):
+                if index.find(info.id) is None:
+                    raise self._missing(key)
+                index.commit(temporary, info.id, "")
+        except BaseException:
+            _discard(temporary)
+            raise
+
+    def keys(self, **coords: Any) -> Iterator[str]:
+        """Yield the names (of the nameless, the ids) of all objects, or of those whose coordinates match.
+
+        They come in the order in which the objects were put.
+        """
+        for key in self._get_index().ids():
+            with contextlib.suppress(ObjectNotFoundError):  # deleted meanwhile
+                if not coords or self.get(key).coords.matches(coords):
+                    yield self.info(key).name or key
+
+    def list_all(self, *, queue: str | None = None) -> list[ObjectInfo]:
+        """Return what is known of all objects, or of the items of one queue, in the order in which they were put."""
+        found = []
+        for key in self._get_index().ids():
+            with contextlib.suppress(ObjectNotFoundError):  # deleted meanwhile
+                found.append(self.info(key))
+        return [i for i in found if queue is None or i.queue == queue]
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._get_index().find(key) is not None
+
+    def __len__(self) -> int:
+        return len(self._get_index().ids())
+
+    def subscribe(self, callback: Callable[[str], None], pattern: str = "*", **coords: Any) -> Callable[[], None]:
+        """Call `callback` with the name (or id) of each object put from now on; return a function that ends it.
+
+        It is called from a thread of the store, in the order in which any process put them, and misses none that is
+        still there when its turn comes. What it raises is logged. `pattern` is matched with the name and the id.
+        """
+        return self._hang_up(NewObjects(self._get_index(), callback, pattern, coords))
+
+    def watch(self, callback: Callable[[str, str], None], pattern: str = "*") -> Callable[[], None]:
+        """Call `callback` with each change from now on; return a function that ends it.
+
+        Its arguments are what happened, "put", "replaced" or "deleted", and the object's name (or id). It is called as
+        by `subscribe`. Of what happens to one object before its turn comes, it is told the outcome only.
+        """
+        return self._hang_up(Changes(self._get_index(), callback, pattern))
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _get_index(self) -> ObjectIndex:
+        if self._index is None:
+            raise CannotConnectToStoreError(f"shm-objects {self.store_name!r}: is not open; call open() first")
+        return self._index
+
+    def _find(self, key: str) -> str:
+        found = self._get_index().find(key)
+        if found is None:
+            raise self._missing(key)
+        return found
+
+    def _missing(self, key: str) -> ObjectNotFoundError:
+        return ObjectNotFoundError(f"shm-objects {self.store_name!r}: holds no object with id or name {key!r}")
+
+    def _exists(self, name: str, record: Record) -> RecordExistsError:
+        message = (
+            f"shm-objects {self.store_name!r}: holds an object of the name {name!r}; delete or replace it, "
+            "or open the store with when_exists='replace'"
+        )
+        return RecordExistsError(message)
+
+    def _hang_up(self, answer: Callable[[], None]) -> Callable[[], None]:
+        with usable(f"shm-objects {self.store_name!r}"):
+            bell = Bell(self._get_index().path, SUBSCRIBER, answer)
+        self._bells.append(bell)
+
+        def end() -> None:
+            bell.take_down()
+            if bell in self._bells:
+                self._bells.remove(bell)
+
+        return end
+
+    @contextlib.contextmanager
+    def _changing(self, index: ObjectIndex) -> Iterator[None]:
+        """Hold the lock for a change, and tell the subscribers of it."""
+        try:
+            with index.changing():
+                yield
+        except OSError as error:
+            if isinstance(error, PenstockError) or error.errno not in _FULL:
+                raise
+            raise StoreError(f"shm-objects {self.store_name!r}: is full ({error.strerror}); delete objects") from error
+        ring(index.path, index.subscribers())
+
+    def _prepare(self, index: ObjectIndex, record: Record, name: str, queue: str) -> Path:
+        """Write the object to a temporary file, or to disk with a temporary link to it, and return that."""
+        pieces = to_pieces(record, name=name, queue=queue, time_ns=time.time_ns())
+        size = sum(len(p) for p in pieces)
+        temporary = index.temporary_path()
+        if self.max_bytes is None or self._fits(index, size, self.max_bytes):
+            try:
+                write_file(temporary, pieces)
+                return temporary
+            except FileNotFoundError as error:
+                raise CannotConnectToStoreError(
+                    f"shm-objects {self.store_name!r}: has been destroyed by another process; call reset()"
+                ) from error
+            except OSError as error:
+                if error.errno not in _FULL:
+                    raise
+        if self.when_full == "spill" and self.spill_directory:
+            return _spill(temporary, Path(self.spill_directory) / to_file_name(self.store_name), pieces)
+        raise StoreError(
+            f"shm-objects {self.store_name!r}: is full: an object of {size} bytes does not fit (max_bytes="
+            f"{self.max_bytes}, {root()}); delete objects, or open the store with when_full='spill'"
+        )
+
+    def _fits(self, index: ObjectIndex, size: int, most: int) -> bool:
+        with index.changing():
+            return index.size_bytes() + size <= most or index.count_again() + size <= most
+
+
+def _spill(temporary: Path, directory: Path, pieces: Iterable[bytes | memoryview]) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory.resolve() / f"{temporary.name}.record"
+    try:
+        write_file(path, list(pieces))
+    except OSError as error:
+        raise StoreError(f"shm-objects: memory is full, and {path} cannot be written ({error.strerror})") from error
+    temporary.symlink_to(path)
+    return temporary
+
+
+def _discard(temporary: Path) -> None:
+    if temporary.is_symlink():
+        Path(os.readlink(temporary)).unlink(missing_ok=True)
+    temporary.unlink(missing_ok=True)
