@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import penstock as ps
 from penstock.coords import DataCoordinates, DataCoordinatesIterator
 from penstock.errors import CoordinatesError
 
@@ -81,21 +82,74 @@ def test_e1_contradictions_are_refused():
         DataCoordinates([1])
 
 
-def test_e1_coordinates_cannot_be_changed():
-    """Whichever way one tries to change coordinates, it is refused, and they stay a key of the same value."""
+CHANGES = {
+    "set an attribute": lambda coords: setattr(coords, "time", 4),
+    "set an item": lambda coords: coords.__setitem__("time", 4),
+    "add an attribute": lambda coords: setattr(coords, "z", 4),
+    "add an item": lambda coords: coords.__setitem__("z", 4),
+    "remove an attribute": lambda coords: delattr(coords, "time"),
+    "remove an item": lambda coords: coords.__delitem__("time"),
+}
+USES = {
+    "hash": hash,
+    "a key": lambda coords: {coords: "x"},
+    "a record": lambda coords: ps.Record("data", coords=coords),
+    "a changed record": lambda coords: ps.Record("data").replace(coords=coords),
+    "an iterator": lambda coords: create([coords]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("use", USES)
+def test_e1_coordinates_in_use_cannot_be_changed(use, change):
+    """Once coordinates are a key or in a record, every change is refused, and the error names the remedy."""
     coords = DataCoordinates(time=3)
-    kept = {coords: "x"}
-    with pytest.raises(AttributeError, match="cannot be changed"):
-        coords.time = 4
-    with pytest.raises(TypeError, match="cannot be changed"):
-        coords["time"] = 4
+    kept = USES[use](coords)
+    for kind in (AttributeError, TypeError, CoordinatesError):
+        with pytest.raises(
+            kind, match=r"DataCoordinates\(time=3\): in use .*; make new .*DataCoordinates\({\*\*coords, "
+        ):
+            CHANGES[change](coords)
+    assert coords == {"time": 3}
+    assert kept
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_e1_coordinates_can_be_changed_before_they_are_used(change):
+    """Axes are set, added and removed by attribute and by item, checked like others, and copies keep what they were."""
+    coords = DataCoordinates(time=3)
+    others = [DataCoordinates(coords), copy.copy(coords), copy.deepcopy(coords), pickle.loads(pickle.dumps(coords))]
+    CHANGES[change](coords)
+    assert dict(coords) in ({"time": 4}, {"time": 3, "z": 4}, {})
+    assert all(other == {"time": 3} for other in others)
+    assert hash(coords) == hash(DataCoordinates(dict(coords)))
+
+
+def test_e1_a_change_is_checked():
+    """What could not be an axis when coordinates are made cannot become one later, and nothing is changed then."""
+    coords = DataCoordinates(time=3)
+    coords.position = np.uint8(2)
+    assert type(coords.position) is int
+    for name, value in (("z", 1.5), ("z", True), ("_z", 1), ("items", 1), ("_axes", {}), ("_hash", 5)):
+        with pytest.raises(CoordinatesError, match="axis "):
+            setattr(coords, name, value)
+    with pytest.raises(AttributeError, match="no axis 'z'; they have: time, position"):
+        del coords.z
+    with pytest.raises(KeyError):
+        del coords["z"]
+    assert dict(coords) == {"time": 3, "position": 2}
+
+
+def test_e1_a_copy_of_coordinates_in_use_can_be_changed():
+    """Coordinates made from others, or copied, are not in use; the default ones of records always are."""
+    used = DataCoordinates(time=3)
+    assert {used: "x"}
+    for other in (DataCoordinates(used), DataCoordinates({**used, "z": 1}), copy.copy(used), copy.deepcopy(used)):
+        other.position = 2
+        assert other.position == 2
+    assert used == {"time": 3}
     with pytest.raises(CoordinatesError):
-        del coords.time
-    with pytest.raises(CoordinatesError):
-        del coords["time"]
-    with pytest.raises(CoordinatesError):
-        coords._axes = {}
-    assert kept[DataCoordinates(time=3)] == "x"
+        ps.Record("data").coords.z = 1
 
 
 def test_e1_the_callers_dict_is_not_shared():
@@ -210,6 +264,29 @@ def test_e2_might_produce_needs_no_producing():
     assert mixed.might_produce_coordinates({"time": 9, "channel": "c"}) is False
     assert len(list(mixed)) == 4
     assert mixed.might_produce_coordinates({"time": 1, "channel": "c"}) is False
+
+
+def test_e2_the_class_itself_makes_what_create_makes():
+    """Calling the class with anything that `create` takes works, and with anything else raises the same."""
+    assert list(DataCoordinatesIterator([{"time": 0}])) == list(DataCoordinatesIterator(time=0)) == [{"time": 0}]
+    assert [c.time for c in DataCoordinatesIterator({"time": t} for t in range(3))] == [0, 1, 2]
+    for wrong in ((), ([1],), (5,), ({"time": 1.5},)):
+        with pytest.raises(CoordinatesError):
+            DataCoordinatesIterator(*wrong)
+
+
+def test_e2_is_finite():
+    """What is known to end is finite; what counts for ever is not, nor a generator as long as it has not ended."""
+    assert all(create(one).is_finite() for one in ([], [{"time": 1}], {"time": range(9)}, DataCoordinates(), {}))
+    assert create([create(time=[1, 2]), {"z": 1}]).is_finite()
+    assert not create(time=itertools.count(), z=[1]).is_finite()
+    assert not create([create(time=itertools.count())]).is_finite()
+    assert create(time=itertools.count(), z=[]).is_finite()
+    generated = create({"time": time} for time in range(2))
+    assert not generated.is_finite()
+    assert len(list(generated)) == 2
+    assert generated.is_finite()
+    assert not create(channel=(name for name in "ab")).is_finite()
 
 
 @pytest.mark.parametrize("wrong", [5, "abc", b"abc", None, [1], [{"time": 1.5}], [None], {"time": [1.5]}, {"_x": 1}])

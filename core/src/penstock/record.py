@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 
 from penstock.coords import DataCoordinates
+from penstock.coords.coordinates import freeze
 
 _replace = msgspec.structs.replace
 _NOWHERE = DataCoordinates()
+freeze(_NOWHERE)
 
 
 class _Payload(msgspec.Struct, frozen=True, eq=False):
@@ -45,6 +47,11 @@ class Record(_Payload, frozen=True, eq=False, kw_only=True):
     metadata: Mapping[str, Any] = {}  # msgspec gives each record a dict of its own
     parent: Record | None = None
     discontinuity: bool = False
+
+    def __post_init__(self) -> None:
+        coords = self.coords
+        if type(coords) is DataCoordinates and coords._hash is None:
+            freeze(coords)
 
     def replace(self, **changes: Any) -> Record:
         """Return a copy of this record with these fields changed; the rest is shared, not copied."""

@@ -7,7 +7,7 @@ import operator
 import unicodedata
 from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import Any
 
 from penstock.errors import CoordinatesError
 
@@ -20,7 +20,7 @@ _RESERVED = frozenset((*_METHODS, *_METHODS_OF_DICTS))
 
 
 class FrozenCoordinatesError(CoordinatesError, AttributeError, TypeError):
-    """Coordinates cannot be changed, since they are keys."""
+    """These coordinates are in use, as a key or in a record, and cannot be changed any more."""
 
 
 @lru_cache(maxsize=1024)
@@ -54,11 +54,15 @@ def axis_value(name: str, value: object) -> Value:
 
 
 class DataCoordinates(Mapping[str, Value]):
-    """Say where a record belongs: axes and their values, each an int or a str. Immutable, hashable, a mapping.
+    """Say where a record belongs: axes and their values, each an int or a str. A mapping that can be hashed.
 
     `DataCoordinates(time=3, channel="DAPI")` and `DataCoordinates({"time": 3, "channel": "DAPI"})` are the same;
     `coords.time` and `coords["time"]` too. Equal to any mapping with the same axes and values, in any order. Integers
     of numpy become `int`; `bool`, `float` and everything else is refused, since 1.0 and True would be equal to 1.
+
+    Until they are in use, axes can be added, changed and removed: `coords.position = 2`, `coords["position"] = 2`,
+    `del coords.position`. Coordinates that were hashed (a key, an item of a set) or are in a record are in use for
+    good, and refuse it with a FrozenCoordinatesError. A copy is not in use.
 
     Raises:
         CoordinatesError: an axis is no identifier, starts with `_`, or is the name of a method; a value is neither
@@ -66,8 +70,8 @@ class DataCoordinates(Mapping[str, Value]):
     """
 
     __slots__ = ("_axes", "_hash")
-    _axes: dict[str, Value]
-    _hash: int | None
+    _axes: dict[str, Value]  # never changed in place, since copies share it
+    _hash: int | None  # None until they are in use, then 0 until they are hashed
 
     def __init__(self, coordinates: Mapping[str, Any] | None = None, /, **axes: Any) -> None:
         checked: dict[str, Value] = {}
@@ -137,7 +141,7 @@ class DataCoordinates(Mapping[str, Value]):
 
     def __hash__(self) -> int:
         value = self._hash
-        if value is None:
+        if not value:
             value = hash(frozenset(self._axes.items()))
             _set_hash(self, value)
         return value
@@ -162,22 +166,37 @@ class DataCoordinates(Mapping[str, Value]):
         return DataCoordinates, (dict(self._axes),)
 
     def __copy__(self) -> DataCoordinates:
-        return self
+        return DataCoordinates(self)
 
     def __deepcopy__(self, memo: object) -> DataCoordinates:
-        return self
+        return DataCoordinates(self)
 
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise FrozenCoordinatesError(f"{self!r}: cannot be changed; make new ones: DataCoordinates({{**coords, …}})")
+    def __setattr__(self, name: str, value: object) -> None:
+        if self._hash is not None:
+            raise self._in_use({name: value})
+        _set_axes(self, {**self._axes, name: axis_value(axis_name(name), value)})
 
-    def __delattr__(self, name: str) -> NoReturn:
-        self.__setattr__(name, None)
+    def __delattr__(self, name: str) -> None:
+        if self._hash is not None:
+            raise self._in_use({})
+        if name not in self._axes:
+            self.__getattr__(name)  # raises what a missing axis raises
+        _set_axes(self, {axis: value for axis, value in self._axes.items() if axis != name})
 
-    def __setitem__(self, name: str, value: object) -> NoReturn:
+    def __setitem__(self, name: str, value: object) -> None:
         self.__setattr__(name, value)
 
-    def __delitem__(self, name: str) -> NoReturn:
-        self.__setattr__(name, None)
+    def __delitem__(self, name: str) -> None:
+        if name not in self._axes and self._hash is None:
+            raise KeyError(name)
+        self.__delattr__(name)
+
+    def _in_use(self, change: Mapping[str, object]) -> FrozenCoordinatesError:
+        changed = "".join(f", {name!r}: {value!r}" for name, value in change.items()) or ", …"
+        return FrozenCoordinatesError(
+            f"{self!r}: in use as a key or in a record, and cannot be changed; make new coordinates: "
+            f"DataCoordinates({{**coords{changed}}})"
+        )
 
 
 def axis_name(name: object) -> str:
@@ -191,5 +210,12 @@ def axis_name(name: object) -> str:
 # The slots are set through their descriptors, since __setattr__ refuses.
 _set_axes: Callable[[DataCoordinates, dict[str, Value]], None] = vars(DataCoordinates)["_axes"].__set__
 _set_hash: Callable[[DataCoordinates, int | None], None] = vars(DataCoordinates)["_hash"].__set__
+
+
+def freeze(coords: DataCoordinates) -> None:
+    """Refuse changes of these coordinates from now on: something relies on them."""
+    if coords._hash is None:
+        _set_hash(coords, 0)
+
 
 Coordinates = DataCoordinates

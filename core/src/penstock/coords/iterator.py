@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 from penstock.coords.coordinates import DataCoordinates
 from penstock.coords.parts import Known, Product, Remembered
@@ -11,48 +11,36 @@ from penstock.errors import CoordinatesError
 
 
 class DataCoordinatesIterator:
-    """Give coordinates in order, any number of times; made by `create`, from what is known before they happen.
+    """Give coordinates in order, any number of times, from what is known before they happen.
+
+    Made from a sequence, a generator, one coordinates, or a pattern; `create` and the class itself take the same.
+
+    A pattern, `create(time=range(100), channel=["DAPI", "GFP"])` or a dict of the same, gives every combination,
+    the last axis changing fastest; a single value counts as a list of one. `itertools.count()` may be the first
+    axis. A sequence may hold coordinates, dicts and other iterators. A generator may be infinite; what it gave
+    is remembered, so that it can be gone through again (memory grows with it).
 
     Each `iter()` starts at the first one, so that loops over the same object can be nested. `next(self)` moves a
     cursor of its own.
+
+    Raises:
+        CoordinatesError: something in it cannot be coordinates; for a generator, when it gets there.
     """
 
     __slots__ = ("_cursor", "_parts")
 
-    def __init__(self, parts: Iterable[Known | Remembered | Product]) -> None:
-        self._parts = tuple(parts)
+    def __init__(self, coordinates: Any = None, /, **axes: Any) -> None:
+        self._parts = tuple(_made_of(coordinates, axes))
         self._cursor: Iterator[DataCoordinates] | None = None
 
     @classmethod
-    def create(cls, coordinates: Any = None, /, **axes: Any) -> DataCoordinatesIterator:
-        """Make one from a sequence, a generator, one coordinates, or a pattern.
+    def create(cls, coordinates: Any = None, /, **axes: Any) -> Self:
+        """Make one, as the class itself does."""
+        return cls(coordinates, **axes)
 
-        A pattern, `create(time=range(100), channel=["DAPI", "GFP"])` or a dict of the same, gives every combination,
-        the last axis changing fastest; a single value counts as a list of one. `itertools.count()` may be the first
-        axis. A sequence may hold coordinates, dicts and other iterators. A generator may be infinite; what it gave
-        is remembered, so that it can be gone through again (memory grows with it).
-
-        Raises:
-            CoordinatesError: something in it cannot be coordinates; for a generator, when it gets there.
-        """
-        if axes:
-            if coordinates is not None:
-                raise CoordinatesError("give either coordinates or axes (time=range(3)), not both")
-            return cls([Product(axes)])
-        if isinstance(coordinates, DataCoordinatesIterator):
-            return cls(coordinates._parts)
-        if isinstance(coordinates, DataCoordinates):
-            return cls([Known([coordinates])])
-        if isinstance(coordinates, Mapping):
-            return cls([Product(coordinates)])
-        if isinstance(coordinates, str | bytes) or not isinstance(coordinates, Iterable):
-            raise CoordinatesError(
-                f"{coordinates!r}: give a sequence or generator of coordinates, one coordinates, or axes with their "
-                f"values (time=range(3)), not {type(coordinates).__name__}"
-            )
-        if not isinstance(coordinates, Collection):
-            return cls([Remembered(iter(coordinates), _coordinates)])
-        return cls(_parts(coordinates))
+    def is_finite(self) -> bool:
+        """Return whether it is known to end: False for `itertools.count()`, and for a generator that has not ended."""
+        return all(part.finite() for part in self._parts)
 
     def __iter__(self) -> Iterator[DataCoordinates]:
         for part in self._parts:
@@ -74,6 +62,27 @@ class DataCoordinatesIterator:
 
 
 CoordinatesIterator = DataCoordinatesIterator
+
+
+def _made_of(coordinates: Any, axes: Mapping[str, Any]) -> Iterable[Known | Remembered | Product]:
+    if axes:
+        if coordinates is not None:
+            raise CoordinatesError("give either coordinates or axes (time=range(3)), not both")
+        return [Product(axes)]
+    if isinstance(coordinates, DataCoordinatesIterator):
+        return coordinates._parts
+    if isinstance(coordinates, DataCoordinates):
+        return [Known([coordinates])]
+    if isinstance(coordinates, Mapping):
+        return [Product(coordinates)]
+    if isinstance(coordinates, str | bytes) or not isinstance(coordinates, Iterable):
+        raise CoordinatesError(
+            f"{coordinates!r}: give a sequence or generator of coordinates, one coordinates, or axes with their "
+            f"values (time=range(3)), not {type(coordinates).__name__}"
+        )
+    if not isinstance(coordinates, Collection):
+        return [Remembered(iter(coordinates), _coordinates)]
+    return _parts(coordinates)
 
 
 def _any(answers: Iterable[bool | None]) -> bool | None:

@@ -27,6 +27,9 @@ class Known:
     def empty(self) -> bool:
         return not self._items
 
+    def finite(self) -> bool:
+        return True
+
 
 class Range:
     """An axis that is a range: nothing is kept."""
@@ -42,6 +45,9 @@ class Range:
 
     def empty(self) -> bool:
         return not self._values
+
+    def finite(self) -> bool:
+        return True
 
 
 class Count:
@@ -63,6 +69,9 @@ class Count:
         return steps % self._step == 0 and steps // self._step >= 0
 
     def empty(self) -> bool:
+        return False
+
+    def finite(self) -> bool:
         return False
 
 
@@ -106,6 +115,9 @@ class Remembered:
     def empty(self) -> bool:
         return not self._items and isinstance(self._end, StopIteration)
 
+    def finite(self) -> bool:
+        return self._end is not None
+
 
 class Product:
     """Every combination of the values of some axes; the last axis changes fastest."""
@@ -142,6 +154,12 @@ class Product:
                 return False
             unknown = unknown or answer is None
         return None if unknown else True
+
+    def empty(self) -> bool:
+        return any(axis.empty() for axis in self._axes.values())
+
+    def finite(self) -> bool:
+        return self.empty() or all(axis.finite() for axis in self._axes.values())
 
 
 def _combinations(axes: list[Any]) -> Iterator[tuple[Any, ...]]:

@@ -1,0 +1,53 @@
+"""The examples in the documents of the systems that penstock takes over from run, with the import changed."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent / "examples"
+
+
+@pytest.fixture
+def run_example(tmp_path, monkeypatch):
+    """Run an example here, and twice in a row as a program of its own, in one directory."""
+    memory = Path("/dev/shm") / f"penstock-examples-{os.getpid()}"
+    monkeypatch.setenv("PENSTOCK_SHM_DIR", str(memory))
+    monkeypatch.chdir(tmp_path)
+
+    def run(name):
+        path = EXAMPLES / f"{name}.py"
+        for _ in range(2):
+            done = subprocess.run([sys.executable, "-W", "error", path], capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0, done.stderr
+            assert done.stderr == ""
+        runpy.run_path(str(path), run_name="__main__")
+
+    yield run
+    shutil.rmtree(memory, ignore_errors=True)
+
+
+def test_every_example_is_run():
+    """Each example has a test of its name, so that none is forgotten."""
+    assert {f"test_{path.stem}" for path in EXAMPLES.glob("*.py")} <= set(globals())
+
+
+def test_c1_yaml_config(run_example):
+    """YamlConfig: a dataclass is written and read back."""
+    run_example("c1_yaml_config")
+
+
+def test_e1_coordinates(run_example):
+    """DataCoordinates: attribute, item, a new axis, dict."""
+    run_example("e1_coordinates")
+
+
+def test_e2_iterator(run_example):
+    """DataCoordinatesIterator: from a list and from a generator without end."""
+    run_example("e2_iterator")
