@@ -51,3 +51,28 @@ def test_e1_coordinates(run_example):
 def test_e2_iterator(run_example):
     """DataCoordinatesIterator: from a list and from a generator without end."""
     run_example("e2_iterator")
+
+
+def test_c2_creation(run_example):
+    """SharedMemoryArray: made, looked at, destroyed."""
+    run_example("c2_creation")
+
+
+def test_c2_connection(run_example):
+    """SharedMemoryArray: connected twice, disconnected once; what is left behind is in nobody's way."""
+    run_example("c2_connection")
+
+
+def test_c2_reading(run_example):
+    """SharedMemoryArray: an element and a slice are read."""
+    run_example("c2_reading")
+
+
+def test_c2_writing(run_example):
+    """SharedMemoryArray: an element and a slice are written."""
+    run_example("c2_writing")
+
+
+def test_c2_processes(run_example):
+    """SharedMemoryArray: children work on it together, whichever way they were started."""
+    run_example("c2_processes")

@@ -358,3 +358,76 @@ def test_c2_memory_stays_where_names_are_made_and_destroyed_at_once(place):
     assert wrong == []
     SharedMemoryArray("busy").destroy()
     assert list(place.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (2.0, "u8"), (True, "i4"), (1, "?"), (0.25, "f4"), (np.nan, "f4"), (np.inf, "f4"), (2 + 0j, "f8"),
+        (2 + 0j, "i8"), ("ab", "U3"), ("ab", "S3"), (b"ab", "U3"), (2**53, "f8"), (255, "u1"), (2.0**63, "u8"),
+        (-0.0, "i4"), (1, "c8"),
+        (np.datetime64("2020-01-01"), "M8[s]"), (np.datetime64("NaT"), "M8[s]"),
+    ],
+)  # fmt: skip
+def test_c2_what_loses_nothing_is_converted(value, dtype):
+    """A value of another type is written where the array's type can hold the same."""
+    array = SharedMemoryArray.create_array("converted", np.zeros(2, dtype))
+    array.write_data(0, value)
+    array.write_data((1,), [value])
+    first, second = array.read_data()
+    assert first == second == np.asarray(value, np.asarray(first).dtype if dtype in ("U3", "S3") else None) or (
+        first != first and value != value
+    )
+    assert array.datatype == np.dtype(dtype)
+    array.destroy()
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [
+        (1.5, "i4"), (300, "u1"), (-1, "u8"), (-1.0, "u8"), (2, "?"), (0.5, "?"), (1e300, "f4"), (np.nan, "i4"),
+        (np.inf, "i8"), (2 + 1j, "f8"), (2 + 1j, "i8"), ("abcd", "U3"), ("abcd", "S3"), ("\xe4", "S3"), (b"abcd", "U3"),
+        (2**53 + 1, "f8"), (16777217, "f4"), (70000, "f2"), (5, "U3"), ("5", "i4"), (2.0**63, "i8"), (2**70, "i8"),
+        (None, "f8"), (np.datetime64("2020-01-01T00:00:01"), "M8[D]"),
+    ],
+)  # fmt: skip
+def test_c2_what_would_lose_something_is_refused(value, dtype):
+    """A value that the array's type cannot hold is refused by name, and the array stays as it was."""
+    array = SharedMemoryArray.create_array("refused", np.zeros(2, dtype))
+    for write in (lambda: array.write_data(0, value), lambda: array.__setitem__(slice(None), [value, value])):
+        with pytest.raises(ArrayDataError, match=r"'refused': .*without loss; convert"):
+            write()
+    assert np.array_equal(array.read_data(), np.zeros(2, dtype), equal_nan=False) or dtype.startswith("M8")
+    array.destroy()
+
+
+def test_c2_an_array_that_nobody_uses_does_not_stop_the_next():
+    """Once the users of an array have disconnected or ended, the name is free for the next one; not before."""
+    first = SharedMemoryArray.create_array("again", np.arange(3))
+    first.write_data(0, 7)
+    first.disconnect()
+    assert SharedMemoryArray("again").connect().read_data(0) == 7, "until then, it can be connected to"
+    gc.collect()
+    second = SharedMemoryArray.create_array("again", np.zeros(5))
+    with pytest.raises(ArrayExistsError, match="in use"):
+        SharedMemoryArray.create_array("again", np.zeros(5))
+    second.disconnect()
+    code = "import numpy, penstock_shm; penstock_shm.SharedMemoryArray.create_array('again', numpy.ones(2))"
+    for _ in range(2):
+        subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+    with SharedMemoryArray("again") as left:
+        assert left.read_data().tolist() == [1, 1]
+        left.destroy()
+
+
+def test_c2_an_array_that_another_process_uses_stops_the_next():
+    """An array is in use as long as any process is connected to it, also if its maker has disconnected."""
+    array = SharedMemoryArray.create_array("theirs", np.zeros(4, np.int64))
+    with multiprocessing.get_context("fork").Pool(1) as pool:  # it inherits the connection
+        assert pool.apply(abs, (-1,)) == 1
+        array.disconnect()
+        with pytest.raises(ArrayExistsError):
+            SharedMemoryArray.create_array("theirs", np.zeros(4, np.int64))
+        pool.close()
+        pool.join()
+    SharedMemoryArray.create_array("theirs", np.zeros(4, np.int64)).destroy()

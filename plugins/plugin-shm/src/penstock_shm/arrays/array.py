@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from penstock_shm.arrays import array_file
 from penstock_shm.arrays.array_errors import ArrayDataError, ArrayIndexError, ArrayNotConnectedError, ArrayTypeError
+from penstock_shm.arrays.conversion import convert
 from penstock_shm.arrays.lock import FileLock
 from penstock_shm.place import check_name, usable
 
@@ -72,11 +73,12 @@ class SharedMemoryArray:
     ) -> Self:
         """Make a shared array with the shape, type and content of `prototype`, and connect to it.
 
-        With `exist_ok` an array of this name is replaced at once; those connected to the old one keep it, and
-        see the new one after they have connected again.
+        An array of this name that nobody is connected to (its users have disconnected or ended) is replaced. With
+        `exist_ok` one that is in use is replaced, too, at once; those connected to the old one keep it, and see the
+        new one after they have connected again.
 
         Raises:
-            ArrayExistsError: there is one and `exist_ok` is False.
+            ArrayExistsError: somebody is connected to one of this name, and `exist_ok` is False.
             ArrayTypeError: `prototype` is no array, or its type refers to Python objects.
             StoreError: there is no room in /dev/shm.
         """
@@ -205,6 +207,9 @@ class SharedMemoryArray:
     def write_data(self, index: Index, data: Any, with_lock: bool = True) -> None:
         """Copy `data` into a part; of its shape, or one number for all of it.
 
+        They are converted to the array's type where that loses nothing: 2.0 goes into integers, 1.5 does not; text
+        that is too long is refused. Only the rounding of floats to shorter ones is accepted.
+
         Raises:
             ArrayDataError: another shape, or values that the array's type cannot hold (300 for uint8, 1.5 for int).
             ArrayIndexError, ArrayNotConnectedError, LockTimeoutError: as the names say.
@@ -305,21 +310,23 @@ class SharedMemoryArray:
     def _fitting(self, data: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         """Return the data as an array whose values the type can hold."""
         values = np.asarray(data)
-        if values.dtype == dtype or np.can_cast(values.dtype, dtype, "safe"):
+        if values.dtype == dtype:
             return values
-        if values.dtype.kind in "iu" and dtype.kind in "iu" and values.size:
-            bounds = np.iinfo(dtype)
-            least, most = int(values.min()), int(values.max())
-            if least < bounds.min or most > bounds.max:
-                raise ArrayDataError(
-                    f"{self._title}: values from {least} to {most} do not fit {dtype}; make the array of a wider type"
-                )
-            return values.astype(dtype)
-        if values.dtype.kind == "O" or not (values.size == 0 or np.can_cast(values.dtype, dtype, "same_kind")):
+        fitting = convert(values, dtype)
+        if fitting is None:
             raise ArrayDataError(
-                f"{self._title}: data of type {values.dtype} cannot go into {dtype} without loss; convert them first"
+                f"{self._title}: {_shown(values)} cannot go into {dtype} without loss; convert the data first, or make "
+                "the array of another type"
             )
-        return values.astype(dtype)
+        return fitting
+
+
+def _shown(values: npt.NDArray[Any]) -> str:
+    if values.size == 1:
+        return f"{values.reshape(-1)[0]!r:.80}"
+    if values.dtype.kind in "iuf" and values.size:
+        return f"values from {values.min()} to {values.max()} ({values.dtype})"
+    return f"data of type {values.dtype}"
 
 
 def _named(

@@ -47,7 +47,7 @@ def create(name: str, prototype: npt.NDArray[np.generic], *, replace: bool) -> N
 
     Raises:
         ArrayTypeError: elements that refer to Python objects, or a type that a header cannot describe.
-        ArrayExistsError: there is one and `replace` is False.
+        ArrayExistsError: there is one that somebody uses, and `replace` is False.
         StoreError: /dev/shm is full; the message says what is needed and what is there.
     """
     header = _header(name, prototype)
@@ -77,16 +77,28 @@ def _create(path: Path, name: str, header: bytes, prototype: npt.NDArray[np.gene
             if data.nbytes:
                 mapped[HEADER_SIZE:] = data.reshape(-1).view(np.uint8).data if data.ndim else data.tobytes()
         with locked_directory(path.parent):
-            if path.exists() and not replace:
+            if not replace and _in_use(path):
                 raise ArrayExistsError(
-                    f"shared array {name!r}: exists already; connect to it by SharedMemoryArray({name!r}).connect(), "
-                    "or replace it by exist_ok=True"
+                    f"shared array {name!r}: exists already, and is in use; connect to it by "
+                    f"SharedMemoryArray({name!r}).connect(), or replace it by exist_ok=True"
                 )
             os.rename(temporary, path)
     finally:
         os.close(descriptor)
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def _in_use(path: Path) -> bool:
+    """Return whether somebody is connected to the array of this path: each holds a shared lock of its file."""
+    try:
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def remove(name: str, descriptor: int | None) -> None:
