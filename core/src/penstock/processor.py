@@ -11,10 +11,12 @@ if TYPE_CHECKING:
 Processor = Callable[["Record"], "Record | Iterable[Record] | None"]
 """Take one record; return one, several, or None to discard it or keep it for later.
 
-A callable with three positional parameters is given `(coords, data, metadata)` instead and returns such a tuple, a
-list of them, or None. A function works as it stands; a class is an attrs class with `__call__`, whose init fields are
-its settings. `takes` and `gives` ("bytes", "array", "mapping", "any") are class attributes, both "any" if absent;
-`in_place = True` says that it changes the array it is given, and gets a copy where somebody else holds it too.
+A callable that cannot be called with one argument, but with three, is given `(coords, data, metadata)` instead and
+returns such a tuple, a list of them, or None. One that takes the record may return a record, a value (the `data` of a
+record like its parent), such a tuple, or a list or iterator of these; three mappings are three records only in a list.
+A function works as it stands; a class is an attrs class with `__call__`, whose init fields are its settings. `takes`
+and `gives` ("bytes", "array", "mapping", "any") are class attributes, both "any" if absent; `in_place = True` says that
+it changes the array it is given, and gets a copy where somebody else holds it too.
 """
 
 

@@ -12,6 +12,7 @@ import attrs
 from penstock.component import KINDS
 from penstock.compose.node import Node, describe, label
 from penstock.errors import ComponentLoadError, ConfigError, PenstockError, PluginError, WiringError
+from penstock.user_function import form_of
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
@@ -178,6 +179,11 @@ def _part(
             f"{describe(node)} ({origin}): {label(node)} is async, and a run calls plain functions: let it do its "
             "waiting in a function of its own"
         )
+    if node.role == "processor":
+        try:
+            form_of(sample)
+        except TypeError as error:
+            raise WiringError(f"{describe(node)} ({origin}): {label(node)} {error}") from None
     return Part(node=node, origin=origin, make=make, sample=sample, address=address)
 
 

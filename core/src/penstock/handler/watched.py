@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld
 from penstock.record import Record
 from penstock.run.edges.outlet import shared
 from penstock.store import SupportsDelete, SupportsRead, SupportsReplace
+from penstock.user_function import adapted, understood
 
 
 @attrs.define(kw_only=True, slots=False, eq=False)
@@ -210,50 +210,16 @@ class WatchedStore:
 
 
 def _of_records(processor: Any) -> Callable[[Record], list[Record]]:
-    """Return a function of one record that returns a list, whatever form the processor has; see penstock.processor."""
-    if _takes_three(processor):
+    """Return a function of one record that returns a list of records; the ledger numbers them."""
+    call = adapted(processor)
 
-        def call(record: Record) -> list[Record]:
-            result = processor(record.coords, record.data, record.metadata)
-            if result is None:
-                return []
-            several = isinstance(result, list) or inspect.isgenerator(result)
-            return [_of_triple(record, each) for each in (result if several else [result])]
-
-        return call
-
-    def call_with_record(record: Record) -> list[Record]:
-        result = processor(record)
-        if result is None:
-            return []
-        if isinstance(result, Record):
-            return [result]
-        if isinstance(result, (list, tuple)) or inspect.isgenerator(result):
+    def call_for_list(record: Record) -> list[Record]:
+        result = understood(record, call(record))
+        if isinstance(result, list):
             return [each if isinstance(each, Record) else record.replace(data=each) for each in result]
-        return [record.replace(data=result)]
+        return [] if result is None else [result]
 
-    return call_with_record
-
-
-def _takes_three(processor: Any) -> bool:
-    try:
-        parameters = inspect.signature(processor).parameters.values()
-    except (TypeError, ValueError):  # a built-in without a signature takes one argument
-        return False
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(each.kind in positional and each.default is each.empty for each in parameters) == 3
-
-
-def _of_triple(record: Record, triple: Any) -> Record:
-    if not isinstance(triple, tuple) or len(triple) != 3:
-        raise TypeError(
-            f"the processor returned {triple!r:.80} for {record.coords!r}: return (coords, data, metadata), a list of "
-            "such tuples, or None"
-        )
-    coords, data, metadata = triple
-    return record.replace(
-        coords=coords if isinstance(coords, DataCoordinates) else DataCoordinates(coords), data=data, metadata=metadata
-    )
+    return call_for_list
 
 
 def _plain(result: Any) -> Record:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
-
-import msgspec
+from typing import Any
 
 from penstock.compose.resolve import Part
-from penstock.coords import DataCoordinates
 from penstock.errors import RunAborted
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, SupportsRun
 from penstock.record import Record
 from penstock.report.counters import Tally, count_channels
 from penstock.run.steps.guard import Ward
 from penstock.run.steps.step import Step, only_records
+from penstock.user_function import adapted, understood
 
 _NOTHING: type = type(None)
-_replace = msgspec.structs.replace
-"""What `Record.replace` calls; without the way through it, this takes a quarter of the time."""
 _GIVEN_UP = object()
 """Stands for the result of a record that failed for good, and is counted already."""
 
@@ -32,6 +27,7 @@ class ProcessStep(Step):
         super().__init__(part, run, tally)
         self._made: Any = None
         self._call: Callable[[Record], Any] = lambda record: record
+        self._function: Callable[[Record], Any] = self._call
         self._in_place = False
         self._numbers: dict[str, int] = {}
 
@@ -39,7 +35,7 @@ class ProcessStep(Step):
         """Make the processor, open it if it wants, and see which form of arguments it takes."""
         self._made = self.part.make()
         self._in_place = bool(getattr(self._made, "in_place", False))
-        self._call = _adapted(self._made)
+        self._call = self._function = adapted(self._made)
         self._keeps = isinstance(self._made, SupportsHeld)
         self.clocked = isinstance(self._made, SupportsDeadline)
         if isinstance(self._made, SupportsRun):
@@ -79,8 +75,8 @@ class ProcessStep(Step):
         for record, result in zip(records, results, strict=True):
             if result is _GIVEN_UP:
                 continue
-            if isinstance(result, Iterator):
-                result = self._drain(record, result)
+            if result is not None and not isinstance(result, Record):
+                result = self._understood(record, result)
                 if result is _GIVEN_UP:
                     continue
             count = self._expand(record, result, given)
@@ -98,17 +94,18 @@ class ProcessStep(Step):
         elif records:
             count_channels(self.tally.discarded, records)
 
-    def _drain(self, record: Record, result: Iterator[Any]) -> Any:
-        """Return as a list what a processor returned as an iterator; the next ones are asked for within its call."""
-        call, self._call = self._call, lambda each: _listed(call(each))
+    def _understood(self, record: Record, result: Any) -> Any:
+        """Return one record or a list; after a first iterator, the next ones are gone through within their call."""
+        if isinstance(result, Iterator):
+            self._call = lambda each: understood(each, self._function(each))
         try:
-            return list(result)
+            return understood(record, result)
         except BaseException as error:  # as in run
             return self._retry(record, error)
 
     def _retry(self, record: Record, error: BaseException) -> Any:
         try:
-            return self.guard.again(lambda: self._call(record), error)
+            return self.guard.again(lambda: understood(record, self._call(record)), error)
         except BaseException as last:  # as in run
             self.guard.give_up(record, last, self.guard.tries(last))
             return _GIVEN_UP
@@ -120,11 +117,8 @@ class ProcessStep(Step):
         if isinstance(result, Record):
             given.append(result)
             return 1
-        if isinstance(result, (list, tuple)):
-            given.extend(item if isinstance(item, Record) else self._numbered(record, item) for item in result)
-            return len(result)
-        given.append(record.replace(data=result))
-        return 1
+        given.extend(item if isinstance(item, Record) else self._numbered(record, item) for item in result)
+        return len(result)
 
     def _numbered(self, record: Record, data: Any) -> Record:
         number = self._numbers.get(record.channel, 0)
@@ -174,56 +168,6 @@ class ProcessStep(Step):
     def close(self) -> None:
         """Close the processor if it wants."""
         self.close_component(self._made)
-
-
-def _adapted(processor: Any) -> Callable[[Record], Any]:
-    """Return a function of one record that raises what it has to raise when it is called.
-
-    A processor of (coords, data, metadata) is wrapped, and so is a generator function, which would raise later.
-    """
-    if inspect.isgeneratorfunction(processor) or inspect.isgeneratorfunction(getattr(processor, "__call__", None)):  # noqa: B004 - the method itself is looked at
-        return lambda record: list(processor(record))
-    try:
-        parameters = list(inspect.signature(processor).parameters.values())
-    except (TypeError, ValueError):  # a built-in without a signature takes one argument
-        return cast("Callable[[Record], Any]", processor)
-    needed = [
-        each
-        for each in parameters
-        if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) and each.default is each.empty
-    ]
-    if len(needed) != 3:
-        return cast("Callable[[Record], Any]", processor)
-
-    def call(record: Record) -> Any:
-        result = processor(record.coords, record.data, record.metadata)
-        if type(result) is tuple and len(result) == 3 and type(result[0]) is DataCoordinates:  # nearly always
-            return _replace(record, coords=result[0], data=result[1], metadata=result[2])
-        if result is None:
-            return None
-        if isinstance(result, tuple):
-            return _of_triple(record, result)
-        if isinstance(result, list):
-            return [_of_triple(record, each) for each in result]
-        raise TypeError(
-            f"returned {type(result).__name__} for {record.coords!r}: return (coords, data, metadata), a list of "
-            "such tuples, or None"
-        )
-
-    return call
-
-
-def _listed(result: Any) -> Any:
-    return list(result) if isinstance(result, Iterator) else result
-
-
-def _of_triple(record: Record, triple: Any) -> Record:
-    if not isinstance(triple, tuple) or len(triple) != 3:
-        raise TypeError(f"returned {triple!r:.80} for {record.coords!r}: return (coords, data, metadata)")
-    coords, data, metadata = triple
-    if not isinstance(coords, DataCoordinates):
-        coords = DataCoordinates(coords)
-    return _replace(record, coords=coords, data=data, metadata=metadata)
 
 
 def _own(record: Record) -> Record:

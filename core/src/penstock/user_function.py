@@ -1,0 +1,141 @@
+"""User functions: call a processor in the form that it takes, and understand what it returns.
+
+`Pipeline` and `DataHandler` both call processors by `adapted`, and read their results by `understood`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, cast
+
+import msgspec
+
+from penstock.coords import DataCoordinates
+from penstock.record import Record
+
+_replace = msgspec.structs.replace
+"""What `Record.replace` calls; without the detour through it, a call takes a quarter of the time."""
+
+RECORD: Final = 1
+"""The form `(record)`."""
+PARTS: Final = 3
+"""The form `(coords, data, metadata)`."""
+FACTORY: Final = 0
+"""No argument at all: it makes the processor."""
+
+_WANTED: Final = "return (coords, data, metadata), a list of such tuples, or None"
+
+
+def form_of(processor: Any) -> int:
+    """Return how many arguments a callable wants: RECORD, PARTS, or FACTORY if it takes none.
+
+    One that can be called with a record alone gets the record: further parameters with defaults are its settings.
+    A decorator's own parameters count, not those of the function that it wraps, unless it passes on whatever comes.
+
+    Raises:
+        TypeError: it can be called in neither form.
+    """
+    try:
+        outer = inspect.signature(processor, follow_wrapped=False)
+    except (TypeError, ValueError):  # a built-in without a signature takes one argument
+        return RECORD
+    forms = [form for form in (RECORD, PARTS, FACTORY) if _binds(outer, form)]
+    if len(forms) > 1 and hasattr(processor, "__wrapped__"):
+        inner = inspect.signature(processor)
+        forms = [form for form in forms if _binds(inner, form)] or forms
+    if not forms:
+        raise TypeError(
+            f"takes {outer}: a processor takes (record) or (coords, data, metadata); give other parameters a default, "
+            "or their values by functools.partial"
+        )
+    return forms[0]
+
+
+def adapted(processor: Any) -> Callable[[Record], Any]:
+    """Return a function of one record that calls a processor, and raises in the call what the processor raises.
+
+    A function of the record itself that returns is left as it is: this is the hot path. What a generator yields is
+    listed within the call, since it would raise later otherwise.
+    """
+    if form_of(processor) == PARTS:
+
+        def call(record: Record) -> Any:
+            result = processor(record.coords, record.data, record.metadata)
+            if type(result) is tuple and len(result) == 3 and type(result[0]) is DataCoordinates:  # nearly always
+                return _of_triple(record, result)
+            return _of_parts(record, result)
+
+        return call
+    if inspect.isgeneratorfunction(processor) or inspect.isgeneratorfunction(getattr(processor, "__call__", None)):  # noqa: B004 - the method itself is looked at
+        return lambda record: list(processor(record))
+    return cast("Callable[[Record], Any]", processor)
+
+
+def understood(record: Record, result: Any) -> Record | list[Any] | None:
+    """Return what a processor means by its result for a record. What was understood already stays as it is.
+
+    Returns:
+        None for nothing; one record, with the number of its parent if it was a value; or a list, in which values that
+        are not records yet have no number yet.
+
+    Raises:
+        TypeError: it cannot be understood. An iterator raises what it raises.
+    """
+    if result is None or isinstance(result, Record):
+        return result
+    if isinstance(result, Iterator):
+        result = list(result)
+    if isinstance(result, tuple) and _is_triple(result):
+        return _of_triple(record, result)
+    if isinstance(result, (list, tuple)):
+        return [_item(record, each) for each in result]
+    _refuse_coords(record, result)
+    return _replace(record, data=result)
+
+
+def _binds(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
+def _is_triple(result: tuple[Any, ...]) -> bool:
+    """Tell (coords, data, metadata) from three records: several mappings are returned as a list."""
+    return len(result) == 3 and isinstance(result[0], Mapping) and (result[2] is None or isinstance(result[2], Mapping))
+
+
+def _item(record: Record, item: Any) -> Any:
+    if isinstance(item, tuple) and _is_triple(item):
+        return _of_triple(record, item)
+    _refuse_coords(record, item)
+    return item
+
+
+def _refuse_coords(record: Record, data: Any) -> None:
+    if isinstance(data, DataCoordinates):
+        raise TypeError(f"returned {data!r:.80} as data for {record.coords!r}: {_WANTED}")
+
+
+def _of_parts(record: Record, result: Any) -> Any:
+    """Understand the result of a function of three arguments, which returns nothing but tuples of three, or records."""
+    if result is None or isinstance(result, Record):
+        return result
+    if isinstance(result, (list, Iterator)):
+        return [each if isinstance(each, Record) else _of_triple(record, each) for each in result]
+    return _of_triple(record, result)
+
+
+def _of_triple(record: Record, triple: Any) -> Record:
+    if not isinstance(triple, tuple) or len(triple) != 3:
+        raise TypeError(f"the processor returned {triple!r:.80} for {record.coords!r}: {_WANTED}")
+    coords, data, metadata = triple
+    if type(coords) is not DataCoordinates:
+        coords = DataCoordinates(coords)
+    if type(metadata) is not dict:
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise TypeError(f"the processor returned {metadata!r:.80} as metadata for {record.coords!r}: {_WANTED}")
+        metadata = metadata or {}
+    return _replace(record, coords=coords, data=data, metadata=metadata)
