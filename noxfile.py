@@ -22,7 +22,8 @@ nox.options.default_venv_backend = "virtualenv"
 
 ROOT = Path(__file__).parent
 PLUGINS = sorted(path.parent.name.removeprefix("plugin-") for path in ROOT.glob("plugins/plugin-*/pyproject.toml"))
-DISTRIBUTIONS = ["core", *(f"plugins/plugin-{name}" for name in PLUGINS)]
+PLUGINS.remove("demo")  # an application of four plugins: it cannot be tested alone
+DISTRIBUTIONS = ["core", *(f"plugins/plugin-{name}" for name in [*PLUGINS, "demo"])]
 SOURCES = [f"{directory}/src" for directory in DISTRIBUTIONS]
 SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
 
@@ -103,7 +104,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types of all sources, strictly."""
-    install(session, PLUGINS, "mypy", *TESTING)
+    install(session, [*PLUGINS, "demo"], "mypy", *TESTING)
     session.run("mypy", *SOURCES)
 
 
@@ -113,10 +114,10 @@ def tests(session: nox.Session) -> None:
 
     Those that build packages in environments of their own take minutes and do not differ: the oldest runs them.
     """
-    install(session, PLUGINS, *TESTING)
+    install(session, [*PLUGINS, "demo"], *TESTING)
     session.install(*FOOTAGE)
     once = [] if session.python == oldest_and_newest()[0] else [f"--ignore={path}" for path in BUILD_PACKAGES]
-    run_tests(session, "tests", *(f"plugins/plugin-{name}/tests" for name in PLUGINS), *once)
+    run_tests(session, "tests", *(f"plugins/plugin-{name}/tests" for name in [*PLUGINS, "demo"]), *once)
 
 
 @nox.session
@@ -131,7 +132,7 @@ def plugin(session: nox.Session, name: str) -> None:
 @nox.session
 def demo(session: nox.Session) -> None:
     """Run the demo as a user does, into a temporary directory; `nox -s demo -- --video FILE` passes options on."""
-    install(session, ["zenoh", "kafka-av", "npy", "lmdb"])
+    install(session, ["zenoh", "kafka-av", "npy", "lmdb", "demo"])
     arguments = session.posargs or ["--out", tempfile.mkdtemp(prefix="demo-", dir=session.cache_dir)]
     session.run("penstock", "demo", *arguments)
 

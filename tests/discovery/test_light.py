@@ -49,7 +49,8 @@ def workspace(site):
             lines = [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
             site.metadata(project["name"], project["version"], "\n".join(lines) + "\n")
     sources = [str(path) for path in sorted(ROOT.glob("plugins/*/src"))]
-    return {project["project"]["name"] for project in projects}, [str(site.root), *sources]
+    offering = [project["project"] for project in projects if "penstock.v1" in project["project"]["entry-points"]]
+    return {project["name"] for project in offering}, [str(site.root), *sources]
 
 
 def test_listing_the_plugins_of_the_workspace_is_light(workspace):

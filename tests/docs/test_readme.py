@@ -52,8 +52,12 @@ def test_ci_runs_the_command_that_the_readme_gives_for_the_tests() -> None:
 def test_the_readme_installs_for_the_demo_what_the_demo_needs() -> None:
     """The line that a newcomer copies to see the demo installs directories that exist and ends with the demo."""
     (command,) = [command for command in commands(README) if command.endswith("penstock demo")]
-    directories = re.findall(r"\./(\S+)", command)
-    assert {ROOT / name for name in directories} <= {path.parent for path in ROOT.glob("**/pyproject.toml")}
+    named = {ROOT / name for name in re.findall(r"\./(\S+)", command)}
+    needed = tomllib.loads((ROOT / "plugins/plugin-demo/pyproject.toml").read_text(encoding="utf-8"))
+    ours = {re.split("[>=<]", each)[0] for each in needed["project"]["dependencies"] if each.startswith("penstock")}
+    assert {path.name.replace("plugin-", "penstock-").replace("core", "penstock") for path in named} == ours | {
+        "penstock-demo"
+    }
 
 
 def test_the_readme_lists_every_distribution() -> None:

@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DISTRIBUTIONS = ("core", "plugin-kafka-av", "plugin-lmdb", "plugin-npy", "plugin-shm", "plugin-zenoh")
+DISTRIBUTIONS = ("core", "plugin-demo", "plugin-kafka-av", "plugin-lmdb", "plugin-npy", "plugin-shm", "plugin-zenoh")
 
 
 @attrs.frozen

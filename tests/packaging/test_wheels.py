@@ -61,12 +61,21 @@ def test_the_licence_is_the_same_everywhere(name: str) -> None:
 def test_a_distribution_installs_alone(
     make_environment: Callable[[Sequence[str]], Environment], wheels: Path, name: str
 ) -> None:
-    """In an empty environment, one wheel brings the core at most, imports, and `penstock plugins` calls it sound."""
+    """In an empty environment, one wheel brings the core at most, imports, and `penstock plugins` calls it sound.
+
+    The demo is an application: it brings the four plugins that it shows.
+    """
     environment = make_environment([str(wheel_of(wheels, name))])
     ours = {found for found in environment.distributions() if found.startswith("penstock")}
-    assert ours == {"penstock", DISTRIBUTION[name]}
+    shown = (
+        {f"penstock-{plugin}" for plugin in ("kafka-av", "lmdb", "npy", "zenoh")} if name == "plugin-demo" else set()
+    )
+    assert ours == {"penstock", DISTRIBUTION[name]} | shown
     environment.run("python", "-W", "error", "-c", f"import {IMPORTS[name]}")
-    assert DISTRIBUTION[name] in environment.run("penstock", "plugins").stdout
+    if name == "plugin-demo":
+        assert "penstock demo" in environment.run("penstock", "demo", "--help").stdout
+    else:
+        assert DISTRIBUTION[name] in environment.run("penstock", "plugins").stdout
 
 
 @pytest.mark.slow

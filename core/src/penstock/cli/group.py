@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from penstock.cli.from_plugins import PluginCommands
 
 COMMANDS = {
-    "demo": "penstock.cli.demo:demo",
     "graph": "penstock.cli.run:graph",
     "new": "penstock.cli.new:new",
     "plugins": "penstock.cli.plugins:plugins",

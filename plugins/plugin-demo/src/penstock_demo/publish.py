@@ -11,9 +11,9 @@ import sys
 import threading
 from typing import Any
 
-from penstock.cli.demo_pipelines import Scene, publishing
 from penstock.errors import PenstockError
 from penstock.run.run import Run
+from penstock_demo.pipelines import Scene, publishing
 
 
 def main(scene: Scene) -> int:

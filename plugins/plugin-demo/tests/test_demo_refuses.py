@@ -8,9 +8,9 @@ import av
 import numpy as np
 import pytest
 
-from penstock.cli.demo import read_back
-from penstock.cli.demo_pipelines import Scene
 from penstock.plugins import Plugins
+from penstock_demo.command import read_back
+from penstock_demo.pipelines import Scene
 
 from .conftest import Demo
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from penstock.cli.console import printable_lines, sentence
-from penstock.cli.demo_pipelines import COMPONENTS, Scene, keeping
-from penstock.cli.demo_process import Publisher
-from penstock.cli.demo_results import compare, draw_contact_sheet, new_directory, remove_if_empty
 from penstock.errors import PenstockError, PluginError, RunError, SourceError, UnknownComponentError
+from penstock_demo.pipelines import COMPONENTS, Scene, keeping
+from penstock_demo.process import Publisher
+from penstock_demo.results import compare, draw_contact_sheet, new_directory, remove_if_empty
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins

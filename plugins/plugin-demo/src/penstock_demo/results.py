@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 import attrs
 
-from penstock.cli.demo_pipelines import npy_settings
 from penstock.errors import CannotGetObjectError, ConfigError, ObjectNotFoundError, StoreError
 from penstock.plugins import Plugins
 from penstock.record import Record
+from penstock_demo.pipelines import npy_settings
 
 T = TypeVar("T")
 

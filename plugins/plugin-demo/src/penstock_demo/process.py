@@ -12,8 +12,8 @@ from typing import IO, Any
 
 import attrs
 
-from penstock.cli.demo_pipelines import Scene
 from penstock.errors import RunError
+from penstock_demo.pipelines import Scene
 
 PATIENCE_S = 10.0
 """Seconds that process 1 has to end by itself once it has been asked to."""
@@ -35,7 +35,7 @@ class Publisher:
         """Start it, in a session of its own: a Ctrl-C reaches process 2, which decides."""
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "penstock.cli.demo_publish", self.scene.to_json()],
+            [sys.executable, "-m", "penstock_demo.publish", self.scene.to_json()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
