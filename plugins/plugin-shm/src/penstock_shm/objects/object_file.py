@@ -14,10 +14,11 @@ import msgspec
 from penstock.codec import decode, encode
 from penstock.errors import CannotGetObjectError, CodecError, StoreError
 from penstock.record import Record
+from penstock_shm.objects.encoders import Mark
 from penstock_shm.segment import UNTRACKED
 
 MAGIC = b"PNSTKOBJ"
-VERSION = 1
+VERSION = 2
 _LEAD = struct.Struct("<8sIIQQ")
 _ALIGNED = 64
 _SMALL_BYTES = 65_536
@@ -44,9 +45,28 @@ class ObjectInfo:
     spilled: bool
 
 
-def to_pieces(record: Record, *, name: str, queue: str, time_ns: int) -> list[bytes | memoryview]:
+@attrs.frozen
+class Content:
+    """What a file holds: a record, and what has to be known to give back what was put.
+
+    Attributes:
+        record: The record, or one made around what was put.
+        is_record: Whether it was put as a record.
+        marks: Where in its data something was encoded, and by which encoders.
+    """
+
+    record: Record
+    is_record: bool
+    marks: list[Mark]
+
+
+_Meta = tuple[str, str, int, bool, list[Mark]]
+
+
+def to_pieces(content: Content, *, name: str, queue: str, time_ns: int) -> list[bytes | memoryview]:
     """Return the file's content as buffers; CodecError if the record cannot be written as bytes."""
-    meta = msgspec.msgpack.encode((name, queue, time_ns))
+    record = content.record
+    meta = msgspec.msgpack.encode((name, queue, time_ns, content.is_record, content.marks))
     buffers = [memoryview(b).cast("B") for b in encode(record) if len(b)]
     start = -(-(_LEAD.size + len(meta)) // _ALIGNED) * _ALIGNED
     body = sum(b.nbytes for b in buffers)
@@ -69,8 +89,8 @@ def write_file(path: Path, pieces: Sequence[bytes | memoryview]) -> None:
         os.close(descriptor)
 
 
-def read_record(path: Path, what: str) -> Record:
-    """Return the record; its arrays are read-only and lie in the file's memory, and stay valid after it is deleted.
+def read_content(path: Path, what: str) -> Content:
+    """Return what it holds; arrays are read-only and lie in the file's memory, and stay valid after it is deleted.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -90,11 +110,12 @@ def read_record(path: Path, what: str) -> Record:
         os.close(descriptor)
     view = memoryview(buffer)
     try:
-        magic, version, _, start, body = _LEAD.unpack_from(view)
+        magic, version, length, start, body = _LEAD.unpack_from(view)
         if magic != MAGIC or version != VERSION or start + body > size:
             raise StoreError(f"magic {magic!r}, version {version}, {start}+{body} of {size} bytes")
-        return decode(view[start : start + body])
-    except (StoreError, CodecError) as error:
+        _, _, _, is_record, marks = msgspec.msgpack.decode(view[_LEAD.size : _LEAD.size + length], type=_Meta)
+        return Content(decode(view[start : start + body]), is_record, marks)
+    except (StoreError, CodecError, msgspec.DecodeError) as error:
         raise CannotGetObjectError(f"{what}: its file {path} is damaged: {error}; delete it") from error
 
 
@@ -104,9 +125,9 @@ def read_info(path: Path, key: str) -> ObjectInfo:
         lead = file.read(_LEAD.size)
         try:
             magic, version, length, _, _ = _LEAD.unpack(lead)
-            if magic != MAGIC or version != VERSION or length > 65_536:
+            if magic != MAGIC or version != VERSION:
                 raise ValueError(f"magic {magic!r}, version {version}")
-            name, queue, time_ns = msgspec.msgpack.decode(file.read(length), type=tuple[str, str, int])
+            name, queue, time_ns, _, _ = msgspec.msgpack.decode(file.read(length), type=_Meta)
         except (struct.error, ValueError, msgspec.DecodeError) as error:
             raise CannotGetObjectError(f"shm object {key!r}: its file {path} is damaged: {error}; delete it") from error
         return ObjectInfo(key, name, queue, time_ns, os.fstat(file.fileno()).st_size, path.is_symlink())

@@ -70,9 +70,9 @@ class ObjectIndex:
         return []
 
     @contextlib.contextmanager
-    def changing(self) -> Iterator[None]:
-        """Hold the lock of the directory."""
-        with locked_directory(self.path):
+    def changing(self, *, make: bool = True) -> Iterator[None]:
+        """Hold the lock of the directory; FileNotFoundError if it is missing, and is not to be made."""
+        with locked_directory(self.path, make=make):
             yield
 
     # -- with the lock held ------------------------------------------------------------------------------------------
@@ -82,6 +82,17 @@ class ObjectIndex:
         size, number = self._state()
         self._set_state(size, number + 1)
         return f"{number:016x}-{secrets.token_hex(4)}"
+
+    def begin_session(self) -> None:
+        """Note that nobody used the store until now: the objects in it were left by those before."""
+        (self.path / ".session").write_text(str(self._state()[1]))
+
+    def was_left(self, key: str) -> bool:
+        """Return whether the object of this id was there when the first of those began who use the store now."""
+        try:
+            return int(key[:16], 16) < int((self.path / ".session").read_text())
+        except (FileNotFoundError, ValueError):
+            return False
 
     def commit(self, temporary: Path, key: str, name: str) -> None:
         """Make the file the object of this id, and of this name unless it is ""."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from penstock_shm.objects.object_file import read_info, read_record
+from penstock_shm.objects.object_file import read_content, read_info
 from penstock_shm.objects.object_index import ObjectIndex
 
 
@@ -41,7 +41,7 @@ class NewObjects:
             name = read_info(path, key).name
             if not _fits(self.pattern, key, name):
                 return None
-            if self.coords and not read_record(path, key).coords.matches(self.coords):
+            if self.coords and not read_content(path, key).record.coords.matches(self.coords):
                 return None
         except FileNotFoundError:
             return None

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar
 
 import attrs
 
@@ -24,7 +24,8 @@ from penstock.errors import (
 )
 from penstock.record import Record
 from penstock_shm.objects.bell import Bell, ring
-from penstock_shm.objects.object_file import ObjectInfo, read_info, read_record, to_pieces, write_file
+from penstock_shm.objects.encoders import Encoder, Encoders
+from penstock_shm.objects.object_file import Content, ObjectInfo, read_content, read_info, to_pieces, write_file
 from penstock_shm.objects.object_index import SUBSCRIBER, ObjectIndex
 from penstock_shm.objects.object_watch import Changes, NewObjects
 from penstock_shm.place import check_name, path_of, root, tidy, to_file_name, usable
@@ -45,6 +46,9 @@ class ShmObjectStore:
     Objects stay until they are deleted, `destroy` is called, or `penstock_shm.clean` finds that nobody has the store
     open; they do not outlive the machine's memory.
 
+    What bytes do not know is kept by encoders: sparse matrices of scipy as they are, other types by an `Encoder` that
+    is registered, under its name, with the store that puts and with the one that gets. Nothing is ever pickled.
+
     Attributes:
         store_name: Any text; whoever uses the same one is in the same store.
         max_bytes: Most memory that its objects may take; None: what /dev/shm has.
@@ -52,6 +56,8 @@ class ShmObjectStore:
             Nothing is ever evicted.
         spill_directory: Where to; needed for "spill".
         when_exists: What `write` and `put` do if the name is taken: "error" or "replace".
+        create: Whether `open` makes the store if there is none; False: CannotConnectToStoreError.
+        encoders: Of types of your own; `register` adds more.
     """
 
     takes: ClassVar[str] = "any"
@@ -61,9 +67,16 @@ class ShmObjectStore:
     when_full: str = attrs.field(default="refuse", kw_only=True, validator=attrs.validators.in_(("refuse", "spill")))
     spill_directory: str | None = attrs.field(default=None, kw_only=True)
     when_exists: str = attrs.field(default="error", kw_only=True, validator=attrs.validators.in_(("error", "replace")))
+    create: bool = attrs.field(default=True, kw_only=True)
+    encoders: tuple[Encoder, ...] = attrs.field(default=(), kw_only=True, converter=tuple)
+    _encoders: Encoders = attrs.field(init=False, repr=False, eq=False)
     _index: ObjectIndex | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _user: int = attrs.field(default=-1, init=False, repr=False, eq=False)
     _bells: list[Bell] = attrs.field(factory=list, init=False, repr=False, eq=False)
+
+    @_encoders.default
+    def _make_encoders(self) -> Encoders:
+        return Encoders(self.encoders)
 
     def __attrs_post_init__(self) -> None:
         """Check what needs two settings at once."""
@@ -76,19 +89,29 @@ class ShmObjectStore:
         """Open the store, and make it if it is missing.
 
         Raises:
-            CannotConnectToStoreError: not Linux, or the directory cannot be used.
+            CannotConnectToStoreError: not Linux, or the directory cannot be used; or there is no store of this name,
+                and `create` is False.
         """
         if self._index is not None:
             raise StoreError(f"shm-objects {self.store_name!r}: is open already; close it first", retryable=False)
         index, user = ObjectIndex(path_of("objects", self.store_name)), -1
         try:
-            with usable(f"shm-objects {self.store_name!r}"), index.changing():
+            with usable(f"shm-objects {self.store_name!r}"), index.changing(make=self.create):
                 user = os.open(index.path / ".users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(user, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    index.begin_session()  # nobody else has it open
                 fcntl.flock(user, fcntl.LOCK_SH)  # seen by `clean`: in use
                 index.count_again()
-        except BaseException:
+        except BaseException as error:
             if user >= 0:
                 os.close(user)
+            if isinstance(error, FileNotFoundError) and not self.create:
+                tidy(index.path.parent)
+                raise CannotConnectToStoreError(
+                    f"shm-objects {self.store_name!r}: there is no store of this name; open it first where it is to "
+                    "be made, or with create=True"
+                ) from error
             raise
         self._index, self._user = index, user
 
@@ -147,27 +170,26 @@ class ShmObjectStore:
     # -- objects -----------------------------------------------------------------------------------------------------
 
     def put(self, data: Any, name: str = "", *, queue: str = "") -> str:
-        """Keep a record, or any data that a record can hold, and return its id.
+        """Keep an object, or a record, and return its id: a record, what a record can hold, or what has an encoder.
 
         It is a snapshot: the data may be changed afterwards.
 
         Raises:
             RecordExistsError: the name is taken, and `when_exists` is "error".
             StoreError: the store is full, and is to refuse or cannot spill.
-            CodecError: the data cannot be written as bytes.
+            CodecError: the data cannot be written as bytes, and no encoder is registered for them.
         """
         index = self._get_index()
-        record = data if isinstance(data, Record) else Record(data, time_ns=time.time_ns())
         if name:
             check_name(name, "shm-objects: name")
         if name and self.when_exists == "error" and index.find(name) is not None:
-            raise self._exists(name, record)
-        temporary = self._prepare(index, record, name, queue)
+            raise self._exists(name)
+        temporary = self._prepare(index, data, name, queue)
         try:
             with self._changing(index):
                 found = index.find(name) if name else None
                 if found is not None and self.when_exists == "error":
-                    raise self._exists(name, record)
+                    raise self._exists(name)
                 key = found or index.next_id()
                 index.commit(temporary, key, name)
         except BaseException:
@@ -175,24 +197,32 @@ class ShmObjectStore:
             raise
         return key
 
-    @overload
-    def get(self, key: str) -> Record: ...
-    @overload
-    def get(self, key: list[str]) -> list[Record]: ...
-    def get(self, key: str | list[str]) -> Record | list[Record]:
-        """Return the record of this id or name, or those of a list, in its order.
+    def get(self, key: Any, include_metadata: bool = False) -> Any:
+        """Return what was put under this id or name: the object, or the record if it was one; of a list, all of them.
+
+        Args:
+            key: An id or a name, or a list of these, whose order the result has.
+            include_metadata: Return the record around each object, with its time.
 
         Raises:
             ObjectNotFoundError: one is not there. Of a list, none is returned then.
-            CannotGetObjectError: one is damaged.
+            CannotGetObjectError: one is damaged, or an encoder that it needs is not registered here.
         """
         if isinstance(key, list):
-            return [self.get(k) for k in key]
-        index = self._get_index()
-        try:
-            return read_record(index.object_path(self._find(key)), f"shm object {key!r}")
-        except FileNotFoundError as error:
-            raise self._missing(key) from error
+            return [self.get(each, include_metadata) for each in key]
+        content = self._content(key)
+        record = content.record
+        if content.marks:
+            record = record.replace(data=self._encoders.decode(record.data, content.marks, f"shm object {key!r}"))
+        return record if include_metadata or content.is_record else record.data
+
+    def register(self, encoder: Encoder) -> None:
+        """Use an encoder for objects of its type from now on. Raises ConfigError if its name is taken by another."""
+        self._encoders.register(encoder)
+
+    def was_left(self, key: str) -> bool:
+        """Return whether the object was there before any of those who have the store open now. Raises as `get` does."""
+        return self._get_index().was_left(self._find(key))
 
     def info(self, key: str) -> ObjectInfo:
         """Return what is known of an object beside its record: name, queue, time, size. Raises as `get` does."""
@@ -213,8 +243,7 @@ class ShmObjectStore:
         """Put another record (or data) in the place of this object, at once; id, name and queue stay."""
         index = self._get_index()
         info = self.info(key)
-        new = record if isinstance(record, Record) else Record(record, time_ns=time.time_ns())
-        temporary = self._prepare(index, new, info.name, info.queue)
+        temporary = self._prepare(index, record, info.name, info.queue)
         try:
             with self._changing(index):
                 if index.find(info.id) is None:
@@ -231,7 +260,7 @@ class ShmObjectStore:
         """
         for key in self._get_index().ids():
             with contextlib.suppress(ObjectNotFoundError):  # deleted meanwhile
-                if not coords or self.get(key).coords.matches(coords):
+                if not coords or self._content(key).record.coords.matches(coords):
                     yield self.info(key).name or key
 
     def list_all(self, *, queue: str | None = None) -> list[ObjectInfo]:
@@ -277,10 +306,16 @@ class ShmObjectStore:
             raise self._missing(key)
         return found
 
+    def _content(self, key: str) -> Content:
+        try:
+            return read_content(self._get_index().object_path(self._find(key)), f"shm object {key!r}")
+        except FileNotFoundError as error:
+            raise self._missing(key) from error
+
     def _missing(self, key: str) -> ObjectNotFoundError:
         return ObjectNotFoundError(f"shm-objects {self.store_name!r}: holds no object with id or name {key!r}")
 
-    def _exists(self, name: str, record: Record) -> RecordExistsError:
+    def _exists(self, name: str) -> RecordExistsError:
         message = (
             f"shm-objects {self.store_name!r}: holds an object of the name {name!r}; delete or replace it, "
             "or open the store with when_exists='replace'"
@@ -311,9 +346,12 @@ class ShmObjectStore:
             raise StoreError(f"shm-objects {self.store_name!r}: is full ({error.strerror}); delete objects") from error
         ring(index.path, index.subscribers())
 
-    def _prepare(self, index: ObjectIndex, record: Record, name: str, queue: str) -> Path:
+    def _prepare(self, index: ObjectIndex, data: Any, name: str, queue: str) -> Path:
         """Write the object to a temporary file, or to disk with a temporary link to it, and return that."""
-        pieces = to_pieces(record, name=name, queue=queue, time_ns=time.time_ns())
+        now_ns, is_record = time.time_ns(), isinstance(data, Record)
+        encoded, marks = self._encoders.encode(data.data if is_record else data)
+        record = data.replace(data=encoded) if is_record else Record(encoded, time_ns=now_ns)
+        pieces = to_pieces(Content(record, is_record, marks), name=name, queue=queue, time_ns=now_ns)
         size = sum(len(p) for p in pieces)
         temporary = index.temporary_path()
         if self.max_bytes is None or self._fits(index, size, self.max_bytes):

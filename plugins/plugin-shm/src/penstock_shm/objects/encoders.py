@@ -1,0 +1,158 @@
+"""Encoders: how objects of types that bytes do not know are kept, by rules that have a name; never by pickle."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import attrs
+
+from penstock.errors import CannotGetObjectError, ConfigError
+
+Mark = tuple[list[str | int], str]
+"""Where in an object something was encoded (keys and indices from the outside), and the name of its encoder."""
+
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
+_DEPTH = 64
+
+
+@attrs.frozen
+class Encoder:
+    """Say how objects of a type are turned into what bytes know, and back.
+
+    Attributes:
+        name: What is written beside each object; whoever gets it needs an encoder of this name.
+        kind: The type of the objects, subclasses included; or a function that tells whether it is one of them.
+        encode: Return numbers, text, bytes, arrays, lists, tuples and dicts that say all there is to it.
+        decode: Return the object again. Arrays in what it is given are read-only and lie in shared memory.
+    """
+
+    name: str = attrs.field(
+        validator=attrs.validators.and_(attrs.validators.instance_of(str), attrs.validators.min_len(1))
+    )
+    kind: type | Callable[[Any], bool]
+    encode: Callable[[Any], Any] = attrs.field(validator=attrs.validators.is_callable())
+    decode: Callable[[Any], Any] = attrs.field(validator=attrs.validators.is_callable())
+
+    def encodes(self, value: Any) -> bool:
+        """Return whether it is for this object."""
+        return isinstance(value, self.kind) if isinstance(self.kind, type) else bool(self.kind(value))
+
+
+def _is_sparse(value: Any) -> bool:
+    sparse: Any = sys.modules.get("scipy.sparse")  # whoever has a sparse matrix has imported it
+    return sparse is not None and bool(sparse.issparse(value))
+
+
+_PARTS = {
+    "csr": ("data", "indices", "indptr"),
+    "csc": ("data", "indices", "indptr"),
+    "bsr": ("data", "indices", "indptr"),
+    "dia": ("data", "offsets"),
+    "coo": ("data", "row", "col"),
+}
+
+
+def _encode_sparse(matrix: Any) -> dict[str, Any]:
+    """Return the arrays of a sparse matrix; formats that have none (lil, dok) go by way of coo."""
+    stored = matrix if matrix.format in _PARTS else matrix.tocoo()
+    if len(matrix.shape) != 2:
+        raise ConfigError(f"a sparse array of shape {matrix.shape} cannot be kept; only those of two dimensions can")
+    return {
+        "class": type(matrix).__name__,
+        "format": stored.format,
+        "shape": tuple(int(size) for size in matrix.shape),
+        "parts": [getattr(stored, part) for part in _PARTS[stored.format]],
+    }
+
+
+def _decode_sparse(found: dict[str, Any]) -> Any:
+    try:
+        sparse: Any = importlib.import_module("scipy.sparse")
+    except ImportError as error:
+        raise CannotGetObjectError("it is a sparse matrix, and scipy is not installed; install it") from error
+    kind, parts, shape = found["class"], found["parts"], found["shape"]
+    of_array = kind.endswith("_array")
+    make = getattr(sparse, f"{found['format']}_{'array' if of_array else 'matrix'}")
+    content = (parts[0], tuple(parts[1:])) if found["format"] == "coo" else tuple(parts)
+    matrix = make(content, shape=shape)
+    return matrix.asformat(kind.partition("_")[0])
+
+
+SPARSE = Encoder("scipy.sparse", _is_sparse, _encode_sparse, _decode_sparse)
+"""Sparse matrices and arrays of scipy, of every format; without copies of their arrays where the format allows it."""
+
+
+class Encoders:
+    """The encoders of a store: that of sparse matrices, and those that were registered with it."""
+
+    def __init__(self, encoders: Iterable[Encoder] = ()) -> None:
+        self._by_name = {SPARSE.name: SPARSE}
+        for encoder in encoders:
+            self.register(encoder)
+
+    def register(self, encoder: Encoder) -> None:
+        """Use an encoder from now on. Raises ConfigError if there is another one of its name."""
+        if not isinstance(encoder, Encoder):
+            raise ConfigError(f"encoder {encoder!r}: must be a penstock_shm.Encoder, not {type(encoder).__name__}")
+        if self._by_name.setdefault(encoder.name, encoder) != encoder:
+            raise ConfigError(f"encoder {encoder.name!r}: another one of this name is registered; use another name")
+
+    def encode(self, value: Any) -> tuple[Any, list[Mark]]:
+        """Return the value with everything encoded that an encoder is for, and where that was; the value stays."""
+        marks: list[Mark] = []
+        return self._encode(value, [], marks), marks
+
+    def _encode(self, value: Any, path: list[str | int], marks: list[Mark]) -> Any:
+        kind = type(value)
+        if kind in _PLAIN or len(path) > _DEPTH:
+            return value
+        if kind is list or kind is tuple:
+            items = [self._encode(item, [*path, index], marks) for index, item in enumerate(value)]
+            return value if all(map(_same, items, value)) else kind(items)
+        if kind is dict:
+            pairs = {key: self._encode(item, [*path, key], marks) for key, item in value.items() if _is_step(key)}
+            return value if all(value[key] is item for key, item in pairs.items()) else {**value, **pairs}
+        for encoder in reversed(self._by_name.values()):  # one of the user's before that of sparse matrices
+            if encoder.encodes(value):
+                marks.append((path, encoder.name))
+                return self._encode(encoder.encode(value), path, marks) if len(marks) < 10_000 else value
+        return value
+
+    def decode(self, value: Any, marks: Iterable[Mark], what: str) -> Any:
+        """Return what was encoded; `what` names it in errors.
+
+        Raises:
+            CannotGetObjectError: no encoder of a name is registered here, or it cannot decode it.
+        """
+        for path, name in reversed(list(marks)):  # those within others came later
+            encoder = self._by_name.get(name)
+            if encoder is None:
+                raise CannotGetObjectError(
+                    f"{what}: was put by the encoder {name!r}, which is not registered here; register it, too"
+                )
+            try:
+                value = _put(value, path, encoder.decode)
+            except Exception as error:  # whatever a user's encoder raises
+                raise CannotGetObjectError(f"{what}: the encoder {name!r} cannot decode it: {error}") from error
+        return value
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other
+
+
+def _is_step(key: Any) -> bool:
+    return type(key) is str or type(key) is int
+
+
+def _put(value: Any, path: list[str | int], decode: Callable[[Any], Any]) -> Any:
+    """Decode what is at a path; the containers around it are ours and may be changed."""
+    if not path:
+        return decode(value)
+    step, *rest = path
+    items: Any = list(value) if isinstance(value, tuple) else value
+    items[step] = _put(items[step], rest, decode)
+    return tuple(items) if isinstance(value, tuple) else items
