@@ -260,7 +260,7 @@ def test_c1_a_missing_field_is_named():
         ("a: [1", ":1: "),
         ("a: 1\n---\nb: 1", ":2: "),
         ("? [1]\n: 2", ":1: a key is no text"),
-        ("b: 1\na: 2026-13-40", ":2: '2026-13-40' is no date: month must be in 1..12; put quotes around it"),
+        ("b: 1\na: !!int 22:22", ":2: '22:22' is no whole number"),
         ("a: \0", "is no YAML"),
         ("a: &a [*a]", "nested too deep or too large"),
         ("[" * 5000, "nested too deep"),
@@ -326,11 +326,32 @@ def test_c1_errors_of_from_yaml_name_the_file(tmp_path):
     assert str(caught.value) == f"{file}: $.camera.rate: expected float, got str 'fast'"
 
 
-def test_c1_yaml_says_what_people_mean(tmp_path):
-    """1e3 is a number, and a key is the text that is written, also where YAML 1.1 sees a bool."""
+def test_c1_yaml_is_yaml_1_2(tmp_path, caplog):
+    """A plain word is what the core schema of YAML 1.2 makes of it; a number that was octal is remarked."""
     file = tmp_path / "a.yaml"
-    file.write_text("rate: 1e3\non: yes\nbase: &base {x: 1, y: 2}\nmore:\n  <<: *base\n  y: 3\n")
-    assert read_config(file) == {"rate": 1000.0, "on": True, "base": {"x": 1, "y": 2}, "more": {"x": 1, "y": 3}}
+    file.write_text(
+        "rate: 1e3\non: yes\nat: 22:22\nday: 2026-01-31\nbig: 1_000\nten: 010\neight: 0o10\nhex: 0xFF\nbin: 0b1\n"
+        "none: ~\nlow: -.inf\nhalf: .5\nbase: &base {x: 1, y: 2}\nmore:\n  <<: *base\n  y: 3\n"
+    )
+    assert read_config(file) == {
+        "rate": 1000.0,
+        "on": "yes",
+        "at": "22:22",
+        "day": "2026-01-31",
+        "big": "1_000",
+        "ten": 10,
+        "eight": 8,
+        "hex": 255,
+        "bin": "0b1",
+        "none": None,
+        "low": -float("inf"),
+        "half": 0.5,
+        "base": {"x": 1, "y": 2},
+        "more": {"x": 1, "y": 3},
+    }
+    assert caplog.messages == [
+        f"{file}:6: 010 is the decimal number 10 in YAML 1.2 (older YAML: octal); write 0o… for octal"
+    ]
 
 
 PLAIN = st.recursive(

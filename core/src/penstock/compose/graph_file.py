@@ -137,6 +137,33 @@ def node_to_plain(node: Node) -> dict[str, Any]:
     return plain
 
 
+def _plain_settings(node: Node, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a given component as plain data, of which its class makes the same ones."""
+    from penstock.config import from_plain, to_plain
+    from penstock.config.plain import type_hints
+    from penstock.config.same import difference
+
+    if not settings:
+        return {}
+    cls = type(node.given)
+    hints = type_hints(cls)
+    names = {field.alias or field.name: field.name for field in attrs.fields(cls)}
+    where = f"{describe(node)}: its settings cannot be written to a file"
+    try:
+        plain = {
+            key: to_plain(value, annotation=hints.get(names[key]), path=f"$.{key}") for key, value in settings.items()
+        }
+        made: Any = from_plain(cls, {names[key]: value for key, value in plain.items()})
+        # A str that was given for a Path is a Path when it is read, as it is when the component is named.
+        meant: Any = from_plain(cls, {names[key]: value for key, value in settings.items()})
+        wrong = [difference(getattr(meant, names[key]), getattr(made, names[key]), f"$.{key}") for key in settings]
+    except ConfigError as error:
+        raise WiringError(f"{where}: {error}") from error
+    for said in filter(None, wrong):
+        raise WiringError(f"{where}: {said}; annotate the field with its type")
+    return plain
+
+
 def _use_of(node: Node) -> tuple[str, dict[str, Any]]:
     """Return the name and settings with which a component that was given as an object can be written to a file."""
     address = address_of(node.given)
@@ -146,6 +173,7 @@ def _use_of(node: Node) -> tuple[str, dict[str, Any]]:
             "a module, outside of functions and __main__, or name a component"
         )
     path, settings = address
+    settings = _plain_settings(node, settings)
     from penstock.plugins import Plugins
 
     for offer in Plugins.discover().components(node.role):

@@ -138,10 +138,18 @@ class Pipeline:
         return cls(flow, name=file.name, checkpoint_every_s=file.checkpoint_every_s, dead_letters=file.dead_letters)
 
     def write(self, path: str | Path) -> None:
-        """Write the pipeline to a .toml, .yaml, .yml or .json file, whole or not at all."""
+        """Write the pipeline to a .toml, .yaml, .yml or .json file, whole or not at all.
+
+        Raises:
+            WiringError: a component that no file can name, or settings that would be read back as something else.
+            ConfigError: a setting that this kind of file cannot hold: TOML has no null.
+        """
         from penstock.config import write_config
 
-        write_config(Path(path), self.to_plain())
+        plain = self.to_plain()
+        if Path(path).suffix.lower() == ".toml":
+            _check_nothing_is_none(plain)
+        write_config(Path(path), plain)
 
     @classmethod
     def read(cls, path: str | Path) -> Pipeline:
@@ -155,10 +163,12 @@ class Pipeline:
             raise type(error)(f"{path}: {error}") from error
 
     def to_toml(self) -> str:
-        """Return the pipeline as TOML."""
-        import tomli_w
+        """Return the pipeline as TOML. Raises as `write` does."""
+        from penstock.config import format_config
 
-        return tomli_w.dumps(_without_none(self.to_plain()))
+        plain = self.to_plain()
+        _check_nothing_is_none(plain)
+        return format_config("pipeline.toml", plain)
 
     @classmethod
     def from_toml(cls, text: str) -> Pipeline:
@@ -210,10 +220,13 @@ def _discover() -> Plugins:
     return Plugins.discover()
 
 
-def _without_none(value: Any) -> Any:
-    """Leave out what is None: TOML has no word for it."""
+def _check_nothing_is_none(value: Any, path: str = "$") -> None:
+    """Refuse None: TOML has no word for it, and what is left out has its default when it is read."""
+    if value is None:
+        raise ConfigError(f"{path} is None, which TOML cannot hold: leave it out if that is its default, or use YAML")
     if isinstance(value, dict):
-        return {key: _without_none(part) for key, part in value.items() if part is not None}
-    if isinstance(value, list):
-        return [_without_none(part) for part in value]
-    return value
+        for key, part in value.items():
+            _check_nothing_is_none(part, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            _check_nothing_is_none(part, f"{path}[{index}]")

@@ -6,12 +6,13 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from penstock.config.plain import MAX_DEPTH, to_plain
+from penstock.config.same import difference
 from penstock.errors import ConfigError
 
 SUFFIXES = (".toml", ".yaml", ".yml", ".json")
@@ -32,6 +33,10 @@ def read_config(path: str | PathLike[str]) -> dict[str, Any]:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}); save it as such") from error
+    return _read_text(text, suffix, path)
+
+
+def _read_text(text: str, suffix: str, path: Path) -> dict[str, Any]:
     try:
         plain = _parse(text, suffix, path)
     except RecursionError as error:
@@ -43,24 +48,57 @@ def read_config(path: str | PathLike[str]) -> dict[str, Any]:
     if not isinstance(plain, dict):
         raise ConfigError(f"{path}: must be a mapping of names to values, not {type(plain).__name__}")
     _check_size(plain, path)
+    _check_scalars(plain, path)
     return plain
 
 
-def write_config(path: str | PathLike[str], plain: Mapping[str, Any]) -> None:
+def write_config(
+    path: str | PathLike[str], plain: Mapping[str, Any], *, check: Callable[[dict[str, Any]], None] | None = None
+) -> None:
     """Write a mapping to a .toml, .yaml, .yml or .json file: the whole of it or, on any error, nothing.
 
-    TOML has no null: keys whose value is None are left out of it.
+    The text is read back before it is written: what would come back as something else is refused. TOML has no null:
+    keys whose value is None are left out of it.
+
+    Args:
+        path: Where to.
+        plain: The mapping.
+        check: Called with what the text is read back as, before it is written; what it raises ends the writing.
 
     Raises:
-        ConfigError: the suffix is another one, or something in it is no plain data.
+        ConfigError: the suffix is another one, something in it is no plain data, or is not read back as it is.
         OSError: the file cannot be written.
     """
     path = Path(path)
+    text, back = _formatted(path, plain)
+    if check is not None:
+        check(back)
+    _write_whole(path, text.encode())
+
+
+def format_config(path: str | PathLike[str], plain: Mapping[str, Any]) -> str:
+    """Return the text that `write_config` would write to a file of this name. Raises ConfigError as it does."""
+    return _formatted(Path(path), plain)[0]
+
+
+def _formatted(path: Path, plain: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the text for a mapping, and what it is read back as, which is the same."""
     suffix = _suffix(path)
     checked = to_plain(plain)
     if not isinstance(checked, dict):
         raise ConfigError(f"{path}: must be given a mapping of names to values, not {type(plain).__name__}")
-    _write_whole(path, _format(checked, suffix, path).encode())
+    _check_scalars(checked, path)
+    try:
+        text = _format(checked, suffix, path)
+        back = _read_text(text, suffix, path)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:  # whatever a library cannot write
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{path}: cannot be written as {suffix[1:].upper()}: {error}") from error
+    wanted = _without_none(checked, "$", path) if suffix == ".toml" else checked
+    if said := difference(wanted, back):
+        raise ConfigError(f"{path}: {said} in {suffix[1:].upper()}; nothing was written")
+    return text, back
 
 
 def _suffix(path: Path) -> str:
@@ -110,7 +148,7 @@ def _format(plain: dict[str, Any], suffix: str, path: Path) -> str:
     if suffix == ".toml":
         import tomli_w
 
-        return tomli_w.dumps(_without_none(plain, "$", path))
+        return tomli_w.dumps(_without_none(plain, "$", path)) or "# nothing is set\n"
     if suffix == ".json":
         return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
     from penstock.config.yaml_format import dump_yaml
@@ -126,6 +164,27 @@ def _without_none(plain: Any, where: str, path: Path) -> Any:
             raise ConfigError(f"{path}: {where} has a None in a list, which TOML cannot hold; use YAML or JSON")
         return [_without_none(value, f"{where}[{index}]", path) for index, value in enumerate(plain)]
     return plain
+
+
+def _check_scalars(plain: Any, path: Path) -> None:
+    """Refuse half characters (surrogates), which have no bytes in UTF-8, and numbers that Python does not print."""
+    waiting = [(plain, "$")]
+    while waiting:
+        value, where = waiting.pop()
+        try:
+            if isinstance(value, str):
+                value.encode()
+            elif type(value) is int:
+                str(value)
+        except UnicodeEncodeError as error:
+            raise ConfigError(f"{path}: {where}: {value!a:.80} is no text: it holds a surrogate") from error
+        except ValueError as error:
+            raise ConfigError(f"{path}: {where}: a number of too many digits: {error}") from error
+        if isinstance(value, dict):
+            waiting += [(name, f"{where} key") for name in value]
+            waiting += [(item, f"{where}.{name!s}"[:200]) for name, item in value.items()]
+        elif isinstance(value, list):
+            waiting += [(item, f"{where}[{index}]") for index, item in enumerate(value)]
 
 
 def _check_size(plain: Any, path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import enum
+import json
 import typing
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, MutableSequence, MutableSet, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, localcontext
 from pathlib import Path, PurePath
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -18,11 +20,14 @@ import attrs
 from cattrs import Converter, IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn
 
-from penstock.config.plain import TAG, is_class_of_fields, tagged_classes
-
-Hook = Callable[[Any, Any], Any]
+from penstock.config.array_hook import numpy_hook
+from penstock.config.expected import Hook, expected, origin_of
+from penstock.config.plain import is_class_of_fields, to_plain, type_hints
+from penstock.config.structure import ABSENT_IS_NONE, IGNORED
+from penstock.config.union_hook import union_hook
 
 _LISTS = (list, Sequence, MutableSequence, Iterable, typing.Collection)
+_YAML_1_1_BOOLS = ("yes", "Yes", "YES", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF")
 _SETS = (set, AbstractSet, MutableSet)
 _MAPPINGS = (dict, Mapping, MutableMapping)
 
@@ -35,17 +40,20 @@ def make_converter() -> Converter:
     converter.register_structure_hook(Path, _path_hook(Path, converter))  # cattrs has a hook of its own for it
     factories: list[tuple[Callable[[Any], bool], Callable[[Any, Converter], Hook]]] = [
         (is_class_of_fields, _class_hook),
-        (lambda kind: _origin(kind) in _LISTS, _list_hook(list)),
-        (lambda kind: _origin(kind) in _SETS, _list_hook(set)),
-        (lambda kind: _origin(kind) is frozenset, _list_hook(frozenset)),
-        (lambda kind: _origin(kind) is tuple, _tuple_hook),
-        (lambda kind: _origin(kind) in _MAPPINGS, _mapping_hook),
-        (lambda kind: get_origin(kind) in (typing.Union, UnionType), _union_hook),
+        (lambda kind: origin_of(kind) in _LISTS, _list_hook(list)),
+        (lambda kind: origin_of(kind) in _SETS, _list_hook(set)),
+        (lambda kind: origin_of(kind) is frozenset, _list_hook(frozenset)),
+        (lambda kind: origin_of(kind) is tuple, _tuple_hook),
+        (lambda kind: origin_of(kind) in _MAPPINGS, _mapping_hook),
+        (lambda kind: get_origin(kind) in (typing.Union, UnionType), union_hook),
         (lambda kind: get_origin(kind) is Literal, _literal_hook),
         (lambda kind: isinstance(kind, type) and issubclass(kind, enum.Enum), _enum_hook),
         (lambda kind: isinstance(kind, type) and issubclass(kind, PurePath), _path_hook),
-        (lambda kind: getattr(_origin(kind), "__module__", "") == "numpy", _numpy_hook),
-        (lambda kind: get_origin(kind) is Annotated, lambda kind, c: _passing(c.get_structure_hook(get_args(kind)[0]))),
+        (lambda kind: getattr(origin_of(kind), "__module__", "") == "numpy", numpy_hook),
+        (
+            lambda kind: get_origin(kind) is Annotated,
+            lambda kind, c: _passing(c.get_structure_hook(get_args(kind)[0])),
+        ),
         (
             lambda kind: kind in (Any, object, None, NoneType),
             lambda kind, _: _none if kind in (None, NoneType) else _any,
@@ -56,26 +64,13 @@ def make_converter() -> Converter:
     return converter
 
 
-def _origin(kind: Any) -> Any:
-    return get_origin(kind) or kind
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '…'}"
-
-
-def _expected(what: str, value: Any) -> TypeError:
-    return TypeError(f"expected {what}, got {'nothing' if value is None else _shown(value)}")
-
-
 def _any(value: Any, _: Any) -> Any:
     return value
 
 
 def _none(value: Any, _: Any) -> None:
     if value is not None:
-        raise _expected("nothing", value)
+        raise expected("nothing", value)
 
 
 def _passing(hook: Hook) -> Hook:
@@ -91,7 +86,9 @@ def _exactly(kind: type, *others: type) -> Hook:
             value = value.item()
         if isinstance(value, (kind, *others)) and (kind is bool or not isinstance(value, bool)):
             return kind(value)
-        raise _expected(kind.__name__, value)
+        raise expected(
+            _WORDS.get(value, kind.__name__) if kind is bool and type(value) is str else kind.__name__, value
+        )
 
     return hook
 
@@ -105,7 +102,7 @@ def _from_text(what: str, kind: type, parse: Callable[[str], Any]) -> Hook:
                 return parse(value)
             except (ValueError, InvalidOperation):
                 pass
-        raise _expected(what, value)
+        raise expected(what, value)
 
     return hook
 
@@ -113,11 +110,18 @@ def _from_text(what: str, kind: type, parse: Callable[[str], Any]) -> Hook:
 def _timedelta(value: Any, _: Any) -> timedelta:
     if isinstance(value, timedelta):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return timedelta(seconds=value)
-    raise _expected("a number of seconds", value)
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return timedelta(seconds=value)
+        if isinstance(value, str):  # written where a float has not enough digits
+            with localcontext(prec=40):
+                return timedelta(microseconds=int(Decimal(value) * 1_000_000))
+    except (ValueError, OverflowError, InvalidOperation):
+        pass
+    raise expected("a number of seconds", value)
 
 
+_WORDS = dict.fromkeys(_YAML_1_1_BOOLS, "bool, as in true or false (yes, no, on and off are text in YAML 1.2)")
 _SCALARS: dict[type, Hook] = {
     int: _exactly(int),
     float: _exactly(float, int),
@@ -145,7 +149,7 @@ def _or_subclass(plain: type, hook: Hook, converter: Converter) -> Hook:
         if issubclass(kind, enum.Enum):
             return _enum_hook(kind, converter)(value, kind)
         if kind.__module__ == "numpy":
-            return _numpy_hook(kind, converter)(value, kind)
+            return numpy_hook(kind, converter)(value, kind)
         make: Callable[[Any], Any] = kind
         return make(hook(value, plain))
 
@@ -159,8 +163,13 @@ def _enum_hook(kind: Any, _: Converter) -> Hook:
                 return member
         if isinstance(value, str) and value in kind.__members__:
             return kind[value]
+        if issubclass(kind, enum.Flag) and type(value) is int:
+            try:
+                return kind(value)  # several at once, or none
+            except ValueError:
+                pass
         known = ", ".join(repr(member.value) for member in kind)
-        raise _expected(f"one of {known}", value)
+        raise expected(f"one of {known}", value)
 
     return hook
 
@@ -168,10 +177,10 @@ def _enum_hook(kind: Any, _: Converter) -> Hook:
 def _literal_hook(kind: Any, _: Converter) -> Hook:
     def hook(value: Any, _: Any) -> Any:
         for choice in get_args(kind):
-            plain = choice.value if isinstance(choice, enum.Enum) else choice
+            plain = to_plain(choice)
             if type(plain) is type(value) and plain == value:
                 return choice
-        raise _expected(f"one of {', '.join(repr(choice) for choice in get_args(kind))}", value)
+        raise expected(f"one of {', '.join(repr(choice) for choice in get_args(kind))}", value)
 
     return hook
 
@@ -180,34 +189,7 @@ def _path_hook(kind: Any, _: Converter) -> Hook:
     def hook(value: Any, _: Any) -> Any:
         if isinstance(value, str | PurePath) and "\0" not in str(value):
             return (Path if kind is Path else kind)(value)
-        raise _expected("a path", value)
-
-    return hook
-
-
-def _numpy_hook(kind: Any, _: Converter) -> Hook:
-    def hook(value: Any, _: Any) -> Any:
-        import numpy as np
-
-        if isinstance(kind, type) and issubclass(kind, np.generic):
-            bases = {np.bool_: (bool,), np.integer: (int,), np.floating: (int, float), np.str_: (str,)}
-            takes = next((types for base, types in bases.items() if issubclass(kind, base)), ())
-            plain = value.item() if isinstance(value, np.generic) else value
-            if type(plain) in takes:
-                return kind(plain)
-            raise _expected(kind.__name__, value)
-        wanted = get_args(get_args(kind)[-1]) if get_args(kind) else ()
-        dtype = wanted[0] if wanted and isinstance(wanted[0], type) else None
-        if not isinstance(value, list | np.ndarray):
-            raise _expected("a list of numbers", value)
-        try:
-            array = np.array(value)
-            made = array if dtype is None else array.astype(dtype, casting="same_kind" if array.size else "unsafe")
-        except (ValueError, TypeError) as error:
-            raise TypeError(f"expected a list of numbers: {error}") from error
-        if made.dtype.hasobject or (array.dtype.kind == "U" and made.dtype.kind != "U"):
-            raise _expected("a list of numbers", value)
-        return made
+        raise expected("a path", value)
 
     return hook
 
@@ -219,10 +201,10 @@ def _instance_hook(kind: Any) -> Hook:
     """Return the hook for what plain data cannot hold (a function, a socket): only such an object itself will do."""
 
     def hook(value: Any, _: Any) -> Any:
-        origin = _origin(kind)
+        origin = origin_of(kind)
         if isinstance(kind, typing.TypeVar) or (isinstance(origin, type) and isinstance(value, origin)):
             return value
-        raise _expected(f"a {getattr(kind, '__name__', kind)} (which no file can hold)", value)
+        raise expected(f"a {getattr(kind, '__name__', kind)} (which no file can hold)", value)
 
     return hook
 
@@ -250,15 +232,39 @@ def _class_hook(kind: Any, converter: Converter) -> Hook:
     make: Any = make_dict_structure_fn(
         kind, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True
     )
+    known, may_be_none = _field_names(kind)
 
     def hook(value: Any, _: Any) -> Any:
         if isinstance(value, kind):
             return value
         if not isinstance(value, Mapping):
-            raise _expected(f"a mapping (of {kind.__name__})", value)
+            raise expected(f"a mapping (of {kind.__name__})", value)
+        ignored = IGNORED.get()
+        if ignored is not None:
+            ignored += [f"{kind.__name__}.{name}" for name in value if name not in known]
+            value = {name: item for name, item in value.items() if name in known}
+        if ABSENT_IS_NONE.get() and may_be_none:
+            value = {**dict.fromkeys(may_be_none), **value}
         return make(value, kind)
 
     return hook
+
+
+def _field_names(kind: Any) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return the names of the init fields, and of those that have no default and may be None."""
+    fields: list[Any] = [
+        field for field in (attrs.fields(kind) if attrs.has(kind) else dataclasses.fields(kind)) if field.init
+    ]
+    hints = type_hints(kind)
+    nothing = (attrs.NOTHING, dataclasses.MISSING)
+    required = [
+        field.name
+        for field in fields
+        if field.default in nothing and getattr(field, "default_factory", nothing[1]) in nothing
+    ]
+    return frozenset(field.name for field in fields), tuple(
+        name for name in required if NoneType in get_args(hints.get(name))
+    )
 
 
 def _each(items: Iterable[tuple[Any, Any, Hook, Any]], kind: Any, shown: Any) -> list[Any]:
@@ -283,7 +289,7 @@ def _list_hook(make: Callable[[list[Any]], Any]) -> Callable[[Any, Converter], H
 
         def hook(value: Any, _: Any) -> Any:
             if not isinstance(value, list | tuple | set | frozenset):
-                raise _expected("a list", value)
+                raise expected("a list", value)
             return make(_each(((i, item, inner, of) for i, item in enumerate(value)), kind, kind))
 
         return hook
@@ -299,7 +305,7 @@ def _tuple_hook(kind: Any, converter: Converter) -> Hook:
 
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, list | tuple):
-            raise _expected("a list", value)
+            raise expected("a list", value)
         if len(value) != len(of):
             raise TypeError(f"expected {len(of)} items, got {len(value)}")
         each = ((i, item, inner[i], of[i]) for i, item in enumerate(value))
@@ -313,52 +319,25 @@ def _mapping_hook(kind: Any, converter: Converter) -> Hook:
     key_hook, inner = converter.get_structure_hook(key_type), converter.get_structure_hook(of)
 
     def key(value: Any, _: Any) -> Any:
-        if key_type is int and isinstance(value, str) and value.lstrip("-").isdecimal():
-            value = int(value)  # files have keys of text only
-        return key_hook(value, key_type)
+        try:
+            return key_hook(value, key_type)
+        except Exception:  # files have keys of text only: what is no text is there in its form in JSON
+            try:
+                plain = json.loads(value)
+            except (ValueError, TypeError, RecursionError):
+                plain = value
+            if isinstance(plain, str):
+                raise
+            return key_hook(plain, key_type)
 
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, Mapping):
-            raise _expected("a mapping", value)
+            raise expected("a mapping", value)
         keys = _each(((name, name, key, key_type) for name in value), kind, kind)
         values = _each(((name, item, inner, of) for name, item in value.items()), kind, kind)
-        return dict(zip(keys, values, strict=True))
-
-    return hook
-
-
-def _union_hook(kind: Any, converter: Converter) -> Hook:
-    members = get_args(kind)
-    hooks = [(member, converter.get_structure_hook(member)) for member in members]
-    tagged = {cls.__name__: cls for cls in tagged_classes(kind)}
-    names = " or ".join("nothing" if one is NoneType else getattr(one, "__name__", str(one)) for one in members)
-
-    def hook(value: Any, _: Any) -> Any:
-        for member, inner in hooks:  # 3 is an int before it is a float
-            if type(value) is member and member is not str:
-                return inner(value, member)
-        if isinstance(value, Mapping) and isinstance(value.get(TAG), str) and value[TAG] in tagged:
-            cls = tagged[value[TAG]]
-            rest = {name: item for name, item in value.items() if name != TAG}
-            return converter.structure(rest, cls)
-        fits, errors = [], []
-        for member, inner in hooks:
-            try:
-                fits.append((member, inner(value, member)))
-            except Exception as error:  # it is not this one; the errors tell why if it is none of them
-                errors.append((member, error))
-            if fits and not is_class_of_fields(fits[0][0]):
-                return fits[0][1]
-        if len(fits) > 1:
-            could = " or ".join(member.__name__ for member, _ in fits)
-            raise TypeError(f"could be {could}; add the key {TAG!r} with one of these names")
-        if fits:
-            return fits[0][1]
-        likely = [error for member, error in errors if isinstance(value, Mapping) and is_class_of_fields(member)]
-        if not likely and isinstance(value, list):
-            likely = [error for _, error in errors if isinstance(error, IterableValidationError)]
-        if len(likely) == 1:
-            raise likely[0]
-        raise _expected(names, value)
+        made = dict(zip(keys, values, strict=True))
+        if len(made) < len(keys):
+            raise TypeError("expected keys that differ, got two that are the same")
+        return made
 
     return hook

@@ -5,14 +5,16 @@ from __future__ import annotations
 import base64
 import dataclasses
 import enum
+import json
 import sys
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from pathlib import PurePath
 from types import UnionType
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 from uuid import UUID
 
 import attrs
@@ -26,52 +28,114 @@ MAX_ARRAY_SIZE = 10_000
 TAG = "type"
 """The key that tells classes apart where a field may be one of several."""
 
+VALUE = "value"
+"""The key beside it, where the one of several that it names is not a class of fields."""
 
-def to_plain(obj: Any, *, path: str = "$") -> Any:
+Structure = Callable[[Any, Any], Any]
+
+
+def to_plain(obj: Any, *, annotation: Any = None, path: str = "$") -> Any:
     """Return an object as plain data, of which `from_plain` makes an equal one.
 
     Classes become dicts of their init fields, tuples and sets lists (sets sorted, if possible), paths, dates, times,
-    UUIDs and decimals str, durations seconds, bytes base64, an enum its value, arrays of numpy nested lists. A field
-    that may be one of several classes gets the key "type".
+    UUIDs and decimals str, durations seconds, bytes base64, an enum its value, arrays of numpy nested lists; keys of
+    dicts become text. A field that may be one of several classes gets the key "type"; where the plain form of another
+    union does not tell which of its types it is, it becomes `{"type": "bytes", "value": …}`. What the annotations do
+    not tell (a tuple in a field of type Any) is a list afterwards: `YamlConfig.to_yaml` refuses that, this does not.
+
+    Args:
+        obj: The object.
+        annotation: What it will be read as, if it is a value of a field; None: its class, or anything.
+        path: What errors call it.
 
     Raises:
         ConfigError: something in it has no such form; the message begins with its path.
     """
-    return _plain(obj, path, 0)
+    return _plain(obj, path, 0, annotation)
 
 
-def _plain(obj: Any, path: str, depth: int) -> Any:
-    if obj is None or type(obj) in (bool, int, float, str):
-        return obj
+def _plain(obj: Any, path: str, depth: int, hint: Any) -> Any:
     if depth > MAX_DEPTH:
         raise ConfigError(f"{path[:200]}: is nested more than {MAX_DEPTH} deep (or holds itself)")
+    while get_origin(hint) is Annotated or hasattr(hint, "__supertype__"):  # a NewType has the latter
+        hint = get_args(hint)[0] if get_origin(hint) is Annotated else hint.__supertype__
+    if get_origin(hint) in (typing.Union, UnionType):
+        return _member(obj, path, depth, hint)
+    if obj is None or type(obj) in (bool, int, float, str):
+        return obj
     if isinstance(obj, enum.Enum):
-        value = obj.value
-        return value if type(value) in (bool, int, float, str) else obj.name
-    if not isinstance(obj, type) and (attrs.has(type(obj)) or dataclasses.is_dataclass(obj)):
+        return _enum(obj)
+    if not isinstance(obj, type) and is_class_of_fields(type(obj)):
         return _fields(obj, path, depth)
     if isinstance(obj, Mapping):
-        return {_key(key, path): _plain(value, f"{path}.{key}", depth + 1) for key, value in obj.items()}
-    if isinstance(obj, list | tuple):
-        return [_plain(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(obj)]
-    if isinstance(obj, set | frozenset):
-        return _plain(_sorted(obj), path, depth)
-    return _scalar(obj, path)
+        return _mapping(obj, path, depth, hint)
+    if isinstance(obj, list | tuple | set | frozenset):
+        items = _sorted(obj) if isinstance(obj, set | frozenset) else obj
+        of = _item_hints(hint)
+        return [_plain(item, f"{path}[{index}]", depth + 1, next(of)) for index, item in enumerate(items)]
+    return _scalar(obj, path, hint)
 
 
 def _fields(obj: Any, path: str, depth: int) -> dict[str, Any]:
     cls = type(obj)
     fields: Any = attrs.fields(cls) if attrs.has(cls) else dataclasses.fields(cls)
     hints = type_hints(cls)
-    plain: dict[str, Any] = {}
-    for field in fields:
-        if not field.init:
-            continue
-        value = getattr(obj, field.name)
-        plain[field.name] = _plain(value, f"{path}.{field.name}", depth + 1)
-        if type(value) in tagged_classes(hints.get(field.name)):
-            plain[field.name] = {TAG: type(value).__name__, **plain[field.name]}
-    return plain
+    return {
+        field.name: _plain(getattr(obj, field.name), f"{path}.{field.name}", depth + 1, hints.get(field.name))
+        for field in fields
+        if field.init
+    }
+
+
+def _member(obj: Any, path: str, depth: int, union: Any) -> Any:
+    """Return what stands in a union: as it is, if reading that gives the same, else with the name of its type."""
+    if obj is None:
+        return None
+    own = [member for member in get_args(union) if _may_be(obj, member)]
+    if type(obj) in tagged_classes(union):
+        return {TAG: type(obj).__name__, **_plain(obj, path, depth, None)}
+    if len(get_args(union)) == 2 and type(None) in get_args(union):  # an Optional has nothing to choose between
+        return _plain(obj, path, depth, next(one for one in get_args(union) if one is not type(None)))
+    forms = [(member, _plain(obj, path, depth, member)) for member in own or [None]]
+    if own:
+        from penstock.config.structure import reads_as
+
+        for _, plain in forms:
+            if reads_as(plain, union, obj):
+                return plain
+        names = member_names(union)
+        for member, plain in forms:
+            if names.get(named := member_name(member)) is member and reads_as(plain, member, obj):
+                return {TAG: named, VALUE: plain}
+    return forms[0][1]
+
+
+def _may_be(obj: Any, member: Any) -> bool:
+    """Tell whether an object may be meant by a member of a union; True where only reading it back can tell."""
+    while hasattr(member, "__supertype__"):
+        member = member.__supertype__
+    origin = get_origin(member) or member
+    try:
+        return isinstance(obj, origin) or (origin is float and type(obj) is int)
+    except TypeError:  # Any, a Literal, a protocol
+        return True
+
+
+def member_name(member: Any) -> str:
+    """Return what the key "type" calls a member of a union: "bytes", "list[int]"."""
+    return member.__name__ if isinstance(member, type) and not get_args(member) else str(member)
+
+
+def member_names(union: Any) -> dict[str, Any]:
+    """Return the members of a union by their names, without those whose names are the same."""
+    members = [member for member in get_args(union) if member is not type(None)]
+    names = [member_name(member) for member in members]
+    return {name: member for name, member in zip(names, members, strict=True) if names.count(name) == 1}
+
+
+def _enum(obj: enum.Enum) -> Any:
+    value = obj.value
+    return value if type(value) in (bool, int, float, str) and value == value else obj.name
 
 
 def type_hints(cls: type) -> dict[str, Any]:
@@ -88,22 +152,38 @@ def is_class_of_fields(cls: Any) -> bool:
 
 
 def tagged_classes(annotation: Any) -> tuple[type, ...]:
-    """Return the classes of a union that has more than one, and none of which has a field named "type"."""
+    """Return the classes of a union that has several, if their names differ and none has a field named "type"."""
     if get_origin(annotation) not in (typing.Union, UnionType):
         return ()
     classes = tuple(member for member in get_args(annotation) if is_class_of_fields(member))
-    if len(classes) < 2 or any(TAG in type_hints(cls) for cls in classes):
+    if len({cls.__name__ for cls in classes}) < max(2, len(classes)) or any(TAG in type_hints(cls) for cls in classes):
         return ()
     return classes
 
 
-def _key(key: Any, path: str) -> str:
-    plain = _plain(key, f"{path} key {key!r}", 0)
-    if isinstance(plain, str):
-        return plain
-    if type(plain) is int:
-        return str(plain)
-    raise ConfigError(f"{path}: key {key!r} ({type(key).__name__}) cannot be a key in a file; use a str or an int")
+def _mapping(obj: Mapping[Any, Any], path: str, depth: int, hint: Any) -> dict[str, Any]:
+    key_hint, of = get_args(hint) if len(get_args(hint)) == 2 else (None, None)
+    plain: dict[str, Any] = {}
+    for key, value in obj.items():
+        text = _key(key, path, key_hint)
+        if text in plain:
+            raise ConfigError(f"{path}: two keys are {text!r} in a file, {key!r} is the second; rename one")
+        plain[text] = _plain(value, f"{path}.{text}", depth + 1, of)
+    return plain
+
+
+def _key(key: Any, path: str, hint: Any) -> str:
+    """Return the text of a key; of one that is no text, its form in JSON: "1", "null", "[1, 2]"."""
+    plain = _plain(key, f"{path} key {key!r}", 0, hint)
+    return plain if isinstance(plain, str) else json.dumps(plain)
+
+
+def _item_hints(hint: Any) -> Iterator[Any]:
+    of = get_args(hint)
+    if get_origin(hint) is tuple and not (len(of) == 2 and of[1] is ...):
+        yield from of
+    while True:
+        yield of[0] if of and get_origin(hint) not in (dict, typing.Literal) else None
 
 
 def _sorted(items: set[Any] | frozenset[Any]) -> list[Any]:
@@ -113,21 +193,49 @@ def _sorted(items: set[Any] | frozenset[Any]) -> list[Any]:
         return sorted(items, key=repr)
 
 
-def _scalar(obj: Any, path: str) -> Any:
+def _seconds(obj: timedelta) -> float | str:
+    """Return a duration in seconds: a float, or text where that has not enough digits for microseconds."""
+    seconds = obj.total_seconds()
+    with suppress(OverflowError):  # of the longest
+        if timedelta(seconds=seconds) == obj:
+            return seconds
+    with localcontext(prec=40):
+        return str(Decimal(obj // timedelta(microseconds=1)) / 1_000_000)
+
+
+def _scalar(obj: Any, path: str, hint: Any) -> Any:
     if isinstance(obj, PurePath | UUID | Decimal | complex):
         return str(obj)
     if isinstance(obj, datetime | date | time):
         return obj.isoformat()
     if isinstance(obj, timedelta):
-        return obj.total_seconds()
+        return _seconds(obj)
     if isinstance(obj, bytes):
         return base64.b64encode(obj).decode("ascii")
     numpy = sys.modules.get("numpy")  # whoever has an array has imported it
     if numpy is not None and isinstance(obj, numpy.ndarray | numpy.generic) and obj.dtype.kind in "biufSU":
-        if obj.size > MAX_ARRAY_SIZE:
-            raise ConfigError(f"{path}: an array of {obj.size} numbers; write it to a file and give the path of that")
-        return _plain(obj.tolist(), path, 0)
+        return _array(obj, path, hint)
     for plain in (str, int, float):
         if isinstance(obj, plain):
             return plain(obj)
     raise ConfigError(f"{path}: {type(obj).__module__}.{type(obj).__qualname__} cannot be written as plain data")
+
+
+def _array(obj: Any, path: str, hint: Any) -> Any:
+    """Return nested lists; with dtype and shape, where a field of arrays of any dtype is annotated."""
+    if obj.size > MAX_ARRAY_SIZE:
+        raise ConfigError(f"{path}: an array of {obj.size} numbers; write it to a file and give the path of that")
+    values = obj.tolist()
+    if type(values) is type(obj):  # a longdouble: Python has no number that holds it
+        raise ConfigError(f"{path}: {type(obj).__name__} {obj} has no form as plain data")
+    plain = _plain(values, path, 0, None)
+    if obj.ndim and hint is not None:
+        from penstock.config.structure import reads_as
+
+        if not reads_as(plain, hint, obj):
+            return {
+                "dtype": str(obj.dtype),
+                "shape": list(obj.shape),
+                "values": _plain(obj.ravel().tolist(), path, 0, None),
+            }
+    return plain

@@ -1,7 +1,12 @@
-"""YAML, safely: no tags of Python, no key twice, and 1e3 is a number as in JSON and YAML 1.2. Imported when needed."""
+"""YAML 1.2, safely: its core schema, no tags of Python, and no key twice. Imported when needed.
+
+PyYAML scans and writes; what a plain word means is decided here, as the core schema of YAML 1.2 says (section 10.3.2
+of its specification): `yes`, `22:22`, `1_000` and `2026-01-31` are text, `010` is ten and `0o10` eight.
+"""
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -9,12 +14,24 @@ import yaml  # type: ignore[import-untyped]  # it has no annotations, nor need s
 
 from penstock.errors import ConfigError
 
-_FLOAT = re.compile(r"[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+\Z")  # what PyYAML takes for text
+_log = logging.getLogger("penstock.config")
+_PLAIN_WORDS = {
+    "null": (re.compile(r"(?:~|null|Null|NULL|)\Z"), ["~", "n", "N", ""]),
+    "bool": (re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), list("tTfF")),
+    "int": (re.compile(r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)\Z"), list("-+0123456789")),
+    "float": (
+        re.compile(
+            r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
+        ),
+        list("-+.0123456789"),
+    ),
+}
 _LINE_ENDS = re.compile("[\r\x85\u2028\u2029\ufeff]")
-_FLOAT_STARTS = list("-+0123456789")
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # untyped, see above
+    yaml_implicit_resolvers = {"<": [("tag:yaml.org,2002:merge", re.compile(r"<<\Z"))]}  # 1.1's, kept for old files
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[str, int] = {}
         for key, _ in node.value:
@@ -41,24 +58,33 @@ def _text(dumper: Any, text: str) -> Any:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
-def _timestamp(loader: Any, node: Any) -> Any:
+def _int(loader: Any, node: Any) -> int:
+    word = loader.construct_scalar(node)
+    digits = word.lstrip("+-")
+    if len(digits) > 1 and digits[0] == "0" and digits.isdecimal():
+        message = "%s:%d: %s is the decimal number %d in YAML 1.2 (older YAML: octal); write 0o… for octal"
+        _log.warning(message, loader.name, node.start_mark.line + 1, word, int(word))
     try:
-        return loader.construct_yaml_timestamp(node)
-    except ValueError as error:  # a date such as 2020-13-40
-        problem = f"{node.value!r} is no date: {error}; put quotes around it if it is text"
+        return int(word, 0) if digits[:2] in ("0o", "0x") else int(word)
+    except ValueError as error:
+        problem = f"{word!r:.80} is no whole number: {error}"
         raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
 
 
 _Dumper.add_representer(str, _text)
-_Loader.add_constructor("tag:yaml.org,2002:timestamp", _timestamp)
-for _class in (_Loader, _Dumper):
-    _class.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, _FLOAT_STARTS)
+_Loader.add_constructor("tag:yaml.org,2002:int", _int)
+for _name, (_word, _starts) in _PLAIN_WORDS.items():
+    # What is written has quotes where either YAML 1.1 or 1.2 would take it for no text: all can read it.
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", _word, _starts)
 
 
 def load_yaml(text: str, name: str) -> Any:
     """Return what a YAML text holds. Raises ConfigError, which begins with `name` and the line."""
     try:
-        return yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        loader.name = name
+        return loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark is not None else name

@@ -1,0 +1,24 @@
+"""What the hooks say of a value that does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, get_origin
+
+Hook = Callable[[Any, Any], Any]
+"""A function of (value, annotation) that returns the object; what cattrs calls a structure hook."""
+
+
+def origin_of(kind: Any) -> Any:
+    """Return list for list[int], and a plain class as it is."""
+    return get_origin(kind) or kind
+
+
+def expected(what: str, value: Any) -> TypeError:
+    """Return the error that says what a field takes, and what it got."""
+    return TypeError(f"expected {what}, got {'nothing' if value is None else _shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '…'}"

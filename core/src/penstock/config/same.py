@@ -1,0 +1,98 @@
+"""Where two objects differ, by value and type: what was written against what was read back."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import PurePath
+from typing import Any
+
+import attrs
+
+from penstock.config.plain import is_class_of_fields
+
+
+def difference(written: Any, read: Any, path: str = "$") -> str | None:
+    """Return the first place where two objects differ, "$.a[0]: 1 is read back as '1'"; None if they are the same.
+
+    Types have to be the same, too, but for an int where a float is read that is equal: an annotation of float takes
+    both. nan is the same as nan, and 0.0 is not -0.0.
+    """
+    if type(written) is int and type(read) is float and written == read:
+        return None
+    if type(written) is not type(read):
+        return _told(written, read, path)
+    if is_class_of_fields(type(written)):
+        return _of_fields(written, read, path)
+    if isinstance(written, Mapping):
+        return _of_mappings(written, read, path)
+    if isinstance(written, list | tuple):
+        if len(written) != len(read):
+            return _told(written, read, path)
+        pairs = enumerate(zip(written, read, strict=True))
+        return next((said for i, (a, b) in pairs if (said := difference(a, b, f"{path}[{i}]"))), None)
+    if isinstance(written, set | frozenset):
+        return None if written == read and _types(written) == _types(read) else _told(written, read, path)
+    return None if _is_same_scalar(written, read) else _told(written, read, path)
+
+
+def _of_fields(written: Any, read: Any, path: str) -> str | None:
+    cls = type(written)
+    fields: Any = attrs.fields(cls) if attrs.has(cls) else dataclasses.fields(cls)
+    missing = object()
+    for field in fields:
+        if not field.init and not (field.eq if attrs.has(cls) else field.compare):
+            continue
+        first, second = (getattr(one, field.name, missing) for one in (written, read))
+        said = difference(first, second, f"{path}.{field.name}")
+        if said:
+            return said if field.init else f"{said}, since no file holds a field that is not in __init__"
+    return None
+
+
+def _of_mappings(written: Mapping[Any, Any], read: Mapping[Any, Any], path: str) -> str | None:
+    own = {key: key for key in read}
+    for key, value in written.items():
+        if key not in own:
+            return f"{path}: the key {_shown(key)} with {_shown(value)} is not read back"
+        if difference(key, own[key]):
+            return f"{path}: the key {_shown(key)} is not read back as it is"
+        if said := difference(value, read[key], f"{path}.{key}"):
+            return said
+    return None if len(written) == len(read) else _told(written, read, path)
+
+
+def _is_same_scalar(written: Any, read: Any) -> bool:
+    if isinstance(written, float):
+        if math.isnan(written) or math.isnan(read):
+            return math.isnan(written) and math.isnan(read)
+        return written == read and math.copysign(1, written) == math.copysign(1, read)
+    if isinstance(written, complex | Decimal | PurePath):  # 1+0j is 1-0j, and Decimal("1.0") is Decimal("1") for ==
+        return repr(written) == repr(read)
+    if hasattr(written, "dtype") and hasattr(written, "tobytes"):
+        if written.dtype != read.dtype or written.shape != read.shape:
+            return False
+        import numpy
+
+        same_signs = written.dtype.kind != "f" or bool((numpy.signbit(written) == numpy.signbit(read)).all())
+        return same_signs and bool(numpy.array_equal(written, read, equal_nan=written.dtype.kind == "f"))
+    return written is read or bool(written == read)
+
+
+def _types(items: set[Any] | frozenset[Any]) -> dict[Any, str]:
+    """Return each item with its whole type, that of what it holds included, and the sign of a zero."""
+    return {item: f"{type(item).__name__} {item!r}" for item in items}
+
+
+def _told(written: Any, read: Any, path: str) -> str:
+    return f"{path}: {_shown(written)} is read back as {_shown(read)}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = ascii(value)
+    except Exception:  # it is the user's, and only named here
+        text = "…"
+    return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '…'}"
