@@ -113,6 +113,14 @@ class TestLinesThatForget(LinesCase):
     remembers_commit = False
 
 
+@breaks("test_names_each_record")
+class OneNameForTwo(Lines):
+    """Numbers two lines alike."""
+
+    def record(self, number):
+        return super().record(number).replace(seq=number - number % 2)
+
+
 @breaks("test_building_does_nothing")
 @attrs.define(kw_only=True, slots=False)
 class ReadsEarly(Lines):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
 
 from penstock.errors import EndOfSource, SourceError
+from penstock.identity import named_number
 from penstock.record import Record
 
 
@@ -20,15 +21,18 @@ class FilesSource:
     """Give the content of each file that matches, in the order of their names.
 
     A record has the bytes of a file as data, its path below the directory as metadata `path`, the time of its last
-    change, and the directory's name as channel unless `channel` is set. A file that is written while it is read is
-    given as it was.
+    change, and the directory's name as channel unless `channel` is set. Its `seq` is computed from that path alone: it
+    stays the same whatever files come, go or were committed. A file that is written while it is read is given as it
+    was. One that is gone before it could be read is counted as lost upstream; one that cannot be read is an error.
+
+    Its position names the files that were given, so that a later run gives every other one, wherever its name sorts.
 
     Attributes:
         directory: Where to look.
         pattern: Which files, as for `Path.glob`; "**/*.raw" looks into sub-directories.
         channel: The channel of all records; None: the name of the directory.
-        state: A file that remembers what was committed, so that a later run goes on behind it; None: each run begins
-            anew.
+        state: A file that remembers which files were committed, so that a later run gives the others; it forgets
+            those that are gone. None: each run begins anew.
     """
 
     gives: ClassVar[str] = "bytes"
@@ -37,28 +41,35 @@ class FilesSource:
     pattern: str = "*"
     channel: str | None = None
     state: Path | None = None
+    _listed: list[str] = attrs.field(factory=list, init=False, repr=False, eq=False)
     _names: list[str] = attrs.field(factory=list, init=False, repr=False, eq=False)
     _next: int = attrs.field(default=0, init=False, repr=False, eq=False)
-    _last: str = attrs.field(default="", init=False, repr=False, eq=False)
+    _given: list[str] = attrs.field(factory=list, init=False, repr=False, eq=False)
+    _lost: int = attrs.field(default=0, init=False, repr=False, eq=False)
 
     def open(self) -> None:
         """List the files. Raises SourceError if there is no such directory or the state file is damaged."""
         if not self.directory.is_dir():
             raise SourceError(f"{self.directory} is no directory: name one that holds the files", retryable=False)
         found = (path for path in self.directory.glob(self.pattern) if path.is_file())
-        self._names = sorted(path.relative_to(self.directory).as_posix() for path in found)
+        self._listed = sorted(path.relative_to(self.directory).as_posix() for path in found)
+        self._names = self._listed
         self._next = 0
-        self._last = ""
+        self._given = []
+        self._lost = 0
         if self.state is not None and self.state.exists():
             try:
-                self.seek(json.loads(self.state.read_text("utf-8"))["done"])
+                self.seek(json.loads(self.state.read_text("utf-8")))
             except (ValueError, KeyError, TypeError) as error:
                 raise SourceError(f"{self.state}: not the state of a files source: {error}", retryable=False) from error
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        """Return the next files. Raises EndOfSource behind the last, OSError for one that cannot be read."""
-        if self._next >= len(self._names):
-            raise EndOfSource(f"{self.directory}: no more files")
+        """Return the next files, those before one that cannot be read first.
+
+        Raises:
+            EndOfSource: there are no more.
+            OSError: the next one cannot be read.
+        """
         records: list[Record] = []
         deadline = time.monotonic() + timeout_s
         while (
@@ -66,44 +77,72 @@ class FilesSource:
             and len(records) < max_records
             and (not records or time.monotonic() < deadline)
         ):
-            records.append(self._read(self._names[self._next]))
-            self._last = self._names[self._next]
+            name = self._names[self._next]
+            try:
+                records.append(self._read(name))
+            except FileNotFoundError:
+                self._lost += 1
+            except OSError:
+                if not records:
+                    raise
+                break
+            else:
+                self._given.append(name)
             self._next += 1
+        if not records and self._next >= len(self._names):
+            raise EndOfSource(f"{self.directory}: no more files")
         return records
 
     def _read(self, name: str) -> Record:
         path = self.directory / name
         return Record(
             path.read_bytes(),
-            channel=self.directory.name if self.channel is None else self.channel,
-            seq=self._next,
+            channel=self._channel(),
+            seq=named_number(name),
             time_ns=path.stat().st_mtime_ns,
             metadata={"path": name},
         )
 
-    def position(self) -> str:
-        """Return the name of the last file given."""
-        return self._last
+    def _channel(self) -> str:
+        return self.directory.name if self.channel is None else self.channel
+
+    def position(self) -> dict[str, Any]:
+        """Return the names of the files given, and the last of them."""
+        return {"done": self._given[-1] if self._given else "", "files": tuple(self._given)}
+
+    def lost_upstream(self) -> Mapping[str, int]:
+        """Return how many files were gone before they could be read."""
+        return {self._channel(): self._lost} if self._lost else {}
 
     def commit(self, position: Any) -> None:
-        """Write the name of the last file that is safe into the state file, whole or not at all."""
-        if self.state is None or not position:
+        """Write the names of the files that are safe into the state file, whole or not at all."""
+        if self.state is None or not position["files"]:
             return
         self.state.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.state.with_name(f".{self.state.name}.{os.getpid()}")
         with temporary.open("w", encoding="utf-8") as file:
-            json.dump({"done": position}, file)
+            json.dump(position, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.state)
 
     def seek(self, position: Any) -> None:
-        """Go on behind this file; files whose names come before it are taken as done."""
-        if not isinstance(position, str):
-            raise TypeError(f"a position is the name of a file, not {position!r}")
-        self._next = sum(name <= position for name in self._names)
-        self._last = position
+        """Give the files that this position does not name.
+
+        A position of penstock 0.1.0, the name of one file, stands for every file that sorts up to it.
+        """
+        done = position["done"] if isinstance(position, Mapping) else position
+        files = position.get("files") if isinstance(position, Mapping) else None
+        if not isinstance(done, str) or not (files is None or isinstance(files, (list, tuple))):
+            raise TypeError(f"a position names the files that were given, not {position!r:.80}")
+        given = {name for name in self._listed if name <= done} if files is None else set(files)
+        self._given = [name for name in self._listed if name in given and name != done]
+        if done in given and done in self._listed:
+            self._given.append(done)
+        self._names = [name for name in self._listed if name not in given]
+        self._next = 0
 
     def close(self) -> None:
         """Forget the list."""
-        self._names = []
+        self._listed = self._names = []
+        self._next = 0

@@ -22,7 +22,7 @@ pytest.register_assert_rewrite(
 )
 
 from penstock.testing.decoder_contract import DecoderContract  # noqa: E402 - after the registration
-from penstock.testing.equality import assert_same_data, assert_same_record  # noqa: E402 - after the registration
+from penstock.testing.equality import assert_same_data, assert_same_record, assert_unique  # noqa: E402 - after the registration
 from penstock.testing.fakes import FakeSource  # noqa: E402 - after the registration
 from penstock.testing.faults import (  # noqa: E402 - after the registration
     FaultySource,
@@ -49,6 +49,7 @@ __all__ = [
     "StoreContract",
     "assert_same_data",
     "assert_same_record",
+    "assert_unique",
     "leaves_nothing",
     "no_leaks",
     "permissions_hold",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from penstock.record import Record
@@ -60,3 +60,13 @@ def assert_same_data(expected: Any, actual: Any, *, where: str = "data") -> None
         assert math.isnan(actual), f"{where}: expected nan, got {actual!r}"
     else:
         assert actual == expected, f"{where}: {actual!r}, but {expected!r} was written"
+
+
+def assert_unique(records: Iterable[Record]) -> None:
+    """Fail if two of these records have the same (channel, seq): a store that replaces would keep one of them."""
+    seen: dict[tuple[str, int], Record] = {}
+    for record in records:
+        other = seen.setdefault((record.channel, record.seq), record)
+        assert other is record, (
+            f"two records are (channel {record.channel!r}, seq {record.seq}): {other!r:.200} and {record!r:.200}"
+        )

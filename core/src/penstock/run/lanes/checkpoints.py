@@ -47,6 +47,7 @@ class Checkpoints:
         self._positions: dict[str, Any] = {}
         self._final: dict[str, Any] = {}
         self._kept: dict[str, Any] = {}
+        self._durable: dict[str, Any] = {}
         self._active = False
         self._failed = False
 
@@ -124,44 +125,67 @@ class Checkpoints:
 
     def store_reached(self, step: StoreStep, barrier: Barrier) -> None:
         """Sync a store that the barrier has reached. Called in the lane of the store."""
-        self._sync(step, {**self._final, **self._positions})
         with self.lock:
+            is_last = not self._failed and self._waiting_stores <= {step}
+            positions = {**self._final, **self._positions}
+        well = self._sync(step, positions if is_last else None)
+        with self.lock:
+            self._failed = self._failed or not well
             if barrier.number == self.number:
                 self._waiting_stores.discard(step)
                 self._finish_if_complete()
 
     def store_ended(self, step: StoreStep) -> None:
-        """Sync a store to which nothing more will come, and go on without it. Called in the lane of the store."""
-        self._sync(step, dict(self._final))
+        """Sync a store to which nothing more will come, and go on without it. Called in the lane of the store.
+
+        If that fails, nothing is committed any more: what the store was given will never be durable.
+        """
         with self.lock:
+            positions = dict(self._final) if self._stores <= {step} else None
+        well = self._sync(step, positions)
+        with self.lock:
+            if not well:
+                self.poison(f"{step.part.where}: its last sync() failed")
             step.ended = True
             self._stores.discard(step)
             self._waiting_stores.discard(step)
             self._finish_if_complete()
 
-    def _sync(self, step: StoreStep, positions: Mapping[str, Any]) -> None:
-        kept = {name: position for name, position in positions.items() if position is not None}
-        transactional = isinstance(step.store, SupportsTransaction) and not self.poisoned
+    def _sync(self, step: StoreStep, positions: Mapping[str, Any] | None) -> bool:
+        """Sync a store; return whether that worked.
+
+        A transactional store keeps the positions, but only if everything else before them is durable: else those of
+        the last checkpoint, so that no other store and no dead letter misses what it has.
+        """
+        kept: dict[str, Any] | None = None
+        if isinstance(step.store, SupportsTransaction) and not self.poisoned:
+            known = positions if positions is not None and self._letters_are_durable() else self._durable
+            kept = {name: position for name, position in known.items() if position is not None}
         try:
-            step.sync(kept if transactional else None)
+            step.sync(kept)
         except BaseException as error:  # what a store raises: nothing is committed, and the next one tries again
             step.guard.fail_late("sync", error)
-            with self.lock:
-                self._failed = True
-                step.synced = False
+            step.synced = False
+            return False
+        return True
+
+    def _letters_are_durable(self) -> bool:
+        """Sync the dead letters; if that fails, nothing is committed any more."""
+        try:
+            self._sync_dead_letters()
+        except Exception as error:  # a disk that is full or gone, or a log that something closed
+            self.poison(f"the dead letters could not be synced: {error}")
+            return False
+        return True
 
     def _finish_if_complete(self) -> None:
         if not self._active or self._waiting_sources or self._waiting_stores:
             return
         self._active = False
-        if self._failed or self.poisoned:
-            return
-        try:
-            self._sync_dead_letters()
-        except OSError as error:
-            self.poison(f"the dead letters could not be synced: {error}")
+        if self._failed or self.poisoned or not self._letters_are_durable():
             return
         self.done += 1
+        self._durable.update(self._positions)
         for lane in self._sources:
             lane.post("commit", (self.number, self._positions.get(lane.part.node.name or "")))
         self._completed(dict(self._positions))

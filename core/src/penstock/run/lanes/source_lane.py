@@ -63,6 +63,10 @@ class SourceLane(Lane):
         self._broken = False
         self._failures = 0
         self._failed_at = 0.0
+        self._commits = False
+        self._position: Any = None
+        self._opened_at: Any = None
+        self._committed: Any = None
 
     def open_source(self) -> None:
         """Make and open the source."""
@@ -73,6 +77,7 @@ class SourceLane(Lane):
             position = self.run.checkpoints.kept_position(self.part.node.name or "")
             if position is not None and isinstance(self.source, SupportsSeek):
                 self.source.seek(position)
+            self._begin_position()
 
     def close(self) -> None:
         """Close the source, then the components."""
@@ -121,11 +126,13 @@ class SourceLane(Lane):
             records = self.source.read(self._grain, READ_TIMEOUT_S if wait is None else min(wait, READ_TIMEOUT_S))
             self._count(records)
         except EndOfSource:
+            self._note_position()
             return False
         except RunAborted:
             raise
         except BaseException as error:  # whatever a source raises ends this source at most, never its neighbours
             return self._restart(error)
+        self._note_position()
         now = time.monotonic_ns()
         self.last_read = now / 1e9
         if records:
@@ -155,13 +162,14 @@ class SourceLane(Lane):
         def reopen() -> None:
             if self._stopping or self.run.aborting:
                 return
-            position = self._position()
             self.figures.closing()
             self.source.close()
             self.source.open()
             self.figures.opened(self.source)
-            if position is not None and isinstance(self.source, SupportsSeek):
-                self.source.seek(position)
+            if self._position is not None and isinstance(self.source, SupportsSeek):
+                self.source.seek(self._position)
+            else:
+                self._check_place()
 
         now = time.monotonic()
         self._failures = 1 if now - self._failed_at > FORGET_FAILURES_S else self._failures + 1
@@ -220,15 +228,49 @@ class SourceLane(Lane):
         return True
 
     def position(self) -> Any:
-        """Return where the source stands, or None if it cannot tell: then nothing is committed there."""
+        """Return where the source stood after the last list that the run took, or None: then nothing is committed.
+
+        The source itself is not asked: a read that failed may have moved it past records that never came.
+        """
+        return self._position
+
+    def _begin_position(self) -> None:
+        """Note where a source stands that has been opened and not read yet."""
+        self._commits = isinstance(self.source, SupportsCommit)
+        self._position = self._committed = self._opened_at = self._place()
+
+    def _note_position(self) -> None:
+        """Note where the source stands: what it gave is in the hands of the run."""
+        if self._commits:
+            try:
+                self._position = _own(self.source.position())
+            except BaseException as error:  # as in _read_once; the records are not to blame, the last position holds
+                self.guard.fail_late("position", error)
+
+    def _place(self) -> Any:
+        """Return where a source stands that was opened and not read yet, or None if it does not know yet."""
         try:
-            return self._position()
-        except BaseException as error:  # as in _read_once; the records are not to blame
-            self.guard.fail_late("position", error)
+            return _own(self.source.position()) if self._commits else None
+        except BaseException:  # some know it only when they have read; the next read is followed by the same question
             return None
 
-    def _position(self) -> Any:
-        return self.source.position() if isinstance(self.source, SupportsCommit) else None
+    def _check_place(self) -> None:
+        """Stop committing a source that was opened again and stands where it may have passed over records.
+
+        One that cannot be told where to go on begins at what was committed, or where it was; anything else means that
+        the read that failed took records with it.
+        """
+        place = self._place()
+        if not place or any(place == known for known in (self._position, self._committed, self._opened_at)):
+            return
+        self._commits, self._position = False, self._committed
+        self.guard.fail_late(
+            "open",
+            SourceError(
+                f"it goes on at {place!r:.80} after a read that failed, and cannot seek: records before that may be "
+                "missing, so nothing more of it is committed; begin at what was committed, or offer seek()"
+            ),
+        )
 
     def swap_source(self, part: Part) -> None:
         """Read another source from now on. In the thread of the lane.
@@ -239,11 +281,12 @@ class SourceLane(Lane):
         fresh = make_component(part, self.run, self.tally)
         with opening(part):
             fresh.open()
-        self._retired.append((self.source, self.position(), self.run.checkpoints.number + 1))
+        self._retired.append((self.source, self._position, self.run.checkpoints.number + 1))
         self.figures.closing()
         self.source, self.part = fresh, part
         self.figures.opened(fresh)
         self.guard = Guard(part, self.tally, self.run)
+        self._begin_position()
         self._broken = True
 
     def _commit_retired(self, number: int) -> None:
@@ -258,9 +301,18 @@ class SourceLane(Lane):
             return
         try:
             source.commit(position)
+            if source is self.source:
+                self._committed = position
         except BaseException as error:  # the records are safe; the source may ask again, and give them twice
             self.guard.note(error)
             try:
                 self.guard.again(lambda: source.commit(position), error)
             except BaseException as last:  # as above
                 self.guard.fail_late("commit", last)
+
+
+def _own(position: Any) -> Any:
+    """Return a position that stays as it is when the source goes on and changes its own."""
+    if isinstance(position, dict):
+        return {key: _own(value) for key, value in position.items()}
+    return list(position) if isinstance(position, list) else position

@@ -1,0 +1,112 @@
+"""Identity: the `seq` of records that are made of others, computed from those and never counted anew in each run.
+
+(channel, seq) names a record. What is made of one record keeps its number; what is made of it beside others, or of
+several records, or of a name, gets a number of 64 bits that depends on nothing else, so that it is the same when the
+same input is done again, and another's is different (docs/decisions/0012-identity-is-derived.md):
+
+    below 10**18                     a number that a source counted or was sent
+    1 nnnnnnnnnnnn iiiiii            part i of record n
+    2 nnnnnnnnnnnn iiijjj            part j of part i of record n
+    3 nnnnnnnnnnnn iijjkk            and once more
+    7 nnnnnnnnnnnn cccccc            c records of one channel, from n on without a gap
+    8 nnnnnnnnnnnn dddddd            records of one channel from n on, with a digest of their numbers
+    10**18 and above                 whatever does not fit: a digest
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from penstock.record import Record
+
+COUNTED: Final = 10**18
+"""Numbers below were counted by a source or its sender; from here on they are computed, and a leap means nothing."""
+_BASES: Final = 10**12
+_PLACES: Final = 10**6
+_RADIX: Final = {1: 10**6, 2: 10**3, 3: 10**2}
+"""How many parts each of so many levels may have to fit."""
+_RUN, _WITH_GAPS = 7, 8
+_END: Final = 2**63
+
+
+def part_numbers(channel: str, seq: int, count: int) -> Sequence[int]:
+    """Return the numbers of `count` records that are made of the record (channel, seq), in order."""
+    if 0 <= seq < _BASES and count <= _PLACES:
+        first = COUNTED + seq * _PLACES
+        return range(first, first + count)
+    return [part_number(channel, seq, index) for index in range(count)]
+
+
+def part_number(channel: str, seq: int, index: int) -> int:
+    """Return the number of the record that is made as the `index`-th, from 0, of the record (channel, seq)."""
+    level, base = 0, seq
+    path: tuple[int, ...] = ()
+    if not 0 <= seq < _BASES:
+        level, rest = divmod(seq, COUNTED)
+        if level in (1, 2):
+            base, places = divmod(rest, _PLACES)
+            path = _digits(places, level)
+        else:
+            return _digest("part", channel, seq, index)
+    path = (*path, index)
+    radix = _RADIX[level + 1]
+    if max(path) >= radix:
+        return _digest("part", channel, seq, index)
+    places = 0
+    for each in path:
+        places = places * radix + each
+    return (level + 1) * COUNTED + base * _PLACES + places
+
+
+def gathered_number(records: Sequence[Record]) -> int:
+    """Return the number of a record that is made of all of these, which are of one channel or of several.
+
+    Of one channel, it is unique in this channel; of several, in any.
+    """
+    channel, numbers = records[0].channel, [record.seq for record in records]
+    if any(record.channel != channel for record in records):
+        return _digest("gathered", *(field for record in records for field in (record.channel, record.seq)))
+    first, count = numbers[0], len(numbers)
+    if not 0 <= first < _BASES:
+        return _digest("gathered", channel, *numbers)
+    if count < _PLACES and numbers == list(range(first, first + count)):
+        return _RUN * COUNTED + first * _PLACES + count
+    return _WITH_GAPS * COUNTED + first * _PLACES + _digest("gathered", channel, *numbers) % _PLACES
+
+
+def moment_number(records: Sequence[Record], *, is_complete: bool) -> int:
+    """Return the number of a record that joins one record of each channel: theirs, if all have the same one."""
+    number = records[0].seq
+    if is_complete and all(record.seq == number for record in records):
+        return number
+    return _digest("moment", *(field for record in records for field in (record.channel, record.seq)))
+
+
+def named_number(name: str) -> int:
+    """Return the number of a record that a name tells from the others of its channel (the path of a file)."""
+    return _digest("named", name)
+
+
+def is_leap(last: int, seq: int) -> bool:
+    """Return whether records are missing between these two of a channel, as far as their numbers can tell."""
+    return last + 1 < seq < COUNTED
+
+
+def _digits(places: int, level: int) -> tuple[int, ...]:
+    radix = _RADIX[level]
+    return (places,) if level == 1 else divmod(places, radix)
+
+
+def _digest(kind: str, *fields: str | int) -> int:
+    hashed = hashlib.blake2b(kind.encode(), digest_size=8)
+    for field in _spelled(fields):
+        hashed.update(len(field).to_bytes(8, "big"))
+        hashed.update(field)
+    return COUNTED + int.from_bytes(hashed.digest(), "big") % (_END - COUNTED)
+
+
+def _spelled(fields: Iterable[str | int]) -> Iterable[bytes]:
+    return (str(field).encode("utf-8", "surrogatepass") for field in fields)
