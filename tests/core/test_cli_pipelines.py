@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,7 +52,7 @@ def test_run_validate_graph_replay(place):
     assert report["problems"] == ["node 'upper' (rules): 1 record was dead-lettered; last error: ValueError: no c"]
     assert "Traceback" not in done.stderr
     listed = penstock("replay", report["dead_letters"], cwd=place).stdout
-    assert "upper: record 2 of channel 'in': builtins.ValueError: no c (1 try, rules)" in listed
+    assert re.search(r"upper: record \d+ of channel 'in': builtins\.ValueError: no c \(1 try, rules\)", listed)
     (place / "rules.py").write_text("def upper(record):\n    return record.replace(data=record.data.upper())\n")
     done = penstock("replay", report["dead_letters"], "--into", "files.toml", cwd=place)
     assert done.returncode == 0, done.stdout + done.stderr
