@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import re
+import threading
+from functools import partial
 
 import pytest
 
@@ -14,6 +16,10 @@ from penstock.errors import ConfigError, UnknownComponentError, WiringError
 
 def double(record):
     return record.replace(data=record.data * 2)
+
+
+def tagged(record, tag):
+    return record.replace(metadata={"tag": tag})
 
 
 def test_nodes_get_names_of_their_components_and_numbers_where_two_are_alike():
@@ -92,9 +98,13 @@ def test_a_pipeline_is_pickled_as_data():
             r"node 'memory' .*\$\.capacity.*'many'",
         ),
         (
-            lambda: ps.Pipeline(ps.source([1]) >> ps.processor(lambda r: r, place="process") >> ps.store("null")),
+            lambda: ps.Pipeline(
+                ps.source([1])
+                >> ps.processor(partial(tagged, tag=threading.Lock()), place="process")
+                >> ps.store("null")
+            ),
             WiringError,
-            "'lambda' is not",
+            "node 'tagged'.*attribute 'tag': cannot be sent to another process: cannot pickle",
         ),
         (lambda: ps.Pipeline(ps.source([1]) >> ps.store(object())), WiringError, "it has no open, write, sync, close"),
         (lambda: ps.Pipeline(ps.source(7) >> double), WiringError, "7 is no source"),

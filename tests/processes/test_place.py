@@ -195,19 +195,6 @@ def test_nodes_come_go_and_are_replaced(lead, there, endless):
     assert lead.data == expected
 
 
-def test_what_another_process_cannot_import_is_refused_by_name(lead, there):
-    """A lambda, a nested function, an iterable and a control channel are refused before anything opens."""
-
-    def inside(record):
-        return record
-
-    for refused, name in ((lambda record: record, "lambda"), (inside, "inside")):
-        with pytest.raises(WiringError, match=f"place='process' needs a component that another process.*{name}"):
-            lead(ps.processor(refused, place="process"))
-    with pytest.raises(WiringError, match="needs a component that another process can import"):
-        ps.Pipeline(ps.source([1, 2], place="process") >> ps.store("null")).check()
-
-
 def test_a_link_that_is_not_installed_is_named(there):
     """Without penstock-shm the pipeline is refused before anything opens, and the plugin is named."""
     pipeline = ps.Pipeline(

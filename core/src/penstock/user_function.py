@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from penstock.coords import DataCoordinates
+from penstock.errors import WiringError
 from penstock.record import Record
 
 _replace = msgspec.structs.replace
@@ -34,7 +35,7 @@ def form_of(processor: Any) -> int:
     A decorator's own parameters count, not those of the function that it wraps, unless it passes on whatever comes.
 
     Raises:
-        TypeError: it can be called in neither form.
+        WiringError: it can be called in neither form.
     """
     try:
         outer = inspect.signature(processor, follow_wrapped=False)
@@ -45,9 +46,9 @@ def form_of(processor: Any) -> int:
         inner = inspect.signature(processor)
         forms = [form for form in forms if _binds(inner, form)] or forms
     if not forms:
-        raise TypeError(
-            f"takes {outer}: a processor takes (record) or (coords, data, metadata); give other parameters a default, "
-            "or their values by functools.partial"
+        raise WiringError(
+            f"it takes {outer}: a processor takes (record) or (coords, data, metadata); give other parameters a "
+            "default, or their values by functools.partial"
         )
     return forms[0]
 

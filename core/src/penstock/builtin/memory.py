@@ -28,6 +28,7 @@ class MemoryStore:
 
     takes: ClassVar[str] = "any"
     blocks: ClassVar[bool] = False
+    in_memory: ClassVar[bool] = True
 
     key: str | None = None
     capacity: int | None = None

@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import attrs
 
@@ -186,6 +186,8 @@ class PushSource:
         channel: The channel of the records made of plain data.
         inlet: Where they wait; shared by the copies of this component.
     """
+
+    in_memory: ClassVar[bool] = True
 
     capacity: int = attrs.field(default=1024, validator=[attrs.validators.instance_of(int), attrs.validators.ge(1)])
     capacity_bytes: int = attrs.field(

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from penstock.compose.node import Edge, Node, describe, label
+from penstock.compose.node import Edge, Node, describe
 from penstock.compose.resolve import Part, resolve
 from penstock.errors import ConfigError, PluginError, WiringError
 from penstock.link import link_classes
@@ -34,6 +34,7 @@ def parts_of(nodes: Iterable[Node], joins: Joins, plugins: Plugins) -> dict[str,
         except (PluginError, ConfigError, WiringError) as error:
             errors.append(error)
     problems = shape_problems(nodes, joins) + kind_problems(parts, joins) + option_problems(parts.values(), plugins)
+    problems += sharing_problems(parts.values())
     if len(errors) == 1 and not problems:
         raise errors[0]
     problems = [str(error) for error in errors] + problems
@@ -99,15 +100,35 @@ def option_problems(parts: Iterable[Part], plugins: Plugins) -> list[str]:
     return problems
 
 
+def sharing_problems(parts: Iterable[Part]) -> list[str]:
+    """Return where one object that has a state was given to two nodes."""
+    problems = []
+    first: dict[int, Part] = {}
+    for part in parts:
+        if part.own is not None and first.setdefault(id(part.own), part) is not part:
+            problems.append(
+                f"nodes {first[id(part.own)].node.name!r} and {part.node.name!r} have the same "
+                f"{type(part.own).__qualname__}: one object cannot work in two places; give each its own, or join "
+                "both flows to one node"
+            )
+    return problems
+
+
 def _place_problems(part: Part) -> list[str]:
     """Return why a component cannot work in a process of its own."""
-    if part.address is None:
-        return [
-            f"{part.where}: place='process' needs a component that another process can import, and "
-            f"{label(part.node)!r} is not: define it in a module, outside of functions and __main__"
-        ]
     if isinstance(part.sample, SupportsRun):
         return [f"{part.where}: place='process': it acts on the run itself, which is in this process: use a thread"]
+    if not part.use and getattr(part.sample, "in_memory", False):
+        return [
+            f"{part.where}: place='process': what it holds is in the memory of the process that works with it, where "
+            "yours would stay empty: use a thread"
+        ]
+    from penstock.compose.by_value import why_not_sent  # imports cloudpickle, which threads do not need
+
+    reason = why_not_sent(part.node)
+    if reason:
+        remedy = "take hold of it in open(), which is called there, or use a thread"
+        return [f"{part.where}: place='process': {reason}; {remedy}"]
     return []
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
 
+from penstock.compose.address import address_of, why_no_address
 from penstock.compose.checks import close_to
 from penstock.compose.node import NODE_OPTIONS, PLAIN, Edge, Flow, Node, Retry, describe, label
-from penstock.compose.resolve import address_of
 from penstock.errors import ConfigError, WiringError
 
 FORMAT = 1
@@ -145,10 +146,18 @@ def _plain_settings(node: Node, settings: Mapping[str, Any]) -> dict[str, Any]:
 
     if not settings:
         return {}
-    cls = type(node.given)
-    hints = type_hints(cls)
-    names = {field.alias or field.name: field.name for field in attrs.fields(cls)}
+    cls: Any = node.given if isinstance(node.given, type) else type(node.given)
     where = f"{describe(node)}: its settings cannot be written to a file"
+    if attrs.has(cls):
+        names = {field.alias or field.name: field.name for field in attrs.fields(cls)}
+    elif dataclasses.is_dataclass(cls):
+        names = {field.name: field.name for field in dataclasses.fields(cls)}
+    else:  # a function or a class of another kind: nothing says of which types its arguments are
+        try:
+            return {key: to_plain(value, path=f"$.{key}") for key, value in settings.items()}
+        except ConfigError as error:
+            raise WiringError(f"{where}: {error}") from error
+    hints = type_hints(cls)
     try:
         plain = {
             key: to_plain(value, annotation=hints.get(names[key]), path=f"$.{key}") for key, value in settings.items()
@@ -169,11 +178,12 @@ def _use_of(node: Node) -> tuple[str, dict[str, Any]]:
     address = address_of(node.given)
     if address is None:
         raise WiringError(
-            f"{describe(node)}: {label(node)!r} cannot be written to a file or sent to another process: define it in "
-            "a module, outside of functions and __main__, or name a component"
+            f"{describe(node)}: {label(node)!r} cannot be written to a file or sent to another machine: "
+            f"{why_no_address(node.given)}; define a function or a class in a module, and name it: "
+            f"ps.{node.role}('module:Class', ...)"
         )
     path, settings = address
-    settings = _plain_settings(node, settings)
+    settings = _plain_settings(node, {**settings, **node.settings})
     from penstock.plugins import Plugins
 
     for offer in Plugins.discover().components(node.role):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import re
@@ -229,6 +230,8 @@ def label(node: Node) -> str:
     if node.use:
         return node.use.rpartition(":")[2] if ":" in node.use else node.use
     given = node.given
+    while isinstance(given, functools.partial):
+        given = given.func
     name = getattr(given, "__name__", None) or type(given).__name__
     return cast("str", "lambda" if name == "<lambda>" else name)
 
@@ -273,12 +276,20 @@ def source(component: Any, /, **settings: Any) -> Node:
 
 
 def decoder(component: Any, /, **settings: Any) -> Node:
-    """Make a decoder node from the name of a component and its settings, or a component."""
+    """Make a decoder node from the name of a component and its settings, a component, a class or a factory.
+
+    Each channel has a decoder of its own: a copy of a component from its settings (an attrs class or a dataclass), or
+    what the class, or a function without arguments, makes.
+    """
     return _node("decoder", component, settings)
 
 
 def processor(component: Any, /, **settings: Any) -> Node:
-    """Make a processor node from the name of a component and its settings, a component, or any callable."""
+    """Make a processor node from the name of a component and its settings, a component, any callable, or a class.
+
+    An object is used as it is. With `workers=n` each worker has a copy of it from its settings (an attrs class or a
+    dataclass), or what the class, or a function without arguments, makes; functions are called by all of them.
+    """
     return _node("processor", component, settings)
 
 
@@ -291,8 +302,12 @@ def _node(role: str, component: Any, settings: dict[str, Any]) -> Node:
     options = {key: settings.pop(key) for key in NODE_OPTIONS if key in settings}
     if isinstance(component, str):
         return Node(role=role, use=component, settings=_plain(settings), **options)
-    if isinstance(component, type) and role != "processor":
-        raise WiringError(f"{component.__name__} is a class: give an instance, {component.__name__}(...), or a name")
+    if isinstance(component, type):
+        if role in ("source", "store"):
+            raise WiringError(
+                f"{component.__name__} is a class: give an instance, {component.__name__}(...), or a name"
+            )
+        return Node(role=role, given=component, settings=settings, **options)
     if settings:
         raise ConfigError(
             f"{role} {type(component).__name__}: the settings {', '.join(settings)} belong to the component that is "

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from penstock.component import KINDS
+from penstock.compose.making import Maker, copy_of, is_class, is_function, makes_processors
 from penstock.compose.node import Node, describe, label
 from penstock.errors import ComponentLoadError, ConfigError, PenstockError, PluginError, WiringError
 from penstock.user_function import form_of
@@ -31,16 +35,18 @@ class Part:
     Attributes:
         node: The node.
         origin: Who offers the component, for messages: "penstock-npy 0.1.0", or the module it is imported from.
-        make: Return a component, as new; each call gives another one, but for functions and iterables.
-        sample: One component, never opened, to ask what it can do.
-        address: The import path and the settings by which another process makes the same; None if none can.
+        make: Return a component: the user's own, where that is used as it is, else another one with each call.
+        sample: One of them, to ask what it can do.
+        own: The user's own object, if the component is that, or an iterator that it reads: it can work in one place.
+        use: The import path of a component that has a name, by which another process makes it; "" for a given one.
     """
 
     node: Node
     origin: str
     make: Callable[[], Any]
     sample: Any
-    address: tuple[str, Mapping[str, Any]] | None = None
+    own: Any = None
+    use: str = ""
 
     @property
     def takes(self) -> str:
@@ -68,20 +74,8 @@ def resolve(node: Node, plugins: Plugins) -> Part:
     """
     if node.use:
         return _resolve_name(node, plugins)
-    given = node.given
-    make: Callable[[], Any]
-    if node.role == "source" and not hasattr(given, "read"):
-        if not isinstance(given, Iterable) or isinstance(given, (str, bytes, Mapping)):
-            raise WiringError(f"{describe(node)}: {given!r} is no source: give a component, a name or an iterable")
-        from penstock.builtin.iterable import IterableSource
-
-        make = lambda: IterableSource(items=given)  # noqa: E731 - one expression, like its neighbours
-    elif attrs.has(type(given)):
-        make = lambda: attrs.evolve(given)  # noqa: E731 - one expression, like its neighbours
-    else:
-        make = lambda: given  # noqa: E731 - one expression, like its neighbours
-    owner = given if inspect.isfunction(given) else type(given)
-    return _part(node, getattr(owner, "__module__", "?"), make, address_of(given))
+    owner = node.given if inspect.isroutine(node.given) or isinstance(node.given, type) else type(node.given)
+    return _made(node, getattr(owner, "__module__", "?"), node.given)
 
 
 def import_path(path: str) -> Any:
@@ -96,41 +90,16 @@ def import_path(path: str) -> Any:
     return found
 
 
-def path_of(thing: Any) -> str | None:
-    """Return "module:name" if another process can import this function or class by it, else None."""
-    owner = thing if hasattr(thing, "__qualname__") else type(thing)
-    module, name = getattr(owner, "__module__", None), getattr(owner, "__qualname__", "")
-    if not module or module == "__main__" or "<" in name:
-        return None
-    return f"{module}:{name}"
-
-
-def address_of(given: Any) -> tuple[str, dict[str, Any]] | None:
-    """Return the import path and the settings by which a file or another process can make what was given, or None."""
-    path = path_of(given)
-    component = attrs.has(type(given))
-    if path is None or (not component and not hasattr(given, "__qualname__")):
-        return None
-    settings = {}
-    if component:
-        for field in attrs.fields(type(given)):
-            if field.init and getattr(given, field.name) != _default(field, given):
-                settings[field.alias or field.name] = getattr(given, field.name)
-    return path, settings
-
-
 def build(owner: Any, settings: Mapping[str, Any]) -> Any:
     """Make a component of this class, or a function with these settings. Raises ConfigError."""
     if isinstance(owner, type):
-        if settings and attrs.has(owner) and _is_plain(settings):
+        if settings and (attrs.has(owner) or dataclasses.is_dataclass(owner)) and _is_plain(settings):
             from penstock.config import from_plain
 
             return from_plain(owner, dict(settings))
         return _call(owner, settings)
     if not settings:
         return owner
-    import functools
-
     known = inspect.signature(owner).parameters
     for key in settings:
         if key not in known:
@@ -153,38 +122,95 @@ def _resolve_name(node: Node, plugins: Plugins) -> Part:
             path = offer.component.path
     except PluginError as error:
         raise type(error)(f"{describe(node)}: {error}" if node.name else str(error)) from error
-    settings = node.settings
+    return _made(node, origin, owner, use=path)
 
-    def make() -> Any:
+
+def _made(node: Node, origin: str, given: Any, *, use: str = "") -> Part:
+    """Decide whose object the component is, and check it; see penstock.compose.making."""
+    where = f"{describe(node)} ({origin})"
+    own: Any = None
+    try:
+        make, own = _maker(node, given)
+    except PenstockError as error:
+        raise type(error)(f"{where}: {error}") from error
+    except Exception as error:  # whatever a user's class or factory raises
+        raise WiringError(f"{where}: {label(node)} cannot be made: {type(error).__name__}: {error}") from error
+
+    def make_there() -> Any:
         try:
-            return build(owner, settings)
+            return make()
         except PenstockError as error:
-            raise type(error)(f"{describe(node)} ({origin}): {error}") from error
+            raise type(error)(f"{where}: {error}") from error
 
-    return _part(node, origin, make, (path, settings))
+    sample = make.first if isinstance(make, Maker) else make()
+    _check(node, where, sample)
+    return Part(node=node, origin=origin, make=make_there, sample=sample, own=own, use=use)
 
 
-def _part(
-    node: Node, origin: str, make: Callable[[], Any], address: tuple[str, Mapping[str, Any]] | None = None
-) -> Part:
-    sample = make()
+def _maker(node: Node, given: Any) -> tuple[Callable[[], Any], Any]:
+    """Return what makes the component of a node, and the user's own object if it is that."""
+    if isinstance(given, type):
+        if node.role == "processor":
+            makes_processors(given)  # raises
+        return Maker(lambda: build(given, node.settings)), None
+    if node.settings:
+        given = build(given, node.settings)
+    if is_class(given):
+        if node.role == "processor":
+            makes_processors(given)  # raises
+        return Maker(lambda: _call(given, {})), None
+    if node.role == "source" and not hasattr(given, "read"):
+        if not isinstance(given, Iterable) or isinstance(given, (str, bytes, Mapping)):
+            raise WiringError(f"{given!r} is no source: give a component, a name or an iterable")
+        from penstock.builtin.iterable import IterableSource
+
+        one_pass = isinstance(given, Iterator) and node.place == "thread"
+        return lambda: IterableSource(items=given), given if one_pass else None
+    if node.role in ("source", "store"):
+        return lambda: given, given if node.place == "thread" else None
+    if node.role == "decoder" and not hasattr(given, "decode") and callable(given):
+        return Maker(given), None
+    if node.role == "processor":
+        if makes_processors(given):
+            return Maker(given), None
+        if is_function(given):
+            return lambda: given, None
+        if node.workers == 1 or node.place == "process":  # each process gets a copy by being sent one
+            is_shared = isinstance(given, (functools.partial, types.MethodType)) or node.place == "process"
+            return lambda: given, None if is_shared else given
+    try:
+        return Maker(lambda: copy_of(given)), None
+    except WiringError as error:
+        several = "each channel has a decoder of its own" if node.role == "decoder" else f"workers={node.workers}"
+        remedy = f"give the class, or a function that makes one (lambda: {type(given).__qualname__}(...))" + (
+            "" if node.role == "decoder" else ", or a function that calls it, if several threads may do so at once"
+        )
+        raise WiringError(
+            f"{several}, and this {type(given).__qualname__} cannot be copied: {error}; {remedy}"
+        ) from error
+
+
+def _check(node: Node, where: str, sample: Any) -> None:
+    """Raise WiringError unless a component has what its role needs."""
     missing = [name for name in _METHODS.get(node.role, ("__call__",)) if not callable(getattr(sample, name, None))]
     if missing:
         raise WiringError(
-            f"{describe(node)} ({origin}): {label(node)} cannot be a {node.role}: it has no {', '.join(missing)}; "
+            f"{where}: {label(node)} cannot be a {node.role}: it has no {', '.join(missing)}; "
             f"see the contract of a {node.role}"
         )
-    if inspect.iscoroutinefunction(sample) or inspect.iscoroutinefunction(getattr(sample, "__call__", None)):  # noqa: B004 - the method itself is looked at
+    call = getattr(sample, "__call__", None)  # noqa: B004 - the method itself is looked at
+    if any(
+        kind(thing) for kind in (inspect.iscoroutinefunction, inspect.isasyncgenfunction) for thing in (sample, call)
+    ):
         raise WiringError(
-            f"{describe(node)} ({origin}): {label(node)} is async, and a run calls plain functions: let it do its "
-            "waiting in a function of its own"
+            f"{where}: {label(node)} is async, and a run calls plain functions: let it do its waiting in a function "
+            "of its own"
         )
     if node.role == "processor":
         try:
             form_of(sample)
-        except TypeError as error:
-            raise WiringError(f"{describe(node)} ({origin}): {label(node)} {error}") from None
-    return Part(node=node, origin=origin, make=make, sample=sample, address=address)
+        except WiringError as error:
+            raise WiringError(f"{where}: {label(node)}: {error}") from None
 
 
 def _call(owner: Any, settings: Mapping[str, Any]) -> Any:
@@ -207,10 +233,3 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return all(_is_plain(part) for part in value)
     return value is None or isinstance(value, (str, int, float, bool))
-
-
-def _default(field: attrs.Attribute[Any], given: Any) -> Any:
-    default: Any = field.default
-    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # attrs.Factory is a class at run time
-        return default.factory(given) if default.takes_self else default.factory()
-    return default

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, get_args
@@ -109,7 +110,7 @@ class DataHandler:
         if process_function is not None:
             doing = resolve(_node(process_function, processor), plugins)
             flow >>= _instead(
-                doing, WatchedProcessor(make=doing.make, ledger=self._ledger, look_up=self._reading.look_up)
+                doing, partial(WatchedProcessor, make=doing.make, ledger=self._ledger, look_up=self._reading.look_up)
             )
         flow >>= Edge(capacity=capacity, capacity_bytes=capacity_bytes)
         options: dict[str, Any] = {} if dead_letters is None else {"dead_letters": dead_letters}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import queue
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
+from penstock.compose.making import settings_of
 from penstock.compose.node import Flow, Node, processor
 from penstock.compose.node import source as source_node
 from penstock.compose.resolve import import_path
@@ -186,11 +188,12 @@ def _json_or(data: Any) -> Any:
 
 
 def _with_settings(node: Node, settings: Mapping[str, Any]) -> Node:
-    if node.use:
+    if node.use or isinstance(node.given, type):
         return attrs.evolve(node, settings={**node.settings, **settings})
-    if not attrs.has(type(node.given)):
-        raise RunError(f"node {node.name!r} is a function: it has no settings to change")
+    known = settings_of(node.given)
+    if known is None or inspect.isroutine(node.given):
+        raise RunError(f"node {node.name!r} is a function, or its settings are unknown: it has none to change")
     try:
-        return attrs.evolve(node, given=attrs.evolve(node.given, **settings))
+        return attrs.evolve(node, given=type(node.given)(**{**known, **settings}))
     except (TypeError, PenstockError) as error:
         raise ConfigError(f"node {node.name!r}: {error}") from error

@@ -17,6 +17,7 @@ from penstock.errors import RunError
 from penstock.record import Record
 from penstock.report.account import Account
 from penstock.report.run_report import RunReport
+from penstock.run.claims import Claims
 from penstock.run.edges.chunk import Barrier
 from penstock.run.lanes.checkpoints import Checkpoints
 from penstock.run.lanes.lane import InboxLane, Lane
@@ -51,6 +52,7 @@ class Run:
         self.at_work = False
         self.dead_letters = DeadLetters(Path(pipeline.dead_letters), pipeline.name)
         self.checkpoints = Checkpoints(self.dead_letters.sync, self._checkpointed, self._announce)
+        self.claims = Claims(pipeline.name)
         self.report: RunReport | None = None
         self.plugins = plugins
         self._errors: list[str] = []
@@ -366,6 +368,7 @@ class Run:
             self.dead_letters.close()
         except OSError as error:
             self.trouble(f"the dead letters could not be closed: {error}", error)
+        self.claims.drop_all()
         duration_s = time.monotonic() - self._started
         self._watch.look(self._plan, time.monotonic())
         self.report = RunReport(

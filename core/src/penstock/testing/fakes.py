@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -22,6 +22,8 @@ class FakeSource:
         commits: The positions that were committed, each the number of records before it; shared with another source
             of the same list, as if that were this one in a new process.
     """
+
+    in_memory: ClassVar[bool] = True
 
     records: Iterable[Record] = attrs.field(default=(), converter=tuple)
     more: bool = False

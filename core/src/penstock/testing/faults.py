@@ -43,6 +43,7 @@ class FaultyStore:
     """
 
     takes: ClassVar[str] = "any"
+    in_memory: ClassVar[bool] = True
 
     store: Any
     fail_on: Collection[int] = ()
@@ -90,6 +91,7 @@ class SlowStore:
     """
 
     takes: ClassVar[str] = "any"
+    in_memory: ClassVar[bool] = True
 
     store: Any
     entered: threading.Event = attrs.field(factory=threading.Event, init=False, eq=False, repr=False)
@@ -135,6 +137,8 @@ class FaultySource:
         error: Makes the error to raise.
         reads: Calls of `read` so far.
     """
+
+    in_memory: ClassVar[bool] = True
 
     source: Any
     fail_on: Collection[int] = ()

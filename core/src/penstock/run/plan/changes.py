@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import attrs
 
-from penstock.compose.checks import kind_problems, neighbours, option_problems
+from penstock.compose.checks import kind_problems, neighbours, option_problems, sharing_problems
 from penstock.compose.node import Flow, Joinable, Node, describe, name_nodes
 from penstock.compose.resolve import Part, resolve
 from penstock.errors import RunError, WiringError
@@ -76,6 +76,7 @@ def add(
     joins = [join for join in joins if join[:2] not in known]
     _check(new, nodes, joins)
     parts = dict(checked) if checked is not None else _resolve(run, graph, nodes, joins)
+    run.claims.take(parts.values())
     lanes: list[Lane] = []
     attachments: list[Attachment] = []
     before = len(built.lanes)
@@ -89,6 +90,7 @@ def add(
             lane.cancel()
         with graph.lock:
             _forget(built, built.lanes[before:], new)
+        run.claims.drop(new)
         raise
     _attach(run, lanes, attachments)
     graph.nodes.update({node.name or "": node for node in nodes})
@@ -101,7 +103,9 @@ def add(
 
 def _resolve(run: Run, graph: Graph, nodes: Sequence[Node], joins: Sequence[Join]) -> dict[str, Part]:
     parts = {node.name or "": resolve(node, run.plugins) for node in nodes}
-    problems = kind_problems({**graph.parts, **parts}, joins) + option_problems(parts.values(), run.plugins)
+    every = {**graph.parts, **parts}
+    problems = kind_problems(every, joins) + option_problems(parts.values(), run.plugins)
+    problems += sharing_problems(every.values())
     if problems:
         raise WiringError("; ".join(problems))
     return parts
@@ -196,6 +200,7 @@ def remove(run: Run, graph: Graph, built: Plan, nodes: Sequence[Node | str]) -> 
         lane.thread.join()
     with graph.lock:
         _retire(graph, built, going, lanes)
+    run.claims.drop(going)
 
 
 def _leave(built: Plan, first: str, edge: LiveEdge) -> None:
@@ -260,7 +265,15 @@ def replace(run: Run, graph: Graph, built: Plan, node: Node | str, new: Node) ->
     problems = kind_problems({**graph.parts, name: part}, graph.joins)
     if problems:
         raise WiringError("; ".join(problems))
-    if old.role == "source":
+    with run.claims.exchanged(part):
+        _swap(run, built, part)
+    graph.nodes[name], graph.parts[name] = fresh, part
+    graph.names[new] = graph.names[fresh] = name
+
+
+def _swap(run: Run, built: Plan, part: Part) -> None:
+    name = part.node.name or ""
+    if part.node.role == "source":
         lane = built.sources[name]
         lane.ask(lambda: lane.swap_source(part)).result()
     else:
@@ -275,8 +288,6 @@ def replace(run: Run, graph: Graph, built: Plan, node: Node | str, new: Node) ->
                     run.checkpoints.exchange(before, after)
 
             host.ask(errand).result()
-    graph.nodes[name], graph.parts[name] = fresh, part
-    graph.names[new] = graph.names[fresh] = name
 
 
 def whole_account(graph: Graph, built: Plan, elapsed_s: float, *, aborted: bool = False) -> Account:

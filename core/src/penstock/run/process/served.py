@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from penstock.compose.graph_file import NodeEntry
-from penstock.compose.resolve import Part, import_path, resolve
+import attrs
+
+from penstock.compose.node import Node
+from penstock.compose.resolve import import_path, resolve
 from penstock.errors import EndOfSource, SourceError
 from penstock.link import Link, Message
 from penstock.record import Record
@@ -37,7 +40,11 @@ class Served(Protocol):
 
 
 def main(setup: Mapping[str, Any]) -> None:
-    """Serve the component that `setup` names until the run says that it is enough, or dies."""
+    """Serve a component until the run says that it is enough, or dies.
+
+    Its definition follows `setup` on standard input, a pipe from the run. This is all that is ever unpickled here.
+    """
+    definition = sys.stdin.buffer.read(setup["size_bytes"])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # sent to the whole group: the run drains, and then ends this process
     _end_with_run()
@@ -45,16 +52,16 @@ def main(setup: Mapping[str, Any]) -> None:
     link = Link(import_path(setup["store"]).for_link(back), import_path(setup["source"]).for_link(there))
     link.open()
     try:
-        _serve(link, setup)
+        _serve(link, setup["origin"], definition)
     except (EndOfSource, SourceError):
         sys.exit("penstock: the run has gone; so does this process")
     finally:
         link.close()
 
 
-def _serve(link: Link, setup: Mapping[str, Any]) -> None:
+def _serve(link: Link, origin: str, definition: bytes) -> None:
     try:
-        served = _served(setup)
+        served = _served(origin, definition)
         words = served.open()
     except BaseException as error:  # whatever a component raises, sys.exit too: the run is told
         link.send({"error": tell_error(error)})
@@ -85,13 +92,11 @@ def _closed(served: Served) -> Mapping[str, Any]:
     return {}
 
 
-def _served(setup: Mapping[str, Any]) -> Served:
-    from penstock.config import from_plain
+def _served(origin: str, definition: bytes) -> Served:
     from penstock.plugins import Plugins
 
-    entry: NodeEntry = from_plain(NodeEntry, setup["node"])
-    found = resolve(entry.node("$"), Plugins())
-    part = Part(node=found.node, origin=setup["origin"], make=found.make, sample=found.sample, address=found.address)
+    node: Node = pickle.loads(definition)
+    part = attrs.evolve(resolve(node, Plugins()), origin=origin)
     if part.node.role == "source":
         from penstock.run.process.remote_source import ServedSource
 

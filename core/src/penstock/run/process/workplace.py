@@ -15,8 +15,9 @@ from typing import Any, Final
 
 import attrs
 
-from penstock.compose.graph_file import node_to_plain
-from penstock.compose.resolve import Part, path_of
+from penstock.compose.address import path_of
+from penstock.compose.by_value import definition_of
+from penstock.compose.resolve import Part
 from penstock.errors import EndOfSource, RunAborted, SourceError, StoreError, WorkerDiedError
 from penstock.link import Link, Message, link_classes
 from penstock.record import Record
@@ -33,7 +34,7 @@ ABORT_S: Final = 3.0
 """How long it may take when the run is aborted."""
 
 _MAIN = (
-    "import json, sys; setup = json.loads(sys.stdin.readline()); sys.path[:] = setup['path']; "
+    "import json, sys; setup = json.loads(sys.stdin.buffer.readline()); sys.path[:] = setup['path']; "
     "from penstock.run.process.served import main; main(setup)"
 )
 
@@ -67,7 +68,8 @@ class Workplace:
     def __init__(self, part: Part, run: Ward) -> None:
         self.part = part
         self._run = run
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._definition = b""
         self._link: Link | None = None
         self._busy = False
 
@@ -90,10 +92,12 @@ class Workplace:
         link.open()
         self._link = link
         try:
-            self._process = subprocess.Popen([sys.executable, "-c", _MAIN], stdin=subprocess.PIPE, text=True)
+            self._definition = self._definition or definition_of(self.part.node, use=self.part.use)
+            self._process = subprocess.Popen([sys.executable, "-c", _MAIN], stdin=subprocess.PIPE)
             assert self._process.stdin is not None  # it was asked for
             with contextlib.suppress(BrokenPipeError):  # it is dead already, as is found out below
-                self._process.stdin.write(json.dumps(self._setup(store, source, names)) + "\n")
+                self._process.stdin.write(json.dumps(self._setup(store, source, names)).encode() + b"\n")
+                self._process.stdin.write(self._definition)
                 self._process.stdin.flush()
             self._busy = True
             return self._answer({}).words
@@ -170,14 +174,9 @@ class Workplace:
             link.close()
 
     def _setup(self, store: Any, source: Any, names: Sequence[str]) -> dict[str, Any]:
-        assert self.part.address is not None  # checked before anything opens
-        use, settings = self.part.address
-        node = attrs.evolve(
-            self.part.node, given=None, use=use, settings=settings, place="thread", workers=1, on_error="dead_letter"
-        )
         return {
             "path": sys.path,
-            "node": node_to_plain(node),
+            "size_bytes": len(self._definition),
             "origin": self.part.origin,
             "store": path_of(store),
             "source": path_of(source),

@@ -1,0 +1,67 @@
+"""Claims: an object that a user gives works in one run at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from penstock.compose.resolve import Part
+from penstock.errors import WiringError
+
+_lock = threading.Lock()
+_claimed: dict[int, tuple[Any, str]] = {}
+"""What works now, by identity: the object, and where."""
+
+
+class Claims:
+    """The user's own objects that one run works with. Any thread."""
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._own: dict[str, int] = {}
+
+    def take(self, parts: Iterable[Part]) -> None:
+        """Claim the objects of these parts, all or none. Raises WiringError if one works already."""
+        own = {part.node.name or "": part for part in parts if part.own is not None}
+        with _lock:
+            for part in own.values():
+                if id(part.own) in _claimed:
+                    raise WiringError(
+                        f"{part.where}: this {type(part.own).__qualname__} works in {_claimed[id(part.own)][1]} now, "
+                        "and one object cannot work in two runs at once: give each run its own"
+                    )
+            for name, part in own.items():
+                _claimed[id(part.own)] = part.own, f"node {name!r} of run {self._run!r}"
+                self._own[name] = id(part.own)
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Give the objects of these nodes free."""
+        with _lock:
+            for name in names:
+                _claimed.pop(self._own.pop(name, 0), None)
+
+    @contextlib.contextmanager
+    def exchanged(self, part: Part) -> Iterator[None]:
+        """Claim the object of a part that takes the place of another in this block, which is free behind it.
+
+        Raises:
+            WiringError: it works already. After any error, the other one keeps its claim.
+        """
+        name = part.node.name or ""
+        old = self._own.pop(name, None)
+        try:
+            self.take([part])
+            yield
+        except BaseException:
+            self.drop([name])
+            if old is not None:
+                self._own[name] = old
+            raise
+        with _lock:
+            _claimed.pop(old or 0, None)
+
+    def drop_all(self) -> None:
+        """Give everything free."""
+        self.drop(list(self._own))
