@@ -410,3 +410,27 @@ def test_what_no_file_can_name_is_refused_with_the_true_reason(given, reason):
         return
     with pytest.raises(WiringError, match=rf"node 'p'.*cannot be written.*{reason}.*'module:"):
         pipeline.to_toml()
+
+
+def test_pipelines_of_what_no_file_can_name_are_compared_by_their_objects():
+    """Two pipelines with a lambda are equal if it is the same one and all else is alike; nothing raises."""
+
+    def pipeline(function, **options):
+        return ps.Pipeline(
+            ps.source("files", path="x") >> ps.processor(function, name="f", **options) >> ps.store("null")
+        )
+
+    same = lambda record: record  # noqa: E731 - a lambda is the subject
+    assert pipeline(same) == pipeline(same)
+    assert pipeline(same) != pipeline(lambda record: record)
+    assert pipeline(same) != pipeline(same, workers=2)
+    assert pipeline(same) != pipeline("penstock.builtin.decode:nothing")
+
+
+@pytest.mark.parametrize("role", ["storage", "process_function"])
+def test_a_handler_refuses_a_process_before_anything_opens(role):
+    """A store or processor of a handler with place='process' is a ConfigError that names it and the way."""
+    given = {"storage": ps.store("null"), "process_function": None}
+    given[role] = (ps.store if role == "storage" else ps.processor)("penstock.builtin:x", place="process")
+    with pytest.raises(ps.errors.ConfigError, match=r"'x': place='process'.*use a Pipeline"):
+        ps.DataHandler(**given)

@@ -128,6 +128,8 @@ def _place_problems(part: Part) -> list[str]:
     reason = why_not_sent(part.node)
     if reason:
         remedy = "take hold of it in open(), which is called there, or use a thread"
+        if part.node.role == "source" and not hasattr(part.node.given, "read") and not part.use:
+            remedy = "give a list, or a class with open(), read() and close(), or use a thread"
         return [f"{part.where}: place='process': {reason}; {remedy}"]
     return []
 

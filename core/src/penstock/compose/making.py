@@ -130,10 +130,10 @@ class Maker:
     Called by the threads of several workers.
     """
 
-    def __init__(self, make: Callable[[], Any]) -> None:
+    def __init__(self, make: Callable[[], Any], *, is_factory: bool = False) -> None:
         self._make = make
         self.first = make()
-        self._made = [self.first]
+        self._given = [self.first] if is_factory else None
         self._unused = [self.first]
         self._lock = threading.Lock()
 
@@ -143,12 +143,14 @@ class Maker:
             if self._unused:
                 return self._unused.pop()
             made = self._make()
-            if any(made is other for other in self._made):
+            if self._given is None:
+                return made
+            if any(made is other for other in self._given):
                 raise WiringError(
                     f"the factory gave the same {type(made).__qualname__} again: each channel and each worker needs "
                     "one of its own; make it in the factory"
                 )
-            self._made.append(made)
+            self._given.append(made)
         return made
 
 

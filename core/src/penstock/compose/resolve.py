@@ -169,10 +169,10 @@ def _maker(node: Node, given: Any) -> tuple[Callable[[], Any], Any]:
     if node.role in ("source", "store"):
         return lambda: given, given if node.place == "thread" else None
     if node.role == "decoder" and not hasattr(given, "decode") and callable(given):
-        return Maker(given), None
+        return Maker(given, is_factory=True), None
     if node.role == "processor":
         if makes_processors(given):
-            return Maker(given), None
+            return Maker(given, is_factory=True), None
         if is_function(given):
             return lambda: given, None
         if node.workers == 1 or node.place == "process":  # each process gets a copy by being sent one

@@ -375,6 +375,11 @@ class DataHandler:
 
 def _node(thing: Any, make: Callable[[Any], Node]) -> Node:
     node = thing if isinstance(thing, Node) else make(thing)
+    if node.place == "process":
+        raise ConfigError(
+            f"{node.role} {label(node)!r}: place='process': a handler follows each call, so its processor and its "
+            "store work in threads; use a Pipeline with ps.source(PushSource()) for processes"
+        )
     if node.on_error == "skip":
         raise ConfigError(
             f"{node.role} {label(node)!r}: on_error='skip' would leave those hanging who wait for the data; leave it "

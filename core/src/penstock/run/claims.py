@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from penstock.compose.resolve import Part
@@ -62,6 +62,6 @@ class Claims:
         with _lock:
             _claimed.pop(old or 0, None)
 
-    def drop_all(self) -> None:
-        """Give everything free."""
-        self.drop(list(self._own))
+    def drop_all(self, *, but: Collection[str] = ()) -> None:
+        """Give everything free but the objects of these nodes, in which a thread is left behind."""
+        self.drop([name for name in self._own if name not in but])

@@ -368,7 +368,7 @@ class Run:
             self.dead_letters.close()
         except OSError as error:
             self.trouble(f"the dead letters could not be closed: {error}", error)
-        self.claims.drop_all()
+        self.claims.drop_all(but={name for lane in self._alive() for name in lane.node_names()})
         duration_s = time.monotonic() - self._started
         self._watch.look(self._plan, time.monotonic())
         self.report = RunReport(

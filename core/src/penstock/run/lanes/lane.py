@@ -246,6 +246,10 @@ class Lane:
         edge.partial = True
         edge.control(END)
 
+    def node_names(self) -> set[str]:
+        """Return the names of the nodes that work in this lane."""
+        return {step.name for step in self.steps} or {self.name.partition(":")[0]}
+
     def swap(self, step: Step, part: Part) -> Step:
         """Put another component in the place of one; what was inside leaves first. In the thread of the lane.
 

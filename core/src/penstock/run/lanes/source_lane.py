@@ -68,6 +68,10 @@ class SourceLane(Lane):
         self._opened_at: Any = None
         self._committed: Any = None
 
+    def node_names(self) -> set[str]:
+        """Return the names of the source and of the nodes behind it in this lane."""
+        return {self.part.node.name or "", *(step.name for step in self.steps)}
+
     def open_source(self) -> None:
         """Make and open the source."""
         with opening(self.part):

@@ -173,10 +173,10 @@ def remove(run: Run, graph: Graph, built: Plan, nodes: Sequence[Node | str]) -> 
         if not more:
             break
         going |= more
-    lanes = [lane for lane in built.lanes if _names(lane) & going]
+    lanes = [lane for lane in built.lanes if lane.node_names() & going]
     for lane in lanes:
-        if not _names(lane) <= going:
-            stay, go = sorted(_names(lane) - going), sorted(_names(lane) & going)
+        if not lane.node_names() <= going:
+            stay, go = sorted(lane.node_names() - going), sorted(lane.node_names() & going)
             raise RunError(
                 f"node {', '.join(go)!r} cannot be removed: it is fused with {', '.join(stay)!r}; name that, too, or "
                 "put edge(capacity=...) between them when the pipeline is made"
@@ -212,13 +212,6 @@ def _leave(built: Plan, first: str, edge: LiveEdge) -> None:
     except RunError:  # it ended by itself in the meantime, and told the edge
         if not lane.ended:
             raise
-
-
-def _names(lane: Lane) -> set[str]:
-    names = {step.name for step in lane.steps}
-    if isinstance(lane, SourceLane):
-        names.add(lane.part.node.name or "")
-    return names or {lane.name.partition(":")[0]}
 
 
 def _retire(graph: Graph, built: Plan, going: set[str], lanes: Sequence[Lane]) -> None:
