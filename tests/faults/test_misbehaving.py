@@ -205,7 +205,7 @@ def test_one_lane_fails_in_a_step_before_another_has_left_the_last(monkeypatch):
             return turn
 
     class Lane:
-        inbox = None
+        edges = ()
 
         def __init__(self, error=None):
             self.error = error

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from penstock.record import Record
+from typing import Any
 
 
 class PenstockError(Exception):
@@ -74,13 +71,13 @@ class CoordinatesError(PenstockError, ValueError):
 class StoreError(PenstockError, OSError):
     """A store could not write, read or sync.
 
-    `failed` names the records that were *not* written, each with its error; the others of the same call were
-    written. An empty `failed` on an error from `write` says that none was written. `retryable` is False where trying
-    again cannot help (the record itself is at fault).
+    `failed` names the records (`penstock.Record`) that were *not* written, each with its error; the others of the same
+    call were written. An empty `failed` on an error from `write` says that none was written. `retryable` is False
+    where trying again cannot help (the record itself is at fault).
     """
 
     def __init__(
-        self, message: str, *, failed: Iterable[tuple[Record, BaseException]] = (), retryable: bool = True
+        self, message: str, *, failed: Iterable[tuple[Any, BaseException]] = (), retryable: bool = True
     ) -> None:
         super().__init__(message)
         self.failed = tuple(failed)
@@ -94,7 +91,7 @@ class RecordExistsError(StoreError, FileExistsError):
     """The store holds a record of this key already, and `when_exists` is "error"."""
 
     def __init__(
-        self, message: str, *, failed: Iterable[tuple[Record, BaseException]] = (), retryable: bool = False
+        self, message: str, *, failed: Iterable[tuple[Any, BaseException]] = (), retryable: bool = False
     ) -> None:
         super().__init__(message, failed=failed, retryable=retryable)
 

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from penstock.compose.resolve import Part
 from penstock.run.edges.chunk import Barrier
 from penstock.run.steps.store_step import StoreStep
 from penstock.store import SupportsTransaction
 
-if TYPE_CHECKING:
-    from penstock.run.lanes.source_lane import SourceLane
+
+class CommittingSource(Protocol):
+    """A source that takes part in checkpoints, as seen by them.
+
+    Attributes:
+        left: It takes part no more.
+        part: The node that it plays.
+    """
+
+    left: bool
+    part: Part
+
+    def post(self, word: str, value: Any = None) -> None:
+        """Ask its lane for something: "barrier", "commit"."""
+        ...
 
 
 class Checkpoints:
@@ -40,9 +54,9 @@ class Checkpoints:
         self._completed = completed
         self._announce = announce
         self.lock = threading.RLock()
-        self._sources: list[SourceLane] = []
+        self._sources: list[CommittingSource] = []
         self._stores: set[StoreStep] = set()
-        self._waiting_sources: set[SourceLane] = set()
+        self._waiting_sources: set[CommittingSource] = set()
         self._waiting_stores: set[StoreStep] = set()
         self._positions: dict[str, Any] = {}
         self._final: dict[str, Any] = {}
@@ -56,13 +70,13 @@ class Checkpoints:
         """Whether one is under way."""
         return self._active
 
-    def join(self, sources: Iterable[SourceLane], stores: Iterable[StoreStep]) -> None:
+    def join(self, sources: Iterable[CommittingSource], stores: Iterable[StoreStep]) -> None:
         """Let sources and stores take part from the next one on; those that have ended by now need not."""
         with self.lock:
             self._sources.extend(lane for lane in sources if not lane.left)
             self._stores.update(step for step in stores if not step.ended)
 
-    def remove_source(self, lane: SourceLane) -> None:
+    def remove_source(self, lane: CommittingSource) -> None:
         """Go on without this source: it has committed its end, or failed."""
         with self.lock:
             lane.left = True
@@ -110,7 +124,7 @@ class Checkpoints:
                     stores.discard(before)
                     stores.add(after)
 
-    def source_reached(self, lane: SourceLane, barrier: Barrier, position: Any) -> None:
+    def source_reached(self, lane: CommittingSource, barrier: Barrier, position: Any) -> None:
         """Note the position of a source at the barrier; called before the barrier goes on."""
         with self.lock:
             if barrier.number == self.number and self._active:
@@ -118,7 +132,7 @@ class Checkpoints:
                 self._waiting_sources.discard(lane)
                 self._finish_if_complete()
 
-    def source_ending(self, lane: SourceLane, position: Any) -> None:
+    def source_ending(self, lane: CommittingSource, position: Any) -> None:
         """Note the last position of a source; called before its end goes on."""
         with self.lock:
             self._final[lane.part.node.name or ""] = position

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from penstock.compose.resolve import Part
 from penstock.errors import RunAborted, RunError
@@ -18,13 +18,11 @@ from penstock.run.edges.chunk import END, MOST_AT_ONCE, Barrier, Chunk, End
 from penstock.run.edges.edge import LiveEdge
 from penstock.run.edges.inbox import Inbox
 from penstock.run.edges.outlet import Outlet, shared
+from penstock.run.lanes.context import LaneContext
 from penstock.run.lanes.opening import Opening, opening
 from penstock.run.steps.make import step_for
 from penstock.run.steps.step import Step
 from penstock.run.steps.store_step import StoreStep
-
-if TYPE_CHECKING:
-    from penstock.run.run import Run
 
 GRAIN_BYTES: Final = 8 * 2**20
 """What a list that a lane works on may weigh, about; it takes fewer records at once if they grow on the way."""
@@ -45,7 +43,7 @@ class Lane:
         released: Set when everything is open and joined: it begins to work.
     """
 
-    def __init__(self, run: Run, name: str, steps: Sequence[Step], *, counted: bool = False) -> None:
+    def __init__(self, run: LaneContext, name: str, steps: Sequence[Step], *, counted: bool = False) -> None:
         self.run = run
         self.name = name
         self.steps = list(steps)
@@ -64,6 +62,11 @@ class Lane:
         self._errands: deque[tuple[Callable[[], None], Future[None]]] = deque()
         self._errands_lock = threading.Lock()
         self._gone = False
+
+    @property
+    def edges(self) -> Sequence[LiveEdge]:
+        """The edges that the lane reads; that of a source reads none."""
+        return ()
 
     # -- life ------------------------------------------------------------------------------------------------------
 
@@ -313,9 +316,16 @@ class Lane:
 class InboxLane(Lane):
     """A lane that reads edges."""
 
-    def __init__(self, run: Run, name: str, steps: Sequence[Step], inbox: Inbox, *, counted: bool = False) -> None:
+    def __init__(
+        self, run: LaneContext, name: str, steps: Sequence[Step], inbox: Inbox, *, counted: bool = False
+    ) -> None:
         super().__init__(run, name, steps, counted=counted)
         self.inbox = inbox
+
+    @property
+    def edges(self) -> Sequence[LiveEdge]:
+        """The edges that the lane reads."""
+        return self.inbox.edges
 
     def nudge(self) -> None:
         """Let the lane look up from its inbox."""

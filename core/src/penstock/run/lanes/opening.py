@@ -5,33 +5,46 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from penstock.compose.resolve import Part
 from penstock.errors import RunAborted, RunError
+from penstock.run.edges.edge import LiveEdge
 
-if TYPE_CHECKING:
-    from penstock.run.edges.edge import LiveEdge
-    from penstock.run.edges.inbox import Inbox
-    from penstock.run.lanes.lane import Lane
+
+class Opens(Protocol):
+    """What opens together with others: a lane, as seen from here."""
+
+    @property
+    def edges(self) -> Sequence[LiveEdge]:
+        """The edges that it reads."""
+        ...
+
+    def open(self) -> None:
+        """Open its components."""
+        ...
+
+    def open_source(self) -> None:
+        """Open its source, if it has one, once the components of all are open."""
+        ...
 
 
 class Opening:
     """Let the threads of several lanes open in two steps, each waiting for the others; the starter waits too."""
 
-    def __init__(self, lanes: Sequence[Lane]) -> None:
+    def __init__(self, lanes: Sequence[Opens]) -> None:
         self.errors: list[BaseException] = []
         self._well = True
         self._rendezvous = threading.Barrier(len(lanes) + 1, action=self._judge)
 
-    def open(self, lane: Lane) -> bool:
+    def open(self, lane: Opens) -> bool:
         """Open this lane, then its source; return whether all lanes could. Called in its thread."""
         well = False
         try:
             well = self._step(lambda: _open(lane)) and self._step(lane.open_source)
         finally:
             if not well:
-                for edge in _edges(lane):
+                for edge in lane.edges:
                     edge.close()
         return well
 
@@ -66,19 +79,13 @@ class Opening:
         self._well = not self.errors
 
 
-def _open(lane: Lane) -> None:
-    for edge in _edges(lane):
+def _open(lane: Opens) -> None:
+    for edge in lane.edges:
         try:
             edge.open()
         except OSError as error:
             raise RunError(f"edge {edge.name}: cannot open: {error}") from error
     lane.open()
-
-
-def _edges(lane: Lane) -> Sequence[LiveEdge]:
-    """Return the edges that a lane reads; that of a source reads none."""
-    inbox: Inbox | None = getattr(lane, "inbox", None)
-    return inbox.edges if inbox is not None else ()
 
 
 @contextmanager

@@ -7,13 +7,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from penstock.compose.resolve import Part
 from penstock.errors import EndOfSource, RunAborted, SourceError
 from penstock.record import Record
 from penstock.record_size import OVERHEAD_BYTES, size_of
 from penstock.report.counters import Tally, count_channels
+from penstock.run.lanes.context import LaneContext
 from penstock.run.lanes.figures import Figures
 from penstock.run.lanes.lane import Lane
 from penstock.run.lanes.opening import opening
@@ -21,9 +22,6 @@ from penstock.run.steps.guard import Guard
 from penstock.run.steps.placing import make_component
 from penstock.run.steps.step import Step
 from penstock.source import SupportsCommit, SupportsSeek
-
-if TYPE_CHECKING:
-    from penstock.run.run import Run
 
 READ_TIMEOUT_S: Final = 0.1
 """How long a source may make its lane wait, and so how late a barrier or a stop may come."""
@@ -42,7 +40,7 @@ class SourceLane(Lane):
         failed: Why the source ended before its end, or "".
     """
 
-    def __init__(self, run: Run, part: Part, steps: Sequence[Step]) -> None:
+    def __init__(self, run: LaneContext, part: Part, steps: Sequence[Step]) -> None:
         name = part.node.name or ""
         super().__init__(run, "+".join([name, *(step.name for step in steps)]), steps)
         self.part = part

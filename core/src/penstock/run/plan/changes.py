@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -13,17 +13,32 @@ from penstock.compose.checks import kind_problems, neighbours, option_problems, 
 from penstock.compose.node import Flow, Joinable, Node, describe, name_nodes
 from penstock.compose.resolve import Part, resolve
 from penstock.errors import RunError, WiringError
-from penstock.report.account import Account, EdgeAccount, NodeAccount, count_lost, take_account
+from penstock.report.account import Account, EdgeAccount, NodeAccount, count_lost
+from penstock.run.claims import Claims
 from penstock.run.edges.chunk import END
 from penstock.run.edges.edge import LiveEdge
+from penstock.run.lanes.context import LaneContext
 from penstock.run.lanes.lane import Lane
 from penstock.run.lanes.opening import Opening
 from penstock.run.lanes.source_lane import SourceLane
+from penstock.run.plan.collect import take_account
 from penstock.run.plan.planning import Attachment, Join, Plan, extend
 from penstock.run.steps.store_step import StoreStep
 
-if TYPE_CHECKING:
-    from penstock.run.run import Run
+
+class ChangingRun(LaneContext, Protocol):
+    """What a change needs of the run that it changes."""
+
+    at_work: bool
+    claims: Claims
+
+    def lanes_start(self, lanes: Sequence[Lane]) -> None:
+        """Start the threads of lanes."""
+        ...
+
+    def checkpoint_soon(self) -> None:
+        """Begin a checkpoint as soon as none is under way."""
+        ...
 
 
 @attrs.define(eq=False)
@@ -56,7 +71,7 @@ class Graph:
 
 
 def add(
-    run: Run, graph: Graph, built: Plan, flows: Sequence[Joinable], checked: Mapping[str, Part] | None = None
+    run: ChangingRun, graph: Graph, built: Plan, flows: Sequence[Joinable], checked: Mapping[str, Part] | None = None
 ) -> list[str]:
     """Add what is new in these flows; return the names of the new nodes. See `Run.add`.
 
@@ -101,7 +116,7 @@ def add(
     return [node.name or "" for node in nodes]
 
 
-def _resolve(run: Run, graph: Graph, nodes: Sequence[Node], joins: Sequence[Join]) -> dict[str, Part]:
+def _resolve(run: ChangingRun, graph: Graph, nodes: Sequence[Node], joins: Sequence[Join]) -> dict[str, Part]:
     parts = {node.name or "": resolve(node, run.plugins) for node in nodes}
     every = {**graph.parts, **parts}
     problems = kind_problems(every, joins) + option_problems(parts.values(), run.plugins)
@@ -126,7 +141,7 @@ def _check(new: set[str], nodes: Sequence[Node], joins: Sequence[Join]) -> None:
         raise WiringError("; ".join(problems))
 
 
-def _open(run: Run, lanes: Sequence[Lane]) -> None:
+def _open(run: ChangingRun, lanes: Sequence[Lane]) -> None:
     opening = Opening(lanes)
     for lane in lanes:
         lane.opening = opening
@@ -139,7 +154,7 @@ def _open(run: Run, lanes: Sequence[Lane]) -> None:
         raise
 
 
-def _attach(run: Run, lanes: Sequence[Lane], attachments: Sequence[Attachment]) -> None:
+def _attach(run: ChangingRun, lanes: Sequence[Lane], attachments: Sequence[Attachment]) -> None:
     """Let old lanes give to new ones, and let all of them take part in checkpoints, from one moment on."""
     with run.checkpoints.lock:
         for attachment in attachments:
@@ -157,7 +172,7 @@ def _attach(run: Run, lanes: Sequence[Lane], attachments: Sequence[Attachment]) 
         lane.released.set()
 
 
-def remove(run: Run, graph: Graph, built: Plan, nodes: Sequence[Node | str]) -> None:
+def remove(run: ChangingRun, graph: Graph, built: Plan, nodes: Sequence[Node | str]) -> None:
     """Remove nodes, and the decoders and processors that only they feed. See `Run.remove`."""
     going = {graph.name_of(node) for node in nodes}
     _, before = neighbours(graph.joins)
@@ -247,7 +262,7 @@ def _forget(built: Plan, lanes: Sequence[Lane], names: set[str]) -> None:
             table.pop(name, None)
 
 
-def replace(run: Run, graph: Graph, built: Plan, node: Node | str, new: Node) -> None:
+def replace(run: ChangingRun, graph: Graph, built: Plan, node: Node | str, new: Node) -> None:
     """Put another component in the place of one. See `Run.replace`."""
     name = graph.name_of(node)
     old = graph.nodes[name]
@@ -264,7 +279,7 @@ def replace(run: Run, graph: Graph, built: Plan, node: Node | str, new: Node) ->
     graph.names[new] = graph.names[fresh] = name
 
 
-def _swap(run: Run, built: Plan, part: Part) -> None:
+def _swap(run: ChangingRun, built: Plan, part: Part) -> None:
     name = part.node.name or ""
     if part.node.role == "source":
         lane = built.sources[name]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import attrs
 
@@ -16,14 +15,12 @@ from penstock.errors import RunError
 from penstock.run.edges.edge import LiveEdge
 from penstock.run.edges.inbox import Inbox
 from penstock.run.edges.outlet import ByChannel, ByLoad, ByTurns, Outlet
+from penstock.run.lanes.context import LaneContext
 from penstock.run.lanes.lane import InboxLane, Lane
 from penstock.run.lanes.source_lane import SourceLane
 from penstock.run.steps.make import step_for
 from penstock.run.steps.step import Step
 from penstock.store import SupportsTransaction
-
-if TYPE_CHECKING:
-    from penstock.run.run import Run
 
 Join = tuple[str, str, Edge]
 
@@ -90,7 +87,7 @@ def chains(nodes: Sequence[Node], parts: Mapping[str, Part], joins: Sequence[Joi
 
 
 def extend(
-    run: Run, built: Plan, nodes: Sequence[Node], parts: Mapping[str, Part], joins: Sequence[Join]
+    run: LaneContext, built: Plan, nodes: Sequence[Node], parts: Mapping[str, Part], joins: Sequence[Join]
 ) -> tuple[list[Lane], list[Attachment]]:
     """Add lanes for these nodes to a plan and join them, to each other and to nodes that the plan has already.
 
@@ -121,7 +118,7 @@ def extend(
     return built.lanes[lanes_before:], attachments
 
 
-def _cross(run: Run, built: Plan, first: str, second: str, edge: Edge, from_old: bool) -> Attachment:
+def _cross(run: LaneContext, built: Plan, first: str, second: str, edge: Edge, from_old: bool) -> Attachment:
     """Join a node that runs with one that is new."""
     name = f"{first} >> {second}"
     givers, takers = built.tails.get(first), built.heads.get(second)
@@ -141,7 +138,7 @@ def _cross(run: Run, built: Plan, first: str, second: str, edge: Edge, from_old:
     return Attachment(giver=givers[0] if from_old else None, edge=live)
 
 
-def _add_chain(run: Run, built: Plan, chain: Sequence[Part]) -> None:
+def _add_chain(run: LaneContext, built: Plan, chain: Sequence[Part]) -> None:
     head, node = chain[0], chain[0].node
     name = node.name or ""
     tail = chain[-1].node.name or ""
@@ -167,7 +164,14 @@ def _add_chain(run: Run, built: Plan, chain: Sequence[Part]) -> None:
 
 
 def _join(
-    run: Run, built: Plan, parts: Mapping[str, Part], first: str, second: str, edge: Edge, only_out: bool, only_in: bool
+    run: LaneContext,
+    built: Plan,
+    parts: Mapping[str, Part],
+    first: str,
+    second: str,
+    edge: Edge,
+    only_out: bool,
+    only_in: bool,
 ) -> None:
     name = f"{first} >> {second}"
     givers, takers = built.tails[first], built.heads[second]
@@ -213,7 +217,7 @@ def _scatter(giver: Lane, takers: Sequence[InboxLane], name: str, node: Node, si
     return live
 
 
-def _gatherer(run: Run, built: Plan, node: Node, givers: Sequence[Lane]) -> Lane:
+def _gatherer(run: LaneContext, built: Plan, node: Node, givers: Sequence[Lane]) -> Lane:
     inbox = Inbox(aligned=built.aligned)
     lane = InboxLane(run, f"{node.name}:gather", [], inbox)
     built.inner[lane.name] = _gather(inbox, givers, lane.name, node, run.checkpoints.number)
@@ -221,7 +225,7 @@ def _gatherer(run: Run, built: Plan, node: Node, givers: Sequence[Lane]) -> Lane
     return lane
 
 
-def _scatterer(run: Run, built: Plan, node: Node, takers: Sequence[InboxLane]) -> InboxLane:
+def _scatterer(run: LaneContext, built: Plan, node: Node, takers: Sequence[InboxLane]) -> InboxLane:
     lane = InboxLane(run, f"{node.name}:spread", [], Inbox(aligned=built.aligned))
     built.inner[lane.name] = _scatter(lane, takers, lane.name, node, run.checkpoints.number)
     built.lanes.append(lane)

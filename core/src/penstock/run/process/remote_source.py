@@ -10,9 +10,9 @@ from penstock.errors import EndOfSource, SourceError, WorkerDiedError
 from penstock.link import Message
 from penstock.record import Record
 from penstock.report.counters import Tally
+from penstock.run.context import RunContext
 from penstock.run.process.served import Given
 from penstock.run.process.workplace import Workplace
-from penstock.run.steps.guard import Ward
 from penstock.source import SupportsCommit, SupportsDrop, SupportsLag, SupportsLoss, SupportsRejected, SupportsSeek
 
 
@@ -26,7 +26,7 @@ class RemoteSource:
 
     gives: ClassVar[str] = "any"
 
-    def __init__(self, part: Part, run: Ward, tally: Tally) -> None:
+    def __init__(self, part: Part, run: RunContext, tally: Tally) -> None:
         self._place = Workplace(part, run)
         self._tally = tally
         self._died = False
@@ -107,7 +107,7 @@ _ABILITIES = (
 )
 
 
-def remote_source(part: Part, run: Ward, tally: Tally) -> RemoteSource:
+def remote_source(part: Part, run: RunContext, tally: Tally) -> RemoteSource:
     """Return what stands for a source in a process of its own, with its abilities."""
     kinds = tuple(kind for ability, kind, _ in _ABILITIES if isinstance(part.sample, ability))
     made: RemoteSource = type("RemoteSource", kinds or (RemoteSource,), {})(part, run, tally)

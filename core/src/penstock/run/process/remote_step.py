@@ -13,11 +13,11 @@ from penstock.compose.resolve import Part
 from penstock.errors import CodecError, RunAborted, WorkerDiedError
 from penstock.record import Record
 from penstock.report.counters import Tally
+from penstock.run.context import RunContext
 from penstock.run.process.results import unpack_results
 from penstock.run.process.served_step import COUNTS
 from penstock.run.process.told_error import error_of
 from penstock.run.process.workplace import Answer, Workplace
-from penstock.run.steps.guard import Ward
 from penstock.run.steps.step import Step
 
 _log = logging.getLogger("penstock.run")
@@ -37,7 +37,7 @@ class RemoteStep(Step):
     list is done again, record by record. A component that keeps records or a state without `held` has lost them.
     """
 
-    def __init__(self, part: Part, run: Ward, tally: Tally | None = None) -> None:
+    def __init__(self, part: Part, run: RunContext, tally: Tally | None = None) -> None:
         super().__init__(part, run, tally)
         self._place = Workplace(part, run)
         self._number = 0

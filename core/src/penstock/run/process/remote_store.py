@@ -13,10 +13,10 @@ from penstock.link import Message
 from penstock.record import Record
 from penstock.record_size import OVERHEAD_BYTES, size_of
 from penstock.report.counters import Tally
+from penstock.run.context import RunContext
 from penstock.run.process.served import Given
 from penstock.run.process.told_error import error_of, tell_error
 from penstock.run.process.workplace import Workplace
-from penstock.run.steps.guard import Ward
 from penstock.store import SupportsRead, SupportsTransaction
 
 _log = logging.getLogger("penstock.run")
@@ -36,7 +36,7 @@ class RemoteStore:
 
     takes: ClassVar[str] = "any"
 
-    def __init__(self, part: Part, run: Ward, tally: Tally) -> None:
+    def __init__(self, part: Part, run: RunContext, tally: Tally) -> None:
         self._place = Workplace(part, run)
         self._run = run
         self._tally = tally
@@ -151,7 +151,7 @@ class _RemoteTransaction(RemoteStore):
         return found
 
 
-def remote_store(part: Part, run: Ward, tally: Tally) -> RemoteStore:
+def remote_store(part: Part, run: RunContext, tally: Tally) -> RemoteStore:
     """Return what stands for a store in a process of its own, with its abilities."""
     kind = _RemoteTransaction if isinstance(part.sample, SupportsTransaction) else RemoteStore
     return kind(part, run, tally)

@@ -21,8 +21,8 @@ from penstock.compose.resolve import Part
 from penstock.errors import EndOfSource, RunAborted, SourceError, StoreError, WorkerDiedError
 from penstock.link import Link, Message, link_classes
 from penstock.record import Record
+from penstock.run.context import RunContext
 from penstock.run.process.told_error import error_of
-from penstock.run.steps.guard import Ward
 
 _log = logging.getLogger("penstock.run")
 
@@ -65,7 +65,7 @@ class Workplace:
     to, or when this process dies, however that was.
     """
 
-    def __init__(self, part: Part, run: Ward) -> None:
+    def __init__(self, part: Part, run: RunContext) -> None:
         self.part = part
         self._run = run
         self._process: subprocess.Popen[bytes] | None = None

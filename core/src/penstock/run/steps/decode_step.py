@@ -10,14 +10,14 @@ from penstock.errors import RunAborted
 from penstock.processor import SupportsHeld
 from penstock.record import Record
 from penstock.report.counters import Tally
-from penstock.run.steps.guard import Ward
+from penstock.run.context import RunContext
 from penstock.run.steps.step import Step, only_records
 
 
 class DecodeStep(Step):
     """A decoder: one instance for each channel, made when the channel first comes."""
 
-    def __init__(self, part: Part, run: Ward, tally: Tally | None = None) -> None:
+    def __init__(self, part: Part, run: RunContext, tally: Tally | None = None) -> None:
         super().__init__(part, run, tally)
         self._decoders: dict[str, Any] = {}
         self._keeps = isinstance(part.sample, SupportsHeld)

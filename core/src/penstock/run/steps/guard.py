@@ -5,17 +5,17 @@ from __future__ import annotations
 import builtins
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import penstock.errors
 from penstock.compose.node import Node, Retry
 from penstock.errors import ConfigError
 from penstock.record import Record
 from penstock.report.counters import Tally
+from penstock.run.context import RunContext
 
 if TYPE_CHECKING:
     from penstock.compose.resolve import Part
-    from penstock.plugins import Plugins
 
 T = TypeVar("T")
 
@@ -26,36 +26,10 @@ ONCE = Retry(times=1)
 STORE = Retry(times=3)
 
 
-class Ward(Protocol):
-    """What a guard needs of its run."""
-
-    @property
-    def aborting(self) -> bool:
-        """Whether the run is being aborted."""
-        ...
-
-    @property
-    def plugins(self) -> Plugins:
-        """Where components are found."""
-        ...
-
-    def dead_letter(self, part: Part, record: Record, error: BaseException, tries: int) -> None:
-        """Keep a record that failed for good."""
-        ...
-
-    def fail(self, message: str, error: BaseException) -> None:
-        """End the run without committing, and let it report this."""
-        ...
-
-    def trouble(self, message: str, error: BaseException) -> None:
-        """Let the run report this; it goes on."""
-        ...
-
-
 class Guard:
     """Apply `retry` and `on_error` of one node."""
 
-    def __init__(self, part: Part, tally: Tally, run: Ward) -> None:
+    def __init__(self, part: Part, tally: Tally, run: RunContext) -> None:
         self.part = part
         self.tally = tally
         self.retry = part.node.retry or (STORE if part.node.role in ("store", "source") else ONCE)

@@ -6,10 +6,10 @@ from typing import Any
 
 from penstock.compose.resolve import Part
 from penstock.report.counters import Tally
-from penstock.run.steps.guard import Ward
+from penstock.run.context import RunContext
 
 
-def make_component(part: Part, run: Ward, tally: Tally) -> Any:
+def make_component(part: Part, run: RunContext, tally: Tally) -> Any:
     """Return the component of a source or a store; not opened."""
     if part.node.place != "process":
         return part.make()

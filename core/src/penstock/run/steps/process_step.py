@@ -11,7 +11,7 @@ from penstock.errors import RunAborted
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, SupportsRun
 from penstock.record import Record
 from penstock.report.counters import Tally, count_channels
-from penstock.run.steps.guard import Ward
+from penstock.run.context import RunContext
 from penstock.run.steps.step import Step, only_records
 from penstock.user_function import adapted, understood
 
@@ -23,7 +23,7 @@ _GIVEN_UP = object()
 class ProcessStep(Step):
     """A processor: call it for each record."""
 
-    def __init__(self, part: Part, run: Ward, tally: Tally | None = None) -> None:
+    def __init__(self, part: Part, run: RunContext, tally: Tally | None = None) -> None:
         super().__init__(part, run, tally)
         self._made: Any = None
         self._call: Callable[[Record], Any] = lambda record: record

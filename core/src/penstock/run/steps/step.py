@@ -8,7 +8,8 @@ from typing import Any
 from penstock.compose.resolve import Part
 from penstock.record import Record
 from penstock.report.counters import Tally
-from penstock.run.steps.guard import Guard, Ward
+from penstock.run.context import RunContext
+from penstock.run.steps.guard import Guard
 
 
 def only_records(given: Iterable[Any], method: str) -> list[Record]:
@@ -23,7 +24,7 @@ def only_records(given: Iterable[Any], method: str) -> list[Record]:
 class Step:
     """One component in a lane: it takes a list of records and gives one. Used by the thread of the lane only."""
 
-    def __init__(self, part: Part, run: Ward, tally: Tally | None = None) -> None:
+    def __init__(self, part: Part, run: RunContext, tally: Tally | None = None) -> None:
         self.part = part
         self.name = part.node.name or ""
         self.tally = tally or Tally()

@@ -9,7 +9,7 @@ from penstock.compose.resolve import Part
 from penstock.errors import RunAborted, StoreError
 from penstock.record import Record
 from penstock.report.counters import Tally, count_channels
-from penstock.run.steps.guard import Ward
+from penstock.run.context import RunContext
 from penstock.run.steps.placing import make_component
 from penstock.run.steps.step import Step
 
@@ -17,7 +17,7 @@ from penstock.run.steps.step import Step
 class StoreStep(Step):
     """A store: write lists, and sync when a barrier passes."""
 
-    def __init__(self, part: Part, run: Ward, tally: Tally | None = None) -> None:
+    def __init__(self, part: Part, run: RunContext, tally: Tally | None = None) -> None:
         super().__init__(part, run, tally)
         self.store: Any = None
         self.synced = True

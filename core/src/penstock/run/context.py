@@ -1,0 +1,37 @@
+"""RunContext: what a component at work may ask of its run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from penstock.record import Record
+
+if TYPE_CHECKING:
+    from penstock.compose.resolve import Part
+    from penstock.plugins import Plugins
+
+
+class RunContext(Protocol):
+    """What a step and its error policy see of their run."""
+
+    @property
+    def aborting(self) -> bool:
+        """Whether the run is being aborted."""
+        ...
+
+    @property
+    def plugins(self) -> Plugins:
+        """Where components are found."""
+        ...
+
+    def dead_letter(self, part: Part, record: Record, error: BaseException, tries: int) -> None:
+        """Keep a record that failed for good. Raises if that is not possible."""
+        ...
+
+    def fail(self, message: str, error: BaseException) -> None:
+        """End the run: sources stop, lanes drain, and nothing more is committed. The report shows the message."""
+        ...
+
+    def trouble(self, message: str, error: BaseException) -> None:
+        """Report an error that is no single record's fault; the run goes on."""
+        ...

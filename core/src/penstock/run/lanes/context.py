@@ -1,0 +1,38 @@
+"""LaneContext: what a lane sees of its run, beyond what its steps see."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from penstock.run.context import RunContext
+from penstock.run.lanes.checkpoints import Checkpoints
+
+
+class LaneContext(RunContext, Protocol):
+    """What the threads of a run see of it."""
+
+    @property
+    def name(self) -> str:
+        """The name of the pipeline."""
+        ...
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The checkpoints that sources and stores take part in."""
+        ...
+
+    def abort(self) -> None:
+        """End without draining; returns at once."""
+        ...
+
+    def stop_soon(self) -> None:
+        """Let the sources end; returns at once."""
+        ...
+
+    def source_ended(self, lane: Any) -> None:
+        """Note that a source has ended, and waits to commit."""
+        ...
+
+    def left(self, lane: Any) -> None:
+        """Go on without a lane: its thread is about to end."""
+        ...
