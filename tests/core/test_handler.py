@@ -705,3 +705,149 @@ def test_wrong_coordinates():
             handler.get({"t": 1.5})
         assert {"t": 1.5} not in handler
         assert 7 not in handler
+
+
+def test_what_a_function_may_write_into():
+    """Three arguments: data and metadata are the function's own, nested values too; what was put stays as it was."""
+
+    def change(coords, data, metadata):
+        data += 1
+        metadata["camera"]["gain"] = 2
+        metadata["list"].append(2)
+        metadata["array"] += 1
+        if coords.t == 1:
+            raise ValueError("after writing")
+        return coords, data, metadata
+
+    image, known = np.zeros(3), {"camera": {"gain": 1}, "list": [1], "array": np.zeros(1)}
+    with ps.DataHandler("memory", change) as handler:
+        handler.put({"t": 0}, image, known)
+        handler.put({"t": 1}, image, known)
+        data, metadata = handler.await_data({"t": 0}, LONG_S, processed=True)
+        assert data.tolist() == [1, 1, 1]
+        assert (metadata["camera"], metadata["list"], metadata["array"].tolist()) == ({"gain": 2}, [1, 2], [1])
+        with pytest.raises(DataFailedError, match="after writing"):
+            handler.await_data({"t": 1}, LONG_S, processed=True)
+    assert image.tolist() == [0, 0, 0]
+    assert (known["camera"], known["list"], known["array"].tolist()) == ({"gain": 1}, [1], [0])
+
+
+def test_not_writing_is_a_setting():
+    """DataProcessor(in_place=False) and a function that says so get no copy, and arrays are read-only for them."""
+    seen = []
+
+    def look(coords, data, metadata):
+        seen.append((data.flags.writeable, data.base is image))
+        return coords, data, metadata
+
+    image = np.zeros(3)
+    quiet = lambda *parts: look(*parts)  # noqa: E731 - a function of its own, with an attribute
+    for processor in (ps.DataProcessor(look, in_place=False), look, ps.DataProcessor(look)):
+        with ps.DataHandler("memory", processor) as handler:
+            handler.put({"t": 0}, image)
+    assert seen == [(False, True), (True, False), (True, False)]
+    for wrong in (print, lambda record: record, 5):
+        with pytest.raises(ConfigError, match=r"give a function of \(coords, data, metadata\)"):
+            ps.DataProcessor(wrong)
+    with pytest.raises(ConfigError, match="not both"):
+        ps.DataHandler("memory", look, process_fn=quiet)
+
+
+def test_in_a_pipeline_only_arrays_that_others_hold_are_copied():
+    """A function of three arguments writes into a fresh array itself, and into a copy of one that somebody holds."""
+    where = []
+
+    def write(coords, data, metadata):
+        where.append(data.__array_interface__["data"][0])
+        data += 1
+        return coords, data, metadata
+
+    held = [np.zeros(3), np.zeros((2, 3))[1]]
+    made = []
+
+    class Fresh:
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            if len(made) == 2:
+                raise StopIteration
+            array = np.zeros(3)
+            made.append(array.__array_interface__["data"][0])
+            return array
+
+    assert ps.Pipeline(ps.source(held) >> ps.processor(write) >> ps.store("null")).run().ok
+    assert [array.tolist() for array in held] == [[0, 0, 0]] * 2
+    assert {array.__array_interface__["data"][0] for array in held}.isdisjoint(where)
+    where.clear()
+    assert ps.Pipeline(ps.source(Fresh()) >> ps.processor(write) >> ps.store("null")).run().ok
+    assert where == made
+
+
+def test_waiting_until_data_are_stored():
+    """await_data(stored=True) waits for the store, and raises for what can no longer come."""
+    gate, store = threading.Event(), MemoryStore()
+
+    class Slow(MemoryStore):
+        def write(self, records):
+            assert gate.wait(LONG_S)
+            super().write(records)
+
+    def process(coords, data, metadata):
+        if coords.t == 1:
+            return None
+        if coords.t == 2:
+            raise ValueError("broken")
+        return coords, data, metadata
+
+    store = Slow()
+    with ps.DataHandler(store, process) as handler:
+        for t in range(3):
+            handler.put({"t": t}, t)
+        assert handler.await_data({"t": 0}, LONG_S, processed=True)[0] == 0
+        with pytest.raises(DataTimeoutError):
+            handler.await_data({"t": 0}, 0.01, stored=True)
+        gate.set()
+        assert handler.await_data({"t": 0}, LONG_S, stored=True) == (0, {})
+        assert len(store) == 1
+        assert handler.await_data({"t": 0}, stored=True, return_data=False, return_metadata=False) == (None, None)
+        with pytest.raises(DataDiscardedError):
+            handler.await_data({"t": 1}, LONG_S, stored=True)
+        with pytest.raises(DataFailedError, match="broken"):
+            handler.await_data({"t": 2}, LONG_S, stored=True)
+        handler.finish(LONG_S)
+        with pytest.raises(ObjectNotFoundError, match="none will come"):
+            handler.await_data({"t": 9}, stored=True)
+
+
+def test_a_store_that_keeps_no_metadata_is_named_once(caplog):
+    """Metadata do not vanish silently between memory and store: the log names the store, once."""
+
+    class Forgetful(MemoryStore):
+        def write(self, records):
+            super().write([record.replace(metadata={}) for record in records])
+
+    for kind, wanted in ((Forgetful, 1), (MemoryStore, 0)):
+        caplog.clear()
+        with ps.DataHandler(kind()) as handler:
+            for t in range(20):
+                handler.put({"t": t}, t, {"exposure": 5} if t > 2 else {})
+        told = [record.getMessage() for record in caplog.records if "does not keep metadata" in record.getMessage()]
+        assert len(told) == wanted
+        assert all("Forgetful" in text and "'exposure'" in text for text in told)
+
+
+def test_several_results_of_the_same_coordinates():
+    """All results of one call are stored, in order; the last is what the coordinates mean. A later call is refused."""
+    store = MemoryStore()
+    with ps.DataHandler(store, lambda c, d, m: [(c, d, {"n": n}) for n in range(3)]) as handler:
+        handler.put({"t": 0}, "x")
+        assert handler.await_data({"t": 0}, LONG_S, processed=True)[1] == {"n": 2}
+        assert handler.finish(LONG_S).ok
+        assert handler.get({"t": 0})[1] == {"n": 2}
+    assert [store.get(key).metadata["n"] for key in list(store.keys())] == [0, 1, 2]
+    with ps.DataHandler(store, lambda c, d, m: ({"t": 1}, d, m)) as handler:
+        handler.put({"t": 7}, "x")
+        handler.put({"t": 8}, "y")
+        assert not handler.finish(LONG_S).ok
+        assert handler.get({"t": 1})[0] == "x"

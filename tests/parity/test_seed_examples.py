@@ -81,3 +81,24 @@ def test_c2_processes(run_example):
 def test_b2_plasma(run_example):
     """PlasmaStoreInterface: every name of its documentation; what a run leaves does not stop the next."""
     run_example("b2_plasma")
+
+
+def test_e3_storages(run_example):
+    """The storage backends of ExEngine's own wheel work in a handler and in a pipeline."""
+    pytest.importorskip("ndstorage", reason="ExEngine's backends need it; noxfile.py installs it")
+    run_example("e3_storages")
+
+
+def test_e4_handler(run_example):
+    """DataHandler: put by an event, get data and metadata."""
+    run_example("e4_handler")
+
+
+def test_e5_processor(run_example):
+    """A function writes into data and metadata; process_function, process_fn and DataProcessor are the same."""
+    run_example("e5_processor")
+
+
+def test_e5_several(run_example):
+    """Two outputs of the same coordinates, and a function that keeps images on itself."""
+    run_example("e5_several")

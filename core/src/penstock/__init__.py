@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from penstock.component import Component
     from penstock.compose.pipeline import Pipeline
     from penstock.config import YamlConfig
-    from penstock.handler import DataHandler
+    from penstock.handler import DataHandler, DataProcessor
     from penstock.hookspecs import hookimpl
     from penstock.plugins import Plugins
     from penstock.record import Record
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "Component": "penstock.component",
     "DataHandler": "penstock.handler",
+    "DataProcessor": "penstock.handler",
     "Pipeline": "penstock.compose.pipeline",
     "Plugins": "penstock.plugins",
     "Record": "penstock.record",
@@ -48,6 +49,7 @@ __all__ = [
     "DataCoordinates",
     "DataCoordinatesIterator",
     "DataHandler",
+    "DataProcessor",
     "Edge",
     "Flow",
     "Node",

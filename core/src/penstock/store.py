@@ -66,6 +66,15 @@ class SupportsRead(Protocol):
 
 
 @runtime_checkable
+class SupportsKeyAt(Protocol):
+    """A store that keeps one record for each coordinates, and knows at once whether it has it."""
+
+    def key_at(self, coords: Mapping[str, Any]) -> Key | None:
+        """Return the key of the record with these coordinates; None if there is none. From any thread."""
+        ...
+
+
+@runtime_checkable
 class SupportsDelete(Protocol):
     """A store that can forget."""
 

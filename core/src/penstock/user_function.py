@@ -25,6 +25,7 @@ PARTS: Final = 3
 FACTORY: Final = 0
 """No argument at all: it makes the processor."""
 
+_PLAIN = frozenset((str, int, float, bool, bytes, type(None)))
 _WANTED: Final = "return (coords, data, metadata), a list of such tuples, or None"
 
 
@@ -62,7 +63,7 @@ def adapted(processor: Any) -> Callable[[Record], Any]:
     if form_of(processor) == PARTS:
 
         def call(record: Record) -> Any:
-            result = processor(record.coords, record.data, record.metadata)
+            result = processor(record.coords, record.data, own_metadata(record.metadata))
             if type(result) is tuple and len(result) == 3 and type(result[0]) is DataCoordinates:  # nearly always
                 return _of_triple(record, result)
             return _of_parts(record, result)
@@ -71,6 +72,37 @@ def adapted(processor: Any) -> Callable[[Record], Any]:
     if inspect.isgeneratorfunction(processor) or inspect.isgeneratorfunction(getattr(processor, "__call__", None)):  # noqa: B004 - the method itself is looked at
         return lambda record: list(processor(record))
     return cast("Callable[[Record], Any]", processor)
+
+
+def works_in_place(processor: Any) -> bool:
+    """Return whether a processor may write into the array that it is given: as it says itself by `in_place`.
+
+    One that says nothing may if it takes (coords, data, metadata): users of ExEngine write such functions.
+    """
+    declared = getattr(processor, "in_place", None)
+    return form_of(processor) == PARTS if declared is None else bool(declared)
+
+
+def own_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata that a function may write into; the containers in it are copied, too, and arrays."""
+    own = dict(metadata)
+    for key, value in own.items():
+        if type(value) not in _PLAIN:
+            own[key] = _own_value(value)
+    return own
+
+
+def _own_value(value: Any) -> Any:
+    kind = type(value)
+    if kind is dict:
+        return own_metadata(value)
+    if kind is list:
+        return [_own_value(each) for each in value]
+    if kind is tuple:
+        return tuple(map(_own_value, value))
+    if kind is set or kind is bytearray or hasattr(value, "__array_interface__"):
+        return value.copy()
+    return value
 
 
 def understood(record: Record, result: Any) -> Record | list[Any] | None:

@@ -294,7 +294,10 @@ def processor(component: Any, /, **settings: Any) -> Node:
 
 
 def store(component: Any, /, **settings: Any) -> Node:
-    """Make a store node from the name of a component and its settings, or a component."""
+    """Make a store node from the name of a component and its settings, a component, or a storage of ExEngine's form.
+
+    A storage has `put(coords, data, metadata)`, `get_data(coords)`, `get_metadata(coords)`, `finish` and `close`.
+    """
     return _node("store", component, settings)
 
 
@@ -313,6 +316,10 @@ def _node(role: str, component: Any, settings: dict[str, Any]) -> Node:
             f"{role} {type(component).__name__}: the settings {', '.join(settings)} belong to the component that is "
             "given: set them there"
         )
+    if role == "store" and callable(getattr(component, "get_data", None)) and not hasattr(component, "write"):
+        from penstock.builtin.data_storage import as_store
+
+        component = as_store(component)
     return Node(role=role, given=component, **options)
 
 

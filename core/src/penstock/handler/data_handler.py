@@ -53,11 +53,14 @@ class DataHandler:
         storage: A store: a component, the name of one, or a node (`ps.store("npy", path=…)`), whose `retry` and
             `on_error` hold. A component is used as it is: the handler opens and closes it. `get` reads it from the
             threads of those who ask; if it cannot be read, data can be had only as long as they are in memory.
-            What it does not keep (some stores keep no metadata) is not there any more when it is read.
+            A storage as ExEngine knows it (`put`, `get_data`, `get_metadata`, `finish`, `close`) is taken, too.
+            A store that keeps no metadata is named in the log: they are gone when data are read from it.
         process_function: A function `(coords, data, metadata)` that returns such a tuple, a list of them, or None to
             discard or keep for later; or any processor, or a node (`ps.processor(fn, workers=2)`). It works in a
-            thread of its own. Arrays arrive read-only, since others may get them at the same time; a processor that
-            sets `in_place = True` gets a copy of its own. None stores what was put.
+            thread of its own. Such a function may write into `data` and `metadata`, which are copies of its own;
+            `DataProcessor(fn, in_place=False)` leaves the copy of an array out, which is read-only then. None stores
+            what was put.
+        process_fn: Another name for `process_function`.
         capacity: Records that wait in front of the processor at most; as many more may wait in front of the store.
         capacity_bytes: Bytes of their data at most, about, at each of the two.
         when_full: What `put` does when it is full: "block" waits, "drop_oldest" and "drop_newest" drop, which the
@@ -79,6 +82,7 @@ class DataHandler:
         storage: Any,
         process_function: Any = None,
         *,
+        process_fn: Any = None,
         capacity: int = 1024,
         capacity_bytes: int = 64 * 2**20,
         when_full: WhenFull = "block",
@@ -89,6 +93,9 @@ class DataHandler:
     ) -> None:
         if when_exists not in get_args(WhenExists):
             raise ConfigError(f"when_exists={when_exists!r}: must be one of {', '.join(get_args(WhenExists))}")
+        if process_function is not None and process_fn is not None:
+            raise ConfigError("give process_function or process_fn, which mean the same, not both")
+        process_function = process_fn if process_function is None else process_function
         try:
             self._push = PushSource(capacity=capacity, capacity_bytes=capacity_bytes, when_full=when_full, channel=name)
         except (TypeError, ValueError) as error:
@@ -126,7 +133,7 @@ class DataHandler:
             raise
         if self._store.reads:
             self._next = len(inner)
-            self._reading.held_before = self._next > 0
+            self._reading.held_before = self._next > 0 or self._store.knows_keys
             self._ledger.begin_at(self._next)
         self._watcher = threading.Thread(target=self._watch, name=f"penstock {name}: handler", daemon=True)
         self._watcher.start()
@@ -241,6 +248,7 @@ class DataHandler:
         return_data: bool = True,
         return_metadata: bool = True,
         processed: bool | None = None,
+        stored: bool = False,
     ) -> Any:
         """Wait until the data of these coordinates are there, and return them.
 
@@ -251,24 +259,26 @@ class DataHandler:
             return_data: As in `get`.
             return_metadata: As in `get`.
             processed: As in `get`.
+            stored: Wait until they are in the store, from which they are returned then.
 
         Returns:
             (data, metadata), or a list of these, in the order of `coords`.
 
         Raises:
             DataTimeoutError: not all came in time; it names the first that did not.
-            DataDiscardedError, DataFailedError, ObjectNotFoundError, …: as `get`.
+            DataDiscardedError, DataFailedError, ObjectNotFoundError: they can no longer come; and as `get`.
         """
         deadline = deadline_of(timeout_s)
         one = isinstance(coords, Mapping)
         several: Iterable[Any] = [coords] if one else coords
-        waiters: Iterable[Waiter] = (self._reading.ask(each, processed) for each in several)
+        waiters: Iterable[Waiter] = (self._reading.ask(each, processed, stored) for each in several)
         if isinstance(several, Sequence):  # asked all at once, so that nothing passes by while another is waited for
             waiters = list(waiters)
         found: list[Found] = []
+        read = return_data or return_metadata
         try:
             for waiter in waiters:
-                record = self._reading.wait(waiter, timeout_s, deadline)
+                record = self._reading.wait(waiter, timeout_s, deadline, read=read)
                 found.append((record.data if return_data else None, record.metadata if return_metadata else None))
         finally:
             if isinstance(waiters, list):
@@ -333,7 +343,7 @@ class DataHandler:
         with self._closing:
             if not self._reading.closed:
                 self._reading.closed = True
-                self._store.inner.close()
+                self._store.close_inner()
 
     def __enter__(self) -> DataHandler:
         return self

@@ -54,12 +54,14 @@ class Waiter:
 
     Attributes:
         coords, processed: What for.
+        stored: Whether they must be in the store.
         outcome: What came: a record, where it is stored, or the error to raise; None as long as nothing did.
     """
 
-    def __init__(self, coords: DataCoordinates, processed: bool | None) -> None:
+    def __init__(self, coords: DataCoordinates, processed: bool | None, stored: bool = False) -> None:
         self.coords = coords
         self.processed = processed
+        self.stored = stored
         self.outcome: Outcome | None = None
         self._answered = threading.Event()
 
@@ -167,8 +169,9 @@ class Ledger:
         seen: set[DataCoordinates] = set()
         for result in results:
             item = self._items.get(result.coords)
-            exists = result.coords in seen or (item is not None and (item.ready is not None or item.key is not None))
-            if exists and not self.may_replace(result.coords):
+            again = result.coords in seen  # several of the same coordinates in one result are all stored
+            exists = again or (item is not None and (item.ready is not None or item.key is not None))
+            if exists and not (again and self.when_exists == "error") and not self.may_replace(result.coords):
                 continue
             seen.add(result.coords)
             given.append(result.replace(seq=self._given + len(given)))
@@ -177,7 +180,8 @@ class Ledger:
             item = self._items.get(result.coords) or self._new(result.coords)
             item.ready = result
             item.trouble = None
-            if self._waiters:
+        if self._waiters:
+            for result in given:  # when all are there: of several, the last counts
                 self._wake(result.coords)
         if given and "processed" in self.events.wanted:
             self.events.tell("processed", [result.coords for result in given])
@@ -252,9 +256,9 @@ class Ledger:
 
     # -- who asks ------------------------------------------------------------------------------------------------------
 
-    def ask(self, coords: DataCoordinates, processed: bool | None) -> Waiter:
+    def ask(self, coords: DataCoordinates, processed: bool | None, stored: bool = False) -> Waiter:
         """Return a waiter, answered at once if there is something to say already."""
-        waiter = Waiter(coords, processed)
+        waiter = Waiter(coords, processed, stored)
         with self._lock:
             outcome = self._look(waiter)
             if outcome is None:
@@ -301,7 +305,13 @@ class Ledger:
         item = self._items.get(waiter.coords)
         wants_raw = waiter.processed is False and self.processes
         wants_processed = bool(waiter.processed) and self.processes
-        if item is not None:
+        if item is not None and waiter.stored:
+            if item.raw is None and item.ready is None:
+                if item.key is not None:
+                    return Stored(item.key)
+                if item.trouble is not None:
+                    return self._trouble(waiter.coords, item.trouble)
+        elif item is not None:
             if item.raw is not None and not wants_processed:
                 return item.raw
             if item.there() and wants_raw:

@@ -34,7 +34,7 @@ class Reading:
         self._ledger = ledger
         self._store = store
 
-    def ask(self, coords: Mapping[str, Any], processed: bool | None) -> Waiter:
+    def ask(self, coords: Mapping[str, Any], processed: bool | None, stored: bool = False) -> Waiter:
         """Ask for the data of these coordinates. Raises RunError, ConfigError, CoordinatesError."""
         coords = coords if type(coords) is DataCoordinates else DataCoordinates(coords)
         if self.closed:
@@ -42,10 +42,13 @@ class Reading:
         if processed and not self._ledger.processes:
             raise ConfigError(f"processed={processed!r}: handler {self._name!r} has no process_function; leave it away")
         self.look_up(coords)
-        return self._ledger.ask(coords, processed)
+        return self._ledger.ask(coords, processed, stored)
 
-    def wait(self, waiter: Waiter, timeout_s: float | None, deadline: float | None) -> Record:
-        """Wait until they are there, and return them; `timeout_s` is what the user said. Raises as `get` does."""
+    def wait(self, waiter: Waiter, timeout_s: float | None, deadline: float | None, *, read: bool = True) -> Record:
+        """Wait until they are there, and return them; `timeout_s` is what the user said. Raises as `get` does.
+
+        If they are in the store and nobody wants to have them (`read` is False), the record that is returned is empty.
+        """
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not waiter.wait(left):
@@ -62,11 +65,13 @@ class Reading:
             if not isinstance(outcome, Stored):
                 assert outcome is not None  # answered
                 raise outcome
+            if not read:
+                return Record(None, coords=waiter.coords)
             try:
                 return self._read(waiter.coords, outcome.key)
             except ObjectNotFoundError as error:
                 # A newer record may have taken its place between two looks, under another key.
-                again = self._ledger.ask(waiter.coords, waiter.processed)
+                again = self._ledger.ask(waiter.coords, waiter.processed, waiter.stored)
                 if again.outcome == outcome:
                     raise ObjectNotFoundError(
                         f"handler {self._name!r}: the data of {waiter.coords!r} were stored, and are gone: {error}"
@@ -90,6 +95,11 @@ class Reading:
         if not self.held_before or self._ledger.knows(coords):
             return
         inner = self._store.inner
+        if self._store.knows_keys:
+            key = inner.key_at(coords)
+            if key is not None:
+                self._ledger.found(coords, key)
+            return
         try:
             for key in inner.keys(**coords):
                 if inner.get(key).coords == coords:

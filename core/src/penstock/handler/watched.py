@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
 
+from penstock.builtin.data_storage import DataStorageStore
 from penstock.coords import DataCoordinates
 from penstock.errors import ObjectNotFoundError, RunAborted, StoreError
 from penstock.handler.ledger import Ledger
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld
 from penstock.record import Record
 from penstock.run.edges.outlet import shared
-from penstock.store import SupportsDelete, SupportsRead, SupportsReplace
-from penstock.user_function import adapted, understood
+from penstock.store import SupportsDelete, SupportsKeyAt, SupportsRead, SupportsReplace
+from penstock.user_function import adapted, understood, works_in_place
+
+_log = logging.getLogger("penstock.handler")
 
 
 @attrs.define(kw_only=True, slots=False, eq=False)
@@ -38,7 +42,7 @@ class WatchedProcessor:
         inner = self._inner = self.make()
         self.takes = getattr(inner, "takes", "any")
         self.gives = getattr(inner, "gives", "any")
-        self.in_place = bool(getattr(inner, "in_place", False))
+        self.in_place = works_in_place(inner)
         self._call = _of_records(inner)
         self._kept: dict[int, Record] = {}
         self._keeps = isinstance(inner, SupportsHeld)
@@ -98,6 +102,7 @@ class WatchedStore:
     Attributes:
         inner: The store.
         reads: Whether it can be read from.
+        knows_keys: Whether it knows at once what it has of some coordinates.
     """
 
     def __init__(self, inner: Any, ledger: Ledger) -> None:
@@ -105,6 +110,8 @@ class WatchedStore:
         self.ledger = ledger
         self.takes = getattr(inner, "takes", "any")
         self.reads = isinstance(inner, SupportsRead)
+        self.knows_keys = isinstance(inner, SupportsKeyAt)
+        self._may_lose_metadata = self.reads
         self._replaces = ledger.when_exists == "replace" and self.reads
         self._can_replace = isinstance(inner, SupportsReplace)
         self._can_delete = isinstance(inner, SupportsDelete)
@@ -137,7 +144,16 @@ class WatchedStore:
         self.inner.sync()
 
     def close(self) -> None:
-        """Do nothing: the handler closes the store."""
+        """Tell a storage that nothing more will come; the handler closes the store."""
+        if isinstance(self.inner, DataStorageStore):
+            self.inner.finish()
+
+    def close_inner(self) -> None:
+        """Close the store."""
+        if isinstance(self.inner, DataStorageStore):
+            self.inner.close_storage()
+        else:
+            self.inner.close()
 
     def _write(self, records: Sequence[Record]) -> None:
         if not records:
@@ -154,8 +170,30 @@ class WatchedStore:
     def _tell(self, records: Sequence[Record], keys: Sequence[str] | None = None) -> None:
         if keys is None:
             keys = [self.inner.key_of(record) for record in records] if self.reads else [""] * len(records)
+        if self._may_lose_metadata:
+            self._check_metadata(records, keys)
         self._told.append(records)
         self.ledger.stored(records, keys)
+
+    def _check_metadata(self, records: Sequence[Record], keys: Sequence[str]) -> None:
+        """Read the first record with metadata back, while it is in memory, and say what the store does not keep."""
+        for record, key in zip(records, keys, strict=True):
+            if not record.metadata:
+                continue
+            self._may_lose_metadata = False
+            try:
+                kept = self.inner.get(key).metadata
+            except Exception:  # whatever the store raises: who reads the record will be told
+                return
+            if lost := [name for name in record.metadata if name not in kept]:
+                _log.warning(
+                    "handler %r: the store %s does not keep metadata (%s, for one record): they can be had as long as "
+                    "data are in memory, and not from the store",
+                    self.ledger.name,
+                    type(self.inner).__name__,
+                    ", ".join(map(repr, lost)),
+                )
+            return
 
     def _replace(self, records: Sequence[Record]) -> None:
         """Write those that are new together, and put the others in the place of the old ones; in order."""

@@ -13,6 +13,7 @@ from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, Su
 from penstock.record import Record
 from penstock.testing.component_contract import ComponentContract, as_view, can, copied, is_kind, needs
 from penstock.testing.equality import FIELDS, assert_same_record
+from penstock.user_function import works_in_place
 
 
 class ProcessorContract(ComponentContract):
@@ -117,7 +118,7 @@ class ProcessorContract(ComponentContract):
         """It changes nothing of what it is given; if `in_place = True` says so, the data and nothing else."""
         records = self.make_records()
         with self.opened() as processor:
-            may_change = {"data"} if getattr(processor, "in_place", False) else set()
+            may_change = {"data"} if works_in_place(processor) else set()
             self.process_all(processor, records)
         for record, as_made in zip(records, self.make_records(), strict=True):
             assert_same_record(as_made, record, fields=FIELDS - may_change)
@@ -127,7 +128,7 @@ class ProcessorContract(ComponentContract):
         records = self.make_records()
         with self.opened() as processor:
             for record in records:
-                if hasattr(record.data, "setflags") and not getattr(processor, "in_place", False):
+                if hasattr(record.data, "setflags") and not works_in_place(processor):
                     record.data.setflags(write=False)
             assert len(self.process_all(processor, records)) == len(self.expected())
 

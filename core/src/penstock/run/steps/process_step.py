@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from penstock.compose.resolve import Part
@@ -13,7 +14,7 @@ from penstock.record import Record
 from penstock.report.counters import Tally, count_channels
 from penstock.run.context import RunContext
 from penstock.run.steps.step import Step, only_records
-from penstock.user_function import adapted, understood
+from penstock.user_function import adapted, understood, works_in_place
 
 _NOTHING: type = type(None)
 _GIVEN_UP = object()
@@ -34,7 +35,7 @@ class ProcessStep(Step):
     def open(self) -> None:
         """Make the processor, open it if it wants, and see which form of arguments it takes."""
         self._made = self.part.make()
-        self._in_place = bool(getattr(self._made, "in_place", False))
+        self._in_place = works_in_place(self._made)
         self._call = self._function = adapted(self._made)
         self._keeps = isinstance(self._made, SupportsHeld)
         self.clocked = isinstance(self._made, SupportsDeadline)
@@ -45,9 +46,9 @@ class ProcessStep(Step):
 
     def run(self, records: Sequence[Record]) -> list[Record]:
         """Call the processor for each, in a loop that the interpreter runs by itself."""
-        call = self._call
+        call, given = self._call, records
         if self._in_place:
-            records = [_own(record) for record in records]
+            records = [_own(record) for record in given]
         self.tally.taken += len(records)
         results: list[Any] = []
         todo = iter(records)
@@ -58,7 +59,7 @@ class ProcessStep(Step):
             except RunAborted:
                 raise
             except BaseException as error:  # whatever a user's function raises, SystemExit too: it costs one record
-                results.append(self._retry(records[len(results)], error))
+                results.append(self._retry(given[len(results)], error))
         kinds = list(map(type, results))  # counted in half the time that a set takes
         if kinds.count(Record) == len(kinds):
             self.tally.passed += len(results)
@@ -105,7 +106,8 @@ class ProcessStep(Step):
 
     def _retry(self, record: Record, error: BaseException) -> Any:
         try:
-            return self.guard.again(lambda: understood(record, self._call(record)), error)
+            own = _own if self._in_place else _as_it_is
+            return self.guard.again(lambda: understood(record, self._call(own(record))), error)
         except BaseException as last:  # as in run
             self.guard.give_up(record, last, self.guard.tries(last))
             return _GIVEN_UP
@@ -170,9 +172,36 @@ class ProcessStep(Step):
         self.close_component(self._made)
 
 
+def _as_it_is(record: Record) -> Record:
+    return record
+
+
 def _own(record: Record) -> Record:
     """Return the record with an array that may be written to: itself, or with a copy if others hold the array."""
     numpy: Any = sys.modules.get("numpy")
-    if numpy is not None and isinstance(record.data, numpy.ndarray) and not record.data.flags.writeable:
-        return record.replace(data=record.data.copy())
-    return record
+    if numpy is None or not isinstance(record.data, numpy.ndarray):
+        return record
+    if record.data.flags.writeable and not _is_held_elsewhere(record, numpy.ndarray):
+        return record
+    return record.replace(data=record.data.copy())
+
+
+def _is_held_elsewhere(record: Record, array: type) -> bool:
+    """Return whether anybody but the record refers to its array, or anybody but that to the one it is a view of."""
+    base = record.data.base is not None
+    if base and (not isinstance(record.data.base, array) or _count_of_base(record.data) > _ALONE_AS_BASE):
+        return True
+    return _count_of_data(record) > _ALONE
+
+
+def _count_of_data(record: Any) -> int:
+    return sys.getrefcount(record.data)
+
+
+def _count_of_base(array: Any) -> int:
+    return sys.getrefcount(array.base)
+
+
+# How often the call itself refers to what it counts differs between versions of Python.
+_ALONE = _count_of_data(Record(object()))
+_ALONE_AS_BASE = _count_of_base(SimpleNamespace(base=object()))

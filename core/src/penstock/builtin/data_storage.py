@@ -1,0 +1,153 @@
+"""DataStorageStore: a storage that has put, get_data, get_metadata, finish and close, as a store."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Final
+
+import attrs
+
+from penstock.coords import DataCoordinates
+from penstock.errors import CannotGetObjectError, ObjectNotFoundError, StoreError, WiringError
+from penstock.record import Record
+
+METHODS: Final = ("put", "get_data", "get_metadata", "finish", "close")
+"""What a storage must have; `__contains__` is used if it is there."""
+
+
+def as_store(storage: Any) -> DataStorageStore:
+    """Return a store that keeps its records in a storage. Raises WiringError if the storage lacks a method."""
+    missing = [name for name in METHODS if not callable(getattr(storage, name, None))]
+    if missing:
+        raise WiringError(
+            f"{type(storage).__name__} has get_data and no write, and so is taken for a storage, but it has no "
+            f"{', '.join(missing)}; give it all of {', '.join(METHODS)}"
+        )
+    return DataStorageStore(storage=storage)
+
+
+@attrs.define(kw_only=True)
+class DataStorageStore:
+    """Keep records in a storage as ExEngine knows it, by their coordinates: `put(coords, data, metadata)` and so on.
+
+    It is given coordinates of its own, which it may change, as those of ExEngine's backends do.
+
+    The storage is used as it is. It keeps data and metadata; channel, number and time of a record are not kept. Arrays
+    are copied, since a storage may hold on to what it is given. When they are safe is for the storage to say: it is
+    told by `finish`, once, that nothing more will come. A run leaves it open; a handler closes it when it is closed.
+
+    Attributes:
+        storage: The storage.
+    """
+
+    takes: ClassVar[str] = "any"
+
+    storage: Any
+    _keys: dict[str, None] = attrs.field(factory=dict, init=False, eq=False, repr=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, eq=False, repr=False)
+    _finished: bool = attrs.field(default=False, init=False, eq=False, repr=False)
+    _closed: bool = attrs.field(default=False, init=False, eq=False, repr=False)
+
+    def open(self) -> None:
+        """Do nothing: it was opened when it was made."""
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Put each; a StoreError names those that the storage refused."""
+        failed: list[tuple[Record, BaseException]] = []
+        for record in records:
+            try:
+                self.storage.put(DataCoordinates(record.coords), _own(record.data), dict(record.metadata))
+            except Exception as error:  # whatever the storage raises: it costs this record and no other
+                failed.append((record, error))
+            else:
+                with self._lock:
+                    self._keys[self.key_of(record)] = None
+        if failed:
+            first, why = failed[0]
+            message = f"{self._name}: {first.coords!r}: {type(why).__name__}: {why}"
+            raise StoreError(message, failed=failed) from why
+
+    def sync(self) -> None:
+        """Do nothing: a storage has no such thing."""
+
+    def finish(self) -> None:
+        """Tell the storage that nothing more will come. Any number of times."""
+        if not self._finished:
+            self._finished = True
+            self.storage.finish()
+
+    def close(self) -> None:
+        """Finish. The storage stays open, so that its user can read what it holds; it is the user's to close."""
+        self.finish()
+
+    def close_storage(self) -> None:
+        """Finish, and close the storage. Any number of times."""
+        if not self._closed:
+            self._closed = True
+            try:
+                self.finish()
+            finally:
+                self.storage.close()
+
+    def key_of(self, record: Record) -> str:
+        """Return the coordinates as text."""
+        return json.dumps(dict(sorted(record.coords.items())))
+
+    def key_at(self, coords: Mapping[str, Any]) -> str | None:
+        """Return the key of these coordinates if the storage has them, from whatever time."""
+        key = json.dumps(dict(sorted(coords.items())))
+        return key if key in self else None
+
+    def get(self, key: str) -> Record:
+        """Return data and metadata of a key, as a record. Raises ObjectNotFoundError, CannotGetObjectError."""
+        coords = _coords(key)
+        if coords is None:
+            raise ObjectNotFoundError(f"{self._name}: {key!r} is no key of coordinates")
+        try:
+            data, metadata = self.storage.get_data(coords), self.storage.get_metadata(coords)
+        except Exception as error:  # whatever the storage raises
+            if key in self:
+                raise CannotGetObjectError(f"{self._name}: {coords!r}: {type(error).__name__}: {error}") from error
+            raise ObjectNotFoundError(f"{self._name}: holds no data of {coords!r}") from error
+        if data is None:
+            raise ObjectNotFoundError(f"{self._name}: holds no data of {coords!r}")
+        return Record(data, coords=coords, metadata=metadata or {})
+
+    def keys(self, **coords: Any) -> Iterator[str]:
+        """Yield the keys of what was written here, in this order; a storage cannot list what it had before."""
+        with self._lock:
+            keys = list(self._keys)
+        for key in keys:
+            if not coords or (_coords(key) or DataCoordinates()).matches(coords):
+                yield key
+
+    def __contains__(self, key: object) -> bool:
+        coords = _coords(key)
+        if coords is None:
+            return False
+        if hasattr(type(self.storage), "__contains__"):
+            return bool(coords in self.storage)
+        with self._lock:
+            return key in self._keys
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @property
+    def _name(self) -> str:
+        return type(self.storage).__name__
+
+
+def _coords(key: object) -> DataCoordinates | None:
+    try:
+        return DataCoordinates(json.loads(key))  # type: ignore[arg-type]  # what it cannot take, it refuses
+    except (TypeError, ValueError):
+        return None
+
+
+def _own(data: Any) -> Any:
+    numpy: Any = sys.modules.get("numpy")
+    return data.copy() if numpy is not None and isinstance(data, numpy.ndarray) else data

@@ -1,0 +1,43 @@
+"""DataProcessor: a function of (coords, data, metadata) with a setting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from penstock.errors import ConfigError
+from penstock.user_function import PARTS, form_of
+
+
+def _takes_parts(_: object, __: object, function: Any) -> None:
+    try:
+        form = form_of(function) if callable(function) else None
+    except TypeError:
+        form = None
+    if form != PARTS:
+        raise ConfigError(f"DataProcessor({function!r}): give a function of (coords, data, metadata)")
+
+
+@attrs.define
+class DataProcessor:
+    """Process by a function of `(coords, data, metadata)`, in a `DataHandler` or a pipeline.
+
+    The function itself does as well; this is for its setting, and for those who know the name from ExEngine.
+
+    Attributes:
+        function: Returns such a tuple, a list of them, or None to discard or keep for later.
+        in_place: Whether it may write into `data`: an array that somebody else may hold is copied for it. False: it
+            is not, and such an array is read-only. `metadata` is a dict of its own in any case.
+
+    Raises:
+        ConfigError: it is no function of three arguments.
+    """
+
+    function: Callable[[Any, Any, Any], Any] = attrs.field(validator=_takes_parts)
+    in_place: bool = attrs.field(default=True, kw_only=True)
+
+    def __call__(self, coords: Any, data: Any, metadata: Any) -> Any:
+        """Process one piece of data."""
+        return self.function(coords, data, metadata)
