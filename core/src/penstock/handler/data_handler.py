@@ -10,10 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-import attrs
-
 from penstock.builtin.push import PushSource, PutTimeoutError, WhenFull
-from penstock.compose.node import Edge, Flow, Node, label, processor, source, store
+from penstock.compose.node import Edge, Flow, processor, source, store
 from penstock.compose.pipeline import Pipeline
 from penstock.compose.resolve import Part, resolve
 from penstock.coords import DataCoordinates
@@ -21,6 +19,7 @@ from penstock.errors import ConfigError, CoordinatesError, RunError
 from penstock.handler.errors import DataTimeoutError
 from penstock.handler.events import Callback, Event, Events
 from penstock.handler.ledger import Ledger, Waiter, WhenExists
+from penstock.handler.nodes import instead, node_of
 from penstock.handler.reading import Reading, deadline_of
 from penstock.handler.told_run import start_told
 from penstock.handler.watched import WatchedProcessor, WatchedStore
@@ -109,19 +108,19 @@ class DataHandler:
         self._ledger = Ledger(
             name, processes=process_function is not None, when_exists=when_exists, events=self._events
         )
-        storing = resolve(_node(storage, store), plugins)
+        storing = resolve(node_of(storage, store), plugins)
         inner = storing.sample if storing.node.given is None else storing.node.given
         self._store = WatchedStore(inner, self._ledger)
         self._reading = Reading(name, self._ledger, self._store)
         flow = Flow.of(source(self._push, name="put"))
         if process_function is not None:
-            doing = resolve(_node(process_function, processor), plugins)
-            flow >>= _instead(
+            doing = resolve(node_of(process_function, processor), plugins)
+            flow >>= instead(
                 doing, partial(WatchedProcessor, make=doing.make, ledger=self._ledger, look_up=self._reading.look_up)
             )
         flow >>= Edge(capacity=capacity, capacity_bytes=capacity_bytes)
         options: dict[str, Any] = {} if dead_letters is None else {"dead_letters": dead_letters}
-        self._pipeline = Pipeline(flow >> _instead(storing, self._store), name=name, **options)
+        self._pipeline = Pipeline(flow >> instead(storing, self._store), name=name, **options)
         self._over = ""
         self._closing = threading.Lock()
         self._next = 0
@@ -224,8 +223,7 @@ class DataHandler:
             DataDiscardedError: the processor gave nothing for them.
             DataFailedError: they failed for good.
             CannotGetObjectError: they are stored, but the store cannot read them.
-            RunError: the handler is closed.
-            ConfigError: `processed=True`, and there is no processor.
+            RunError: the handler is closed. ConfigError: `processed=True`, and there is no processor.
         """
         record = self._reading.wait(self._reading.ask(coords, processed), timeout_s, deadline_of(timeout_s))
         return (record.data if return_data else None), (record.metadata if return_metadata else None)
@@ -253,8 +251,7 @@ class DataHandler:
         """Wait until the data of these coordinates are there, and return them.
 
         Args:
-            coords: One coordinates, or several: a list, or an iterator, which is gone through one by one; one
-                without end never returns, but for `timeout_s`.
+            coords: One, or a list, or an iterator, which is gone through one by one; one without end never returns.
             timeout_s: Seconds to wait for all of them together; None waits for ever.
             return_data: As in `get`.
             return_metadata: As in `get`.
@@ -381,26 +378,6 @@ class DataHandler:
 
     def _dropped(self, record: Record) -> None:
         self._ledger.failed(record, _DROPPED, stored=False)
-
-
-def _node(thing: Any, make: Callable[[Any], Node]) -> Node:
-    node = thing if isinstance(thing, Node) else make(thing)
-    if node.place == "process":
-        raise ConfigError(
-            f"{node.role} {label(node)!r}: place='process': a handler follows each call, so its processor and its "
-            "store work in threads; use a Pipeline with ps.source(PushSource()) for processes"
-        )
-    if node.on_error == "skip":
-        raise ConfigError(
-            f"{node.role} {label(node)!r}: on_error='skip' would leave those hanging who wait for the data; leave it "
-            "away, so that they go to the dead letters"
-        )
-    return node
-
-
-def _instead(part: Part, component: Any) -> Node:
-    """Return the node of a part with another component in it, under the same name."""
-    return attrs.evolve(part.node, use="", settings={}, given=component, name=part.node.name or label(part.node))
 
 
 def _read_only(data: Any) -> Any:

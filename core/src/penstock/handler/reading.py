@@ -40,7 +40,7 @@ class Reading:
         if self.closed:
             raise RunError(f"handler {self._name!r}: it is closed; get the data of {coords!r} from the store")
         if processed and not self._ledger.processes:
-            raise ConfigError(f"processed={processed!r}: handler {self._name!r} has no process_function; leave it away")
+            raise ConfigError(f"processed={processed!r}: handler {self._name!r} has no process_function; remove it")
         self.look_up(coords)
         return self._ledger.ask(coords, processed, stored)
 

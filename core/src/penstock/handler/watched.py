@@ -60,7 +60,11 @@ class WatchedProcessor:
     def __call__(self, record: Record) -> Record | list[Record] | None:
         """Process a record. Raises what the processor raises, with a note that names the coordinates."""
         try:
-            results = shared(self._call(record))
+            results: Sequence[Record] = self._call(record)
+            if self.in_place and len(results) == 1 and results[0].data is record.data:
+                _end_writing(record.data)
+            else:
+                results = shared(results)
             for result in results:
                 if result.coords != record.coords:
                     self.look_up(result.coords)
@@ -245,6 +249,13 @@ class WatchedStore:
                 with contextlib.suppress(ObjectNotFoundError):  # as above
                     self.inner.delete(old)
         self._tell([record], [key])
+
+
+def _end_writing(data: Any) -> None:
+    """Make the array that was copied for a function read-only: others will hold it."""
+    flags = getattr(data, "flags", None)
+    if getattr(flags, "writeable", False):
+        data.flags.writeable = False
 
 
 def _of_records(processor: Any) -> Callable[[Record], list[Record]]:

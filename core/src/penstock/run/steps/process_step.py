@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
+
 from penstock.compose.resolve import Part
 from penstock.errors import RunAborted
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, SupportsRun
@@ -17,6 +19,7 @@ from penstock.run.steps.step import Step, only_records
 from penstock.user_function import adapted, understood, works_in_place
 
 _NOTHING: type = type(None)
+_replace = msgspec.structs.replace
 _GIVEN_UP = object()
 """Stands for the result of a record that failed for good, and is counted already."""
 
@@ -183,7 +186,7 @@ def _own(record: Record) -> Record:
         return record
     if record.data.flags.writeable and not _is_held_elsewhere(record, numpy.ndarray):
         return record
-    return record.replace(data=record.data.copy())
+    return _replace(record, data=record.data.copy())
 
 
 def _is_held_elsewhere(record: Record, array: type) -> bool:

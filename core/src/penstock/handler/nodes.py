@@ -1,0 +1,33 @@
+"""The nodes of a handler's pipeline: those that the user gave, with other components in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from penstock.compose.node import Node, label
+from penstock.compose.resolve import Part
+from penstock.errors import ConfigError
+
+
+def node_of(thing: Any, make: Callable[[Any], Node]) -> Node:
+    """Return the node of what a user gave. Raises ConfigError if a handler cannot follow it."""
+    node = thing if isinstance(thing, Node) else make(thing)
+    if node.place == "process":
+        raise ConfigError(
+            f"{node.role} {label(node)!r}: place='process': a handler follows each call, so its processor and its "
+            "store work in threads; use a Pipeline with ps.source(PushSource()) for processes"
+        )
+    if node.on_error == "skip":
+        raise ConfigError(
+            f"{node.role} {label(node)!r}: on_error='skip' would leave those hanging who wait for the data; remove it, "
+            "so that they go to the dead letters"
+        )
+    return node
+
+
+def instead(part: Part, component: Any) -> Node:
+    """Return the node of a part with another component in it, under the same name."""
+    return attrs.evolve(part.node, use="", settings={}, given=component, name=part.node.name or label(part.node))
