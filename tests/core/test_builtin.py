@@ -160,10 +160,13 @@ def test_choosing():
 
 
 def test_split_gives_each_part_its_number():
-    """The parts of an array come one by one, numbered in `seq` and in the coordinates."""
+    """The parts of an array come one by one, numbered in the coordinates, and in `seq` after the whole."""
     split = Split(axis="roi")
-    parts = split(record(np.arange(6).reshape(3, 2), "a")) + split(record(np.zeros((1, 2)), "a"))
-    assert [part.seq for part in parts] == [0, 1, 2, 3]
+    wholes = [record(np.arange(6).reshape(3, 2), "a", seq=4), record(np.zeros((1, 2)), "a", seq=5)]
+    parts = [part for whole in wholes for part in split(whole)]
+    assert len({part.seq for part in parts}) == 4
+    assert parts[3].seq == 5
+    assert [part.seq for part in Split()(wholes[0])] == [part.seq for part in parts[:3]]
     assert [part.coords["roi"] for part in parts] == [0, 1, 2, 0]
     assert parts[1].data.tolist() == [2, 3]
     with pytest.raises(TypeError, match="cannot be split"):

@@ -58,7 +58,7 @@ def test_a_processor_gives_none_one_or_several():
     assert report.discarded == 3
     node = report.account.node("split")
     assert (node.taken, node.passed, node.extra, node.sent) == (9, 6, 3, 9)
-    assert node.channels == {"": {"discarded": 3}}
+    assert node.channels == {"range": {"discarded": 3}}
     assert shelf.data == [1, 0, 2, 0, -2, 0, 4, 0, 5, 0, -5, 0, 7, 0, 8, 0, -8, 0]
 
 
@@ -522,7 +522,7 @@ def test_the_report_is_for_people_and_programs():
     plain = json.loads(report.to_json())
     assert plain["ok"]
     assert plain["received"] == plain["stored"] == 10
-    assert plain["nodes"][0]["channels"][""]["received"] == 10
+    assert plain["nodes"][0]["channels"]["range"]["received"] == 10
     assert "run 'ten': ok" in str(report)
     assert "the books balance" in str(report)
 

@@ -67,7 +67,7 @@ def test_a_processor_that_blocks_for_ever_is_named_and_an_abort_ends(monkeypatch
         assert named.wait(20)
         assert edge_named.wait(20)
         edge = run.stats().edge("numbers", "block")
-        assert (edge.in_flight, edge.channels) == (5, {"": {"in_flight": 5}})
+        assert (edge.in_flight, edge.channels) == (5, {"numbers": {"in_flight": 5}})
         report = run.stop(drain=False)
     finally:
         for_ever.set()
@@ -107,7 +107,7 @@ def test_a_slow_viewer_beside_an_archive_of_frames():
     assert all(np.shares_memory(record.data, frame) for record, frame in zip(archived, frames, strict=True))
     edge = report.account.edge("camera", "viewer")
     assert (edge.put, edge.taken, edge.dropped) == (500, len(shown), 500 - len(shown))
-    assert edge.channels == {"": {"dropped": 500 - len(shown)}}
+    assert edge.channels == {"camera": {"dropped": 500 - len(shown)}}
     seqs = [record.seq for record in shown]
     assert seqs == sorted(set(seqs))
     assert seqs[-2:] == [498, 499]

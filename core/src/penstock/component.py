@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
@@ -48,3 +48,12 @@ class Component:
     takes: str = attrs.field(default="any", kw_only=True, validator=_kind)
     gives: str = attrs.field(default="any", kw_only=True, validator=_kind)
     requires: str = attrs.field(default="", kw_only=True, validator=attrs.validators.instance_of(str))
+
+
+@runtime_checkable
+class SupportsNodeName(Protocol):
+    """A component that wants to know the name of the node that it stands for."""
+
+    def take_node_name(self, name: str) -> None:
+        """Be told the name, before `open`; "" if the node has none."""
+        ...

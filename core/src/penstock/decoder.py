@@ -23,6 +23,10 @@ class Decoder(Protocol):
     def decode(self, record: Record) -> Iterable[Record]:
         """Return what this record completes: none, one or several records, each with its packet as `parent`.
 
+        The run numbers them: the only one of a packet has its seq, several are numbered as its parts
+        (`penstock.identity`). A decoder whose class says `own_identity = True` numbers its records itself: no two
+        alike, and the same when the same packets come again, so not by a counter.
+
         Raises:
             DecodeError: this record cannot be decoded. The decoder stays usable for those that follow.
         """

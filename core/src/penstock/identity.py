@@ -50,11 +50,11 @@ def part_number(channel: str, seq: int, index: int) -> int:
             base, places = divmod(rest, _PLACES)
             path = _digits(places, level)
         else:
-            return _digest("part", channel, seq, index)
+            return digest_number("part", channel, seq, index)
     path = (*path, index)
     radix = _RADIX[level + 1]
     if max(path) >= radix:
-        return _digest("part", channel, seq, index)
+        return digest_number("part", channel, seq, index)
     places = 0
     for each in path:
         places = places * radix + each
@@ -68,13 +68,13 @@ def gathered_number(records: Sequence[Record]) -> int:
     """
     channel, numbers = records[0].channel, [record.seq for record in records]
     if any(record.channel != channel for record in records):
-        return _digest("gathered", *(field for record in records for field in (record.channel, record.seq)))
+        return digest_number("gathered", *(field for record in records for field in (record.channel, record.seq)))
     first, count = numbers[0], len(numbers)
     if not 0 <= first < _BASES:
-        return _digest("gathered", channel, *numbers)
+        return digest_number("gathered", channel, *numbers)
     if count < _PLACES and numbers == list(range(first, first + count)):
         return _RUN * COUNTED + first * _PLACES + count
-    return _WITH_GAPS * COUNTED + first * _PLACES + _digest("gathered", channel, *numbers) % _PLACES
+    return _WITH_GAPS * COUNTED + first * _PLACES + digest_number("gathered", channel, *numbers) % _PLACES
 
 
 def moment_number(records: Sequence[Record], *, is_complete: bool) -> int:
@@ -82,12 +82,21 @@ def moment_number(records: Sequence[Record], *, is_complete: bool) -> int:
     number = records[0].seq
     if is_complete and all(record.seq == number for record in records):
         return number
-    return _digest("moment", *(field for record in records for field in (record.channel, record.seq)))
+    return digest_number("moment", *(field for record in records for field in (record.channel, record.seq)))
 
 
 def named_number(name: str) -> int:
     """Return the number of a record that a name tells from the others of its channel (the path of a file)."""
-    return _digest("named", name)
+    return digest_number("named", name)
+
+
+def digest_number(kind: str, *fields: str | int) -> int:
+    """Return a number that these fields alone decide, and that others of its kind share once in 10**18."""
+    hashed = hashlib.blake2b(kind.encode(), digest_size=8)
+    for field in _spelled(fields):
+        hashed.update(len(field).to_bytes(8, "big"))
+        hashed.update(field)
+    return COUNTED + int.from_bytes(hashed.digest(), "big") % (_END - COUNTED)
 
 
 def is_leap(last: int, seq: int) -> bool:
@@ -98,14 +107,6 @@ def is_leap(last: int, seq: int) -> bool:
 def _digits(places: int, level: int) -> tuple[int, ...]:
     radix = _RADIX[level]
     return (places,) if level == 1 else divmod(places, radix)
-
-
-def _digest(kind: str, *fields: str | int) -> int:
-    hashed = hashlib.blake2b(kind.encode(), digest_size=8)
-    for field in _spelled(fields):
-        hashed.update(len(field).to_bytes(8, "big"))
-        hashed.update(field)
-    return COUNTED + int.from_bytes(hashed.digest(), "big") % (_END - COUNTED)
 
 
 def _spelled(fields: Iterable[str | int]) -> Iterable[bytes]:

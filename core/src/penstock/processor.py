@@ -17,6 +17,10 @@ record like its parent), such a tuple, or a list or iterator of these; three map
 A function works as it stands; a class is an attrs class with `__call__`, whose init fields are its settings. `takes`
 and `gives` ("bytes", "array", "mapping", "any") are class attributes, both "any" if absent; `in_place = True` says that
 it changes the array it is given, and gets a copy where somebody else holds it too.
+
+One result of a record has its channel and seq, unless the processor gives it others; several in one channel are
+numbered as its parts, whatever seq they have (`penstock.identity`). `own_identity = True` says that the processor names
+all its results itself: no two alike, the same when the same records come again, and so never by a counter of its own.
 """
 
 

@@ -40,7 +40,6 @@ class TestVideoSourceOfFrames(TestVideoSource):
     """Frames of the same file."""
 
     settings = {"frames": True}
-    same_seq = False
 
 
 class TestTestPictureSource(SourceContract):

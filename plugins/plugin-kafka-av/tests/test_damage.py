@@ -55,7 +55,8 @@ def test_a_packet_cut_in_half(clip, pictures, packets_of, thread_type):
     assert {frame.parent.seq for frame in frames} >= {*range(8), *range(20, 40)}
     assert [frame.discontinuity for frame in frames if frame.parent.seq == 20] == [True]
     assert sum(frame.discontinuity for frame in frames) == 1
-    assert [frame.seq for frame in frames] == list(range(len(frames)))
+    assert [frame.seq for frame in frames][-20:] == list(range(20, 40))
+    assert [frame.seq for frame in frames] == sorted({frame.seq for frame in frames})
 
 
 def test_noise_in_place_of_a_packet(clip, pictures, packets_of):
@@ -157,7 +158,8 @@ def test_reset_forgets(clip, pictures, packets_of):
     assert frames[0].parent.seq == 20
     assert are_true(frames, pictures)
     assert frames[0].discontinuity
-    assert frames[0].seq == len(before)
+    assert frames[0].seq == 20
+    assert [frame.seq for frame in before] == list(range(len(before)))
 
 
 def test_a_discontinuity_is_handed_on(clip, packets_of):

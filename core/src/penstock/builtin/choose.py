@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from penstock.errors import ConfigError
+from penstock.identity import part_numbers
 from penstock.record import Record
 
 
@@ -93,24 +94,22 @@ class Rate:
 class Split:
     """Give each part of an array or list, along the first axis, as a record of its own.
 
-    Its `seq` counts the parts of the channel, its coordinates have the number of the part under `axis`.
+    Its `seq` is computed from that of the whole and the number of the part (see penstock.identity), its coordinates
+    have the number of the part under `axis`. A single part keeps the `seq` of the whole.
 
     Attributes:
         axis: The name of the coordinate.
     """
 
     axis: str = "part"
-    _numbers: Counter[str] = attrs.field(factory=Counter, init=False, repr=False, eq=False)
 
     def __call__(self, record: Record) -> list[Record]:
         """Return the parts; none for an empty array. Raises TypeError for data that have no parts."""
         if isinstance(record.data, (str, bytes, Mapping)) or not hasattr(record.data, "__len__"):
             raise TypeError(f"data of type {type(record.data).__name__} cannot be split: give an array or a list")
-        start = self._numbers[record.channel]
-        self._numbers[record.channel] += len(record.data)
+        count = len(record.data)
+        numbers = part_numbers(record.channel, record.seq, count) if count > 1 else (record.seq,) * count
         return [
-            record.replace(
-                data=part, seq=start + index, coords=type(record.coords)({**record.coords, self.axis: index})
-            )
-            for index, part in enumerate(record.data)
+            record.replace(data=part, seq=number, coords=type(record.coords)({**record.coords, self.axis: index}))
+            for index, (part, number) in enumerate(zip(record.data, numbers, strict=True))
         ]

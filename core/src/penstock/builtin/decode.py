@@ -23,6 +23,7 @@ class RecordDecoder:
 
     takes: ClassVar[str] = "bytes"
     gives: ClassVar[str] = "any"
+    own_identity: ClassVar[bool] = True
 
     def decode(self, record: Record) -> Iterable[Record]:
         """Return the record. Raises DecodeError."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import attrs
 
 from penstock.errors import ConfigError
+from penstock.identity import gathered_number, moment_number
 from penstock.record import Record
 
 
@@ -22,9 +23,11 @@ def _above_zero(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
 class Batch:
     """Join records into lists of `size`, over all channels or each channel for itself.
 
-    The record that comes out has as data a list of the data (or one stacked array), the channel "batch" or that of
-    its records, the time of the first, and in its metadata `channels`, `seqs` and `times_ns` of all. What is inside at
-    the end leaves as a smaller batch; a checkpoint waits for what is inside, so that a crash loses none of it.
+    The record that comes out has as data a list of the data (or one stacked array), the channel of its records or, if
+    they are of several, "batch", the time of the first, and in its metadata `channels`, `seqs` and `times_ns` of all.
+    Its `seq` is computed from theirs: the same records are the same batch in every run, and others are another. What is
+    inside at the end leaves as a smaller batch; a checkpoint waits for what is inside, so that a crash loses none of
+    it.
 
     Attributes:
         size: Records in a batch.
@@ -33,13 +36,14 @@ class Batch:
         stack: Stack the arrays along a new first axis, (size, ...); they must have one shape and dtype.
     """
 
+    own_identity: ClassVar[bool] = True
+
     size: int = attrs.field(validator=_above_zero)
     timeout_s: float | None = attrs.field(default=None, validator=_above_zero)
     by_channel: bool = False
     stack: bool = False
     _kept: dict[str, list[Record]] = attrs.field(factory=dict, init=False, repr=False, eq=False)
     _since: dict[str, float] = attrs.field(factory=dict, init=False, repr=False, eq=False)
-    _numbers: Counter[str] = attrs.field(factory=Counter, init=False, repr=False, eq=False)
     _clock: Callable[[], float] = attrs.field(default=time.monotonic, init=False, repr=False, eq=False)
 
     def __call__(self, record: Record) -> Record | None:
@@ -63,12 +67,11 @@ class Batch:
             import numpy as np
 
             data = np.stack(data)
-        number = self._numbers[channel]
-        self._numbers[channel] += 1
+        first = records[0].channel
         return Record(
             data,
-            channel=channel,
-            seq=number,
+            channel=first if all(record.channel == first for record in records) else "batch",
+            seq=gathered_number(records),
             time_ns=records[0].time_ns,
             metadata={
                 "channels": [record.channel for record in records],
@@ -109,8 +112,8 @@ class Align:
 
     The earliest waiting record of any channel sets the moment; a channel takes part with its next record if that is
     within the tolerance. The record that comes out has as data a dict of channel to data, the channel "aligned", the
-    time of the earliest, and in its metadata `skew_s` (seconds between its earliest and latest), `seqs`, `times_ns` and
-    `missing`.
+    time of the earliest, as `seq` that of all its records, or one computed from theirs, and in its metadata `skew_s`
+    (seconds between its earliest and latest), `seqs`, `times_ns` and `missing`.
 
     Attributes:
         channels: The channels to align; records of others are discarded.
@@ -121,13 +124,14 @@ class Align:
             there is no deadline, and a moment that a channel is known to have missed is skipped.
     """
 
+    own_identity: ClassVar[bool] = True
+
     channels: tuple[str, ...] = attrs.field(converter=tuple)
     tolerance_s: float = attrs.field(validator=_above_zero)
     deadline_s: float | None = attrs.field(default=None, validator=_above_zero)
     missing: Literal["wait", "skip", "none"] = "wait"
     skipped: int = attrs.field(default=0, init=False, eq=False)
     _waiting: dict[str, deque[tuple[float, Record]]] = attrs.field(factory=dict, init=False, repr=False, eq=False)
-    _number: int = attrs.field(default=0, init=False, repr=False, eq=False)
     _clock: Callable[[], float] = attrs.field(default=time.monotonic, init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -163,12 +167,11 @@ class Align:
 
     def _moment(self, records: dict[str, Record]) -> Record:
         times = {name: record.time_ns for name, record in records.items()}
-        number = self._number
-        self._number += 1
+        present = [records[name] for name in self.channels if name in records]
         return Record(
             {name: records[name].data if name in records else None for name in self.channels},
             channel="aligned",
-            seq=number,
+            seq=moment_number(present, is_complete=len(present) == len(self.channels)),
             time_ns=min(times.values()),
             metadata={
                 "skew_s": (max(times.values()) - min(times.values())) / 1e9,

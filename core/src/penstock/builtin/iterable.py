@@ -24,13 +24,19 @@ class IterableSource:
 
     Attributes:
         items: The iterable.
-        channel: The channel of the records made of items.
+        channel: The channel of the records made of items; None: the name of the node, so that two iterables of a
+            pipeline are two channels.
     """
 
     items: Iterable[Any]
-    channel: str = ""
+    channel: str | None = None
+    _node: str = attrs.field(default="", init=False, eq=False, repr=False)
     _iterator: Iterator[Any] | None = attrs.field(default=None, init=False, eq=False, repr=False)
     _count: int = attrs.field(default=0, init=False, eq=False, repr=False)
+
+    def take_node_name(self, name: str) -> None:
+        """Take the name of the node as channel, unless there is one."""
+        self._node = name
 
     def open(self) -> None:
         """Begin to iterate. Raises SourceError if that is not possible."""
@@ -71,7 +77,8 @@ class IterableSource:
     def _record(self, item: Any) -> Record:
         number = self._count
         self._count += 1
-        return Record(item, channel=self.channel, seq=number, time_ns=time.time_ns())
+        channel = self._node if self.channel is None else self.channel
+        return Record(item, channel=channel, seq=number, time_ns=time.time_ns())
 
     def close(self) -> None:
         """Close a generator, so that its `finally` runs."""

@@ -271,7 +271,10 @@ def edge(
 
 
 def source(component: Any, /, **settings: Any) -> Node:
-    """Make a source node from the name of a component and its settings, a component, or any iterable."""
+    """Make a source node from the name of a component and its settings, a component, or any iterable.
+
+    The records that are made of an iterable's items have the name of the node as channel, or what `channel=` says.
+    """
     return _node("source", component, settings)
 
 
@@ -311,6 +314,8 @@ def _node(role: str, component: Any, settings: dict[str, Any]) -> Node:
                 f"{component.__name__} is a class: give an instance, {component.__name__}(...), or a name"
             )
         return Node(role=role, given=component, settings=settings, **options)
+    if role == "source" and settings.keys() == {"channel"} and not hasattr(component, "read"):
+        return Node(role=role, given=component, settings=settings, **options)  # an iterable
     if settings:
         raise ConfigError(
             f"{role} {type(component).__name__}: the settings {', '.join(settings)} belong to the component that is "

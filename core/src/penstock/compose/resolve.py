@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from penstock.component import KINDS
+from penstock.component import KINDS, SupportsNodeName
 from penstock.compose.making import Maker, copy_of, is_class, is_function, makes_processors
 from penstock.compose.node import Node, describe, label
 from penstock.errors import ComponentLoadError, ConfigError, PenstockError, PluginError, WiringError
@@ -138,13 +138,20 @@ def _made(node: Node, origin: str, given: Any, *, use: str = "") -> Part:
 
     def make_there() -> Any:
         try:
-            return make()
+            return _told(node, make())
         except PenstockError as error:
             raise type(error)(f"{where}: {error}") from error
 
-    sample = make.first if isinstance(make, Maker) else make()
+    sample = _told(node, make.first if isinstance(make, Maker) else make())
     _check(node, where, sample)
     return Part(node=node, origin=origin, make=make_there, sample=sample, own=own, use=use)
+
+
+def _told(node: Node, component: Any) -> Any:
+    """Tell a component the name of its node, if it wants to know."""
+    if isinstance(component, SupportsNodeName):
+        component.take_node_name(node.name or "")
+    return component
 
 
 def _maker(node: Node, given: Any) -> tuple[Callable[[], Any], Any]:
@@ -153,19 +160,21 @@ def _maker(node: Node, given: Any) -> tuple[Callable[[], Any], Any]:
         if node.role == "processor":
             makes_processors(given)  # raises
         return Maker(lambda: build(given, node.settings)), None
-    if node.settings:
+    is_iterable = node.role == "source" and not hasattr(given, "read")
+    if node.settings and not is_iterable:
         given = build(given, node.settings)
     if is_class(given):
         if node.role == "processor":
             makes_processors(given)  # raises
         return Maker(lambda: _call(given, {})), None
-    if node.role == "source" and not hasattr(given, "read"):
+    if is_iterable:
         if not isinstance(given, Iterable) or isinstance(given, (str, bytes, Mapping)):
             raise WiringError(f"{given!r} is no source: give a component, a name or an iterable")
         from penstock.builtin.iterable import IterableSource
 
         one_pass = isinstance(given, Iterator) and node.place == "thread"
-        return lambda: IterableSource(items=given), given if one_pass else None
+        channel = node.settings.get("channel")
+        return lambda: IterableSource(items=given, channel=channel), given if one_pass else None
     if node.role in ("source", "store"):
         return lambda: given, given if node.place == "thread" else None
     if node.role == "decoder" and not hasattr(given, "decode") and callable(given):

@@ -43,6 +43,7 @@ class WatchedProcessor:
         self.takes = getattr(inner, "takes", "any")
         self.gives = getattr(inner, "gives", "any")
         self.in_place = works_in_place(inner)
+        self.own_identity = True  # the ledger numbers what it is told of
         self._call = _of_records(inner)
         self._kept: dict[int, Record] = {}
         self._keeps = isinstance(inner, SupportsHeld)

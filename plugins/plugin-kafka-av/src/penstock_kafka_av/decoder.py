@@ -11,6 +11,7 @@ import av
 from attrs.validators import ge, in_, instance_of, optional
 
 from penstock.errors import ConfigError, DecodeError
+from penstock.identity import is_leap
 from penstock.record import Record
 from penstock_kafka_av.context import find_decoder
 from penstock_kafka_av.decoding import Decoding, where
@@ -32,10 +33,11 @@ def _rate(_: object, __: object, value: Any) -> None:
 class AvDecoder:
     """Decode the video packets of one channel with PyAV.
 
-    Each frame comes with the packet that holds it as `parent`: with B-frames not the packet decoded last. `seq` counts
-    the frames of the channel in the order in which they are shown, from 0, and goes on after `reset`. `time_ns` and
-    `coords` are those of the packet. `metadata` is the packet's, without what only a decoder needs, and with `width`,
-    `height`, `pixel_format` and `is_keyframe` of the frame.
+    Each frame comes with the packet that holds it as `parent`: with B-frames not the packet decoded last. `seq` is that
+    of a packet: from each keyframe on, the n-th picture shown has the number of the n-th packet, so that numbers rise,
+    and are the same wherever decoding began. Of a stream cut anywhere it is a part of the record in which the packet
+    begins (`penstock.identity`). `time_ns` and `coords` are those of the packet. `metadata` is the packet's, without
+    what only a decoder needs, and with `width`, `height`, `pixel_format` and `is_keyframe` of the frame.
 
     A packet that cannot be decoded raises DecodeError; frames that were whole by then come with the next call. What
     follows refers to the damaged picture, so packets up to the next keyframe are left out and counted in `skipped`.
@@ -69,6 +71,7 @@ class AvDecoder:
 
     takes: ClassVar[str] = "bytes"
     gives: ClassVar[str] = "array"
+    own_identity: ClassVar[bool] = True
 
     codec: str = attrs.field(default="auto", validator=instance_of(str))
     pixel_format: str = attrs.field(default="bgr24", validator=instance_of(str))
@@ -119,7 +122,7 @@ class AvDecoder:
         """
         engine = self._started()
         data = _bytes_of(record)
-        leapt = self._last_seq is not None and record.seq > self._last_seq + 1
+        leapt = self._last_seq is not None and is_leap(self._last_seq, record.seq)
         self._last_seq = record.seq
         if leapt and self.on_gap == "resync":
             engine.drain()

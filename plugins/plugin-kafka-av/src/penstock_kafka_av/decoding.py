@@ -12,6 +12,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from penstock.errors import DecodeError
+from penstock.identity import part_number
 from penstock.record import Record
 from penstock_kafka_av.context import find_decoder, open_decoder
 from penstock_kafka_av.keyframe import has_idr, is_keyframe
@@ -23,13 +24,15 @@ HINTS = ("extradata", "width", "height", "reorder_depth", "color")
 _LEFT_OUT = (*HINTS, "discard", "dts")
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Sent:
     record: Record
     number: int  # of the packet among those that begin in the record
     key: bool | None
     pts: int | None
+    seq: int  # of its picture, if packets and pictures come in the same order
     is_out: bool = False
+    more: int = 0  # pictures that came of it and had no number of their own
 
 
 @attrs.define
@@ -57,8 +60,8 @@ class Decoding:
     _name: str = ""
     _intra_only: bool = False
     _sent: dict[int, _Sent] = attrs.field(factory=dict)
+    _numbers: deque[_Sent] = attrs.field(factory=deque)  # packets whose numbers no picture has taken yet
     _serial: int = 0
-    _seq: int = 0
     _waiting: bool = True  # for a keyframe
     _first: _Sent | None = None  # the keyframe that ended the waiting, until its frame is out
     _is_open_group: bool = False  # pictures may come that are shown before `_first` and refer to others before it
@@ -73,7 +76,8 @@ class Decoding:
             self.skipped += 1
             return
         pts = record.metadata.get("pts")
-        sent = _Sent(record, number, key, pts if type(pts) is int and number == 0 else None)
+        pts = pts if type(pts) is int and number == 0 else None
+        sent = _Sent(record, number, key, pts, _seq_of(record, number, whole=whole))
         if self._leads(sent):
             self.skipped += 1
             return
@@ -88,12 +92,17 @@ class Decoding:
         packet.dts = None
         packet.is_keyframe = bool(key)
         self._sent[serial] = sent
+        self._numbers.append(sent)
+        if len(self._numbers) > self.max_held:
+            self._numbers.popleft()
         if len(self._sent) > self.max_held:
             self._drop(next(iter(self._sent)))
         try:
             frames = self._context.decode(packet)
         except av.FFmpegError as error:
             self._sent.pop(serial, None)
+            if sent in self._numbers:
+                self._numbers.remove(sent)
             if self._first is not None and self._is_open_group and sent is not self._first:
                 self.skipped += 1  # without pts, this is how pictures that lead an open group show themselves
                 return
@@ -132,6 +141,7 @@ class Decoding:
         self._context = None
         for serial in list(self._sent):
             self._drop(serial)
+        self._numbers.clear()
         self._waiting, self._first = True, None
         self._gap = gap and self._serial > 0
 
@@ -210,9 +220,9 @@ class Decoding:
         if sent.key or (sent.key is None and frame.key_frame):
             sent.key = True
             self._trim(sent)
+        seq = self._take_number(sent)
         if sent.record.metadata.get("discard") is not True:
-            self.ready.append(self._record_of(frame, sent))
-            self._seq += 1
+            self.ready.append(self._record_of(frame, sent, seq))
             self._gap = False
 
     def _belongs(self, frame: VideoFrame, sent: _Sent) -> bool:
@@ -246,7 +256,7 @@ class Decoding:
         if not self._sent.pop(serial).is_out and not self._has_fields:
             self.skipped += 1
 
-    def _record_of(self, frame: VideoFrame, sent: _Sent) -> Record:
+    def _record_of(self, frame: VideoFrame, sent: _Sent, seq: int) -> Record:
         packet = sent.record
         try:
             array = to_array(frame, self.pixel_format)
@@ -266,13 +276,36 @@ class Decoding:
         return Record(
             data=array,
             channel=packet.channel,
-            seq=self._seq,
+            seq=seq,
             time_ns=packet.time_ns + sent.number * self.period_ns,
             coords=packet.coords,
             metadata=metadata,
             parent=packet,
             discontinuity=self._gap,
         )
+
+    def _take_number(self, sent: _Sent) -> int:
+        """Return the seq of the picture of this packet.
+
+        In the order of display, pictures take the numbers that their packets have in the order of decoding, beginning
+        with each keyframe; so they do not depend on where a decoder began. What is shown before the keyframe that was
+        sent before it keeps the number of its packet; a second picture of a packet is numbered as its part.
+        """
+        numbers = self._numbers
+        if sent.key and sent in numbers:
+            while numbers[0] is not sent:
+                numbers.popleft()
+        if numbers and (numbers[0] is sent or not numbers[0].key):
+            return numbers.popleft().seq
+        if sent in numbers:
+            numbers.remove(sent)
+            return sent.seq
+        sent.more += 1
+        return part_number(sent.record.channel, sent.seq, sent.more)
+
+
+def _seq_of(record: Record, number: int, *, whole: bool) -> int:
+    return record.seq if whole else part_number(record.channel, record.seq, number)
 
 
 def where(record: Record) -> str:

@@ -24,11 +24,11 @@ class VideoSource:
     """Give the packets of a video, in the order of decoding, or its frames.
 
     H.264 and HEVC packets are given as Annex B, with their parameter sets before each keyframe, so that a decoder
-    anywhere can start at any keyframe. `seq` counts packets (frames, with `frames`). `time_ns` is when the picture is
-    shown: the clock when the source was opened, plus the pts since the first packet; `metadata["time_from"]` says
-    "open+pts". Other metadata: `codec`, `width`, `height` (pixels), `time_base` ([numerator, denominator], seconds per
-    unit), `pts`, `dts`, `duration` (units; absent if unknown), `is_keyframe`, `discard` (only if the picture is not to
-    be shown), and with keyframes what only a decoder needs: `extradata`, `reorder_depth`, `color`.
+    anywhere can start at any keyframe. `seq` counts packets; frames have that of their packets. `time_ns` is when the
+    picture is shown: the clock when the source was opened, plus the pts since the first packet; `metadata["time_from"]`
+    says "open+pts". Other metadata: `codec`, `width`, `height` (pixels), `time_base` ([numerator, denominator], seconds
+    per unit), `pts`, `dts`, `duration` (units; absent if unknown), `is_keyframe`, `discard` (only if the picture is not
+    to be shown), and with keyframes what only a decoder needs: `extradata`, `reorder_depth`, `color`.
 
     A recording that is cut short gives every packet that is whole, then raises SourceError. Containers that promise no
     length (MPEG-TS, bare streams) cannot be found to be cut. A camera that sends faster than this is read fills 64
@@ -38,7 +38,7 @@ class VideoSource:
     given, a camera with what it sends now (`discontinuity` on the first packet). In a new process, `start` set to a
     kept position gives again what was not committed, led in by the packets from the keyframe before it, so that all
     of it can be decoded: those come twice, with the `seq` that they had and `discard` in the metadata, and the
-    decoder gives no frames of them. Frames are counted from 0 again, and are told apart by `parent.seq` or `pts`.
+    decoder gives no frames of them. Frames have the `seq` of their packets.
 
     Attributes:
         url: A path, or an address (`rtsp://…`, `http://…`). User name and password in it are never printed.

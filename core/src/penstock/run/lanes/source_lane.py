@@ -15,6 +15,7 @@ from penstock.record import Record
 from penstock.record_size import OVERHEAD_BYTES, size_of
 from penstock.report.counters import Tally, count_channels
 from penstock.run.lanes.context import LaneContext
+from penstock.run.lanes.continued_numbers import ContinuedNumbers
 from penstock.run.lanes.figures import Figures
 from penstock.run.lanes.lane import Lane
 from penstock.run.lanes.opening import opening
@@ -62,6 +63,8 @@ class SourceLane(Lane):
         self._failures = 0
         self._failed_at = 0.0
         self._commits = False
+        self._is_live = False
+        self._numbers = ContinuedNumbers()
         self._position: Any = None
         self._opened_at: Any = None
         self._committed: Any = None
@@ -141,6 +144,8 @@ class SourceLane(Lane):
             self.last_record = self.last_read
             if self._broken:
                 records = self._after_break(records)
+            if self._is_live:
+                records = self._numbers.take(records, self.part.where)
             if not self.steps:
                 self._regrain(len(records), (OVERHEAD_BYTES + size_of(records[0].data)) * len(records), 0)
             self.process(now, records)
@@ -181,6 +186,7 @@ class SourceLane(Lane):
                 raise error
             self.guard.again(reopen, error)
             self._broken = True
+            self._numbers.opened_again()
         except BaseException as last:  # as above
             self.failed = f"{self.part.where}: {type(last).__name__}: {last}"
             self.run.trouble(self.failed, last)
@@ -239,6 +245,7 @@ class SourceLane(Lane):
     def _begin_position(self) -> None:
         """Note where a source stands that has been opened and not read yet."""
         self._commits = isinstance(self.source, SupportsCommit)
+        self._is_live = not self._commits and not isinstance(self.source, SupportsSeek)
         self._position = self._committed = self._opened_at = self._place()
 
     def _note_position(self) -> None:
@@ -290,6 +297,7 @@ class SourceLane(Lane):
         self.guard = Guard(part, self.tally, self.run)
         self._begin_position()
         self._broken = True
+        self._numbers.opened_again()
 
     def _commit_retired(self, number: int) -> None:
         for retired in [each for each in self._retired if number >= each[2]]:

@@ -11,6 +11,7 @@ from penstock.processor import SupportsHeld
 from penstock.record import Record
 from penstock.report.counters import Tally
 from penstock.run.context import RunContext
+from penstock.run.steps.naming import Naming
 from penstock.run.steps.step import Step, only_records
 
 
@@ -21,6 +22,8 @@ class DecodeStep(Step):
         super().__init__(part, run, tally)
         self._decoders: dict[str, Any] = {}
         self._keeps = isinstance(part.sample, SupportsHeld)
+        own = getattr(part.sample, "own_identity", False)
+        self._naming = None if own else Naming(part.where, run.trouble)
 
     def open(self) -> None:
         """Do nothing: the channels are not known yet."""
@@ -63,7 +66,8 @@ class DecodeStep(Step):
         decoder = self._decoder(record.channel)
         if record.discontinuity:
             decoder.reset()
-        return only_records(decoder.decode(record), "decode")
+        frames = only_records(decoder.decode(record), "decode")
+        return frames if self._naming is None else self._naming.frames(record, frames)
 
     def _retry(self, record: Record, error: BaseException) -> list[Record] | None:
         try:
@@ -78,7 +82,8 @@ class DecodeStep(Step):
         for decoder in self._decoders.values():
             held = self._held([decoder])
             try:
-                given.extend(only_records(decoder.flush(), "flush"))
+                frames = only_records(decoder.flush(), "flush")
+                given.extend(frames if self._naming is None else self._naming.frames(None, frames))
             except BaseException as error:  # one channel's end must not cost another's
                 self.guard.fail_late("flush", error)
                 self.give_up_held(held.values(), error)

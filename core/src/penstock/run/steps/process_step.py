@@ -15,6 +15,7 @@ from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, Su
 from penstock.record import Record
 from penstock.report.counters import Tally, count_channels
 from penstock.run.context import RunContext
+from penstock.run.steps.naming import Naming
 from penstock.run.steps.step import Step, only_records
 from penstock.user_function import adapted, understood, works_in_place
 
@@ -33,13 +34,15 @@ class ProcessStep(Step):
         self._call: Callable[[Record], Any] = lambda record: record
         self._function: Callable[[Record], Any] = self._call
         self._in_place = False
-        self._numbers: dict[str, int] = {}
+        self._naming: Naming | None = Naming(part.where, run.trouble)
 
     def open(self) -> None:
         """Make the processor, open it if it wants, and see which form of arguments it takes."""
         self._made = self.part.make()
         self._in_place = works_in_place(self._made)
         self._call = self._function = adapted(self._made)
+        if getattr(self._made, "own_identity", False):
+            self._naming = None
         self._keeps = isinstance(self._made, SupportsHeld)
         self.clocked = isinstance(self._made, SupportsDeadline)
         if isinstance(self._made, SupportsRun):
@@ -66,7 +69,7 @@ class ProcessStep(Step):
         kinds = list(map(type, results))  # counted in half the time that a set takes
         if kinds.count(Record) == len(kinds):
             self.tally.passed += len(results)
-            return results
+            return results if self._naming is None else self._naming.each(records, results)
         if kinds.count(_NOTHING) == len(kinds):
             self._count_empty(records)
             return []
@@ -119,16 +122,9 @@ class ProcessStep(Step):
         """Add what a processor returned to `given`; return how many records that are."""
         if result is None:
             return 0
-        if isinstance(result, Record):
-            given.append(result)
-            return 1
-        given.extend(item if isinstance(item, Record) else self._numbered(record, item) for item in result)
-        return len(result)
-
-    def _numbered(self, record: Record, data: Any) -> Record:
-        number = self._numbers.get(record.channel, 0)
-        self._numbers[record.channel] = number + 1
-        return record.replace(data=data, seq=number)
+        several = [result] if isinstance(result, Record) else [_record(record, item) for item in result]
+        given.extend(several if self._naming is None or not several else self._naming.several(record, several))
+        return len(several)
 
     def flush(self) -> list[Record]:
         """Return what the processor still has."""
@@ -168,7 +164,7 @@ class ProcessStep(Step):
             self.give_up_held(held.values(), error)
             return []
         self.tally.extra += len(given)
-        return given
+        return given if self._naming is None else self._naming.late(given)
 
     def close(self) -> None:
         """Close the processor if it wants."""
@@ -177,6 +173,10 @@ class ProcessStep(Step):
 
 def _as_it_is(record: Record) -> Record:
     return record
+
+
+def _record(record: Record, item: Any) -> Record:
+    return item if isinstance(item, Record) else record.replace(data=item)
 
 
 def _own(record: Record) -> Record:

@@ -1,0 +1,48 @@
+"""ContinuedNumbers: the seq of a camera that was opened again and counts from 0 again goes on where it was."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from penstock.identity import COUNTED
+from penstock.record import Record
+
+_log = logging.getLogger("penstock.run")
+
+
+class ContinuedNumbers:
+    """Remember the last seq of each channel, and shift those that begin again. Used by the lane of the source.
+
+    Only for a source that cannot be asked again: of any other, the same numbers are the same records once more.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+        self._shift: dict[str, int] = {}
+        self._unsure: set[str] = set()
+
+    def opened_again(self) -> None:
+        """Look at the next record of each channel: it may be numbered from 0 again."""
+        self._unsure = set(self._last)
+
+    def take(self, records: Sequence[Record], where: str) -> Sequence[Record]:
+        """Return what a source gave, with numbers that go on; `where` names the source in the log."""
+        if self._unsure or self._shift:
+            records = [self._continued(record, where) for record in records]
+        self._last.update({record.channel: record.seq for record in records})
+        return records
+
+    def _continued(self, record: Record, where: str) -> Record:
+        channel = record.channel
+        if channel in self._unsure:
+            self._unsure.discard(channel)
+            self._shift.pop(channel, None)
+            last = self._last[channel]
+            if record.seq <= last < COUNTED:
+                self._shift[channel] = last + 1 - record.seq
+                _log.warning(
+                    "%s: channel %r begins again at %d; it goes on as %d", where, channel, record.seq, last + 1
+                )
+        shift = self._shift.get(channel)
+        return record.replace(seq=record.seq + shift) if shift else record

@@ -1,0 +1,182 @@
+"""Naming: the channel and seq of what processors and decoders give, so that no two records have the same."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Final
+
+from penstock.errors import RunError
+from penstock.identity import digest_number, part_number, part_numbers
+from penstock.record import Record
+
+_REMEMBERED: Final = 2048
+"""Packets of which a decoder may still give frames; older ones have none to come."""
+_RUNS: Final = 100_000
+"""How many runs of numbers are remembered for each channel; beyond, a number that comes twice is not noticed."""
+
+
+class Naming:
+    """Name the results of one step by the records that they are made of. Used by the thread of its lane.
+
+    One result of a record keeps its number. Several in one channel are numbered as its parts. A processor that gives a
+    single record another channel or seq is believed, until it gives the same twice.
+    """
+
+    def __init__(self, where: str, report: Callable[[str, BaseException], None]) -> None:
+        self._where = where
+        self._tell = report
+        self._seen: dict[str, _Numbers] = {}
+        self._given: dict[tuple[str, str, int], int] = {}
+        self._into: set[str] = set()
+        self._reported: set[str] = set()
+        self._last = ("", 0)
+        self._late = 0
+
+    def each(self, records: Sequence[Record], results: list[Record]) -> list[Record]:
+        """Name one result for each record."""
+        last = records[-1]
+        self._last, self._late = (last.channel, last.seq), 0
+        if records[0].discontinuity:  # a source that was opened again may give the same records once more
+            self._seen.clear()
+        if [record.seq for record in records] == [result.seq for result in results] and (
+            [record.channel for record in records] == [result.channel for result in results]
+        ):
+            lasts = {record.channel: record.seq for record in records}
+            if self._into.isdisjoint(lasts):
+                self._passed(records, lasts)
+                return results
+        return [self._one(record, result) for record, result in zip(records, results, strict=True)]
+
+    def _passed(self, records: Sequence[Record], lasts: dict[str, int]) -> None:
+        """Note names that stay as they are, as one run of numbers for each channel of the list."""
+        firsts = {records[0].channel: records[0].seq}
+        if len(lasts) > 1:
+            firsts = {record.channel: record.seq for record in reversed(records)}
+        for channel, last in lasts.items():
+            self._numbers(channel).cover(min(firsts[channel], last), max(firsts[channel], last) + 1)
+
+    def _numbers(self, channel: str) -> _Numbers:
+        seen = self._seen.get(channel)
+        if seen is None:
+            seen = self._seen[channel] = _Numbers()
+        return seen
+
+    def several(self, record: Record, results: list[Record]) -> list[Record]:
+        """Name all the results of one record."""
+        self._last, self._late = (record.channel, record.seq), 0
+        if record.discontinuity:  # as above
+            self._seen.clear()
+        if len(results) == 1:
+            return [self._one(record, results[0])]
+        channels = [result.channel or record.channel for result in results]
+        counts = Counter(channels)
+        numbers = {
+            channel: iter(part_numbers(record.channel, record.seq, count))
+            for channel, count in counts.items()
+            if count > 1
+        }
+        named: list[Record] = []
+        for channel, result in zip(channels, results, strict=True):
+            if channel not in numbers:
+                named.append(self._one(record, result))
+            elif channel == record.channel:
+                named.append(self._new(record, result, channel, next(numbers[channel])))
+            else:
+                named.append(self._chosen(record, result, channel, next(numbers[channel])))
+        return named
+
+    def late(self, results: list[Record]) -> list[Record]:
+        """Name what was given for no record in particular; what has no name is named after the last record taken."""
+        named: list[Record] = []
+        for result in results:
+            channel, seq = result.channel, result.seq
+            if not channel and not seq:
+                channel, seq = self._last[0], digest_number("late", *self._last, self._late)
+                self._late += 1
+            named.append(self._chosen(result, result, channel, seq))
+        return named
+
+    def frames(self, packet: Record | None, frames: list[Record]) -> list[Record]:
+        """Name what a decoder gave, by the packets that it is made of: the parents, or else `packet`."""
+        if packet is not None and packet.discontinuity:
+            self._given.clear()
+        keys = []
+        for frame in frames:
+            parent = frame.parent or packet or frame
+            keys.append((frame.channel or parent.channel, parent.channel, parent.seq))
+        counts = Counter(keys)
+        named: list[Record] = []
+        for key, frame in zip(keys, frames, strict=True):
+            channel, of_channel, seq = key
+            given = self._given.get(key, 0)
+            self._given[key] = given + 1
+            if given or counts[key] > 1:
+                seq = part_number(of_channel, seq, given)
+            same = frame.channel == channel and frame.seq == seq
+            named.append(frame if same else frame.replace(channel=channel, seq=seq))
+        if len(self._given) > _REMEMBERED:
+            for key in list(islice(self._given, _REMEMBERED // 2)):
+                del self._given[key]
+        return named
+
+    def _one(self, record: Record, result: Record) -> Record:
+        channel, seq = result.channel or record.channel, result.seq or record.seq
+        if channel != record.channel or seq != record.seq:
+            return self._chosen(record, result, channel, seq)
+        return self._new(record, result, channel, seq)
+
+    def _chosen(self, record: Record, result: Record, channel: str, seq: int) -> Record:
+        """Take the name that a component chose, or another one if it is taken."""
+        self._into.add(channel)
+        return self._new(record, result, channel, seq)
+
+    def _new(self, record: Record, result: Record, channel: str, seq: int) -> Record:
+        seen = self._numbers(channel)
+        if not seen.add(seq) and channel in self._into:
+            self._report(channel, seq)
+            while not seen.add(seq):
+                seq = digest_number("again", record.channel, record.seq, channel, seq)
+        return result if result.channel == channel and result.seq == seq else result.replace(channel=channel, seq=seq)
+
+    def _report(self, channel: str, seq: int) -> None:
+        if channel in self._reported:
+            return
+        self._reported.add(channel)
+        message = (
+            f"{self._where}: gave two records the same name, channel {channel!r} and seq {seq}; the second of such "
+            "records is numbered anew: leave seq and channel as they are, or give each channel a name of its own"
+        )
+        self._tell(message, RunError(message))
+
+
+class _Numbers:
+    """Whole numbers, as runs without a gap."""
+
+    def __init__(self) -> None:
+        self._first: list[int] = []
+        self._end: list[int] = []
+
+    def add(self, number: int) -> bool:
+        """Add one; return False if it is there."""
+        place = bisect_right(self._first, number)
+        if place and number < self._end[place - 1]:
+            return False
+        self.cover(number, number + 1)
+        return True
+
+    def cover(self, first: int, end: int) -> None:
+        """Add all from `first` up to before `end`."""
+        if self._end and first == self._end[-1]:  # nearly always
+            self._end[-1] = end
+            return
+        low = bisect_left(self._end, first)
+        high = bisect_right(self._first, end)
+        if low < high:
+            first, end = min(first, self._first[low]), max(end, self._end[high - 1])
+        elif len(self._first) >= _RUNS:
+            return
+        self._first[low:high] = [first]
+        self._end[low:high] = [end]
