@@ -85,3 +85,12 @@ def test_b2_encoders_that_fail_cost_one_object(store):
     with pytest.raises(ConfigError, match=r"must be a penstock_shm\.Encoder"):
         Encoders(["lab.spot"])
     store.register(SPOT)
+
+
+def test_b2_any_number_of_encoded_objects(store):
+    """As many objects as one likes are encoded within one; an encoder that encodes nothing is refused, not followed."""
+    found = store.get(store.put([Spot(number, None) for number in range(12_000)]))
+    assert [spot.x for spot in found] == list(range(12_000))
+    store.register(Encoder("lab.same", range, lambda value: value, lambda found: found))
+    with pytest.raises(CodecError, match="range cannot be written as bytes"):
+        store.put([range(3)])

@@ -105,20 +105,23 @@ class Encoders:
         marks: list[Mark] = []
         return self._encode(value, [], marks), marks
 
-    def _encode(self, value: Any, path: list[str | int], marks: list[Mark]) -> Any:
+    def _encode(self, value: Any, path: list[str | int], marks: list[Mark], depth: int = 0) -> Any:
         kind = type(value)
-        if kind in _PLAIN or len(path) > _DEPTH:
+        if kind in _PLAIN or depth > _DEPTH:  # deeper than bytes can be: the codec refuses it
             return value
+        deeper = depth + 1
         if kind is list or kind is tuple:
-            items = [self._encode(item, [*path, index], marks) for index, item in enumerate(value)]
+            items = [self._encode(item, [*path, index], marks, deeper) for index, item in enumerate(value)]
             return value if all(map(_same, items, value)) else kind(items)
         if kind is dict:
-            pairs = {key: self._encode(item, [*path, key], marks) for key, item in value.items() if _is_step(key)}
+            pairs = {
+                key: self._encode(item, [*path, key], marks, deeper) for key, item in value.items() if _is_step(key)
+            }
             return value if all(value[key] is item for key, item in pairs.items()) else {**value, **pairs}
         for encoder in reversed(self._by_name.values()):  # one of the user's before that of sparse matrices
             if encoder.encodes(value):
                 marks.append((path, encoder.name))
-                return self._encode(encoder.encode(value), path, marks) if len(marks) < 10_000 else value
+                return self._encode(encoder.encode(value), path, marks, deeper)
         return value
 
     def decode(self, value: Any, marks: Iterable[Mark], what: str) -> Any:
