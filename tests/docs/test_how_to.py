@@ -13,7 +13,9 @@ import pytest
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
 
 
-@pytest.mark.parametrize("page", ["configuration.md", "from-exengine.md", "from-improv.md", "several-processes.md"])
+@pytest.mark.parametrize(
+    "page", ["configuration.md", "from-exengine.md", "from-improv.md", "read-back.md", "several-processes.md"]
+)
 def test_the_python_of_a_guide_runs(page: str, tmp_path: Path) -> None:
     """The Python blocks of a guide run one after the other as they stand, in an empty directory, without a warning."""
     blocks = re.findall(r"^```python\n(.*?)^```", (HOW_TO / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)

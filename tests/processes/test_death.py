@@ -41,7 +41,7 @@ def test_a_worker_that_dies_once_costs_nothing(lead, there, tmp_path):
     assert lead.data == [number + 1000 for number in range(40)]
     assert report.ok, report
     assert report.account.node("Deadly").restarts == 1
-    assert "Deadly: its process died and another was started, 1 times" in str(report)
+    assert "its process died and another was started, once" in str(report)
 
 
 def test_a_record_that_kills_costs_itself(lead, there, tmp_path):

@@ -126,9 +126,24 @@ class RemoteError(PenstockError, RuntimeError):
     """
 
 
+class RunFailedError(RunError):
+    """A run has ended, and not everything went well; `report`, its `penstock.RunReport`, says what."""
+
+    def __init__(self, message: str, *, report: Any) -> None:
+        super().__init__(message)
+        self.report = report
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _with_report, (type(self), str(self), self.report)
+
+
 class RunAborted(RunError):  # noqa: N818 - an event that ends a run, not a fault
     """The run is ending without draining; whoever waits in it gives up with this."""
 
 
 def _with_retryable(cls: Any, message: str, retryable: bool) -> Any:
     return cls(message, retryable=retryable)
+
+
+def _with_report(cls: Any, message: str, report: Any) -> Any:
+    return cls(message, report=report)

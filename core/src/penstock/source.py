@@ -104,6 +104,28 @@ class SupportsLag(Protocol):
 
 
 @runtime_checkable
+class SupportsRemark(Protocol):
+    """A source that sees what its user hardly meant, though nothing failed."""
+
+    def remark(self) -> str:
+        """Return one sentence for the report, "" if there is nothing to say; any thread, also after `close`."""
+        ...
+
+
+@runtime_checkable
+class SupportsEndSoon(Protocol):
+    """A source that holds records for which this process is answerable: a run that drains empties it.
+
+    It counts them in `lag`, and, when it is closed, as lost upstream. An aborted run calls `close` from another thread
+    if a `read` or what comes behind does not return.
+    """
+
+    def end_soon(self) -> None:
+        """Take in nothing more; `read` gives what is inside, then raises EndOfSource. Until `open`; any thread."""
+        ...
+
+
+@runtime_checkable
 class SupportsSourceLink(Protocol):
     """A source class that can be the far end of a link from another process."""
 

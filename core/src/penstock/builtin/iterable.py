@@ -33,6 +33,8 @@ class IterableSource:
     _node: str = attrs.field(default="", init=False, eq=False, repr=False)
     _iterator: Iterator[Any] | None = attrs.field(default=None, init=False, eq=False, repr=False)
     _count: int = attrs.field(default=0, init=False, eq=False, repr=False)
+    _gave: bool = attrs.field(default=False, init=False, eq=False, repr=False)
+    _remark: str = attrs.field(default="", init=False, eq=False, repr=False)
 
     def take_node_name(self, name: str) -> None:
         """Take the name of the node as channel, unless there is one."""
@@ -40,6 +42,7 @@ class IterableSource:
 
     def open(self) -> None:
         """Begin to iterate. Raises SourceError if that is not possible."""
+        self._gave, self._remark = False, ""
         try:
             self._iterator = iter(self.items)
         except Exception as error:  # the iterable is the user's
@@ -69,7 +72,13 @@ class IterableSource:
                 raise SourceError(f"the iterable raised {type(error).__name__}: {error}", retryable=False) from error
             self._iterator = _raising(error)
         if not items:
+            if not self._gave and self._iterator is self.items:
+                self._remark = (
+                    "gave nothing: its iterator was at its end before. A generator or another iterator gives its items "
+                    "once: make a new one for each run, or give a list"
+                )
             raise EndOfSource("the iterable is at its end")
+        self._gave = True
         if list(map(type, items)).count(Record) == len(items):
             return items
         return [item if isinstance(item, Record) else self._record(item) for item in items]
@@ -79,6 +88,10 @@ class IterableSource:
         self._count += 1
         channel = self._node if self.channel is None else self.channel
         return Record(item, channel=channel, seq=number, time_ns=time.time_ns())
+
+    def remark(self) -> str:
+        """Return that the iterator was used up, if it was."""
+        return self._remark
 
     def close(self) -> None:
         """Close a generator, so that its `finally` runs."""

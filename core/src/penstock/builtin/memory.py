@@ -54,7 +54,7 @@ class MemoryStore:
                 try:
                     key = self.key_of(record)
                     if self._admit(key):
-                        self._records[key] = _own(record)
+                        self._records[key] = own(record)
                         told.append(key)
                 except (StoreError, ValueError) as error:
                     failed.append((record, error))
@@ -88,7 +88,7 @@ class MemoryStore:
     def get(self, key: str) -> Record:
         """Return a record. Raises ObjectNotFoundError."""
         try:
-            return _own(self._records[key])
+            return own(self._records[key])
         except KeyError:
             raise ObjectNotFoundError(f"no record {key!r} among {len(self._records)}") from None
 
@@ -110,7 +110,7 @@ class MemoryStore:
         """Put a record in the place of another. Raises ObjectNotFoundError."""
         with self._lock:
             self.get(key)
-            self._records[key] = _own(record)
+            self._records[key] = own(record)
 
     def subscribe(self, callback: Callable[[str], None], pattern: str = "*", **coords: Any) -> Callable[[], None]:
         """Call `callback` with each new key that matches; return a function that ends it."""
@@ -161,7 +161,7 @@ class NullStore:
         """Do nothing."""
 
 
-def _own(record: Record) -> Record:
+def own(record: Record) -> Record:
     """Return the record with data and metadata that nobody else will change."""
     data = record.data
     if isinstance(data, bytearray):

@@ -46,6 +46,7 @@ class Inlet:
     _items: deque[tuple[Record, int]] = attrs.field(factory=deque, init=False, eq=False, repr=False)
     _bytes: int = attrs.field(default=0, init=False, eq=False, repr=False)
     _ended: bool = attrs.field(default=False, init=False, eq=False, repr=False)
+    _ended_for_now: bool = attrs.field(default=False, init=False, eq=False, repr=False)
     _idle: bool = attrs.field(default=False, init=False, eq=False, repr=False)
     _blocked: int = attrs.field(default=0, init=False, eq=False, repr=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, eq=False, repr=False)
@@ -60,6 +61,12 @@ class Inlet:
     def full(self) -> bool:
         """Whether there is no room at this moment."""
         return len(self._items) >= self.capacity or self._bytes >= self.capacity_bytes
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __bool__(self) -> bool:
+        return True
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _inlet, (self.capacity, self.capacity_bytes, self.when_full)
@@ -122,10 +129,18 @@ class Inlet:
             self._something.notify_all()
             self._room.notify_all()
 
+    def end_for_now(self) -> None:
+        """Do the same, until `open`."""
+        if not self._ended:
+            self._ended_for_now = True
+            self.end()
+
     def open(self) -> None:
         """Begin to be read."""
         with self._lock:
             self.closed = False
+            if self._ended_for_now:
+                self._ended = self._ended_for_now = False
             self.lost.clear()
             self.dropped.clear()
 
@@ -231,6 +246,14 @@ class PushSource:
     def end(self) -> None:
         """Let nothing more be put; the source ends when what was put has been read. Any thread."""
         self.inlet.end()
+
+    def end_soon(self) -> None:
+        """Do the same as `end`, but only until it is opened by another run."""
+        self.inlet.end_for_now()
+
+    def lag(self) -> int:
+        """Return how many records wait to be read."""
+        return len(self.inlet)
 
     def open(self) -> None:
         """Begin to be read."""

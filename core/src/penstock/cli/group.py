@@ -22,6 +22,7 @@ COMMANDS = {
     "graph": "penstock.cli.run:graph",
     "new": "penstock.cli.new:new",
     "plugins": "penstock.cli.plugins:plugins",
+    "read": "penstock.cli.read:read",
     "recover": "penstock.cli.recover:recover",
     "replay": "penstock.cli.replay:replay",
     "run": "penstock.cli.run:run",

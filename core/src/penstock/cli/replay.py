@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from penstock.cli.console import printable
-from penstock.cli.run import finish, read_pipeline
+from penstock.cli.run import read_pipeline, run_and_finish
 from penstock.compose.node import Flow, Node, source
 from penstock.compose.pipeline import Pipeline
 from penstock.errors import WiringError
@@ -38,7 +38,7 @@ def replay(directory: Path, into: Path | None, as_json: bool) -> None:
             )
             click.echo(printable(" ".join(said.split())))
         return
-    finish(replayed(read_pipeline(into), directory).run(progress=sys.stderr.isatty()), as_json=as_json)
+    run_and_finish(replayed(read_pipeline(into), directory), progress=sys.stderr.isatty(), as_json=as_json)
 
 
 def replayed(pipeline: Pipeline, directory: Path) -> Pipeline:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from penstock.cli.console import printable_lines
 from penstock.compose.pipeline import Pipeline
+from penstock.plugins import Plugins
 from penstock.report.run_report import RunReport
+from penstock.run.foreground import run_in_foreground
 
 _FILE = click.argument("file", type=click.Path(path_type=Path))
 
@@ -21,8 +24,7 @@ _FILE = click.argument("file", type=click.Path(path_type=Path))
 def run(file: Path, progress: bool | None, as_json: bool) -> None:
     """Run the pipeline in FILE (.toml, .yaml, .json) until its sources end; Ctrl-C drains, a second one aborts."""
     pipeline = read_pipeline(file)
-    report = pipeline.run(progress=sys.stderr.isatty() if progress is None else progress)
-    finish(report, as_json=as_json)
+    run_and_finish(pipeline, progress=sys.stderr.isatty() if progress is None else progress, as_json=as_json)
 
 
 @click.command()
@@ -57,7 +59,12 @@ def read_pipeline(file: Path) -> Pipeline:
     return pipeline
 
 
-def finish(report: RunReport, *, as_json: bool = False) -> None:
+def run_and_finish(pipeline: Pipeline, *, progress: bool, as_json: bool) -> NoReturn:
+    """Run a pipeline, print its report, which says what is not ok, and leave with its exit status."""
+    finish(run_in_foreground(pipeline, progress=progress, plugins=Plugins.discover(), is_told=False), as_json=as_json)
+
+
+def finish(report: RunReport, *, as_json: bool = False) -> NoReturn:
     """Print a report and leave with its exit status."""
     click.echo(report.to_json() if as_json else printable_lines(str(report)))
     sys.exit(report.exit_code)

@@ -16,6 +16,7 @@ from penstock.errors import ConfigError, WiringError
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
+    from penstock.record import Record
     from penstock.report.run_report import RunReport
     from penstock.run.run import Run
 
@@ -92,20 +93,48 @@ class Pipeline:
         """Resolve the nodes, by name; raises as `check` does."""
         return parts_of(self.nodes, self.edges, plugins or _discover())
 
-    def run(self, *, progress: bool = False, plugins: Plugins | None = None) -> RunReport:
+    def run(self, *, progress: bool = False, check: bool = False, plugins: Plugins | None = None) -> RunReport:
         """Run until every source has ended, and return the report. SIGINT and SIGTERM drain; a second one aborts.
+
+        What is not ok is logged as warnings, which Python prints on stderr unless logging is configured.
 
         Args:
             progress: Show live figures on the terminal (stderr).
+            check: Raise if anything is not ok, instead of logging it.
             plugins: Where components are found; None: whatever is installed.
 
         Raises:
             WiringError, ConfigError, PluginError: before anything opens.
             RunError: a component could not be opened; all others have been closed again.
+            RunFailedError: `check` is set, and the report, which it carries, is not ok.
         """
         from penstock.run.foreground import run_in_foreground
 
-        return run_in_foreground(self, progress=progress, plugins=plugins or _discover())
+        report = run_in_foreground(self, progress=progress, plugins=plugins or _discover(), is_told=not check)
+        if check:
+            report.raise_if_failed()
+        return report
+
+    def collect(
+        self, *, limit: int | None = None, progress: bool = False, check: bool = False, plugins: Plugins | None = None
+    ) -> list[Record]:
+        """Run, and return the records that come to the stores; without a store, those that come to the ends.
+
+        They are kept in memory, all of them: each with a copy of its array, beside what the stores write.
+
+        Args:
+            limit: End the run when so many have come; None: when every source has ended.
+            progress: As in `run`.
+            check: As in `run`. Without it, what is not ok is logged, and the records that came through are returned.
+            plugins: As in `run`.
+
+        Raises:
+            ConfigError: `limit` is below 1.
+            WiringError, ConfigError, PluginError, RunError, RunFailedError: as in `run`.
+        """
+        from penstock.run.collecting import collect
+
+        return collect(self, limit=limit, progress=progress, check=check, plugins=plugins or _discover())
 
     def start(self, *, plugins: Plugins | None = None) -> Run:
         """Open everything, start, and return the run; use it in `with`, which drains it. Raises as `run` does."""

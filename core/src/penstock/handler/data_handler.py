@@ -136,6 +136,7 @@ class DataHandler:
             self._ledger.begin_at(self._next)
         self._watcher = threading.Thread(target=self._watch, name=f"penstock {name}: handler", daemon=True)
         self._watcher.start()
+        self._run.finished_at_exit = self.close
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -343,14 +344,18 @@ class DataHandler:
                 self._store.close_inner()
 
     def __enter__(self) -> DataHandler:
+        self._run.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, KeyboardInterrupt):
-            self.abort()
-        self.close()
+        self._over = self._over or "it is finished"
+        try:
+            self._run.leave(error)
+        finally:
+            if self._run.finished:
+                self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._reading.closed else self._over or "at work"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -33,8 +34,10 @@ class NodeAccount:
         work_p50_s, work_p99_s: Seconds that it works at one record.
         age_p50_s, age_p99_s: Seconds from the source's hand until a store has written.
         retries, syncs, restarts: Calls made again; syncs; processes started in the place of one that died.
+        reopened: How often a source was closed and opened again after an error.
         lag: Records that wait at the sender, where a source can tell.
-        last_error: The last error, or "".
+        remark: What a source says of itself that a user should know, or "".
+        first_error, last_error: The first error that a record failed for good with; the last error of any call. Or "".
     """
 
     node: str
@@ -64,8 +67,11 @@ class NodeAccount:
     retries: int = 0
     syncs: int = 0
     restarts: int = 0
+    reopened: int = 0
     lag: int | None = None
+    first_error: str = ""
     last_error: str = ""
+    remark: str = ""
 
     @property
     def sent(self) -> int:
@@ -123,6 +129,15 @@ class Account:
             return sum(int(getattr(edge, field)) for edge in self.edges)
         lost = sum(edge.lost for edge in self.edges) if field == "lost" else 0
         return lost + sum(int(getattr(node, field)) for node in self.nodes)
+
+    @property
+    def under_way(self) -> int:
+        """Records on edges and in the hands of decoders, processors and stores."""
+        came: Counter[str] = Counter()
+        for edge in self.edges:
+            came[edge.after] += edge.taken
+        in_hand = (max(came[node.node], node.taken) - node.accounted for node in self.nodes if node.role != "source")
+        return self.total("in_flight") + sum(max(0, count) for count in in_hand)
 
     def node(self, name: str) -> NodeAccount:
         """Return the account of a node. Raises KeyError."""

@@ -29,6 +29,8 @@ class Tally:
         retries: How often a call was made again.
         syncs: How often a store was synced.
         restarts: How often its process died and another was started.
+        reopened: How often a source was closed and opened again after an error.
+        first_error, last_error: The first error that a record failed for good with, and the last one of any call.
         sent: Records handed on to what comes behind.
     """
 
@@ -47,6 +49,8 @@ class Tally:
     retries: int = 0
     syncs: int = 0
     restarts: int = 0
+    reopened: int = 0
+    first_error: str = ""
     last_error: str = ""
     work: Latency = attrs.field(factory=Latency)
     age: Latency = attrs.field(factory=Latency)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
+from penstock.errors import RunFailedError
 from penstock.report.account import Account, NodeAccount
+from penstock.report.remarks import doubts, recoveries
+
+MOST_NAMED: Final = 5
+"""Problems that an error names; its report has them all."""
 
 
 @attrs.frozen(kw_only=True)
@@ -115,8 +120,18 @@ class RunReport:
         for node in self.account.nodes:
             for word, count in (("dead-lettered", node.dead_lettered), ("skipped after an error", node.skipped)):
                 if count:
-                    found.append(f"{_where(node)}: {_records(count)} {word}{_last_error(node)}")
+                    found.append(f"{_where(node)}: {_records(count)} {word}{_errors(node)}")
         return [*(["the run was aborted"] if self.aborted else []), *found, *self.errors, *self.imbalances]
+
+    @property
+    def doubts(self) -> list[str]:
+        """Which results are probably not meant, though nothing failed; the end of the run logs them as warnings."""
+        return doubts(self.account, _where)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What is worth knowing though it is no failure: doubts, and what was reopened, tried again or restarted."""
+        return [*self.doubts, *recoveries(self.account, _where)]
 
     @property
     def ok(self) -> bool:
@@ -127,6 +142,12 @@ class RunReport:
     def exit_code(self) -> int:
         """0 if ok, else 1."""
         return 0 if self.ok else 1
+
+    def raise_if_failed(self) -> None:
+        """Raise RunFailedError, which carries this report, unless everything is ok."""
+        if problems := self.problems:
+            more = f"; and {len(problems) - MOST_NAMED} more" if len(problems) > MOST_NAMED else ""
+            raise RunFailedError(f"run {self.name!r}: {'; '.join(problems[:MOST_NAMED])}{more}", report=self)
 
     def to_plain(self) -> dict[str, Any]:
         """Return the report as plain data."""
@@ -141,6 +162,7 @@ class RunReport:
                 for field in (*totals, "lost", "lost_upstream", "dropped_upstream", "rejected")
             },
             "problems": self.problems,
+            "remarks": self.remarks,
             "aborted": self.aborted,
             "checkpoints": self.checkpoints,
             "dead_letters": self.dead_letters,
@@ -196,10 +218,9 @@ class RunReport:
             for channel, figures in node.channels.items():
                 if left_out := figures.get("dropped_upstream"):
                     lines.append(f"  {node.node}: {left_out} records of channel {channel!r} left out before they came")
-            if node.restarts:
-                lines.append(f"  {node.node}: its process died and another was started, {node.restarts} times")
         if self.dead_letters:
             lines.append(f"  dead letters: {self.dead_letters} (send them through again: penstock replay)")
+        lines += [f"  remark: {remark}" for remark in self.remarks]
         lines += [f"  problem: {problem}" for problem in self.problems]
         checkpoints = f"{self.checkpoints} checkpoint{'' if self.checkpoints == 1 else 's'}"
         lines.append(f"  the books {'balance' if self.balanced else 'DO NOT BALANCE'}; {checkpoints}")
@@ -214,9 +235,10 @@ def _records(count: int) -> str:
     return "1 record was" if count == 1 else f"{count} records were"
 
 
-def _last_error(node: NodeAccount) -> str:
-    said = " ".join(node.last_error.split())
-    return f"; last error: {said}" if said else ""
+def _errors(node: NodeAccount) -> str:
+    """Return the first error, and the last one if it is another."""
+    first, last = " ".join(node.first_error.split()), " ".join(node.last_error.split())
+    return (f"; first error: {first}" if first not in ("", last) else "") + (f"; last error: {last}" if last else "")
 
 
 def _few(count: int) -> str:

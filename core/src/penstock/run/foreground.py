@@ -4,40 +4,67 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from penstock.report.run_report import RunReport
+from penstock.run.draining import LOOK_EVERY_S, ONE_PRESS_S, announce, drain
 from penstock.run.run import Run
+from penstock.run.signals import is_free
 
 if TYPE_CHECKING:
     from penstock.compose.pipeline import Pipeline
     from penstock.plugins import Plugins
 
 
-def run_in_foreground(pipeline: Pipeline, *, progress: bool, plugins: Plugins) -> RunReport:
-    """Run a pipeline to its end; see `Pipeline.run`."""
+def run_in_foreground(
+    pipeline: Pipeline,
+    *,
+    progress: bool,
+    plugins: Plugins,
+    is_told: bool = True,
+    made: Callable[[Run], None] = lambda run: None,
+) -> RunReport:
+    """Run a pipeline to its end; see `Pipeline.run`.
+
+    Unless `is_told`, nothing is logged of what is not ok. `made` is called with the run before anything opens.
+    """
     signals = _Signals()
+
+    def begin(run: Run) -> None:
+        run.owner = threading.current_thread()
+        run.is_told = is_told
+        signals.watch(run)
+        made(run)
+
     with signals:
-        run = Run.start(pipeline, plugins=plugins, made=signals.watch)
+        run = Run.start(pipeline, plugins=plugins, made=begin)
         report = None
         with _progress(run) if progress else nullcontext():
-            while report is None:
-                report = run.wait(0.5)  # in parts, so that signals are handled
+            try:
+                while report is None:
+                    report = run.wait(LOOK_EVERY_S)
+            except BaseException as error:  # a handler of the user's has raised, or an interruption between two looks
+                interruption = error if isinstance(error, (KeyboardInterrupt, SystemExit)) else None
+                drain([run], interrupted=interruption)
+                raise
     return report
 
 
 class _Signals:
-    """Let SIGINT and SIGTERM drain a run, and the second one abort it, where this thread may say so.
+    """Let SIGINT and SIGTERM drain a run, and the second one abort it, where this thread may handle them.
 
-    The handlers stand before anything opens; as long as the run is not at work, a signal interrupts the start.
+    The handlers stand before anything opens; as long as the run is not at work, a signal interrupts the start. A
+    handler of the user's stays in its place. The same signal again within a moment is the same wish.
     """
 
     def __init__(self) -> None:
         self._run: Run | None = None
-        self._seen = 0
+        self._first: tuple[int, float] | None = None
         self._before: dict[int, Any] = {}
 
     def watch(self, run: Run) -> None:
@@ -45,22 +72,35 @@ class _Signals:
         self._run = run
 
     def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if is_free(number):
                 self._before[number] = signal.signal(number, self._handle)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) == self._handle:
+                signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         run = self._run
         if run is None or not run.at_work:
             raise KeyboardInterrupt(f"signal {number} while the run was starting")
-        self._seen += 1
+        now = time.monotonic()
+        act: Callable[[], None]
+        if self._first is None:
+            self._first = (number, now)
+            act = partial(_drain, run)
+        elif self._first[0] == number and now - self._first[1] < ONE_PRESS_S:
+            return
+        else:
+            act = run.abort
         # Another thread does it: a handler runs between two instructions of this one, which may hold any lock.
-        act: Callable[[], None] = run.abort if self._seen > 1 else run.stop_soon
         threading.Thread(target=act, daemon=True).start()
+
+
+def _drain(run: Run) -> None:
+    announce([run])
+    run.stop_soon()
 
 
 def _progress(run: Run) -> Any:

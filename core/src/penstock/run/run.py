@@ -17,14 +17,16 @@ from penstock.errors import RunError
 from penstock.record import Record
 from penstock.report.account import Account
 from penstock.report.run_report import RunReport
+from penstock.run import at_exit
 from penstock.run.claims import Claims
-from penstock.run.edges.chunk import Barrier
+from penstock.run.draining import Block
 from penstock.run.lanes.checkpoints import Checkpoints
-from penstock.run.lanes.lane import InboxLane, Lane
+from penstock.run.lanes.lane import InboxLane, Lane, close_inboxes
 from penstock.run.lanes.source_lane import SourceLane
 from penstock.run.plan.changes import Graph, add, remove, replace, whole_account
 from penstock.run.plan.planning import Plan
 from penstock.run.steps.dead_letters import DeadLetters
+from penstock.run.telling import tell_problems
 from penstock.run.watchdog import Watch
 
 if TYPE_CHECKING:
@@ -43,6 +45,11 @@ class Run:
     """A pipeline at work. Made by `Pipeline.start`; used in `with`, which drains it.
 
     All methods may be called from any thread.
+
+    Attributes:
+        owner: The thread that waits for its end inside `Pipeline.run`, if one does.
+        is_told: Whether its end logs what is not ok.
+        finished_at_exit: Called when the end of the program has drained it.
     """
 
     def __init__(self, pipeline: Pipeline, plugins: Plugins) -> None:
@@ -51,11 +58,18 @@ class Run:
         self.aborting = False
         self.at_work = False
         self.dead_letters = DeadLetters(Path(pipeline.dead_letters), pipeline.name)
-        self.checkpoints = Checkpoints(self.dead_letters.sync, self._checkpointed, self._announce)
+        self.checkpoints = Checkpoints(
+            self.dead_letters.sync, self._checkpointed, lambda barrier: self._plan.announce(barrier)
+        )
         self.claims = Claims(pipeline.name)
         self.report: RunReport | None = None
         self.plugins = plugins
+        self.owner: threading.Thread | None = None
+        self.finished_at_exit: Callable[[], None] = lambda: None
+        self.is_told = True
+        self._block = Block(self)
         self._errors: list[str] = []
+        self._letters_from: set[str | None] = set()
         self._lock = threading.Lock()
         self._live: set[Lane] = set()
         self._wake = threading.Event()
@@ -75,7 +89,7 @@ class Run:
 
     @classmethod
     def start(cls, pipeline: Pipeline, *, plugins: Plugins, made: Callable[[Run], None] | None = None) -> Run:
-        """Check, plan, open everything, and let it run.
+        """Check, plan, open everything, and let it run; `made` is called with the run before anything opens.
 
         Raises:
             WiringError, ConfigError, PluginError: before anything opens.
@@ -93,6 +107,7 @@ class Run:
             raise
         run._graph.names.update(pipeline.names)
         run._tell("penstock_run_started", name=run.name, nodes={name: part.node.role for name, part in parts.items()})
+        at_exit.watch_over(run)
         run._supervisor.start()
         return run
 
@@ -100,6 +115,8 @@ class Run:
 
     def wait(self, timeout_s: float | None = None) -> RunReport | None:
         """Wait until the run is over and return its report; None if it is not over within `timeout_s` seconds."""
+        if not self.finished:
+            self._block.must_be_here()
         return self.report if self._finished.wait(timeout_s) else None
 
     def stop(self, *, drain: bool = True) -> RunReport:
@@ -117,9 +134,9 @@ class Run:
             self.stop_soon()
         else:
             self.abort()
-        self._finished.wait()
-        assert self.report is not None  # set before the event
-        return self.report
+        report = self.wait()
+        assert report is not None  # it waits for ever
+        return report
 
     def stop_soon(self) -> None:
         """Let the sources end; returns at once. The run drains, and ends by itself."""
@@ -214,6 +231,10 @@ class Run:
         if this is self._supervisor or any(this is lane.thread for lane in self._alive()):
             raise RunError(f"a thread of run {self.name!r} would wait for itself: let it use {instead}")
 
+    def sources(self) -> dict[str, Any]:
+        """Return the components that are read, by the names of their nodes."""
+        return {name: lane.source for name, lane in list(self._plan.sources.items())}
+
     def stats(self) -> Account:
         """Return what every node and edge has done so far."""
         return whole_account(self._graph, self._plan, time.monotonic() - self._started)
@@ -224,12 +245,18 @@ class Run:
         return self._finished.is_set()
 
     def __enter__(self) -> Run:
+        self._block.enter()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop(drain=not isinstance(error, KeyboardInterrupt))
+        self.leave(error)
+
+    def leave(self, error: BaseException | None) -> None:
+        """Drain at the end of a `with` block that `error` has left, if one has. Raises an interruption of its own."""
+        self._must_not_wait("stop_soon() or abort()")
+        self._block.leave(error)
 
     # -- for lanes and their steps -----------------------------------------------------------------------------------
 
@@ -260,7 +287,9 @@ class Run:
     def dead_letter(self, part: Part, record: Record, error: BaseException, tries: int) -> None:
         """Keep a record that failed for good. Raises if that is not possible."""
         self.dead_letters.put(part, record, error, tries)
-        _log.warning("%s: record %d of channel %r: %s", part.where, record.seq, record.channel, error)
+        level = logging.DEBUG if part.node.name in self._letters_from else logging.WARNING  # a million must not flood
+        self._letters_from.add(part.node.name)
+        _log.log(level, "%s: record %d of channel %r: %s", part.where, record.seq, record.channel, error)
         self._tell(
             "penstock_record_dead_lettered", name=self.name, node=part.node.name, channel=record.channel, error=error
         )
@@ -310,7 +339,9 @@ class Run:
                     self._abandon(live)
                     break
                 continue
-            self._close_inboxes(live)
+            reading = any(isinstance(lane, SourceLane) and not lane.ended for lane in live)
+            if self._no_more or not (reading or self._emptied):
+                close_inboxes(live)
             if all(isinstance(lane, SourceLane) and lane.ended for lane in live) and not self._emptied:
                 self._last_checkpoint(live)
                 next_checkpoint = now + 0.05
@@ -323,20 +354,6 @@ class Run:
             if now >= next_watch:
                 self._watch.look(self._plan, now)
                 next_watch = now + WATCH_EVERY_S
-
-    def _close_inboxes(self, live: set[Lane]) -> None:
-        """Let lanes end to which nothing can come any more: their sources were removed, and the run is to end."""
-        reading = any(isinstance(lane, SourceLane) and not lane.ended for lane in live)
-        if self._no_more or not (reading or self._emptied):
-            for lane in live:
-                if isinstance(lane, InboxLane):
-                    lane.inbox.close()
-
-    def _announce(self, barrier: Barrier) -> None:
-        """Tell every inbox of a barrier; those without an edge would never hear of it."""
-        for lane in list(self._plan.lanes):
-            if isinstance(lane, InboxLane):
-                lane.inbox.expect(barrier)
 
     def _alive(self) -> set[Lane]:
         with self._lock:
@@ -352,6 +369,7 @@ class Run:
 
     def _abandon(self, live: set[Lane]) -> None:
         for lane in live:
+            lane.abandon()
             active = lane.active
             node, since = active if active else (lane.name, time.monotonic())
             seconds = time.monotonic() - since
@@ -382,6 +400,9 @@ class Run:
             duration_s=duration_s,
         )
         self._tell("penstock_run_finished", name=self.name, report=self.report)
+        if self.is_told:
+            tell_problems(self.report)
+        at_exit.forget(self)
         self._finished.set()
 
     def _checkpointed(self, positions: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from penstock.source import SupportsDrop, SupportsLag, SupportsLoss, SupportsRejected
+from penstock.source import SupportsDrop, SupportsLag, SupportsLoss, SupportsRejected, SupportsRemark
 
 T = TypeVar("T")
 
@@ -50,6 +50,10 @@ class Figures:
     def lag(self) -> int | None:
         """Return how many records wait at the sender, or None if the source cannot tell."""
         return self._ask(SupportsLag, "lag", int, None)
+
+    def remark(self) -> str:
+        """Return what a user should know of the source, or ""."""
+        return self._ask(SupportsRemark, "remark", str, "")
 
     def _ask(self, ability: type, method: str, kind: Callable[[Any], T], otherwise: T) -> T:
         source = self._source

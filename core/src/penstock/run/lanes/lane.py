@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Final
 
@@ -91,6 +91,9 @@ class Lane:
         """Close again instead of beginning to work. From any thread, before `released` is set."""
         self._cancelled = True
         self.released.set()
+
+    def abandon(self) -> None:
+        """Count what will not be had, since the thread of the lane does not return. From any thread."""
 
     def _main(self) -> None:
         try:
@@ -342,3 +345,10 @@ class InboxLane(Lane):
             elif isinstance(item, End):
                 return
             self.tick()
+
+
+def close_inboxes(lanes: Iterable[Lane]) -> None:
+    """Let lanes end to which nothing can come any more: their sources were removed, and the run is to end."""
+    for lane in lanes:
+        if isinstance(lane, InboxLane):
+            lane.inbox.close()

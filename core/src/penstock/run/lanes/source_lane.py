@@ -22,7 +22,7 @@ from penstock.run.lanes.opening import opening
 from penstock.run.steps.guard import Guard
 from penstock.run.steps.placing import make_component
 from penstock.run.steps.step import Step
-from penstock.source import SupportsCommit, SupportsSeek
+from penstock.source import SupportsCommit, SupportsEndSoon, SupportsSeek
 
 READ_TIMEOUT_S: Final = 0.1
 """How long a source may make its lane wait, and so how late a barrier or a stop may come."""
@@ -59,6 +59,7 @@ class SourceLane(Lane):
         self._mail: deque[tuple[str, Any]] = deque()
         self._mailed = threading.Event()
         self._stopping = False
+        self._ending = False
         self._broken = False
         self._failures = 0
         self._failed_at = 0.0
@@ -94,6 +95,15 @@ class SourceLane(Lane):
                     self.guard.fail_late("close", error)
         super().close()
 
+    def abandon(self) -> None:
+        """Let the source count what it holds as lost."""
+        source: Any = self.source
+        if isinstance(source, SupportsEndSoon):
+            try:
+                source.close()  # type: ignore[attr-defined]  # a source has it
+            except BaseException as error:  # as in close
+                self.guard.fail_late("close", error)
+
     # Called from other threads.
 
     def nudge(self) -> None:
@@ -106,8 +116,18 @@ class SourceLane(Lane):
         self._mailed.set()
 
     def stop(self) -> None:
-        """Let the source end as if nothing more came."""
-        self._stopping = True
+        """Let the source end as if nothing more came; one that holds records gives these first."""
+        if isinstance(self.source, SupportsEndSoon):
+            if not self._ending:
+                self._ending = True
+                self.paused = False
+                try:
+                    self.source.end_soon()
+                except BaseException as error:  # as in _read_once
+                    self.guard.fail_late("end_soon", error)
+                    self._stopping = True
+        else:
+            self._stopping = True
         self._mailed.set()
 
     def work(self) -> None:
@@ -167,11 +187,12 @@ class SourceLane(Lane):
         self.guard.note(error)
 
         def reopen() -> None:
-            if self._stopping or self.run.aborting:
+            if self._stopping or self._ending or self.run.aborting:
                 return
             self.figures.closing()
             self.source.close()
             self.source.open()
+            self.tally.reopened += 1
             self.figures.opened(self.source)
             if self._position is not None and isinstance(self.source, SupportsSeek):
                 self.source.seek(self._position)

@@ -47,7 +47,9 @@ def _source(name: str, lane: SourceLane, elapsed_s: float) -> NodeAccount:
         data_bytes=tally.data_bytes,
         retries=tally.retries,
         restarts=tally.restarts,
+        reopened=tally.reopened,
         lag=lane.figures.lag(),
+        remark=lane.figures.remark(),
         last_error=tally.last_error,
     )
 
@@ -83,6 +85,8 @@ def _steps(name: str, steps: Sequence[Step], elapsed_s: float) -> NodeAccount:
         work_p99_s=work.percentile_s(99),
         age_p50_s=age.percentile_s(50),
         age_p99_s=age.percentile_s(99),
+        remark="",
+        first_error=next((tally.first_error for tally in tallies if tally.first_error), ""),
         last_error=next((tally.last_error for tally in reversed(tallies) if tally.last_error), ""),
         **{field: counter.total() for field, counter in counters.items()},
     )

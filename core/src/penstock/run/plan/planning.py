@@ -12,6 +12,7 @@ from penstock.compose.checks import neighbours
 from penstock.compose.node import PLAIN, Edge, Node
 from penstock.compose.resolve import Part
 from penstock.errors import RunError
+from penstock.run.edges.chunk import Barrier
 from penstock.run.edges.edge import LiveEdge
 from penstock.run.edges.inbox import Inbox
 from penstock.run.edges.outlet import ByChannel, ByLoad, ByTurns, Outlet
@@ -46,6 +47,12 @@ class Plan:
     inner: dict[str, list[LiveEdge]] = attrs.field(factory=dict)
     heads: dict[str, list[InboxLane]] = attrs.field(factory=dict)
     tails: dict[str, list[Lane]] = attrs.field(factory=dict)
+
+    def announce(self, barrier: Barrier) -> None:
+        """Tell every inbox of a barrier; those without an edge would never hear of it."""
+        for lane in list(self.lanes):
+            if isinstance(lane, InboxLane):
+                lane.inbox.expect(barrier)
 
 
 @attrs.frozen(eq=False)

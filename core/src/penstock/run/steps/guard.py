@@ -13,6 +13,7 @@ from penstock.errors import ConfigError
 from penstock.record import Record
 from penstock.report.counters import Tally
 from penstock.run.context import RunContext
+from penstock.run.steps.trimmed import trim
 
 if TYPE_CHECKING:
     from penstock.compose.resolve import Part
@@ -68,6 +69,8 @@ class Guard:
     def give_up(self, record: Record, error: BaseException, tries: int = 1) -> None:
         """Do with a record that failed for good what `on_error` says."""
         self.note(error)
+        trim(error)
+        self.tally.first_error = self.tally.first_error or self.tally.last_error
         match self.part.node.on_error:
             case "skip":
                 self.tally.skipped[record.channel] += 1

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from penstock.compose.resolve import Part
-from penstock.errors import RunAborted, StoreError
+from penstock.errors import RecordExistsError, RunAborted, StoreError
 from penstock.record import Record
 from penstock.report.counters import Tally, count_channels
 from penstock.run.context import RunContext
+from penstock.run.steps.outage import Outage
 from penstock.run.steps.placing import make_component
 from penstock.run.steps.step import Step
 
@@ -20,6 +22,7 @@ class StoreStep(Step):
     def __init__(self, part: Part, run: RunContext, tally: Tally | None = None) -> None:
         super().__init__(part, run, tally)
         self.store: Any = None
+        self.outage = Outage(self.guard.retry.wait_max_s)
         self.synced = True
         self.ended = False
 
@@ -31,21 +34,34 @@ class StoreStep(Step):
     def run(self, records: Sequence[Record]) -> list[Record]:
         """Write them; the bad ones go their way without their neighbours."""
         self.tally.taken += len(records)
+        if self.outage.is_on and not self.outage.may_try():
+            self._give_up_untried(records)
+            return []
         self.synced = False
+        began = time.monotonic()
         try:
             self.store.write(records)
         except RunAborted:
             raise
         except BaseException as error:  # a store may raise anything; the records are in our hands
-            self._write_again(records, error)
+            self._write_again(records, error, began)
         else:
             count_channels(self.tally.stored, records)
+            if self.outage.failed:
+                self.outage.end()
         return []
 
-    def _write_again(self, records: Sequence[Record], error: BaseException) -> None:
-        """Try again what was not written, in order: together first, then one by one, so that each has its own error."""
+    def _write_again(self, records: Sequence[Record], error: BaseException, began: float) -> None:
+        """Try again what was not written, in order: together first, then one by one, so that each has its own error.
+
+        While the store is down, nothing is tried again together, and one by one only as long as that costs no time.
+        """
         self.guard.note(error)
         left = self._sort(records, error)
+        if self.outage.is_on and left:
+            self.outage.note(error, records=0, took_s=time.monotonic() - began)
+            self._one_by_one(left, error if len(left) == 1 else None, 1)
+            return
 
         def write() -> None:
             nonlocal left
@@ -63,15 +79,34 @@ class StoreStep(Step):
                 self.guard.again(write, error)
             except BaseException as last:  # as in run
                 self.guard.note(last)
-        for record in left:
+        self._one_by_one(left)
+
+    def _one_by_one(self, records: Sequence[Record], known: BaseException | None = None, tries: int = 0) -> None:
+        """Write each alone; `known` is the error of a record that has just been tried alone."""
+        for place, record in enumerate(records):
+            began = time.monotonic()
+            if known is None and self.outage.is_on and not self.outage.may_try():
+                self._give_up_untried(records[place:])
+                return
             try:
+                if known is not None:
+                    raise known
                 self._write([record])
+            except RunAborted:
+                raise
             except BaseException as last:  # as in run
-                self.guard.give_up(record, _own_error(record, last), self.guard.tries(last))
+                if getattr(last, "retryable", True) and not isinstance(last, RecordExistsError):
+                    self.outage.note(last, records=1, took_s=time.monotonic() - began)
+                self.guard.give_up(record, _own_error(record, last), tries or self.guard.tries(last))
+
+    def _give_up_untried(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self.guard.give_up(record, self.outage.untried(), 0)
 
     def _write(self, records: Sequence[Record]) -> None:
         self.store.write(records)
         count_channels(self.tally.stored, records)
+        self.outage.end()
 
     def _sort(self, records: Sequence[Record], error: BaseException) -> list[Record]:
         """Count what was written in spite of an error, give up what no try can help; return what is left to try."""
@@ -94,6 +129,7 @@ class StoreStep(Step):
                 self.guard.give_up(record, cause)
         if written:
             count_channels(self.tally.stored, written)
+            self.outage.end()
         return left
 
     def sync(self, positions: Mapping[str, Any] | None = None) -> None:

@@ -1,0 +1,165 @@
+"""`penstock read STORE`: list what a store holds, or show one record of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+
+from penstock.cli.console import printable, printable_lines
+from penstock.errors import CannotGetObjectError, ConfigError
+from penstock.plugins import Plugins
+from penstock.record import Record
+from penstock.store import SupportsRead
+
+
+@click.command()
+@click.argument("store")
+@click.argument("settings", nargs=-1, metavar="[SETTING=VALUE]...")
+@click.option("--key", help="Show the record of this key in full.")
+@click.option("--limit", type=click.IntRange(1), help="List so many records at most.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: one object a line, or the one record.")
+def read(store: str, settings: tuple[str, ...], key: str | None, limit: int | None, as_json: bool) -> None:
+    """List the records that STORE holds: key, channel, number, time, coordinates, and what the data are.
+
+    STORE is a path (a directory of .npy or .json files, an LMDB directory, a log), or the name of a store with its
+    settings: penstock read npy path='archive/{{ seq }}.npy'
+    """
+    opened = _open(store, dict(map(_setting, settings)))
+    try:
+        if key is not None:
+            record = opened.get(key)
+            click.echo(json.dumps({**_summary(key, record), "data": _in_full(record.data)}, default=str)
+                       if as_json else printable_lines(_shown(key, record)))  # fmt: skip
+            return
+        count = 0
+        for each in islice(iter(opened.keys()), limit):
+            count += 1
+            try:
+                summary = _summary(str(each), opened.get(each))
+            except CannotGetObjectError as error:
+                summary = {"key": str(each), "error": str(error)}
+            click.echo(json.dumps(summary, default=str) if as_json else printable(_line(summary)))
+        if not count and not as_json:
+            click.echo(f"{store}: no records")
+    finally:
+        opened.close()
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"{text!r}: write settings as name=value")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _open(name: str, settings: dict[str, Any]) -> Any:
+    """Make and open a store of this name, or the one that wrote this path."""
+    if not settings and Path(name).exists():
+        path = Path(name)
+        if path.is_file() and path.suffix == ".log":
+            return _Log(path)
+        name, settings = _writer_of(path)
+    component = Plugins.discover().load("store", name)
+    from penstock.compose.resolve import build
+
+    store = build(component, settings)
+    if not isinstance(store, SupportsRead):
+        raise ConfigError(f"store {name!r} cannot be read back")
+    store.open()  # type: ignore[attr-defined]  # a store has it
+    return store
+
+
+def _writer_of(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the name and the settings of the store that has written a path. Raises ConfigError."""
+    if path.suffix in (".lmdb", ".mdb") or (path / "data.mdb").exists():
+        return "lmdb", {"path": str(path), "readonly": True}
+    root = path if path.is_dir() else path.parent
+    for suffix, store in ((".npy", "npy"), (".json", "json")):
+        found = next(root.rglob(f"*{suffix}"), None)
+        if found is not None:
+            beside = store == "npy" and found.with_name(f"{found.name}.json").exists()
+            template = {"path": str(root / f"{{{{ seq }}}}{suffix}"), "root": str(root)}
+            return store, {**template, "sidecar": "json"} if beside else template
+    raise ConfigError(f"{path}: no store is known that writes this; name it: penstock read npy path=…")
+
+
+class _Log:
+    """Read a log of records; the key of each is its place."""
+
+    def __init__(self, path: Path) -> None:
+        from penstock.recordlog import read_log
+
+        self._records = [record for _, record in read_log(path)]
+
+    def keys(self) -> Iterator[str]:
+        return map(str, range(len(self._records)))
+
+    def get(self, key: str) -> Record:
+        try:
+            return self._records[int(key)]
+        except (ValueError, IndexError):
+            raise ConfigError(f"no record {key!r}: the keys are 0 to {len(self._records) - 1}") from None
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def _summary(key: str, record: Record) -> dict[str, Any]:
+    data = record.data
+    shape = getattr(data, "shape", None)
+    kind: dict[str, Any] = {"type": type(data).__name__}
+    if shape is not None:
+        kind = {"shape": list(shape), "dtype": str(data.dtype)}
+    elif isinstance(data, (str, bytes, bytearray, list, tuple, Mapping)):
+        kind["length"] = len(data)
+    return {
+        "key": key,
+        "channel": record.channel,
+        "seq": record.seq,
+        "time_ns": record.time_ns,
+        "coords": dict(record.coords),
+        "metadata": dict(record.metadata),
+        **kind,
+    }
+
+
+def _line(summary: dict[str, Any]) -> str:
+    if "error" in summary:
+        return f"{summary['key']}  cannot be read: {summary['error']}"
+    if "shape" in summary:
+        what = f"{'x'.join(map(str, summary['shape'])) or 'scalar'} {summary['dtype']}"
+    else:
+        what = f"{summary['type']}" + (f" of {summary['length']}" if "length" in summary else "")
+    coords = ", ".join(f"{axis}={value!r}" for axis, value in summary["coords"].items())
+    channel = f"{summary['channel']!r}/{summary['seq']}"
+    return "  ".join(part for part in (summary["key"], channel, _moment(summary["time_ns"]), coords, what) if part)
+
+
+def _moment(time_ns: int) -> str:
+    if not time_ns:
+        return ""
+    try:
+        return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):  # no moment that a calendar has
+        return f"{time_ns} ns"
+
+
+def _shown(key: str, record: Record) -> str:
+    summary = _summary(key, record)
+    metadata = [f"  {name}: {value!r}" for name, value in summary["metadata"].items()]
+    return "\n".join([_line(summary), *(["metadata:", *metadata] if metadata else []), "data:", str(record.data)])
+
+
+def _in_full(data: Any) -> Any:
+    if hasattr(data, "tolist"):
+        return data.tolist()
+    return data.hex() if isinstance(data, (bytes, bytearray, memoryview)) else data

@@ -1,0 +1,44 @@
+"""Remarks: what a user should know of a run although nothing failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from penstock.report.account import Account, NodeAccount
+
+
+def doubts(account: Account, where: Callable[[NodeAccount], str]) -> list[str]:
+    """Return what is probably not meant: a node that gave nothing, an iterator that was used up before."""
+    leads_on = {edge.before for edge in account.edges}
+    found = []
+    for node in account.nodes:
+        if node.remark:
+            found.append(f"{where(node)}: {node.remark}")
+        gave_nothing = node.taken and node.discarded == node.taken and not node.sent
+        if node.role != "source" and gave_nothing and node.node in leads_on:
+            hint = " (does it return what it makes?)" if node.role == "processor" else ""
+            found.append(f"{where(node)} gave nothing for {_all(node.taken)}{hint}")
+    return found
+
+
+def recoveries(account: Account, where: Callable[[NodeAccount], str]) -> list[str]:
+    """Return what failed and went well in the end, or was tried again at least: one sentence for each node and kind."""
+    found = []
+    for node in account.nodes:
+        last = " ".join(node.last_error.split())
+        told = f", last error: {last}" if last else ""
+        if node.reopened:
+            found.append(f"{where(node)}: reopened {_times(node.reopened)}{told}")
+        elif node.retries:
+            found.append(f"{where(node)}: calls were made again {_times(node.retries)}{told}")
+        if node.restarts:
+            found.append(f"{where(node)}: its process died and another was started, {_times(node.restarts)}{told}")
+    return found
+
+
+def _all(count: int) -> str:
+    return "its only record" if count == 1 else f"all {count} records"
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")

@@ -1,0 +1,144 @@
+"""Runs that are still at work when the program ends: they drain before the interpreter takes its threads down."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from penstock.run.draining import counted, drain, tell, under_way
+
+if TYPE_CHECKING:
+    from penstock.run.run import Run
+
+LIMIT_S: Final = 30.0
+"""Seconds that runs may drain at the end of the program; PENSTOCK_EXIT_DRAIN_S says otherwise."""
+
+_at_work: dict[Run, None] = {}
+_lock = threading.Lock()
+_registered = False
+_lost = False
+
+
+def watch_over(run: Run) -> None:
+    """Drain this run at the end of the program, unless it is over by then."""
+    global _registered
+    with _lock:
+        _at_work[run] = None
+        if _registered:
+            return
+        _registered = True
+    # Called before the interpreter joins threads: later none can be started, and executors take nothing any more.
+    # Executors register here when they are imported, and the last to register is called first.
+    import concurrent.futures.thread  # noqa: F401 - see above
+
+    register = getattr(threading, "_register_atexit", None)
+    with contextlib.suppress(RuntimeError):  # the interpreter is ending already: atexit is left
+        if register is not None:
+            register(_drain_all)
+    atexit.register(_drain_all)  # for what a thread has started since, and where there is no such hook
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_forget)
+
+
+def forget(run: Run) -> None:
+    """Watch over this run no more: it is over."""
+    with _lock:
+        _at_work.pop(run, None)
+
+
+def _forget() -> None:
+    """Forget the runs of the parent: their threads are not in this process."""
+    global _lock
+    _lock = threading.Lock()
+    _at_work.clear()
+
+
+def _drain_all() -> None:
+    with contextlib.suppress(KeyboardInterrupt):  # whoever does not wait for the threads wants the end
+        _join_others()
+    with _lock:
+        runs = [run for run in _at_work if not _is_waited_for(run)]
+    if not runs:
+        return
+    limit_s = _limit_s()
+    for run in runs:
+        tell(
+            f"run {run.name!r} is still at work at the end of the program: draining {counted(under_way(run))}, "
+            f"for {limit_s:g} s at most; Ctrl-C drops them"
+        )
+    began = time.monotonic()
+    drain(runs, limit_s=limit_s)
+    for run in runs:
+        _tell_end(run, time.monotonic() - began)
+        run.finished_at_exit()
+
+
+def _tell_end(run: Run, seconds: float) -> None:
+    report = run.report
+    assert report is not None  # it has been waited for
+    if report.aborted:
+        tell(f"run {run.name!r} did not drain: {counted(report.lost)} lost, {report.stored} stored; stop it in time")
+    else:
+        tell(f"run {run.name!r} drained in {seconds:.1f} s: {report.stored} stored; end it with stop() or `with`")
+    if report.aborted or report.lost:
+        _leave_with_failure()
+
+
+def _leave_with_failure() -> None:
+    """Let the program end with status 1: what it should have stored is lost."""
+    global _lost
+    if not _lost:
+        _lost = True
+        atexit.register(_exit)  # the last to register is called first
+
+
+def _exit() -> None:
+    """Do what the interpreter does at its end, and leave with status 1, which no function of `atexit` can ask for."""
+    atexit.unregister(_exit)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # closed, or None
+            stream.flush()
+    os._exit(1)
+
+
+def _join_others() -> None:
+    """Wait for the threads that keep a program alive: they may put into a run, or stop it themselves.
+
+    Those of executors are no such: they end when they are told to, right after this.
+    """
+    while True:
+        with _lock:
+            if not _at_work:
+                return
+        others = [thread for thread in threading.enumerate() if _keeps_alive(thread)]
+        if not others:
+            return
+        for thread in others:
+            thread.join(0.1)
+
+
+def _keeps_alive(thread: threading.Thread) -> bool:
+    if thread.daemon or thread in (threading.main_thread(), threading.current_thread()):
+        return False
+    target = getattr(thread, "_target", None)
+    modules = (type(thread).__module__, getattr(target, "__module__", None) or "")
+    return not any(module.startswith("concurrent.futures") for module in modules)
+
+
+def _is_waited_for(run: Run) -> bool:
+    """Return whether a thread that keeps the program alive is inside `Pipeline.run` with it."""
+    owner = run.owner
+    return owner is not None and owner.is_alive() and not owner.daemon and owner is not threading.main_thread()
+
+
+def _limit_s() -> float:
+    try:
+        return max(0.0, float(os.environ["PENSTOCK_EXIT_DRAIN_S"]))
+    except (KeyError, ValueError):
+        return LIMIT_S

@@ -1,0 +1,120 @@
+"""Draining: end runs from outside, by the end of a `with` block or of the program; a further Ctrl-C drops the rest."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from penstock.errors import RunError
+from penstock.run.signals import SigtermExit, SigtermLeaves
+from penstock.source import SupportsEndSoon
+
+if TYPE_CHECKING:
+    from penstock.run.run import Run
+
+ONE_PRESS_S: Final = 0.4
+"""Signals that come within this time of the first are the same wish: a terminal sends one to each of several parents,
+and people press twice."""
+LOOK_EVERY_S: Final = 0.5
+"""How long a wait lasts at most, so that signals are handled on every platform."""
+
+INTERRUPTIONS: Final = (KeyboardInterrupt, SigtermExit)
+
+
+class Block:
+    """What a `with` block around a run does: drain it at its end, in the process that started it."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._process = os.getpid()
+        self._sigterm = SigtermLeaves()
+
+    def must_be_here(self) -> None:
+        """Raise RunError in a fork: it has none of the threads of the run."""
+        if os.getpid() != self._process:
+            raise RunError(f"run {self._run.name!r} is at work in process {self._process}, and not in a fork of it")
+
+    def enter(self) -> None:
+        """Let SIGTERM leave the block, as Ctrl-C does."""
+        self._sigterm.enter()
+
+    def leave(self, error: BaseException | None) -> None:
+        """Drain the run; `error` has left the block, if one has. Raises an interruption that came meanwhile."""
+        if os.getpid() != self._process:
+            return
+        try:
+            caught = drain([self._run], interrupted=error if isinstance(error, INTERRUPTIONS) else None)
+        finally:
+            self._sigterm.leave()
+        if caught is not None and caught is not error:
+            raise caught
+
+
+def drain(
+    runs: Sequence[Run], *, interrupted: BaseException | None = None, limit_s: float | None = None
+) -> BaseException | None:
+    """Let runs end, and wait for them. An interruption is announced; the next one drops what is on its way.
+
+    Args:
+        runs: Those to end; a run that is over already is none to wait for.
+        interrupted: The exception by which Ctrl-C or SIGTERM has asked for it already, if one has.
+        limit_s: Seconds after which what is on its way is dropped; None waits for ever.
+
+    Returns:
+        The first interruption, which the caller is to raise; None if there was none.
+    """
+    began = heard_at = time.monotonic()
+    if interrupted is not None:
+        announce(runs)
+    for run in runs:
+        run.stop_soon()
+    while True:
+        try:
+            for run in runs:
+                while run.wait(_left(began, limit_s)) is None:
+                    if limit_s is not None and time.monotonic() - began >= limit_s:
+                        run.abort()
+            return interrupted
+        except (KeyboardInterrupt, SystemExit) as error:
+            now = time.monotonic()
+            if interrupted is None:
+                interrupted, heard_at = error, now
+                announce(runs)
+            elif now - heard_at >= ONE_PRESS_S:
+                for run in runs:
+                    run.abort()
+
+
+def _left(began: float, limit_s: float | None) -> float:
+    if limit_s is None:
+        return LOOK_EVERY_S
+    return min(LOOK_EVERY_S, max(0.01, began + limit_s - time.monotonic()))
+
+
+def announce(runs: Sequence[Run]) -> None:
+    """Print on the terminal that runs drain, and what a further Ctrl-C does."""
+    for run in runs:
+        if not run.finished:
+            tell(f"run {run.name!r}: draining {counted(under_way(run))}; Ctrl-C again drops them")
+
+
+def under_way(run: Run) -> int:
+    """Return how many records are on edges, in the hands of components, or in a source that can be emptied."""
+    account = run.stats()
+    holding = {name for name, source in run.sources().items() if isinstance(source, SupportsEndSoon)}
+    return account.under_way + sum(node.lag or 0 for node in account.nodes if node.node in holding)
+
+
+def counted(records: int) -> str:
+    """Return a number of records in words: "1 record", "63 records"."""
+    return f"{records} record{'' if records == 1 else 's'}"
+
+
+def tell(text: str) -> None:
+    """Print a line on stderr, if there is one that takes it."""
+    with contextlib.suppress(Exception):  # closed, full, or None in a program without a console
+        print(f"penstock: {text}", file=sys.stderr, flush=True)

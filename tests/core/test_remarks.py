@@ -1,0 +1,101 @@
+"""The report names what happened to a node though it recovered, and what is probably not meant: no failures."""
+
+from __future__ import annotations
+
+import logging
+
+import penstock as ps
+from penstock.errors import EndOfSource, SourceError
+
+from .runs import QUICK, Shelf
+
+
+class Shaky:
+    """A source that fails each time it has given three records, and goes on where it was when it is opened again."""
+
+    def __init__(self, failures):
+        self.next = 0
+        self.failures = failures
+
+    def open(self):
+        pass
+
+    def read(self, max_records, timeout_s):
+        if self.next % 3 == 0 and self.next and self.failures:
+            self.failures -= 1
+            raise SourceError(f"the cable is loose at {self.next}")
+        if self.next == 12:
+            raise EndOfSource("done")
+        self.next += 1
+        return [ps.Record(self.next, seq=self.next)]
+
+    def close(self):
+        pass
+
+
+def told(caplog):
+    return [entry.getMessage() for entry in caplog.records if entry.name == "penstock.report"]
+
+
+def test_a_reopened_source_is_named(caplog):
+    """A camera that was reopened twice and lost nothing is in the report with its last error, and the run is ok."""
+    camera = ps.source(Shaky(2), name="camera", retry=ps.Retry(times=5, wait_initial_s=0.001))
+    report = ps.Pipeline(camera >> ps.store("memory")).run()
+    assert report.ok, report
+    (remark,) = report.remarks
+    assert "'camera'" in remark
+    assert "reopened twice, last error: SourceError: the cable is loose at 3" in remark
+    assert f"remark: {remark}" in str(report)
+    assert report.to_plain()["remarks"] == [remark]
+    assert told(caplog) == []
+
+
+def test_calls_that_were_made_again_are_named():
+    """A store that wrote at its second try is in the report, and the run is ok."""
+    shelf = Shelf(fail_calls={1: OSError("busy")})
+    report = ps.Pipeline(ps.source(range(3)) >> ps.store(shelf, name="archive", retry=QUICK)).run()
+    assert report.ok, report
+    (remark,) = report.remarks
+    assert "node 'archive'" in remark
+    assert "calls were made again once, last error: OSError: busy" in remark
+
+
+def test_a_node_that_gave_nothing_is_remarked(caplog):
+    """A function that forgets to return its result is remarked, also by logging; one at the end of a flow is not."""
+
+    def f(record):
+        record.replace(data=1)
+
+    numbers = ps.source(range(3), name="numbers")
+    with caplog.at_level(logging.WARNING):
+        report = ps.Pipeline(numbers >> ps.processor(f, name="f") >> ps.store("memory"), numbers >> f).run()
+    assert report.ok
+    (remark,) = report.remarks
+    assert "node 'f'" in remark
+    assert "gave nothing for all 3 records" in remark
+    assert len(told(caplog)) == 1
+
+
+def test_a_filter_is_not_remarked():
+    """A processor that lets some records pass is as it should be."""
+    report = ps.Pipeline(
+        ps.source(range(3)) >> (lambda record: record if record.data else None) >> ps.store("null")
+    ).run()
+    assert report.remarks == []
+
+
+def test_a_used_up_generator_is_remarked(caplog):
+    """A generator that is run a second time gives nothing, and the run says why; a list can be run again."""
+    for iterable in ((number for number in range(3)), map(int, "123"), iter([1, 2, 3])):
+        caplog.clear()
+        pipeline = ps.Pipeline(ps.source(iterable, name="camera") >> ps.store("null"))
+        assert pipeline.run().remarks == []
+        second = pipeline.run()
+        assert (second.ok, second.received) == (True, 0)
+        (remark,) = second.remarks
+        assert "'camera'" in remark
+        assert "gave nothing: its iterator was at its end before" in remark
+        assert len(told(caplog)) == 1
+    twice = ps.Pipeline(ps.source([1, 2, 3]) >> ps.store("null"))
+    assert [twice.run().received, twice.run().received] == [3, 3]
+    assert ps.Pipeline(ps.source([]) >> ps.store("null")).run().remarks == []
