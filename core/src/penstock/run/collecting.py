@@ -31,11 +31,10 @@ def collect(pipeline: Pipeline, *, limit: int | None, progress: bool, check: boo
         ends = list(dict.fromkeys(before for before, after, _ in flow.edges if after.name in stores))
     taken = {node.name for node in flow.nodes}
     name = next(name for name in (f"collected{'-' * count}" for count in range(len(taken) + 1)) if name not in taken)
-    beside = [Flow.of(node) >> store(collected, name=name if not place else f"{name}-{place + 1}")
-              for place, node in enumerate(ends)]  # fmt: skip
+    beside = Flow.of(tuple(ends)) >> store(collected, name=name)
     whole = Pipeline(
         flow,
-        *beside,
+        beside,
         name=pipeline.name,
         checkpoint_every_s=pipeline.checkpoint_every_s,
         dead_letters=pipeline.dead_letters,
@@ -49,7 +48,7 @@ def collect(pipeline: Pipeline, *, limit: int | None, progress: bool, check: boo
 
 
 class Collected:
-    """A store that keeps records in a list, and ends its run when it has enough. Shared by all ends of a pipeline."""
+    """A store that keeps records in a list, and ends its run when it has enough. All ends of a pipeline lead to it."""
 
     takes: ClassVar[str] = "any"
     blocks: ClassVar[bool] = False
