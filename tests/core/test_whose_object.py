@@ -434,3 +434,15 @@ def test_a_handler_refuses_a_process_before_anything_opens(role):
     given[role] = (ps.store if role == "storage" else ps.processor)("penstock.builtin:x", place="process")
     with pytest.raises(ps.errors.ConfigError, match=r"'x': place='process'.*use a Pipeline"):
         ps.DataHandler(**given)
+
+
+def test_two_handlers_do_not_share_a_store():
+    """A store that one handler works with is refused to another, which leaves it open; later it may have it."""
+    store = MemoryStore()
+    with ps.DataHandler(store, name="first") as first:
+        with pytest.raises(WiringError, match="MemoryStore works in node 'MemoryStore' of run 'first' now"):
+            ps.DataHandler(store)
+        first.put({"t": 1}, 1)
+    with ps.DataHandler(store) as second:
+        second.put({"t": 2}, 2)
+    assert len(store) == 2

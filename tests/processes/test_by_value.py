@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import socket
@@ -416,3 +417,35 @@ def test_cloudpickle_is_loaded_only_where_it_is_used():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_classes_with_an_init_of_their_own_and_cached_functions_work_there(lead):
+    """What settings cannot make is sent as it is, state and all; a cached function goes by value, too."""
+
+    @attrs.define
+    class Own:
+        by: int
+
+        def __init__(self):
+            self.__attrs_init__(by=5)
+
+        def __call__(self, record):
+            return record.replace(data=record.data + self.by)
+
+    @dataclasses.dataclass
+    class Init:
+        start: dataclasses.InitVar[int]
+
+        def __post_init__(self, start):
+            self.by = start
+
+        __call__ = Own.__call__
+
+    @functools.lru_cache(maxsize=7)
+    def cached(record):
+        return record.replace(data=record.data + 5)
+
+    for given in (Own(), Init(5), cached):
+        lead.got.clear()
+        lead(ps.processor(given, place="process"), items=range(3))
+        assert lead.data == [5, 6, 7]

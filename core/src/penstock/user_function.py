@@ -64,8 +64,10 @@ def adapted(processor: Any) -> Callable[[Record], Any]:
 
         def call(record: Record) -> Any:
             result = processor(record.coords, record.data, own_metadata(record.metadata))
-            if type(result) is tuple and len(result) == 3 and type(result[0]) is DataCoordinates:  # nearly always
-                return _of_triple(record, result)
+            if type(result) is tuple and len(result) == 3:
+                coords, data, metadata = result
+                if type(coords) is DataCoordinates and type(metadata) is dict:  # nearly always
+                    return _replace(record, coords=coords, data=data, metadata=metadata)
             return _of_parts(record, result)
 
         return call

@@ -60,6 +60,10 @@ def _made_from_settings(given: Any) -> Any:
     if settings is None or isinstance(given, type) or inspect.isroutine(given):
         return given
     kind: Any = type(given)
+    try:
+        inspect.signature(kind).bind(**settings)
+    except (TypeError, ValueError):  # it has an __init__ of its own
+        return given
     return functools.partial(kind, **settings)
 
 
@@ -86,6 +90,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # as above
         if isinstance(obj, io.IOBase) and not isinstance(obj, (io.BytesIO, io.StringIO)):
             if obj not in (sys.stdin, sys.stdout, sys.stderr):
                 raise TypeError(f"{obj!r:.80} is an open file")
+        elif isinstance(obj, functools._lru_cache_wrapper):  # else it goes by its name, also in __main__
+            return _cached, (obj.__wrapped__, obj.cache_parameters())
         elif isinstance(obj, (type, types.FunctionType)):
             self._look_at(getattr(obj, "__module__", None))
         elif isinstance(obj, types.ModuleType):
@@ -106,6 +112,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # as above
         """Leave cloudpickle's list of modules as it was."""
         for module in self._registered:
             cloudpickle.unregister_pickle_by_value(module)
+
+
+def _cached(function: Any, parameters: Mapping[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(function)
 
 
 def is_importable(module: types.ModuleType) -> bool:
@@ -156,7 +166,7 @@ def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
         with_names = inspect.getclosurevars(thing)
         yield from ((f"its variable {name!r}", value) for name, value in with_names.nonlocals.items())
         yield from ((f"its global {name!r}", value) for name, value in with_names.globals.items())
-        yield from (("a default of its", value) for value in thing.__defaults__ or ())
+        yield from (("one of its defaults", value) for value in thing.__defaults__ or ())
     elif isinstance(thing, type):
         yield from ((f"its {name!r}", value) for name, value in vars(thing).items() if not name.startswith("__"))
         yield from (("", value) for name, value in vars(thing).items() if inspect.isfunction(value))

@@ -176,7 +176,7 @@ def _maker(node: Node, given: Any) -> tuple[Callable[[], Any], Any]:
         channel = node.settings.get("channel")
         return lambda: IterableSource(items=given, channel=channel), given if one_pass else None
     if node.role in ("source", "store"):
-        return lambda: given, given if node.place == "thread" else None
+        return lambda: given, getattr(given, "stands_for", given) if node.place == "thread" else None
     if node.role == "decoder" and not hasattr(given, "decode") and callable(given):
         return Maker(given, is_factory=True), None
     if node.role == "processor":

@@ -15,7 +15,7 @@ from penstock.compose.node import Edge, Flow, processor, source, store
 from penstock.compose.pipeline import Pipeline
 from penstock.compose.resolve import Part, resolve
 from penstock.coords import DataCoordinates
-from penstock.errors import ConfigError, CoordinatesError, RunError
+from penstock.errors import ConfigError, CoordinatesError, PluginError, RunError, WiringError
 from penstock.handler.errors import DataTimeoutError
 from penstock.handler.events import Callback, Event, Events
 from penstock.handler.ledger import Ledger, Waiter, WhenExists
@@ -127,6 +127,8 @@ class DataHandler:
         self._push.inlet.on_drop = self._dropped
         try:
             self._run = start_told(self._pipeline, plugins, self._failed)
+        except (WiringError, ConfigError, PluginError):  # nothing has been opened, and it may work elsewhere
+            raise
         except BaseException:
             inner.close()
             raise

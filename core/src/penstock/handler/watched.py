@@ -106,12 +106,13 @@ class WatchedStore:
 
     Attributes:
         inner: The store.
+        stands_for: The same, which thereby cannot work in another run meanwhile.
         reads: Whether it can be read from.
         knows_keys: Whether it knows at once what it has of some coordinates.
     """
 
     def __init__(self, inner: Any, ledger: Ledger) -> None:
-        self.inner = inner
+        self.inner = self.stands_for = inner
         self.ledger = ledger
         self.takes = getattr(inner, "takes", "any")
         self.reads = isinstance(inner, SupportsRead)
