@@ -97,6 +97,23 @@ class TestLines(LinesCase):
     """The sound decoder passes everything, so that what fails below fails for its fault."""
 
 
+@breaks("test_names_do_not_depend_on_where_it_begins")
+class CountsForItself(Lines):
+    """Says that its numbers are its own, and counts from 0 wherever it begins."""
+
+    own_identity = True
+
+
+@breaks("test_names_each_record")
+class OneNumberForAll(Lines):
+    """Says that its numbers are its own, and gives all lines of a packet the packet's."""
+
+    own_identity = True
+
+    def line(self, line, packet):
+        return packet.replace(data=line, parent=packet)
+
+
 @breaks("test_building_does_nothing")
 @attrs.define(kw_only=True, slots=False)
 class OpensAFileEarly(Lines):

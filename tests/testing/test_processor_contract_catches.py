@@ -88,6 +88,29 @@ class TestPairs(PairsCase):
     """The sound processor passes everything, so that what fails below fails for its fault."""
 
 
+@breaks("test_names_do_not_depend_on_where_it_begins")
+class CountsForItself(Pairs):
+    """Says that its names are its own, and counts from 0 wherever it begins."""
+
+    own_identity = True
+
+    def open(self):
+        super().open()
+        self.count = 0
+
+    def sum(self, records):
+        self.count += 1
+        return super().sum(records).replace(seq=self.count)
+
+
+@breaks("test_names_each_result")
+class OneNameForTwo(Pairs):
+    """Gives every second result the name of the one before."""
+
+    def sum(self, records):
+        return super().sum(records).replace(channel="sums", seq=7)
+
+
 @breaks("test_building_does_nothing")
 @attrs.define(kw_only=True, slots=False)
 class OpensAFileEarly(Pairs):

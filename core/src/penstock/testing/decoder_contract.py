@@ -14,8 +14,9 @@ from penstock.decoder import Decoder
 from penstock.errors import DecodeError
 from penstock.processor import SupportsHeld, SupportsLifecycle
 from penstock.record import Record
+from penstock.run.steps.naming import Naming
 from penstock.testing.component_contract import ComponentContract, as_view, can, copied, is_kind, needs
-from penstock.testing.equality import assert_same_record
+from penstock.testing.equality import assert_same_record, assert_unique
 
 
 class DecoderContract(ComponentContract):
@@ -84,6 +85,34 @@ class DecoderContract(ComponentContract):
         assert {record.channel for record in records} == {packets[0].channel}
         numbers = [record.seq for record in records]
         assert numbers == sorted(set(numbers)), f"seq {numbers}: each record has a number of its own, one up at least"
+
+    def test_names_each_record(self) -> None:
+        """No two records have the same (channel, seq), as the run numbers them or, with `own_identity`, as they are."""
+        assert_unique(self._named(self.make_packets()))
+
+    def test_names_do_not_depend_on_where_it_begins(self) -> None:
+        """Begun at a later packet, as after a restart, a name stands for the same packet: nothing is counted."""
+        parents = {(record.channel, record.seq): record.parent for record in self._named(self.make_packets())}
+        for start in range(1, len(self.make_packets())):
+            for record in self._named(self.make_packets()[start:]):
+                before = parents.get((record.channel, record.seq))
+                if before is not None and record.parent is not None:
+                    assert before.seq == record.parent.seq, (
+                        f"seq {record.seq} is of packet {before.seq}, and of packet {record.parent.seq} if decoding "
+                        f"begins at packet {start}: leave the numbers to the run, or compute them from the packet's"
+                    )
+
+    def _named(self, packets: Sequence[Record]) -> list[Record]:
+        """Decode as a run does, which numbers the records unless the decoder does it."""
+        with self.opened() as decoder:
+            own = getattr(decoder, "own_identity", False)
+            naming = Naming(type(decoder).__name__, _fail)
+            found: list[Record] = []
+            for packet in (*packets, None):
+                with contextlib.suppress(DecodeError):  # it may begin in the middle of something
+                    frames = list(decoder.flush() if packet is None else decoder.decode(packet))
+                    found += frames if own else naming.frames(packet, frames)
+        return found
 
     def test_gives_what_it_says(self) -> None:
         """The data are of the kind that `gives` names, and those of the packets of the kind that `takes` names."""
@@ -211,6 +240,10 @@ class DecoderContract(ComponentContract):
         assert len(actual) == len(expected)
         for one, other in zip(expected, actual, strict=True):
             assert_same_record(one, other)
+
+
+def _fail(message: str, error: BaseException) -> None:
+    raise AssertionError(message) from error
 
 
 def _noise(packet: Record) -> Record:

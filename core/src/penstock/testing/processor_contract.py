@@ -11,8 +11,9 @@ import attrs
 
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, SupportsLifecycle
 from penstock.record import Record
+from penstock.run.steps.naming import Naming
 from penstock.testing.component_contract import ComponentContract, as_view, can, copied, is_kind, needs
-from penstock.testing.equality import FIELDS, assert_same_record
+from penstock.testing.equality import FIELDS, assert_same_record, assert_unique
 from penstock.user_function import works_in_place
 
 
@@ -82,6 +83,33 @@ class ProcessorContract(ComponentContract):
     def test_is_deterministic(self) -> None:
         """Two processors make the same of the same records."""
         self._assert_same(self.expected(), self.expected())
+
+    def test_names_each_result(self) -> None:
+        """No two results have the same (channel, seq), as the run names them or, with `own_identity`, as they are."""
+        assert_unique(self._named(self.make_records()))
+
+    def test_names_do_not_depend_on_where_it_begins(self) -> None:
+        """With `own_identity`, begun at a later record, as after a restart, a name stands for the same data."""
+        if not getattr(self.make_processor(), "own_identity", False):
+            return
+        names = {(result.channel, result.seq): result for result in self._named(self.make_records())}
+        for start in range(1, len(self.make_records())):
+            for result in self._named(self.make_records()[start:]):
+                before = names.get((result.channel, result.seq))
+                if before is not None:
+                    assert_same_record(before, result, fields=("data",))
+
+    def _named(self, records: Sequence[Record]) -> list[Record]:
+        """Process as a run does, which names the results unless the processor does it."""
+        with self.opened() as processor:
+            own = getattr(processor, "own_identity", False)
+            naming = Naming(type(processor).__name__, _fail)
+            found: list[Record] = []
+            for record in records:
+                results = list(_results(processor(record)))
+                found += results if own or not results else naming.several(record, results)
+            late = list(processor.flush()) if can(processor, SupportsFlush) else []
+            return found + (late if own else naming.late(late))
 
     def test_two_do_not_mix(self) -> None:
         """Two processors that take turns, as workers do, each give what they would alone."""
@@ -179,6 +207,10 @@ class ProcessorContract(ComponentContract):
         assert len(actual) == len(expected)
         for one, other in zip(expected, actual, strict=True):
             assert_same_record(one, other)
+
+
+def _fail(message: str, error: BaseException) -> None:
+    raise AssertionError(message) from error
 
 
 def _results(result: Any) -> Iterable[Any]:
