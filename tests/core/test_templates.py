@@ -173,3 +173,29 @@ def test_importing_is_light():
     """Importing the module imports no jinja2."""
     code = "import sys, penstock.templates; assert 'jinja2' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("a/{seq:04d}.npy", "{{ '%04d' % seq }}"),
+        ("{{ channel }}/{seq}.npy", "{{ seq }}"),
+        ("{{ seq:06d }}", "{{ '%06d' % seq }}"),
+        ("{camera}/x", "{{ camera }}"),
+        ("{coords[row]}/{{ seq }}", "{{ coords['row'] }}"),
+        ("{{ channel }}/{gain:.2f}", "{{ '{:.2f}'.format(gain) }}"),
+        ("{time:%Y-%m-%d}/{{ seq }}", "{{ time|strftime('%Y-%m-%d') }}"),
+    ],
+)
+def test_a_gap_of_str_format_gets_the_sentence_that_helps(text, meant):
+    """`{seq:04d}`, which would fill in nothing, is an error that says how jinja2 has it; and that works."""
+    with pytest.raises(TemplateError) as caught:
+        Template(text)
+    assert str(caught.value).endswith(f"write {meant}")
+    record = Record(1, seq=7, channel="c", metadata={"camera": "left", "gain": 0.5}, coords={"row": 1})
+    assert Template(meant).render(record)
+
+
+def test_braces_that_are_meant_are_left():
+    """A name in braces beside gaps of jinja2 stays as it is, unless it is a record's."""
+    assert Template("{x}/{{ seq }}").render(Record(1, seq=7)) == "{x}/7"

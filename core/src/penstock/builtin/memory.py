@@ -14,6 +14,12 @@ from penstock.errors import ObjectNotFoundError, RecordExistsError, StoreError
 from penstock.record import Record
 
 
+def _is_template(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    from penstock.templates import is_template  # here: most have no template
+
+    is_template(instance, field, value)
+
+
 @attrs.define(kw_only=True, getstate_setstate=False)
 class MemoryStore:
     """Keep records in a dict, by "channel/seq" unless `key` says otherwise. Thread-safe.
@@ -30,7 +36,7 @@ class MemoryStore:
     blocks: ClassVar[bool] = False
     in_memory: ClassVar[bool] = True
 
-    key: str | None = None
+    key: str | None = attrs.field(default=None, validator=attrs.validators.optional(_is_template))
     capacity: int | None = None
     when_exists: Literal["error", "replace", "skip"] = "error"
     _records: dict[str, Record] = attrs.field(factory=dict, init=False, eq=False, repr=False)

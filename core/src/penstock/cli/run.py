@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
-from penstock.cli.console import printable_lines
+from penstock.cli.console import printable, printable_lines
+from penstock.compose.node import describe
 from penstock.compose.pipeline import Pipeline
+from penstock.config.files import SUFFIXES
+from penstock.errors import ConfigError
 from penstock.plugins import Plugins
 from penstock.report.run_report import RunReport
 from penstock.run.foreground import run_in_foreground
@@ -29,11 +35,19 @@ def run(file: Path, progress: bool | None, as_json: bool) -> None:
 
 @click.command()
 @_FILE
-def validate(file: Path) -> None:
-    """Check the pipeline in FILE as far as that is possible without opening anything."""
-    pipeline = read_pipeline(file)
-    pipeline.check()
-    click.echo(f"{file}: ok: {len(pipeline.nodes)} nodes, {len(pipeline.edges)} edges")
+@click.option("--import", "import_paths", is_flag=True, help="Import what FILE names as module:name, to check it too.")
+def validate(file: Path, import_paths: bool) -> None:
+    """Check the pipeline in FILE as far as that is possible without opening anything.
+
+    No code is run but that of penstock and of plugins. What FILE names as module:name is only checked with --import,
+    which imports the module: do that with files that you would run.
+    """
+    pipeline = read_pipeline(file, may_import=import_paths)
+    unchecked = pipeline.check(import_paths=import_paths)
+    click.echo(printable(f"{file}: ok: {len(pipeline.nodes)} nodes, {len(pipeline.edges)} edges"))
+    for node in unchecked:
+        said = f"{describe(node)} is {node.use!r}, and to check it means to import it: see --import"
+        click.echo(printable(f"{file}: not checked: {said}"), err=True)
 
 
 @click.command()
@@ -41,8 +55,8 @@ def validate(file: Path) -> None:
 @click.option("--format", "kind", type=click.Choice(["mermaid", "svg"]), default="mermaid", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Write here instead of to stdout.")
 def graph(file: Path, kind: str, out: Path | None) -> None:
-    """Draw the pipeline in FILE."""
-    pipeline = read_pipeline(file)
+    """Draw the pipeline in FILE. Nothing that it names is imported."""
+    pipeline = read_pipeline(file, may_import=False)
     text = pipeline.to_svg() if kind == "svg" else pipeline.to_mermaid()
     if out is None:
         click.echo(text, nl=False)
@@ -50,13 +64,50 @@ def graph(file: Path, kind: str, out: Path | None) -> None:
         out.write_text(text, encoding="utf-8")
 
 
-def read_pipeline(file: Path) -> Pipeline:
-    """Read a pipeline; modules beside its file can be imported by it, as those beside a script can."""
-    pipeline = Pipeline.read(file)
+def read_pipeline(file: Path, *, may_import: bool = True) -> Pipeline:
+    """Read a pipeline; modules beside its file can be imported by it, as those beside a script can.
+
+    Args:
+        file: The file.
+        may_import: False leaves the modules beside the file out of reach.
+
+    Raises:
+        ConfigError: it is no pipeline.
+        OSError: there is no such file, or it is a directory; a note names those that may be meant.
+    """
+    try:
+        if file.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(file))
+        if not file.exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
+        if file.suffix.lower() == ".py":
+            raise ConfigError(f"{file}: is a Python program, not a pipeline file: run it by `python {file}`")
+        pipeline = Pipeline.read(file)
+    except OSError as error:
+        if meant := _meant(file):
+            error.add_note(meant)
+        raise
+    if not may_import:
+        return pipeline
     beside = str(file.absolute().parent)
     if beside not in sys.path:
         sys.path.append(beside)  # at the end, so that a file beside it takes no library's place
     return pipeline
+
+
+def _meant(file: Path) -> str:
+    """Return which pipeline file may be meant by one that cannot be read: one inside it, or of a name like it."""
+    inside = file.is_dir()
+    try:
+        names = sorted(
+            one.name for one in (file if inside else file.parent).iterdir() if one.suffix.lower() in SUFFIXES
+        )
+    except OSError:
+        return ""
+    close = names[:3] if inside else get_close_matches(file.name, names, 3, 0.7)
+    of_stem = [name for name in names if not inside and Path(name).stem == file.name]
+    meant = [repr(str(file / name if inside else file.with_name(name))) for name in of_stem or close]
+    return f"did you mean {' or '.join(meant)}?" if meant else ""
 
 
 def run_and_finish(pipeline: Pipeline, *, progress: bool, as_json: bool) -> NoReturn:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from penstock.compose.node import Edge, Node, describe
-from penstock.compose.resolve import Part, resolve
+from penstock.compose.resolve import Part, is_import_path, resolve
 from penstock.errors import ConfigError, PluginError, WiringError
 from penstock.link import link_classes
 from penstock.processor import SupportsDeadline, SupportsRun
@@ -19,8 +19,15 @@ if TYPE_CHECKING:
 Joins = Iterable[tuple[str, str, Edge]]
 
 
-def parts_of(nodes: Iterable[Node], joins: Joins, plugins: Plugins) -> dict[str, Part]:
+def parts_of(nodes: Iterable[Node], joins: Joins, plugins: Plugins, *, import_paths: bool = True) -> dict[str, Part]:
     """Resolve every node and check what joins them.
+
+    Args:
+        nodes: The nodes.
+        joins: What joins them.
+        plugins: Where components are found.
+        import_paths: False leaves out the nodes that are named by an import path, so that no module of the user is
+            imported.
 
     Raises:
         WiringError, ConfigError, PluginError: what is wrong; with several problems, a WiringError that lists them.
@@ -29,6 +36,8 @@ def parts_of(nodes: Iterable[Node], joins: Joins, plugins: Plugins) -> dict[str,
     errors: list[Exception] = []
     nodes, joins = list(nodes), list(joins)
     for node in nodes:
+        if not import_paths and is_import_path(node.use):
+            continue
         try:
             parts[node.name or ""] = resolve(node, plugins)
         except (PluginError, ConfigError, WiringError) as error:

@@ -11,7 +11,7 @@ import attrs
 from penstock.compose.checks import close_to, parts_of, shape_problems
 from penstock.compose.graph_file import DEAD_LETTERS, FORMAT, GraphFile, edge_to_plain, flow_of, node_to_plain
 from penstock.compose.node import Edge, Flow, Joinable, Node, label, name_nodes
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import Part, is_import_path
 from penstock.errors import ConfigError, WiringError
 
 if TYPE_CHECKING:
@@ -81,13 +81,19 @@ class Pipeline:
         by_name = {node.name: node for node in self.nodes}
         return Flow(self.nodes, tuple((by_name[a], by_name[b], edge) for a, b, edge in self.edges), ())
 
-    def check(self, plugins: Plugins | None = None) -> None:
-        """Check everything that can be checked without opening anything.
+    def check(self, plugins: Plugins | None = None, *, import_paths: bool = True) -> tuple[Node, ...]:
+        """Check everything that can be checked without opening anything; return the nodes that were not checked.
+
+        Args:
+            plugins: Where components are found; None: whatever is installed.
+            import_paths: False leaves out the nodes that are named by an import path ("my.module:name"), and imports
+                no module but those of plugins. Those nodes are returned.
 
         Raises:
             WiringError, ConfigError, PluginError: what is wrong, and what to do.
         """
-        self.parts(plugins)
+        parts_of(self.nodes, self.edges, plugins or _discover(), import_paths=import_paths)
+        return tuple(node for node in self.nodes if not import_paths and is_import_path(node.use))
 
     def parts(self, plugins: Plugins | None = None) -> dict[str, Part]:
         """Resolve the nodes, by name; raises as `check` does."""

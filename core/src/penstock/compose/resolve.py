@@ -16,6 +16,7 @@ from penstock.component import KINDS, SupportsNodeName
 from penstock.compose.making import Maker, copy_of, is_class, is_function, makes_processors
 from penstock.compose.node import Node, describe, label
 from penstock.errors import ComponentLoadError, ConfigError, PenstockError, PluginError, WiringError
+from penstock.hookspecs import PROJECT
 from penstock.user_function import form_of
 
 if TYPE_CHECKING:
@@ -86,7 +87,10 @@ def import_path(path: str) -> Any:
         for step in name.split("."):
             found = getattr(found, step)
     except Exception as error:  # whatever the module does while it is imported
-        raise ComponentLoadError(f"{path!r} cannot be imported: {type(error).__name__}: {error}") from error
+        from penstock.plugins.explain import brings
+
+        advice = f"; `pip install {home}` brings it" if (home := brings(error)) else ""
+        raise ComponentLoadError(f"{path!r} cannot be imported: {type(error).__name__}: {error}{advice}") from error
     return found
 
 
@@ -112,9 +116,15 @@ def label_of(owner: Any) -> str:
     return str(getattr(owner, "__qualname__", owner))
 
 
+def is_import_path(use: str) -> bool:
+    """Tell whether a name leads to a module ("my.module:name"), and not to a component that a plugin offers."""
+    home, colon, _ = use.partition(":")
+    return bool(colon) and home != PROJECT and ("." in home or "-" not in use)
+
+
 def _resolve_name(node: Node, plugins: Plugins) -> Part:
     try:
-        if (":" in node.use and "." in node.use.partition(":")[0]) or (":" in node.use and "-" not in node.use):
+        if is_import_path(node.use):
             owner, origin, path = import_path(node.use), node.use.partition(":")[0], node.use
         else:
             offer = plugins.find(node.role, node.use)

@@ -54,6 +54,13 @@ def unknown(role: str, name: str, offers: Iterable[Offer], reports: Sequence[Plu
     return "; ".join(parts)
 
 
+def brings(error: BaseException) -> str | None:
+    """Return the distribution of this project that has the module which an import did not find, if one has it."""
+    missing = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
+    home = missing.partition(".")[0].replace("_", "-")
+    return home if home in INSTALLABLE.values() else None
+
+
 def _about_plugin(plugin: str, reports: Sequence[PluginReport]) -> str:
     mine = [report for report in reports if report.name == plugin]
     if not mine:
@@ -74,6 +81,11 @@ def _remedy(plugin: str, role: str, short: str, reports: Sequence[PluginReport],
     likely = [report for report in unused if report.name == home or (short in report.name and not plugin)]
     if not likely and not may_be_other and not plugin:
         likely = unused
+    if not likely and not may_be_other and not plugin:
+        meant = get_close_matches(short, [name for name in INSTALLABLE if " " not in name], 1, 0.75)
+        homes = [INSTALLABLE[name] for name in meant]
+        if homes and homes[0] not in {report.name for report in reports}:
+            return [f"did you mean {meant[0]!r}, which `pip install {homes[0]}` brings?"]
     reasons = [f"{report.title} is {report.status}: {report.reason}" for report in likely]
     return [f"it may come from a plugin that is not in use ({' | '.join(reasons)})"] if reasons else []
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from penstock.compose.making import settings_of
-from penstock.compose.node import Flow, Node, processor
+from penstock.compose.node import Flow, Node, describe, processor
 from penstock.compose.node import source as source_node
-from penstock.compose.resolve import import_path
+from penstock.compose.resolve import import_path, is_import_path
 from penstock.errors import ConfigError, PenstockError, RunError
 
 if TYPE_CHECKING:
@@ -29,7 +29,13 @@ _MOST_WAITING = 1000
 
 
 def control(
-    component: Any, /, *, actions: Mapping[str, Any] | None = None, given: Iterable[str] = GIVEN, **settings: Any
+    component: Any,
+    /,
+    *,
+    actions: Mapping[str, Any] | None = None,
+    given: Iterable[str] = GIVEN,
+    allow: Iterable[Any] = (),
+    **settings: Any,
 ) -> Flow:
     """Make a control channel of a source: its records are actions, its output are the answers.
 
@@ -38,10 +44,31 @@ def control(
         actions: The user's own actions: name to a function of (run, argument), or the import path of one. A name that
             is given, too, is the user's.
         given: Which of penstock's own actions may be called; () for none.
+        allow: What `create` may make beside the components that plugins offer: classes and functions, or their import
+            paths ("my.module:Class"). Nothing else is imported for a message.
         settings: For `ps.source`.
     """
-    made = Control(actions=dict(actions or {}), given=tuple(given))
+    made = Control(actions=dict(actions or {}), given=tuple(given), allow=allow)
     return source_node(component, **settings) >> processor(made, name=f"{settings.get('name', 'control')}-actions")
+
+
+_OWN_PATH = f"{__name__}:Control"
+"""What a pipeline file calls a control channel."""
+
+
+def _import_paths(allowed: Iterable[Any]) -> tuple[str, ...]:
+    """Return classes, functions and import paths as import paths. Raises ConfigError for what has none."""
+    if isinstance(allowed, str):
+        raise ConfigError(f"allow={allowed!r}: must be a list, as in allow=[{allowed!r}]")
+    paths = []
+    for one in allowed:
+        path = one if isinstance(one, str) else f"{getattr(one, '__module__', '')}:{getattr(one, '__qualname__', '<')}"
+        if not is_import_path(path) or "<" in path:
+            raise ConfigError(
+                f"allow: {one!r} has no import path: list 'module:name', or a class or function of a module"
+            )
+        paths.append(path)
+    return tuple(paths)
 
 
 @attrs.define(kw_only=True)
@@ -54,19 +81,22 @@ class Control:
     or one that fails, is answered, and never ends anything.
 
     create: `argument` is a pipeline as plain data (`nodes`, `edges`), whose edges may name nodes that run; gives the
-    names.
-    delete: a name or a list of names. update: `{"node": name, "settings": {...}}`, which changes these settings.
+    names. Its components are those that plugins offer, or that `allow` lists.
+    delete: a name or a list of names. update: `{"node": name, "settings": {...}}`, which changes these settings; not
+    those of a control channel.
     pause, resume: the name of a source. stats: the account.
 
     Attributes:
         actions: The user's own: name to function of (run, argument), or its import path.
         given: Which of the actions above may be called.
+        allow: What `create` may make beside what plugins offer.
     """
 
     gives: ClassVar[str] = "mapping"
 
     actions: Mapping[str, Any] = attrs.field(factory=dict)
     given: tuple[str, ...] = GIVEN
+    allow: tuple[str, ...] = attrs.field(default=(), converter=_import_paths)
     _run: Run | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _todo: queue.Queue[Any] = attrs.field(factory=queue.Queue, init=False, repr=False, eq=False)
     _answers: queue.SimpleQueue[Any] = attrs.field(factory=queue.SimpleQueue, init=False, repr=False, eq=False)
@@ -113,11 +143,23 @@ class Control:
             raise RunError(f"no action {action!r}; there are {', '.join([*calls, *self.given])}")
         return getattr(self, f"_{action}")(self._run, argument)
 
-    @staticmethod
-    def _create(run: Run, argument: Any) -> list[str]:
+    def _create(self, run: Run, argument: Any) -> list[str]:
         from penstock.compose.graph_file import flow_from_plain
 
-        return run.add(flow_from_plain(argument, run.node_names(), run.node))
+        flow = flow_from_plain(argument, run.node_names(), run.node)
+        running = set(run.node_names())
+        for node in flow.nodes:
+            if node.name not in running:
+                self._check_may_be_made(node)
+        return run.add(flow)
+
+    def _check_may_be_made(self, node: Node) -> None:
+        """Raise ConfigError for what is named by an import path that the author did not list: it is not imported."""
+        if is_import_path(node.use) and node.use not in self.allow:
+            raise ConfigError(
+                f"{describe(node)}: {node.role} {node.use!r} is not made for a message: only what plugins offer is, "
+                "and what the author of the pipeline lists in ps.control(…, allow=[…])"
+            )
 
     @staticmethod
     def _delete(run: Run, argument: Any) -> None:
@@ -126,6 +168,8 @@ class Control:
     @staticmethod
     def _update(run: Run, argument: Any) -> None:
         node = run.node(argument["node"])
+        if isinstance(node.given, Control) or node.use == _OWN_PATH:
+            raise ConfigError(f"{describe(node)}: what a control channel may do is not changed by a message")
         run.replace(node, _with_settings(node, argument["settings"]))
 
     @staticmethod

@@ -16,6 +16,10 @@ from penstock.templates.fence import check_text, fence
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAME_ONLY = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 _TAG = re.compile(r"\{[{%#]")
+_JINJA = re.compile(r"\{\{.*?\}\}|\{%.*?%\}|\{#.*?#\}", re.DOTALL)
+_EXPRESSION = r"([A-Za-z_]\w*)((?:\.\w+|\[\w+\])*)"
+_BARE = re.compile(rf"\{{{_EXPRESSION}((?:![rsa])?(?::[^{{}}]*)?)\}}")
+_DOUBLE = re.compile(rf"\{{\{{\s*{_EXPRESSION}\s*(:[^{{}}]*?)\s*\}}\}}")
 _OF_RECORD = frozenset(("channel", "source_name", "seq", "time_ns", "time", "coords", "metadata"))
 
 
@@ -51,6 +55,7 @@ class Template:
 
         if not isinstance(text, str) or not text:
             raise TemplateError(f"template {text!r}: must be a text, as in '{{{{ channel }}}}/{{{{ seq }}}}'")
+        _check_braces(text)
         self.text = text
         self._defaults = dict(defaults or {})
         self._protected = {name: value for name, value in self._defaults.items() if _holds_directory(name, value)}
@@ -129,6 +134,29 @@ class Template:
             f"template {self.text!r}: record {_named(record)} has no {missing[0]!r}; it has "
             f"{', '.join(known[:40])}{meant}"
         ) from error
+
+
+def _check_braces(text: str) -> None:
+    """Raise TemplateError for `{seq:04d}`, a gap as `str.format` has it, which would fill in nothing here."""
+    found = _DOUBLE.search(text) or _BARE.search(_JINJA.sub("", text))
+    if found is None:
+        return
+    name, form = found[1] + re.sub(r"\[([A-Za-z_]\w*)\]", r"['\1']", found[2]), found[3]
+    if not (form or found[1] in _OF_RECORD or _TAG.search(text) is None):
+        return
+    digits = re.fullmatch(r":0?(\d*)d", form)
+    if digits and digits[1]:
+        meant = f"'%0{digits[1]}d' % {name}"
+    elif form.startswith(":%"):
+        meant = f"{name}|strftime({form[1:]!r})"
+    elif form.startswith(":") and not digits:
+        meant = f"{f'{{{form}}}'!r}.format({name})"
+    else:
+        meant = name
+    raise TemplateError(
+        f"template {text!r}: {found[0]} is a gap of Python's str.format, and this is a jinja2 template: "
+        f"write {{{{ {meant} }}}}"
+    )
 
 
 def _named(record: Record) -> str:

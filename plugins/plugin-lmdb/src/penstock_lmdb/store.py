@@ -20,7 +20,7 @@ from penstock.errors import (
 )
 from penstock.record import Record
 from penstock.store import Key
-from penstock.templates import Template
+from penstock.templates import Template, is_template
 from penstock_lmdb.environment import Environment, Transaction
 
 _KEYS_AT_ONCE = 1000
@@ -62,7 +62,7 @@ class LmdbStore:
     takes: ClassVar[str] = "any"
 
     path: Path = attrs.field(converter=Path)
-    key: str = attrs.field(default="{{ channel }}/{{ '%012d' % seq }}", validator=attrs.validators.min_len(1))
+    key: str = attrs.field(default="{{ channel }}/{{ '%012d' % seq }}", validator=is_template)
     when_exists: Literal["error", "replace", "skip"] = attrs.field(
         default="error", validator=attrs.validators.in_(("error", "replace", "skip"))
     )

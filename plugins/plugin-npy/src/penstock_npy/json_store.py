@@ -13,6 +13,7 @@ import attrs
 from penstock.errors import CannotGetObjectError, CoordinatesError, StoreError
 from penstock.record import Record
 from penstock.store import Key
+from penstock.templates import is_template
 from penstock_npy.files import WhenExists
 from penstock_npy.folder import Folder
 from penstock_npy.json_form import json_bytes
@@ -39,7 +40,7 @@ class JsonStore:
 
     takes: ClassVar[str] = "any"
 
-    path: str = attrs.field(validator=attrs.validators.min_len(1))
+    path: str = attrs.field(validator=is_template)
     root: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
     when_exists: WhenExists = attrs.field(default="error", validator=attrs.validators.in_(("error", "replace", "skip")))
     sync_each: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
