@@ -306,3 +306,20 @@ def test_bytes_become_records_and_json_what_it_says(tmp_path, monkeypatch):
     report = ps.Pipeline(ps.source(texts) >> ps.decoder("json") >> got.append).run()
     assert [each.data for each in got] == [{"a": 1}, None]
     assert report.dead_lettered == 1
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_log_that_vanishes_is_no_success(tmp_path, replaced):
+    """When the file of a log is removed or replaced under it, sync is a StoreError."""
+    from penstock.builtin.letters import LogStore
+
+    store = LogStore(path=tmp_path / "a.log")
+    store.open()
+    store.write([ps.Record(b"x")])
+    store.sync()
+    (tmp_path / "a.log").unlink()
+    if replaced:
+        (tmp_path / "a.log").write_bytes(b"")
+    for call in (store.sync, store.close):
+        with pytest.raises(ps.errors.StoreError, match="was removed or replaced"):
+            call()

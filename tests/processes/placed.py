@@ -47,6 +47,15 @@ def strange(record):
     raise HouseError(f"strange {record.data}")
 
 
+def deaf(record, here):
+    """Stay in C code that holds the interpreter: no thread of this process can act, and no signal handler."""
+    import ctypes
+
+    Path(here).write_text(str(os.getpid()))
+    ctypes.PyDLL(None).sleep(600)
+    return record
+
+
 def leave(record):
     raise SystemExit("I am off")
 

@@ -18,6 +18,7 @@ import pytest
 
 import penstock as ps
 from penstock.errors import EndOfSource
+from penstock.run.process.starting import Starter
 from penstock.run.steps.dead_letters import read_dead_letters
 
 FULL = os.environ.get("PENSTOCK_FAULTS") == "full"
@@ -151,6 +152,59 @@ def test_an_abort_does_not_wait_for_a_blocked_process(lead, there, tmp_path):
     assert report.lost > 0
     assert report.duration_s < 30
     assert "did not let go" not in str(report)
+
+
+def test_a_process_that_holds_the_interpreter_ends_with_its_run(tmp_path, place):
+    """Kill -9 of the run ends a process that is in C code and lets none of its threads act."""
+    import select
+
+    from penstock_shm import clean
+
+    code = (
+        f"import sys; sys.path.insert(0, {str(HERE)!r}); import penstock as ps; "
+        "step = ps.processor('placed:deaf', here='here', place='process'); "
+        "ps.Pipeline(ps.source([1]) >> step >> ps.store('null')).run()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path) as run:
+        here = tmp_path / "here"
+        while not (here.exists() and here.read_text()):
+            assert run.poll() is None
+        end = os.pidfd_open(int(here.read_text()))
+        run.kill()
+    ready, _, _ = select.select([end], [], [], 30)
+    if not ready:
+        signal.pidfd_send_signal(end, signal.SIGKILL)
+    os.close(end)
+    clean()
+    assert ready, "it has outlived its run"
+
+
+def test_a_process_outlives_the_thread_that_asked_for_it(lead, there):
+    """The kernel ends a process with the thread that started it, so that thread stays as long as the process."""
+    made = []
+    thread = threading.Thread(target=lambda: made.append(Starter([sys.executable, "-c", _WAITING], **_PIPES)))
+    thread.start()
+    thread.join()
+    [starter] = made
+    with starter.process as process:
+        process.stdin.write(f"{os.getpid()}\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "bound\n"
+        assert process.poll() is None
+        process.stdin.write("go on\n")
+        process.stdin.close()
+        assert process.stdout.readline() == "went on\n"
+        assert process.wait(30) == 0
+    starter.close()
+    with pytest.raises(FileNotFoundError):
+        Starter(["/nowhere/python"])
+
+
+_WAITING = (
+    "import sys; from penstock.run.process.starting import end_with_parent; end_with_parent(int(input())); "
+    "print('bound', flush=True); input(); print('went on', flush=True)"
+)
+_PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
 
 
 def test_processes_end_with_a_run_that_is_killed(tmp_path, place):

@@ -68,9 +68,21 @@ class RecordLog:
         return self._file.tell()
 
     def sync(self) -> None:
-        """Return when everything appended is on the disk."""
-        if self._file is not None:
-            os.fsync(self._file.fileno())
+        """Return when everything appended is on the disk.
+
+        Raises:
+            StoreError: the file was removed or replaced meanwhile: nobody could find what is in it. Not retryable.
+            OSError: the disk failed.
+        """
+        if self._file is None:
+            return
+        os.fsync(self._file.fileno())
+        try:
+            is_there = os.path.samestat(os.fstat(self._file.fileno()), self.path.stat())
+        except FileNotFoundError:
+            is_there = False
+        if not is_there:
+            raise StoreError(f"{self.path}: was removed or replaced while it was written to", retryable=False)
 
     def close(self, *, sync: bool = True) -> None:
         """Close, and sync before unless the file need not survive the machine; any number of times."""

@@ -299,3 +299,22 @@ def test_the_parent_comes_back(opened):
     store = opened()
     store.write([record(1, parent=record(0, b"packet"))])
     assert store.get("camera/000000000001").parent.data == b"packet"
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("name", ["a.lmdb", "directory"])
+def test_a_file_that_vanishes_is_no_success(tmp_path, name, replaced):
+    """When the file is removed or replaced under an open store, sync and close are StoreErrors, not a success."""
+    store = LmdbStore(path=tmp_path / name)
+    store.open()
+    store.write([Record(b"x", seq=0)])
+    store.sync()
+    file = tmp_path / name / "data.mdb" if name == "directory" else tmp_path / name
+    file.rename(tmp_path / "elsewhere")
+    if replaced:
+        file.write_bytes((tmp_path / "elsewhere").read_bytes())
+    for call in (store.sync, store.close):
+        with pytest.raises(StoreError, match="was removed or replaced while it was open") as caught:
+            call()
+        assert not caught.value.retryable
+    store.close()

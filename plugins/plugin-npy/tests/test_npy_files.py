@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy
@@ -182,6 +183,7 @@ def test_a_directory_that_disappears_is_made_again(opened, tmp_path):
     """When somebody removes the directory during a run, the next record makes it again."""
     store = opened(root=tmp_path)
     store.write([record(0)])
+    store.sync()
     os.unlink(tmp_path / "camera/000000.npy")
     os.rmdir(tmp_path / "camera")
     store.write([record(1)])
@@ -282,3 +284,103 @@ def test_a_name_that_is_taken_at_the_last_moment(tmp_path, monkeypatch):
     assert path.read_bytes() == b"theirs"
     assert FileWriter().write(path, [b"mine"], "replace") is True
     assert path.read_bytes() == b"mine"
+
+
+def test_files_that_vanish_before_they_are_durable_are_no_success(opened, tmp_path):
+    """What was written since the last sync and is gone at the next is a StoreError, at each sync until the end."""
+    store = opened(root=tmp_path)
+    store.write([record(number) for number in range(20)])
+    os.unlink(tmp_path / "camera/000003.npy")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="1 that were written since the last sync are gone") as caught:
+            store.sync()
+        assert not caught.value.retryable
+    store.write([record(3)])  # as a source gives it again
+    store.sync()
+
+
+def test_deleting_by_the_store_is_no_loss(tmp_path):
+    """What the store itself deletes before a sync, with its sidecar, is not missed."""
+    store = NpyStore(path=PATH, root=tmp_path, sidecar="json")
+    store.open()
+    store.write([record(0), record(1)])
+    store.delete("camera/000000.npy")
+    store.sync()
+    assert list(store.keys()) == ["camera/000001.npy"]
+    store.close()
+
+
+_WRITER = """
+import sys, numpy
+from penstock_npy import NpyStore
+from penstock.record import Record
+who, root, when_exists = sys.argv[1:]
+store = NpyStore(path="{{ seq }}.npy", root=root, sidecar="json", when_exists=when_exists)
+store.open()
+print("ready", flush=True)
+for line in sys.stdin:
+    try:
+        store.write([Record(numpy.full((50, 50), ord(who), "u1"), seq=int(line), metadata={"who": who})])
+    except OSError:
+        pass
+    print("done", flush=True)
+store.close()
+"""
+
+
+@pytest.mark.parametrize("when_exists", ["error", "skip", "replace"])
+def test_an_array_and_its_sidecar_are_of_one_record(tmp_path, when_exists):
+    """Two processes write the same names at the same time: of each name the pixels and the metadata are of one."""
+    command = [sys.executable, "-c", _WRITER]
+    writers = [
+        subprocess.Popen(
+            [*command, who, tmp_path, when_exists], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for who in "AB"
+    ]
+    try:
+        for writer in writers:
+            assert writer.stdout.readline() == "ready\n"
+        for turn in range(60):
+            for writer in writers:
+                writer.stdin.write(f"{turn}\n")
+                writer.stdin.flush()
+            for writer in writers:
+                assert writer.stdout.readline() == "done\n"
+    finally:
+        for writer in writers:
+            with writer:
+                writer.stdin.close()
+    reader = NpyStore(path="{{ seq }}.npy", root=tmp_path, sidecar="json")
+    reader.open()
+    found = [reader.get(key) for key in list(reader.keys())]
+    reader.close()
+    assert len(found) == 60
+    assert [chr(one.data[0, 0]) for one in found] == [one.metadata["who"] for one in found]
+
+
+def test_a_reader_sees_pairs_while_they_are_replaced(tmp_path):
+    """A store that reads while another replaces gets the array and the metadata of one record."""
+    stores = [NpyStore(path="x.npy", root=tmp_path, sidecar="json", when_exists="replace") for _ in range(2)]
+    for store in stores:
+        store.open()
+    writer, reader = stores
+    end = threading.Event()
+
+    def write():
+        number = 0
+        while not end.is_set():
+            number = (number + 1) % 200
+            writer.write([Record(numpy.full((300, 300), number, "u1"), metadata={"number": number})])
+
+    writer.write([Record(numpy.zeros((300, 300), "u1"), metadata={"number": 0})])
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        found = [reader.get("x.npy") for _ in range(200)]
+    finally:
+        end.set()
+        thread.join()
+        for store in stores:
+            store.close()
+    assert [int(one.data[0, 0]) for one in found] == [one.metadata["number"] for one in found]

@@ -140,3 +140,23 @@ def test_too_many_open_files():
         assert said
         assert all("ulimit -n" in each for each in said)
         let_go()
+
+
+@pytest.mark.parametrize(
+    ("mode", "accepted"), [(0o777, False), (0o757, False), (0o1777, True), (0o755, True), (0o700, True)]
+)
+def test_a_directory_that_others_may_change_is_refused(tmp_path, monkeypatch, mode, accepted):
+    """PENSTOCK_SHM_DIR may not be writable by others, unless it is sticky; the error says what to run."""
+    from penstock.errors import CannotConnectToStoreError
+    from penstock_shm.place import root
+
+    directory = tmp_path / "shm"
+    directory.mkdir()
+    directory.chmod(mode)
+    with monkeypatch.context() as patch:  # what looks for leaks looks there, too
+        patch.setenv("PENSTOCK_SHM_DIR", str(directory))
+        if accepted:
+            assert root() == directory
+        else:
+            with pytest.raises(CannotConnectToStoreError, match=f"chmod 700 {directory}"):
+                root()

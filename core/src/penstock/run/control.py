@@ -168,7 +168,7 @@ class Control:
     @staticmethod
     def _update(run: Run, argument: Any) -> None:
         node = run.node(argument["node"])
-        if isinstance(node.given, Control) or node.use == _OWN_PATH:
+        if isinstance(node.given, Control) or node.given is Control or node.use == _OWN_PATH:
             raise ConfigError(f"{describe(node)}: what a control channel may do is not changed by a message")
         run.replace(node, _with_settings(node, argument["settings"]))
 

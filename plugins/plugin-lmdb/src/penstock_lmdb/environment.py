@@ -42,6 +42,7 @@ class Environment:
         self._idle = threading.Condition()
         self._changing = threading.Lock()
         self._env = self._connect(max(map_size, self._size_on_disk()))
+        self._identity = None if readonly else _identity(self._data_file())
 
     def read(self, use: Callable[[Transaction], T]) -> T:
         """Call `use` with a read transaction; what it returns must not refer to the transaction's memory."""
@@ -120,10 +121,23 @@ class Environment:
         self._check_process()
         if self._readonly:
             return
+        self._check_file()
         try:
             self._env.sync(True)
         except lmdb.Error as error:
             raise StoreError(f"{self._where}: what was written cannot be made durable: {error}") from error
+
+    def _check_file(self) -> None:
+        """Raise StoreError if the file that is open is no longer the one at the path: nobody could find its records."""
+        if self._identity is not None and _identity(self._data_file()) != self._identity:
+            raise StoreError(
+                f"{self._where}: {self._data_file()} was removed or replaced while it was open; what was written since "
+                "it was opened is lost, unless its source gives it again: start the run again",
+                retryable=False,
+            )
+
+    def _data_file(self) -> Path:
+        return self._path / "data.mdb" if os.path.isdir(self._path) else self._path
 
     def close(self) -> None:
         """Sync and let go; waits for the readers of other threads. Lets go also when the sync raises a StoreError."""
@@ -186,9 +200,8 @@ class Environment:
             raise StoreError(f"{self._where}: cannot grow to {larger} bytes: {failed}") from failed
 
     def _size_on_disk(self) -> int:
-        file = self._path / "data.mdb" if os.path.isdir(self._path) else self._path
         try:
-            return (file.stat().st_size + _PAGE - 1) // _PAGE * _PAGE
+            return (self._data_file().stat().st_size + _PAGE - 1) // _PAGE * _PAGE
         except OSError:
             return 0
 
@@ -273,6 +286,15 @@ class Environment:
 def _absent(path: Path) -> Path | None:
     """Return this path if nothing is there."""
     return None if os.path.lexists(path) else path
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another of its name; None if it is not there."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _copy(view: memoryview | None) -> bytes | None:

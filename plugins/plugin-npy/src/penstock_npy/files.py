@@ -16,6 +16,8 @@ from typing import Literal
 
 import attrs
 
+from penstock_npy.pair_lock import locked
+
 WhenExists = Literal["error", "replace", "skip"]
 Buffers = Sequence[bytes | memoryview]
 BesideFile = tuple[Path, Buffers]
@@ -46,15 +48,17 @@ def _write_all(fd: int, buffers: Buffers) -> None:
             rest[0] = rest[0][written:]
 
 
-def _sync_path(path: str) -> None:
+def _sync_path(path: str) -> bool:
+    """Make a file or directory durable; return False if it is gone."""
     try:
         fd = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return  # removed by somebody since: nothing to keep
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
+    return True
 
 
 def _is_alive(pid: int) -> bool:
@@ -97,7 +101,8 @@ class FileWriter:
             buffers: What it holds.
             when_exists: What to do if it is there.
             beside: A second file in the same directory, which belongs to it. Both are written before either gets its
-                name, so that a full disk leaves neither; this one gets its name first, replacing an older one.
+                name, so that a full disk leaves neither; this one gets its name first, replacing an older one. Of two
+                writers of one name, in any process, one names both its files before the other names any.
 
         Raises:
             FileExistsError: it was there and `when_exists` is "error".
@@ -131,21 +136,35 @@ class FileWriter:
         return True
 
     def sync(self) -> None:
-        """Return when all files written, and their names, are durable. Raises OSError; they are tried again then."""
-        self._sync_all(self._unsynced)
-        self._sync_all(self._unsynced_directories)
+        """Return when all files written, and their names, are durable.
 
-    def _sync_all(self, pending: dict[str, None]) -> None:
+        Raises:
+            FileNotFoundError: some that were written since the last sync are gone; so they are at each further call.
+            OSError: they cannot be made durable; they are tried again by the next call.
+        """
+        gone = self._sync_all(self._unsynced)
+        self._sync_all(self._unsynced_directories)
+        if gone:
+            self._unsynced.update(dict.fromkeys(gone))
+            message = f"{len(gone)} that were written since the last sync are gone, the first is {gone[0]}"
+            raise FileNotFoundError(errno.ENOENT, message)
+
+    def _sync_all(self, pending: dict[str, None]) -> list[str]:
+        """Make all of them durable, and return those that are gone."""
+        gone = []
         if len(pending) < _SYNC_TOGETHER:
             for name in list(pending):
-                _sync_path(name)
+                if not _sync_path(name):
+                    gone.append(name)
                 del pending[name]
-            return
+            return gone
         # Together, they share commits of the file system's journal: half the time and less.
         with ThreadPoolExecutor(_SYNC_TOGETHER, thread_name_prefix="npy-sync") as pool:
             for name, done in [(name, pool.submit(_sync_path, name)) for name in pending]:
-                done.result()
+                if not done.result():
+                    gone.append(name)
                 del pending[name]
+        return gone
 
     def forget(self, path: Path) -> None:
         """Note that a file was removed: its directory is made durable by the next `sync`."""
@@ -186,21 +205,29 @@ class FileWriter:
             for name, buffers, when_exists in files:
                 named = not self._unnamed or (when_exists == "replace" and os.path.lexists(name))
                 staged.append(self._stage(directory, buffers, named=named))
-            for (name, buffers, when_exists), one in zip(files, tuple(staged), strict=True):
-                try:
-                    one.place(name, when_exists)
-                except OSError as error:
-                    if one.temporary is not None or (isinstance(error, FileExistsError) and when_exists != "replace"):
-                        raise
-                    if error.errno not in _NO_LINKS | {errno.ENOENT, errno.EEXIST} or not os.path.isdir(directory):
-                        raise
-                    # /proc is not mounted, links are forbidden, or somebody made the file that is to be replaced.
-                    self._unnamed = self._unnamed and isinstance(error, FileExistsError)
-                    staged.append(self._stage(directory, buffers, named=True))
-                    staged[-1].place(name, when_exists)
+            with locked(directory) if len(files) > 1 else contextlib.nullcontext():
+                self._name(directory, files, staged)
         finally:
             for one in staged:
                 one.discard()
+
+    def _name(self, directory: str, files: Sequence[tuple[str, Buffers, WhenExists]], staged: list[_Staged]) -> None:
+        """Give files that are whole their names; of several, which are one record's, all or none."""
+        for name, _, when_exists in files if len(files) > 1 else ():
+            if when_exists != "replace" and os.path.lexists(name):  # another writer was first: its pair stays as it is
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+        for (name, buffers, when_exists), one in zip(files, tuple(staged), strict=True):
+            try:
+                one.place(name, when_exists)
+            except OSError as error:
+                if one.temporary is not None or (isinstance(error, FileExistsError) and when_exists != "replace"):
+                    raise
+                if error.errno not in _NO_LINKS | {errno.ENOENT, errno.EEXIST} or not os.path.isdir(directory):
+                    raise
+                # /proc is not mounted, links are forbidden, or somebody made the file that is to be replaced.
+                self._unnamed = self._unnamed and isinstance(error, FileExistsError)
+                staged.append(self._stage(directory, buffers, named=True))
+                staged[-1].place(name, when_exists)
 
     def _stage(self, directory: str, buffers: Buffers, *, named: bool) -> _Staged:
         one = None

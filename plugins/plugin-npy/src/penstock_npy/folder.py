@@ -130,8 +130,18 @@ class Folder:
                 yield prefix + name
 
     def sync(self) -> None:
-        """Make everything written durable. Raises StoreError; it can be tried again."""
+        """Make everything written durable.
+
+        Raises:
+            StoreError: it cannot be, and may be tried again; or files that were written since the last sync are gone,
+                which is not retryable.
+        """
         try:
             self.writer.sync()
+        except FileNotFoundError as error:
+            remedy = "let nothing remove them while the store is open; what a source can give again, it gives again"
+            raise StoreError(
+                f"{self.where}: files below {self.root}: {error.strerror}; {remedy}", retryable=False
+            ) from error
         except OSError as error:
             raise StoreError(f"{self.where}: what was written cannot be made durable: {error}") from error

@@ -21,6 +21,7 @@ from penstock_npy.files import WhenExists
 from penstock_npy.folder import Folder
 from penstock_npy.json_form import json_bytes
 from penstock_npy.npy_format import npy_buffers
+from penstock_npy.pair_lock import locked
 from penstock_npy.writing import name_of, write_each
 
 _SIDECAR = ".json"
@@ -89,9 +90,11 @@ class NpyStore:
         """
         folder = self._opened()
         path = folder.existing(key)
+        together = contextlib.nullcontext() if self.sidecar == "none" else locked(os.path.dirname(path), shared=True)
         try:
-            array = numpy.load(path, allow_pickle=False)
-            said = self._said(path)
+            with together:  # the array and the sidecar of one record, also while it is replaced
+                array = numpy.load(path, allow_pickle=False)
+                said = self._said(path)
         except (OSError, ValueError, EOFError) as error:
             raise CannotGetObjectError(f"{self._where}: {path} cannot be read: {error}") from error
         if said is None:
@@ -123,17 +126,20 @@ class NpyStore:
         folder = self._opened()
         path = folder.existing(key)
         try:
-            os.unlink(path)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(_beside(path))
+            with locked(os.path.dirname(path)):
+                os.unlink(path)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(_beside(path))
         except OSError as error:
             raise StoreError(f"{self._where}: {path} cannot be removed: {error}") from error
         folder.writer.forget(path)
+        folder.writer.forget(_beside(path))
 
     def replace(self, key: Key, record: Record) -> None:
         """Put the array of this record in the place of the one of this key, at once or not at all.
 
-        With a sidecar, that is replaced first: between the two, a reader sees the old array with the new metadata.
+        With a sidecar, that is replaced first. Stores that read in between wait; a kill in between leaves the old
+        array with the new metadata.
         """
         folder = self._opened()
         path = folder.existing(key)

@@ -33,8 +33,8 @@ def root() -> Path:
     """Return the directory of this user, `/dev/shm/penstock-<uid>`, made with mode 0700 if it is missing.
 
     Raises:
-        CannotConnectToStoreError: it belongs to someone else, or this system has no `/dev/shm` and no
-            `PENSTOCK_SHM_DIR` is set.
+        CannotConnectToStoreError: it belongs to someone else, others may write to it (and it is not sticky), or this
+            system has no `/dev/shm` and no `PENSTOCK_SHM_DIR` is set.
     """
     require_linux()
     chosen = os.environ.get(VARIABLE)
@@ -49,7 +49,20 @@ def root() -> Path:
         raise CannotConnectToStoreError(
             f"shared memory: {path} is not a directory of user {os.getuid()}; remove it or set {VARIABLE}"
         )
+    if _others_may_remove(found):
+        raise CannotConnectToStoreError(
+            f"shared memory: others may write to {path} (mode {stat.S_IMODE(found.st_mode):04o}), so they could put "
+            f"their data in the place of yours; run `chmod 700 {path}`, or set {VARIABLE} to a directory of your own"
+        )
     return path
+
+
+def _others_may_remove(found: os.stat_result) -> bool:
+    """Tell whether somebody else may remove or rename what is in a directory of this user."""
+    if found.st_mode & stat.S_ISVTX:
+        return False
+    of_group = found.st_mode & stat.S_IWGRP and found.st_gid != os.getgid()
+    return bool(found.st_mode & stat.S_IWOTH or of_group)
 
 
 def _made(path: Path, *, with_parents: bool) -> os.stat_result:

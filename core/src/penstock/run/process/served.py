@@ -17,6 +17,7 @@ from penstock.compose.resolve import import_path, resolve
 from penstock.errors import EndOfSource, SourceError
 from penstock.link import Link, Message
 from penstock.record import Record
+from penstock.run.process.starting import end_with_parent
 from penstock.run.process.told_error import tell_error
 
 Given = tuple[Mapping[str, Any], Sequence[Record]]
@@ -47,6 +48,7 @@ def main(setup: Mapping[str, Any]) -> None:
     definition = sys.stdin.buffer.read(setup["size_bytes"])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # sent to the whole group: the run drains, and then ends this process
+    end_with_parent(setup["parent"])
     _end_with_run()
     there, back = setup["names"]
     link = Link(import_path(setup["store"]).for_link(back), import_path(setup["source"]).for_link(there))

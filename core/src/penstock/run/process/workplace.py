@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from penstock.errors import EndOfSource, RunAborted, SourceError, StoreError, Wo
 from penstock.link import Link, Message, link_classes
 from penstock.record import Record
 from penstock.run.context import RunContext
+from penstock.run.process.starting import Starter
 from penstock.run.process.told_error import error_of
 
 _log = logging.getLogger("penstock.run")
@@ -69,6 +71,7 @@ class Workplace:
         self.part = part
         self._run = run
         self._process: subprocess.Popen[bytes] | None = None
+        self._starter: Starter | None = None
         self._definition = b""
         self._link: Link | None = None
         self._busy = False
@@ -93,7 +96,8 @@ class Workplace:
         self._link = link
         try:
             self._definition = self._definition or definition_of(self.part.node, use=self.part.use)
-            self._process = subprocess.Popen([sys.executable, "-c", _MAIN], stdin=subprocess.PIPE)
+            self._starter = Starter([sys.executable, "-c", _MAIN], stdin=subprocess.PIPE)
+            self._process = self._starter.process
             assert self._process.stdin is not None  # it was asked for
             with contextlib.suppress(BrokenPipeError):  # it is dead already, as is found out below
                 self._process.stdin.write(json.dumps(self._setup(store, source, names)).encode() + b"\n")
@@ -170,11 +174,15 @@ class Workplace:
             assert process.stdin is not None  # it was asked for
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
+        starter, self._starter = self._starter, None
+        if starter is not None:
+            starter.close()
         if link is not None:
             link.close()
 
     def _setup(self, store: Any, source: Any, names: Sequence[str]) -> dict[str, Any]:
         return {
+            "parent": os.getpid(),
             "path": sys.path,
             "size_bytes": len(self._definition),
             "origin": self.part.origin,

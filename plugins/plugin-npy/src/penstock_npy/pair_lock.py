@@ -1,0 +1,55 @@
+"""A lock of a directory, for what is kept in two files of one name."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import threading
+from collections.abc import Iterator
+
+_NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
+_HERE = threading.RLock()
+"""What stands for it where the system has no locks of directories."""
+
+
+@contextlib.contextmanager
+def locked(directory: str, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock of a directory, against other threads and processes that ask for it.
+
+    The kernel gives it back when its holder dies. Where the file system or the system has none, only the threads of
+    this process keep apart.
+
+    Args:
+        directory: The directory, which is there.
+        shared: True keeps only those apart who do not ask for a shared lock themselves: for reading.
+    """
+    fd = _lock(directory, shared=shared)
+    if fd is None:
+        with _HERE:
+            yield
+        return
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def _lock(directory: str, *, shared: bool) -> int | None:
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    except OSError as error:
+        os.close(fd)
+        if error.errno not in _NO_LOCKS:
+            raise
+        return None
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
