@@ -250,6 +250,10 @@ def _class_hook(kind: Any, converter: Converter) -> Hook:
     return hook
 
 
+def _may_be_none(hint: Any) -> bool:
+    return hint in (Any, object, NoneType) or NoneType in get_args(hint) or None in get_args(hint)
+
+
 def _field_names(kind: Any) -> tuple[frozenset[str], tuple[str, ...]]:
     """Return the names of the init fields, and of those that have no default and may be None."""
     fields: list[Any] = [
@@ -262,9 +266,7 @@ def _field_names(kind: Any) -> tuple[frozenset[str], tuple[str, ...]]:
         for field in fields
         if field.default in nothing and getattr(field, "default_factory", nothing[1]) in nothing
     ]
-    return frozenset(field.name for field in fields), tuple(
-        name for name in required if NoneType in get_args(hints.get(name))
-    )
+    return frozenset(field.name for field in fields), tuple(name for name in required if _may_be_none(hints.get(name)))
 
 
 def _each(items: Iterable[tuple[Any, Any, Hook, Any]], kind: Any, shown: Any) -> list[Any]:

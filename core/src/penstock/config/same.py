@@ -76,8 +76,10 @@ def _is_same_scalar(written: Any, read: Any) -> bool:
             return False
         import numpy
 
-        same_signs = written.dtype.kind != "f" or bool((numpy.signbit(written) == numpy.signbit(read)).all())
-        return same_signs and bool(numpy.array_equal(written, read, equal_nan=written.dtype.kind == "f"))
+        if written.dtype.kind != "f":
+            return bool(numpy.array_equal(written, read))
+        signs = (numpy.signbit(written) == numpy.signbit(read)) | numpy.isnan(written)
+        return bool(signs.all() and numpy.array_equal(written, read, equal_nan=True))
     return written is read or bool(written == read)
 
 
