@@ -743,7 +743,7 @@ def test_not_writing_is_a_setting():
     image = np.zeros(3)
     quiet = lambda *parts: look(*parts)  # noqa: E731 - a function of its own, with an attribute
     for processor in (ps.DataProcessor(look, in_place=False), look, ps.DataProcessor(look)):
-        with ps.DataHandler("memory", processor) as handler:
+        with ps.DataHandler("memory", processor, reuses_buffers=False) as handler:
             handler.put({"t": 0}, image)
     assert seen == [(False, True), (True, False), (True, False)]
     for wrong in (print, lambda record: record, 5):
@@ -780,7 +780,7 @@ def test_in_a_pipeline_only_arrays_that_others_hold_are_copied():
     assert [array.tolist() for array in held] == [[0, 0, 0]] * 2
     assert {array.__array_interface__["data"][0] for array in held}.isdisjoint(where)
     where.clear()
-    assert ps.Pipeline(ps.source(Fresh()) >> ps.processor(write) >> ps.store("null")).run().ok
+    assert ps.Pipeline(ps.source(Fresh(), reuses_buffers=False) >> ps.processor(write) >> ps.store("null")).run().ok
     assert where == made
 
 

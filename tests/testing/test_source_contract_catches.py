@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from penstock.errors import EndOfSource, SourceError
+from penstock.errors import CodecError, EndOfSource, SourceError
 from penstock.record import Record
 from penstock.testing import SourceContract, source_contract
 
@@ -146,6 +146,27 @@ class HasAName(Lines):
 @breaks("test_kinds_of_data_are_known")
 class GivesLines(Lines):
     gives = "lines"
+
+
+@breaks("test_its_records_can_be_written_and_read", "test_gives_all_its_records")
+class TellsTheTimeAsAFloat(Lines):
+    def record(self, number):
+        return super().record(number).replace(time_ns=time.time() * 1e9)
+
+
+@breaks("test_its_records_can_be_written_and_read", raises=CodecError)
+class KeepsAHandleInItsMetadata(Lines):
+    def record(self, number):
+        return super().record(number).replace(metadata={"file": object()})
+
+
+@breaks("test_what_it_gave_stays_as_it_was")
+class FillsOneBuffer(Lines):
+    buffer = bytearray(8)
+
+    def record(self, number):
+        self.buffer[0] = number
+        return super().record(number).replace(data=self.buffer)
 
 
 @breaks("test_settings_do_not_change")

@@ -48,6 +48,14 @@ class SourceError(PenstockError, RuntimeError):
         return _with_retryable, (type(self), str(self), self.retryable)
 
 
+class BufferReusedError(SourceError):
+    """The memory of an array that is still on its way was handed over again: it is overwritten. `array` is that."""
+
+    def __init__(self, message: str, *, retryable: bool = False, array: Any = None) -> None:
+        super().__init__(message, retryable=retryable)
+        self.array = array
+
+
 class EndOfSource(PenstockError, EOFError):  # noqa: N818 - an event, not an error
     """Raised by `Source.read` when nothing will ever come again."""
 
@@ -58,6 +66,18 @@ class DecodeError(PenstockError, ValueError):
 
 class CodecError(PenstockError, ValueError):
     """These bytes are no record, or this record cannot be written as bytes."""
+
+
+class ReadOnlyError(PenstockError, TypeError):
+    """Metadata or data that other nodes hold too cannot be changed; return a new record instead."""
+
+    retryable = False
+
+
+class RecordFieldError(PenstockError, TypeError):
+    """A record's own field (`seq`, `time_ns`, `channel`, …) has a type that it cannot have; nothing can read it."""
+
+    retryable = False
 
 
 class TemplateError(PenstockError, ValueError):

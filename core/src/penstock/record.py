@@ -56,3 +56,11 @@ class Record(_Payload, frozen=True, eq=False, kw_only=True):
     def replace(self, **changes: Any) -> Record:
         """Return a copy of this record with these fields changed; the rest is shared, not copied."""
         return _replace(self, **changes)
+
+    def with_metadata(self, items: Mapping[str, Any] | None = None, /, **more: Any) -> Record:
+        """Return a copy of this record with these metadata beside those that it has, or in their place.
+
+        `record.with_metadata(mean=3)`, or `record.with_metadata({"exposure [ms]": 5})` for a key that is no name. The
+        data are shared, not copied; the metadata of this record stay as they are.
+        """
+        return _replace(self, metadata={**self.metadata, **(items or {}), **more})

@@ -1,29 +1,185 @@
-"""How much memory records take, cheaply enough to ask for every list of them."""
+"""How much memory records take: all buffers that they hold, each counted once, cheaply enough for every list."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any, Final
 
+from penstock.coords import DataCoordinates
 from penstock.record import Record
 
 OVERHEAD_BYTES = 400
 """What a record takes beside its data: the struct, a small metadata dict, slots in lists (measured, rounded up)."""
 
+_SCALAR_BYTES: Final = 32
+_SCALARS = frozenset((int, float, bool, complex, type(None)))
+_UNKNOWN_BYTES: Final = 64
+_ITERABLES = (list, tuple, set, frozenset, deque)
+_WHOLE = (type, type(sys), type(len), type(lambda: None))
+"""What belongs to the program, not to a record: its attributes are not followed."""
+
 
 def size_of(data: Any) -> int:
-    """Return the bytes that the data of a record takes; an estimate for anything but bytes and arrays."""
+    """Return the bytes that something takes with all that it holds: arrays, bytes and memoryviews, however nested.
+
+    A buffer that is reached twice counts once; of an array that is a view, what it shows. Never raises: what cannot
+    be measured counts as an object of 64 bytes.
+    """
     kind = type(data)
     if kind is bytes or kind is bytearray:
         return len(data)
-    size = getattr(data, "nbytes", None)  # numpy arrays, memoryviews
-    if isinstance(size, int):
-        return size
-    return sys.getsizeof(data, 64)
+    if kind in _SCALARS:
+        return _SCALAR_BYTES
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is not None and kind is numpy.ndarray and not data.dtype.hasobject:
+        return _shown(data, numpy)
+    return _walk([data], numpy)
 
 
 def weigh(records: Sequence[Record]) -> int:
-    """Return the bytes that one of these records takes: the larger of the first and the last."""
-    first = size_of(records[0].data)
-    return OVERHEAD_BYTES + (first if len(records) == 1 else max(first, size_of(records[-1].data)))
+    """Return the bytes that one of these records takes, about: the larger of the first and the last."""
+    first = _of_record(records[0])
+    return OVERHEAD_BYTES + (first if len(records) == 1 else max(first, _of_record(records[-1])))
+
+
+def weights(records: Sequence[Record]) -> Sequence[int]:
+    """Return the bytes that each of these records takes."""
+    return _weights(_held(records))
+
+
+def even_parts(records: Sequence[Record], small_bytes: int) -> list[tuple[Sequence[Record], int]]:
+    """Cut a list where the sizes change, and return the parts with what one record of each takes.
+
+    A list that takes no more than `small_bytes`, or whose records are of about one size, stays whole.
+    """
+    held = _held(records)
+    if _SCALARS.issuperset(map(type, held)):
+        return [(records, OVERHEAD_BYTES + _SCALAR_BYTES)]
+    sizes = _weights(held)
+    total = sum(sizes)
+    if total <= small_bytes or max(sizes) <= 2 * min(sizes):
+        return [(records, -(-total // len(records)))]
+    parts: list[tuple[Sequence[Record], int]] = []
+    start = 0
+    for _, same in groupby(sizes, int.bit_length):
+        part = list(same)
+        parts.append((records[start : start + len(part)], -(-sum(part) // len(part))))
+        start += len(part)
+    return parts
+
+
+def _held(records: Sequence[Record]) -> list[Any]:
+    """Return what is to be weighed: the data of each record, or the record if it holds more."""
+    return [record.data if record.parent is None and not record.metadata else record for record in records]
+
+
+def _weights(held: Sequence[Any]) -> list[int]:
+    kinds = set(map(type, held))
+    if kinds <= _SCALARS:
+        return [OVERHEAD_BYTES + _SCALAR_BYTES] * len(held)
+    if kinds == {bytes}:
+        return [OVERHEAD_BYTES + len(each) for each in held]
+    return [OVERHEAD_BYTES + size_of(each) for each in held]
+
+
+def _of_record(record: Record) -> int:
+    return size_of(record.data if record.parent is None and not record.metadata else record)
+
+
+def _walk(todo: list[Any], numpy: Any) -> int:
+    """Add up everything that can be reached from these, each object once."""
+    seen: dict[int, Any] = {}  # keeps what is made on the way, so that no other object gets its identity
+    buffers: dict[int, tuple[int, int]] = {}
+    size = 0
+    while todo:
+        value = todo.pop()
+        if type(value) in _SCALARS:
+            size += _SCALAR_BYTES
+            continue
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        try:
+            size += _look_into(value, todo, buffers, numpy)
+        except Exception:  # the object is the user's, and so are its attributes
+            size += _UNKNOWN_BYTES
+    return size + sum(min(shown, whole) for shown, whole in buffers.values())
+
+
+def _look_into(value: Any, todo: list[Any], buffers: dict[int, tuple[int, int]], numpy: Any) -> int:
+    """Return the size of one object; what it holds goes to `todo`, its buffer to `buffers`."""
+    if isinstance(value, bytes | bytearray):
+        buffers[id(value)] = (len(value), len(value))
+        return 0
+    if isinstance(value, str):
+        return sys.getsizeof(value, _UNKNOWN_BYTES)
+    if isinstance(value, memoryview):
+        return _add(buffers, value.obj, value.nbytes, _length(value.obj, value.nbytes))
+    if numpy is not None and isinstance(value, numpy.ndarray):
+        if value.dtype.hasobject:
+            todo.extend(value.ravel().tolist())
+        todo.extend(vars(value).values() if hasattr(value, "__dict__") else ())  # the mask of a masked array, say
+        owner = _owner(value, numpy)
+        return _add(buffers, owner, value.nbytes, _length(owner, value.nbytes))
+    if isinstance(value, Record):
+        todo += (value.data, value.metadata, value.parent)
+        return _SCALAR_BYTES
+    if isinstance(value, DataCoordinates):
+        return _UNKNOWN_BYTES
+    if isinstance(value, Mapping):
+        todo.extend(value.keys())
+        todo.extend(value.values())
+        return sys.getsizeof(value, _UNKNOWN_BYTES)
+    if isinstance(value, _ITERABLES):
+        todo.extend(value)
+        return sys.getsizeof(value, _UNKNOWN_BYTES)
+    size = getattr(value, "nbytes", None)  # tensors, tables
+    if type(size) is int:
+        return size
+    if isinstance(value, _WHOLE):
+        return 0
+    todo.extend(held for _, held in attributes(value))
+    return max(sys.getsizeof(value, _UNKNOWN_BYTES), _length(value, 0))
+
+
+def attributes(value: Any) -> list[tuple[str, Any]]:
+    """Return what an object holds in its dict and its slots, by name. Raises whatever the object raises."""
+    held = list(vars(value).items()) if hasattr(value, "__dict__") else []
+    for cls in type(value).__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            name = f"_{cls.__name__.lstrip('_')}{name}" if name.startswith("__") and not name.endswith("__") else name
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                held.append((name, getattr(value, name)))
+    return held + [(name, getattr(value, name)) for name in getattr(type(value), "__struct_fields__", ())]
+
+
+def _shown(array: Any, numpy: Any) -> int:
+    if type(array.base) is numpy.ndarray:  # one that repeats its rows shows more than there is
+        return min(int(array.nbytes), _length(_owner(array, numpy), int(array.nbytes)))
+    return int(array.nbytes)
+
+
+def _owner(array: Any, numpy: Any) -> Any:
+    while isinstance(array, numpy.ndarray) and array.base is not None:
+        array = array.base
+    return array.obj if isinstance(array, memoryview) else array
+
+
+def _length(owner: Any, otherwise: int) -> int:
+    size = getattr(owner, "nbytes", None)
+    if type(size) is int:
+        return size
+    try:
+        return memoryview(owner).nbytes
+    except TypeError:
+        return otherwise
+
+
+def _add(buffers: dict[int, tuple[int, int]], owner: Any, shown: int, whole: int) -> int:
+    before, _ = buffers.get(id(owner), (0, 0))
+    buffers[id(owner)] = (before + shown, whole)
+    return 0

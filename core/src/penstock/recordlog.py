@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 from zlib import crc32
@@ -95,10 +95,13 @@ class RecordLog:
                 self._file = None
 
 
-def read_log(path: Path, start: int = 0) -> Iterator[tuple[int, Record]]:
+def read_log(
+    path: Path, start: int = 0, *, on_damage: Callable[[CodecError], None] | None = None
+) -> Iterator[tuple[int, Record]]:
     """Yield the records of a log with the offset behind each, from an offset that it gave before.
 
-    An entry that was never finished ends the log; a damaged one is a CodecError that names its offset.
+    An entry that was never finished ends the log; a damaged one is a CodecError that names its offset. With
+    `on_damage`, that is called with the error, and the entries behind it are read.
     """
     with path.open("rb") as file:
         magic = file.read(len(MAGIC))
@@ -112,10 +115,18 @@ def read_log(path: Path, start: int = 0) -> Iterator[tuple[int, Record]]:
             if offset + _HEAD.size + length > size:
                 return
             payload = file.read(length)
-            if crc32(payload) != checksum:
-                raise CodecError(f"{path}: the entry at byte {offset} is damaged: its checksum is wrong")
-            offset += _HEAD.size + length
-            yield offset, decode(payload)
+            entry, offset = offset, offset + _HEAD.size + length
+            try:
+                if crc32(payload) != checksum:
+                    raise CodecError("its checksum is wrong")
+                record = decode(payload)
+            except CodecError as reason:
+                error = CodecError(f"{path}: the entry at byte {entry} is damaged: {reason}")
+                if on_damage is None:
+                    raise error from reason
+                on_damage(error)
+            else:
+                yield offset, record
 
 
 def _whole_bytes(path: Path) -> int:

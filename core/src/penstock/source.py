@@ -19,6 +19,11 @@ class Source(Protocol):
     An attrs class whose init fields are its settings; building one does nothing. A run calls `open`, then `read` from
     one thread until it ends, then `close`. If `read` raises, the same object is closed and opened again, by its
     policy, and asked to go on where it was (`SupportsSeek`).
+
+    The memory of what it gives stays as it is, or the source has one of two class attributes or settings:
+    `reuses_buffers = True` says that it fills the same memory again, and has the run copy each record;
+    `stays_valid = True` promises that it does not. Without either, the first records are copied while the run learns
+    whether memory comes back (see `penstock.buffers`).
     """
 
     gives: ClassVar[str] = "any"

@@ -13,6 +13,7 @@ import msgspec
 
 from penstock.coords import DataCoordinates
 from penstock.errors import WiringError
+from penstock.read_only import ReadOnlyDict, ReadOnlyList, ReadOnlySet
 from penstock.record import Record
 
 _replace = msgspec.structs.replace
@@ -96,13 +97,13 @@ def own_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 def _own_value(value: Any) -> Any:
     kind = type(value)
-    if kind is dict:
+    if kind is dict or kind is ReadOnlyDict:
         return own_metadata(value)
-    if kind is list:
+    if kind is list or kind is ReadOnlyList:
         return [_own_value(each) for each in value]
     if kind is tuple:
         return tuple(map(_own_value, value))
-    if kind is set or kind is bytearray or hasattr(value, "__array_interface__"):
+    if kind is set or kind is ReadOnlySet or kind is bytearray or hasattr(value, "__array_interface__"):
         return value.copy()
     return value
 

@@ -22,6 +22,14 @@ class Colour(enum.Enum):
     RED = "red"
 
 
+class Lamp(enum.IntEnum):
+    ON = 1
+
+
+class Name(enum.StrEnum):
+    A = "a"
+
+
 @pytest.fixture
 def opened(tmp_path):
     """Open stores, and close them at the end."""
@@ -83,6 +91,56 @@ def test_a5_merge_never_loses_a_key(opened, tmp_path):
 def test_scalars_of_numpy_and_others_have_a_form(value, expected):
     """What metadata hold, also scalars and arrays of numpy, becomes plain JSON, however deep."""
     assert json.loads(json_bytes({"a": [value]})) == {"a": [expected]}
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        (numpy.int64(1), "1"),
+        (numpy.uint8(1), "1"),
+        (numpy.float32(0.5), "0.5"),
+        (numpy.bool_(True), "true"),
+        (numpy.str_("a"), "a"),
+        (Colour.RED, "red"),
+        (Lamp.ON, "1"),
+        (Name.A, "a"),
+        (1, "1"),
+        (True, "true"),
+        (None, "null"),
+        (datetime.date(2026, 1, 2), "2026-01-02"),
+        (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (pathlib.PurePosixPath("a/b"), "a/b"),
+    ],
+    ids=repr,
+)
+def test_keys_become_text(key, text):
+    """A key of any kind that has a form as a value has one as a key, at any depth."""
+    assert json.loads(json_bytes([{"a": {key: [{key: 2.0}]}}])) == [{"a": {text: [{text: 2.0}]}}]
+
+
+@pytest.mark.parametrize(
+    "value", [{1: "int", "1": "str"}, {True: 1, "true": 2}, {Colour.RED: 1, "red": 2}, {None: 1, "null": 2}], ids=str
+)
+def test_keys_that_fall_together_are_refused_by_name(opened, value):
+    """No value is lost because its key becomes the text of another; the error names both."""
+    with pytest.raises(StoreError, match="are both") as caught:
+        opened(merge_metadata=True).write([Record({"a": 1}, metadata={"b": [value]})])
+    assert all(repr(key) in str(caught.value) for key in value)
+
+
+def test_text_that_utf_8_cannot_hold_is_escaped():
+    """A file name that is no UTF-8 becomes valid JSON in valid UTF-8, and is read back as it was."""
+    value = {"caf\udce9": ["ü\udce9"]}
+    written = json_bytes(value)
+    written.decode("utf-8")
+    assert json.loads(written) == value
+
+
+def test_no_time_is_not_written_as_null():
+    """Numpy's NaT is refused, alone and in an array, since null would say something else."""
+    for value in (numpy.datetime64("NaT"), numpy.array(["2026-01-01", "NaT"], "M8[s]")):
+        with pytest.raises(TypeError, match="NaT"):
+            json_bytes({"at": value})
 
 
 @pytest.mark.parametrize("value", [b"bytes", object(), {(1, 2): 3}, 1j], ids=["bytes", "object", "tuple", "complex"])

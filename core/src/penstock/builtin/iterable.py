@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
-from penstock.errors import EndOfSource, SourceError
+from penstock.buffers import IMMUTABLE, BufferWatch
+from penstock.errors import BufferReusedError, EndOfSource, SourceError
+from penstock.fields import ExactRecords
 from penstock.record import Record
 
 _LONGEST_S = 0.005
@@ -26,11 +28,18 @@ class IterableSource:
         items: The iterable.
         channel: The channel of the records made of items; None: the name of the node, so that two iterables of a
             pipeline are two channels.
+        reuses_buffers: Whether the iterable fills an array again that it gave before, as drivers of cameras do. True
+            copies each, False none. None: the first 16 arrays are copied while it is learnt whether their memory comes
+            back; if it does, each is copied. See `penstock.buffers` for what that cannot see.
     """
+
+    stays_valid: ClassVar[bool] = True
 
     items: Iterable[Any]
     channel: str | None = None
     _node: str = attrs.field(default="", init=False, eq=False, repr=False)
+    reuses_buffers: bool | None = None
+    _watch: BufferWatch | None = attrs.field(default=None, init=False, eq=False, repr=False)
     _iterator: Iterator[Any] | None = attrs.field(default=None, init=False, eq=False, repr=False)
     _count: int = attrs.field(default=0, init=False, eq=False, repr=False)
     _gave: bool = attrs.field(default=False, init=False, eq=False, repr=False)
@@ -47,6 +56,10 @@ class IterableSource:
             self._iterator = iter(self.items)
         except Exception as error:  # the iterable is the user's
             raise SourceError(f"cannot iterate over {self.items!r:.100}: {error}", retryable=False) from error
+        if self.reuses_buffers is None and not _may_refill(self.items):
+            self._watch = None
+        else:
+            self._watch = BufferWatch(self.reuses_buffers, "the iterable")
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
         """Return the next items; a slow iterator makes this wait for one item at most.
@@ -59,14 +72,15 @@ class IterableSource:
             raise SourceError("the source is not open", retryable=False)
         items: list[Any] = []
         try:
-            if isinstance(self.items, Sequence):
+            if self._watch is None and isinstance(self.items, Sequence):
                 items.extend(islice(self._iterator, max_records))
             else:
-                deadline = time.monotonic() + min(_LONGEST_S, timeout_s)
-                for item in self._iterator:
-                    items.append(item)
-                    if len(items) >= max_records or time.monotonic() >= deadline:
-                        break
+                self._collect(items, max_records, time.monotonic() + min(_LONGEST_S, timeout_s))
+        except BufferReusedError as error:
+            items[:] = [item for item in items if not _shares(item, error.array)]
+            if not items:
+                raise
+            self._iterator = _raising(error)
         except Exception as error:  # whatever a user's generator raises
             if not items:
                 raise SourceError(f"the iterable raised {type(error).__name__}: {error}", retryable=False) from error
@@ -79,9 +93,20 @@ class IterableSource:
                 )
             raise EndOfSource("the iterable is at its end")
         self._gave = True
-        if list(map(type, items)).count(Record) == len(items):
+        kinds = list(map(type, items))
+        if kinds.count(Record) == len(items):
             return items
+        if not any(issubclass(kind, Record) for kind in set(kinds)):
+            return ExactRecords(map(self._record, items))
         return [item if isinstance(item, Record) else self._record(item) for item in items]
+
+    def _collect(self, items: list[Any], most: int, deadline: float) -> None:
+        assert self._iterator is not None
+        watch = self._watch
+        for item in self._iterator:
+            items.append(item if watch is None or type(item) in IMMUTABLE else watch.kept(item))
+            if len(items) >= most or time.monotonic() >= deadline:
+                break
 
     def _record(self, item: Any) -> Record:
         number = self._count
@@ -99,6 +124,18 @@ class IterableSource:
         self._iterator = None
         if callable(close):
             close()
+
+
+def _may_refill(items: Any) -> bool:
+    """Return whether code of the user's runs between two items, which could fill the same memory again."""
+    return type(items) not in (list, tuple, range) and type(items).__name__ != "ndarray"
+
+
+def _shares(item: Any, array: Any) -> bool:
+    import numpy
+
+    data = item.data if isinstance(item, Record) else item
+    return isinstance(data, numpy.ndarray) and numpy.may_share_memory(data, array)
 
 
 def _raising(error: Exception) -> Iterator[Any]:

@@ -27,6 +27,7 @@ class DeadLetterSource:
     directory: Path
     node: str | None = None
     _letters: Iterator[Record] | None = attrs.field(default=None, init=False, repr=False, eq=False)
+    _damaged: list[Exception] = attrs.field(factory=list, init=False, repr=False, eq=False)
 
     def open(self) -> None:
         """Find the logs. Raises SourceError if there are none."""
@@ -34,24 +35,28 @@ class DeadLetterSource:
 
         if not any(self.directory.rglob(LOG)):
             raise SourceError(f"{self.directory}: no dead letters ({LOG}) in or below it", retryable=False)
-        self._letters = read_dead_letters(self.directory)
+        self._damaged = []
+        self._letters = read_dead_letters(self.directory, lambda _, error: self._damaged.append(error))
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        """Return the next ones. Raises EndOfSource, SourceError for a damaged log."""
+        """Return the next ones.
+
+        Raises:
+            EndOfSource: there are no more.
+            SourceError: all that can be read were given, and some logs or entries were damaged; it names the first.
+        """
         records: list[Record] = []
-        try:
-            for letter in self._letters or ():
-                if letter.parent is not None and self.node in (None, letter.metadata.get("node")):
-                    records.append(letter.parent)
-                    if len(records) >= max_records:
-                        break
-        except (CodecError, OSError) as error:
-            if not records:
-                raise SourceError(f"{self.directory}: {error}", retryable=False) from error
-            self._letters = _raising(error)
-        if not records:
-            raise EndOfSource(f"{self.directory}: no more dead letters")
-        return records
+        for letter in self._letters or ():
+            if letter.parent is not None and self.node in (None, letter.metadata["node"]):
+                records.append(letter.parent)
+                if len(records) >= max_records:
+                    break
+        if records:
+            return records
+        if self._damaged:
+            more = f" (and {len(self._damaged) - 1} more)" if len(self._damaged) > 1 else ""
+            raise SourceError(f"some dead letters cannot be read: {self._damaged[0]}{more}", retryable=False)
+        raise EndOfSource(f"{self.directory}: no more dead letters")
 
     def close(self) -> None:
         """Forget the logs."""
@@ -112,8 +117,3 @@ class LogStore:
         if self._log is not None:
             self._log.close()
             self._log = None
-
-
-def _raising(error: Exception) -> Iterator[Record]:
-    raise error
-    yield

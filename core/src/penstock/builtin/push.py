@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 
+from penstock.buffers import IMMUTABLE, BufferWatch
 from penstock.errors import EndOfSource, PenstockError, RunError
 from penstock.record import Record
 from penstock.record_size import OVERHEAD_BYTES, size_of
@@ -71,8 +72,8 @@ class Inlet:
     def __reduce__(self) -> tuple[Any, ...]:
         return _inlet, (self.capacity, self.capacity_bytes, self.when_full)
 
-    def put(self, data: Any, make: Callable[[], Record | None], timeout_s: float | None, *, channel: str) -> bool:
-        """Wait for room for `data`, then put in what `make` returns, a record of this channel.
+    def put(self, held: Any, make: Callable[[], Record | None], timeout_s: float | None, *, channel: str) -> bool:
+        """Wait for room for what the record will hold, then put in what `make` returns, a record of this channel.
 
         `make` is called under the lock, so that records are made in the order in which they are read; it must not
         wait. If it returns None or raises, nothing was put; it is not called for what `drop_newest` drops.
@@ -84,7 +85,7 @@ class Inlet:
             PutTimeoutError: there was no room within `timeout_s` seconds.
             RunError: nobody reads any more, or `end` was called.
         """
-        size_bytes = OVERHEAD_BYTES + size_of(data)
+        size_bytes = OVERHEAD_BYTES + size_of(held)
         with self._lock:
             if not self._fits(size_bytes) and self.when_full == "block":
                 self._wait_for_room(size_bytes, timeout_s)
@@ -199,6 +200,8 @@ class PushSource:
         when_full: What `put` does when it is full: "block" waits; "drop_oldest" and "drop_newest" drop, which the
             account counts as dropped upstream.
         channel: The channel of the records made of plain data.
+        reuses_buffers: Whether those who put fill an array again that they have put: True copies each, False none;
+            None: it is learnt, as by `IterableSource`.
         inlet: Where they wait; shared by the copies of this component.
     """
 
@@ -212,8 +215,16 @@ class PushSource:
         default="block", validator=attrs.validators.in_(("block", "drop_oldest", "drop_newest"))
     )
     channel: str = ""
+    reuses_buffers: bool | None = None
     inlet: Inlet = attrs.field(
         default=attrs.Factory(lambda self: _inlet(self.capacity, self.capacity_bytes, self.when_full), takes_self=True),
+        repr=False,
+    )
+    stays_valid: ClassVar[bool] = True
+    _watch: BufferWatch = attrs.field(
+        default=attrs.Factory(lambda self: BufferWatch(self.reuses_buffers, "put"), takes_self=True),
+        init=False,
+        eq=False,
         repr=False,
     )
     _numbers: Counter[str] = attrs.field(factory=Counter, init=False, eq=False, repr=False)
@@ -231,16 +242,18 @@ class PushSource:
         Raises:
             PutTimeoutError: there was no room in time; those before it were put.
             RunError: the source has ended; those before it were put.
+            BufferReusedError: the memory of one that is still on its way was put again.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         count = 0
-        for item in records:
+        for given in records:
+            item = given if type(given) in IMMUTABLE else self._watch.kept(given)
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if isinstance(item, Record):
-                data, channel, make = item.data, item.channel, partial(_same, item)
+                channel, make = item.channel, partial(_same, item)
             else:
-                data, channel, make = item, self.channel, partial(self._record, item)
-            count += self.inlet.put(data, make, left, channel=channel)
+                channel, make = self.channel, partial(self._record, item)
+            count += self.inlet.put(item, make, left, channel=channel)
         return count
 
     def end(self) -> None:

@@ -29,14 +29,19 @@ def replay(directory: Path, into: Path | None, as_json: bool) -> None:
     if not any(directory.rglob(LOG)):
         raise click.ClickException(f"{directory}: no dead letters in or below it")
     if into is None:
-        for letter in read_dead_letters(directory):
-            facts = letter.metadata
+        damaged: list[Exception] = []
+        for letter in read_dead_letters(directory, lambda _, error: damaged.append(error)):
+            facts = {"tries": 1, "error": "", "message": "", "component": "", **letter.metadata}
             tries = f"{facts['tries']} {'try' if facts['tries'] == 1 else 'tries'}"
             said = (
                 f"{facts['node']}: record {letter.seq} of channel {letter.channel!r}: {facts['error']}: "
                 f"{facts['message']} ({tries}, {facts['component']})"
             )
             click.echo(printable(" ".join(said.split())))
+        for error in damaged:
+            click.echo(printable(f"cannot be read: {error}"), err=True)
+        if damaged:
+            sys.exit(1)
         return
     run_and_finish(replayed(read_pipeline(into), directory), progress=sys.stderr.isatty(), as_json=as_json)
 
@@ -44,27 +49,37 @@ def replay(directory: Path, into: Path | None, as_json: bool) -> None:
 def replayed(pipeline: Pipeline, directory: Path) -> Pipeline:
     """Return the pipeline with dead letters in the place of its sources, each entering where it failed.
 
+    What failed at a source, since its own fields were wrong, enters behind it. A log that cannot be read does not keep
+    the others back: the run names it, and is not ok.
+
     Raises:
-        WiringError: a letter failed at a node that the pipeline does not have.
+        WiringError: a letter failed at a node that the pipeline does not have, or none can be read.
     """
-    failed_at = {str(letter.metadata["node"]) for letter in read_dead_letters(directory)}
+    damaged: list[Exception] = []
+    failed_at = {
+        str(letter.metadata["node"]) for letter in read_dead_letters(directory, lambda _, error: damaged.append(error))
+    }
+    if damaged and not failed_at:
+        raise WiringError(f"no dead letter in {directory} can be read: {damaged[0]}")
     nodes: dict[str, Node] = {node.name or "": node for node in pipeline.nodes if node.role != "source"}
-    unknown = sorted(failed_at - nodes.keys())
+    behind = {node.name or "": [b for a, b, _ in pipeline.edges if a == node.name] for node in pipeline.nodes}
+    enters = {name: [name] if name in nodes else behind.get(name, []) for name in failed_at}
+    unknown = sorted(name for name, targets in enters.items() if not targets)
     if unknown:
         raise WiringError(
             f"dead letters of node {', '.join(unknown)!r} in {directory}: pipeline {pipeline.name!r} has no such node"
         )
     edges = tuple((nodes[a], nodes[b], edge) for a, b, edge in pipeline.edges if a in nodes and b in nodes)
-    reached = _reached(failed_at, pipeline)
+    reached = _reached({target for targets in enters.values() for target in targets}, pipeline)
     flow = Flow(
         tuple(node for name, node in nodes.items() if name in reached),
         tuple(edge for edge in edges if (edge[0].name or "") in reached),
         (),
     )
-    entries = [
-        Flow.of(source("dead-letters", directory=str(directory), node=name, name=f"letters-{name}")) >> nodes[name]
-        for name in sorted(failed_at)
-    ]
+    entries = []
+    for name in sorted(failed_at):
+        letters = Flow.of(source("dead-letters", directory=str(directory), node=name, name=f"letters-{name}"))
+        entries += [letters >> nodes[target] for target in enters[name]]
     return Pipeline(flow, *entries, name=f"{pipeline.name}-replay", dead_letters=pipeline.dead_letters)
 
 

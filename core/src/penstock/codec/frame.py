@@ -22,9 +22,12 @@ from typing import Any
 
 import msgspec
 
+from penstock.codec.subclasses import shown
 from penstock.codec.values import Packer, Unpacker, is_flat, is_plain
 from penstock.coords import DataCoordinates
-from penstock.errors import CodecError
+from penstock.errors import CodecError, RecordFieldError
+from penstock.fields import exact, is_exact
+from penstock.read_only import ReadOnlyDict
 from penstock.record import Record
 
 Buffer = bytes | memoryview
@@ -35,6 +38,7 @@ _ALIGN = 64
 _PREFIX = struct.Struct("<4sB3xI4xQ")
 _PADDING = bytes(_ALIGN)
 _NOWHERE = DataCoordinates()
+_DICTS = (dict, ReadOnlyDict)
 _encode_msgpack = msgspec.msgpack.Encoder().encode
 
 
@@ -69,7 +73,9 @@ def encode(record: Record) -> list[Buffer]:
     The first is the header; those of arrays (and of `bytes` that are its data) are views, valid as long as nobody
     changes the array; an array that is not contiguous is copied once. The parent is encoded too, without its own
     parent. What comes back different: `bytearray` and `memoryview` as bytes; an enum as its value; a subclass of a
-    built-in as the built-in, of `ndarray` as ndarray; a time zone as its offset from UTC.
+    built-in as the built-in, of `ndarray` as ndarray; a time zone as its offset from UTC; a path of another system
+    as a pure path. A subclass that says more than the built-in, so that the two are not equal (a time stamp with
+    nanoseconds), is refused; so are keys, and members of a set, that would fall together when they are read.
 
     Raises:
         CodecError: something in it cannot be written; the message begins with its path, `$.metadata.camera.handle`.
@@ -80,9 +86,14 @@ def encode(record: Record) -> list[Buffer]:
 def _frame(record: Record) -> tuple[list[Buffer], int]:
     """Return the buffers of `encode`, and how many bytes they are together."""
     try:
-        header, buffers = _pack(record, Packer())
-    except (OverflowError, UnicodeEncodeError):  # a large int or a lone surrogate: rare, so looked for only now
-        header, buffers = _pack(record, Packer(careful=True))
+        try:
+            header, buffers = _pack(record, Packer())
+        except (OverflowError, UnicodeEncodeError):  # a large int or a lone surrogate: rare, so looked for only now
+            header, buffers = _pack(record, Packer(careful=True))
+    except CodecError:
+        raise
+    except Exception as error:  # objects of the user's are asked for what they hold, and may raise anything
+        raise CodecError(f"$: cannot be written as bytes: {type(error).__name__}: {shown(error)}") from error
     header_size = len(header)
     if header_size >= 1 << 32:
         raise CodecError(f"$: the header would have {header_size} bytes; hand large data over as arrays or bytes")
@@ -173,17 +184,26 @@ def _pack(record: Record, packer: Packer) -> tuple[bytes, list[bytes | memoryvie
 
 
 def _fields(packer: Packer, record: Record, path: str) -> tuple[Any, ...]:
+    if not is_exact(record):
+        record = _exact(record, path)
     coords: Any = dict(record.coords.items()) if record.coords is not _NOWHERE else {}
     metadata: Any = record.metadata
     data: Any = record.data
     if packer.careful:
         _check_fields(record, path)
         coords = packer.pack_metadata(coords, f"{path}.coords")
-    if packer.careful or not (type(metadata) is dict and is_plain(metadata)):
+    if packer.careful or not (type(metadata) in _DICTS and is_plain(metadata)):
         metadata = packer.pack_metadata(metadata, f"{path}.metadata")
     if data is not None:
         data = packer.pack_data(data, f"{path}.data")
     return (record.channel, record.seq, record.time_ns, record.discontinuity, coords, metadata, data)
+
+
+def _exact(record: Record, path: str) -> Record:
+    try:
+        return exact(record)
+    except RecordFieldError as error:
+        raise CodecError(f"{path}: {error}") from error
 
 
 def _check_fields(record: Record, path: str) -> None:

@@ -8,19 +8,21 @@ code is a scalar, and its bytes are its contents. So msgpack is written and read
 from __future__ import annotations
 
 import enum
+import os
 import struct
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import cache
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from types import ModuleType
 from typing import Any
 from uuid import UUID
 
 from msgspec.msgpack import Ext
 
+from penstock.codec.subclasses import builtin_of, check_distinct, distinct_items, shown
 from penstock.coords import DataCoordinates
 from penstock.errors import CodecError
 
@@ -33,7 +35,8 @@ _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 _STR = frozenset((str,))
 _NESTED = frozenset((list, dict, Ext))
 _INLINE_SIZE = 4096  # bytes inside metadata are a buffer of their own from here on
-_SUBCLASSED: tuple[Callable[[Any], Any], ...] = (str, bytes, int, float)
+_POSIX: type[PurePath] = Path if os.name == "posix" else PurePosixPath
+_WINDOWS: type[PurePath] = Path if os.name == "nt" else PureWindowsPath
 _COMPLEX = struct.Struct("<dd")
 _TIMEDELTA = struct.Struct("<iii")
 
@@ -74,9 +77,10 @@ _SCALARS_BACK: dict[int, Callable[[bytes], Any]] = {
     20: lambda data: date.fromisoformat(data.decode("ascii")),
     21: lambda data: time.fromisoformat(data.decode("ascii")),
     22: lambda data: timedelta(*_TIMEDELTA.unpack(data)),
-    23: lambda data: Path(data.decode("utf-8", "surrogatepass")),
+    23: lambda data: _POSIX(data.decode("utf-8", "surrogatepass")),
     24: lambda data: UUID(bytes=data),
     25: lambda data: Decimal(data.decode("ascii")),
+    26: lambda data: _WINDOWS(data.decode("utf-8", "surrogatepass")),
 }
 
 
@@ -95,10 +99,13 @@ class Packer:
             raise CodecError(f"{path}: must be a mapping, not {type(value).__name__}")
         for key in value:
             if not isinstance(key, str):
-                raise CodecError(f"{path}: key {key!r} must be a str, not {type(key).__name__}")
+                raise CodecError(f"{path}: key {shown(key)} must be a str, not {type(key).__name__}")
             if self.careful and _is_broken(key):
                 raise CodecError(f"{path}: key {key!r} is no proper text; use one without lone surrogates")
-        return {str(key): self.pack(item, f"{path}.{key}", 1) for key, item in value.items()}
+        packed = {str.__str__(key): self.pack(item, f"{path}.{key}", 1) for key, item in value.items()}
+        if len(packed) != len(value):
+            raise CodecError(f"{path}: has the same key more than once; use a dict")
+        return packed
 
     def pack_data(self, value: Any, path: str) -> Any:
         """Return the data of a record packed: bytes and arrays as buffers, whatever their size."""
@@ -140,12 +147,15 @@ class Packer:
         return [self.pack(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(items)]
 
     def _pack_mapping(self, mapping: Mapping[Any, Any], path: str, depth: int) -> Any:
+        if type(mapping) is not dict:
+            mapping = distinct_items(mapping, path)
         if all(type(key) is str for key in mapping) and not (self.careful and any(map(_is_broken, mapping))):
             return {key: self.pack(value, f"{path}.{key}", depth + 1) for key, value in mapping.items()}
+        check_distinct(mapping, path)
         pairs: list[Any] = [_MAPPING]
         for key, value in mapping.items():
-            pairs.append(self.pack(key, f"{path} key {key!r}", depth + 1))
-            pairs.append(self.pack(value, f"{path}[{key!r}]", depth + 1))
+            pairs.append(self.pack(key, f"{path} key {shown(key)}", depth + 1))
+            pairs.append(self.pack(value, f"{path}[{shown(key)}]", depth + 1))
         return pairs
 
     def _pack_other(self, value: Any, path: str, depth: int) -> Any:
@@ -158,22 +168,26 @@ class Packer:
         if isinstance(value, bytearray | memoryview):
             data = value if isinstance(value, bytearray) else _contiguous(value)
             return [_BYTES, self._add(data)] if len(data) >= _INLINE_SIZE else bytes(data)
-        for tag, kind in ((_TUPLE, tuple), (_SET, set), (_FROZENSET, frozenset)):
-            if isinstance(value, kind):
-                return [tag, *self._pack_items(value, path, depth)]
+        if isinstance(value, tuple):
+            return [_TUPLE, *self._pack_items(value, path, depth)]
+        if isinstance(value, set | frozenset):
+            check_distinct(value, path)
+            return [_SET if isinstance(value, set) else _FROZENSET, *self._pack_items(value, path, depth)]
         if isinstance(value, Mapping):
             return self._pack_mapping(value, path, depth)
         if isinstance(value, list):
             return self._pack_items(value, path, depth)
-        for plain in _SUBCLASSED:  # those of numpy are above
-            if isinstance(value, plain):  # type: ignore[arg-type]  # each is a class
-                return self._pack_plain(plain(value))
+        plain = builtin_of(value, path)  # those of numpy are above
+        if plain is not None:
+            if type(plain) in _SCALARS:
+                code, pack = _SCALARS[type(plain)]
+                return Ext(code, pack(plain))
+            return self._pack_plain(plain)
         if isinstance(value, PurePath):
-            return Ext(23, _text(str(value)))
-        shown = repr(value)
+            return _packed_path(value, path)
         raise CodecError(
             f"{path}: {type(value).__module__}.{type(value).__qualname__} cannot be written as bytes "
-            f"({shown[:80]}); use numbers, text, bytes, arrays, times, lists and dicts"
+            f"({shown(value)}); use numbers, text, bytes, arrays, times, lists and dicts"
         )
 
     def _pack_array(self, value: Any, path: str) -> list[Any]:
@@ -271,6 +285,14 @@ def _arrays() -> ModuleType:
     return arrays
 
 
+def _packed_path(value: PurePath, path: str) -> Ext:
+    windows = isinstance(value, PureWindowsPath)
+    text = str(value)
+    if (PureWindowsPath if windows else PurePosixPath)(text) != value:
+        raise CodecError(f"{path}: {type(value).__qualname__} {shown(value)} is more than its text; write str(path)")
+    return Ext(26 if windows else 23, _text(text))
+
+
 def _is_broken(text: Any) -> bool:
     """Return True for a str with lone surrogates, which UTF-8 cannot hold."""
     try:
@@ -282,4 +304,6 @@ def _is_broken(text: Any) -> bool:
 
 def _contiguous(data: bytes | bytearray | memoryview) -> memoryview:
     view = memoryview(data)
+    if "O" in view.format:
+        raise CodecError("a memoryview of Python objects cannot be written as bytes; hand the objects over as a list")
     return view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())

@@ -314,7 +314,12 @@ def _node(role: str, component: Any, settings: dict[str, Any]) -> Node:
                 f"{component.__name__} is a class: give an instance, {component.__name__}(...), or a name"
             )
         return Node(role=role, given=component, settings=settings, **options)
-    if role == "source" and settings.keys() == {"channel"} and not hasattr(component, "read"):
+    if (
+        role == "source"
+        and settings
+        and settings.keys() <= {"channel", "reuses_buffers"}
+        and not hasattr(component, "read")
+    ):
         return Node(role=role, given=component, settings=settings, **options)  # an iterable
     if settings:
         raise ConfigError(

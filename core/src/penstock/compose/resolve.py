@@ -183,8 +183,8 @@ def _maker(node: Node, given: Any) -> tuple[Callable[[], Any], Any]:
         from penstock.builtin.iterable import IterableSource
 
         one_pass = isinstance(given, Iterator) and node.place == "thread"
-        channel = node.settings.get("channel")
-        return lambda: IterableSource(items=given, channel=channel), given if one_pass else None
+        said = {key: node.settings.get(key) for key in ("channel", "reuses_buffers")}
+        return lambda: IterableSource(items=given, **said), given if one_pass else None
     if node.role in ("source", "store"):
         return lambda: given, getattr(given, "stands_for", given) if node.place == "thread" else None
     if node.role == "decoder" and not hasattr(given, "decode") and callable(given):

@@ -35,7 +35,7 @@ def _name(name: object) -> str:
         raise CoordinatesError(f"axis {name!r}: is the name of a method; choose another one")
     if unicodedata.normalize("NFKC", name) != name:
         raise CoordinatesError(f"axis {name!r}: Python would read it as {unicodedata.normalize('NFKC', name)!r}")
-    return str(name)
+    return str.__str__(name)
 
 
 def axis_value(name: str, value: object) -> Value:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, get_args
 
+from penstock.buffers import BufferWatch, copied
 from penstock.builtin.push import PushSource, PutTimeoutError, WhenFull
 from penstock.compose.node import Edge, Flow, processor, source, store
 from penstock.compose.pipeline import Pipeline
@@ -23,6 +24,7 @@ from penstock.handler.nodes import instead, node_of
 from penstock.handler.reading import Reading, deadline_of
 from penstock.handler.told_run import start_told
 from penstock.handler.watched import WatchedProcessor, WatchedStore
+from penstock.read_only import frozen_value
 from penstock.record import Record
 from penstock.report.account import Account
 from penstock.report.run_report import RunReport
@@ -69,6 +71,8 @@ class DataHandler:
             "replace" puts the new in the place of the old, in the store too.
         name: What threads, errors and the report call it; the channel of its records.
         dead_letters: The directory for records that failed for good, made when first needed; None: that of `Pipeline`.
+        reuses_buffers: Whether those who put fill an array again that they have put: True copies each, False none.
+            None: the first 16 are copied while it is learnt whether their memory comes back; if it does, each is.
         plugins: Where components are found; None: whatever is installed.
 
     Raises:
@@ -88,6 +92,7 @@ class DataHandler:
         when_exists: WhenExists = "error",
         name: str = "data",
         dead_letters: str | Path | None = None,
+        reuses_buffers: bool | None = None,
         plugins: Plugins | None = None,
     ) -> None:
         if when_exists not in get_args(WhenExists):
@@ -104,6 +109,7 @@ class DataHandler:
 
             plugins = Plugins.discover()
         self.name = name
+        self._buffers = BufferWatch(reuses_buffers, f"handler {name!r}")
         self._events = Events(name)
         self._ledger = Ledger(
             name, processes=process_function is not None, when_exists=when_exists, events=self._events
@@ -149,14 +155,16 @@ class DataHandler:
         metadata: Mapping[str, Any] | None = None,
         *,
         timeout_s: float | None = None,
+        reuses_buffers: bool | None = None,
     ) -> bool:
-        """Hand data over. They belong to the handler from now on: do not change them.
+        """Hand data over. They belong to the handler from now on: do not change them, unless `reuses_buffers` is True.
 
         Args:
             coords: Where they belong.
             data: Anything that the processor and the store take; mostly an array.
             metadata: What is known about them.
             timeout_s: Seconds to wait for room; 0 does not wait; None waits for ever.
+            reuses_buffers: True copies these data, False does not; None: what the handler was made with.
 
         Returns:
             True if they were taken; False if they were left out by `when_exists="skip"` or `when_full="drop_newest"`.
@@ -166,12 +174,18 @@ class DataHandler:
             RecordExistsError: there are data of these coordinates, and `when_exists` is "error".
             DataTimeoutError: there was no room in time; nothing was taken.
             RunError: the handler is finished, or has failed.
+            BufferReusedError: the memory of data that are still on their way was put again; nothing was taken.
         """
         coords = coords if type(coords) is DataCoordinates else DataCoordinates(coords)
         if self._reading.held_before:
             self._reading.look_up(coords)
-        data = _read_only(data)
         known = dict(metadata) if metadata else {}
+        if reuses_buffers is None:
+            whole = self._buffers.kept(Record(data, metadata=known))
+            data, known = whole.data, whole.metadata
+        elif reuses_buffers:
+            data, known = copied(data), copied(known)
+        data, known = frozen_value(data), frozen_value(known)
         time_ns = time.time_ns()
         skipped = False
 
@@ -187,7 +201,7 @@ class DataHandler:
         if self._push.inlet.full and coords in self._ledger and not self._ledger.may_replace(coords):
             return False  # no need to wait for room to be told so
         try:
-            taken = self._push.inlet.put(data, admit, timeout_s, channel=self.name)
+            taken = self._push.inlet.put((data, known) if known else data, admit, timeout_s, channel=self.name)
         except PutTimeoutError as error:
             raise DataTimeoutError(f"handler {self.name!r}: the data of {coords!r} were not taken: {error}") from None
         except RunError as error:
@@ -385,12 +399,3 @@ class DataHandler:
 
     def _dropped(self, record: Record) -> None:
         self._ledger.failed(record, _DROPPED, stored=False)
-
-
-def _read_only(data: Any) -> Any:
-    """Return the data; an array that can be written to as a view that cannot, since others may get it meanwhile."""
-    flags = getattr(data, "flags", None)
-    if getattr(flags, "writeable", False) and hasattr(data, "view"):
-        data = data.view()
-        data.flags.writeable = False
-    return data

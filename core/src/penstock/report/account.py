@@ -76,7 +76,9 @@ class NodeAccount:
     @property
     def sent(self) -> int:
         """Records that it gave on."""
-        return self.received if self.role == "source" else self.passed + self.extra
+        if self.role == "source":
+            return self.received - self.dead_lettered - self.skipped - self.failed - self.lost
+        return self.passed + self.extra
 
     @property
     def accounted(self) -> int:

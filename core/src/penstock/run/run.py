@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from penstock.compose.node import Joinable, Node
 from penstock.compose.resolve import Part
 from penstock.errors import RunError
+from penstock.fields import readable
 from penstock.record import Record
 from penstock.report.account import Account
 from penstock.report.run_report import RunReport
@@ -289,9 +290,10 @@ class Run:
         self.dead_letters.put(part, record, error, tries)
         level = logging.DEBUG if part.node.name in self._letters_from else logging.WARNING  # a million must not flood
         self._letters_from.add(part.node.name)
-        _log.log(level, "%s: record %d of channel %r: %s", part.where, record.seq, record.channel, error)
+        named, _ = readable(record)
+        _log.log(level, "%s: record %d of channel %r: %s", part.where, named.seq, named.channel, error)
         self._tell(
-            "penstock_record_dead_lettered", name=self.name, node=part.node.name, channel=record.channel, error=error
+            "penstock_record_dead_lettered", name=self.name, node=part.node.name, channel=named.channel, error=error
         )
 
     def fail(self, message: str, error: BaseException) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from penstock.codec import decode, encode_bytes
 from penstock.errors import EndOfSource
+from penstock.fields import is_exact
 from penstock.identity import COUNTED
 from penstock.record import Record
 from penstock.source import (
@@ -119,6 +121,30 @@ class SourceContract(ComponentContract):
             assert isinstance(record.channel, str)
             assert type(record.seq) is int
             assert type(record.time_ns) is int
+
+    def test_its_records_can_be_written_and_read(self, tmp_path: Path) -> None:
+        """Every field of a record has the type that `Record` promises, and what is written as bytes is read back."""
+        with self.opened(tmp_path) as source:
+            for record in self.read(source, self.count):
+                assert is_exact(record), f"a field of {record!r:.200} has not the type that Record says"
+                assert_same_record(record, decode(encode_bytes(record)))
+
+    def test_what_it_gave_stays_as_it_was(self, tmp_path: Path) -> None:
+        """The memory of a record is not filled again while somebody has it, unless `reuses_buffers` is True."""
+        with self.opened(tmp_path) as source:
+            kept: list[tuple[Record, bytes]] = []
+            while len(kept) < self.count:
+                found = self.read(source, 1)
+                if not found:
+                    break
+                kept += [(record, encode_bytes(record)) for record in found]
+            if getattr(source, "reuses_buffers", None):
+                return
+            for record, before in kept:
+                assert encode_bytes(record) == before, (
+                    f"record {record.seq} of channel {record.channel!r} has changed since it was given: copy it, or "
+                    "say reuses_buffers = True"
+                )
 
     def test_counts_within_each_channel(self, tmp_path: Path) -> None:
         """`seq` rises within a channel; it has a gap only where a count of losses or drops, or a mark, says so.

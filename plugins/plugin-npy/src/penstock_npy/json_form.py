@@ -5,34 +5,94 @@ from __future__ import annotations
 import datetime
 import enum
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
 from uuid import UUID
+
+_SCALARS = frozenset((str, int, float, bool, type(None)))
+_BUILTINS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (str, str.__str__),
+    (int, int.__pos__),
+    (float, float.__pos__),
+)
 
 
 def json_bytes(value: Any, *, indent: int | None = None) -> bytes:
     """Return `value` as JSON in UTF-8.
 
     Scalars and arrays of numpy become numbers and lists, dates ISO 8601, sets and tuples lists, paths and UUIDs text,
-    members of an Enum their value, and keys that are numbers text. nan and inf are written as NaN and Infinity, which
-    Python, numpy and JavaScript's JSON5 read, but strict JSON has not.
+    members of an Enum their value; keys of any of these kinds become text. Text that UTF-8 cannot hold is escaped.
+    nan and inf are written as NaN and Infinity, which Python, numpy and JavaScript's JSON5 read, but strict JSON has
+    not.
 
     Raises:
         TypeError: it holds something that has no form in JSON (bytes, an object).
-        ValueError: it holds itself, or is nested too deeply.
+        ValueError: it holds itself, is nested too deeply, or two of its keys become the same text.
     """
     try:
-        return json.dumps(value, default=_plain, ensure_ascii=False, indent=indent).encode("utf-8", "surrogatepass")
+        plain = _tree(value, ())
+        try:
+            return json.dumps(plain, ensure_ascii=False, indent=indent).encode()
+        except UnicodeEncodeError:  # a lone surrogate: a file name that is no UTF-8, say
+            return json.dumps(plain, indent=indent).encode()
     except RecursionError:
-        raise ValueError("it is nested too deeply for JSON") from None
+        raise ValueError("it is nested too deeply for JSON, or holds itself") from None
+
+
+def _tree(value: Any, above: tuple[int, ...]) -> Any:
+    """Return a value with all that it holds as what `json` knows; `above` are the containers around it."""
+    if type(value) in _SCALARS:
+        return value
+    if id(value) in above:
+        raise ValueError("Circular reference: it holds itself")
+    if isinstance(value, Mapping):
+        return _object(value, (*above, id(value)))
+    if isinstance(value, list | tuple):
+        if _SCALARS.issuperset(map(type, value)):
+            return list(value)
+        return [_tree(item, (*above, id(value))) for item in value]
+    return _tree(_plain(value), (*above, id(value)))
+
+
+def _object(mapping: Mapping[Any, Any], above: tuple[int, ...]) -> dict[str, Any]:
+    written: dict[str, Any] = {}
+    keys: dict[str, Any] = {}
+    for key, item in mapping.items():
+        text = _key(key)
+        if text in keys:
+            raise ValueError(f"its keys {keys[text]!r:.60} and {key!r:.60} are both {text!r:.60} in JSON; rename one")
+        keys[text] = key
+        written[text] = _tree(item, above)
+    return written
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, enum.Enum):
+        return _key(key.value)
+    if isinstance(key, str):
+        return str.__str__(key)
+    plain = _plain(key) if type(key) not in _SCALARS else key
+    if isinstance(plain, str):
+        return plain
+    if isinstance(plain, bool | int | float | None):
+        return json.dumps(plain)
+    raise TypeError(f"a key of type {type(key).__name__} {repr(key)[:60]} has no form in JSON")
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
     if isinstance(value, enum.Enum):
         return value.value
+    # numpy's scalars and arrays, without importing it; its dates give a datetime or an int.
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
+        if value.dtype.kind in "mM" and (value != value).any():
+            raise TypeError("NaT has no form in JSON; use None, or text")
+        plain = value.tolist()
+        if plain is not value:
+            return plain
+    for kind, convert in _BUILTINS:
+        if isinstance(value, kind):
+            return convert(value)
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, datetime.timedelta):
@@ -41,9 +101,4 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, set | frozenset):
         return sorted(value, key=repr)
-    # numpy's scalars and arrays, without importing it; its dates give a datetime or an int.
-    if hasattr(value, "dtype") and hasattr(value, "tolist"):
-        plain = value.tolist()
-        if plain is not value:
-            return plain
     raise TypeError(f"{type(value).__name__} {repr(value)[:60]} has no form in JSON")

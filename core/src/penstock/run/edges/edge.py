@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from penstock.compose.node import Edge
 from penstock.errors import RunAborted
 from penstock.record import Record
-from penstock.record_size import weigh
+from penstock.record_size import even_parts, weights
 from penstock.run.edges.chunk import Barrier, Chunk, End
 
 if TYPE_CHECKING:
@@ -121,14 +121,29 @@ class LiveEdge:
 
     def put(self, born_ns: int, records: Sequence[Record]) -> None:
         """Hand records over, by the policy of the edge. Raises RunAborted."""
-        each = weigh(records) if records else 0
+        parts = self._parts(records) if records else [(records, 0)]
+        left = len(records)
         with self.inbox.lock:
-            self.put_count += len(records)
+            self.put_count += left
             self.last_put = time.monotonic()
             if not records:
                 self._append(Chunk(born_ns, records, 0))
-            else:
-                self._admit(born_ns, records, each)
+                return
+            for part, each in parts:
+                left -= len(part)
+                try:
+                    self._admit(born_ns, part, each)
+                except RunAborted:
+                    self.lost_count += left
+                    raise
+
+    def _parts(self, records: Sequence[Record]) -> Sequence[tuple[Sequence[Record], int]]:
+        """Return the list with what one of its records takes; in parts if they are heavy and of different sizes."""
+        if self.policy == "spill":  # it weighs by itself what stays in memory
+            return [(records, 0)]
+        if self.counted:
+            return [(records, -(-sum(weights(records)) // len(records)))]
+        return even_parts(records, self.capacity_bytes // 16)
 
     def control(self, item: Barrier | End) -> None:
         """Hand over what is no record; it never waits and is never dropped."""

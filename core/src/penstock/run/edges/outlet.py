@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 from zlib import crc32
 
+from penstock.read_only import read_only
 from penstock.record import Record
 from penstock.run.edges.chunk import Barrier, End
 from penstock.run.edges.edge import LiveEdge
@@ -86,23 +86,8 @@ class ByChannel:
 
 
 def shared(records: Sequence[Record]) -> Sequence[Record]:
-    """Return the records with arrays that cannot be written to, since several are about to hold them."""
-    numpy: Any = sys.modules.get("numpy")
-    if numpy is None:
-        return records
-    array = numpy.ndarray
-    if not any(isinstance(record.data, array) and record.data.flags.writeable for record in records):
-        return records
-    return [
-        _read_only(record) if isinstance(record.data, array) and record.data.flags.writeable else record
-        for record in records
-    ]
-
-
-def _read_only(record: Record) -> Record:
-    view = record.data.view()
-    view.flags.writeable = False
-    return record.replace(data=view)
+    """Return the records with data and metadata that cannot be written to, since several are about to hold them."""
+    return list(map(read_only, records))
 
 
 def _waiting(edge: LiveEdge) -> int:

@@ -17,7 +17,7 @@ import attrs
 
 from penstock.errors import CodecError, StoreError
 from penstock.record import Record
-from penstock.record_size import weigh
+from penstock.record_size import weights
 from penstock.run.edges.chunk import Barrier, Chunk, End
 from penstock.run.edges.spill_files import BACK_AT_ONCE, SpillFiles
 
@@ -127,7 +127,7 @@ class SpillQueue(deque[Item]):
         spilling = self._spilling()
         if isinstance(item, Chunk) and item.records:
             count = len(item.records)
-            weight = weigh(item.records) * count
+            weight = sum(weights(item.records))
             if not spilling and self._fits(count, weight):
                 self._remember(item, weight)
                 self._come(item)

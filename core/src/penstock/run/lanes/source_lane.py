@@ -9,8 +9,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
+from penstock.buffers import IMMUTABLE, BufferWatch
 from penstock.compose.resolve import Part
-from penstock.errors import EndOfSource, RunAborted, SourceError
+from penstock.errors import BufferReusedError, EndOfSource, RecordFieldError, RunAborted, SourceError
+from penstock.fields import all_exact, exact, is_exact, readable
 from penstock.record import Record
 from penstock.record_size import OVERHEAD_BYTES, size_of
 from penstock.report.counters import Tally, count_channels
@@ -69,6 +71,8 @@ class SourceLane(Lane):
         self._position: Any = None
         self._opened_at: Any = None
         self._committed: Any = None
+        self._watch: BufferWatch | None = None
+        self._batch = 0
 
     def node_names(self) -> set[str]:
         """Return the names of the source and of the nodes behind it in this lane."""
@@ -79,6 +83,7 @@ class SourceLane(Lane):
         with opening(self.part):
             self.source = make_component(self.part, self.run, self.tally)
             self.source.open()
+            self._watch = self._watched()
             self.figures.opened(self.source)
             position = self.run.checkpoints.kept_position(self.part.node.name or "")
             if position is not None and isinstance(self.source, SupportsSeek):
@@ -149,7 +154,9 @@ class SourceLane(Lane):
         wait = self.wait_s()
         try:
             records = self.source.read(self._grain, READ_TIMEOUT_S if wait is None else min(wait, READ_TIMEOUT_S))
-            self._count(records)
+            records = self._entered(records)
+            if self._watch is not None:
+                records = self._own(records)
         except EndOfSource:
             self._note_position()
             return False
@@ -172,15 +179,55 @@ class SourceLane(Lane):
         self.tick()
         return True
 
-    def _count(self, records: Sequence[Record]) -> None:
-        """Count what a source gave, all or nothing. Raises SourceError if that is no list of records."""
+    def _entered(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Count what a source gave, all or nothing, and return it with fields of the types that they must have.
+
+        A record whose fields mean nothing goes the way of `on_error` by itself. Raises SourceError if a source gave no
+        list of records.
+        """
         try:
-            if len(records):
-                size_bytes = len(records) * size_of(records[0].data)
+            if not len(records):
+                return records
+            proper = all_exact(records)
+            size_bytes = len(records) * size_of(records[0].data)
+            if proper:
                 count_channels(self.tally.received, records)
-                self.tally.data_bytes += size_bytes
+            else:
+                self.tally.received.update([readable(record)[0].channel for record in records])
+            self.tally.data_bytes += size_bytes
         except (TypeError, AttributeError, LookupError) as error:
             raise SourceError(f"read() returned {records!r:.80}: return a sequence of records, () for none") from error
+        return records if proper else self._converted(records)
+
+    def _own(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Return the records with memory that their source will not write to, as far as that can be seen."""
+        self._batch += 1
+        watch = self._watch
+        assert watch is not None
+        held = [record.data if record.parent is None and not record.metadata else record for record in records]
+        if IMMUTABLE.issuperset(map(type, held)):
+            return records
+        try:
+            return [watch.kept(record, self._batch) for record in records]
+        except BufferReusedError:
+            self.tally.lost += len(records)  # the list has been counted, and its records cannot be told apart
+            raise
+
+    def _watched(self) -> BufferWatch | None:
+        """Return what looks after the memory of what the source gives, unless the source says that it stays valid."""
+        if getattr(self.source, "stays_valid", False):
+            return None
+        reuses = getattr(self.source, "reuses_buffers", None)
+        return None if reuses is False else BufferWatch(True if reuses else None, self.part.where)
+
+    def _converted(self, records: Sequence[Record]) -> Sequence[Record]:
+        good: list[Record] = []
+        for record in records:
+            try:
+                good.append(record if is_exact(record) else exact(record))
+            except RecordFieldError as error:
+                self.guard.give_up(record, error)
+        return good
 
     def _restart(self, error: BaseException) -> bool:
         """Close and open the source again, by its policy; return False if it is to end."""
@@ -314,6 +361,7 @@ class SourceLane(Lane):
         self._retired.append((self.source, self._position, self.run.checkpoints.number + 1))
         self.figures.closing()
         self.source, self.part = fresh, part
+        self._watch = self._watched()
         self.figures.opened(fresh)
         self.guard = Guard(part, self.tally, self.run)
         self._begin_position()

@@ -25,6 +25,7 @@ class RemoteSource:
     """
 
     gives: ClassVar[str] = "any"
+    stays_valid: ClassVar[bool] = True  # it has crossed from another process
 
     def __init__(self, part: Part, run: RunContext, tally: Tally) -> None:
         self._place = Workplace(part, run)

@@ -11,7 +11,7 @@ from penstock.compose.resolve import Part
 from penstock.errors import RecordExistsError, StoreError, WorkerDiedError
 from penstock.link import Message
 from penstock.record import Record
-from penstock.record_size import OVERHEAD_BYTES, size_of
+from penstock.record_size import weights
 from penstock.report.counters import Tally
 from penstock.run.context import RunContext
 from penstock.run.process.served import Given
@@ -106,7 +106,7 @@ class RemoteStore:
 
     def _keep(self, records: Sequence[Record]) -> None:
         self._unsynced.extend(records)
-        self._unsynced_bytes += sum(OVERHEAD_BYTES + size_of(record.data) for record in records)
+        self._unsynced_bytes += sum(weights(records))
 
     def _revive(self) -> None:
         """Start another process if there is none, and have everything written again that is not durable."""

@@ -7,12 +7,14 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from penstock.errors import CodecError
+from penstock.fields import readable
 from penstock.record import Record
 
 if TYPE_CHECKING:
@@ -27,7 +29,8 @@ class DeadLetters:
     """Keep dead letters in `<directory>/<run>-<time>-<process id>/records.log`; made with the first. Any thread.
 
     An entry is a record whose `parent` is the one that failed, and whose metadata say where, when, why and after how
-    many tries. Durable after `sync`, which every checkpoint calls before it commits.
+    many tries. Of one that cannot be written as bytes, all is kept that can (see `penstock.run.steps.salvage`).
+    Durable after `sync`, which every checkpoint calls before it commits.
     """
 
     def __init__(self, directory: Path, run: str) -> None:
@@ -46,7 +49,9 @@ class DeadLetters:
             try:
                 self._log.append([letter])
             except CodecError as reason:
-                self._log.append([letter.replace(parent=_described(record, reason))])
+                from penstock.run.steps.salvage import salvaged
+
+                self._log.append([letter.replace(parent=salvaged(record, reason))])
             self.count += 1
 
     def _opened(self) -> RecordLog:
@@ -79,21 +84,41 @@ class DeadLetters:
                 self._log = None
 
 
-def read_dead_letters(directory: Path) -> Iterator[Record]:
-    """Yield the dead letters below a directory, oldest run first; the record that failed is the `parent` of each."""
+def read_dead_letters(directory: Path, on_damage: Callable[[Path, Exception], None] | None = None) -> Iterator[Record]:
+    """Yield the dead letters below a directory, oldest run first; the record that failed is the `parent` of each.
+
+    A log or an entry that cannot be read does not keep the others back: `on_damage` is called with its path and why,
+    once for each. Without it, what is wrong with the first is raised when all others have been given.
+    """
     from penstock.recordlog import read_log
 
+    damaged: list[Exception] = []
+
+    def note(path: Path, error: Exception) -> None:
+        damaged.append(error)
+        if on_damage is not None:
+            on_damage(path, error)
+
     for path in sorted(directory.rglob(LOG)):
-        for _, letter in read_log(path):
-            yield letter
+        try:
+            for _, letter in read_log(path, on_damage=partial(note, path)):
+                if letter.parent is None or "node" not in letter.metadata:
+                    note(path, CodecError(f"{path}: record {letter.seq} in it is no dead letter"))
+                else:
+                    yield letter
+        except (CodecError, OSError) as error:
+            note(path, error)
+    if damaged and on_damage is None:
+        raise damaged[0]
 
 
 def _letter(part: Part, record: Record, error: BaseException, tries: int) -> Record:
     trace = "".join(traceback.format_exception(error))
+    named, _ = readable(record)
     return Record(
         None,
-        channel=record.channel,
-        seq=record.seq,
+        channel=named.channel,
+        seq=named.seq,
         time_ns=time.time_ns(),
         metadata={
             "node": part.node.name,
@@ -105,14 +130,6 @@ def _letter(part: Part, record: Record, error: BaseException, tries: int) -> Rec
         },
         parent=record.replace(parent=None),
     )
-
-
-def _described(record: Record, reason: CodecError) -> Record:
-    """Return what can be kept of a record that no codec can write: everything but the data, which are described."""
-    metadata: dict[str, Any] = {"not_kept": str(reason)}
-    for key, value in record.metadata.items():
-        metadata[str(key)] = value if isinstance(value, (str, int, float, bool, type(None))) else repr(value)[:1000]
-    return record.replace(data=repr(record.data)[:1000], metadata=metadata, parent=None)
 
 
 def _safe(name: str) -> str:

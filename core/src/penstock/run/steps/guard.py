@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import penstock.errors
 from penstock.compose.node import Node, Retry
 from penstock.errors import ConfigError
+from penstock.fields import is_exact, readable
 from penstock.record import Record
 from penstock.report.counters import Tally
 from penstock.run.context import RunContext
@@ -71,12 +72,13 @@ class Guard:
         self.note(error)
         trim(error)
         self.tally.first_error = self.tally.first_error or self.tally.last_error
+        named = record if is_exact(record) else readable(record)[0]
         match self.part.node.on_error:
             case "skip":
-                self.tally.skipped[record.channel] += 1
+                self.tally.skipped[named.channel] += 1
             case "stop":
-                self.tally.failed[record.channel] += 1
-                self._run.fail(f"{self.part.where}: record {record.seq} of channel {record.channel!r}: {error}", error)
+                self.tally.failed[named.channel] += 1
+                self._run.fail(f"{self.part.where}: record {named.seq} of channel {named.channel!r}: {error}", error)
             case _:
                 try:
                     self._run.dead_letter(self.part, record, error, tries)
@@ -84,7 +86,7 @@ class Guard:
                     self.tally.lost += 1
                     self._run.fail(f"{self.part.where}: the dead letters failed too: {second}", second)
                 else:
-                    self.tally.dead_lettered[record.channel] += 1
+                    self.tally.dead_lettered[named.channel] += 1
 
     def fail_late(self, method: str, error: BaseException) -> None:
         """Report a `flush`, `sync` or `close` that failed for good: no single record is to blame."""

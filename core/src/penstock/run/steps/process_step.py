@@ -10,8 +10,10 @@ from typing import Any
 import msgspec
 
 from penstock.compose.resolve import Part
-from penstock.errors import RunAborted
+from penstock.errors import RecordFieldError, RunAborted
+from penstock.fields import all_exact, exact
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, SupportsRun
+from penstock.read_only import owned
 from penstock.record import Record
 from penstock.report.counters import Tally, count_channels
 from penstock.run.context import RunContext
@@ -54,7 +56,7 @@ class ProcessStep(Step):
         """Call the processor for each, in a loop that the interpreter runs by itself."""
         call, given = self._call, records
         if self._in_place:
-            records = [_own(record) for record in given]
+            records = [owned(_own(record)) for record in given]
         self.tally.taken += len(records)
         results: list[Any] = []
         todo = iter(records)
@@ -67,7 +69,7 @@ class ProcessStep(Step):
             except BaseException as error:  # whatever a user's function raises, SystemExit too: it costs one record
                 results.append(self._retry(given[len(results)], error))
         kinds = list(map(type, results))  # counted in half the time that a set takes
-        if kinds.count(Record) == len(kinds):
+        if kinds.count(Record) == len(kinds) and (results == records or all_exact(results)):
             self.tally.passed += len(results)
             return results if self._naming is None else self._naming.each(records, results)
         if kinds.count(_NOTHING) == len(kinds):
@@ -86,7 +88,11 @@ class ProcessStep(Step):
                 result = self._understood(record, result)
                 if result is _GIVEN_UP:
                     continue
-            count = self._expand(record, result, given)
+            try:
+                count = self._expand(record, result, given)
+            except RecordFieldError as error:
+                self.guard.give_up(record, error)
+                continue
             if count:
                 self.tally.passed += 1
                 self.tally.extra += count - 1
@@ -119,10 +125,12 @@ class ProcessStep(Step):
             return _GIVEN_UP
 
     def _expand(self, record: Record, result: Any, given: list[Record]) -> int:
-        """Add what a processor returned to `given`; return how many records that are."""
+        """Add what a processor returned to `given`; return how many records that are. Raises RecordFieldError."""
         if result is None:
             return 0
         several = [result] if isinstance(result, Record) else [_record(record, item) for item in result]
+        if not all_exact(several):
+            several = [exact(each) for each in several]
         given.extend(several if self._naming is None or not several else self._naming.several(record, several))
         return len(several)
 

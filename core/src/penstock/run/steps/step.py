@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from penstock.compose.resolve import Part
+from penstock.fields import all_exact, exact
 from penstock.record import Record
 from penstock.report.counters import Tally
 from penstock.run.context import RunContext
@@ -13,12 +14,12 @@ from penstock.run.steps.guard import Guard
 
 
 def only_records(given: Iterable[Any], method: str) -> list[Record]:
-    """Return as a list what a component gave. Raises TypeError if that is anything but records."""
+    """Return as a list what a component gave. Raises TypeError if that is anything but records with proper fields."""
     records = list(given)
     for record in records:
         if not isinstance(record, Record):
             raise TypeError(f"{method}() gave {record!r:.80}: give records")
-    return records
+    return records if all_exact(records) else [exact(record) for record in records]
 
 
 class Step:

@@ -50,6 +50,7 @@ class ShmSource:
     """
 
     gives: ClassVar[str] = "any"
+    stays_valid: ClassVar[bool] = True  # until it is released: what was sent is not written to before
 
     channel_name: str = attrs.field(validator=[attrs.validators.instance_of(str), _channel_name])
     latest: bool = attrs.field(default=False, kw_only=True)

@@ -1,0 +1,214 @@
+"""Buffers: whether the memory of what somebody hands over comes back, and copies where it does.
+
+A camera fills the same array again and again, as its driver does. Whoever keeps what it gave then has the last frame
+many times. So the first items are copied while it is learnt whether their memory comes back.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from array import array
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import attrs
+
+from penstock.errors import BufferReusedError
+from penstock.record import Record
+
+LEARNT_FROM: Final = 16
+"""So many items are copied, and looked at, until their memory is taken to stay."""
+_REMEMBERED: Final = 1024
+_DEEPEST: Final = 16
+IMMUTABLE = frozenset((int, float, complex, bool, str, bytes, type(None), range))
+"""What has no memory that could be written to."""
+
+
+@attrs.define(eq=False)
+class BufferWatch:
+    """Return what is handed over so that it stays as it is, whatever its giver does with its memory. Any thread.
+
+    The first 16 items that have memory which may be written to are copied, and their memory is remembered. If it comes
+    back, each item is copied from then on; else none is. What comes back later is copied from then on too, and is an
+    error if the record that has it is still on its way, since that one is overwritten.
+
+    It looks at arrays, bytearrays, memoryviews, dicts and lists, nested in dicts, lists and tuples. It cannot see
+    memory inside other objects; later than at the first 16 it looks at arrays only that are the data themselves, and
+    takes one to be on its way as long as that very array object is in use, not views of it.
+
+    Attributes:
+        reuses: True copies each item, False none; None: it is learnt.
+        who: What gives them, for errors.
+    """
+
+    reuses: bool | None
+    who: str
+    _copies_containers: bool = attrs.field(default=False, init=False)
+    _left: int = attrs.field(default=LEARNT_FROM, init=False)
+    _seen: dict[Any, tuple[Callable[[], Any], int]] = attrs.field(factory=dict, init=False)
+    _given: dict[Any, tuple[Callable[[], Any], Callable[[], Any], int]] = attrs.field(factory=dict, init=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return BufferWatch, (self.reuses, self.who)  # elsewhere it learns anew
+
+    def kept(self, item: Any, batch: int = 0) -> Any:
+        """Return an item (a record, or the data of one), or a copy. Raises BufferReusedError.
+
+        Items of one batch (not 0) may share their memory: they were handed over together.
+        """
+        if self.reuses is False or not _is_mutable(item):
+            return item
+        with self._lock:
+            if self.reuses is None:
+                if not self._left:
+                    return self._trusted(item, batch)
+                if not self._learn(item, batch):
+                    return item
+        return copied(item)
+
+    def _learn(self, item: Any, batch: int) -> bool:
+        """Note the memory of an item; return whether it has any that may be written to."""
+        found = dict(_memory(item, 0))
+        for key, alive in found.items():
+            before = self._seen.get(key)
+            if before is not None and before[0]() is not None and not (batch and before[1] == batch):
+                if type(key) is not _Container:
+                    self.reuses = True
+                    self._seen.clear()
+                    return True
+                self._copies_containers = True
+            self._seen[key] = (alive, batch)
+        if found:
+            self._left -= 1
+            if not self._left:
+                self._seen.clear()
+        return bool(found)
+
+    def _trusted(self, item: Any, batch: int) -> Any:
+        if self._copies_containers:
+            item = copied(item, buffers=False)
+        data = item.data if isinstance(item, Record) else item
+        numpy: Any = sys.modules.get("numpy")
+        if numpy is None or type(data) is not numpy.ndarray:
+            return item
+        for key, owner in _array_memory(data, numpy):
+            before = self._given.pop(key, None)
+            if before is not None and before[0]() is not None and not (batch and before[2] == batch):
+                self.reuses = True
+                self._given.clear()
+                if before[1]() is not None:
+                    raise BufferReusedError(
+                        f"{self.who}: the memory of an array has come back while the record that had it is still on "
+                        "its way, so that one is overwritten; set reuses_buffers=True to have each array copied, or "
+                        "False if it never changes",
+                        array=data,
+                    )
+                return copied(item)
+            view = data.view()
+            if len(self._given) >= _REMEMBERED:
+                del self._given[next(iter(self._given))]
+            self._given[key] = (owner, weakref.ref(view), batch)
+            return item.replace(data=view) if isinstance(item, Record) else view
+        return item
+
+
+class _Container(int):
+    """The identity of a dict, list or set."""
+
+
+def copied(value: Any, depth: int = 0, *, buffers: bool = True) -> Any:
+    """Return a value with copies of all dicts, lists and sets in it; and of arrays, bytearrays, memoryviews."""
+    kind = type(value)
+    if kind in IMMUTABLE or depth > _DEEPEST:
+        return value
+    again = partial(copied, depth=depth + 1, buffers=buffers)
+    if isinstance(value, Record):
+        parent = None if value.parent is None else again(value.parent)
+        return value.replace(data=again(value.data), metadata=again(value.metadata), parent=parent)
+    if kind is dict:
+        return {key: again(each) for key, each in value.items()}
+    if kind is list:
+        return [again(each) for each in value]
+    if kind is set:
+        return set(value)
+    if isinstance(value, tuple):
+        items = [again(each) for each in value]
+        if all(new is old for new, old in zip(items, value, strict=True)):
+            return value
+        return kind(*items) if hasattr(kind, "_fields") else tuple(items)
+    if not buffers:
+        return value
+    if kind is bytearray or kind is array:
+        return value[:]
+    if kind is memoryview:
+        return _copied_view(value)
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray):
+        return value.copy(order="K")
+    return value
+
+
+def _copied_view(view: memoryview) -> memoryview:
+    copy = memoryview(view.tobytes())
+    try:
+        return copy if view.format == "B" and view.ndim == 1 else copy.cast("B").cast(view.format, view.shape)  # type: ignore[call-overload]  # the formats that it does not know raise
+    except (ValueError, TypeError):
+        return copy
+
+
+def _is_mutable(item: Any) -> bool:
+    if type(item) is Record:
+        return type(item.data) not in IMMUTABLE or bool(item.metadata) or item.parent is not None
+    return type(item) not in IMMUTABLE
+
+
+def _memory(value: Any, depth: int) -> list[tuple[Any, Callable[[], Any]]]:
+    """Return keys of all memory in a value that may be written to, each with what tells whether its owner lives."""
+    kind = type(value)
+    if kind in IMMUTABLE or depth > _DEEPEST:
+        return []
+    if isinstance(value, Record):
+        parts = (value.data, value.metadata or None, value.parent)
+        return [each for part in parts for each in _memory(part, depth + 1)]
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.ndarray):
+        return _array_memory(value, numpy)
+    if kind is memoryview:
+        return _memory(value.obj, depth + 1)
+    found: list[tuple[Any, Callable[[], Any]]] = []
+    if isinstance(value, bytearray | array):
+        found.append((id(value), lambda: value))  # held, so that nothing else gets its identity
+    if isinstance(value, dict | list | set):
+        found.append((_Container(id(value)), lambda: value))  # as above
+    if isinstance(value, dict | list | tuple):
+        for each in value.values() if isinstance(value, dict) else value:
+            found += _memory(each, depth + 1)
+    return found
+
+
+def _array_memory(value: Any, numpy: Any) -> list[tuple[Any, Callable[[], Any]]]:
+    root = value
+    while isinstance(root, numpy.ndarray) and root.base is not None:
+        root = root.base
+    if isinstance(root, memoryview):
+        root = root.obj
+    if type(root) is bytes or not value.nbytes:
+        return []
+    if isinstance(root, numpy.ndarray):
+        if not root.flags.writeable:
+            return []
+        if root is value:
+            return [(id(root), weakref.ref(root))]
+        return [((id(root), _address(value)), weakref.ref(root))]
+    if isinstance(root, bytearray | array):
+        return [((id(root), _address(value)), lambda: root)]
+    # Memory of a library: that its owner has gone does not say that the memory has.
+    return [(_address(value), lambda: True)]
+
+
+def _address(value: Any) -> int:
+    return int(value.__array_interface__["data"][0])

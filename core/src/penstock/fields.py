@@ -1,0 +1,182 @@
+"""The types of a record's own fields: looked at where a record enters a run or becomes bytes; converted or refused."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from penstock.coords import DataCoordinates
+from penstock.errors import CoordinatesError, RecordFieldError
+from penstock.read_only import ReadOnlyDict
+from penstock.record import Record
+
+_NONE = type(None)
+_NOWHERE = DataCoordinates()
+_MAPPINGS = frozenset((dict, ReadOnlyDict, MappingProxyType))
+
+
+def is_exact(record: Record) -> bool:
+    """Return True if each field has just the type that `Record` promises; quick, for every record of a run."""
+    return (
+        type(record.seq) is int
+        and type(record.time_ns) is int
+        and type(record.channel) is str
+        and type(record.discontinuity) is bool
+        and type(record.coords) is DataCoordinates
+        and type(record.metadata) in _MAPPINGS
+        and type(record.parent) in (Record, _NONE)
+    )
+
+
+class ExactRecords(list[Record]):
+    """Records made by penstock itself, so that nobody need look at their fields again."""
+
+    __slots__ = ()
+
+
+def all_exact(records: Sequence[Record]) -> bool:
+    """Return True if each field of all these records has just the type that `Record` promises."""
+    if type(records) is ExactRecords:
+        return True
+    channel: Any = ""
+    coords: Any = _NOWHERE
+    for record in records:  # in one loop, and what many have in common is looked at once: this is the hot path
+        if type(record.seq) is not int or type(record.time_ns) is not int:
+            return False
+        if record.channel is not channel:
+            channel = record.channel
+            if type(channel) is not str:
+                return False
+        if record.coords is not coords:
+            coords = record.coords
+            if type(coords) is not DataCoordinates:
+                return False
+        usual = record.parent is None and record.discontinuity is False and type(record.metadata) is dict
+        if not usual and not is_exact(record):
+            return False
+    return True
+
+
+def exact(record: Record) -> Record:
+    """Return the record with fields of the types that `Record` promises, or raise RecordFieldError.
+
+    Converted is what loses nothing: integers of numpy and whole floats for `seq` and `time_ns`, a subclass of str
+    for `channel`, 0 and 1 for `discontinuity`, a mapping for `coords`, None for an empty `coords` or `metadata`.
+    """
+    changes: dict[str, Any] = {}
+    for name, convert in _CONVERTERS.items():
+        value = getattr(record, name)
+        try:
+            changes[name] = convert(value)
+        except Exception as error:  # the value may be anything, and so may be what it raises
+            raise RecordFieldError(_message(record, name, value, error)) from error
+    return record.replace(**changes)
+
+
+def readable(record: Record) -> tuple[Record, dict[str, Any]]:
+    """Return the record with every odd field replaced by its default, and the odd values by name."""
+    changes: dict[str, Any] = {}
+    odd: dict[str, Any] = {}
+    for name, convert in _CONVERTERS.items():
+        value = getattr(record, name)
+        try:
+            changes[name] = convert(value)
+            if name in ("seq", "time_ns") and not -(1 << 63) <= changes[name] < 1 << 63:
+                raise OverflowError("it does not fit into 64 bits")
+            if name == "channel":
+                changes[name].encode()
+        except Exception:  # as in exact
+            odd[name] = value
+            changes[name] = _DEFAULTS[name]
+    return record.replace(**changes), odd
+
+
+def _message(record: Record, name: str, value: Any, error: Exception) -> str:
+    seq, channel = record.seq, record.channel
+    where = f"record {seq}" if type(seq) is int else "a record"
+    where += f" of channel {channel!r}" if type(channel) is str else ""
+    try:
+        shown = f"{value!r:.80}"
+    except BaseException:
+        shown = "a value that cannot be printed"
+    kind = type(value).__name__
+    return f"{where}: {name}={shown} ({kind}) is wrong: it must be {_WANTED[name]}" + _reason(error)
+
+
+def _reason(error: Exception) -> str:
+    return f"; {error}" if isinstance(error, CoordinatesError) else ""
+
+
+def _int(value: Any) -> int:
+    if type(value) is int:
+        return value
+    if isinstance(value, float) and value.is_integer():  # time.time() * 1e9 is one
+        return int(value)
+    if isinstance(value, bool):
+        raise TypeError("a bool is no number")
+    return int.__pos__(operator.index(value))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return str.__str__(value)
+
+
+def _bool(value: Any) -> bool:
+    if type(value) is bool:
+        return value
+    if operator.index(bool(value)) == value and type(value).__name__ in ("int", "bool", "bool_"):
+        return bool(value)
+    raise TypeError("neither True nor False")
+
+
+def _coords(value: Any) -> DataCoordinates:
+    return value if type(value) is DataCoordinates else DataCoordinates(value)
+
+
+def _metadata(value: Any) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError("no mapping")
+    return value if type(value) in _MAPPINGS else dict(value)
+
+
+def _parent(value: Any) -> Record | None:
+    if value is None:
+        return None
+    if not isinstance(value, Record):
+        raise TypeError("no record")
+    return value if is_exact(value) else exact(value)
+
+
+_CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "channel": _text,
+    "seq": _int,
+    "time_ns": _int,
+    "discontinuity": _bool,
+    "coords": _coords,
+    "metadata": _metadata,
+    "parent": _parent,
+}
+_DEFAULTS: dict[str, Any] = {
+    "channel": "",
+    "seq": 0,
+    "time_ns": 0,
+    "discontinuity": False,
+    "coords": _NOWHERE,
+    "metadata": {},
+    "parent": None,
+}
+_WANTED = {
+    "channel": "a str",
+    "seq": "an int",
+    "time_ns": "an int, nanoseconds since 1970",
+    "discontinuity": "True or False",
+    "coords": "DataCoordinates, or a mapping of axes to int or str",
+    "metadata": "a mapping",
+    "parent": "a Record or None",
+}

@@ -1,0 +1,85 @@
+"""What edges count as the size of a record."""
+
+import attrs
+import numpy
+import pytest
+
+from penstock.record import Record
+from penstock.record_size import OVERHEAD_BYTES, even_parts, size_of, weights
+
+MB = 1_000_000
+
+
+@attrs.define
+class Slotted:
+    __held: object
+
+
+class Odd:
+    def __getattr__(self, name):
+        raise SystemError("no")
+
+    def __sizeof__(self):
+        raise ValueError("no")
+
+
+def frame():
+    return numpy.zeros(MB, "u1")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Record(frame()),
+        lambda: Record(bytes(MB)),
+        lambda: Record({"left": [(frame(),)]}),
+        lambda: Record({frozenset([1]): {"deep": [{"er": bytearray(MB)}]}}),
+        lambda: Record(memoryview(bytes(MB))),
+        lambda: Record([memoryview(frame())]),
+        lambda: Record(None, parent=Record(frame())),
+        lambda: Record(None, metadata={"thumb": frame()}),
+        lambda: Record(None, parent=Record(None, metadata={"thumb": [frame()]})),
+        lambda: Record([Record(frame())]),
+        lambda: Record(Slotted(frame())),
+        lambda: Record(numpy.array([frame(), None], dtype=object)),
+        lambda: Record(numpy.ma.masked_array(numpy.zeros(MB // 2, "u1"), mask=numpy.zeros(MB // 2, "?"))),
+    ],
+)
+def test_all_buffers_that_a_record_holds_are_counted(make):
+    """Wherever in a record a buffer lies, an edge counts it once."""
+    (size,) = weights([make()])
+    assert MB <= size < 1.05 * MB
+
+
+def test_a_buffer_that_is_reached_twice_counts_once():
+    """One array in data, metadata and parent is one array; two views of a base are no more than the base."""
+    array = frame()
+    record = Record([array, array], metadata={"a": array}, parent=Record(array))
+    assert weights([record])[0] < 1.05 * MB
+    assert size_of([array[:], array[:], array[10:]]) < 1.05 * MB
+    assert size_of([array[:1000], array[1000:2000]]) < 5000
+    assert size_of(numpy.broadcast_to(array, (1000, MB))) == MB
+
+
+def test_what_holds_itself_or_cannot_be_looked_into_is_weighed():
+    """Weighing ends, and raises nothing, whatever the data are."""
+    loop: list = []
+    loop.append(loop)
+    assert size_of(loop) > 0
+    assert size_of(Odd()) > 0
+    assert size_of([Odd(), frame()]) >= MB
+    assert size_of(len) == size_of(test_what_holds_itself_or_cannot_be_looked_into_is_weighed) == 0
+
+
+def test_records_of_different_size_are_cut_apart():
+    """The parts of a list of different sizes weigh together what the records do, and keep their order."""
+    records = [Record(bytes(size)) for size in (10, 10, MB, MB, 10, 2 * MB)]
+    parts = even_parts(records, 1000)
+    assert [record for part, _ in parts for record in part] == records
+    assert [(len(part), each) for part, each in parts] == [
+        (2, OVERHEAD_BYTES + 10),
+        (2, OVERHEAD_BYTES + MB),
+        (1, OVERHEAD_BYTES + 10),
+        (1, OVERHEAD_BYTES + 2 * MB),
+    ]
+    assert len(even_parts(records, 10 * MB)) == 1
