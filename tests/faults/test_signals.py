@@ -69,7 +69,10 @@ def slow(*given):
     time.sleep(0.01)
     return given[0] if len(given) == 1 else given
 
+clogged = threading.Event()
+
 def clog(*given):
+    clogged.set()
     threading.Event().wait()
 
 def started(function, store):
@@ -87,6 +90,7 @@ try:
     with make(function, ps.store("log", path="all.log")) as run:
         while sys.argv[1] == "started" and run.stats().node("numbers").received < 60:
             time.sleep(0.001)
+        function is slow or clogged.wait()  # from then on nothing moves
         print("at work", flush=True)
         threading.Event().wait()
 except KeyboardInterrupt:
