@@ -82,7 +82,8 @@ def _tell_end(run: Run, seconds: float) -> None:
     report = run.report
     assert report is not None  # it has been waited for
     if report.aborted:
-        tell(f"run {run.name!r} did not drain: {counted(report.lost)} lost, {report.stored} stored; stop it in time")
+        lost = report.lost + report.lost_upstream
+        tell(f"run {run.name!r} did not drain: {counted(lost)} lost, {report.stored} stored; stop it in time")
     else:
         tell(f"run {run.name!r} drained in {seconds:.1f} s: {report.stored} stored; end it with stop() or `with`")
     if report.aborted or report.lost:

@@ -68,12 +68,15 @@ def drain(
         The first interruption, which the caller is to raise; None if there was none.
     """
     began = heard_at = time.monotonic()
-    if interrupted is not None:
-        announce(runs)
-    for run in runs:
-        run.stop_soon()
+    begun = False
     while True:
         try:
+            if not begun:  # in here, since the next signal may come at once
+                if interrupted is not None:
+                    announce(runs)
+                for run in runs:
+                    run.stop_soon()
+                begun = True
             for run in runs:
                 while run.wait(_left(began, limit_s)) is None:
                     if limit_s is not None and time.monotonic() - began >= limit_s:
