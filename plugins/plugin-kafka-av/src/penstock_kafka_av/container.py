@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,10 +17,20 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from penstock.errors import SourceError
+from penstock_kafka_av.display import Matrix, matrix_in
+from penstock_kafka_av.packet import side_data_of
+from penstock_kafka_av.parameters import parameters_of
 
 # Codecs whose packets in a file lack what a decoder needs first; the filter puts it before each keyframe.
 # H.264's does so before IDR pictures only, and open groups begin with others: dump_extra adds it there.
 _TO_ANNEX_B = {"h264": "h264_mp4toannexb,dump_extra", "hevc": "hevc_mp4toannexb"}
+
+
+_WITH_MATRIX = ("mov", "matroska")
+_LOOK_AHEAD = 16
+_NO_TIMESTAMPS = 0x80  # AVFMT_NOTIMESTAMPS
+_WITHOUT_PTS = ("avi",)
+_DEFAULT_RATE = 25
 
 
 @attrs.frozen
@@ -32,6 +44,8 @@ class Packet:
         duration: How long it is shown, likewise; 0 if the container does not say.
         is_keyframe: Whether a decoder can start here.
         discard: True if its picture is only needed by others and not to be shown.
+        corrupt: True if part of it was lost on its way, as the container knows.
+        side_data: What comes beside it and changes its picture, by libav's names.
     """
 
     data: bytes
@@ -40,6 +54,8 @@ class Packet:
     duration: int
     is_keyframe: bool
     discard: bool
+    corrupt: bool = False
+    side_data: Mapping[str, bytes] = attrs.field(factory=dict)
 
 
 class Container:
@@ -67,16 +83,36 @@ class Container:
             if self._stream.codec_context is None:
                 raise SourceError(f"video source: {self.name!r} has a codec that this libav cannot decode")
             self._filter = _filter_for(self._stream)
+            self._demuxed = opened.demux(self._stream)
+            self._early: deque[av.Packet[Any]] = deque()
+            self._matrix = self._first_matrix()
         except BaseException:
             opened.close()
             raise
         self.is_recording = is_file(url) or opened.duration is not None
+        self._promises_length = self.is_recording and not _is_stream(opened)
+
+    @property
+    def is_intra_only(self) -> bool:
+        """Whether every packet is a keyframe."""
+        return bool(self._stream.codec_context.codec.intra_only)
 
     @property
     def time_base(self) -> tuple[int, int]:
         """Seconds per unit of pts, as numerator and denominator."""
         base = self._stream.time_base
         return (base.numerator, base.denominator) if base else (1, 1_000_000)
+
+    @property
+    def rate(self) -> Fraction:
+        """Pictures per second, as far as it can be guessed."""
+        stream = self._stream
+        return stream.guessed_rate or stream.average_rate or Fraction(_DEFAULT_RATE)
+
+    @property
+    def has_pts(self) -> bool:
+        """Whether the format says when pictures are shown; else libav guesses from the order of decoding."""
+        return self._container.format.name not in _WITHOUT_PTS
 
     def describe(self) -> dict[str, Any]:
         """Return what every packet's metadata says: codec, size in pixels, time base."""
@@ -88,20 +124,12 @@ class Container:
             "time_base": list(self.time_base),
         }
 
-    def decoder_hints(self) -> dict[str, Any]:
-        """Return what a decoder must know beside the packets; goes with every keyframe."""
-        context = self._stream.codec_context
-        hints: dict[str, Any] = {}
-        if context.extradata and self._filter is None:
-            hints["extradata"] = context.extradata
-        depth = getattr(context, "reorder_depth", 0)  # av 14 cannot say
-        if depth:
-            hints["reorder_depth"] = depth
-        color = [int(context.color_range), int(context.color_primaries), int(context.color_trc)]
-        color.append(int(context.colorspace))
-        if color != [0, 2, 2, 2]:  # libav's numbers for "not specified"
-            hints["color"] = color
-        return hints
+    def parameters(self) -> dict[str, Any]:
+        """Return what a decoder must know beside the packets."""
+        found = parameters_of(self._stream, in_band=self._filter is not None)
+        if self._matrix is not None:
+            found["display_matrix"] = list(self._matrix)
+        return found
 
     def packets(self) -> Iterator[Packet]:
         """Yield all packets that are whole.
@@ -111,12 +139,18 @@ class Container:
         """
         taken, end = 0, 0.0
         base = self._stream.time_base or 0
+        doubtful: av.Packet[Any] | None = None  # cut short if it is the last, else damaged in the middle
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self._in_order():
                 if not packet.size:
                     continue
-                if packet.is_corrupt and self.is_recording:
-                    raise SourceError(self._cut_short(taken), retryable=False)
+                if doubtful is not None:
+                    taken += 1
+                    yield from self._filtered(doubtful)
+                    doubtful = None
+                if packet.is_corrupt and self._promises_length:
+                    doubtful = packet
+                    continue
                 taken += 1
                 if packet.pts is not None:
                     end = max(end, float((packet.pts + (packet.duration or 0)) * base))
@@ -127,26 +161,51 @@ class Container:
                 "check the file or the connection",
                 retryable=not self.is_recording,
             ) from error
+        if doubtful is not None:
+            raise SourceError(self._cut_short(taken), retryable=False)
         self._check_complete(taken, end)
 
     def close(self) -> None:
         """Close it; any number of times."""
         self._container.close()
 
+    def _in_order(self) -> Iterator[av.Packet[Any]]:
+        while self._early:
+            yield self._early.popleft()
+        yield from self._demuxed
+
+    def _first_matrix(self) -> Matrix | None:
+        """Return the display matrix of the stream: PyAV shows it only at frames, so the first keyframe is decoded."""
+        if self._container.format.name.partition(",")[0] not in _WITH_MATRIX:
+            return None
+        context = self._stream.codec_context
+        context.thread_count = 1
+        try:
+            while len(self._early) < _LOOK_AHEAD and (packet := next(self._demuxed, None)) is not None:
+                self._early.append(packet)
+                if packet.is_keyframe and packet.size:
+                    frames = context.decode(packet) or context.decode(None)
+                    return matrix_in(frames[0]) if frames else None
+        except av.FFmpegError:  # whoever reads on or decodes it will say so
+            return None
+        return None
+
     def _filtered(self, packet: av.Packet[Any]) -> Iterator[Packet]:
-        key, discard, duration = packet.is_keyframe, packet.is_discard, packet.duration or 0
+        duration = packet.duration or 0
+        flags = (packet.is_keyframe, packet.is_discard, packet.is_corrupt)
+        side_data = side_data_of(packet)
         raw = bytes(packet)  # a filter takes the packet's content away
         try:
             parts = [packet] if self._filter is None else self._filter.filter(packet)
         except av.FFmpegError:  # damaged: the decoder will say so of this one packet, and the others can be had
-            yield Packet(raw, packet.pts, packet.dts, duration, key, discard)
+            yield Packet(raw, packet.pts, packet.dts, duration, *flags, side_data)
             return
         for part in parts:
-            yield Packet(bytes(part), part.pts, part.dts, part.duration or duration, key, discard)
+            yield Packet(bytes(part), part.pts, part.dts, part.duration or duration, *flags, side_data)
 
     def _check_complete(self, taken: int, end_s: float) -> None:
         """Raise SourceError if the container promised more than it gave. Bare streams and MPEG-TS promise nothing."""
-        if not self.is_recording:
+        if not self._promises_length:
             return
         stream, base = self._stream, self._stream.time_base
         promised_s = 0.0
@@ -187,6 +246,12 @@ def channel_of(url: str) -> str:
     path = path_of(url) if is_file(url) else urlsplit(url).path
     stem = os.path.splitext(os.path.basename(path.rstrip("/")))[0]
     return stem or urlsplit(url).hostname or "video"
+
+
+def _is_stream(container: InputContainer) -> bool:
+    """Return whether this format has no beginning and no end of its own, as MPEG-TS and bare streams."""
+    name = container.format.name
+    return name in ("mpegts", "mpeg") or bool(container.format.flags & _NO_TIMESTAMPS)
 
 
 def _check_file(name: str, path: str) -> None:

@@ -9,10 +9,10 @@ import av
 import av.codec
 from av.video.codeccontext import VideoCodecContext
 
+from penstock_kafka_av.parameters import apply
+
 MAX_PIXELS = 1 << 27
 """Larger pictures are refused: what a stranger's packet claims must not decide how much memory is taken."""
-
-_MAX_EXTRADATA_BYTES = 1 << 20
 
 # A name that libav also has a decoder for which only works with hardware.
 _SOFTWARE = {"av1": ("libdav1d", "libaom-av1")}
@@ -58,24 +58,22 @@ def open_decoder(
         threads: 0 takes one for each processor.
         thread_type: "frame" decodes several frames at once and delays each by as many.
         strict: True makes libav report damage instead of painting over it.
-        hints: `extradata` (bytes), `width`, `height` (pixels), `reorder_depth` (frames), `color` (four ints: range,
-            primaries, transfer, matrix), as a packet's metadata has them; not trusted: anything else is left out.
+        hints: The codec parameters that came with the packets; see `penstock_kafka_av.parameters.apply`.
     """
     context = new_context(codec, "r")
     context.thread_count = threads
     context.thread_type = thread_type.upper()
     damage = {"err_detect": "crccheck+explode"} if strict else {"flags": "+output_corrupt"}
     context.options = {"max_pixels": str(MAX_PIXELS), **damage}
-    extradata = hints.get("extradata")
-    if isinstance(extradata, bytes | bytearray | memoryview) and 0 < len(extradata) <= _MAX_EXTRADATA_BYTES:
-        context.extradata = bytes(extradata)
-    width, height = hints.get("width"), hints.get("height")
-    if isinstance(width, int) and isinstance(height, int) and 0 < width <= 16384 and 0 < height <= 16384:
-        context.width, context.height = width, height
-    depth = hints.get("reorder_depth")
-    if type(depth) is int and 0 <= depth <= 16 and hasattr(context, "reorder_depth"):
-        context.reorder_depth = depth
-    color = hints.get("color")
-    if isinstance(color, list | tuple) and len(color) == 4 and all(type(c) is int and 0 <= c < 256 for c in color):
-        context.color_range, context.color_primaries, context.color_trc, context.colorspace = color
+    apply(context, hints)
     return context
+
+
+def let_go(context: VideoCodecContext | None) -> None:
+    """Wait until the threads of a decoder rest, before it is freed.
+
+    Freeing holds Python's lock and waits for the threads; one that still works, and wants to log an error, waits for
+    the lock (PyAV 18).
+    """
+    if context is not None and context.is_open:
+        context.flush_buffers()

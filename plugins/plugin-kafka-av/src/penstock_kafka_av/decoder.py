@@ -15,6 +15,8 @@ from penstock.identity import is_leap
 from penstock.record import Record
 from penstock_kafka_av.context import find_decoder
 from penstock_kafka_av.decoding import Decoding, where
+from penstock_kafka_av.display import check_can_turn
+from penstock_kafka_av.framing import Framing
 from penstock_kafka_av.parsing import CutStream
 from penstock_kafka_av.pixels import check_pixel_format
 
@@ -22,6 +24,11 @@ from penstock_kafka_av.pixels import check_pixel_format
 def _positive_or_auto(_: object, __: object, value: object) -> None:
     if value != "auto" and not (type(value) is int and value > 0):
         raise ConfigError(f"av decoder: threads={value!r}: must be 'auto' or a number above 0")
+
+
+def _seconds(_: object, field: Any, value: object) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+        raise ConfigError(f"av decoder: {field.name}={value!r}: must be seconds above 0, or None")
 
 
 def _rate(_: object, __: object, value: Any) -> None:
@@ -33,11 +40,18 @@ def _rate(_: object, __: object, value: Any) -> None:
 class AvDecoder:
     """Decode the video packets of one channel with PyAV.
 
-    Each frame comes with the packet that holds it as `parent`: with B-frames not the packet decoded last. `seq` is that
-    of a packet: from each keyframe on, the n-th picture shown has the number of the n-th packet, so that numbers rise,
-    and are the same wherever decoding began. Of a stream cut anywhere it is a part of the record in which the packet
-    begins (`penstock.identity`). `time_ns` and `coords` are those of the packet. `metadata` is the packet's, without
-    what only a decoder needs, and with `width`, `height`, `pixel_format` and `is_keyframe` of the frame.
+    Each frame comes with the packet that holds it as `parent`: with B-frames not the packet decoded last. The n-th
+    picture that is shown has the `seq` of the n-th packet, so that the same packets always give the same numbers; in a
+    stream that was cut anywhere it is computed from the record in which the packet begins and its number there.
+    `coords` are those of the packet. `time_ns` is that of the packet where it has a `pts`; else the n-th picture that
+    is shown gets the time of the n-th packet. `metadata` is the packet's, without what only a decoder needs, and with
+    `width`, `height`, `pixel_format` and `is_keyframe` of the frame; `rotation` (degrees counterclockwise),
+    `sample_aspect_ratio` (of a pixel, [width, height]), `interlaced`, and `color_range`, `color_primaries`,
+    `color_trc`, `colorspace` as ITU-T H.273 numbers them; `display_matrix` and `field_order` if they are known.
+
+    H.264 and HEVC: parameter sets are kept, so that a channel that sends them only once goes on after damage; records
+    that hold no picture belong to the one behind them. SEI and parameter sets that libav cannot read are left out and
+    said once in the log.
 
     A packet that cannot be decoded raises DecodeError; frames that were whole by then come with the next call. What
     follows refers to the damaged picture, so packets up to the next keyframe are left out and counted in `skipped`.
@@ -56,7 +70,8 @@ class AvDecoder:
             that PyAV converts to arrays. Arrays are C-contiguous and belong to the receiver.
         packets: "whole" if each record is one packet, "stream" if the stream was cut anywhere (then `parent` is the
             record in which the frame's packet begins).
-        threads: Threads of the decoder; "auto" takes one for each processor.
+        threads: Threads of the decoder; "auto" divides the processors among the decoders that are open in this process,
+            at least one each.
         thread_type: "slice" adds no delay; "frame" is faster where pictures have one slice, delays each frame by as
             many packets as there are threads, and tells of damage as many packets late; "auto" lets libav choose.
         width: Pixels; needed by codecs that do not say it themselves (raw video). Others overrule it.
@@ -66,6 +81,11 @@ class AvDecoder:
             where libav knows, and skips nothing but what cannot be decoded at all.
         on_gap: What to do when `seq` of the packets leaps: "resync" waits for the next keyframe, since what follows may
             refer to what is missing; "ignore" decodes on.
+        idle_rest_s: In a run, seconds without a packet after which the decoder gives up its threads and pictures; the
+            next packet brings them back from those that are held. None never does.
+        idle_close_s: In a run, seconds without a packet after which the channel is over: its last frames are given, and
+            the decoder is closed. If it comes back, it begins at a keyframe. None waits for the end mark or the end.
+        rotate: True turns and mirrors pictures as their display matrix says, by quarters of a turn.
         max_held: The most packets kept for `held()` and for finding parents; at least 64.
     """
 
@@ -85,6 +105,9 @@ class AvDecoder:
     rate: float | None = attrs.field(default=None, validator=_rate)
     keep_corrupt: bool = attrs.field(default=False, validator=instance_of(bool))
     on_gap: Literal["resync", "ignore"] = attrs.field(default="resync", validator=in_(("resync", "ignore")))
+    idle_rest_s: float | None = attrs.field(default=10.0, validator=_seconds)
+    idle_close_s: float | None = attrs.field(default=None, validator=_seconds)
+    rotate: bool = attrs.field(default=False, validator=instance_of(bool))
     max_held: int = attrs.field(default=1024, validator=[instance_of(int), ge(64)])
 
     _engine: Decoding | None = attrs.field(default=None, init=False, eq=False, repr=False)
@@ -109,6 +132,8 @@ class AvDecoder:
             except ValueError as error:
                 raise ConfigError(f"av decoder: {error}") from error
         check_pixel_format(self.pixel_format)
+        if self.rotate:
+            check_can_turn(self.pixel_format)
 
     def close(self) -> None:
         """Let go of libav's decoder; what was inside is lost."""
@@ -129,12 +154,12 @@ class AvDecoder:
             engine.forget(gap=True)
             self._cuts = None
         if self.packets == "whole":
-            engine.send(av.Packet(data), record, number=0, whole=True)
+            engine.send(data, record, number=0, whole=True)
             return _taken(engine)
         failure: DecodeError | None = None
         for packet, begins_in, number in self._feed(engine, record, data):
             try:
-                engine.send(packet, begins_in, number=number, whole=False)
+                engine.send(bytes(packet), begins_in, number=number, whole=False)
             except DecodeError as error:
                 failure = failure or error
         if failure is not None:
@@ -148,7 +173,7 @@ class AvDecoder:
             for packet, begins_in, number in self._cuts.flush():
                 # it is counted; raising it would lose the frames behind it
                 with contextlib.suppress(DecodeError):
-                    engine.send(packet, begins_in, number=number, whole=False)
+                    engine.send(bytes(packet), begins_in, number=number, whole=False)
             self._cuts = None
         engine.drain()
         engine.forget(gap=False)
@@ -161,6 +186,11 @@ class AvDecoder:
         if self._engine is not None:
             self._engine.forget(gap=True)
             self._engine.ready.clear()
+
+    def rest(self) -> None:
+        """Give up threads and pictures, but no state: the next packet brings them back."""
+        if self._engine is not None and self._cuts is None:
+            self._engine.rest()
 
     def held(self) -> Sequence[Record]:
         """Return the packets that a restart would need: see the class."""
@@ -180,13 +210,13 @@ class AvDecoder:
             sizes = {"width": self.width, "height": self.height}
             self._engine = Decoding(
                 codec=self.codec,
-                pixel_format=self.pixel_format,
                 threads=0 if self.threads == "auto" else self.threads,
                 thread_type=self.thread_type,
                 keep_corrupt=self.keep_corrupt,
                 max_held=self.max_held,
                 period_ns=round(1e9 / self.rate) if self.rate else 0,
                 hints={key: value for key, value in sizes.items() if value is not None},
+                framing=Framing(pixel_format=self.pixel_format, rotate=self.rotate),
             )
         return self._engine
 

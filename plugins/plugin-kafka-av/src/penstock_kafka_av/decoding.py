@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Mapping
+from fractions import Fraction
 from typing import Any, Literal
 
 import attrs
@@ -14,28 +16,32 @@ from av.video.frame import VideoFrame
 from penstock.errors import DecodeError
 from penstock.identity import part_number
 from penstock.record import Record
-from penstock_kafka_av.context import find_decoder, open_decoder
+from penstock_kafka_av.context import find_decoder, let_go, open_decoder
+from penstock_kafka_av.framing import Framing
 from penstock_kafka_av.keyframe import has_idr, is_keyframe
-from penstock_kafka_av.pixels import to_array
+from penstock_kafka_av.left_out import LeftOut
+from penstock_kafka_av.oddities import Oddities
+from penstock_kafka_av.order import DisplayOrder
+from penstock_kafka_av.packet import packet_of
+from penstock_kafka_av.parameter_sets import ParameterSets
+from penstock_kafka_av.parameters import PARAMETERS, REOPEN
+from penstock_kafka_av.threads import SHARE
 
-HINTS = ("extradata", "width", "height", "reorder_depth", "color")
-"""What a packet's metadata says only to open a decoder."""
-
-_LEFT_OUT = (*HINTS, "discard", "dts")
+_logger = logging.getLogger(__name__)
 
 
-@attrs.define(eq=False)
+@attrs.define
 class _Sent:
     record: Record
     number: int  # of the packet among those that begin in the record
     key: bool | None
     pts: int | None
-    seq: int  # of its picture, if packets and pictures come in the same order
+    unit: bytes = b""
     is_out: bool = False
-    more: int = 0  # pictures that came of it and had no number of their own
+    more: int = 0  # pictures beside its first
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Decoding:
     """Send packets to libav and match what comes out with them.
 
@@ -45,13 +51,13 @@ class Decoding:
     """
 
     codec: str
-    pixel_format: str
     threads: int
     thread_type: Literal["slice", "frame", "auto"]
     keep_corrupt: bool
     max_held: int
     period_ns: int
     hints: dict[str, Any]
+    framing: Framing
 
     skipped: int = 0
     damaged: int = 0
@@ -59,54 +65,75 @@ class Decoding:
     _context: VideoCodecContext | None = None
     _name: str = ""
     _intra_only: bool = False
+    _sets: ParameterSets = attrs.field(factory=ParameterSets)
+    _oddities: Oddities | None = None  # once there was one
+    _order: DisplayOrder = attrs.field(factory=DisplayOrder)
     _sent: dict[int, _Sent] = attrs.field(factory=dict)
-    _numbers: deque[_Sent] = attrs.field(factory=deque)  # packets whose numbers no picture has taken yet
     _serial: int = 0
     _waiting: bool = True  # for a keyframe
     _first: _Sent | None = None  # the keyframe that ended the waiting, until its frame is out
     _is_open_group: bool = False  # pictures may come that are shown before `_first` and refer to others before it
     _has_fields: bool = False  # two packets may make one picture then
     _gap: bool = False
+    _is_resting: bool = False
+    _left_out: LeftOut = attrs.field(factory=LeftOut)
+    _informed: Record | None = None  # the last one that brought codec parameters
+    _informed_at: int = 0
+    _ratio: Fraction | None = None  # of a pixel, as the codec says it
 
-    def send(self, packet: av.Packet[Any], record: Record, *, number: int, whole: bool) -> None:
+    def send(self, data: bytes, record: Record, *, number: int, whole: bool) -> None:
         """Decode one packet, the `number`-th that begins in this record; frames go to `ready`. Raises DecodeError."""
         self._adapt(record, whole=whole)
-        key = self._is_keyframe(packet, record.metadata, whole=whole)
+        try:
+            unit = self._sets.take(self._name or self._name_of(record), data, record)
+        except ValueError as error:
+            raise self._damage(record, str(error)) from error
+        if unit is None:
+            return
+        key = self._is_keyframe(unit, record.metadata, whole=whole)
         if self._waiting and key is False and not self.keep_corrupt:
             self.skipped += 1
+            self._left_out.note(record)
             return
-        pts = record.metadata.get("pts")
-        pts = pts if type(pts) is int and number == 0 else None
-        sent = _Sent(record, number, key, pts, _seq_of(record, number, whole=whole))
+        if whole and record.metadata.get("corrupt") is True and not self.keep_corrupt:
+            raise self._damage(record, "was damaged on its way")
+        by_pts = number == 0 and not str(record.metadata.get("time_from", "")).endswith("+rate")
+        pts = record.metadata.get("pts") if by_pts else None
+        sent = _Sent(record, number, key, pts if type(pts) is int else None)
+        serial = self._serial
+        self._serial += 1
+        self._order.sent(
+            serial,
+            seq=record.seq if whole else self.framing.part(record, number),
+            time_ns=record.time_ns + number * self.period_ns,
+            pts=sent.pts,
+        )
         if self._leads(sent):
             self.skipped += 1
             return
+        if self._is_resting:
+            self._wake(record)
         if self._context is None:
             self._context = self._open(record)
+            unit = self._sets.lead(self._name, unit)
+        sent.unit = unit
         if self._waiting and key:
             self._waiting, self._first = False, sent
-            self._is_open_group = self._name == "h264" and not has_idr(bytes(packet))
+            self._left_out.end(record)
+            self._is_open_group = self._name == "h264" and not has_idr(unit)
             self._gap = self._gap or record.discontinuity
-        serial = packet.pts = self._serial
-        self._serial += 1
-        packet.dts = None
-        packet.is_keyframe = bool(key)
         self._sent[serial] = sent
-        self._numbers.append(sent)
-        if len(self._numbers) > self.max_held:
-            self._numbers.popleft()
         if len(self._sent) > self.max_held:
             self._drop(next(iter(self._sent)))
         try:
-            frames = self._context.decode(packet)
+            frames = self._decode(unit, sent, serial)
         except av.FFmpegError as error:
             self._sent.pop(serial, None)
-            if sent in self._numbers:
-                self._numbers.remove(sent)
             if self._first is not None and self._is_open_group and sent is not self._first:
                 self.skipped += 1  # without pts, this is how pictures that lead an open group show themselves
                 return
             raise self._damage(record, f"cannot be decoded ({error.strerror})") from error
+        self._ratio = self._context.sample_aspect_ratio
         for frame in frames:
             self._emit(frame)
 
@@ -120,16 +147,54 @@ class Decoding:
         self._name, self._intra_only = name, codec.intra_only
         return codec
 
+    def rest(self) -> None:
+        """Let libav's decoder go, with its threads and pictures; the packets that are held bring back its state."""
+        first = next(iter(self._sent.values()), None)
+        if self._context is None or self._waiting or first is None or not first.key or not first.is_out:
+            return
+        if any(not sent.is_out and self._comes_before(sent, first) for sent in self._sent.values()):
+            return  # they refer to pictures before the first packet that is held
+        let_go(self._take_context())
+        self._is_resting = True
+
+    def _wake(self, record: Record) -> None:
+        """Decode again what is held, and give only the frames that are not out."""
+        self._is_resting = False
+        self._context = self._open(record)
+        lead = True
+        for serial, sent in list(self._sent.items()):
+            unit = self._sets.lead(self._name, sent.unit) if lead else sent.unit
+            lead = False
+            try:
+                frames = self._decode(unit, sent, serial)
+            except av.FFmpegError:  # it was decoded before; if it cannot be now, the next keyframe helps
+                self.forget(gap=True)
+                return
+            for frame in frames:
+                again = self._sent.get(frame.pts or 0)
+                if again is None or not again.is_out:
+                    self._emit(frame)
+
+    def _take_context(self) -> VideoCodecContext | None:
+        context, self._context = self._context, None
+        SHARE.leave(self)
+        return context
+
     def drain(self) -> None:
         """Take the last frames out; errors are counted in `damaged`, since raising them would lose frames."""
-        context, self._context = self._context, None
+        if self._is_resting and self._sent:
+            self._wake(next(iter(self._sent.values())).record)
+        context = self._take_context()
         if context is None or not context.is_open:
             return
         try:
             frames = context.decode(None)
+            self._ratio = context.sample_aspect_ratio
         except av.FFmpegError:
             self.damaged += 1
             return
+        finally:
+            let_go(context)
         for frame in frames:
             try:
                 self._emit(frame)
@@ -137,21 +202,32 @@ class Decoding:
                 return
 
     def forget(self, *, gap: bool) -> None:
-        """Wait for the next keyframe as if nothing had been; with `gap`, its frame does not continue the last one."""
-        self._context = None
+        """Wait for the next keyframe as if nothing had been; with `gap`, its frame does not continue the last one.
+
+        The parameter sets are kept: a stream may have said them once, at its start.
+        """
+        let_go(self._take_context())
+        self._is_resting = False
+        self._left_out.end(None)
+        self._sets.drop_ahead()
+        self._order.clear()
+        self._informed = None
         for serial in list(self._sent):
             self._drop(serial)
-        self._numbers.clear()
         self._waiting, self._first = True, None
         self._gap = gap and self._serial > 0
 
     def held(self) -> Iterator[Record]:
         """Yield the records of the packets that are kept."""
-        return (sent.record for sent in self._sent.values())
+        if self._intra_only and self._informed is not None and self._serial - self._informed_at <= self.max_held:
+            yield self._informed
+        yield from (sent.record for sent in self._sent.values())
+        yield from self._sets.ahead
 
     def unseen(self) -> Iterator[Record]:
         """Yield the records of which a picture is still to come."""
-        return (sent.record for sent in self._sent.values() if not sent.is_out)
+        yield from (sent.record for sent in self._sent.values() if not sent.is_out)
+        yield from self._sets.ahead
 
     def _name_of(self, record: Record) -> str:
         name = record.metadata.get("codec", "h264") if self.codec == "auto" else self.codec
@@ -164,7 +240,7 @@ class Decoding:
         try:
             return open_decoder(
                 codec,
-                threads=self.threads,
+                threads=self.threads or SHARE.join(self),
                 thread_type=self.thread_type,
                 strict=not self.keep_corrupt,
                 hints=self.hints,
@@ -175,30 +251,65 @@ class Decoding:
     def _adapt(self, record: Record, *, whole: bool) -> None:
         """Begin anew where the packets are another codec's, or say that the decoder needs other parameters."""
         metadata = record.metadata
-        changed = whole and self._context is not None and self._name_of(record) != self._name
-        if changed:
+        other = whole and bool(self._name) and self._name_of(record) != self._name
+        if other:
             self.hints.clear()
-        for key in HINTS:
+        changed = other and self._context is not None
+        for key in PARAMETERS:
             value = metadata.get(key)
             if value is not None and value != self.hints.get(key):
                 self.hints[key] = value
-                changed = changed or key == "extradata"
+                changed = changed or key in REOPEN
+        if "pix_fmt" in metadata or "extradata" in metadata:
+            self._informed, self._informed_at = record, self._serial
         if changed and self._context is not None:
             self.drain()
             self.forget(gap=False)
+        if other:
+            self._sets.clear()
+            self._name, self._oddities = "", None
 
-    def _is_keyframe(self, packet: av.Packet[Any], metadata: Mapping[str, Any], *, whole: bool) -> bool | None:
+    def _is_keyframe(self, unit: bytes, metadata: Mapping[str, Any], *, whole: bool) -> bool | None:
         said = metadata.get("is_keyframe") if whole else None
         if isinstance(said, bool):
             return said
         if self._context is not None and self._intra_only:
             return True
         name = self._name or (metadata.get("codec", "h264") if self.codec == "auto" else self.codec)
-        return is_keyframe(name, bytes(packet))
+        return is_keyframe(name, unit)
+
+    def _decode(self, unit: bytes, sent: _Sent, serial: int) -> list[VideoFrame]:
+        """Decode strictly what is of the picture; what is odd beside it is left out, and said once."""
+        assert self._context is not None
+        side_data = sent.record.metadata.get("side_data")
+        late = self.thread_type != "slice"  # an error then comes packets later, and cannot be tried again
+        if (late or self._oddities is not None) and not self.keep_corrupt:
+            unit = self._without_oddities(unit, sent.record) or unit
+            return self._context.decode(packet_of(unit, serial, key=bool(sent.key), side_data=side_data))
+        try:
+            return self._context.decode(packet_of(unit, serial, key=bool(sent.key), side_data=side_data))
+        except av.FFmpegError:
+            mended = None if self.keep_corrupt else self._without_oddities(unit, sent.record)
+            if mended is None:
+                raise
+            return self._context.decode(packet_of(mended, serial, key=bool(sent.key), side_data=side_data))
+
+    def _without_oddities(self, unit: bytes, record: Record) -> bytes | None:
+        oddities = self._oddities or Oddities(self._name)
+        mended = oddities.without(unit, self._sets.all())
+        if mended is not None and self._oddities is None:
+            self._oddities = oddities
+            _logger.warning(
+                "av decoder (%s), %s: units beside the picture (SEI, parameter sets) are damaged or out of order; "
+                "they are left out here and in what follows",
+                self._name,
+                where(record),
+            )
+        return mended
 
     def _damage(self, record: Record, what: str) -> DecodeError:
         self.damaged += 1
-        message = f"av decoder ({self._name}), {where(record)}: {what}"
+        message = f"av decoder ({self._name or self._name_of(record)}), {where(record)}: {what}"
         if self.keep_corrupt:
             return DecodeError(message)
         if self.thread_type == "slice":  # else the damage may be in an earlier packet, and pictures already show it
@@ -217,13 +328,35 @@ class Decoding:
         if not self._belongs(frame, sent):
             sent.is_out = False
             return
-        if sent.key or (sent.key is None and frame.key_frame):
+        key = bool(sent.key or (sent.key is None and frame.key_frame))
+        place = self._order.shown(frame.pts or 0, pts=sent.pts, is_key=key)
+        if key:
             sent.key = True
             self._trim(sent)
-        seq = self._take_number(sent)
         if sent.record.metadata.get("discard") is not True:
-            self.ready.append(self._record_of(frame, sent, seq))
+            seq, time_ns = place or self._another(sent)
+            if sent.pts is not None:
+                time_ns = sent.record.time_ns
+            self.ready.append(
+                self.framing.record_of(
+                    frame,
+                    sent.record,
+                    number=sent.number,
+                    seq=seq,
+                    time_ns=time_ns,
+                    discontinuity=self._gap,
+                    hints=self.hints,
+                    ratio=self._ratio,
+                )
+            )
             self._gap = False
+
+    def _another(self, sent: _Sent) -> tuple[int, int]:
+        """Return number and time of a picture of a packet that has shown one already: a part of it."""
+        sent.more += 1
+        record = sent.record
+        number = part_number(record.channel, record.seq, sent.number) if sent.number else record.seq
+        return part_number(record.channel, number, sent.more), record.time_ns + sent.number * self.period_ns
 
     def _belongs(self, frame: VideoFrame, sent: _Sent) -> bool:
         """Return whether the pictures that this one refers to were there."""
@@ -245,6 +378,9 @@ class Decoding:
             return False
         return sent.pts < first.pts
 
+    def _comes_before(self, sent: _Sent, other: _Sent) -> bool:
+        return sent.pts is not None and other.pts is not None and sent.pts < other.pts
+
     def _trim(self, oldest: _Sent) -> None:
         for serial, sent in list(self._sent.items()):
             if sent is oldest:
@@ -255,57 +391,6 @@ class Decoding:
         """Let go of a packet, and count it if no picture came of it."""
         if not self._sent.pop(serial).is_out and not self._has_fields:
             self.skipped += 1
-
-    def _record_of(self, frame: VideoFrame, sent: _Sent, seq: int) -> Record:
-        packet = sent.record
-        try:
-            array = to_array(frame, self.pixel_format)
-        except (ValueError, av.FFmpegError) as error:
-            size = f"{frame.width}x{frame.height} {frame.format.name}"
-            raise DecodeError(
-                f"av decoder, {where(packet)}: a picture of {size} cannot be made {self.pixel_format!r}: {error}"
-            ) from error
-        metadata = {key: value for key, value in packet.metadata.items() if key not in _LEFT_OUT}
-        if sent.number:
-            metadata.pop("pts", None)
-        metadata["is_keyframe"] = bool(frame.key_frame)
-        metadata["width"], metadata["height"] = frame.width, frame.height
-        metadata["pixel_format"] = self.pixel_format
-        if frame.is_corrupt:
-            metadata["corrupt"] = True
-        return Record(
-            data=array,
-            channel=packet.channel,
-            seq=seq,
-            time_ns=packet.time_ns + sent.number * self.period_ns,
-            coords=packet.coords,
-            metadata=metadata,
-            parent=packet,
-            discontinuity=self._gap,
-        )
-
-    def _take_number(self, sent: _Sent) -> int:
-        """Return the seq of the picture of this packet.
-
-        In the order of display, pictures take the numbers that their packets have in the order of decoding, beginning
-        with each keyframe; so they do not depend on where a decoder began. What is shown before the keyframe that was
-        sent before it keeps the number of its packet; a second picture of a packet is numbered as its part.
-        """
-        numbers = self._numbers
-        if sent.key and sent in numbers:
-            while numbers[0] is not sent:
-                numbers.popleft()
-        if numbers and (numbers[0] is sent or not numbers[0].key):
-            return numbers.popleft().seq
-        if sent in numbers:
-            numbers.remove(sent)
-            return sent.seq
-        sent.more += 1
-        return part_number(sent.record.channel, sent.seq, sent.more)
-
-
-def _seq_of(record: Record, number: int, *, whole: bool) -> int:
-    return record.seq if whole else part_number(record.channel, record.seq, number)
 
 
 def where(record: Record) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import attrs
@@ -15,8 +17,9 @@ from penstock.record import Record
 from penstock_kafka_av.container import Container, Packet
 from penstock_kafka_av.decoder import AvDecoder
 from penstock_kafka_av.feed import Feed, FileFeed, LiveFeed
+from penstock_kafka_av.timeline import Timeline
 
-_DEFAULT_RATE = 25.0  # frames per second, where a bare stream does not say
+_PARAMETERS_EVERY_NS = 1_000_000_000
 
 
 @attrs.define
@@ -41,7 +44,8 @@ class Playback:
     _feed: Feed | None = None
     _container: Container | None = None
     _common: dict[str, Any] = attrs.field(factory=dict)
-    _hints: dict[str, Any] = attrs.field(factory=dict)
+    _parameters: dict[str, Any] = attrs.field(factory=dict)
+    _parameters_at: int | None = None  # time of the packet that had them last
     _decoder: AvDecoder | None = None
     _waiting: deque[_Timed] = attrs.field(factory=deque)  # read, not yet given
     _end: Exception | None = None
@@ -49,9 +53,9 @@ class Playback:
     _index: int = 0  # of the next packet
     _round: int = 0
     _round_index: int = 0  # of the first packet of this round
-    _base: int = 0  # pts of this round, in units
-    _span: int = 0  # of this round, in units
-    _first_pts: int | None = None
+    _timeline: Timeline | None = None
+    _round_timeline: Timeline | None = None  # as it was at the first packet of this round
+    _corrupt: int = 0
     _epoch_ns: int = 0
     _zero_ns: int | None = None  # the monotonic clock at the first record
     _discontinuity: bool = False
@@ -62,22 +66,43 @@ class Playback:
         container = Container(self.url, options=self.options, timeout_s=self.timeout_s)
         self._container = container
         self._feed = FileFeed(container) if container.is_recording else LiveFeed(container)
-        self._common = {**container.describe(), "time_from": "open+pts"}
-        self._hints = container.decoder_hints()
+        self._common = container.describe()
+        self._parameters, self._parameters_at = container.parameters(), None
         if self.frames and self._decoder is None:
             self._decoder = AvDecoder()
         if not self._epoch_ns:
             self._epoch_ns = time.time_ns()
+        if self._timeline is None:
+            self._timeline = self._new_timeline()
         if not again:
+            self._round_timeline = copy.copy(self._timeline)
             return
         self._zero_ns = None
         if container.is_recording:
-            for _ in range(self._index - self._round_index):
-                self._feed.next(self.timeout_s)
+            self._catch_up()
         else:
-            self._discontinuity, self._first_pts, self._epoch_ns = True, None, time.time_ns()
+            self._discontinuity, self._timeline, self._epoch_ns = True, self._new_timeline(), time.time_ns()
             if self._decoder is not None:
                 self._decoder.reset()
+
+    def _new_timeline(self) -> Timeline:
+        assert self._container is not None
+        unit = Fraction(*self._container.time_base)
+        return Timeline(unit=unit, rate=self._container.rate, has_pts=self._container.has_pts)
+
+    def _catch_up(self) -> None:
+        """Read again what was given of this round; a decoder, which was flushed, is led in from the last keyframe."""
+        assert self._feed is not None
+        position, self._index = self._index, self._round_index
+        self._timeline = copy.copy(self._round_timeline)
+        since_keyframe: list[_Timed] = []
+        while self._index < position and (packet := self._feed.next(self.timeout_s)) is not None:
+            if packet.is_keyframe:
+                since_keyframe.clear()
+            since_keyframe.append(self._timed(packet))
+        if self._decoder is not None:
+            for timed in since_keyframe:
+                self._queue(_as_lead_in(timed))
 
     def skip_to(self, position: int) -> None:
         """Go on at this packet, led in by those from the keyframe before it; a camera only counts from there."""
@@ -95,10 +120,10 @@ class Playback:
             since_keyframe.clear()
             self._given = self._index
         else:
-            for timed in since_keyframe[:-1]:
-                timed.record = timed.record.replace(metadata={**timed.record.metadata, "discard": True})
+            since_keyframe[:-1] = map(_as_lead_in, since_keyframe[:-1])
             first = since_keyframe[0]
-            first.record = first.record.replace(discontinuity=True)
+            metadata = {**first.record.metadata, **self._parameters}
+            first.record = first.record.replace(discontinuity=True, metadata=metadata)
             self._given = position
         self._discontinuity = False
         for timed in since_keyframe:
@@ -132,10 +157,9 @@ class Playback:
         return min(inside, default=self._index)
 
     def lost(self) -> Mapping[str, int]:
-        """Return how many pictures could not be decoded here."""
-        if self._decoder is None or not (count := self._decoder.skipped + self._decoder.damaged):
-            return {}
-        return {self.channel: count}
+        """Return how many packets arrived damaged; with a decoder, how many pictures could not be decoded here."""
+        count = self._corrupt if self._decoder is None else self._decoder.skipped + self._decoder.damaged
+        return {self.channel: count} if count else {}
 
     def close(self) -> None:
         """Let go of the container."""
@@ -151,7 +175,7 @@ class Playback:
                 timed = self._next(max(0.0, deadline - time.monotonic()))
             except (EndOfSource, SourceError) as end:
                 self._end = end
-                if isinstance(end, EndOfSource) and self._decoder is not None:
+                if self._decoder is not None:
                     self._queue_frames(self._decoder.flush())
                 break
             if timed is None:
@@ -178,8 +202,9 @@ class Playback:
                 self._round += 1
                 if self._round >= self.loop or self._container is None or not self._container.is_recording:
                     raise
-                self._base += self._span
-                self._round_index, self._span = self._index, 0
+                assert self._timeline is not None
+                self._timeline.next_round()
+                self._round_index = self._index
                 self.close()
                 self.connect()
                 continue
@@ -187,41 +212,46 @@ class Playback:
         raise SourceError(f"video source: channel {self.channel!r} is closed; open it before reading")
 
     def _timed(self, packet: Packet) -> _Timed:
-        numerator, denominator = self._common["time_base"]
+        assert self._timeline is not None
         index, self._index = self._index, self._index + 1
-        pts = packet.pts
-        if pts is None:  # a bare stream: one picture after the other
-            offset_ns = due_ns = round(index * 1e9 / _DEFAULT_RATE)
-        else:
-            if self._first_pts is None:
-                self._first_pts = pts
-            duration = packet.duration or 1
-            self._span = max(self._span, pts - self._first_pts + duration)
-            offset_ns = (pts - self._first_pts + self._base) * numerator * 1_000_000_000 // denominator
-            dts = pts if packet.dts is None else packet.dts
-            due_ns = (dts - self._first_pts + self._base) * numerator * 1_000_000_000 // denominator
+        placed = self._timeline.place(packet)
         metadata = self._common.copy()
-        if pts is not None:
-            metadata["pts"] = pts + self._base
-        if packet.dts is not None:
-            metadata["dts"] = packet.dts + self._base
+        metadata["time_from"] = "open+rate" if placed.by_rate else "open+pts"
+        if placed.pts is not None:
+            metadata["pts"] = placed.pts
+        if placed.dts is not None:
+            metadata["dts"] = placed.dts
         if packet.duration:
             metadata["duration"] = packet.duration
+        if packet.corrupt:
+            metadata["corrupt"] = True
+            self._corrupt += 1
         metadata["is_keyframe"] = packet.is_keyframe
         if packet.discard:
             metadata["discard"] = True
-        if packet.is_keyframe:
-            metadata.update(self._hints)
+        if packet.side_data:
+            metadata["side_data"] = dict(packet.side_data)
+        if packet.is_keyframe and self._are_parameters_due(placed.shown_ns):
+            metadata.update(self._parameters)
         record = Record(
             data=packet.data,
             channel=self.channel,
             seq=index,
-            time_ns=self._epoch_ns + offset_ns,
+            time_ns=self._epoch_ns + placed.shown_ns,
             metadata=metadata,
             discontinuity=self._discontinuity,
         )
         self._discontinuity = False
-        return _Timed(due_ns, record)
+        return _Timed(placed.due_ns, record)
+
+    def _are_parameters_due(self, offset_ns: int) -> bool:
+        """Return whether a keyframe says the codec parameters: each does, unless all packets are keyframes."""
+        assert self._container is not None
+        at = self._parameters_at
+        if at is not None and self._container.is_intra_only and at <= offset_ns < at + _PARAMETERS_EVERY_NS:
+            return False
+        self._parameters_at = offset_ns
+        return True
 
     def _wait_for(self, due_ns: int, timeout_s: float) -> bool:
         """Wait until this is due, or until the time is over; return whether it is due."""
@@ -233,3 +263,8 @@ class Playback:
             return True
         time.sleep(min(wait_s, timeout_s))
         return wait_s <= timeout_s
+
+
+def _as_lead_in(timed: _Timed) -> _Timed:
+    """Return a packet that is only decoded for those behind it."""
+    return _Timed(timed.due_ns, timed.record.replace(metadata={**timed.record.metadata, "discard": True}))

@@ -25,10 +25,16 @@ class VideoSource:
 
     H.264 and HEVC packets are given as Annex B, with their parameter sets before each keyframe, so that a decoder
     anywhere can start at any keyframe. `seq` counts packets; frames have that of their packets. `time_ns` is when the
-    picture is shown: the clock when the source was opened, plus the pts since the first packet; `metadata["time_from"]`
-    says "open+pts". Other metadata: `codec`, `width`, `height` (pixels), `time_base` ([numerator, denominator], seconds
-    per unit), `pts`, `dts`, `duration` (units; absent if unknown), `is_keyframe`, `discard` (only if the picture is not
-    to be shown), and with keyframes what only a decoder needs: `extradata`, `reorder_depth`, `color`.
+    picture is shown: the clock when the source was opened, plus the pts since the first packet ("open+pts" in
+    `metadata["time_from"]`); where the container has no pts, plus the time of decoding, at the stream's own rate
+    ("open+rate"), and a decoder puts these in the order of display. Where two recordings are joined, so that time leaps
+    back, it goes on.
+
+    Other metadata: `codec`, `width`, `height` (pixels), `time_base` ([numerator, denominator], seconds per unit),
+    `pts`, `dts`, `duration` (units; absent if unknown), `is_keyframe`, `discard` (only if the picture is not to be
+    shown), `corrupt` (only if part of the packet was lost on its way), `side_data` (what comes beside the packet and
+    changes its picture), and with keyframes what a decoder must know of the stream (`penstock_kafka_av.parameters`):
+    with each, or once a second where all packets are keyframes.
 
     A recording that is cut short gives every packet that is whole, then raises SourceError. Containers that promise no
     length (MPEG-TS, bare streams) cannot be found to be cut. A camera that sends faster than this is read fills 64
@@ -126,5 +132,5 @@ class VideoSource:
         """Do nothing: a recording forgets nothing, and a camera keeps nothing. See `start`."""
 
     def lost_upstream(self) -> Mapping[str, int]:
-        """Return how many pictures could not be decoded (with `frames`); packets are not looked into."""
+        """Return how many packets arrived damaged, as the container knows; with `frames`, pictures not decoded."""
         return self._playback.lost() if self._playback is not None else {}

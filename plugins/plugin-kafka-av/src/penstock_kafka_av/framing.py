@@ -1,0 +1,98 @@
+"""Framing: records made of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import attrs
+import av
+from av.video.frame import VideoFrame
+
+from penstock.errors import DecodeError
+from penstock.identity import part_number
+from penstock.record import Record
+from penstock_kafka_av.display import about, matrix_in, matrix_of, ratio_of, turned
+from penstock_kafka_av.parameters import PARAMETERS
+from penstock_kafka_av.pixels import to_array
+
+_LEFT_OUT = frozenset({*PARAMETERS, "discard", "dts", "side_data"})
+
+
+@attrs.define
+class Framing:
+    """Make a record of each frame.
+
+    Attributes:
+        pixel_format: What the arrays hold.
+        rotate: Whether pictures are turned as their display matrix says.
+    """
+
+    pixel_format: str
+    rotate: bool
+
+    def part(self, record: Record, number: int) -> int:
+        """Return a number for the packet that begins as the `number`-th in a record of a cut stream."""
+        return part_number(record.channel, record.seq, number)
+
+    def record_of(
+        self,
+        frame: VideoFrame,
+        packet: Record,
+        *,
+        number: int,
+        seq: int,
+        time_ns: int,
+        discontinuity: bool,
+        hints: Mapping[str, Any],
+        ratio: Fraction | None,
+    ) -> Record:
+        """Return the record of a frame. Raises DecodeError if it cannot be made an array.
+
+        Args:
+            frame: What the decoder gave.
+            packet: The record that it came in; the new one's `parent`.
+            number: Its place among the packets that begin in that record.
+            seq: Its number in the channel.
+            time_ns: When it is shown.
+            discontinuity: Whether it does not continue the frame before.
+            hints: The codec parameters of the stream.
+            ratio: The aspect ratio of a pixel, as the codec says it.
+        """
+        matrix = matrix_of(hints.get("display_matrix")) or matrix_in(frame)
+        try:
+            array = to_array(frame, self.pixel_format)
+        except (ValueError, av.FFmpegError) as error:
+            size = f"{frame.width}x{frame.height} {frame.format.name}"
+            raise DecodeError(
+                f"av decoder, packet {packet.seq} of channel {packet.channel!r}: a picture of {size} cannot be made "
+                f"{self.pixel_format!r}: {error}"
+            ) from error
+        metadata = {key: value for key, value in packet.metadata.items() if key not in _LEFT_OUT}
+        if number:
+            metadata.pop("pts", None)
+        metadata["is_keyframe"] = bool(frame.key_frame)
+        metadata["width"], metadata["height"] = frame.width, frame.height
+        metadata["pixel_format"] = self.pixel_format
+        shown = about(frame, matrix=matrix, ratio=ratio_of(hints, ratio), order=hints.get("field_order"))
+        metadata.update(shown)
+        if self.rotate and matrix is not None:
+            array = turned(array, matrix)
+            metadata.pop("display_matrix")
+            metadata["rotation"] = 0
+            if array.shape[:2] != (frame.height, frame.width):
+                metadata["height"], metadata["width"] = array.shape[:2]
+                metadata["sample_aspect_ratio"] = shown["sample_aspect_ratio"][::-1]
+        if frame.is_corrupt:
+            metadata["corrupt"] = True
+        return Record(
+            data=array,
+            channel=packet.channel,
+            seq=seq,
+            time_ns=time_ns,
+            coords=packet.coords,
+            metadata=metadata,
+            parent=packet,
+            discontinuity=discontinuity,
+        )

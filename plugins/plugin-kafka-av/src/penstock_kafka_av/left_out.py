@@ -1,0 +1,36 @@
+"""LeftOut: packets that are left out until a keyframe comes, named in the log."""
+
+from __future__ import annotations
+
+import logging
+
+import attrs
+
+from penstock.record import Record
+
+_logger = logging.getLogger(__name__)
+
+
+@attrs.define
+class LeftOut:
+    """Count the packets that could not be decoded for want of a keyframe, and say once which they were."""
+
+    _first: Record | None = None
+    _count: int = 0
+
+    def note(self, record: Record) -> None:
+        """Count one more."""
+        self._first = self._first or record
+        self._count += 1
+
+    def end(self, keyframe: Record | None) -> None:
+        """Say what was left out, if anything was, now that a keyframe came, or that none will."""
+        if self._first is not None:
+            _logger.warning(
+                "av decoder: %d packets of channel %r, from packet %d on, were skipped: %s",
+                self._count,
+                self._first.channel,
+                self._first.seq,
+                "no keyframe came" if keyframe is None else f"the next keyframe is packet {keyframe.seq}",
+            )
+        self._first, self._count = None, 0

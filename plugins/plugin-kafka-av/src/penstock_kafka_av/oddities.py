@@ -1,0 +1,68 @@
+"""Oddities: what a strict decoder refuses a whole picture for, though it is no part of the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import av
+from av.video.codeccontext import VideoCodecContext
+
+from penstock_kafka_av.context import find_decoder, open_decoder
+from penstock_kafka_av.nal import START, Unit, is_known, joined, units
+from penstock_kafka_av.sei import messages
+from penstock_kafka_av.tiff import picture_tags_only
+
+
+@attrs.define
+class Oddities:
+    """Find the NAL units beside the slices that libav refuses, by giving each to a decoder that decodes no picture.
+
+    A strict decoder (which the slices need: else damage is painted over) also refuses SEI and parameter sets that an
+    ordinary one skips with a line in its log. Without these units, and with parameter sets in front of the SEI that
+    refers to them, it decodes what the ordinary one decodes.
+    """
+
+    codec: str
+    _probe: VideoCodecContext | None = None
+
+    def without(self, data: bytes, known: Sequence[Unit]) -> bytes | None:
+        """Return a packet without what is refused in it; None if nothing is, so that the picture itself is damaged.
+
+        Args:
+            data: The packet, with start codes.
+            known: The parameter sets that the decoder of the channel has seen.
+        """
+        if self.codec == "tiff":
+            return picture_tags_only(data)
+        if not is_known(self.codec):
+            return None
+        parts = list(units(self.codec, data))
+        first = next((at for at, unit in enumerate(parts) if unit.kind == "picture"), len(parts))
+        head = [unit for unit in parts[:first] if unit.kind == "set"]
+        head += [unit for unit in parts[:first] if unit.kind != "set"]
+        if self._probe is None:
+            self._probe = _open_probe(self.codec)
+            for unit in known:
+                self._accepts(unit)
+        kept: list[Unit] = []
+        for unit in [*head, *parts[first:]]:
+            if unit.kind == "picture" or self._accepts(unit):
+                kept.append(unit)
+            elif unit.kind == "sei":
+                kept.extend(part for part in messages(self.codec, unit) if self._accepts(part))
+        return None if kept == parts else joined(kept)
+
+    def _accepts(self, unit: Unit) -> bool:
+        assert self._probe is not None
+        try:
+            self._probe.decode(av.Packet(START + unit.data))
+        except av.FFmpegError:
+            return False
+        return True
+
+
+def _open_probe(codec: str) -> VideoCodecContext:
+    probe = open_decoder(find_decoder(codec), threads=1, hints={})
+    probe.skip_frame = "NONREF"  # without it, a packet that holds no picture is an error in H.264
+    return probe

@@ -1,0 +1,81 @@
+"""ParameterSets: what a stream of H.264 or HEVC said once, kept for decoders that begin later."""
+
+from __future__ import annotations
+
+import attrs
+
+from penstock.record import Record
+from penstock_kafka_av.nal import Unit, begins_with_picture, is_known, joined, set_id, units
+from penstock_kafka_av.sei import is_cut
+
+_MAX_UNIT_BYTES = 1 << 16
+_MAX_AHEAD_BYTES = 1 << 20
+
+
+@attrs.define
+class ParameterSets:
+    """Keep the last parameter sets of a channel, and join what came in records of their own to the picture behind.
+
+    Attributes:
+        ahead: The records that hold no picture, whose bytes lead the next packet.
+    """
+
+    ahead: list[Record] = attrs.field(factory=list)
+    _kept: dict[tuple[int, int], Unit] = attrs.field(factory=dict)
+    _leading: bytes = b""
+
+    def take(self, codec: str, data: bytes, record: Record) -> bytes | None:
+        """Note the parameter sets in a packet; return it with what came ahead, or None if it holds no picture.
+
+        Raises:
+            ValueError: it holds no picture, since it was cut before that.
+        """
+        if not is_known(codec):
+            return data
+        if not begins_with_picture(codec, data):
+            found = []
+            for unit in units(codec, data):
+                found.append(unit)
+                if unit.kind == "picture":
+                    break
+                if unit.kind == "set" and len(unit.data) <= _MAX_UNIT_BYTES:
+                    self._kept[unit.type, set_id(codec, unit)] = unit
+            if found and found[-1].kind != "picture":
+                if found[-1].kind == "sei" and is_cut(codec, found[-1]):
+                    raise ValueError("is cut before its picture")
+                leading = joined([unit for unit in found if not unit.is_suffix])
+                if len(self._leading) + len(leading) <= _MAX_AHEAD_BYTES:
+                    self._leading += leading
+                    self.ahead.append(record)
+                return None
+        if self._leading:
+            data, self._leading = self._leading + data, b""
+            self.ahead.clear()
+        return data
+
+    def lead(self, codec: str, data: bytes) -> bytes:
+        """Return a packet for a decoder that knows nothing yet, with the kept sets that it lacks in front."""
+        if not self._kept or not is_known(codec):
+            return data
+        there = set()
+        for unit in units(codec, data):
+            if unit.kind == "picture":
+                break
+            if unit.kind == "set":
+                there.add((unit.type, set_id(codec, unit)))
+        lacking = [unit for key, unit in sorted(self._kept.items(), key=lambda item: item[0]) if key not in there]
+        return joined(lacking) + data if lacking else data
+
+    def all(self) -> list[Unit]:
+        """Return the kept sets, in the order in which a decoder wants them."""
+        return [unit for _, unit in sorted(self._kept.items(), key=lambda item: item[0])]
+
+    def drop_ahead(self) -> None:
+        """Forget what came ahead of a picture: what follows does not continue it. The sets are kept."""
+        self._leading = b""
+        self.ahead.clear()
+
+    def clear(self) -> None:
+        """Forget everything: the packets are another codec's now."""
+        self.drop_ahead()
+        self._kept.clear()
