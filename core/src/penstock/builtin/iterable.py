@@ -10,10 +10,13 @@ from typing import Any, ClassVar
 import attrs
 
 from penstock.buffers import IMMUTABLE, BufferWatch
+from penstock.error_text import text_of
 from penstock.errors import BufferReusedError, EndOfSource, SourceError
 from penstock.fields import ExactRecords
 from penstock.record import Record
 
+_AT_ONCE = (list, tuple, range)
+"""Sequences whose items are there at once: nothing of the user's runs when they are asked for."""
 _LONGEST_S = 0.005
 """How long records are collected from an iterator before they are handed over: a slow one must not wait for company."""
 
@@ -41,8 +44,9 @@ class IterableSource:
     reuses_buffers: bool | None = None
     _watch: BufferWatch | None = attrs.field(default=None, init=False, eq=False, repr=False)
     _iterator: Iterator[Any] | None = attrs.field(default=None, init=False, eq=False, repr=False)
+    _given: int = attrs.field(default=0, init=False, eq=False, repr=False)
+    _raised: BaseException | None = attrs.field(default=None, init=False, eq=False, repr=False)
     _count: int = attrs.field(default=0, init=False, eq=False, repr=False)
-    _gave: bool = attrs.field(default=False, init=False, eq=False, repr=False)
     _remark: str = attrs.field(default="", init=False, eq=False, repr=False)
 
     def take_node_name(self, name: str) -> None:
@@ -51,11 +55,13 @@ class IterableSource:
 
     def open(self) -> None:
         """Begin to iterate. Raises SourceError if that is not possible."""
-        self._gave, self._remark = False, ""
+        self._remark = ""
         try:
             self._iterator = iter(self.items)
-        except Exception as error:  # the iterable is the user's
-            raise SourceError(f"cannot iterate over {self.items!r:.100}: {error}", retryable=False) from error
+        except BaseException as error:  # the iterable is the user's
+            kind = type(self.items).__name__
+            raise SourceError(f"cannot iterate over this {kind}: {text_of(error)}", retryable=False) from error
+        self._given, self._raised = 0, None
         if self.reuses_buffers is None and not _may_refill(self.items):
             self._watch = None
         else:
@@ -71,42 +77,59 @@ class IterableSource:
         if self._iterator is None:
             raise SourceError("the source is not open", retryable=False)
         items: list[Any] = []
+        if self._raised is None:
+            try:
+                self._collect(items, self._iterator, max_records, timeout_s)
+            except BufferReusedError as error:
+                items[:] = [item for item in items if not _shares(item, error.array)]
+                self._raised = error
+            except BaseException as error:  # whatever a user's generator raises, SystemExit too
+                self._raised = error
+        self._given += len(items)
+        if items:  # they come first; an error waits for the next call
+            return self._records(items)
+        if isinstance(self._raised, BufferReusedError):
+            raise self._raised
+        if self._raised is not None:
+            raise SourceError(f"the iterable raised {text_of(self._raised)}", retryable=False) from self._raised
+        self._must_be_whole()
+        if not self._given and self._iterator is self.items:
+            self._remark = (
+                "gave nothing: its iterator was at its end before. A generator or another iterator gives its items "
+                "once: make a new one for each run, or give a list"
+            )
+        raise EndOfSource("the iterable is at its end")
+
+    def _collect(self, items: list[Any], iterator: Iterator[Any], most: int, timeout_s: float) -> None:
+        """Add the next items; on an error, what came before it is in the list."""
+        watch = self._watch
+        if watch is None:
+            items.extend(islice(iterator, most))
+            return
+        deadline = time.monotonic() + min(_LONGEST_S, timeout_s)
+        for item in iterator:
+            items.append(item if type(item) in IMMUTABLE else watch.kept(item))
+            if len(items) >= most or time.monotonic() >= deadline:
+                break
+
+    def _must_be_whole(self) -> None:
+        """Raise SourceError if a sequence ended before its length: `__getitem__` raised an IndexError of its own."""
+        if not isinstance(self.items, Sequence):
+            return
         try:
-            if self._watch is None and isinstance(self.items, Sequence):
-                items.extend(islice(self._iterator, max_records))
-            else:
-                self._collect(items, max_records, time.monotonic() + min(_LONGEST_S, timeout_s))
-        except BufferReusedError as error:
-            items[:] = [item for item in items if not _shares(item, error.array)]
-            if not items:
-                raise
-            self._iterator = _raising(error)
-        except Exception as error:  # whatever a user's generator raises
-            if not items:
-                raise SourceError(f"the iterable raised {type(error).__name__}: {error}", retryable=False) from error
-            self._iterator = _raising(error)
-        if not items:
-            if not self._gave and self._iterator is self.items:
-                self._remark = (
-                    "gave nothing: its iterator was at its end before. A generator or another iterator gives its items "
-                    "once: make a new one for each run, or give a list"
-                )
-            raise EndOfSource("the iterable is at its end")
-        self._gave = True
+            count = len(self.items)
+        except BaseException as error:  # as in read
+            raise SourceError(f"the iterable raised {text_of(error)}", retryable=False) from error
+        if self._given < count:
+            raise SourceError(f"the iterable ended after {self._given} of {count} items", retryable=False)
+
+    def _records(self, items: list[Any]) -> Sequence[Record]:
         kinds = list(map(type, items))
         if kinds.count(Record) == len(items):
             return items
         if not any(issubclass(kind, Record) for kind in set(kinds)):
             return ExactRecords(map(self._record, items))
-        return [item if isinstance(item, Record) else self._record(item) for item in items]
-
-    def _collect(self, items: list[Any], most: int, deadline: float) -> None:
-        assert self._iterator is not None
-        watch = self._watch
-        for item in self._iterator:
-            items.append(item if watch is None or type(item) in IMMUTABLE else watch.kept(item))
-            if len(items) >= most or time.monotonic() >= deadline:
-                break
+        return [item if issubclass(type(item), Record) else self._record(item) for item in items]
 
     def _record(self, item: Any) -> Record:
         number = self._count
@@ -128,7 +151,7 @@ class IterableSource:
 
 def _may_refill(items: Any) -> bool:
     """Return whether code of the user's runs between two items, which could fill the same memory again."""
-    return type(items) not in (list, tuple, range) and type(items).__name__ != "ndarray"
+    return type(items) not in _AT_ONCE and type(items).__name__ != "ndarray"
 
 
 def _shares(item: Any, array: Any) -> bool:
@@ -136,8 +159,3 @@ def _shares(item: Any, array: Any) -> bool:
 
     data = item.data if isinstance(item, Record) else item
     return isinstance(data, numpy.ndarray) and numpy.may_share_memory(data, array)
-
-
-def _raising(error: Exception) -> Iterator[Any]:
-    raise error
-    yield

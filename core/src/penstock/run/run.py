@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from penstock.compose.node import Joinable, Node
 from penstock.compose.resolve import Part
+from penstock.error_text import text_for_record, text_of, trace_of
 from penstock.errors import RunError
 from penstock.fields import readable
 from penstock.record import Record
@@ -150,6 +151,7 @@ class Run:
         """End without draining; returns at once."""
         self.aborting = True
         for lane in list(self._plan.lanes):
+            lane.halt()
             if isinstance(lane, InboxLane):
                 lane.inbox.abort()
             elif isinstance(lane, SourceLane):
@@ -205,9 +207,13 @@ class Run:
         self._must_not_wait("another thread, or a control channel")
         with self._changing:
             self._must_run()
-            self._emptied = True
-            remove(self, self._graph, self._plan, nodes)
-            self._emptied = not self._plan.sources
+            before, self._emptied = self._emptied, True  # the run must not end while its last source leaves
+            try:
+                remove(self, self._graph, self._plan, nodes)
+                before = not self._plan.sources
+            finally:
+                self._emptied = before
+                self._wake.set()
 
     def replace(self, node: str | Node, new: Node) -> None:
         """Put another component of the same role in the place of one; what it had inside leaves first.
@@ -291,7 +297,7 @@ class Run:
         level = logging.DEBUG if part.node.name in self._letters_from else logging.WARNING  # a million must not flood
         self._letters_from.add(part.node.name)
         named, _ = readable(record)
-        _log.log(level, "%s: record %d of channel %r: %s", part.where, named.seq, named.channel, error)
+        _log.log(level, "%s: %s", part.where, text_for_record(record, error))
         self._tell(
             "penstock_record_dead_lettered", name=self.name, node=part.node.name, channel=named.channel, error=error
         )
@@ -308,7 +314,7 @@ class Run:
             if message in self._errors:  # a call that fails again and again is told once
                 return
             self._errors.append(message)
-        _log.error("%s", message, exc_info=error)
+        _log.error("%s\n%s", message, trace_of(error))
 
     # -- the supervisor ------------------------------------------------------------------------------------------------
 
@@ -317,9 +323,12 @@ class Run:
         try:
             self._lead()
         except BaseException as error:  # a fault of penstock itself: the run must end and say so, not hang
-            self.trouble(f"supervisor: {type(error).__name__}: {error}", error)
+            self.trouble(f"supervisor: {text_of(error)}", error)
             self.abort()
-        self._finish()
+        try:
+            self._finish()
+        finally:
+            self._finished.set()
 
     def _lead(self) -> None:
         """Begin checkpoints, watch, and return when nothing is left to do."""
@@ -373,11 +382,13 @@ class Run:
         for lane in live:
             lane.abandon()
             active = lane.active
-            node, since = active if active else (lane.name, time.monotonic())
-            seconds = time.monotonic() - since
+            node, since = active if active else (lane.name, None)
+            blocking = (
+                "is at work still" if since is None else f"has been blocking for {time.monotonic() - since:.0f} s"
+            )
             self._errors.append(
-                f"node {node!r} has been blocking for {seconds:.0f} s and did not let go when the run was aborted; its "
-                "thread is left behind"
+                f"node {node!r} {blocking}: it did not let go within {ABORT_GRACE_S:.0f} s when the run was aborted; "
+                "its thread is left behind"
             )
 
     def _finish(self) -> None:
@@ -390,10 +401,15 @@ class Run:
             self.trouble(f"the dead letters could not be closed: {error}", error)
         self.claims.drop_all(but={name for lane in self._alive() for name in lane.node_names()})
         duration_s = time.monotonic() - self._started
-        self._watch.look(self._plan, time.monotonic())
+        account = Account(nodes=[], edges=[], elapsed_s=duration_s)
+        try:
+            self._watch.look(self._plan, time.monotonic())
+            account = whole_account(self._graph, self._plan, duration_s, aborted=self.aborting)
+        except BaseException as error:  # a fault of penstock itself: there is a report all the same, and it is not ok
+            self.trouble(f"the account could not be made: {text_of(error)}", error)
         self.report = RunReport(
             name=self.name,
-            account=whole_account(self._graph, self._plan, duration_s, aborted=self.aborting),
+            account=account,
             errors=tuple(self._errors),
             aborted=self.aborting,
             checkpoints=self.checkpoints.done,
@@ -416,8 +432,8 @@ class Run:
         call: Callable[..., Any] = getattr(self.plugins.hook, hook)
         try:
             call(**facts)
-        except BaseException:  # a watcher may raise anything, even leave the process, and must not stop a run
-            _log.exception("a plugin's %s failed", hook)
+        except BaseException as error:  # a watcher may raise anything, even leave the process: it must not stop a run
+            _log.error("a plugin's %s failed\n%s", hook, trace_of(error))
 
     def _source(self, source: str | Node) -> SourceLane:
         name = self._graph.name_of(source)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from penstock.compose.resolve import Part
+from penstock.error_text import text_of
 from penstock.run.edges.chunk import Barrier
 from penstock.run.steps.store_step import StoreStep
 from penstock.store import SupportsTransaction
@@ -188,7 +189,7 @@ class Checkpoints:
         try:
             self._sync_dead_letters()
         except Exception as error:  # a disk that is full or gone, or a log that something closed
-            self.poison(f"the dead letters could not be synced: {error}")
+            self.poison(f"the dead letters could not be synced: {text_of(error)}")
             return False
         return True
 

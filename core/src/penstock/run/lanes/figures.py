@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from penstock.source import SupportsDrop, SupportsLag, SupportsLoss, SupportsRejected, SupportsRemark
 
 T = TypeVar("T")
+_NONE: Counter[str] = Counter()
 
 
 class Figures:
@@ -37,11 +38,11 @@ class Figures:
 
     def lost_upstream(self) -> Counter[str]:
         """Return how many records were missing when they came, by channel."""
-        return self._lost + self._ask(SupportsLoss, "lost_upstream", Counter, Counter())
+        return self._lost + self._ask(SupportsLoss, "lost_upstream", _counts, _NONE)
 
     def dropped_upstream(self) -> Counter[str]:
         """Return how many records the source left out, as it is set to, by channel."""
-        return self._dropped + self._ask(SupportsDrop, "dropped_upstream", Counter, Counter())
+        return self._dropped + self._ask(SupportsDrop, "dropped_upstream", _counts, _NONE)
 
     def rejected(self) -> int:
         """Return how many messages were no records."""
@@ -64,3 +65,8 @@ class Figures:
         except BaseException as error:  # see above
             self._failed(method, error)
             return otherwise
+
+
+def _counts(given: Any) -> Counter[str]:
+    """Return a source's counts by channel as plain ones, which can be added."""
+    return Counter({str(channel): int(count) for channel, count in dict(given).items()})

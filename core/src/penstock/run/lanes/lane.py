@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from typing import Final
 
 from penstock.compose.resolve import Part
+from penstock.error_text import is_a, text_of
 from penstock.errors import RunAborted, RunError
 from penstock.record import Record
 from penstock.record_size import size_of, weigh
@@ -85,7 +86,9 @@ class Lane:
     def close(self) -> None:
         """Close the components. Called in the thread of the lane."""
         for step in self.steps:
+            self.active = (step.name, time.monotonic())
             step.close()
+        self.active = None
 
     def cancel(self) -> None:
         """Close again instead of beginning to work. From any thread, before `released` is set."""
@@ -102,16 +105,18 @@ class Lane:
                 if not self._cancelled:
                     self.work()
                     self.end()
-        except RunAborted:
-            pass
-        except BaseException as error:  # a fault of penstock itself: the run must end and say so, not hang
-            self.run.fail(f"lane {self.name!r}: {type(error).__name__}: {error}", error)
-            self.run.abort()
+        except BaseException as error:  # an abort, or a fault of penstock itself: then the run must end and say so
+            if not (self.run.aborting and is_a(error, RunAborted)):
+                try:
+                    self.run.fail(f"lane {self.name!r}: {text_of(error)}", error)
+                finally:
+                    self.run.abort()
         finally:
-            self.active = None
-            self._refuse_errands()
-            self.close()
-            self.run.left(self)
+            try:
+                self._refuse_errands()
+                self.close()
+            finally:  # whatever happens: everybody waits for this
+                self.run.left(self)
 
     def work(self) -> None:
         """Lead records through the steps until nothing more comes."""
@@ -121,7 +126,9 @@ class Lane:
         """Flush the steps, one after the other, each through those behind it; then tell those behind the lane."""
         born = time.monotonic_ns()
         for index, step in enumerate(self.steps):
+            self.active = (step.name, time.monotonic())
             late = step.flush()
+            self._unless_aborted()
             if late:
                 self._through(index + 1, born, late)
         if self._late:
@@ -145,11 +152,21 @@ class Lane:
         else:
             start = 0
             while start < len(records):
+                self._unless_aborted()
                 part = records[start : start + self._grain]
                 start += len(part)
                 self._through(0, born_ns, part)
         if self._parked is not None:
             self._go_on_with_barrier()
+
+    def halt(self) -> None:
+        """Let the steps stop after the record that they work at. From any thread, when the run is aborted."""
+        for step in self.steps:
+            step.halt()
+
+    def _unless_aborted(self) -> None:
+        if self.run.aborting:
+            raise RunAborted("the run is aborted")
 
     def _through(self, first: int, born_ns: int, records: Sequence[Record]) -> None:
         count = len(records)
@@ -234,8 +251,12 @@ class Lane:
             errand, future = self._errands.popleft()
             try:
                 errand()
-            except Exception as error:  # whoever asked gets it
+            except RunError as error:  # whoever asked gets it
                 future.set_exception(error)
+            except BaseException as error:  # a component may raise anything; the lane goes on
+                refused = RunError(f"lane {self.name!r}: {text_of(error)}")
+                refused.__cause__ = error
+                future.set_exception(refused)
             else:
                 future.set_result(None)
 

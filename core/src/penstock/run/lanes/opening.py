@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from penstock.compose.resolve import Part
-from penstock.errors import RunAborted, RunError
+from penstock.error_text import class_name, message_of
+from penstock.errors import RunError
 from penstock.run.edges.edge import LiveEdge
 
 
@@ -71,7 +71,7 @@ class Opening:
         try:
             self._rendezvous.wait()
         except threading.BrokenBarrierError:
-            raise RunAborted("the start was interrupted") from None
+            return False  # the start was interrupted
         return self._well
 
     def _judge(self) -> None:
@@ -88,12 +88,19 @@ def _open(lane: Opens) -> None:
     lane.open()
 
 
-@contextmanager
-def opening(part: Part) -> Iterator[None]:
-    """Say which node could not be opened."""
-    try:
-        yield
-    except RunAborted:
-        raise
-    except BaseException as error:  # see _step; a library may even call sys.exit
-        raise RunError(f"{part.where}: cannot open: {error or type(error).__name__}") from error
+class opening:  # noqa: N801 - used in `with`, as a function of contextlib would be
+    """Say which node could not be opened: whatever comes out of the block is a RunError.
+
+    Not made with contextlib: that takes a RuntimeError because of a StopIteration for its own, and drops it.
+    """
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:  # see _step; a library may even call sys.exit
+            said = message_of(error) or class_name(error)
+            raise RunError(f"{self._part.where}: cannot open: {said}") from error

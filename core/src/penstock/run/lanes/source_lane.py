@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from penstock.buffers import IMMUTABLE, BufferWatch
 from penstock.compose.resolve import Part
+from penstock.error_text import text_of
 from penstock.errors import BufferReusedError, EndOfSource, RecordFieldError, RunAborted, SourceError
-from penstock.fields import all_exact, exact, is_exact, readable
+from penstock.fields import ExactRecords, all_exact, exact, is_exact, readable
 from penstock.record import Record
 from penstock.record_size import OVERHEAD_BYTES, size_of
 from penstock.report.counters import Tally, count_channels
@@ -95,6 +96,7 @@ class SourceLane(Lane):
         for source in (self.source, *(retired[0] for retired in self._retired)):
             if source is not None:
                 try:
+                    self.active = (self.part.node.name or "", time.monotonic())
                     source.close()
                 except BaseException as error:  # closing never hides what came first, nor keeps others from it
                     self.guard.fail_late("close", error)
@@ -152,19 +154,24 @@ class SourceLane(Lane):
 
     def _read_once(self) -> bool:
         wait = self.wait_s()
+        self.active = (self.part.node.name or "", time.monotonic())
         try:
-            records = self.source.read(self._grain, READ_TIMEOUT_S if wait is None else min(wait, READ_TIMEOUT_S))
-            records = self._entered(records)
-            if self._watch is not None:
-                records = self._own(records)
+            read = self.source.read(self._grain, READ_TIMEOUT_S if wait is None else min(wait, READ_TIMEOUT_S))
         except EndOfSource:
             self._note_position()
             return False
-        except RunAborted:
-            raise
         except BaseException as error:  # whatever a source raises ends this source at most, never its neighbours
+            if self.guard.is_abort(error):
+                raise
+            return self._restart(error)
+        try:
+            records = self._taken(read)
+            if self._watch is not None:
+                records = self._own(records)
+        except BaseException as error:  # what read() returned is the source's, too
             return self._restart(error)
         self._note_position()
+        self.active = None
         now = time.monotonic_ns()
         self.last_read = now / 1e9
         if records:
@@ -179,14 +186,17 @@ class SourceLane(Lane):
         self.tick()
         return True
 
-    def _entered(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Count what a source gave, all or nothing, and return it with fields of the types that they must have.
+    def _taken(self, read: Sequence[Record]) -> Sequence[Record]:
+        """Count what a source gave, all or nothing, and return it as a list of the run's own, with proper fields.
 
-        A record whose fields mean nothing goes the way of `on_error` by itself. Raises SourceError if a source gave no
-        list of records.
+        A record whose fields mean nothing is given up by itself. Raises SourceError if that is no sequence of records,
+        or one that raises or does not have what it says.
         """
         try:
-            if not len(records):
+            records = read if type(read) is ExactRecords else list(read)
+            if len(records) != len(read):
+                raise ValueError(f"it says that it has {len(read)} records, and gives {len(records)}")
+            if not records:
                 return records
             proper = all_exact(records)
             size_bytes = len(records) * size_of(records[0].data)
@@ -195,8 +205,10 @@ class SourceLane(Lane):
             else:
                 self.tally.received.update([readable(record)[0].channel for record in records])
             self.tally.data_bytes += size_bytes
-        except (TypeError, AttributeError, LookupError) as error:
-            raise SourceError(f"read() returned {records!r:.80}: return a sequence of records, () for none") from error
+        except BaseException as error:  # a sequence of the user's may raise anything
+            raise SourceError(
+                f"read() returned {_shown(read)}: return a sequence of records, () for none ({text_of(error)})"
+            ) from error
         return records if proper else self._converted(records)
 
     def _own(self, records: Sequence[Record]) -> Sequence[Record]:
@@ -256,14 +268,14 @@ class SourceLane(Lane):
             self._broken = True
             self._numbers.opened_again()
         except BaseException as last:  # as above
-            self.failed = f"{self.part.where}: {type(last).__name__}: {last}"
+            self.failed = f"{self.part.where}: {text_of(last)}"
             self.run.trouble(self.failed, last)
             if self.part.node.on_error == "stop":
                 self.run.stop_soon()
             return False
         return True
 
-    def _after_break(self, records: Sequence[Record]) -> Sequence[Record]:
+    def _after_break(self, records: Sequence[Record]) -> list[Record]:
         self._broken = False
         seen: set[str] = set()
         marked = []
@@ -373,7 +385,10 @@ class SourceLane(Lane):
             self._retired.remove(retired)
             source, position, _ = retired
             self._commit(source, position)
-            source.close()
+            try:
+                source.close()
+            except BaseException as error:  # as in close
+                self.guard.fail_late("close", error)
 
     def _commit(self, source: Any, position: Any) -> None:
         if position is None:
@@ -395,3 +410,10 @@ def _own(position: Any) -> Any:
     if isinstance(position, dict):
         return {key: _own(value) for key, value in position.items()}
     return list(position) if isinstance(position, list) else position
+
+
+def _shown(read: Any) -> str:
+    try:
+        return f"{read!r:.80}"
+    except BaseException:  # as in _taken
+        return f"a {type(read).__name__} that cannot be printed"

@@ -6,13 +6,13 @@ import contextlib
 import os
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from penstock.error_text import class_path, message_of, remedy_for, trace_of
 from penstock.errors import CodecError
 from penstock.fields import readable
 from penstock.record import Record
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from penstock.recordlog import RecordLog
 
 LOG = "records.log"
-_LONGEST_TRACEBACK = 20_000
 
 
 class DeadLetters:
@@ -113,7 +112,6 @@ def read_dead_letters(directory: Path, on_damage: Callable[[Path, Exception], No
 
 
 def _letter(part: Part, record: Record, error: BaseException, tries: int) -> Record:
-    trace = "".join(traceback.format_exception(error))
     named, _ = readable(record)
     return Record(
         None,
@@ -123,9 +121,9 @@ def _letter(part: Part, record: Record, error: BaseException, tries: int) -> Rec
         metadata={
             "node": part.node.name,
             "component": part.origin,
-            "error": f"{type(error).__module__}.{type(error).__qualname__}",
-            "message": str(error),
-            "traceback": trace[-_LONGEST_TRACEBACK:],
+            "error": class_path(error),
+            "message": message_of(error) + remedy_for(record, error),
+            "traceback": trace_of(error),
             "tries": tries,
         },
         parent=record.replace(parent=None),

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from penstock.compose.resolve import Part
-from penstock.errors import RunAborted
 from penstock.processor import SupportsHeld
 from penstock.record import Record
 from penstock.report.counters import Tally
@@ -42,12 +41,12 @@ class DecodeStep(Step):
         given: list[Record] = []
         tally = self.tally
         tally.taken += len(records)
-        for record in records:
+        for record in self._begin(records):
             try:
                 frames = self._decode(record)
-            except RunAborted:
-                raise
             except BaseException as error:  # a library under the decoder may raise anything: it costs one packet
+                if self.guard.is_abort(error):
+                    raise
                 again = self._retry(record, error)
                 if again is None:
                     continue
@@ -60,6 +59,7 @@ class DecodeStep(Step):
                 tally.gathered += 1
             else:
                 tally.discarded[record.channel] += 1
+        self._end()
         return given
 
     def _decode(self, record: Record) -> list[Record]:
@@ -73,6 +73,8 @@ class DecodeStep(Step):
         try:
             return self.guard.again(lambda: self._decode(record), error)
         except BaseException as last:  # as in run
+            if self.guard.is_abort(last):
+                raise
             self.guard.give_up(record, last, self.guard.tries(last))
             return None
 

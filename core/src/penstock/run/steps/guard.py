@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import penstock.errors
 from penstock.compose.node import Node, Retry
-from penstock.errors import ConfigError
+from penstock.error_text import is_a, is_retryable, place_of, remedy_for, text_for_record, text_of
+from penstock.errors import ConfigError, RunAborted
 from penstock.fields import is_exact, readable
 from penstock.record import Record
 from penstock.report.counters import Tally
@@ -47,9 +48,13 @@ class Guard:
             raise error
         import stamina
 
-        first = error
+        last = error
+
+        def hopeful(_: Exception) -> bool:
+            return self._may_retry(last)
+
         for attempt in stamina.retry_context(
-            on=self._may_retry,
+            on=hopeful,
             attempts=self.retry.times,
             timeout=None,
             wait_initial=self.retry.wait_initial_s,
@@ -57,19 +62,29 @@ class Guard:
             wait_jitter=self.retry.jitter_s,
         ):
             with attempt:
-                if attempt.num == 1:
-                    raise first
-                self.tally.retries += 1
-                return call()
-        raise first
+                if attempt.num > 1:
+                    self.tally.retries += 1
+                    try:
+                        return call()
+                    except BaseException as failure:  # whatever it is: stamina gets a stand-in for it
+                        last = failure
+                if attempt.num == self.retry.times or not self._may_retry(last):
+                    break
+                raise _FailedError(text_of(last))
+        raise last
 
     def tries(self, error: BaseException) -> int:
         """Return how many tries an error had that `again` raised."""
         return (self.retry.times or 1) if self._may_retry(error) else 1
 
+    def is_abort(self, error: BaseException) -> bool:
+        """Return whether this is the run's own RunAborted; one that a component raises by itself is an error."""
+        return self._run.aborting and is_a(error, RunAborted)
+
     def give_up(self, record: Record, error: BaseException, tries: int = 1) -> None:
         """Do with a record that failed for good what `on_error` says."""
-        self.note(error)
+        where = text_for_record(record, error)
+        self.tally.last_error = f"{text_of(error)}{remedy_for(record, error)} ({place_of(record)})"
         trim(error)
         self.tally.first_error = self.tally.first_error or self.tally.last_error
         named = record if is_exact(record) else readable(record)[0]
@@ -78,34 +93,41 @@ class Guard:
                 self.tally.skipped[named.channel] += 1
             case "stop":
                 self.tally.failed[named.channel] += 1
-                self._run.fail(f"{self.part.where}: record {named.seq} of channel {named.channel!r}: {error}", error)
+                self._run.fail(f"{self.part.where}: {where}", error)
             case _:
                 try:
                     self._run.dead_letter(self.part, record, error, tries)
-                except Exception as second:  # the dead letters are the last resort: a disk that is full, say
+                except BaseException as second:  # the dead letters are the last resort: a disk that is full, say
                     self.tally.lost += 1
-                    self._run.fail(f"{self.part.where}: the dead letters failed too: {second}", second)
+                    self._run.fail(
+                        f"{self.part.where}: the dead letters failed too: {text_of(second)}; lost is {where}", second
+                    )
                 else:
                     self.tally.dead_lettered[named.channel] += 1
 
     def fail_late(self, method: str, error: BaseException) -> None:
         """Report a `flush`, `sync` or `close` that failed for good: no single record is to blame."""
         self.note(error)
-        self._run.trouble(f"{self.part.where}: {method}() failed: {type(error).__name__}: {error}", error)
+        self._run.trouble(f"{self.part.where}: {method}() failed: {text_of(error)}", error)
 
     def fail_held(self, error: BaseException) -> None:
         """End the run, without committing, since a component cannot say what it holds."""
         self.note(error)
-        self._run.fail(f"{self.part.where}: held() failed: {type(error).__name__}: {error}", error)
+        self._run.fail(f"{self.part.where}: held() failed: {text_of(error)}", error)
 
     def note(self, error: BaseException) -> None:
         """Remember an error as the last one."""
-        self.tally.last_error = f"{type(error).__name__}: {error}"
+        self.tally.last_error = text_of(error)
 
     def _may_retry(self, error: BaseException) -> bool:
-        if self._run.aborting or not getattr(error, "retryable", True):
-            return False
-        return isinstance(error, self._errors)
+        return not self._run.aborting and is_a(error, self._errors) and is_retryable(error)
+
+
+class _FailedError(Exception):
+    """Stands for an error while stamina counts its tries.
+
+    The user's own one might end its loop (StopIteration), or raise when it is logged.
+    """
 
 
 def error_classes(node: Node, names: tuple[str, ...]) -> tuple[type[BaseException], ...]:

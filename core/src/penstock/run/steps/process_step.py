@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from penstock.compose.resolve import Part
-from penstock.errors import RecordFieldError, RunAborted
 from penstock.fields import all_exact, exact
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, SupportsRun
 from penstock.read_only import owned
@@ -18,7 +17,7 @@ from penstock.record import Record
 from penstock.report.counters import Tally, count_channels
 from penstock.run.context import RunContext
 from penstock.run.steps.naming import Naming
-from penstock.run.steps.step import Step, only_records
+from penstock.run.steps.step import Step, only_records, seconds_of
 from penstock.user_function import adapted, understood, works_in_place
 
 _NOTHING: type = type(None)
@@ -35,7 +34,7 @@ class ProcessStep(Step):
         self._made: Any = None
         self._call: Callable[[Record], Any] = lambda record: record
         self._function: Callable[[Record], Any] = self._call
-        self._in_place = False
+        self._in_place = self._keeps = self._flushes = False
         self._naming: Naming | None = Naming(part.where, run.trouble)
 
     def open(self) -> None:
@@ -46,6 +45,7 @@ class ProcessStep(Step):
         if getattr(self._made, "own_identity", False):
             self._naming = None
         self._keeps = isinstance(self._made, SupportsHeld)
+        self._flushes = isinstance(self._made, SupportsFlush)
         self.clocked = isinstance(self._made, SupportsDeadline)
         if isinstance(self._made, SupportsRun):
             self._made.bind(self._run)
@@ -53,21 +53,24 @@ class ProcessStep(Step):
             self._made.open()
 
     def run(self, records: Sequence[Record]) -> list[Record]:
-        """Call the processor for each, in a loop that the interpreter runs by itself."""
+        """Call the processor for each. Whatever a call raises costs its own record."""
         call, given = self._call, records
         if self._in_place:
             records = [owned(_own(record)) for record in given]
         self.tally.taken += len(records)
         results: list[Any] = []
-        todo = iter(records)
+        add = results.append
+        todo = self._begin(records)
         while True:
             try:
-                results.extend(map(call, todo))  # on an error, what came before it is in the list
+                for record in todo:  # no map: it would take a StopIteration out of `call` for the end of the list
+                    add(call(record))
                 break
-            except RunAborted:
-                raise
             except BaseException as error:  # whatever a user's function raises, SystemExit too: it costs one record
-                results.append(self._retry(given[len(results)], error))
+                if self.guard.is_abort(error):
+                    raise
+                add(self._retry(given[len(results)], error))
+        self._end()
         kinds = list(map(type, results))  # counted in half the time that a set takes
         if kinds.count(Record) == len(kinds) and (results == records or all_exact(results)):
             self.tally.passed += len(results)
@@ -84,18 +87,19 @@ class ProcessStep(Step):
         for record, result in zip(records, results, strict=True):
             if result is _GIVEN_UP:
                 continue
-            if result is not None and not isinstance(result, Record):
-                result = self._understood(record, result)
-                if result is _GIVEN_UP:
-                    continue
             try:
-                count = self._expand(record, result, given)
-            except RecordFieldError as error:
-                self.guard.give_up(record, error)
-                continue
-            if count:
+                expanded = self._expand(record, result)
+            except BaseException as error:  # a generator, or a list of the user's, that raises only now
+                if self.guard.is_abort(error):
+                    raise
+                again = self._retry(record, error, self._whole)
+                if again is _GIVEN_UP:
+                    continue
+                expanded = again
+            if expanded:
+                given += expanded
                 self.tally.passed += 1
-                self.tally.extra += count - 1
+                self.tally.extra += len(expanded) - 1
             else:
                 empty.append(record)
         self._count_empty(empty)
@@ -107,36 +111,35 @@ class ProcessStep(Step):
         elif records:
             count_channels(self.tally.discarded, records)
 
-    def _understood(self, record: Record, result: Any) -> Any:
-        """Return one record or a list; after a first iterator, the next ones are gone through within their call."""
-        if isinstance(result, Iterator):
-            self._call = lambda each: understood(each, self._function(each))
-        try:
-            return understood(record, result)
-        except BaseException as error:  # as in run
-            return self._retry(record, error)
+    def _whole(self, record: Record) -> list[Record]:
+        return self._expand(record, self._call(record))
 
-    def _retry(self, record: Record, error: BaseException) -> Any:
+    def _retry(self, record: Record, error: BaseException, call: Callable[[Record], Any] | None = None) -> Any:
+        """Call again as the policy says; return what came, or _GIVEN_UP for a record that failed for good."""
         try:
             own = _own if self._in_place else _as_it_is
-            return self.guard.again(lambda: understood(record, self._call(own(record))), error)
+            return self.guard.again(lambda: (call or self._call)(own(record)), error)
         except BaseException as last:  # as in run
+            if self.guard.is_abort(last):
+                raise
             self.guard.give_up(record, last, self.guard.tries(last))
             return _GIVEN_UP
 
-    def _expand(self, record: Record, result: Any, given: list[Record]) -> int:
-        """Add what a processor returned to `given`; return how many records that are. Raises RecordFieldError."""
+    def _expand(self, record: Record, result: Any) -> list[Record]:
+        """Return as records what a processor returned. Raises what an iterator, or a list of the user's, raises."""
         if result is None:
-            return 0
-        several = [result] if isinstance(result, Record) else [_record(record, item) for item in result]
+            return []
+        if isinstance(result, Iterator):  # the next ones are gone through within their call
+            self._call = lambda each: understood(each, self._function(each))
+        meant = result if isinstance(result, Record) else understood(record, result)
+        several = [meant] if isinstance(meant, Record) else [_record(record, item) for item in list(meant or ())]
         if not all_exact(several):
             several = [exact(each) for each in several]
-        given.extend(several if self._naming is None or not several else self._naming.several(record, several))
-        return len(several)
+        return several if self._naming is None or not several else self._naming.several(record, several)
 
     def flush(self) -> list[Record]:
         """Return what the processor still has."""
-        return self._late("flush") if isinstance(self._made, SupportsFlush) else []
+        return self._late("flush") if self._flushes else []
 
     def held(self) -> dict[int, Record]:
         """Return what the processor says that it keeps."""
@@ -153,8 +156,7 @@ class ProcessStep(Step):
         if not self.clocked:
             return None
         try:
-            wait = self._made.wait_s()
-            return None if wait is None else float(wait)
+            return seconds_of(self._made.wait_s())
         except BaseException as error:  # as in run; without a clock it still has its flush
             self.guard.fail_late("wait_s", error)
             return None

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
 
 from penstock.compose.resolve import Part
+from penstock.errors import RunAborted
 from penstock.fields import all_exact, exact
 from penstock.record import Record
 from penstock.report.counters import Tally
 from penstock.run.context import RunContext
 from penstock.run.steps.guard import Guard
 
+_LONGEST_WAIT_S: Final = 3600.0
+"""Threads cannot wait for ever in one go; a lane asks again."""
+
 
 def only_records(given: Iterable[Any], method: str) -> list[Record]:
     """Return as a list what a component gave. Raises TypeError if that is anything but records with proper fields."""
     records = list(given)
     for record in records:
-        if not isinstance(record, Record):
-            raise TypeError(f"{method}() gave {record!r:.80}: give records")
+        if not issubclass(type(record), Record):
+            raise TypeError(f"{method}() gave {type(record).__name__}: give records")
     return records if all_exact(records) else [exact(record) for record in records]
+
+
+def seconds_of(wait: Any) -> float | None:
+    """Return as seconds to wait what a component's `wait_s` gave. Raises ValueError if that is no number."""
+    if wait is None:
+        return None
+    seconds = float(wait)
+    if seconds != seconds:
+        raise ValueError("wait_s() gave not-a-number: give seconds, or None")
+    return min(seconds, _LONGEST_WAIT_S)
 
 
 class Step:
@@ -31,6 +45,7 @@ class Step:
         self.tally = tally or Tally()
         self.guard = Guard(part, self.tally, run)
         self._run = run
+        self._todo: list[Record] = []
         self.clocked = False  # asked for every list of records, and isinstance with a protocol is slow
 
     def open(self) -> None:
@@ -40,6 +55,23 @@ class Step:
     def run(self, records: Sequence[Record]) -> list[Record]:
         """Take these records and return what comes of them. Never raises for a record's sake."""
         raise NotImplementedError
+
+    def halt(self) -> None:
+        """Let `run` raise RunAborted after the record that it works at. From any thread, when the run is aborted."""
+        self._todo.clear()
+
+    def _begin(self, records: Sequence[Record]) -> Iterator[Record]:
+        """Return an iterator over records that `halt` empties: looking between them costs nothing."""
+        todo = self._todo = list(records)
+        if self._run.aborting:
+            todo.clear()
+        return iter(todo)
+
+    def _end(self) -> None:
+        """Hold the records no longer. Raises RunAborted if the iterator ended because of an abort."""
+        self._todo = []
+        if self._run.aborting:
+            raise RunAborted("the run is aborted")
 
     def flush(self) -> list[Record]:
         """Return what is still inside, at the end."""
@@ -69,9 +101,9 @@ class Step:
 
     def close_component(self, component: Any) -> None:
         """Close a component if it wants; an error is reported."""
-        close = getattr(component, "close", None)
-        if callable(close):
-            try:
+        try:
+            close = getattr(component, "close", None)
+            if callable(close):
                 close()
-            except BaseException as error:  # closing never hides the first error; the run reports this one too
-                self.guard.fail_late("close", error)
+        except BaseException as error:  # closing never hides the first error; the run reports this one too
+            self.guard.fail_late("close", error)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from penstock.compose.resolve import Part
-from penstock.errors import RecordExistsError, RunAborted, StoreError
+from penstock.error_text import failed_records, is_a, is_retryable
+from penstock.errors import RecordExistsError, RunAborted
 from penstock.record import Record
 from penstock.report.counters import Tally, count_channels
 from penstock.run.context import RunContext
@@ -40,10 +41,10 @@ class StoreStep(Step):
         self.synced = False
         began = time.monotonic()
         try:
-            self.store.write(records)
-        except RunAborted:
-            raise
+            self.store.write(list(records))  # its own: others may hold this list, or it is written again
         except BaseException as error:  # a store may raise anything; the records are in our hands
+            if self.guard.is_abort(error):
+                raise
             self._write_again(records, error, began)
         else:
             count_channels(self.tally.stored, records)
@@ -78,12 +79,16 @@ class StoreStep(Step):
             try:
                 self.guard.again(write, error)
             except BaseException as last:  # as in run
+                if self.guard.is_abort(last):
+                    raise
                 self.guard.note(last)
         self._one_by_one(left)
 
     def _one_by_one(self, records: Sequence[Record], known: BaseException | None = None, tries: int = 0) -> None:
         """Write each alone; `known` is the error of a record that has just been tried alone."""
         for place, record in enumerate(records):
+            if self._run.aborting:
+                raise RunAborted("the run is aborted")
             began = time.monotonic()
             if known is None and self.outage.is_on and not self.outage.may_try():
                 self._give_up_untried(records[place:])
@@ -92,10 +97,10 @@ class StoreStep(Step):
                 if known is not None:
                     raise known
                 self._write([record])
-            except RunAborted:
-                raise
             except BaseException as last:  # as in run
-                if getattr(last, "retryable", True) and not isinstance(last, RecordExistsError):
+                if self.guard.is_abort(last):
+                    raise
+                if is_retryable(last) and not is_a(last, RecordExistsError):
                     self.outage.note(last, records=1, took_s=time.monotonic() - began)
                 self.guard.give_up(record, _own_error(record, last), tries or self.guard.tries(last))
 
@@ -104,18 +109,15 @@ class StoreStep(Step):
             self.guard.give_up(record, self.outage.untried(), 0)
 
     def _write(self, records: Sequence[Record]) -> None:
-        self.store.write(records)
+        self.store.write(list(records))
         count_channels(self.tally.stored, records)
         self.outage.end()
 
     def _sort(self, records: Sequence[Record], error: BaseException) -> list[Record]:
         """Count what was written in spite of an error, give up what no try can help; return what is left to try."""
-        named = error.failed if isinstance(error, StoreError) else ()
-        if not named:
+        causes = _causes(records, error)
+        if not causes:
             return list(records)
-        causes: dict[int, list[BaseException]] = {}
-        for record, cause in named:  # a record that came twice may have failed once
-            causes.setdefault(id(record), []).append(cause)
         left: list[Record] = []
         written: list[Record] = []
         for record in records:
@@ -123,7 +125,7 @@ class StoreStep(Step):
                 written.append(record)
                 continue
             cause = causes[id(record)].pop()
-            if getattr(cause, "retryable", True) and getattr(error, "retryable", True):
+            if is_retryable(cause) and is_retryable(error):
                 left.append(record)
             else:
                 self.guard.give_up(record, cause)
@@ -154,5 +156,22 @@ class StoreStep(Step):
 
 
 def _own_error(record: Record, error: BaseException) -> BaseException:
-    named = error.failed if isinstance(error, StoreError) else ()
-    return next((cause for failed, cause in named if failed is record), error)
+    causes = _causes([record], error).get(id(record))
+    return causes[0] if causes else error
+
+
+def _causes(records: Sequence[Record], error: BaseException) -> dict[int, list[BaseException]]:
+    """Return the errors of the records that a StoreError names, by identity; {} if it says of none what became of it.
+
+    A store may name a copy that it made: of the same channel and number, then. If it names a record that was not
+    among these, nobody knows which were written, and it counts as if it had named none: all are tried again.
+    """
+    known = {id(record) for record in records}
+    copies: dict[tuple[str, int], int] = {(record.channel, record.seq): id(record) for record in records}
+    causes: dict[int, list[BaseException]] = {}
+    for record, cause in failed_records(error) or ():  # a record that came twice may have failed once
+        place = id(record) if id(record) in known else copies.get((record.channel, record.seq))
+        if place is None:
+            return {}
+        causes.setdefault(place, []).append(cause)
+    return causes

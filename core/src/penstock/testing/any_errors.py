@@ -1,0 +1,101 @@
+"""Errors of every kind that a component can meet or raise, to be thrown at whatever must survive them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+
+from penstock.errors import EndOfSource, RunAborted
+
+
+class UnprintableError(Exception):
+    """An error whose `__str__` and `__repr__` raise."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no str")
+
+    def __repr__(self) -> str:
+        raise SystemExit("no repr")
+
+
+class DisguisedError(Exception):
+    """An error that raises when anybody asks for its `__class__`, or for an attribute that others have."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("__class__", "retryable", "failed", "args", "__notes__"):
+            raise ValueError(f"no {name}")
+        return super().__getattribute__(name)
+
+
+class UntruthfulError(Exception):
+    """An error that has no length, no truth and no equal."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("no truth")
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("no equal")
+
+    __hash__ = Exception.__hash__
+
+
+class UnpicklableError(Exception):
+    """An error that holds what no other process can be given, and whose class wants more than its arguments say."""
+
+    def __init__(self, first: object, second: object) -> None:
+        super().__init__(first)
+        self.second = second
+
+    def __reduce__(self) -> Any:
+        raise TypeError("not picklable")
+
+
+def _cycle() -> BaseException:
+    first, second = ValueError("first"), KeyError("second")
+    first.__cause__, second.__cause__ = second, first
+    return first
+
+
+ANY_ERROR: MappingProxyType[str, Callable[[], BaseException]] = MappingProxyType(
+    {
+        "ValueError": lambda: ValueError("an ordinary error"),
+        "StopIteration": lambda: StopIteration("nothing fits"),
+        "StopAsyncIteration": StopAsyncIteration,
+        "GeneratorExit": GeneratorExit,
+        "KeyboardInterrupt": KeyboardInterrupt,
+        "SystemExit": lambda: SystemExit(3),
+        "CancelledError": asyncio.CancelledError,
+        "RunAborted": lambda: RunAborted("a component says so"),
+        "EndOfSource": lambda: EndOfSource("where none can end"),
+        "MemoryError": MemoryError,
+        "RecursionError": RecursionError,
+        "unprintable": UnprintableError,
+        "disguised": DisguisedError,
+        "untruthful": UntruthfulError,
+        "unpicklable": lambda: UnpicklableError(object(), object()),
+        "group": lambda: BaseExceptionGroup("several", [ValueError("one"), KeyboardInterrupt()]),
+        "cycle": _cycle,
+        "surrogates": lambda: OSError(5, "broken \udcff name", "\udcff"),
+        "large number": lambda: IndexError(2**200),
+    }
+)
+"""By name, what makes one: errors that end loops, that ask to leave, that nobody can print, copy or compare."""
+
+
+@attrs.frozen
+class Fails:
+    """A method to put in the place of one: it raises a new error of a kind at each of its calls.
+
+    Attributes:
+        kind: A name in `ANY_ERROR`.
+    """
+
+    kind: str
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        """Raise it."""
+        raise ANY_ERROR[self.kind]()
