@@ -10,7 +10,7 @@ from tests.faults import any_parts
 
 import penstock as ps
 from penstock.errors import RunError, StoreError
-from penstock.run.dead_letters import read_dead_letters
+from penstock.run.steps.dead_letters import read_dead_letters
 from penstock.testing import no_leaks
 from penstock.testing.any_errors import ANY_ERROR, UnprintableError
 

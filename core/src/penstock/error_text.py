@@ -63,6 +63,11 @@ def is_retryable(error: BaseException) -> bool:
     return _try(lambda: bool(getattr(error, "retryable", True)), otherwise=True)
 
 
+def shown(value: Any) -> str:
+    """Return the `repr` of anything, cut to what fits a message."""
+    return _try(lambda: _clean(f"{value!r:.100}"), f"a {_try(lambda: type(value).__name__, 'thing')} whose repr raises")
+
+
 def failed_records(error: BaseException) -> list[tuple[Record, BaseException]] | None:
     """Return the records that a StoreError names, each with its error; None if it names none, or not as it should."""
     from penstock.errors import StoreError

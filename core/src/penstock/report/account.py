@@ -168,6 +168,9 @@ class Account:
         for node in self.nodes:
             if node.role != "source" and node.taken != node.accounted:
                 problems.append(f"node {node.node}: took {node.taken}, but accounts for {node.accounted}")
+            gone = [edge for edge in self.edges if edge.before == node.node]
+            if node.sent > sum(edge.put for edge in gone) and (gone or node.role == "source"):
+                problems.append(f"node {node.node}: gave {node.sent}, of which some went to nobody")
             came = [edge for edge in self.edges if edge.after == node.node]
             if came and sum(edge.taken for edge in came) != node.taken:
                 problems.append(f"node {node.node}: its edges gave {sum(e.taken for e in came)}, it took {node.taken}")
@@ -183,6 +186,12 @@ def count_lost(edges: list[EdgeAccount], nodes: dict[str, NodeAccount]) -> None:
         sent = nodes[edge.before].sent if edge.before in nodes and not edge.partial else edge.put
         short = max(0, sent - edge.put)
         edges[index] = attrs.evolve(edge, put=edge.put + short, lost=edge.lost + short)
+    for name, node in nodes.items():
+        behind = [index for index, edge in enumerate(edges) if edge.before == name]
+        short = node.sent - sum(edges[index].put for index in behind)
+        if behind and short > 0:  # it gave to one that was there for a part of the time
+            edge = edges[behind[-1]]
+            edges[behind[-1]] = attrs.evolve(edge, put=edge.put + short, lost=edge.lost + short)
     for name, node in nodes.items():
         came = sum(edge.taken for edge in edges if edge.after == name)
         taken = max(node.taken, came)

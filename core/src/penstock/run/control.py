@@ -16,6 +16,7 @@ from penstock.compose.making import settings_of
 from penstock.compose.node import Flow, Node, describe, processor
 from penstock.compose.node import source as source_node
 from penstock.compose.resolve import import_path, is_import_path
+from penstock.error_text import text_of
 from penstock.errors import ConfigError, PenstockError, RunError
 
 if TYPE_CHECKING:
@@ -82,8 +83,9 @@ class Control:
 
     create: `argument` is a pipeline as plain data (`nodes`, `edges`), whose edges may name nodes that run; gives the
     names. Its components are those that plugins offer, or that `allow` lists.
-    delete: a name or a list of names. update: `{"node": name, "settings": {...}}`, which changes these settings; not
-    those of a control channel.
+    delete: a name or a list of names; what would leave records without a consumer is refused, and so is the channel
+    itself, which would wait for its own end.
+    update: `{"node": name, "settings": {...}}`, which changes these settings; not those of a control channel.
     pause, resume: the name of a source. stats: the account.
 
     Attributes:
@@ -124,14 +126,16 @@ class Control:
         return self.expire()
 
     def _work(self, calls: Mapping[str, Callable[..., Any]]) -> None:
+        if self._run is not None:
+            self._run.turns.act_for(self)
         while (record := self._todo.get()) is not None:
             action, argument = "", None
             try:
                 action, argument = _parse(record)
                 answer = {"action": action, "ok": True, "result": self._act(calls, action, argument)}
-            except Exception as error:  # whatever an action raises is answered and must not end the channel
-                _log.warning("control: %s", error)
-                answer = {"action": action, "ok": False, "error": f"{type(error).__name__}: {error}"}
+            except BaseException as error:  # whatever an action raises is answered and must not end the channel
+                _log.warning("control: %s", text_of(error))
+                answer = {"action": action, "ok": False, "error": text_of(error)}
             self._answers.put(record.replace(data=answer))
 
     def _act(self, calls: Mapping[str, Callable[..., Any]], action: str, argument: Any) -> Any:

@@ -27,6 +27,7 @@ from penstock.run.lanes.lane import InboxLane, Lane, close_inboxes
 from penstock.run.lanes.source_lane import SourceLane
 from penstock.run.plan.changes import Graph, add, remove, replace, whole_account
 from penstock.run.plan.planning import Plan
+from penstock.run.plan.turns import Turns
 from penstock.run.steps.dead_letters import DeadLetters
 from penstock.run.telling import tell_problems
 from penstock.run.watchdog import Watch
@@ -76,7 +77,7 @@ class Run:
         self._live: set[Lane] = set()
         self._wake = threading.Event()
         self._finished = threading.Event()
-        self._changing = threading.Lock()
+        self.turns = Turns(self.name, may=self._must_run, in_lane=self._in_lane)
         self._plan = Plan()
         self._graph = Graph(nodes={}, parts={}, joins=[])
         self._no_more = False
@@ -116,9 +117,14 @@ class Run:
     # -- for users -------------------------------------------------------------------------------------------------
 
     def wait(self, timeout_s: float | None = None) -> RunReport | None:
-        """Wait until the run is over and return its report; None if it is not over within `timeout_s` seconds."""
+        """Wait until the run is over and return its report; None if it is not over within `timeout_s` seconds.
+
+        Raises RunError if a thread of the run would wait for itself without end.
+        """
         if not self.finished:
             self._block.must_be_here()
+            if timeout_s is None:
+                self._must_not_wait("stop_soon() or abort()")
         return self.report if self._finished.wait(timeout_s) else None
 
     def stop(self, *, drain: bool = True) -> RunReport:
@@ -187,8 +193,7 @@ class Run:
             WiringError, ConfigError, PluginError: something is wrong with what is new.
             RunError: it cannot be opened or joined, or the run is over.
         """
-        with self._changing:
-            self._must_run()
+        with self.turns:
             names = add(self, self._graph, self._plan, flows)
             self._emptied = False
             return names
@@ -201,12 +206,12 @@ class Run:
         component of the run from its own thread.
 
         Raises:
-            RunError: there is no such node, it is fused with one that stays, a thread of the run asks for it, or the
-                run is over.
+            RunError: there is no such node, it is fused with one that stays, one that stays would have nothing behind
+                it any more (its records would end nowhere), a thread of the run asks for it, or the run is over. Then
+                nothing has changed.
         """
-        self._must_not_wait("another thread, or a control channel")
-        with self._changing:
-            self._must_run()
+        self._must_not_wait("another thread, or a control channel", helpers=True)
+        with self.turns:
             before, self._emptied = self._emptied, True  # the run must not end while its last source leaves
             try:
                 remove(self, self._graph, self._plan, nodes)
@@ -224,23 +229,25 @@ class Run:
             WiringError, ConfigError, PluginError: something is wrong with the new one.
             RunError: it cannot be opened (the old one works on), a thread of the run asks for it, or the run is over.
         """
-        self._must_not_wait("another thread, or a control channel")
-        with self._changing:
-            self._must_run()
+        self._must_not_wait("another thread, or a control channel", helpers=True)
+        with self.turns:
             replace(self, self._graph, self._plan, node, new)
 
     def _must_run(self) -> None:
         if self._finished.is_set() or self.aborting or self._no_more:
             raise RunError(f"run {self.name!r} is over, or about to be")
 
-    def _must_not_wait(self, instead: str) -> None:
-        this = threading.current_thread()
-        if this is self._supervisor or any(this is lane.thread for lane in self._alive()):
+    def _must_not_wait(self, instead: str, *, helpers: bool = False) -> None:
+        waits = self.turns.is_helper and not helpers
+        if waits or self._in_lane() or threading.current_thread() is self._supervisor:
             raise RunError(f"a thread of run {self.name!r} would wait for itself: let it use {instead}")
 
     def sources(self) -> dict[str, Any]:
         """Return the components that are read, by the names of their nodes."""
         return {name: lane.source for name, lane in list(self._plan.sources.items())}
+
+    def _in_lane(self) -> bool:
+        return any(threading.current_thread() is lane.thread for lane in self._alive())
 
     def stats(self) -> Account:
         """Return what every node and edge has done so far."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from penstock.buffers import IMMUTABLE, BufferWatch
 from penstock.compose.resolve import Part
-from penstock.error_text import text_of
+from penstock.error_text import shown, text_of
 from penstock.errors import BufferReusedError, EndOfSource, RecordFieldError, RunAborted, SourceError
 from penstock.fields import ExactRecords, all_exact, exact, is_exact, readable
 from penstock.record import Record
@@ -207,7 +207,7 @@ class SourceLane(Lane):
             self.tally.data_bytes += size_bytes
         except BaseException as error:  # a sequence of the user's may raise anything
             raise SourceError(
-                f"read() returned {_shown(read)}: return a sequence of records, () for none ({text_of(error)})"
+                f"read() returned {shown(read)}: return a sequence of records, () for none ({text_of(error)})"
             ) from error
         return records if proper else self._converted(records)
 
@@ -410,10 +410,3 @@ def _own(position: Any) -> Any:
     if isinstance(position, dict):
         return {key: _own(value) for key, value in position.items()}
     return list(position) if isinstance(position, list) else position
-
-
-def _shown(read: Any) -> str:
-    try:
-        return f"{read!r:.80}"
-    except BaseException:  # as in _taken
-        return f"a {type(read).__name__} that cannot be printed"

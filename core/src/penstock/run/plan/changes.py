@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import wait
+from functools import partial
+from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary
 
 import attrs
@@ -23,6 +25,7 @@ from penstock.run.lanes.opening import Opening
 from penstock.run.lanes.source_lane import SourceLane
 from penstock.run.plan.collect import take_account
 from penstock.run.plan.planning import Attachment, Join, Plan, extend
+from penstock.run.plan.turns import Turns
 from penstock.run.steps.store_step import StoreStep
 
 
@@ -31,6 +34,17 @@ class ChangingRun(LaneContext, Protocol):
 
     at_work: bool
     claims: Claims
+    turns: Turns
+
+    @property
+    def name(self) -> str:
+        """The name of the run."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is over."""
+        ...
 
     def lanes_start(self, lanes: Sequence[Lane]) -> None:
         """Start the threads of lanes."""
@@ -39,6 +53,10 @@ class ChangingRun(LaneContext, Protocol):
     def checkpoint_soon(self) -> None:
         """Begin a checkpoint as soon as none is under way."""
         ...
+
+
+LOOK_AGAIN_S: Final = 0.2
+"""How often a change that waits looks whether the run is over."""
 
 
 @attrs.define(eq=False)
@@ -196,6 +214,8 @@ def remove(run: ChangingRun, graph: Graph, built: Plan, nodes: Sequence[Node | s
                 f"node {', '.join(go)!r} cannot be removed: it is fused with {', '.join(stay)!r}; name that, too, or "
                 "put edge(capacity=...) between them when the pipeline is made"
             )
+    _check_consumers(graph, going)
+    run.turns.leaving([step.component for lane in lanes for step in lane.steps])
     drained: list[LiveEdge] = []
     for (first, second), live in built.edges.items():
         if first in going and second not in going:
@@ -205,25 +225,56 @@ def remove(run: ChangingRun, graph: Graph, built: Plan, nodes: Sequence[Node | s
                 drained.append(edge)
         elif second in going and first not in going:
             for edge in live:
-                _leave(built, first, edge)
+                _leave(run, built, first, edge)
     for name in going & built.sources.keys():
         built.sources[name].stop()
     run.checkpoint_soon()
     for edge in drained:
-        edge.drained.wait()
+        _until(run, edge.drained.wait)
     for lane in lanes:
-        lane.thread.join()
+        _until(run, partial(_left, lane))
     with graph.lock:
         _retire(graph, built, going, lanes)
     run.claims.drop(going)
 
 
-def _leave(built: Plan, first: str, edge: LiveEdge) -> None:
+def _check_consumers(graph: Graph, going: set[str]) -> None:
+    """Raise RunError if a node that stays would have nothing behind it: its records would end nowhere."""
+    behind, _ = neighbours(graph.joins)
+    for name in graph.nodes.keys() - going:
+        if behind[name] and set(behind[name]) <= going:
+            gone = ", ".join(map(repr, behind[name]))
+            raise RunError(
+                f"{gone} cannot be removed: nothing else takes the records of {name!r}, which would end nowhere; "
+                f"remove {name!r} too, add another consumer first, or replace it"
+            )
+
+
+def _until(run: ChangingRun, wait: Callable[[float], bool]) -> None:
+    """Wait, as long as the run goes on. Raises RunError if it is over before: an abort left something behind."""
+    while not wait(LOOK_AGAIN_S):
+        if run.finished:
+            raise RunError(f"run {run.name!r} is over, and left something behind")
+
+
+def _left(lane: Lane, timeout_s: float) -> bool:
+    lane.thread.join(timeout_s)
+    return not lane.thread.is_alive()
+
+
+def _asked(run: ChangingRun, lane: Lane, errand: Callable[[], None]) -> None:
+    """Have something done by the thread of a lane. Raises RunError."""
+    future = lane.ask(errand)
+    _until(run, lambda timeout_s: bool(wait([future], timeout_s).done))
+    future.result()
+
+
+def _leave(run: ChangingRun, built: Plan, first: str, edge: LiveEdge) -> None:
     [lane] = built.tails[first]
     if lane.ended:
         return
     try:
-        lane.ask(lambda: lane.leave_edge(edge)).result()
+        _asked(run, lane, lambda: lane.leave_edge(edge))
     except RunError:  # it ended by itself in the meantime, and told the edge
         if not lane.ended:
             raise
@@ -283,8 +334,9 @@ def _swap(run: ChangingRun, built: Plan, part: Part) -> None:
     name = part.node.name or ""
     if part.node.role == "source":
         lane = built.sources[name]
-        lane.ask(lambda: lane.swap_source(part)).result()
+        _asked(run, lane, lambda: lane.swap_source(part))
     else:
+        run.turns.leaving([step.component for step in built.steps[name]])
         for index, step in enumerate(built.steps[name]):
             host = next(lane for lane in built.lanes if step in lane.steps)
 
@@ -295,7 +347,7 @@ def _swap(run: ChangingRun, built: Plan, part: Part) -> None:
                 if isinstance(before, StoreStep) and isinstance(after, StoreStep):
                     run.checkpoints.exchange(before, after)
 
-            host.ask(errand).result()
+            _asked(run, host, errand)
 
 
 def whole_account(graph: Graph, built: Plan, elapsed_s: float, *, aborted: bool = False) -> Account:

@@ -7,6 +7,7 @@ from typing import Final
 
 import attrs
 
+from penstock.error_text import text_of
 from penstock.errors import StoreError
 
 RECORDS_IN_A_ROW: Final = 2
@@ -62,7 +63,7 @@ class Outage:
         """Return the error of a record that is given up without a call."""
         error = StoreError(
             f"the store has been failing for {time.monotonic() - self.began:.1f} s, so it was not called for this "
-            f"record; its last error: {type(self.last).__name__}: {self.last}"
+            f"record; its last error: {text_of(self.last) if self.last is not None else 'unknown'}"
         )
         error.__cause__ = self.last
         return error

@@ -37,6 +37,11 @@ class ProcessStep(Step):
         self._in_place = self._keeps = self._flushes = False
         self._naming: Naming | None = Naming(part.where, run.trouble)
 
+    @property
+    def component(self) -> Any:
+        """The processor."""
+        return self._made
+
     def open(self) -> None:
         """Make the processor, open it if it wants, and see which form of arguments it takes."""
         self._made = self.part.make()

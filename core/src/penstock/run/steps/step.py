@@ -48,6 +48,11 @@ class Step:
         self._todo: list[Record] = []
         self.clocked = False  # asked for every list of records, and isinstance with a protocol is slow
 
+    @property
+    def component(self) -> Any:
+        """What works here, if that is one object of this process."""
+        return None
+
     def open(self) -> None:
         """Make and open the component."""
         raise NotImplementedError
