@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.faults import any_parts
 
 import penstock as ps
 from penstock.errors import RunError, StoreError
+from penstock.handler.errors import DataFailedError
 from penstock.run.steps.dead_letters import read_dead_letters
 from penstock.testing import no_leaks
-from penstock.testing.any_errors import ANY_ERROR, UnprintableError
+from penstock.testing.any_errors import ANY_ERROR, Fails, UnprintableError
 
 ONE_RECORD = [
     ("processor", "__call__"),
@@ -73,7 +75,7 @@ def test_an_error_costs_its_own_record(role, call, kind):
     assert (report.dead_lettered, report.stored, report.lost) == (1, any_parts.COUNT - 1, 0), report
     assert not report.aborted
     assert report.exit_code == 1
-    assert f"record {any_parts.BAD} of channel ''" in report.account.node(role).last_error
+    assert type(ANY_ERROR[kind]()).__name__ in report.account.node(role).last_error
 
 
 @pytest.mark.parametrize("kind", ANY_ERROR)
@@ -103,6 +105,32 @@ def test_an_open_that_raises_is_a_run_error(role, kind):
     """An error of any class in `open` is a RunError that names the node, and nothing stays open."""
     with pytest.raises(RunError, match=f"node '{role}'"):
         run_with(role, "open", kind)
+
+
+def test_an_error_names_the_coordinates_and_the_remedy():
+    """An error of a processor is reported with coordinates, its class and, where an array was shared, the remedy."""
+
+    def work(record):
+        record.data += 1
+        return record
+
+    frames = ps.source([ps.Record(np.zeros(3), channel="cam", seq=7, coords=ps.DataCoordinates(z=2, time=5))])
+    report = report_of(ps.Pipeline(frames >> ps.processor(work, name="work"), frames >> ps.store("null")))
+    said = report.account.node("work").last_error
+    assert said.startswith("ValueError: ")
+    assert "read-only" in said
+    assert "record 7 of channel 'cam' at z=2, time=5" in said
+    assert "in_place = True" in said
+    assert "copy()" in said
+    assert any(said in problem for problem in report.problems)
+    [letter] = read_dead_letters(Path(report.dead_letters))
+    assert "in_place = True" in letter.metadata["message"]
+
+    def other(record):
+        raise ValueError("this is a read-only string, and no array")
+
+    report = report_of(ps.Pipeline(ps.source(["text"]) >> ps.processor(other, name="other") >> ps.store("null")))
+    assert "in_place" not in report.account.node("other").last_error
 
 
 @pytest.mark.parametrize("kind", ANY_ERROR)
@@ -346,3 +374,56 @@ class Given:
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(self._inner, name)
+
+
+@pytest.mark.parametrize("kind", ANY_ERROR)
+@pytest.mark.parametrize("role", ["processor", "store"])
+@pytest.mark.parametrize("when_exists", ["error", "replace"])
+def test_a_data_handler_survives_errors_of_any_class(role, kind, when_exists):
+    """An error of any class in a DataHandler costs its own data: who waits for them is told, all others are there."""
+    parts = {"processor": any_parts.Processor(), "store": HandlerStore()}
+    parts[role].call, parts[role].kind = ("__call__" if role == "processor" else "write"), kind
+    with ps.DataHandler(
+        ps.store(parts["store"], retry=ps.Retry(times=1)), process_function=parts["processor"], when_exists=when_exists
+    ) as handler:
+        callbacks = []
+        handler.subscribe("stored", Fails(kind))
+        handler.subscribe("stored", lambda coords: callbacks.append(coords["n"]))
+        for number in range(any_parts.COUNT):
+            assert handler.put({"n": number}, number, timeout_s=30)
+        report = handler.finish(30)
+        for number in range(any_parts.COUNT):
+            if number != any_parts.BAD:
+                assert handler.get({"n": number})[0] == number
+        with pytest.raises(DataFailedError, match=type(ANY_ERROR[kind]()).__name__):
+            handler.get({"n": any_parts.BAD})
+    assert (report.stored, report.dead_lettered) == (any_parts.COUNT - 1, 1), report
+    assert report.balanced
+    assert not report.aborted
+    assert sorted(callbacks) == [number for number in range(any_parts.COUNT) if number != any_parts.BAD]
+
+
+class HandlerStore(any_parts.Store):
+    """A store that can be read."""
+
+    def open(self):
+        self.held = {}
+
+    def write(self, records):
+        super().write(records)
+        self.held.update((self.key_of(record), record) for record in records)
+
+    def key_of(self, record):
+        return str(record.coords)
+
+    def keys(self, **coords):
+        return iter(self.held)
+
+    def get(self, key):
+        return self.held[key]
+
+    def __contains__(self, key):
+        return key in self.held
+
+    def __len__(self):
+        return len(self.held)

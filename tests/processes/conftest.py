@@ -102,3 +102,13 @@ def endless():
         )
 
     return items
+
+
+@pytest.fixture
+def any_parts(monkeypatch):
+    """The module of components that raise errors of any class, as the processes import it."""
+    monkeypatch.syspath_prepend(str(HERE.parent / "faults"))
+    import any_parts
+
+    yield any_parts
+    sys.modules.pop("any_parts", None)

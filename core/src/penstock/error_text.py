@@ -29,17 +29,17 @@ def is_a(error: BaseException, classes: type[BaseException] | tuple[type[BaseExc
 
 def class_name(error: BaseException) -> str:
     """Return the name of its class."""
-    return _try(lambda: _clean(type(error).__qualname__), "an error whose class has no name")
+    return _try(lambda: plain_text(type(error).__qualname__), "an error whose class has no name")
 
 
 def class_path(error: BaseException) -> str:
     """Return the name of its class with that of its module: "builtins.ValueError"."""
-    return f"{_try(lambda: _clean(type(error).__module__), '?')}.{class_name(error)}"
+    return f"{_try(lambda: plain_text(type(error).__module__), '?')}.{class_name(error)}"
 
 
 def message_of(error: BaseException) -> str:
     """Return its message; if it cannot be printed, that."""
-    return _try(lambda: _clean(str(error))[:_LONGEST_MESSAGE], "(its message cannot be printed: __str__ raises)")
+    return _try(lambda: plain_text(str(error))[:_LONGEST_MESSAGE], "(its message cannot be printed: __str__ raises)")
 
 
 def text_of(error: BaseException) -> str:
@@ -55,7 +55,7 @@ def trace_of(error: BaseException) -> str:
     except BaseException:  # the traceback module looks into the error
         where = _try(lambda: "".join(traceback.format_tb(error.__traceback__)), "")
         text = f"Traceback (most recent call last):\n{where}{text_of(error)}\n"
-    return _clean(text)[-LONGEST_TRACEBACK:]
+    return plain_text(text)[-LONGEST_TRACEBACK:]
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -65,7 +65,9 @@ def is_retryable(error: BaseException) -> bool:
 
 def shown(value: Any) -> str:
     """Return the `repr` of anything, cut to what fits a message."""
-    return _try(lambda: _clean(f"{value!r:.100}"), f"a {_try(lambda: type(value).__name__, 'thing')} whose repr raises")
+    return _try(
+        lambda: plain_text(f"{value!r:.100}"), f"a {_try(lambda: type(value).__name__, 'thing')} whose repr raises"
+    )
 
 
 def failed_records(error: BaseException) -> list[tuple[Record, BaseException]] | None:
@@ -91,8 +93,10 @@ def text_for_record(record: Record, error: BaseException) -> str:
 def place_of(record: Record) -> str:
     """Return "record 3 of channel 'cam' at z=1, time=2"; without the coordinates if it has none."""
     coords = _try(lambda: ", ".join(f"{axis}={value!r}" for axis, value in record.coords.items()), "")
-    place = _try(lambda: _clean(f"record {record.seq} of channel {record.channel!r}"), "a record that cannot be named")
-    return f"{place} at {_clean(coords)}" if coords else place
+    place = _try(
+        lambda: plain_text(f"record {record.seq} of channel {record.channel!r}"), "a record that cannot be named"
+    )
+    return f"{place} at {plain_text(coords)}" if coords else place
 
 
 def remedy_for(record: Record, error: BaseException) -> str:
@@ -118,7 +122,7 @@ def _has_read_only(data: Any) -> bool:
     return any(_has_read_only(each) for each in inside)
 
 
-def _clean(text: Any) -> str:
+def plain_text(text: Any) -> str:
     """Return a plain string that can be written as UTF-8."""
     return str.encode(text, "utf-8", "backslashreplace").decode()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from penstock.compose.node import Edge, Flow, processor, source, store
 from penstock.compose.pipeline import Pipeline
 from penstock.compose.resolve import Part, resolve
 from penstock.coords import DataCoordinates
+from penstock.error_text import remedy_for, text_of
 from penstock.errors import ConfigError, CoordinatesError, PluginError, RunError, WiringError
 from penstock.handler.errors import DataTimeoutError
 from penstock.handler.events import Callback, Event, Events
@@ -133,18 +135,26 @@ class DataHandler:
         self._push.inlet.on_drop = self._dropped
         try:
             self._run = start_told(self._pipeline, plugins, self._failed)
+            try:
+                self._begin(inner)
+            except BaseException:
+                self._run.stop(drain=False)
+                raise
         except (WiringError, ConfigError, PluginError):  # nothing has been opened, and it may work elsewhere
             raise
-        except BaseException:
-            inner.close()
+        except BaseException:  # closing never hides what came first
+            with contextlib.suppress(BaseException):
+                inner.close()
             raise
+        self._watcher = threading.Thread(target=self._watch, name=f"penstock {name}: handler", daemon=True)
+        self._watcher.start()
+        self._run.finished_at_exit = self.close
+
+    def _begin(self, inner: Any) -> None:
         if self._store.reads:
             self._next = len(inner)
             self._reading.held_before = self._next > 0 or self._store.knows_keys
             self._ledger.begin_at(self._next)
-        self._watcher = threading.Thread(target=self._watch, name=f"penstock {name}: handler", daemon=True)
-        self._watcher.start()
-        self._run.finished_at_exit = self.close
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -394,7 +404,7 @@ class DataHandler:
 
     def _failed(self, part: Part, record: Record, error: BaseException) -> None:
         """Hear of a record that failed for good; called in the lane of the component."""
-        why = f"{part.where} failed: {type(error).__name__}: {error}"
+        why = f"{part.where} failed: {text_of(error)}{remedy_for(record, error)}"
         self._ledger.failed(record, why, stored=part.node.role == "store")
 
     def _dropped(self, record: Record) -> None:

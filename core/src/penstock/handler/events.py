@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, Literal, get_args
 
 from penstock.coords import DataCoordinates
+from penstock.error_text import shown, trace_of
 from penstock.errors import ConfigError
 
 _log = logging.getLogger("penstock.handler")
@@ -58,10 +59,11 @@ class _Subscription:
         while (coords := self._next()) is not None:
             try:
                 self.callback(coords)
-            except BaseException:  # a subscriber may raise anything, SystemExit too: it must harm nobody else
-                _log.exception("the callback %r for %r failed at %r", self.callback, self.event, coords)
+            except BaseException as error:  # a subscriber may raise anything: it must harm nobody else
+                callback, trace = shown(self.callback), trace_of(error)
+                _log.error("the callback %s for %r failed at %r\n%s", callback, self.event, coords, trace)
         if self.missed:
-            _log.warning("the callback %r was too slow: it missed %d %r", self.callback, self.missed, self.event)
+            _log.warning("the callback %s was too slow: it missed %d %r", shown(self.callback), self.missed, self.event)
 
 
 class Events:
@@ -121,4 +123,4 @@ class Events:
             if subscription.thread is not threading.current_thread():
                 subscription.thread.join(max(0.0, deadline - time.monotonic()))
                 if subscription.thread.is_alive():
-                    _log.warning("the callback %r for %r blocks", subscription.callback, subscription.event)
+                    _log.warning("the callback %s for %r blocks", shown(subscription.callback), subscription.event)

@@ -11,7 +11,8 @@ import attrs
 
 from penstock.builtin.data_storage import DataStorageStore
 from penstock.coords import DataCoordinates
-from penstock.errors import ObjectNotFoundError, RunAborted, StoreError
+from penstock.error_text import failed_records, message_of, text_of
+from penstock.errors import ObjectNotFoundError, StoreError
 from penstock.handler.ledger import Ledger
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld
 from penstock.record import Record
@@ -69,8 +70,9 @@ class WatchedProcessor:
             for result in results:
                 if result.coords != record.coords:
                     self.look_up(result.coords)
-        except BaseException as error:  # whatever it is, it goes on
-            error.add_note(f"while processing {record.coords!r}")
+        except BaseException as error:  # whatever it is, it goes on, even one that takes no note
+            with contextlib.suppress(BaseException):
+                error.add_note(f"while processing {record.coords!r}")
             raise
         if self._keeps:
             given = self._note_kept(record, results)
@@ -166,16 +168,16 @@ class WatchedStore:
             return
         try:
             self.inner.write(records)
-        except StoreError as error:
-            if error.failed:
-                failed = {id(record) for record, _ in error.failed}
+        except BaseException as error:  # whatever a store raises: if it names what failed, the others are written
+            failed = {id(record) for record, _ in failed_records(error) or ()}
+            if failed and failed <= {id(record) for record in records}:
                 self._tell([record for record in records if id(record) not in failed])
             raise
         self._tell(records)
 
     def _tell(self, records: Sequence[Record], keys: Sequence[str] | None = None) -> None:
         if keys is None:
-            keys = [self.inner.key_of(record) for record in records] if self.reads else [""] * len(records)
+            keys = [self._key_of(record) for record in records]
         if self._may_lose_metadata:
             self._check_metadata(records, keys)
         self._told.append(records)
@@ -189,7 +191,7 @@ class WatchedStore:
             self._may_lose_metadata = False
             try:
                 kept = self.inner.get(key).metadata
-            except Exception:  # whatever the store raises: who reads the record will be told
+            except BaseException:  # whatever the store raises: who reads the record will be told
                 return
             if lost := [name for name in record.metadata if name not in kept]:
                 _log.warning(
@@ -200,6 +202,14 @@ class WatchedStore:
                     ", ".join(map(repr, lost)),
                 )
             return
+
+    def _key_of(self, record: Record) -> str:
+        """Return the key of a record that is written; "" if the store cannot tell, no reason to write again."""
+        try:
+            return str(self.inner.key_of(record)) if self.reads else ""
+        except BaseException as error:  # as in _write
+            _log.error("the key of the data of %r is not known: %s", record.coords, text_of(error))
+            return ""
 
     def _replace(self, records: Sequence[Record]) -> None:
         """Write those that are new together, and put the others in the place of the old ones; in order."""
@@ -218,22 +228,23 @@ class WatchedStore:
                 self._put_in_place(record, self.ledger.key_of(record.coords) or "")
                 done += 1
             self._write(new)
-        except RunAborted:
-            raise
-        except Exception as error:  # whatever a store raises: what was not written must be named, and nothing else
-            raise StoreError(str(error), failed=self._not_written(records, done, len(new), error)) from error
+        except BaseException as error:  # whatever a store raises: what was not written must be named, and nothing else
+            failed = self._not_written(records, done, len(new), error)
+            raise StoreError(message_of(error), failed=failed) from error
 
     def _not_written(
-        self, records: Sequence[Record], done: int, tried: int, error: Exception
+        self, records: Sequence[Record], done: int, tried: int, error: BaseException
     ) -> list[tuple[Record, BaseException]]:
         """Name what failed; what comes behind it waits for it, so that no newer record is overtaken by an older."""
-        named = {id(record): cause for record, cause in error.failed} if isinstance(error, StoreError) else {}
+        named = {id(record): cause for record, cause in failed_records(error) or ()}
         failed: list[tuple[Record, BaseException]] = []
         for index, record in enumerate(records[done:]):
             if id(record) in named:
                 failed.append((record, named[id(record)]))
             elif index >= max(tried, 1):
-                failed.append((record, StoreError(f"{record.coords!r} waits for what failed before it: {error}")))
+                failed.append(
+                    (record, StoreError(f"{record.coords!r} waits for what failed before it: {message_of(error)}"))
+                )
             elif not named:
                 failed.append((record, error))
         return failed

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from penstock.compose.resolve import Part
+from penstock.error_text import message_of
 from penstock.errors import EndOfSource, SourceError, WorkerDiedError
 from penstock.link import Message
 from penstock.record import Record
 from penstock.report.counters import Tally
 from penstock.run.context import RunContext
 from penstock.run.process.served import Given
+from penstock.run.process.told_error import error_of, tell_error
 from penstock.run.process.workplace import Workplace
 from penstock.source import SupportsCommit, SupportsDrop, SupportsLag, SupportsLoss, SupportsRejected, SupportsSeek
 
@@ -58,6 +60,13 @@ class RemoteSource:
             raise EndOfSource(answer.words["end"])
         return answer.records
 
+    def _figure(self, name: str) -> Any:
+        """Return what the source said with its last answer. Raises what it raised when it was asked."""
+        error = self._state.get("errors", {}).get(name)
+        if error is not None:
+            raise error_of(error)
+        return self._state[name]
+
     def close(self) -> None:
         """Close the source and end the process."""
         self._place.close()
@@ -65,7 +74,7 @@ class RemoteSource:
 
 class _Commits(RemoteSource):
     def position(self) -> Any:
-        return self._state["position"]
+        return self._figure("position")
 
     def commit(self, position: Any) -> None:
         if not self._place.is_open:  # it died after its end, or between two reads
@@ -80,22 +89,22 @@ class _Seeks(RemoteSource):
 
 class _Loses(RemoteSource):
     def lost_upstream(self) -> Mapping[str, int]:
-        return dict(self._state["lost_upstream"])
+        return dict(self._figure("lost_upstream"))
 
 
 class _Drops(RemoteSource):
     def dropped_upstream(self) -> Mapping[str, int]:
-        return dict(self._state["dropped_upstream"])
+        return dict(self._figure("dropped_upstream"))
 
 
 class _Rejects(RemoteSource):
     def rejected(self) -> int:
-        return int(self._state["rejected"])
+        return int(self._figure("rejected"))
 
 
 class _Lags(RemoteSource):
     def lag(self) -> int:
-        return int(self._state["lag"])
+        return int(self._figure("lag"))
 
 
 _ABILITIES = (
@@ -136,14 +145,22 @@ class ServedSource:
         self._source.close()
 
     def _state(self) -> dict[str, Any]:
-        found = {name: getattr(self._source, name)() for name in self._told}
-        return {name: dict(value) if isinstance(value, Mapping) else value for name, value in found.items()}
+        """Return what it says of itself; an error in one figure is told in its place, and raised where it is asked."""
+        state: dict[str, Any] = {}
+        errors: dict[str, Any] = {}
+        for name in self._told:
+            try:
+                value = getattr(self._source, name)()
+                state[name] = dict(value) if isinstance(value, Mapping) else value
+            except BaseException as error:  # a source may raise anything
+                errors[name] = tell_error(error)
+        return {**state, "errors": errors}
 
     def _read(self, message: Message) -> Given:
         try:
             records = self._source.read(message.words["max_records"], message.words["timeout_s"])
         except EndOfSource as end:
-            return {**self._state(), "end": str(end)}, ()
+            return {**self._state(), "end": message_of(end)}, ()
         return self._state(), records
 
     def _commit(self, message: Message) -> Given:

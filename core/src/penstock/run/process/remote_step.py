@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from penstock.compose.resolve import Part
-from penstock.errors import CodecError, RunAborted, WorkerDiedError
+from penstock.error_text import text_of
+from penstock.errors import CodecError, WorkerDiedError
 from penstock.record import Record
 from penstock.report.counters import Tally
 from penstock.run.context import RunContext
@@ -163,13 +164,13 @@ class RemoteStep(Step):
                 self._place.open()
                 primed += 1
                 return self._prime() if self._kept else []
-            except RunAborted:
-                raise
             except WorkerDiedError as second:
                 error = second
                 if primed == self._deaths and self._kept:
                     self._forget(error)
-            except Exception as second:  # whatever the component raises when it is opened
+            except BaseException as second:  # whatever the component raises when it is opened
+                if self.guard.is_abort(second):
+                    raise
                 self._give_up(second)
                 return []
         self._give_up(error)
@@ -193,7 +194,7 @@ class RemoteStep(Step):
 
     def _give_up(self, error: BaseException) -> None:
         self._over = error
-        self._run.fail(f"{self.part.where}: its process died and cannot be started again: {error}", error)
+        self._run.fail(f"{self.part.where}: its process died and cannot be started again: {text_of(error)}", error)
 
     def _marked(self, records: Sequence[Record]) -> Sequence[Record]:
         """Mark the first record of each channel that does not continue what the new process knows."""

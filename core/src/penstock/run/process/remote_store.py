@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 
 from penstock.codec import encode_bytes
 from penstock.compose.resolve import Part
+from penstock.error_text import failed_records, message_of, text_for_record
 from penstock.errors import RecordExistsError, StoreError, WorkerDiedError
 from penstock.link import Message
 from penstock.record import Record
@@ -97,7 +98,7 @@ class RemoteStore:
                     raise told
                 named = [(each, told) for place, each in enumerate(records) if place not in answer.refused]
             failed += named
-            error = told if isinstance(told, StoreError) else StoreError(str(told))
+            error = told if isinstance(told, StoreError) else StoreError(message_of(told))
         bad = {id(record) for record, _ in failed}
         self._keep([record for record in records if id(record) not in bad])
         if failed:
@@ -125,15 +126,17 @@ class RemoteStore:
             except WorkerDiedError:
                 self._keep(kept[start:])
                 raise
-            except Exception as error:  # they counted as stored: nothing may be committed that is not
+            except BaseException as error:  # they counted as stored: nothing may be committed that is not
+                if self._run.aborting:
+                    raise
                 self._again(part, error)
 
-    def _again(self, records: Sequence[Record], error: Exception) -> None:
-        failed = getattr(error, "failed", ()) or [(record, error) for record in records]
+    def _again(self, records: Sequence[Record], error: BaseException) -> None:
+        failed = failed_records(error) or [(record, error) for record in records]
         record, cause = failed[0]
         self._run.fail(
             f"{self._place.part.where}: its process died with {len(failed)} records that were not durable, which "
-            f"cannot be written again; the first is record {record.seq} of channel {record.channel!r}: {cause}",
+            f"cannot be written again; the first is {text_for_record(record, cause)}",
             cause,
         )
 
@@ -184,14 +187,18 @@ class ServedStore:
     def _write(self, message: Message) -> Given:
         try:
             if message.records:
-                self._store.write(message.records)
-        except Exception as error:  # a store may raise anything; the run knows what to do
+                self._store.write(list(message.records))
+        except BaseException as error:  # a store may raise anything; the run knows what to do
             places = {id(record): place for place, record in zip(message.places, message.records, strict=True)}
-            named = error.failed if isinstance(error, StoreError) else ()
+            copies = {(record.channel, record.seq): places[id(record)] for record in message.records}
+            found = failed_records(error) or ()
+            named = [(places.get(id(each), copies.get((each.channel, each.seq))), each, cause) for each, cause in found]
+            if any(place is None for place, _, _ in named):  # of others: it says nothing of these
+                named = []
             again = set(message.words["again"])
-            left = [each for each in named if not (places[id(each[0])] in again and self._is_there(*each))]
+            left = [each for each in named if not (each[0] in again and self._is_there(*each[1:]))]
             if not named or left:
-                failed = [(places[id(record)], tell_error(cause)) for record, cause in left]
+                failed = [(place, tell_error(cause)) for place, _, cause in left]
                 return {"failure": tell_error(error), "failed": failed}, ()
         return {"failure": None}, ()
 
@@ -202,7 +209,7 @@ class ServedStore:
         try:
             found = self._store.get(self._store.key_of(record))
             return encode_bytes(Record(found.data)) == encode_bytes(Record(record.data))
-        except Exception:  # whatever a store raises, and whatever it gives: then it is not known to be there
+        except BaseException:  # whatever a store raises, and whatever it gives: then it is not known to be there
             return False
 
     def _sync(self, _: Message) -> Given:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import builtins
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
 import penstock.errors
-from penstock.errors import RemoteError
+from penstock.error_text import class_name, class_path, is_a, is_retryable, message_of, plain_text, trace_of
+from penstock.errors import RemoteError, SourceError, StoreError
 
 _PLAIN = (str, int, float, bool, type(None))
-_LONGEST_TRACEBACK = 20_000
+_LARGEST = 2**63
 
 
 class _Traceback(Exception):  # noqa: N818 - never raised: as a cause it makes Python print its text
@@ -21,28 +21,39 @@ class _Traceback(Exception):  # noqa: N818 - never raised: as a cause it makes P
 
 def tell_error(error: BaseException) -> dict[str, Any]:
     """Return an error as plain data."""
-    own = all(isinstance(argument, _PLAIN) for argument in error.args)
     told: dict[str, Any] = {
-        "module": type(error).__module__,
-        "name": type(error).__qualname__,
-        "arguments": list(error.args) if own else [str(error)],
-        "message": str(error),
-        "traceback": "".join(traceback.format_exception(error))[-_LONGEST_TRACEBACK:],
+        "path": class_path(error),
+        "name": class_name(error),
+        "arguments": _arguments(error),
+        "message": message_of(error),
+        "traceback": trace_of(error),
     }
-    if hasattr(error, "retryable"):
-        told["retryable"] = bool(error.retryable)
+    if is_a(error, (SourceError, StoreError)) or not is_retryable(error):
+        told["retryable"] = is_retryable(error)
     return told
 
 
-def error_of(told: Mapping[str, Any]) -> Exception:
+def _arguments(error: BaseException) -> list[Any]:
+    """Return what makes the same error again; its message if that is not plain."""
+    try:
+        arguments = list(error.args)
+    except BaseException:  # the error is the user's
+        arguments = [None]
+    own = all(type(each) in _PLAIN and (type(each) is not int or abs(each) < _LARGEST) for each in arguments)
+    if not own:
+        return [message_of(error)]
+    return [plain_text(each) if type(each) is str else each for each in arguments]
+
+
+def error_of(told: Mapping[str, Any]) -> BaseException:
     """Return the error that was told: of its own class if that is Python's or penstock's, else a RemoteError."""
-    home = {"builtins": builtins, "penstock.errors": penstock.errors}.get(told["module"])
+    home = {"builtins": builtins, "penstock.errors": penstock.errors}.get(told["path"].rpartition(".")[0])
     cls = getattr(home, told["name"], None)
-    error: Exception | None = None
-    if isinstance(cls, type) and issubclass(cls, Exception):
+    error: BaseException | None = None
+    if isinstance(cls, type) and issubclass(cls, BaseException):
         try:
             error = cls(*told["arguments"])
-        except TypeError:  # a class that wants more than its arguments say
+        except Exception:  # a class that wants more than its arguments say
             error = None
     if error is None:
         error = RemoteError(f"{told['name']}: {told['message']}")

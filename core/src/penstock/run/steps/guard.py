@@ -84,7 +84,8 @@ class Guard:
     def give_up(self, record: Record, error: BaseException, tries: int = 1) -> None:
         """Do with a record that failed for good what `on_error` says."""
         where = text_for_record(record, error)
-        self.tally.last_error = f"{text_of(error)}{remedy_for(record, error)} ({place_of(record)})"
+        place = f" ({place_of(record)})" if record.coords else ""
+        self.tally.last_error = f"{text_of(error)}{place}{remedy_for(record, error)}"
         trim(error)
         self.tally.first_error = self.tally.first_error or self.tally.last_error
         named = record if is_exact(record) else readable(record)[0]
