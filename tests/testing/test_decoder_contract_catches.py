@@ -303,6 +303,18 @@ class HoldsForEver(Lines):
         self._rest = b""
 
 
+@breaks("test_works_on_after_an_error")
+class IsDeadAfterAnError(Lines):
+    dead = False
+
+    def bytes_of(self, record):
+        try:
+            return b"" if self.dead else super().bytes_of(record)
+        except BaseException:
+            self.dead = True
+            raise
+
+
 @pytest.mark.parametrize(("test", "case", "raises"), BROKEN)
 def test_broken_decoders_are_found(failures, test, case, raises):
     """A decoder that breaks a promise fails the test of that promise."""

@@ -271,6 +271,19 @@ class WantedToActEarlier(Pairs):
         return -1.0
 
 
+@breaks("test_works_on_after_an_error")
+class IsDeadAfterAnError(Pairs):
+    dead = False
+
+    def __call__(self, record):
+        try:
+            record.data + 0
+        except BaseException:
+            self.dead = True
+            raise
+        return None if self.dead else super().__call__(record)
+
+
 @pytest.mark.parametrize(("test", "case", "raises"), BROKEN)
 def test_broken_processors_are_found(failures, test, case, raises):
     """A processor that breaks a promise fails the test of that promise."""

@@ -329,6 +329,20 @@ class TakesNothingUnderADeletedKey(Folder):
             super().write_one(record)
 
 
+@breaks("test_works_on_after_an_error", raises=StoreError)
+class IsDeadAfterAnError(Folder):
+    dead = False
+
+    def write(self, records):
+        if self.dead:
+            raise StoreError("an error was the end of it")
+        try:
+            super().write(records)
+        except BaseException:
+            self.dead = True
+            raise
+
+
 @pytest.mark.parametrize(("test", "case", "raises"), BROKEN)
 def test_broken_stores_are_found(failures, test, case, raises):
     """A store that breaks a promise fails the test of that promise."""

@@ -99,3 +99,28 @@ class Fails:
     def __call__(self, *_: Any, **__: Any) -> Any:
         """Raise it."""
         raise ANY_ERROR[self.kind]()
+
+
+class RaisingData:
+    """Data that raise an error of a kind, whatever is done with them.
+
+    Args:
+        kind: A name in `ANY_ERROR`.
+    """
+
+    def __init__(self, kind: str) -> None:
+        object.__setattr__(self, "_kind", kind)
+
+    def __getattr__(self, name: str) -> Any:
+        raise ANY_ERROR[object.__getattribute__(self, "_kind")]()
+
+    def _raise(self, *_: Any) -> Any:
+        raise ANY_ERROR[object.__getattribute__(self, "_kind")]()
+
+    __str__ = __repr__ = __bytes__ = __len__ = __iter__ = __bool__ = __float__ = __index__ = _raise
+    __getitem__ = __contains__ = __eq__ = __hash__ = __add__ = __radd__ = __sub__ = __mul__ = __rmul__ = _raise
+    __truediv__ = __rtruediv__ = __array__ = __reduce_ex__ = __copy__ = __deepcopy__ = _raise
+
+
+ENDING = ("ValueError", "StopIteration", "SystemExit", "KeyboardInterrupt", "unprintable")
+"""The kinds that the contracts try: an ordinary one, and some of each sort that ends more than it should."""

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 
 from penstock.decoder import Decoder
 from penstock.errors import DecodeError
 from penstock.processor import SupportsHeld, SupportsLifecycle
 from penstock.record import Record
 from penstock.run.steps.naming import Naming
+from penstock.testing.any_errors import ENDING, RaisingData
 from penstock.testing.component_contract import ComponentContract, as_view, can, copied, is_kind, needs
 from penstock.testing.equality import assert_same_record, assert_unique
 
@@ -196,6 +198,19 @@ class DecoderContract(ComponentContract):
                 assert decoder == self.make_decoder(), "what decoding changes is no setting: init=False, eq=False"
         for packet, as_made in zip(packets, self.make_packets(), strict=True):
             assert_same_record(as_made, packet)
+
+    @pytest.mark.parametrize("kind", ENDING)
+    def test_works_on_after_an_error(self, kind: str) -> None:
+        """Data that raise an error of any class when they are looked at cost their own packet: after a reset, the
+        stream from its start gives what a new decoder gives; or it takes them.
+        """
+        bad = self.make_packets()[0].replace(data=RaisingData(kind))
+        with self.opened() as decoder:
+            try:
+                list(decoder.decode(bad))
+            except BaseException:
+                decoder.reset()
+                self._assert_same(self.expected(), self.decode_all(decoder, self.make_packets()))
 
     def test_bad_packet(self) -> None:
         """A packet that cannot be decoded is a DecodeError, and the decoder goes on with a stream from its start.

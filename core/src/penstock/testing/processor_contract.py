@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, SupportsLifecycle
 from penstock.record import Record
 from penstock.run.steps.naming import Naming
+from penstock.testing.any_errors import ENDING, RaisingData
 from penstock.testing.component_contract import ComponentContract, as_view, can, copied, is_kind, needs
 from penstock.testing.equality import FIELDS, assert_same_record, assert_unique
 from penstock.user_function import works_in_place
@@ -167,6 +169,18 @@ class ProcessorContract(ComponentContract):
             self.process_all(processor, self.make_records())
             if attrs.has(type(processor)):
                 assert processor == self.make_processor()
+
+    @pytest.mark.parametrize("kind", ENDING)
+    def test_works_on_after_an_error(self, kind: str) -> None:
+        """Data that raise an error of any class when they are looked at cost their own record: it raises, and then
+        makes of the records that follow what a new processor does; or it takes them.
+        """
+        bad = self.make_records()[0].replace(data=RaisingData(kind))
+        with self.opened() as processor:
+            try:
+                list(_results(processor(bad)))
+            except BaseException:
+                self._assert_same(self.expected(), self.process_all(processor, self.make_records()))
 
     @needs(SupportsLifecycle)
     def test_closing_twice(self) -> None:

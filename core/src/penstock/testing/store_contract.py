@@ -17,6 +17,7 @@ from penstock.errors import (
 )
 from penstock.record import Record
 from penstock.store import SupportsRead
+from penstock.testing.any_errors import ENDING, RaisingData
 from penstock.testing.component_contract import can, needs
 from penstock.testing.equality import assert_same_record, is_same_record
 from penstock.testing.samples import ARRAYS, CHANNELS, METADATA, ODD_CHANNELS
@@ -68,6 +69,22 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
             store.write([])
             store.sync()
             store.sync()
+
+    @pytest.mark.parametrize("kind", ENDING)
+    @needs(SupportsRead)
+    def test_works_on_after_an_error(self, tmp_path: Path, kind: str) -> None:
+        """Data that raise an error of any class when they are looked at cost their own record: it raises and keeps
+        nothing of them, and then keeps what follows; or it takes them.
+        """
+        with self.opened(tmp_path) as store:
+            try:
+                store.write([self.record(0).replace(data=RaisingData(kind))])
+            except BaseException:
+                records = self.records(5)[1:]
+                store.write(records)
+                store.sync()
+                self.assert_holds(store, records)
+                assert len(store) == len(records)
 
     @needs(SupportsRead)
     def test_gives_back_what_was_written(self, tmp_path: Path) -> None:
