@@ -185,6 +185,15 @@ class Audience:
                     problems.append(f"{each.describe()} misses {max(lost, 1)} or more records")
             return problems
 
+    def unconfirmed(self) -> list[str]:
+        """Return a sentence for each source that has not taken all that was sent to it."""
+        with self._changed:
+            return [
+                f"{each.describe()} had not confirmed {len(each.sent)} records when the session failed"
+                for each in (*self._listeners.values(), *self._departed.values())
+                if each.sent
+            ]
+
     def close(self) -> None:
         """Let go whoever waits."""
         with self._changed:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import re
@@ -14,6 +13,7 @@ import attrs
 import zenoh
 
 from penstock.errors import ConfigError
+from penstock_zenoh.outside import is_library_error
 
 RENDEZVOUS = "tcp/127.0.0.1:7447"
 """Where processes on one machine meet: the first to come listens there, the others connect to it."""
@@ -122,8 +122,12 @@ class Network:
 def let_go(session: zenoh.Session, held: Iterable[Any] = ()) -> None:
     """Undeclare what a session holds, the last first, and close it; neither raises."""
     for each in (*reversed(tuple(held)), session):
-        with contextlib.suppress(zenoh.ZError):
+        try:
             (each.close if each is session else each.undeclare)()
+        except BaseException as error:  # a panic of the library: the others are closed all the same
+            if not is_library_error(error):
+                raise
+            _log.debug("zenoh: closing: %s", error)
 
 
 def _reason(error: BaseException) -> str:

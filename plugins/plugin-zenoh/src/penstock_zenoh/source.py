@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from penstock_zenoh import settings as s
 from penstock_zenoh import wire
 from penstock_zenoh.arrivals import Arrival, Arrivals, Publisher
 from penstock_zenoh.intake import Intake
+from penstock_zenoh.outside import forget, keep_in_children
 from penstock_zenoh.session import RENDEZVOUS, Network, let_go
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,6 +37,11 @@ def _key(_: object, __: object, value: str) -> None:
             f"key={value!r}: is no zenoh key expression; write chunks with '/' between them, none empty, "
             "'*' for one, '**' for any number, '$*' within one, as in 'lab/camera/**' or 'lab/cam$*'"
         ) from error
+    if len(value.encode()) > wire.MOST_CARD_KEY_BYTES:
+        raise ConfigError(
+            f"key={value[:40]!r}…: has {len(value.encode())} bytes, and {wire.MOST_CARD_KEY_BYTES} is the most that "
+            "can be announced; shorten it, or use wildcards"
+        )
 
 
 @attrs.define(kw_only=True)
@@ -120,6 +127,8 @@ class ZenohSource:
         subscription = self._open
         if subscription is None:
             raise SourceError(f"{self._name()} is not open: call open() first")
+        if not subscription.is_here():
+            raise SourceError(f"{self._name()} was opened by another process, of which this is a fork: open one here")
         deadline = time.monotonic() + timeout_s
         while True:
             taken = subscription.take(max_records, max(0.0, deadline - time.monotonic()))
@@ -143,7 +152,7 @@ class ZenohSource:
     def close(self) -> None:
         """Leave; what has arrived and was not read is lost, and the stores that sent it are told."""
         subscription, self._open = self._open, None
-        if subscription is not None:
+        if subscription is not None and subscription.is_here():
             subscription.close()
 
     def _records(self, taken: Sequence[Arrival], subscription: _Subscription) -> Sequence[Record]:
@@ -246,6 +255,7 @@ class _Subscription:
     def __init__(self, session: zenoh.Session, key: str, arrivals: Arrivals, *, keep_ended: bool) -> None:
         self.arrivals = arrivals
         self.since = time.monotonic()
+        self._process = os.getpid()
         self._session = session
         self._key = key
         self._keep_ended = keep_ended
@@ -266,6 +276,11 @@ class _Subscription:
             liveliness.declare_token(wire.source_key(self._id, card)),  # last: whoever sees it may send
         )
         self._intake = Intake(subscriber.handler, arrivals, name=f"penstock-zenoh {key}", when_due=self.send_receipt)
+        keep_in_children(self)
+
+    def is_here(self) -> bool:
+        """Tell whether this process opened it; a fork has none of its threads."""
+        return self._process == os.getpid()
 
     def take(self, most: int, timeout_s: float) -> list[Arrival]:
         """Return what has arrived, up to `most`, or what does within `timeout_s` seconds."""
@@ -295,6 +310,7 @@ class _Subscription:
         self.arrivals.close()
         let_go(self._session, self._held)
         self._intake.join()
+        forget(self)
 
     def _on_mark(self, sample: zenoh.Sample) -> None:
         chunks = str(sample.key_expr).split("/")

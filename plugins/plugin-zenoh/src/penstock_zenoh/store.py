@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
@@ -12,14 +14,16 @@ import msgspec
 import zenoh
 
 from penstock.codec import encode_bytes
-from penstock.errors import CannotConnectToStoreError, CodecError, ConfigError, StoreError, TemplateError
+from penstock.errors import CannotConnectToStoreError, ConfigError, StoreError, TemplateError
 from penstock.record import Record
 from penstock.templates import Template
 from penstock_zenoh import settings as s
 from penstock_zenoh import wire
 from penstock_zenoh.audience import Audience, Listener
+from penstock_zenoh.outside import MOST_KEY_BYTES, forget, has_panicked, is_library_error, keep_in_children
 from penstock_zenoh.session import RENDEZVOUS, Network, let_go
 
+_log = logging.getLogger(__name__)
 _OPENING = ("{{", "{%", "{#")
 
 
@@ -30,8 +34,10 @@ def _template(_: object, __: object, value: str) -> None:
         Template(value)
     except TemplateError as error:
         raise ConfigError(f"key={value!r}: {error}") from error
+    if len(value.encode(errors="replace")) > wire.MOST_CARD_KEY_BYTES:
+        raise ConfigError(f"key={value[:40]!r}…: is longer than {wire.MOST_CARD_KEY_BYTES} bytes; shorten it")
     if not any(mark in value for mark in _OPENING):
-        problem = _key_problem(value)
+        problem = key_problem(value)
         if problem:
             raise ConfigError(f"key={value!r}: {problem}")
 
@@ -70,11 +76,16 @@ class ZenohStore:
     wait_for_subscribers: int = attrs.field(default=1, validator=s.at_least(0))
     timeout_s: float = attrs.field(default=30.0, validator=s.seconds)
     _open: _Publishing | None = attrs.field(default=None, init=False, repr=False, eq=False)
+    _unconfirmed: list[str] = attrs.field(factory=list, init=False, repr=False, eq=False)
 
     def open(self) -> None:
         """Open a session. Raises CannotConnectToStoreError naming the endpoint; ConfigError for one that is none."""
         if self._open is not None:
             raise StoreError(f"{self._name()} is open already: close it first", retryable=False)
+        self._unconfirmed.clear()
+        self._open = self._publishing()
+
+    def _publishing(self) -> _Publishing:
         network = Network(
             rendezvous=self.rendezvous,
             listen=cast("tuple[str, ...] | None", self.listen),
@@ -89,10 +100,19 @@ class ZenohStore:
         except ConfigError as error:
             raise ConfigError(f"{self._name()}: {error}") from error
         try:
-            self._open = _Publishing(session, self)
+            return _Publishing(session, self)
         except BaseException:
             let_go(session)
             raise
+
+    def _renew(self, publishing: _Publishing, error: BaseException) -> _Publishing:
+        """Take a new session in the place of one that panicked; what it had not confirmed is told by `sync`."""
+        _log.error("%s: the zenoh library panicked (%s); going on with a new session", self._name(), error)
+        self._unconfirmed += publishing.unconfirmed()
+        self._open = None
+        publishing.close()
+        self._open = self._publishing()
+        return self._open
 
     def write(self, records: Sequence[Record]) -> None:
         """Publish; waits while a source is full. Raises StoreError naming the records that were not published."""
@@ -101,11 +121,15 @@ class ZenohStore:
         for index, record in enumerate(records):
             try:
                 publishing.publish(record)
-            except (TemplateError, CodecError, StoreError) as error:
+            except BaseException as error:  # a panic of the library is no Exception
+                if not is_library_error(error):
+                    raise
                 failed.append((record, error))
                 if isinstance(error, StoreError) and error.retryable:
                     failed.extend((rest, error) for rest in records[index + 1 :])
                     break
+                if has_panicked(error):
+                    publishing = self._renew(publishing, error)
         if failed:
             first = failed[0][1]
             retryable = any(getattr(error, "retryable", False) for _, error in failed)
@@ -126,7 +150,7 @@ class ZenohStore:
     def close(self) -> None:
         """Tell the sources that this is the end, wait until they know (`timeout_s` at most), and let go."""
         publishing, self._open = self._open, None
-        if publishing is None:
+        if publishing is None or not publishing.is_here():
             return
         try:
             self._confirm(publishing, at_end=True)
@@ -134,13 +158,18 @@ class ZenohStore:
             publishing.close()
 
     def _confirm(self, publishing: _Publishing, *, at_end: bool) -> None:
-        problems = publishing.confirm(at_end=at_end)
+        problems = self._unconfirmed + publishing.confirm(at_end=at_end)
+        self._unconfirmed.clear()
         if problems:
             raise StoreError(f"{self._name()}: {'; '.join(problems)}", retryable=False)
 
     def _opened(self) -> _Publishing:
         if self._open is None:
             raise StoreError(f"{self._name()} is not open: call open() first", retryable=False)
+        if not self._open.is_here():
+            raise StoreError(
+                f"{self._name()} was opened by another process, of which this is a fork: open one here", retryable=False
+            )
         return self._open
 
     def _name(self) -> str:
@@ -151,6 +180,7 @@ class _Publishing:
     """An open session of a store: its publishers, its running numbers, its audience."""
 
     def __init__(self, session: zenoh.Session, store: ZenohStore) -> None:
+        self._process = os.getpid()
         self._session = session
         self._store = store
         self._template = Template(store.key)
@@ -173,6 +203,7 @@ class _Publishing:
             ),
             liveliness.declare_token(wire.publisher_key(self._id, wire.PublisherCard(announced, wire.this_process()))),
         )
+        keep_in_children(self)
 
     def publish(self, record: Record) -> None:
         """Publish one record. Raises TemplateError, CodecError, or StoreError."""
@@ -202,10 +233,19 @@ class _Publishing:
         totals = dict(self._next) if at_end else None
         return self._audience.confirm(self._send_mark, totals=totals, timeout_s=self._store.timeout_s)
 
+    def is_here(self) -> bool:
+        """Tell whether this process opened it; a fork has none of zenoh's threads."""
+        return self._process == os.getpid()
+
+    def unconfirmed(self) -> list[str]:
+        """Return a sentence for each source that has not confirmed what was sent to it."""
+        return self._audience.unconfirmed()
+
     def close(self) -> None:
-        """Let go of the session."""
+        """Close the session."""
         self._audience.close()
         let_go(self._session, self._held)
+        forget(self)
 
     def _send_mark(self, listener: Listener, mark: wire.Mark) -> None:
         with self._sending, contextlib.suppress(zenoh.ZError):  # repeated until there is a receipt
@@ -226,9 +266,10 @@ class _Publishing:
         return key
 
     def _publisher(self, key: str) -> zenoh.Publisher:
-        problem = _key_problem(key)
+        problem = key_problem(key)
         if problem:
-            raise StoreError(f"key {key!r}: {problem}", retryable=False)
+            shown = key if len(key) <= 100 else f"{key[:100]}…"
+            raise StoreError(f"key {shown!r}: {problem}", retryable=False)
         publisher = self._session.declare_publisher(
             key, congestion_control=zenoh.CongestionControl.BLOCK, reliability=zenoh.Reliability.RELIABLE
         )
@@ -254,10 +295,14 @@ def announced_key(template: str) -> str:
     return f"{constant}{slash}**"
 
 
-def _key_problem(key: str) -> str:
+def key_problem(key: str) -> str:
+    """Return what is wrong with a key to publish on, or nothing."""
     try:
+        size_bytes = len(key.encode())
+        if size_bytes > MOST_KEY_BYTES:
+            return f"has {size_bytes} bytes, and zenoh can send {MOST_KEY_BYTES}"
         zenoh.KeyExpr(key)
-    except zenoh.ZError:
+    except (zenoh.ZError, UnicodeEncodeError):
         return "is no zenoh key; it has chunks with '/' between them, none empty, without '#', '?' and '$'"
     if "*" in key:
         return "has a wildcard; a store publishes on plain keys"

@@ -28,6 +28,9 @@ PUBLISHERS = f"{PREFIX}/publisher/*/*"
 KEYS_REMEMBERED = 4096
 """Keys of which either end remembers the running number; beyond, the one that was first starts anew, at 0."""
 
+MOST_CARD_KEY_BYTES = 30_000
+"""The longest key expression that fits into a card: it stands there in hexadecimal digits, in a key of 64 KiB."""
+
 _MAGIC = b"PSZ1"
 _ATTACHMENT = struct.Struct("<4s8sQQ")
 
