@@ -12,6 +12,7 @@ from penstock import processor as _processor  # noqa: F401 - see above
 from penstock import source as _source  # noqa: F401 - see above
 from penstock import store as _store  # noqa: F401 - see above
 from penstock.compose.node import Edge, Flow, Node, Retry, decoder, edge, processor, source, store
+from penstock.compose.policies import Block, DropNewest, DropOldest, Latest, Sample, Spill
 from penstock.coords import Coordinates, CoordinatesIterator, DataCoordinates, DataCoordinatesIterator
 from penstock.errors import PenstockError
 
@@ -43,6 +44,7 @@ _LAZY = {
 """Where the public names live that are imported when first asked for, so that `import penstock` stays light."""
 
 __all__ = [
+    "Block",
     "Component",
     "Coordinates",
     "CoordinatesIterator",
@@ -50,8 +52,11 @@ __all__ = [
     "DataCoordinatesIterator",
     "DataHandler",
     "DataProcessor",
+    "DropNewest",
+    "DropOldest",
     "Edge",
     "Flow",
+    "Latest",
     "Node",
     "PenstockError",
     "Pipeline",
@@ -60,6 +65,8 @@ __all__ = [
     "Retry",
     "Run",
     "RunReport",
+    "Sample",
+    "Spill",
     "YamlConfig",
     "control",
     "decoder",

@@ -14,6 +14,10 @@ class ConfigError(PenstockError, ValueError):
     """A setting, a configuration or a pipeline file is wrong; the message starts with the path, `$.camera.rate`."""
 
 
+class UnknownOptionError(ConfigError, TypeError):
+    """A function or class was called with a keyword that it does not have; the message names the nearest one."""
+
+
 class WiringError(PenstockError, ValueError):
     """Components are joined in a way that cannot work; found before anything opens."""
 

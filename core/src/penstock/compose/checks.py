@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -151,12 +150,6 @@ def neighbours(joins: Joins) -> tuple[defaultdict[str, list[str]], defaultdict[s
         behind[first].append(second)
         before[second].append(first)
     return behind, before
-
-
-def close_to(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the nearest known word, or ""."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _loop(nodes: Iterable[Node], behind: Mapping[str, list[str]]) -> list[str]:

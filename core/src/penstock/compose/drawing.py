@@ -81,7 +81,7 @@ def edge_text(edge: Edge) -> str:
         return ""
     limits = [f"{edge.capacity} records"] if edge.capacity else []
     limits += [f"{edge.capacity_bytes / 2**20:g} MiB"] if edge.capacity_bytes else []
-    return ", ".join([*limits, *([edge.when_full] if edge.when_full != "block" else [])])
+    return ", ".join([*limits, *([str(edge.when_full)] if edge.when_full != PLAIN.when_full else [])])
 
 
 def _lines(node: Node) -> list[str]:

@@ -9,9 +9,10 @@ from typing import Any
 import attrs
 
 from penstock.compose.address import address_of, why_no_address
-from penstock.compose.checks import close_to
 from penstock.compose.node import NODE_OPTIONS, PLAIN, Edge, Flow, Node, Retry, describe, label
+from penstock.compose.policies import Policy
 from penstock.errors import ConfigError, WiringError
+from penstock.suggestions import close_to
 
 FORMAT = 1
 """The number of the file format, under the key `penstock`."""
@@ -57,7 +58,7 @@ class EdgeEntry:
     after: str
     capacity: int | None = None
     capacity_bytes: int | None = None
-    when_full: str = "block"
+    when_full: str | Policy = "block"
     expect_every_s: float | None = None
 
     def edge(self, path: str) -> Edge:
@@ -119,7 +120,17 @@ def _changed(value: Any, default: Any) -> dict[str, Any]:
 
 def edge_to_plain(first: str, second: str, edge: Edge) -> dict[str, Any]:
     """Return what a file says of an edge."""
-    return {"before": first, "after": second, **_changed(edge, PLAIN)}
+    plain = {"before": first, "after": second, **_changed(edge, PLAIN)}
+    if "when_full" in plain:
+        plain["when_full"] = _policy_to_plain(edge.when_full)
+    return plain
+
+
+def _policy_to_plain(policy: Policy) -> str | dict[str, Any]:
+    """Return a table with the name of a policy and its options, or its word where it has none."""
+    from penstock.config import to_plain
+
+    return {"type": type(policy).__name__, **to_plain(policy)} if attrs.fields(type(policy)) else policy.word
 
 
 def node_to_plain(node: Node) -> dict[str, Any]:

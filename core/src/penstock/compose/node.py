@@ -5,18 +5,18 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import attrs
 
+from penstock.compose.policies import Block, Policy, policy_of
 from penstock.errors import ConfigError, WiringError
+from penstock.suggestions import suggests_fields, suggests_keywords
 
 OnError = Literal["stop", "skip", "dead_letter"]
 Place = Literal["thread", "process"]
 
-_POLICY = re.compile(r"(block|drop_oldest|drop_newest|latest)\Z|sample\((\d+)\)\Z|spill\((.+)\)\Z", re.DOTALL)
 NODE_OPTIONS = ("name", "workers", "ordered", "place", "retry", "on_error", "expect_every_s")
 """The keywords of `ps.source` and its kind that belong to the node; no component has a setting of these names."""
 
@@ -42,19 +42,12 @@ def _one_of(*choices: str) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
     return check
 
 
-def _policy(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    match = _POLICY.match(value) if isinstance(value, str) else None
-    if match is None or match[2] == "0":
-        raise ConfigError(
-            f"{field.name}={value!r}: must be block, drop_oldest, drop_newest, latest, sample(n) or spill(directory)"
-        )
-
-
 def _flag(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, bool):
         raise ConfigError(f"{field.name}={value!r}: must be True or False")
 
 
+@suggests_fields
 @attrs.frozen(kw_only=True)
 class Retry:
     """Say how often, and how patiently, a failing call is tried again.
@@ -74,6 +67,7 @@ class Retry:
     on: tuple[str, ...] = attrs.field(default=("Exception",), converter=tuple)
 
 
+@suggests_fields
 @attrs.frozen(kw_only=True)
 class Edge:
     """Say what joins two nodes: how much it holds, and what happens when it is full.
@@ -82,25 +76,21 @@ class Edge:
         capacity: Records it holds at most; None: 1024.
         capacity_bytes: Bytes of data it holds at most, or a single record; None: 64 MiB. Sizes of small records are
             estimated from a sample.
-        when_full: "block" (the source waits), "drop_oldest", "drop_newest", "latest" (keep the newest of each
-            channel), "sample(n)" (wait for every n-th of a channel, drop the others), "spill(directory)" (go on in
-            files of that directory, up to 10 GiB, or to what "spill(directory, 20 GiB)" says; then block).
+        when_full: A policy, or the word for one: `Block()` or "block" (the source waits), `DropOldest()` or
+            "drop_oldest", `DropNewest()` or "drop_newest", `Latest()` or "latest" (keep the newest of each channel),
+            `Sample(10)` or "sample(10)" (wait for every tenth of a channel, drop the others),
+            `Spill("dir", max_bytes=…)` or "spill(dir, 20 GiB)" (go on in files of that directory, up to 10 GiB
+            unless it says otherwise; then block).
         expect_every_s: Seconds without a record after which the watchdog reports the edge; None: never.
     """
 
     capacity: int | None = attrs.field(default=None, validator=_at_least(1))
     capacity_bytes: int | None = attrs.field(default=None, validator=_at_least(1))
-    when_full: str = attrs.field(default="block", validator=_policy)
+    when_full: Policy = attrs.field(default=Block(), converter=policy_of)
     expect_every_s: float | None = attrs.field(default=None, validator=_positive)
 
     def __rrshift__(self, other: Joinable) -> Flow:
         return Flow.of(other) >> self
-
-    def policy(self) -> tuple[str, str]:
-        """Return the policy's word and its argument ("" where it has none): ("sample", "10")."""
-        match = _POLICY.match(self.when_full)
-        assert match is not None  # the validator saw to it
-        return self.when_full.partition("(")[0], match[2] or match[3] or ""
 
 
 PLAIN = Edge()
@@ -259,14 +249,26 @@ def name_nodes(nodes: Iterable[Node], taken: Iterable[str] = ()) -> dict[Node, s
     return names
 
 
+@suggests_keywords
 def edge(
     *,
     capacity: int | None = None,
     capacity_bytes: int | None = None,
-    when_full: str = "block",
+    when_full: Policy | str = "block",
     expect_every_s: float | None = None,
 ) -> Edge:
-    """Make the edge that the next `>>` uses; see `Edge`."""
+    """Make the edge that the next `>>` uses.
+
+    Args:
+        capacity: Records it holds at most; None: 1024.
+        capacity_bytes: Bytes of data it holds at most, or a single record; None: 64 MiB.
+        when_full: A policy, or the word for one: "block", "drop_oldest", "drop_newest", "latest", `ps.Sample(10)` or
+            "sample(10)", `ps.Spill("dir", max_bytes=…)` or "spill(dir, 20 GiB)"; see `Edge`.
+        expect_every_s: Seconds without a record after which the watchdog reports the edge; None: never.
+
+    Raises:
+        ConfigError: an option is unknown or wrong.
+    """
     return Edge(capacity=capacity, capacity_bytes=capacity_bytes, when_full=when_full, expect_every_s=expect_every_s)
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from penstock.compose.checks import close_to, parts_of, shape_problems
+from penstock.compose.checks import parts_of, shape_problems
 from penstock.compose.graph_file import DEAD_LETTERS, FORMAT, GraphFile, edge_to_plain, flow_of, node_to_plain
 from penstock.compose.node import Edge, Flow, Joinable, Node, label, name_nodes
 from penstock.compose.resolve import Part, is_import_path
 from penstock.errors import ConfigError, WiringError
+from penstock.suggestions import close_to, suggests_keywords
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
@@ -32,6 +33,7 @@ class Pipeline:
         dead_letters: The directory under which a run keeps records that failed for good; made when first needed.
     """
 
+    @suggests_keywords
     def __init__(
         self,
         *flows: Joinable,

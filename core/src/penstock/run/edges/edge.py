@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import Counter, deque
@@ -14,23 +13,20 @@ from penstock.errors import RunAborted
 from penstock.record import Record
 from penstock.record_size import even_parts, weights
 from penstock.run.edges.chunk import Barrier, Chunk, End
+from penstock.run.edges.full import admission
 
 if TYPE_CHECKING:
     from penstock.run.edges.inbox import Inbox
-    from penstock.run.edges.spill import SpillQueue
-
-_log = logging.getLogger("penstock.run")
 
 CAPACITY: Final = 1024
 CAPACITY_BYTES: Final = 64 * 2**20
-SPILL_AGAIN_S: Final = 1.0
-"""How long an edge that spills waits before it looks again whether the disk has room."""
 
 
 class LiveEdge:
     """One edge of a run: a bounded queue of chunks into an inbox, by its policy when full.
 
-    All state is under the lock of the inbox. `put` is called by one thread, the lane before it.
+    All state is under the lock of the inbox. `put` is called by one thread, the lane before it. The policy's class in
+    `penstock.run.edges.full` calls `append`, `free`, `wait_for_room`, `drop`, `discard` and `marked`.
 
     Attributes:
         counted: One list that is put is one list that is taken, neither cut nor joined, be it empty: that is how
@@ -49,7 +45,6 @@ class LiveEdge:
         self.inbox = inbox
         self.name = name
         self.settings = edge
-        self.policy, self._argument = edge.policy()
         self.capacity = edge.capacity or CAPACITY
         self.capacity_bytes = edge.capacity_bytes or CAPACITY_BYTES
         self.since: float = since
@@ -67,28 +62,17 @@ class LiveEdge:
         self.partial = False
         self.drained = threading.Event()
         self._gaps: set[str] = set()
-        self._room = threading.Condition(inbox.lock)
-        self._every = int(self._argument) if self.policy == "sample" else 0
-        self._turn: Counter[str] = Counter()
-        self._admit = getattr(self, f"_put_{self.policy}")
+        self.room = threading.Condition(inbox.lock)
         self.recovered_count = self.kept_count = 0
-        self._spill: SpillQueue | None = None
-        if self.policy == "spill":
-            self.items = self._spill = self._spill_queue()
+        self._admission = admission(self, edge.when_full)
+        self._admit = self._admission.put
+        self._spill = self._admission.spill
+        if self._spill is not None:
+            self.items = self._spill
         inbox.add(self)
 
-    def _spill_queue(self) -> SpillQueue:
-        from penstock.run.edges.spill import SpillQueue
-
-        return SpillQueue(
-            self._argument,
-            capacity=self.capacity,
-            capacity_bytes=self.capacity_bytes,
-            left_over=self._found,
-            on_room=self._room.notify,
-        )
-
-    def _found(self, count: int) -> None:
+    def found(self, count: int) -> None:
+        """Count records that a dead run left in the files of this edge."""
         self.recovered_count += count
         self.waiting += count
 
@@ -127,7 +111,7 @@ class LiveEdge:
             self.put_count += left
             self.last_put = time.monotonic()
             if not records:
-                self._append(Chunk(born_ns, records, 0))
+                self.append(Chunk(born_ns, records, 0))
                 return
             for part, each in parts:
                 left -= len(part)
@@ -139,7 +123,7 @@ class LiveEdge:
 
     def _parts(self, records: Sequence[Record]) -> Sequence[tuple[Sequence[Record], int]]:
         """Return the list with what one of its records takes; in parts if they are heavy and of different sizes."""
-        if self.policy == "spill":  # it weighs by itself what stays in memory
+        if self._spill is not None:  # it weighs by itself what stays in memory
             return [(records, 0)]
         if self.counted:
             return [(records, -(-sum(weights(records)) // len(records)))]
@@ -159,7 +143,7 @@ class LiveEdge:
         self.waiting = self.waiting_bytes = 0
         self.items.clear()
         self.drained.set()
-        self._room.notify_all()
+        self.room.notify_all()
 
     def take(self, most: int) -> Chunk | Barrier | End:
         """Return what is first, with what follows it up to `most` records; called under the lock of the inbox."""
@@ -170,7 +154,7 @@ class LiveEdge:
             first = self._gather(first, most)
         self._took(first)
         if self._gaps:
-            first.records = self._mark(first.records)
+            first.records = self.marked(first.records)
         return first
 
     def _gather(self, first: Chunk, most: int) -> Chunk:
@@ -195,9 +179,9 @@ class LiveEdge:
         self.waiting -= count
         self.waiting_bytes -= count * chunk.each_bytes
         if self.waiting <= self.capacity // 2:
-            self._room.notify()
+            self.room.notify()
 
-    def _append(self, chunk: Chunk, *, behind: int = 0) -> None:
+    def append(self, chunk: Chunk, *, behind: int = 0) -> None:
         """Let a chunk in; after an abort it is lost, with those `behind` it that were put together with it."""
         if self.inbox.aborted:
             self.lost_count += len(chunk.records) + behind
@@ -207,114 +191,41 @@ class LiveEdge:
         self.waiting_bytes += len(chunk.records) * chunk.each_bytes
         self.inbox.wake()
 
-    def _free(self, each_bytes: int) -> int:
+    def free(self, each_bytes: int) -> int:
         """Return how many records of this size there is room for."""
         if not self.waiting:
             return max(1, min(self.capacity, self.capacity_bytes // max(1, each_bytes)))
         room_bytes = (self.capacity_bytes - self.waiting_bytes) // max(1, each_bytes)
         return max(0, min(self.capacity - self.waiting, room_bytes))
 
-    def _wait_for_room(self, each_bytes: int, left: int) -> int:
+    def wait_for_room(self, each_bytes: int, left: int) -> int:
         """Wait until there is room for a record, or, where lists are counted, for all that are left."""
-        free = self._free(each_bytes)
+        free = self.free(each_bytes)
         while not free or (self.counted and free < left and self.waiting):
             if self.inbox.aborted:
                 self.lost_count += left
                 raise RunAborted(f"edge {self.name}: the run is aborted")
             if self.blocked_since is None:
                 self.blocked_since = time.monotonic()
-            self._room.wait()
-            free = self._free(each_bytes)
+            self.room.wait()
+            free = self.free(each_bytes)
         self.blocked_since = None
         return free
 
-    def _put_block(self, born_ns: int, records: Sequence[Record], each: int) -> None:
-        done = 0
-        while done < len(records):
-            free = self._wait_for_room(each, len(records) - done)
-            whole = self.counted or (not done and free >= len(records))
-            part = records if whole else records[done : done + free]
-            done += len(part)
-            self._append(Chunk(born_ns, part, each), behind=len(records) - done)
-
-    def _put_drop_newest(self, born_ns: int, records: Sequence[Record], each: int) -> None:
-        free = self._free(each)
-        taken, refused = records[:free], records[free:]
-        if taken:
-            self._append(Chunk(born_ns, self._mark(taken), each), behind=len(refused))
-        self._drop(refused)
-
-    def _put_drop_oldest(self, born_ns: int, records: Sequence[Record], each: int) -> None:
-        self._append(Chunk(born_ns, records, each))
-        for item in self.items:
-            excess = self.waiting - self.capacity
-            if isinstance(item, Chunk):
-                while item.records and (excess > 0 or (self.waiting_bytes > self.capacity_bytes and self.waiting > 1)):
-                    count = max(1, min(excess, len(item.records)))
-                    self._discard(item, item.records[:count], item.records[count:])
-                    excess = self.waiting - self.capacity
-        self._forget_empty()
-
-    def _put_latest(self, born_ns: int, records: Sequence[Record], each: int) -> None:
-        newest = {record.channel: index for index, record in enumerate(records)}
-        for item in self.items:
-            if isinstance(item, Chunk) and any(record.channel in newest for record in item.records):
-                old = [record for record in item.records if record.channel in newest]
-                self._discard(item, old, [record for record in item.records if record.channel not in newest])
-        self._forget_empty()
-        kept = set(newest.values())
-        self._drop([record for index, record in enumerate(records) if index not in kept])
-        self._append(Chunk(born_ns, [records[index] for index in sorted(kept)], each))
-
-    def _put_sample(self, born_ns: int, records: Sequence[Record], each: int) -> None:
-        free = self._free(each)
-        if free >= len(records):
-            self._append(Chunk(born_ns, self._mark(records), each))
-            return
-        for index, record in enumerate(records):
-            if not self._free(each):
-                self._turn[record.channel] += 1
-                if self._turn[record.channel] % self._every:
-                    self._drop([record])
-                    continue
-                self._wait_for_room(each, len(records) - index)
-            self._append(Chunk(born_ns, self._mark([record]), each), behind=len(records) - index - 1)
-
-    def _put_spill(self, born_ns: int, records: Sequence[Record], each: int) -> None:
-        assert self._spill is not None  # the policy of this edge
-        while not self.inbox.aborted:
-            full: OSError | None = None
-            if self._spill.has_room():
-                try:
-                    self._append(Chunk(born_ns, records, 0))
-                except OSError as error:  # nothing is lost: as long as the disk is full, the edge blocks
-                    full = error
-                else:
-                    self.blocked_since = None
-                    return
-            if self.blocked_since is None:
-                self.blocked_since = time.monotonic()
-                _log.warning("edge %s: %s: it blocks until there is room", self.name, full or "its files are full")
-            self._room.wait(SPILL_AGAIN_S)
-        self.lost_count += len(records)
-        raise RunAborted(f"edge {self.name}: the run is aborted")
-
-    def _discard(self, item: Chunk, gone: Sequence[Record], kept: Sequence[Record]) -> None:
+    def discard(self, item: Chunk, gone: Sequence[Record], kept: Sequence[Record]) -> None:
+        """Drop records of a chunk that waits here, and keep the others of it."""
         self.waiting -= len(gone)
         self.waiting_bytes -= len(gone) * item.each_bytes
-        self._drop(gone)
+        self.drop(gone)
         item.records = kept
 
-    def _forget_empty(self) -> None:
-        if any(isinstance(item, Chunk) and not item.records for item in self.items):
-            self.items = deque(item for item in self.items if not isinstance(item, Chunk) or item.records)
-
-    def _drop(self, records: Sequence[Record]) -> None:
+    def drop(self, records: Sequence[Record]) -> None:
+        """Count records that do not go on."""
         for record in records:
             self.dropped[record.channel] += 1
             self._gaps.add(record.channel)
 
-    def _mark(self, records: Sequence[Record]) -> Sequence[Record]:
+    def marked(self, records: Sequence[Record]) -> Sequence[Record]:
         """Mark the first record of each channel behind a drop: it does not continue the one before it."""
         if not self._gaps:
             return records

@@ -6,26 +6,19 @@ all that comes goes there until the files are empty. Barriers and ends keep thei
 
 from __future__ import annotations
 
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
 
 import attrs
 
+from penstock.compose.policies import Spill
 from penstock.errors import CodecError, StoreError
 from penstock.record import Record
 from penstock.record_size import weights
 from penstock.run.edges.chunk import Barrier, Chunk, End
 from penstock.run.edges.spill_files import BACK_AT_ONCE, SpillFiles
-
-MOST_BYTES: Final = 10 * 2**30
-"""What the files of one edge take together, unless `spill(directory, 20 GiB)` says otherwise."""
-
-_SIZED = re.compile(r"(.+?),\s*(\d+)\s*(KiB|MiB|GiB|TiB)\s*\Z", re.DOTALL)
-_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 Item = Chunk | Barrier | End
 
@@ -42,7 +35,7 @@ class SpillQueue(deque[Item]):
     """A deque whose newer part is in files; as a deque, it is the part in memory. Under the lock of the edge's inbox.
 
     Args:
-        argument: What stands in the brackets of the policy: a directory, and a size if wanted: "spill/left, 20 GiB".
+        policy: Where its files are, and what they take at most.
         capacity, capacity_bytes: What it keeps in memory at most.
         left_over: Called with the number of records that a dead run left, as they are read.
         on_room: Called when there may be more room than before.
@@ -53,7 +46,7 @@ class SpillQueue(deque[Item]):
 
     def __init__(
         self,
-        argument: str,
+        policy: Spill,
         *,
         capacity: int,
         capacity_bytes: int,
@@ -61,9 +54,7 @@ class SpillQueue(deque[Item]):
         on_room: Callable[[], None],
     ) -> None:
         super().__init__()
-        sized = _SIZED.match(argument)
-        most_bytes = int(sized[2]) * _UNITS[sized[3]] if sized else MOST_BYTES
-        self.files = SpillFiles(Path(sized[1] if sized else argument), most_bytes)
+        self.files = SpillFiles(Path(policy.directory), policy.max_bytes)
         self.on_disk = 0
         self._capacity = capacity
         self._capacity_bytes = capacity_bytes

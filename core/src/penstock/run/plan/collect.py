@@ -132,7 +132,7 @@ def _edge(first: str, second: str, live: Sequence[LiveEdge]) -> EdgeAccount:
         edge=live[0].name,
         before=first,
         after=second,
-        when_full=live[0].settings.when_full,
+        when_full=str(live[0].settings.when_full),
         put=sum(edge.put_count for edge in live),
         taken=sum(edge.taken_count for edge in live),
         dropped=dropped.total(),

@@ -1,0 +1,167 @@
+"""Policies: what an edge does when it is full, as values, and as the words that stand for them.
+
+Every policy has its word ("drop_oldest") and a text form, `str(policy)`, of which `policy_of` makes an equal one. What
+each does to the records of an edge is in `penstock.run.edges.full`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
+
+import attrs
+
+from penstock.errors import ConfigError
+from penstock.suggestions import close_to, suggests_fields
+
+SPILL_BYTES: Final = 10 * 2**30
+"""Bytes that the files of one edge take together, unless its policy says otherwise."""
+
+_UNITS: Final = {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
+_TEXT = re.compile(r"\s*(\w+)\s*(?:\((.*)\))?\s*\Z", re.DOTALL)
+_SIZED = re.compile(r"(.+?),\s*(\d+)\s*(B|KiB|MiB|GiB|TiB)\s*\Z", re.DOTALL)
+_LIKE_A_SIZE = re.compile(r".*,\s*[\d.]+\s*[A-Za-z]*\s*\Z", re.DOTALL)
+
+
+def _whole(cls: str) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigError(f"{cls}: {field.name}={value!r}: must be a whole number of at least 1")
+
+    return check
+
+
+def _path_text(value: Any) -> Any:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _directory(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ConfigError(f"Spill: {field.name}={value!r}: must be the path of a directory")
+
+
+@attrs.frozen
+class Block:
+    """Let whoever gives records wait until there is room. Nothing is lost."""
+
+    word: ClassVar[str] = "block"
+
+    def __str__(self) -> str:
+        return self.word
+
+
+@attrs.frozen
+class DropOldest:
+    """Drop what has waited longest, and count it."""
+
+    word: ClassVar[str] = "drop_oldest"
+
+    def __str__(self) -> str:
+        return self.word
+
+
+@attrs.frozen
+class DropNewest:
+    """Drop what comes, and count it."""
+
+    word: ClassVar[str] = "drop_newest"
+
+    def __str__(self) -> str:
+        return self.word
+
+
+@attrs.frozen
+class Latest:
+    """Keep the newest record of each channel; drop the others, and count them."""
+
+    word: ClassVar[str] = "latest"
+
+    def __str__(self) -> str:
+        return self.word
+
+
+@suggests_fields
+@attrs.frozen
+class Sample:
+    """Wait for every n-th record of a channel while the edge is full; drop the others, and count them.
+
+    Attributes:
+        n: One record of so many is kept; at least 1.
+    """
+
+    word: ClassVar[str] = "sample"
+
+    n: int = attrs.field(validator=_whole("Sample"))
+
+    def __str__(self) -> str:
+        return f"sample({self.n})"
+
+
+@suggests_fields
+@attrs.frozen
+class Spill:
+    """Go on in files, in order; block when they are full. What an abort leaves there comes first in the next run.
+
+    Attributes:
+        directory: Where the files are; one directory for each edge, made when the run starts.
+        max_bytes: Bytes that the files take together before the edge blocks.
+    """
+
+    word: ClassVar[str] = "spill"
+
+    directory: str = attrs.field(converter=_path_text, validator=_directory)
+    max_bytes: int = attrs.field(default=SPILL_BYTES, kw_only=True, validator=_whole("Spill"))
+
+    def __str__(self) -> str:
+        if self.max_bytes == SPILL_BYTES and not _LIKE_A_SIZE.match(self.directory):
+            return f"spill({self.directory})"
+        unit = next(unit for unit, size in _UNITS.items() if self.max_bytes % size == 0)
+        return f"spill({self.directory}, {self.max_bytes // _UNITS[unit]} {unit})"
+
+
+Policy = Block | DropOldest | DropNewest | Latest | Sample | Spill
+
+POLICIES: Final[tuple[type[Policy], ...]] = (Block, DropOldest, DropNewest, Latest, Sample, Spill)
+_BY_WORD: Final[dict[str, type[Policy]]] = {policy.word: policy for policy in POLICIES}
+_FORMS: Final = "block, drop_oldest, drop_newest, latest, sample(n) or spill(directory)"
+
+
+def policy_of(value: Policy | str) -> Policy:
+    """Return the policy that a text stands for ("latest", "sample(10)", "spill(dir, 20 GiB)"), or a policy itself.
+
+    Raises:
+        ConfigError: it is no policy, or one with a wrong argument.
+    """
+    if isinstance(value, POLICIES):
+        return value
+    if isinstance(value, type) and issubclass(value, POLICIES):
+        raise ConfigError(f"when_full={value.__name__}: is a class: call it, as in ps.Sample(10) or ps.Latest()")
+    match = _TEXT.match(value) if isinstance(value, str) else None
+    if match is None:
+        raise ConfigError(f"when_full={value!r}: must be {_FORMS}")
+    word, argument = match[1], match[2]
+    if word not in _BY_WORD:
+        raise ConfigError(f"when_full={value!r}: must be {_FORMS}{close_to(word, _BY_WORD)}")
+    try:
+        return _made(_BY_WORD[word], argument)
+    except ConfigError as error:
+        raise ConfigError(f"when_full={value!r}: must be {_FORMS}: {error}") from error
+
+
+def _made(policy: type[Policy], argument: str | None) -> Policy:
+    if policy is Sample:
+        return Sample(int(argument)) if argument and argument.strip().isdecimal() else Sample(argument)  # type: ignore[arg-type]  # it refuses that
+    if policy is Spill:
+        sized = _SIZED.match(argument or "")
+        if sized:
+            return Spill(sized[1], max_bytes=int(sized[2]) * _UNITS[sized[3]])
+        if _LIKE_A_SIZE.match(argument or ""):
+            raise ConfigError(f"the size is a whole number of {', '.join(_UNITS)}, as in spill(directory, 20 GiB)")
+        return Spill(argument or "")
+    if argument is not None:
+        raise ConfigError(f"{policy.word} takes no argument")
+    plain: Any = policy
+    made: Policy = plain()
+    return made

@@ -1,0 +1,178 @@
+"""What a full edge does: one class for each policy, which lets records into an edge, drops them, or makes them wait."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from penstock.compose.policies import Block, DropNewest, DropOldest, Latest, Policy, Sample, Spill
+from penstock.errors import RunAborted
+from penstock.record import Record
+from penstock.run.edges.chunk import Chunk
+
+if TYPE_CHECKING:
+    from penstock.run.edges.edge import LiveEdge
+    from penstock.run.edges.spill import SpillQueue
+
+_log = logging.getLogger("penstock.run")
+
+SPILL_AGAIN_S: Final = 1.0
+"""How long an edge that spills waits before it looks again whether the disk has room."""
+
+
+class Admission:
+    """Let records into one edge by its policy. All methods are called under the lock of the inbox.
+
+    Attributes:
+        spill: The queue of the edge, where it goes on in files; it weighs by itself what stays in memory.
+    """
+
+    spill: SpillQueue | None = None
+
+    def __init__(self, edge: LiveEdge, policy: Any) -> None:
+        self.edge = edge
+
+    def put(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+        """Take records, each of about so many bytes. Raises RunAborted; what it does not take is counted as lost."""
+        raise NotImplementedError
+
+
+class Blocking(Admission):
+    """Wait for room."""
+
+    def put(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+        edge = self.edge
+        done = 0
+        while done < len(records):
+            free = edge.wait_for_room(each, len(records) - done)
+            whole = edge.counted or (not done and free >= len(records))
+            part = records if whole else records[done : done + free]
+            done += len(part)
+            edge.append(Chunk(born_ns, part, each), behind=len(records) - done)
+
+
+class DroppingNewest(Admission):
+    """Take what there is room for."""
+
+    def put(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+        free = self.edge.free(each)
+        taken, refused = records[:free], records[free:]
+        if taken:
+            self.edge.append(Chunk(born_ns, self.edge.marked(taken), each), behind=len(refused))
+        self.edge.drop(refused)
+
+
+class DroppingOldest(Admission):
+    """Take everything, and drop from the other end what is too much."""
+
+    def put(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+        edge = self.edge
+        edge.append(Chunk(born_ns, records, each))
+        for item in edge.items:
+            excess = edge.waiting - edge.capacity
+            if isinstance(item, Chunk):
+                while item.records and (excess > 0 or (edge.waiting_bytes > edge.capacity_bytes and edge.waiting > 1)):
+                    count = max(1, min(excess, len(item.records)))
+                    edge.discard(item, item.records[:count], item.records[count:])
+                    excess = edge.waiting - edge.capacity
+        _forget_empty(edge)
+
+
+class KeepingLatest(Admission):
+    """Take the newest record of each channel in the place of the older ones."""
+
+    def put(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+        edge = self.edge
+        newest = {record.channel: index for index, record in enumerate(records)}
+        for item in edge.items:
+            if isinstance(item, Chunk) and any(record.channel in newest for record in item.records):
+                old = [record for record in item.records if record.channel in newest]
+                edge.discard(item, old, [record for record in item.records if record.channel not in newest])
+        _forget_empty(edge)
+        kept = set(newest.values())
+        edge.drop([record for index, record in enumerate(records) if index not in kept])
+        edge.append(Chunk(born_ns, [records[index] for index in sorted(kept)], each))
+
+
+class Sampling(Admission):
+    """Wait for room for every n-th record of a channel."""
+
+    def __init__(self, edge: LiveEdge, policy: Sample) -> None:
+        super().__init__(edge, policy)
+        self._every = policy.n
+        self._turn: Counter[str] = Counter()
+
+    def put(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+        edge = self.edge
+        free = edge.free(each)
+        if free >= len(records):
+            edge.append(Chunk(born_ns, edge.marked(records), each))
+            return
+        for index, record in enumerate(records):
+            if not edge.free(each):
+                self._turn[record.channel] += 1
+                if self._turn[record.channel] % self._every:
+                    edge.drop([record])
+                    continue
+                edge.wait_for_room(each, len(records) - index)
+            edge.append(Chunk(born_ns, edge.marked([record]), each), behind=len(records) - index - 1)
+
+
+class Spilling(Admission):
+    """Put records into files when the memory is full, and wait when these are full, too."""
+
+    spill: SpillQueue
+
+    def __init__(self, edge: LiveEdge, policy: Spill) -> None:
+        from penstock.run.edges.spill import SpillQueue
+
+        super().__init__(edge, policy)
+        self.spill = SpillQueue(
+            policy,
+            capacity=edge.capacity,
+            capacity_bytes=edge.capacity_bytes,
+            left_over=edge.found,
+            on_room=edge.room.notify,
+        )
+
+    def put(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+        edge = self.edge
+        while not edge.inbox.aborted:
+            full: OSError | None = None
+            if self.spill.has_room():
+                try:
+                    edge.append(Chunk(born_ns, records, 0))
+                except OSError as error:  # nothing is lost: as long as the disk is full, the edge blocks
+                    full = error
+                else:
+                    edge.blocked_since = None
+                    return
+            if edge.blocked_since is None:
+                edge.blocked_since = time.monotonic()
+                _log.warning("edge %s: %s: it blocks until there is room", edge.name, full or "its files are full")
+            edge.room.wait(SPILL_AGAIN_S)
+        edge.lost_count += len(records)
+        raise RunAborted(f"edge {edge.name}: the run is aborted")
+
+
+_ADMISSIONS: Final[dict[type[Policy], type[Admission]]] = {
+    Block: Blocking,
+    DropOldest: DroppingOldest,
+    DropNewest: DroppingNewest,
+    Latest: KeepingLatest,
+    Sample: Sampling,
+    Spill: Spilling,
+}
+
+
+def admission(edge: LiveEdge, policy: Policy) -> Admission:
+    """Return what lets records into an edge by this policy."""
+    return _ADMISSIONS[type(policy)](edge, policy)
+
+
+def _forget_empty(edge: LiveEdge) -> None:
+    if any(isinstance(item, Chunk) and not item.records for item in edge.items):
+        edge.items = deque(item for item in edge.items if not isinstance(item, Chunk) or item.records)

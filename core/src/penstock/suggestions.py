@@ -1,0 +1,62 @@
+"""Suggestions: which known word a misspelled one may have meant, in errors about names, options and settings."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, ParamSpec, TypeVar
+
+from penstock.errors import UnknownOptionError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def close_to(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the nearest known word, or ""."""
+    import difflib
+
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def suggests_keywords(function: Callable[P, T]) -> Callable[P, T]:
+    """Make a function name the nearest of its keywords where it is called with one that it does not have.
+
+    It then raises UnknownOptionError, which is also the TypeError that Python would raise. Calls that are right cost
+    one more function call.
+    """
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            unknown = _unknown(function, kwargs)
+            if unknown is None:
+                raise
+            raise UnknownOptionError(unknown) from error
+
+    return call
+
+
+def suggests_fields(cls: type[T]) -> type[T]:
+    """Make a class name the nearest of its arguments where one is unknown; see `suggests_keywords`."""
+    made: Any = cls
+    made.__init__ = suggests_keywords(made.__init__)
+    return cls
+
+
+def _unknown(function: Callable[..., Any], given: Iterable[str]) -> str | None:
+    """Return what to say of the first keyword that a function does not have; None if it has all, or takes any."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    known = [one.name for one in parameters if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    known = [name for name in known if name != "self"]
+    for key in given:
+        if key not in known:
+            name = function.__qualname__.removesuffix(".__init__")
+            return f"{name}() has no option {key!r}{close_to(key, known) or '; it has ' + ', '.join(known)}"
+    return None
