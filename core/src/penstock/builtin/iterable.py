@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import attrs
 
 from penstock.buffers import IMMUTABLE, BufferWatch
-from penstock.error_text import text_of
+from penstock.error_text import is_a, text_of
 from penstock.errors import BufferReusedError, EndOfSource, SourceError
 from penstock.fields import ExactRecords
 from penstock.record import Record
@@ -88,7 +88,7 @@ class IterableSource:
         self._given += len(items)
         if items:  # they come first; an error waits for the next call
             return self._records(items)
-        if isinstance(self._raised, BufferReusedError):
+        if self._raised is not None and is_a(self._raised, BufferReusedError):
             raise self._raised
         if self._raised is not None:
             raise SourceError(f"the iterable raised {text_of(self._raised)}", retryable=False) from self._raised
