@@ -18,7 +18,7 @@ import pytest
 
 import penstock as ps
 from penstock.errors import EndOfSource
-from penstock.run.process.starting import Starter
+from penstock.run.process.asking.starter import Starter
 from penstock.run.steps.dead_letters import read_dead_letters
 
 FULL = os.environ.get("PENSTOCK_FAULTS") == "full"
@@ -201,7 +201,7 @@ def test_a_process_outlives_the_thread_that_asked_for_it(lead, there):
 
 
 _WAITING = (
-    "import sys; from penstock.run.process.starting import end_with_parent; end_with_parent(int(input())); "
+    "import sys; from penstock.run.process.working.parent_death import end_with_parent; end_with_parent(int(input())); "
     "print('bound', flush=True); input(); print('went on', flush=True)"
 )
 _PIPES = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}

@@ -121,12 +121,15 @@ def test_errors_keep_their_class_and_traceback(lead, there, tmp_path):
     assert letter.parent.data == 5
 
 
-@pytest.mark.parametrize(("what", "said"), [("strange", "HouseError: strange 0"), ("leave", "SystemExit: I am off")])
-def test_errors_of_foreign_classes_are_named(lead, there, tmp_path, what, said):
+@pytest.mark.parametrize(
+    ("what", "error", "message"),
+    [("strange", "penstock.errors.RemoteError", "HouseError: strange 0"), ("leave", "builtins.SystemExit", "I am off")],
+)
+def test_errors_of_foreign_classes_are_named(lead, there, tmp_path, what, error, message):
     """An error whose class only the other process knows is named; sys.exit costs a record, not the process."""
     lead(there(what), items=range(2))
     letters = list(read_dead_letters(tmp_path))
-    assert letters[0].metadata["message"] == said
+    assert (letters[0].metadata["error"], letters[0].metadata["message"]) == (error, message)
     assert len(letters) == 2
     assert lead.report.account.node(what).restarts == 0
 

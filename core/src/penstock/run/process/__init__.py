@@ -1,1 +1,1 @@
-"""Components in processes of their own: what the run does here (`Remote…`), and what is done there (`Served…`)."""
+"""Components in processes of their own: `asking` is the side of the run, `working` that of the worker process."""

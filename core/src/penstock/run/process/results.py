@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from penstock.record import Record
-from penstock.run.process.workplace import Answer
+from penstock.run.process.messages import Answer
 
 AS_SENT: Final = -1
 

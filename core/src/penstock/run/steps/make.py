@@ -14,7 +14,7 @@ from penstock.run.steps.store_step import StoreStep
 def step_for(part: Part, run: RunContext, tally: Tally | None = None) -> Step:
     """Make the step for a part; with the tally of another it goes on counting there."""
     if part.node.place == "process" and part.node.role != "store":
-        from penstock.run.process.remote_step import RemoteStep
+        from penstock.run.process.asking.remote_step import RemoteStep
 
         return RemoteStep(part, run, tally)
     kinds: dict[str, type[Step]] = {"decoder": DecodeStep, "processor": ProcessStep, "store": StoreStep}

@@ -14,9 +14,9 @@ def make_component(part: Part, run: RunContext, tally: Tally) -> Any:
     if part.node.place != "process":
         return part.make()
     if part.node.role == "source":
-        from penstock.run.process.remote_source import remote_source
+        from penstock.run.process.asking.remote_source import remote_source
 
         return remote_source(part, run, tally)
-    from penstock.run.process.remote_store import remote_store
+    from penstock.run.process.asking.remote_store import remote_store
 
     return remote_store(part, run, tally)

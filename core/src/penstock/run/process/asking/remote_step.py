@@ -15,10 +15,10 @@ from penstock.errors import CodecError, WorkerDiedError
 from penstock.record import Record
 from penstock.report.counters import Tally
 from penstock.run.context import RunContext
+from penstock.run.process.asking.worker_process import WorkerProcess
+from penstock.run.process.error_data import error_from_data
+from penstock.run.process.messages import COUNTS, Answer
 from penstock.run.process.results import unpack_results
-from penstock.run.process.served_step import COUNTS
-from penstock.run.process.told_error import error_of
-from penstock.run.process.workplace import Answer, Workplace
 from penstock.run.steps.step import Step
 
 _log = logging.getLogger("penstock.run")
@@ -40,7 +40,7 @@ class RemoteStep(Step):
 
     def __init__(self, part: Part, run: RunContext, tally: Tally | None = None) -> None:
         super().__init__(part, run, tally)
-        self._place = Workplace(part, run)
+        self._place = WorkerProcess(part, run)
         self._number = 0
         self._kept: dict[int, Record] = {}
         self._given: Counter[int] = Counter()
@@ -133,9 +133,9 @@ class RemoteStep(Step):
             setattr(self.tally, field, getattr(self.tally, field) + count)
         self.tally.discarded.update(words["discarded"])
         for number, told, tries in words["letters"]:
-            self.guard.give_up(known[number], error_of(told), tries)
+            self.guard.give_up(known[number], error_from_data(told), tries)
         for text, told, is_fatal in words["troubles"]:
-            error = error_of(told)
+            error = error_from_data(told)
             self.guard.note(error)
             (self._run.fail if is_fatal else self._run.trouble)(text, error)
         for reason in answer.missing.values():

@@ -1,25 +1,22 @@
-"""ServedStep: a decoder or processor in a process of its own, with the very step that it would have in the run's."""
+"""WorkerStep: a decoder or processor in a process of its own, with the very step that it would have in the run's."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from penstock.compose.resolve import Part
 from penstock.link import Message
 from penstock.plugins import Plugins
 from penstock.record import Record
+from penstock.run.process.error_data import error_to_data
+from penstock.run.process.messages import COUNTS, Reply
 from penstock.run.process.results import pack_results
-from penstock.run.process.served import Given
-from penstock.run.process.told_error import tell_error
 from penstock.run.steps.make import step_for
 
-COUNTS: Final = ("passed", "extra", "gathered", "retries")
-"""The fields of a tally that are counted there and added up here."""
 
-
-class _Ward:
+class _WorkerContext:
     """What the step's guard finds in the place of a run: it notes what is to be said to the run."""
 
     aborting = False
@@ -39,12 +36,12 @@ class _Ward:
         self.troubles.append((message, error, False))
 
 
-class ServedStep:
+class WorkerStep:
     """Serve a decoder or processor. The run numbers its records; those that the component holds are kept by number."""
 
     def __init__(self, part: Part) -> None:
-        self._ward = _Ward()
-        self._step = step_for(part, self._ward)
+        self._context = _WorkerContext()
+        self._step = step_for(part, self._context)
         self._kept: dict[int, Record] = {}
 
     def open(self) -> Mapping[str, Any]:
@@ -52,25 +49,25 @@ class ServedStep:
         self._step.open()
         return {"clocked": self._step.clocked}
 
-    def calls(self) -> Mapping[str, Callable[[Message], Given]]:
+    def calls(self) -> Mapping[str, Callable[[Message], Reply]]:
         """Return what the run may ask for."""
         return {"run": self._run, "prime": self._prime, "flush": self._flush, "expire": self._expire}
 
     def close(self) -> None:
         """Close it; raises what its step notes of that."""
-        self._ward.troubles.clear()
+        self._context.troubles.clear()
         self._step.close()
-        for _, error, _ in self._ward.troubles:
+        for _, error, _ in self._context.troubles:
             raise error
 
-    def _run(self, message: Message) -> Given:
+    def _run(self, message: Message) -> Reply:
         first = message.words["first"]
         known = self._kept | {
             first + place: record for place, record in zip(message.places, message.records, strict=True)
         }
         return self._answer(lambda: self._step.run(message.records) if message.records else (), known)
 
-    def _prime(self, message: Message) -> Given:
+    def _prime(self, message: Message) -> Reply:
         """Take again what a process that died had taken; give only those results that it had not given."""
         numbers = [message.words["numbers"][place] for place in message.places]
         known = dict(zip(numbers, message.records, strict=True))
@@ -89,18 +86,18 @@ class ServedStep:
 
         return self._answer(unseen, known)
 
-    def _flush(self, message: Message) -> Given:
+    def _flush(self, message: Message) -> Reply:
         return self._answer(self._step.flush, self._kept)
 
-    def _expire(self, message: Message) -> Given:
+    def _expire(self, message: Message) -> Reply:
         return self._answer(self._step.expire, self._kept)
 
-    def _answer(self, work: Callable[[], Iterable[Record]], known: dict[int, Record]) -> Given:
-        tally, ward = self._step.tally, self._ward
+    def _answer(self, work: Callable[[], Iterable[Record]], known: dict[int, Record]) -> Reply:
+        tally, context = self._step.tally, self._context
         before = [getattr(tally, field) for field in COUNTS]
         tally.discarded.clear()
-        ward.letters.clear()
-        ward.troubles.clear()
+        context.letters.clear()
+        context.troubles.clear()
         results = list(work())
         numbers = {id(record): number for number, record in known.items()}
         words, sent = pack_results(results, known)
@@ -109,8 +106,10 @@ class ServedStep:
         words |= {
             "counts": [getattr(tally, field) - count for field, count in zip(COUNTS, before, strict=True)],
             "discarded": dict(tally.discarded),
-            "letters": [(_number_of(record, known), tell_error(error), tries) for record, error, tries in ward.letters],
-            "troubles": [(text, tell_error(error), fatal) for text, error, fatal in ward.troubles],
+            "letters": [
+                (_number_of(record, known), error_to_data(error), tries) for record, error, tries in context.letters
+            ],
+            "troubles": [(text, error_to_data(error), fatal) for text, error, fatal in context.troubles],
             "held": held,
             "wait_s": self._step.wait_s() if self._step.clocked else None,
         }

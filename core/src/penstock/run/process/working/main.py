@@ -7,37 +7,18 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
 from penstock.compose.node import Node
 from penstock.compose.resolve import import_path, resolve
 from penstock.errors import EndOfSource, SourceError
-from penstock.link import Link, Message
-from penstock.record import Record
-from penstock.run.process.starting import end_with_parent
-from penstock.run.process.told_error import tell_error
-
-Given = tuple[Mapping[str, Any], Sequence[Record]]
-"""What a call gives: words, and records."""
-
-
-class Served(Protocol):
-    """A component at work in this process."""
-
-    def open(self) -> Mapping[str, Any]:
-        """Make and open the component; return what the run must know of it."""
-        ...
-
-    def calls(self) -> Mapping[str, Callable[[Message], Given]]:
-        """Return what may be asked of it, by name."""
-        ...
-
-    def close(self) -> None:
-        """Close the component. Raises what that raises."""
-        ...
+from penstock.link import Link
+from penstock.run.process.error_data import error_to_data
+from penstock.run.process.working.component import WorkerComponent
+from penstock.run.process.working.parent_death import end_with_parent
 
 
 def main(setup: Mapping[str, Any]) -> None:
@@ -66,7 +47,7 @@ def _serve(link: Link, origin: str, definition: bytes) -> None:
         served = _served(origin, definition)
         words = served.open()
     except BaseException as error:  # whatever a component raises, sys.exit too: the run is told
-        link.send({"error": tell_error(error)})
+        link.send({"error": error_to_data(error)})
         return
     link.send(words)
     calls = served.calls()
@@ -80,36 +61,36 @@ def _serve(link: Link, origin: str, definition: bytes) -> None:
         try:
             given, records = calls[message.words["call"]](message)
         except BaseException as error:  # as above
-            given, records = {"error": tell_error(error)}, ()
+            given, records = {"error": error_to_data(error)}, ()
         del message
         link.send(given, records)
         del given, records  # what lies in shared memory is let go of before waiting
 
 
-def _closed(served: Served) -> Mapping[str, Any]:
+def _closed(served: WorkerComponent) -> Mapping[str, Any]:
     try:
         served.close()
     except BaseException as error:  # as in _serve
-        return {"error": tell_error(error)}
+        return {"error": error_to_data(error)}
     return {}
 
 
-def _served(origin: str, definition: bytes) -> Served:
+def _served(origin: str, definition: bytes) -> WorkerComponent:
     from penstock.plugins import Plugins
 
     node: Node = pickle.loads(definition)
     part = attrs.evolve(resolve(node, Plugins()), origin=origin)
     if part.node.role == "source":
-        from penstock.run.process.remote_source import ServedSource
+        from penstock.run.process.working.worker_source import WorkerSource
 
-        return ServedSource(part)
+        return WorkerSource(part)
     if part.node.role == "store":
-        from penstock.run.process.remote_store import ServedStore
+        from penstock.run.process.working.worker_store import WorkerStore
 
-        return ServedStore(part)
-    from penstock.run.process.served_step import ServedStep
+        return WorkerStore(part)
+    from penstock.run.process.working.worker_step import WorkerStep
 
-    return ServedStep(part)
+    return WorkerStep(part)
 
 
 def _end_with_run() -> None:

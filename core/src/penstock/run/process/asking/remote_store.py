@@ -1,24 +1,21 @@
-"""A store in a process of its own: what stands for it in the run, and what serves it there."""
+"""RemoteStore: stands in the run for a store that works in a process of its own."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from penstock.codec import encode_bytes
 from penstock.compose.resolve import Part
 from penstock.error_text import failed_records, message_of, text_for_record
-from penstock.errors import RecordExistsError, StoreError, WorkerDiedError
-from penstock.link import Message
+from penstock.errors import StoreError, WorkerDiedError
 from penstock.record import Record
 from penstock.record_size import weights
 from penstock.report.counters import Tally
 from penstock.run.context import RunContext
-from penstock.run.process.served import Given
-from penstock.run.process.told_error import error_of, tell_error
-from penstock.run.process.workplace import Workplace
-from penstock.store import SupportsRead, SupportsTransaction
+from penstock.run.process.asking.worker_process import WorkerProcess
+from penstock.run.process.error_data import error_from_data
+from penstock.store import SupportsTransaction
 
 _log = logging.getLogger("penstock.run")
 
@@ -38,7 +35,7 @@ class RemoteStore:
     takes: ClassVar[str] = "any"
 
     def __init__(self, part: Part, run: RunContext, tally: Tally) -> None:
-        self._place = Workplace(part, run)
+        self._place = WorkerProcess(part, run)
         self._run = run
         self._tally = tally
         self._unsynced: list[Record] = []
@@ -91,8 +88,8 @@ class RemoteStore:
         failure = answer.words["failure"]
         error = StoreError("records cannot be sent to the store's process", retryable=False)
         if failure is not None:
-            told = error_of(failure)
-            named = [(records[place], error_of(each)) for place, each in answer.words["failed"]]
+            told = error_from_data(failure)
+            named = [(records[place], error_from_data(each)) for place, each in answer.words["failed"]]
             if not named:
                 if not failed:
                     raise told
@@ -158,64 +155,3 @@ def remote_store(part: Part, run: RunContext, tally: Tally) -> RemoteStore:
     """Return what stands for a store in a process of its own, with its abilities."""
     kind = _RemoteTransaction if isinstance(part.sample, SupportsTransaction) else RemoteStore
     return kind(part, run, tally)
-
-
-class ServedStore:
-    """Serve a store."""
-
-    def __init__(self, part: Part) -> None:
-        self._store = part.make()
-
-    def open(self) -> Mapping[str, Any]:
-        """Open it."""
-        self._store.open()
-        return {}
-
-    def calls(self) -> Mapping[str, Callable[[Message], Given]]:
-        """Return what the run may ask for."""
-        return {
-            "write": self._write,
-            "sync": self._sync,
-            "sync_with": self._sync_with,
-            "positions": lambda _: ({"positions": dict(self._store.positions())}, ()),
-        }
-
-    def close(self) -> None:
-        """Close it."""
-        self._store.close()
-
-    def _write(self, message: Message) -> Given:
-        try:
-            if message.records:
-                self._store.write(list(message.records))
-        except BaseException as error:  # a store may raise anything; the run knows what to do
-            places = {id(record): place for place, record in zip(message.places, message.records, strict=True)}
-            copies = {(record.channel, record.seq): places[id(record)] for record in message.records}
-            found = failed_records(error) or ()
-            named = [(places.get(id(each), copies.get((each.channel, each.seq))), each, cause) for each, cause in found]
-            if any(place is None for place, _, _ in named):  # of others: it says nothing of these
-                named = []
-            again = set(message.words["again"])
-            left = [each for each in named if not (each[0] in again and self._is_there(*each[1:]))]
-            if not named or left:
-                failed = [(place, tell_error(cause)) for place, _, cause in left]
-                return {"failure": tell_error(error), "failed": failed}, ()
-        return {"failure": None}, ()
-
-    def _is_there(self, record: Record, cause: BaseException) -> bool:
-        """Tell whether the store holds this very data under the key of a record that it refused to write again."""
-        if not isinstance(cause, RecordExistsError) or not isinstance(self._store, SupportsRead):
-            return False
-        try:
-            found = self._store.get(self._store.key_of(record))
-            return encode_bytes(Record(found.data)) == encode_bytes(Record(record.data))
-        except BaseException:  # whatever a store raises, and whatever it gives: then it is not known to be there
-            return False
-
-    def _sync(self, _: Message) -> Given:
-        self._store.sync()
-        return {}, ()
-
-    def _sync_with(self, message: Message) -> Given:
-        self._store.sync_with(message.words["positions"])
-        return {}, ()

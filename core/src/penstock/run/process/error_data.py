@@ -19,7 +19,7 @@ class _Traceback(Exception):  # noqa: N818 - never raised: as a cause it makes P
         return f"\n{self.args[0]}"
 
 
-def tell_error(error: BaseException) -> dict[str, Any]:
+def error_to_data(error: BaseException) -> dict[str, Any]:
     """Return an error as plain data."""
     told: dict[str, Any] = {
         "path": class_path(error),
@@ -45,7 +45,7 @@ def _arguments(error: BaseException) -> list[Any]:
     return [plain_text(each) if type(each) is str else each for each in arguments]
 
 
-def error_of(told: Mapping[str, Any]) -> BaseException:
+def error_from_data(told: Mapping[str, Any]) -> BaseException:
     """Return the error that was told: of its own class if that is Python's or penstock's, else a RemoteError."""
     home = {"builtins": builtins, "penstock.errors": penstock.errors}.get(told["path"].rpartition(".")[0])
     cls = getattr(home, told["name"], None)

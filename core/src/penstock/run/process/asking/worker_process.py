@@ -1,4 +1,4 @@
-"""Workplace: a process in which one component works, as the run sees it: started, asked, found dead, closed."""
+"""WorkerProcess: a process in which one component works, as the run sees it: started, asked, found dead, closed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-import attrs
-
 from penstock.compose.address import path_of
 from penstock.compose.by_value import definition_of
 from penstock.compose.resolve import Part
@@ -23,8 +21,9 @@ from penstock.errors import EndOfSource, RunAborted, SourceError, StoreError, Wo
 from penstock.link import Link, Message, link_classes
 from penstock.record import Record
 from penstock.run.context import RunContext
-from penstock.run.process.starting import Starter
-from penstock.run.process.told_error import error_of
+from penstock.run.process.asking.starter import Starter
+from penstock.run.process.error_data import error_from_data
+from penstock.run.process.messages import Answer
 
 _log = logging.getLogger("penstock.run")
 
@@ -37,30 +36,11 @@ ABORT_S: Final = 3.0
 
 _MAIN = (
     "import json, sys; setup = json.loads(sys.stdin.buffer.readline()); sys.path[:] = setup['path']; "
-    "from penstock.run.process.served import main; main(setup)"
+    "from penstock.run.process.working.main import main; main(setup)"
 )
 
 
-@attrs.frozen(eq=False)
-class Answer:
-    """What the component answered.
-
-    Attributes:
-        words: What it said.
-        records: What it gave.
-        places: The places that they had among all that it gave.
-        missing: What it gave and cannot be sent here, by place, with the reason.
-        refused: The records of the question that could not be sent to it, by place, with their errors.
-    """
-
-    words: Mapping[str, Any]
-    records: Sequence[Record]
-    places: Sequence[int]
-    missing: Mapping[int, str]
-    refused: Mapping[int, BaseException]
-
-
-class Workplace:
+class WorkerProcess:
     """A process with one component. All calls are made by one thread.
 
     The process is a fresh interpreter: nothing is forked, and `__main__` is not run again. It ends when it is told
@@ -153,7 +133,7 @@ class Workplace:
             message = self._await(patience)
             self._process.wait(ABORT_S)
             if "error" in message.words:
-                raise error_of(message.words["error"])
+                raise error_from_data(message.words["error"])
         except (StoreError, WorkerDiedError) as error:
             _log.warning("%s: found dead when it was to be closed: %s", self.part.where, str(error))
             return False
@@ -195,7 +175,7 @@ class Workplace:
         message = self._await(self._unless_aborted)
         self._busy = False
         if "error" in message.words:
-            raise error_of(message.words["error"])
+            raise error_from_data(message.words["error"])
         return Answer(message.words, message.records, message.places, message.missing, refused)
 
     def _unless_aborted(self) -> None:

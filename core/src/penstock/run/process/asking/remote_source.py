@@ -1,20 +1,17 @@
-"""A source in a process of its own: what stands for it in the run, and what serves it there."""
+"""RemoteSource: stands in the run for a source that works in a process of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from penstock.compose.resolve import Part
-from penstock.error_text import message_of
 from penstock.errors import EndOfSource, SourceError, WorkerDiedError
-from penstock.link import Message
 from penstock.record import Record
 from penstock.report.counters import Tally
 from penstock.run.context import RunContext
-from penstock.run.process.served import Given
-from penstock.run.process.told_error import error_of, tell_error
-from penstock.run.process.workplace import Workplace
+from penstock.run.process.asking.worker_process import WorkerProcess
+from penstock.run.process.error_data import error_from_data
 from penstock.source import SupportsCommit, SupportsDrop, SupportsLag, SupportsLoss, SupportsRejected, SupportsSeek
 
 
@@ -30,7 +27,7 @@ class RemoteSource:
     stays_valid: ClassVar[bool] = True  # it has crossed from another process
 
     def __init__(self, part: Part, run: RunContext, tally: Tally) -> None:
-        self._place = Workplace(part, run)
+        self._place = WorkerProcess(part, run)
         self._tally = tally
         self._died = False
         self._state: Mapping[str, Any] = {}
@@ -64,7 +61,7 @@ class RemoteSource:
         """Return what the source said with its last answer. Raises what it raised when it was asked."""
         error = self._state.get("errors", {}).get(name)
         if error is not None:
-            raise error_of(error)
+            raise error_from_data(error)
         return self._state[name]
 
     def close(self) -> None:
@@ -108,65 +105,17 @@ class _Lags(RemoteSource):
 
 
 _ABILITIES = (
-    (SupportsCommit, _Commits, "position"),
-    (SupportsSeek, _Seeks, ""),
-    (SupportsLoss, _Loses, "lost_upstream"),
-    (SupportsDrop, _Drops, "dropped_upstream"),
-    (SupportsRejected, _Rejects, "rejected"),
-    (SupportsLag, _Lags, "lag"),
+    (SupportsCommit, _Commits),
+    (SupportsSeek, _Seeks),
+    (SupportsLoss, _Loses),
+    (SupportsDrop, _Drops),
+    (SupportsRejected, _Rejects),
+    (SupportsLag, _Lags),
 )
 
 
 def remote_source(part: Part, run: RunContext, tally: Tally) -> RemoteSource:
     """Return what stands for a source in a process of its own, with its abilities."""
-    kinds = tuple(kind for ability, kind, _ in _ABILITIES if isinstance(part.sample, ability))
+    kinds = tuple(kind for ability, kind in _ABILITIES if isinstance(part.sample, ability))
     made: RemoteSource = type("RemoteSource", kinds or (RemoteSource,), {})(part, run, tally)
     return made
-
-
-class ServedSource:
-    """Serve a source. Each answer says where it stands, so that the run need not ask."""
-
-    def __init__(self, part: Part) -> None:
-        self._source = part.make()
-        self._told = [name for ability, _, name in _ABILITIES if name and isinstance(self._source, ability)]
-
-    def open(self) -> Mapping[str, Any]:
-        """Open it."""
-        self._source.open()
-        return self._state()
-
-    def calls(self) -> Mapping[str, Callable[[Message], Given]]:
-        """Return what the run may ask for."""
-        return {"read": self._read, "commit": self._commit, "seek": self._seek}
-
-    def close(self) -> None:
-        """Close it."""
-        self._source.close()
-
-    def _state(self) -> dict[str, Any]:
-        """Return what it says of itself; an error in one figure is told in its place, and raised where it is asked."""
-        state: dict[str, Any] = {}
-        errors: dict[str, Any] = {}
-        for name in self._told:
-            try:
-                value = getattr(self._source, name)()
-                state[name] = dict(value) if isinstance(value, Mapping) else value
-            except BaseException as error:  # a source may raise anything
-                errors[name] = tell_error(error)
-        return {**state, "errors": errors}
-
-    def _read(self, message: Message) -> Given:
-        try:
-            records = self._source.read(message.words["max_records"], message.words["timeout_s"])
-        except EndOfSource as end:
-            return {**self._state(), "end": message_of(end)}, ()
-        return self._state(), records
-
-    def _commit(self, message: Message) -> Given:
-        self._source.commit(message.words["position"])
-        return {}, ()
-
-    def _seek(self, message: Message) -> Given:
-        self._source.seek(message.words["position"])
-        return self._state(), ()

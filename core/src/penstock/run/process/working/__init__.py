@@ -1,0 +1,1 @@
+"""The side of the worker process: what runs a component there and answers the run."""

@@ -1,0 +1,61 @@
+"""WorkerSource: runs a source in its worker process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from penstock.compose.resolve import Part
+from penstock.error_text import message_of
+from penstock.errors import EndOfSource
+from penstock.link import Message
+from penstock.run.process.error_data import error_to_data
+from penstock.run.process.messages import SOURCE_FIGURES, Reply
+
+
+class WorkerSource:
+    """Serve a source. Each answer says where it stands, so that the run need not ask."""
+
+    def __init__(self, part: Part) -> None:
+        self._source = part.make()
+        self._told = [name for ability, name in SOURCE_FIGURES.items() if isinstance(self._source, ability)]
+
+    def open(self) -> Mapping[str, Any]:
+        """Open it."""
+        self._source.open()
+        return self._state()
+
+    def calls(self) -> Mapping[str, Callable[[Message], Reply]]:
+        """Return what the run may ask for."""
+        return {"read": self._read, "commit": self._commit, "seek": self._seek}
+
+    def close(self) -> None:
+        """Close it."""
+        self._source.close()
+
+    def _state(self) -> dict[str, Any]:
+        """Return what it says of itself; an error in one figure is told in its place, and raised where it is asked."""
+        state: dict[str, Any] = {}
+        errors: dict[str, Any] = {}
+        for name in self._told:
+            try:
+                value = getattr(self._source, name)()
+                state[name] = dict(value) if isinstance(value, Mapping) else value
+            except BaseException as error:  # a source may raise anything
+                errors[name] = error_to_data(error)
+        return {**state, "errors": errors}
+
+    def _read(self, message: Message) -> Reply:
+        try:
+            records = self._source.read(message.words["max_records"], message.words["timeout_s"])
+        except EndOfSource as end:
+            return {**self._state(), "end": message_of(end)}, ()
+        return self._state(), records
+
+    def _commit(self, message: Message) -> Reply:
+        self._source.commit(message.words["position"])
+        return {}, ()
+
+    def _seek(self, message: Message) -> Reply:
+        self._source.seek(message.words["position"])
+        return self._state(), ()
