@@ -152,7 +152,7 @@ def node_to_plain(node: Node) -> dict[str, Any]:
 def _plain_settings(node: Node, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a given component as plain data, of which its class makes the same ones."""
     from penstock.config import from_plain, to_plain
-    from penstock.config.plain import type_hints
+    from penstock.config.annotations import type_hints
     from penstock.config.same import difference
 
     if not settings:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from cattrs import Converter
 
 from penstock.config.expected import Hook, expected
-from penstock.config.plain import MAX_ARRAY_SIZE
+from penstock.config.scalars import MAX_ARRAY_SIZE
 
 
 def numpy_hook(kind: Any, _: Converter) -> Hook:

@@ -20,10 +20,11 @@ import attrs
 from cattrs import Converter, IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn
 
+from penstock.config.annotations import is_class_of_fields, type_hints
 from penstock.config.array_hook import numpy_hook
 from penstock.config.expected import Hook, expected, origin_of
-from penstock.config.plain import is_class_of_fields, to_plain, type_hints
-from penstock.config.structure import ABSENT_IS_NONE, IGNORED
+from penstock.config.reading import ABSENT_IS_NONE, IGNORED
+from penstock.config.scalars import scalar_to_plain
 from penstock.config.union_hook import union_hook
 
 _LISTS = (list, Sequence, MutableSequence, Iterable, typing.Collection)
@@ -177,7 +178,7 @@ def _enum_hook(kind: Any, _: Converter) -> Hook:
 def _literal_hook(kind: Any, _: Converter) -> Hook:
     def hook(value: Any, _: Any) -> Any:
         for choice in get_args(kind):
-            plain = to_plain(choice)
+            plain = scalar_to_plain(choice)
             if type(plain) is type(value) and plain == value:
                 return choice
         raise expected(f"one of {', '.join(repr(choice) for choice in get_args(kind))}", value)

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import enum
 import json
 import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal, localcontext
-from pathlib import PurePath
 from types import UnionType
 from typing import Annotated, Any, get_args, get_origin
-from uuid import UUID
 
 import attrs
 
+from penstock.config.annotations import (
+    TAG,
+    VALUE,
+    is_class_of_fields,
+    member_name,
+    member_names,
+    tagged_classes,
+    type_hints,
+)
+from penstock.config.scalars import MAX_ARRAY_SIZE, enum_to_plain, scalar_to_plain
+from penstock.config.structure import reads_as
 from penstock.errors import ConfigError
 
 MAX_DEPTH = 100
-MAX_ARRAY_SIZE = 10_000
-"""Numbers in an array; more of them belong into a file of their own."""
-
-TAG = "type"
-"""The key that tells classes apart where a field may be one of several."""
-
-VALUE = "value"
-"""The key beside it, where the one of several that it names is not a class of fields."""
-
 Structure = Callable[[Any, Any], Any]
 
 
@@ -64,7 +60,7 @@ def _plain(obj: Any, path: str, depth: int, hint: Any) -> Any:
     if obj is None or type(obj) in (bool, int, float, str):
         return obj
     if isinstance(obj, enum.Enum):
-        return _enum(obj)
+        return enum_to_plain(obj)
     if not isinstance(obj, type) and is_class_of_fields(type(obj)):
         return _fields(obj, path, depth)
     if isinstance(obj, Mapping):
@@ -98,8 +94,6 @@ def _member(obj: Any, path: str, depth: int, union: Any) -> Any:
         return _plain(obj, path, depth, next(one for one in get_args(union) if one is not type(None)))
     forms = [(member, _plain(obj, path, depth, member)) for member in own or [None]]
     if own:
-        from penstock.config.structure import reads_as
-
         for _, plain in forms:
             if reads_as(plain, union, obj):
                 return plain
@@ -119,46 +113,6 @@ def _may_be(obj: Any, member: Any) -> bool:
         return isinstance(obj, origin) or (origin is float and type(obj) is int)
     except TypeError:  # Any, a Literal, a protocol
         return True
-
-
-def member_name(member: Any) -> str:
-    """Return what the key "type" calls a member of a union: "bytes", "list[int]"."""
-    return member.__name__ if isinstance(member, type) and not get_args(member) else str(member)
-
-
-def member_names(union: Any) -> dict[str, Any]:
-    """Return the members of a union by their names, without those whose names are the same."""
-    members = [member for member in get_args(union) if member is not type(None)]
-    names = [member_name(member) for member in members]
-    return {name: member for name, member in zip(names, members, strict=True) if names.count(name) == 1}
-
-
-def _enum(obj: enum.Enum) -> Any:
-    value = obj.value
-    return value if type(value) in (bool, int, float, str) and value == value else obj.name
-
-
-def type_hints(cls: type) -> dict[str, Any]:
-    """Return the annotations of a class, or an empty dict if they name what cannot be imported."""
-    try:
-        return typing.get_type_hints(cls, include_extras=True)
-    except (NameError, TypeError, AttributeError):
-        return {}
-
-
-def is_class_of_fields(cls: Any) -> bool:
-    """Return True for an attrs class or a dataclass."""
-    return isinstance(cls, type) and (attrs.has(cls) or dataclasses.is_dataclass(cls))
-
-
-def tagged_classes(annotation: Any) -> tuple[type, ...]:
-    """Return the classes of a union that has several, if their names differ and none has a field named "type"."""
-    if get_origin(annotation) not in (typing.Union, UnionType):
-        return ()
-    classes = tuple(member for member in get_args(annotation) if is_class_of_fields(member))
-    if len({cls.__name__ for cls in classes}) < max(2, len(classes)) or any(TAG in type_hints(cls) for cls in classes):
-        return ()
-    return classes
 
 
 def _mapping(obj: Mapping[Any, Any], path: str, depth: int, hint: Any) -> dict[str, Any]:
@@ -193,32 +147,11 @@ def _sorted(items: set[Any] | frozenset[Any]) -> list[Any]:
         return sorted(items, key=repr)
 
 
-def _seconds(obj: timedelta) -> float | str:
-    """Return a duration in seconds: a float, or text where that has not enough digits for microseconds."""
-    seconds = obj.total_seconds()
-    with suppress(OverflowError):  # of the longest
-        if timedelta(seconds=seconds) == obj:
-            return seconds
-    with localcontext(prec=40):
-        return str(Decimal(obj // timedelta(microseconds=1)) / 1_000_000)
-
-
 def _scalar(obj: Any, path: str, hint: Any) -> Any:
-    if isinstance(obj, PurePath | UUID | Decimal | complex):
-        return str(obj)
-    if isinstance(obj, datetime | date | time):
-        return obj.isoformat()
-    if isinstance(obj, timedelta):
-        return _seconds(obj)
-    if isinstance(obj, bytes):
-        return base64.b64encode(obj).decode("ascii")
     numpy = sys.modules.get("numpy")  # whoever has an array has imported it
     if numpy is not None and isinstance(obj, numpy.ndarray | numpy.generic) and obj.dtype.kind in "biufSU":
         return _array(obj, path, hint)
-    for plain in (str, int, float):
-        if isinstance(obj, plain):
-            return plain(obj)
-    raise ConfigError(f"{path}: {type(obj).__module__}.{type(obj).__qualname__} cannot be written as plain data")
+    return scalar_to_plain(obj, path)
 
 
 def _array(obj: Any, path: str, hint: Any) -> Any:
@@ -229,13 +162,10 @@ def _array(obj: Any, path: str, hint: Any) -> Any:
     if type(values) is type(obj):  # a longdouble: Python has no number that holds it
         raise ConfigError(f"{path}: {type(obj).__name__} {obj} has no form as plain data")
     plain = _plain(values, path, 0, None)
-    if obj.ndim and hint is not None:
-        from penstock.config.structure import reads_as
-
-        if not reads_as(plain, hint, obj):
-            return {
-                "dtype": str(obj.dtype),
-                "shape": list(obj.shape),
-                "values": _plain(obj.ravel().tolist(), path, 0, None),
-            }
+    if obj.ndim and hint is not None and not reads_as(plain, hint, obj):
+        return {
+            "dtype": str(obj.dtype),
+            "shape": list(obj.shape),
+            "values": _plain(obj.ravel().tolist(), path, 0, None),
+        }
     return plain

@@ -9,7 +9,7 @@ import attrs
 import cattrs
 from cattrs.errors import ForbiddenExtraKeysError
 
-from penstock.config.plain import type_hints
+from penstock.config.annotations import type_hints
 
 
 def problems_of(error: Exception, path: str) -> list[str]:

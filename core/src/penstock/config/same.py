@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from penstock.config.plain import is_class_of_fields
+from penstock.config.annotations import is_class_of_fields
 
 
 def difference(written: Any, read: Any, path: str = "$") -> str | None:

@@ -8,9 +8,9 @@ from typing import Any, get_args
 
 from cattrs import Converter, IterableValidationError
 
+from penstock.config.annotations import TAG, VALUE, is_class_of_fields, member_name, member_names, tagged_classes
 from penstock.config.expected import Hook, expected
-from penstock.config.plain import TAG, VALUE, is_class_of_fields, member_name, member_names, tagged_classes
-from penstock.config.structure import IGNORED
+from penstock.config.reading import IGNORED
 
 
 def union_hook(kind: Any, converter: Converter) -> Hook:

@@ -9,8 +9,9 @@ from typing import Any, Literal, Self
 
 from penstock.config.files import read_config, write_config
 from penstock.config.plain import to_plain
+from penstock.config.reading import ignoring_unknown, reading
 from penstock.config.same import difference
-from penstock.config.structure import from_plain, ignoring_unknown, reading
+from penstock.config.structure import from_plain
 from penstock.errors import ConfigError
 
 _log = logging.getLogger("penstock.config")
