@@ -185,7 +185,7 @@ class Container:
                 self._early.append(packet)
                 if packet.is_keyframe and packet.size:
                     frames = context.decode(packet) or context.decode(None)
-                    return matrix_in(frames[0]) if frames else None
+                    return matrix_in(frames[0], always=True) if frames else None
         except av.FFmpegError:  # whoever reads on or decodes it will say so
             return None
         return None

@@ -79,6 +79,7 @@ class Decoding:
     _left_out: LeftOut = attrs.field(factory=LeftOut)
     _informed: Record | None = None  # the last one that brought codec parameters
     _informed_at: int = 0
+    _share: int = 0  # threads, if they are shared
     _ratio: Fraction | None = None  # of a pixel, as the codec says it
 
     def send(self, data: bytes, record: Record, *, number: int, whole: bool) -> None:
@@ -155,6 +156,7 @@ class Decoding:
         if any(not sent.is_out and self._comes_before(sent, first) for sent in self._sent.values()):
             return  # they refer to pictures before the first packet that is held
         let_go(self._take_context())
+        self.framing.rest()
         self._is_resting = True
 
     def _wake(self, record: Record) -> None:
@@ -237,10 +239,12 @@ class Decoding:
 
     def _open(self, record: Record) -> VideoCodecContext:
         codec = self.find(record)
+        if not self.threads:
+            self._share = SHARE.join(self)
         try:
             return open_decoder(
                 codec,
-                threads=self.threads or SHARE.join(self),
+                threads=self._share or self.threads,
                 thread_type=self.thread_type,
                 strict=not self.keep_corrupt,
                 hints=self.hints,
@@ -347,6 +351,7 @@ class Decoding:
                     discontinuity=self._gap,
                     hints=self.hints,
                     ratio=self._ratio,
+                    threads=self._share or self.threads,
                 )
             )
             self._gap = False

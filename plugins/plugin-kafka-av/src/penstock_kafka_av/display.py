@@ -29,8 +29,12 @@ _SIDE_DATA = "DISPLAYMATRIX"
 _FIELD_ORDERS = {1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
 
 
-def matrix_in(frame: VideoFrame) -> Matrix | None:
-    """Return the display matrix that came with a frame."""
+def matrix_in(frame: VideoFrame, *, always: bool = False) -> Matrix | None:
+    """Return the display matrix that came with a frame, if it turns the picture (or `always`)."""
+    if (
+        not always and not frame.rotation
+    ):  # asking for side data makes a cycle of references, and the frame waits for the collector
+        return None
     try:
         data: Any = frame.side_data.get(_SIDE_DATA)
     except ValueError:  # PyAV 18 does not know all kinds of side data and then gives none; a frame's rotation it has

@@ -15,7 +15,7 @@ from penstock.identity import part_number
 from penstock.record import Record
 from penstock_kafka_av.display import about, matrix_in, matrix_of, ratio_of, turned
 from penstock_kafka_av.parameters import PARAMETERS
-from penstock_kafka_av.pixels import to_array
+from penstock_kafka_av.pixels import Converter
 
 _LEFT_OUT = frozenset({*PARAMETERS, "discard", "dts", "side_data"})
 
@@ -31,6 +31,15 @@ class Framing:
 
     pixel_format: str
     rotate: bool
+    _converter: Converter = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Make the converter, which holds nothing yet."""
+        self._converter = Converter(self.pixel_format)
+
+    def rest(self) -> None:
+        """Give up the threads of the converter."""
+        self._converter.rest()
 
     def part(self, record: Record, number: int) -> int:
         """Return a number for the packet that begins as the `number`-th in a record of a cut stream."""
@@ -47,6 +56,7 @@ class Framing:
         discontinuity: bool,
         hints: Mapping[str, Any],
         ratio: Fraction | None,
+        threads: int,
     ) -> Record:
         """Return the record of a frame. Raises DecodeError if it cannot be made an array.
 
@@ -59,10 +69,11 @@ class Framing:
             discontinuity: Whether it does not continue the frame before.
             hints: The codec parameters of the stream.
             ratio: The aspect ratio of a pixel, as the codec says it.
+            threads: How many may convert it.
         """
         matrix = matrix_of(hints.get("display_matrix")) or matrix_in(frame)
         try:
-            array = to_array(frame, self.pixel_format)
+            array = self._converter.to_array(frame, threads=threads)
         except (ValueError, av.FFmpegError) as error:
             size = f"{frame.width}x{frame.height} {frame.format.name}"
             raise DecodeError(

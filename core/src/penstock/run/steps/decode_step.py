@@ -6,10 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from penstock.compose.resolve import Part
+from penstock.decoder import CHANNEL_ENDS, SupportsRest, SupportsSkipped
 from penstock.processor import SupportsHeld
 from penstock.record import Record
 from penstock.report.counters import Tally
 from penstock.run.context import RunContext
+from penstock.run.steps.idle_channels import IdleChannels
 from penstock.run.steps.naming import Naming
 from penstock.run.steps.step import Step, only_records
 
@@ -23,6 +25,11 @@ class DecodeStep(Step):
         self._keeps = isinstance(part.sample, SupportsHeld)
         own = getattr(part.sample, "own_identity", False)
         self._naming = None if own else Naming(part.where, run.trouble)
+        rest_s = getattr(part.sample, "idle_rest_s", None) if isinstance(part.sample, SupportsRest) else None
+        close_s = getattr(part.sample, "idle_close_s", None)
+        self.clocked = rest_s is not None or close_s is not None
+        self._idle = IdleChannels(rest_s=rest_s, close_s=close_s)
+        self._skipped: dict[str, int] | None = {} if isinstance(part.sample, SupportsSkipped) else None
 
     def open(self) -> None:
         """Do nothing: the channels are not known yet."""
@@ -41,24 +48,31 @@ class DecodeStep(Step):
         given: list[Record] = []
         tally = self.tally
         tally.taken += len(records)
+        if self.clocked:
+            self._idle.used({record.channel for record in records})
         for record in self._begin(records):
+            ends = CHANNEL_ENDS in record.metadata and bool(record.metadata[CHANNEL_ENDS])
             try:
-                frames = self._decode(record)
+                frames = [] if ends and record.data is None else self._decode(record)
             except BaseException as error:  # a library under the decoder may raise anything: it costs one packet
                 if self.guard.is_abort(error):
                     raise
                 again = self._retry(record, error)
                 if again is None:
+                    if ends:
+                        given.extend(self._end_channel(record.channel))
                     continue
                 frames = again
             if frames:
                 given.extend(frames)
                 tally.passed += 1
                 tally.extra += len(frames) - 1
-            elif self._keeps:
+            elif self._keeps and not (self._skipped is not None and self._has_skipped(record.channel)):
                 tally.gathered += 1
             else:
                 tally.discarded[record.channel] += 1
+            if ends:
+                given.extend(self._end_channel(record.channel))
         self._end()
         return given
 
@@ -78,17 +92,60 @@ class DecodeStep(Step):
             self.guard.give_up(record, last, self.guard.tries(last))
             return None
 
+    def _has_skipped(self, channel: str) -> bool:
+        """Return whether the decoder has left out packets since it was asked before: they are discarded, not inside."""
+        assert self._skipped is not None
+        before, now = self._skipped.get(channel, 0), getattr(self._decoders.get(channel), "skipped", 0)
+        self._skipped[channel] = now
+        return now > before
+
+    def _end_channel(self, channel: str) -> list[Record]:
+        """Close a channel, and count what its decoder still had as more than its records gave."""
+        frames = self._close(channel)
+        self.tally.extra += len(frames)
+        return frames
+
+    def _close(self, channel: str) -> list[Record]:
+        """Flush and close the decoder of a channel, if it has one; return what it still had."""
+        decoder = self._decoders.pop(channel, None)
+        self._idle.forget(channel)
+        if self._skipped is not None:
+            self._skipped.pop(channel, None)
+        if decoder is None:
+            return []
+        frames = self._flushed(decoder)
+        self.close_component(decoder)
+        return frames
+
+    def _flushed(self, decoder: Any) -> list[Record]:
+        held = self._held([decoder])
+        try:
+            frames = only_records(decoder.flush(), "flush")
+            return frames if self._naming is None else self._naming.frames(None, frames)
+        except BaseException as error:  # one channel's end must not cost another's
+            self.guard.fail_late("flush", error)
+            self.give_up_held(held.values(), error)
+            return []
+
+    def wait_s(self) -> float | None:
+        """Return the seconds until a channel has been idle for so long that its decoder rests or is closed."""
+        return self._idle.wait_s()
+
+    def expire(self) -> list[Record]:
+        """Close the decoders of channels that are over, and let others rest; return what those still had."""
+        given = [frame for channel in self._idle.to_close() for frame in self._end_channel(channel)]
+        for channel in self._idle.to_rest():
+            decoder = self._decoders.get(channel)
+            if decoder is not None:
+                try:
+                    decoder.rest()
+                except BaseException as error:  # it works on as it is
+                    self.guard.fail_late("rest", error)
+        return given
+
     def flush(self) -> list[Record]:
         """Return what the decoders still have, channel by channel."""
-        given: list[Record] = []
-        for decoder in self._decoders.values():
-            held = self._held([decoder])
-            try:
-                frames = only_records(decoder.flush(), "flush")
-                given.extend(frames if self._naming is None else self._naming.frames(None, frames))
-            except BaseException as error:  # one channel's end must not cost another's
-                self.guard.fail_late("flush", error)
-                self.give_up_held(held.values(), error)
+        given = [frame for decoder in self._decoders.values() for frame in self._flushed(decoder)]
         self.tally.extra += len(given)
         return given
 
