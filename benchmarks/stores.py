@@ -21,7 +21,7 @@ SYNCED_PLAIN = "the same at the end, but files are torn by kill -9 on the way"
 
 def rows(scale: float) -> Iterator[Row]:
     """Measure, in a temporary directory of the working directory's disk."""
-    from penstock_lmdb.store import LmdbStore
+    from penstock_lmdb.store import LmdbRecordStore
     from penstock_npy.store import NpyStore
 
     count = max(32, int(200 * scale))
@@ -34,7 +34,7 @@ def rows(scale: float) -> Iterator[Row]:
             shutil.rmtree(old)
         return Path(tempfile.mkdtemp(dir=top))
 
-    def write(store: NpyStore | LmdbStore) -> None:
+    def write(store: NpyStore | LmdbRecordStore) -> None:
         store.open()
         for start in range(0, count, AT_ONCE):
             store.write(records[start : start + AT_ONCE])
@@ -67,7 +67,7 @@ def rows(scale: float) -> Iterator[Row]:
             count,
             durability=f"{SYNCED}; reference: {SYNCED_PLAIN}",
         )
-        seconds = best(lambda: write(LmdbStore(path=fresh() / "x.lmdb", flush_each="sync")), plain_lmdb, 3)
+        seconds = best(lambda: write(LmdbRecordStore(path=fresh() / "x.lmdb", flush_each="sync")), plain_lmdb, 3)
         yield per_record(
             "store lmdb, 512 KiB arrays",
             f"lmdb alone, {AT_ONCE} puts of raw bytes a transaction",

@@ -13,7 +13,7 @@ from penstock.errors import EndOfSource
 from penstock.recordlog import read_log
 from penstock.run.steps.dead_letters import read_dead_letters
 from penstock.testing.leaks import no_leaks
-from penstock_lmdb.store import LmdbStore
+from penstock_lmdb.store import LmdbRecordStore
 
 COUNT = 400
 LENGTH = 10_000
@@ -77,7 +77,7 @@ def in_npy(path):
 
 
 def in_lmdb(path):
-    store = LmdbStore(path=path / "lmdb", readonly=True)
+    store = LmdbRecordStore(path=path / "lmdb", readonly=True)
     store.open()
     found = [(record.seq, record.data) for record in map(store.get, store.keys())]
     store.close()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from penstock.recordlog import read_log
-from penstock_lmdb.store import LmdbStore
+from penstock_lmdb.store import LmdbRecordStore
 
 FILES = 2000
 
@@ -30,7 +30,7 @@ def check(directory, expected):
     arrays = {}
     for path in (directory / "npy").glob("*.npy"):
         arrays[path.name.removesuffix(".npy")] = np.load(path).tobytes()
-    store = LmdbStore(path=directory / "lmdb", readonly=True)
+    store = LmdbRecordStore(path=directory / "lmdb", readonly=True)
     store.open()
     mapped = {key: store.get(key).data.tobytes() for key in list(store.keys())}
     store.close()

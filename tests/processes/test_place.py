@@ -173,9 +173,9 @@ def test_a_transactional_store_keeps_positions(there, tmp_path):
         index = ps.store("lmdb", path=str(tmp_path / "index.lmdb"), place="process")
         assert ps.Pipeline(source >> index).run().received == 50
         path.unlink()  # it forgets: the store does not
-    from penstock_lmdb import LmdbStore
+    from penstock_lmdb import LmdbRecordStore
 
-    store = LmdbStore(path=tmp_path / "index.lmdb", readonly=True)
+    store = LmdbRecordStore(path=tmp_path / "index.lmdb", readonly=True)
     store.open()
     assert (len(store), store.positions()) == (100, {"Counted": 100})
     store.close()

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from penstock_lmdb.store import LmdbStore
+from penstock_lmdb.store import LmdbRecordStore
 
 from .conftest import VIDEOS, Demo, footage
 
@@ -30,7 +30,7 @@ def test_both_stores_hold_the_frames_that_pyav_decodes(demo: Demo, tmp_path: Pat
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = (tmp_path / "out").iterdir()
     files = sorted((run / "frames").rglob("*.npy"))
-    lmdb = LmdbStore(path=run / "frames.lmdb", readonly=True)
+    lmdb = LmdbRecordStore(path=run / "frames.lmdb", readonly=True)
     lmdb.open()
     try:
         keys = sorted(lmdb.keys())

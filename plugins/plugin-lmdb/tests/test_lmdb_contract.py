@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from penstock.testing import StoreContract
-from penstock_lmdb import LmdbStore
+from penstock_lmdb import LmdbRecordStore
 
 
 class TestLmdbStore(StoreContract):
@@ -11,27 +11,27 @@ class TestLmdbStore(StoreContract):
     several_writers = True
 
     def make_store(self, tmp_path):
-        return LmdbStore(path=tmp_path / "records.lmdb", map_size=1 << 16)
+        return LmdbRecordStore(path=tmp_path / "records.lmdb", map_size=1 << 16)
 
     def make_reader(self, tmp_path):
-        return LmdbStore(path=tmp_path / "records.lmdb", readonly=True)
+        return LmdbRecordStore(path=tmp_path / "records.lmdb", readonly=True)
 
     def make_unopenable(self, tmp_path):
         (tmp_path / "records.lmdb").write_bytes(b"this is no LMDB file" * 1000)
-        return LmdbStore(path=tmp_path / "records.lmdb")
+        return LmdbRecordStore(path=tmp_path / "records.lmdb")
 
 
 class TestLmdbStoreThatFlushesInSync(StoreContract):
     def make_store(self, tmp_path):
-        return LmdbStore(path=tmp_path / "directory", when_exists="replace", flush_each="sync")
+        return LmdbRecordStore(path=tmp_path / "directory", when_exists="replace", flush_each="sync")
 
     def make_unopenable(self, tmp_path):
-        return LmdbStore(path=tmp_path / "nothing", readonly=True)
+        return LmdbRecordStore(path=tmp_path / "nothing", readonly=True)
 
 
 class TestLmdbStoreOfBytes(StoreContract):
     def make_store(self, tmp_path):
-        return LmdbStore(path=tmp_path / "records.lmdb", when_exists="skip")
+        return LmdbRecordStore(path=tmp_path / "records.lmdb", when_exists="skip")
 
     def make_data(self, number):
         return f"packet {number}".encode() * 100

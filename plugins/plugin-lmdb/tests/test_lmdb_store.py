@@ -17,7 +17,7 @@ import pytest
 from penstock.errors import CannotConnectToStoreError, CannotGetObjectError, RecordExistsError, StoreError
 from penstock.record import Record
 from penstock.testing import no_leaks, permissions_hold
-from penstock_lmdb import LmdbStore
+from penstock_lmdb import LmdbRecordStore
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def opened(tmp_path):
     stores = []
 
     def open_store(**settings):
-        store = LmdbStore(**{"path": tmp_path / "records.lmdb", **settings})
+        store = LmdbRecordStore(**{"path": tmp_path / "records.lmdb", **settings})
         store.open()
         stores.append(store)
         return store
@@ -150,8 +150,8 @@ def test_files_and_directories(opened, tmp_path):
 def test_b3_another_process_reads_while_this_one_grows(opened, tmp_path):
     """A reader in another process follows a map that became larger after it opened it."""
     code = (
-        "import sys; from penstock_lmdb import LmdbStore\n"
-        "store = LmdbStore(path=sys.argv[1], readonly=True); store.open()\n"
+        "import sys; from penstock_lmdb import LmdbRecordStore\n"
+        "store = LmdbRecordStore(path=sys.argv[1], readonly=True); store.open()\n"
         "for line in sys.stdin: print(len(store), store.get(line.strip()).data.size, flush=True)\n"
         "store.close()"
     )
@@ -176,8 +176,8 @@ def test_b3_another_process_reads_while_this_one_grows(opened, tmp_path):
 def test_b3_another_process_grows_it_while_this_one_opens(opened, tmp_path, monkeypatch):
     """A file that becomes larger between the two steps of opening it is opened all the same."""
     code = (
-        "import sys, numpy; from penstock_lmdb import LmdbStore; from penstock.record import Record\n"
-        "store = LmdbStore(path=sys.argv[1], map_size=1 << 16); store.open()\n"
+        "import sys, numpy; from penstock_lmdb import LmdbRecordStore; from penstock.record import Record\n"
+        "store = LmdbRecordStore(path=sys.argv[1], map_size=1 << 16); store.open()\n"
         "store.write([Record(numpy.zeros(200_000), channel='other')]); store.close()"
     )
     opened(map_size=1 << 16).close()
@@ -221,7 +221,7 @@ def test_errors_at_open(opened, tmp_path):
         ({"path": "text.lmdb"}, "is no LMDB file, or is damaged; choose another path"),
         ({"path": "records.lmdb", "readonly": True}, "is open in this process already"),
     ):
-        store = LmdbStore(**{**settings, "path": tmp_path / settings["path"]})
+        store = LmdbRecordStore(**{**settings, "path": tmp_path / settings["path"]})
         with pytest.raises(CannotConnectToStoreError, match=message) as caught:
             store.open()
         assert settings["path"] in str(caught.value)
@@ -248,10 +248,10 @@ def test_errors_without_permission(reachable, mode):
         permissions_hold(),
         pytest.raises(CannotConnectToStoreError, match=r"x.lmdb' may not be written to; change its permissions"),
     ):
-        LmdbStore(path=reachable / "x.lmdb").open()
+        LmdbRecordStore(path=reachable / "x.lmdb").open()
     reachable.chmod(0o755)
     assert list(reachable.iterdir()) == []
-    store = LmdbStore(path=reachable / "x.lmdb")
+    store = LmdbRecordStore(path=reachable / "x.lmdb")
     store.open()
     store.close()
     (reachable / "x.lmdb").chmod(0o000)
@@ -259,7 +259,7 @@ def test_errors_without_permission(reachable, mode):
         permissions_hold(),
         pytest.raises(CannotConnectToStoreError, match=r"x.lmdb' may not be read; change its permissions"),
     ):
-        LmdbStore(path=reachable / "x.lmdb", readonly=True).open()
+        LmdbRecordStore(path=reachable / "x.lmdb", readonly=True).open()
 
 
 def test_what_is_no_record(opened, tmp_path):
@@ -305,7 +305,7 @@ def test_the_parent_comes_back(opened):
 @pytest.mark.parametrize("name", ["a.lmdb", "directory"])
 def test_a_file_that_vanishes_is_no_success(tmp_path, name, replaced):
     """When the file is removed or replaced under an open store, sync and close are StoreErrors, not a success."""
-    store = LmdbStore(path=tmp_path / name)
+    store = LmdbRecordStore(path=tmp_path / name)
     store.open()
     store.write([Record(b"x", seq=0)])
     store.sync()

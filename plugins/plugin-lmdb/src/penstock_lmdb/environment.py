@@ -4,79 +4,157 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import lmdb
 
-from penstock.errors import CannotConnectToStoreError, StoreError
+from penstock.errors import StoreError
+from penstock_lmdb.connection import Connection, Place
+from penstock_lmdb.readers import ReaderWatch
+from penstock_lmdb.room import RESERVE, Room
 
 Transaction = Any
 """`lmdb.Transaction` of memoryviews, which are valid until it ends."""
 
 T = TypeVar("T")
 
-_RECORDS, _POSITIONS = b"records", b"positions"
+_POSITIONS = b"positions"
 _PAGE = 1 << 16
+_OPEN: weakref.WeakSet[Environment] = weakref.WeakSet()
+
+
+class _Held(threading.local):
+    """The read transaction that a thread holds."""
+
+    transaction: Transaction | None = None
 
 
 class Environment:
-    """Hold an open environment and its two databases, `records` and `positions`.
+    """Hold an open environment and its databases.
 
-    A transaction lasts as long as the function that uses it, so that a reader never keeps old pages alive. Any
-    thread may use it; changes wait for each other. A fork must not: LMDB's locks belong to the process that opened it.
+    A read transaction lasts as long as the function that uses it, or as a `reading()` block, so that a reader does
+    not keep old pages alive. Any thread may use it; changes wait for each other. A fork must not: LMDB's locks belong
+    to the process that opened it.
+
+    Attributes:
+        databases: The databases by name; None for those that a file of an older layout lacks.
     """
+
+    databases: dict[str, Any]
 
     def __init__(
         self, path: Path, *, where: str, readonly: bool, map_size: int, max_size: int | None, flush_commits: bool
     ) -> None:
         """Open it. Raises CannotConnectToStoreError with the path and what to do."""
-        self._path, self._where, self._readonly = path, where, readonly
-        self._max_size, self._flush_commits = max_size, flush_commits
+        self._place = Place(path, where, readonly, flush_commits)
+        self._where, self._readonly, self._max_size = where, readonly, max_size
         self._process = os.getpid()
         self._readers = 0
         self._alone = 0
         self._idle = threading.Condition()
         self._changing = threading.Lock()
-        self._env = self._connect(max(map_size, self._size_on_disk()))
-        self._identity = None if readonly else _identity(self._data_file())
+        self._held = _Held()
+        for environment in list(_OPEN):
+            environment.leave_to_parent()
+        self._use(self._place.connect(max(map_size, self._place.size_on_disk())))
+        self._identity = None if readonly else _identity(self._place.data_file)
+        self._watch, self._room = ReaderWatch(where), Room(self._place.data_file, where)
+        _OPEN.add(self)
+
+    @property
+    def data_file(self) -> Path:
+        """The file with the data."""
+        return self._place.data_file
+
+    # -- reading -----------------------------------------------------------------------------------------------------
 
     def read(self, use: Callable[[Transaction], T]) -> T:
-        """Call `use` with a read transaction; what it returns must not refer to the transaction's memory."""
+        """Call `use` with a read transaction; what it returns must not refer to the transaction's memory.
+
+        Inside `reading()` it is the transaction of that block.
+        """
+        held = self._held.transaction
+        if held is not None and self._process == os.getpid():
+            return use(held)
+        with self.reading() as transaction:
+            return use(transaction)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        """Hold one read transaction of this thread in a block; blocks within it use the same one."""
         self._check_process()
+        if self._held.transaction is not None:
+            yield self._held.transaction
+            return
+        transaction = self._begin()
+        self._held.transaction = transaction
+        try:
+            yield transaction
+        except lmdb.Error as error:
+            raise StoreError(f"{self._where}: cannot be read: {error}") from error
+        finally:
+            self._held.transaction = None
+            transaction.abort()
+            self._leave()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this thread is inside `reading()`."""
+        return self._held.transaction is not None
+
+    def _begin(self) -> Transaction:
+        """Begin a read transaction, and count this thread as a reader."""
         while True:
+            self._enter()
             try:
-                with self._reading(), self._env.begin(db=self._records, buffers=True) as transaction:
-                    return use(transaction)
+                return self._env.begin(db=self.databases["records"], buffers=True)
             except lmdb.MapResizedError:
+                self._leave()
                 self._resize(0)  # another process made it larger: follow
             except lmdb.ReadersFullError as error:
+                self._leave()
                 raise StoreError(f"{self._where}: too many readers at once; try again with fewer: {error}") from error
             except lmdb.Error as error:
+                self._leave()
                 raise StoreError(f"{self._where}: cannot be read: {error}") from error
 
-    def change(self, use: Callable[[Transaction], T], *, size_bytes: int = 0) -> T:
+    # -- changing ----------------------------------------------------------------------------------------------------
+
+    def change(self, use: Callable[[Transaction], T], *, size_bytes: int = 0, essential: bool = False) -> T:
         """Call `use` with a write transaction and commit it: all of it or, with a StoreError, nothing.
 
-        `use` is called again from the start when the map was full and has grown; `size_bytes` says how much it
-        writes, so that once is mostly enough.
+        Args:
+            use: It is called again from the start when the map was full and has grown.
+            size_bytes: About how much it writes.
+            essential: Whether it may use the reserve, on the disk and below `max_size`, as a delete may.
         """
         self._check_process()
         if self._readonly:
             raise StoreError(f"{self._where}: was opened with readonly=True and cannot be changed", retryable=False)
         with self._changing:
-            return self._change(use, size_bytes)
+            if not essential:
+                self._room.take(self._env, self.databases.values(), size_bytes)
+            result = self._change(use, size_bytes, essential)
+            self._watch.committed(self._env)
+        return result
 
-    def _change(self, use: Callable[[Transaction], T], size_bytes: int) -> T:
-        reconnected = False
+    def _change(self, use: Callable[[Transaction], T], size_bytes: int, essential: bool) -> T:
+        reconnected = turned = False
         while True:
             try:
                 return self._commit(use)
             except lmdb.MapFullError as error:
-                self._grow(size_bytes, error)
+                if not self._grow(size_bytes, essential):
+                    if turned or not self._turn():
+                        raise StoreError(
+                            f"{self._where}: is full at max_size={self._max_size}; delete records or set a larger "
+                            "max_size"
+                        ) from error
+                    turned = True
             except lmdb.MapResizedError:
                 self._resize(0)
             except lmdb.PanicError as error:
@@ -91,30 +169,57 @@ class Environment:
                 ) from error
 
     def _commit(self, use: Callable[[Transaction], T]) -> T:
-        transaction = self._env.begin(db=self._records, write=True, buffers=True)
+        transaction = self._env.begin(db=self.databases["records"], write=True, buffers=True)
         try:
             result = use(transaction)
             transaction.commit()
         except BaseException:
             # py-lmdb 3 waits here until no other thread is inside a call; readers that take turns would never let it.
-            with self._without_readers():
+            with self._without_readers(but=int(self.is_held)):
                 transaction.abort()
             raise
         return result
 
+    def _grow(self, size_bytes: int, essential: bool) -> bool:
+        """Make the map larger; return False if it has its largest size."""
+        self._watch.look(self._env)
+        size = int(self._env.info()["map_size"])
+        larger = (max(2 * size, size + 2 * size_bytes) + _PAGE - 1) // _PAGE * _PAGE
+        if self._max_size is not None:
+            reserve = 0 if essential else min(RESERVE, self._max_size // 8)
+            larger = min(larger, max((self._max_size - reserve) // _PAGE, 1) * _PAGE)
+            if larger <= size:
+                return False
+        try:
+            self._resize(larger)
+        except lmdb.Error as failed:
+            raise StoreError(f"{self._where}: cannot grow to {larger} bytes: {failed}") from failed
+        return True
+
+    def _turn(self) -> bool:
+        """Commit next to nothing: LMDB uses what was deleted one transaction later. Return whether that worked."""
+        try:
+            self._commit(lambda transaction: transaction.put(b"turn", os.urandom(8), db=self.databases["info"]))
+        except lmdb.Error:
+            return False
+        return True
+
+    # -- positions and counts ----------------------------------------------------------------------------------------
+
     def count(self) -> int:
         """Return how many records there are."""
-        return self.read(lambda transaction: int(transaction.stat(self._records)["entries"]))
+        return self.read(lambda transaction: int(transaction.stat(self.databases["records"])["entries"]))
 
     def positions(self) -> bytes | None:
-        """Return what was put by `put_positions`, or None."""
-        if self._positions is None:
+        """Return the positions that were kept, or None."""
+        database = self.databases["positions"]
+        if database is None:
             return None
-        return self.read(lambda transaction: _copy(transaction.get(_POSITIONS, db=self._positions)))
+        return self.read(lambda transaction: _copy(transaction.get(_POSITIONS, db=database)))
 
-    def put_positions(self, value: bytes) -> None:
-        """Keep these bytes, in a transaction of their own."""
-        self.change(lambda transaction: transaction.put(_POSITIONS, value, db=self._positions), size_bytes=len(value))
+    def put_positions(self, transaction: Transaction, value: bytes) -> None:
+        """Keep these positions, with whatever else the transaction does."""
+        transaction.put(_POSITIONS, value, db=self.databases["positions"])
 
     def sync(self) -> None:
         """Return when everything committed is durable."""
@@ -127,27 +232,52 @@ class Environment:
         except lmdb.Error as error:
             raise StoreError(f"{self._where}: what was written cannot be made durable: {error}") from error
 
+    def info(self) -> dict[str, Any]:
+        """Return the numbers of LMDB: sizes of the map and of a page, last page, transaction, readers."""
+        self._check_process()
+        return {**self._env.info(), "page_size": self._env.stat()["psize"]}
+
     def _check_file(self) -> None:
         """Raise StoreError if the file that is open is no longer the one at the path: nobody could find its records."""
-        if self._identity is not None and _identity(self._data_file()) != self._identity:
+        if self._identity is not None and _identity(self._place.data_file) != self._identity:
             raise StoreError(
-                f"{self._where}: {self._data_file()} was removed or replaced while it was open; what was written since "
-                "it was opened is lost, unless its source gives it again: start the run again",
+                f"{self._where}: {self._place.data_file} was removed or replaced while it was open; what was written "
+                "since it was opened is lost, unless its source gives it again: start the run again",
                 retryable=False,
             )
 
-    def _data_file(self) -> Path:
-        return self._path / "data.mdb" if os.path.isdir(self._path) else self._path
+    # -- life --------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Sync and let go; waits for the readers of other threads. Lets go also when the sync raises a StoreError."""
+        """Sync and close; waits for the readers of other threads. Closes also when the sync raises a StoreError."""
         if self._process != os.getpid():
-            return  # the parent's; closing it here would take its locks away
+            return  # the parent's
+        if self.is_held:
+            raise StoreError(f"{self._where}: cannot be closed inside reading(); end the block first", retryable=False)
         try:
             self.sync()
+            if not self._readonly:
+                with self._changing:
+                    self._trim()
         finally:
             with self._changing, self._without_readers():
                 self._env.close()
+            _OPEN.discard(self)
+
+    def leave_to_parent(self) -> None:
+        """Close it in a process that was forked from the one that opened it: py-lmdb takes it for open here."""
+        if self._process != os.getpid():
+            self._env.close()
+            _OPEN.discard(self)
+
+    def _trim(self) -> None:
+        """Give back what was allocated ahead, unless another process is writing."""
+        with contextlib.suppress(lmdb.Error, OSError):
+            transaction = self._env.begin(write=True)
+            try:
+                self._room.trim(self._env)
+            finally:
+                transaction.abort()
 
     def _check_process(self) -> None:
         if self._process != os.getpid():
@@ -156,25 +286,23 @@ class Environment:
                 retryable=False,
             )
 
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
+    def _enter(self) -> None:
         with self._idle:
             self._idle.wait_for(lambda: not self._alone)
             self._readers += 1
-        try:
-            yield
-        finally:
-            with self._idle:
-                self._readers -= 1
-                self._idle.notify_all()
+
+    def _leave(self) -> None:
+        with self._idle:
+            self._readers -= 1
+            self._idle.notify_all()
 
     @contextlib.contextmanager
-    def _without_readers(self) -> Iterator[None]:
+    def _without_readers(self, but: int = 0) -> Iterator[None]:
         # Those who want to read wait from now on, or readers that take turns would keep this waiting for ever.
         with self._idle:
             self._alone += 1
             try:
-                self._idle.wait_for(lambda: self._readers == 0)
+                self._idle.wait_for(lambda: self._readers <= but)
                 yield
             finally:
                 self._alone -= 1
@@ -182,110 +310,22 @@ class Environment:
 
     def _resize(self, size: int) -> None:
         # LMDB forbids it while a transaction of this process lives.
+        if self.is_held:
+            raise StoreError(
+                f"{self._where}: must grow, which cannot be inside reading(); end the block before writing",
+                retryable=False,
+            )
         with self._without_readers():
             self._env.set_mapsize(size)
-
-    def _grow(self, size_bytes: int, error: lmdb.Error) -> None:
-        size = int(self._env.info()["map_size"])
-        larger = (max(2 * size, size + 2 * size_bytes) + _PAGE - 1) // _PAGE * _PAGE
-        if self._max_size is not None:
-            larger = min(larger, self._max_size)
-            if larger <= size:
-                raise StoreError(
-                    f"{self._where}: is full at max_size={self._max_size}; delete records or set a larger max_size"
-                ) from error
-        try:
-            self._resize(larger)
-        except lmdb.Error as failed:
-            raise StoreError(f"{self._where}: cannot grow to {larger} bytes: {failed}") from failed
-
-    def _size_on_disk(self) -> int:
-        try:
-            return (self._data_file().stat().st_size + _PAGE - 1) // _PAGE * _PAGE
-        except OSError:
-            return 0
 
     def _reconnect(self) -> None:
         with self._without_readers():
             size = int(self._env.info()["map_size"])
             self._env.close()
-            self._env = self._connect(size)
+            self._use(self._place.connect(size))
 
-    def _connect(self, map_size: int) -> lmdb.Environment:
-        env, lock = None, None
-        try:
-            in_directory = self._is_directory()
-            if not self._readonly:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-            lock = _absent(self._path / "lock.mdb" if in_directory else self._path.with_name(f"{self._path.name}-lock"))
-            env = lmdb.open(
-                os.fspath(self._path),
-                map_size=map_size if not self._readonly else 0,
-                subdir=in_directory,
-                readonly=self._readonly,
-                create=not self._readonly,
-                sync=self._flush_commits,
-                metasync=False,
-                max_dbs=2,
-                max_readers=512,
-            )
-            if not self._readonly:
-                env.reader_check()  # what readers that were killed have left
-            self._open_databases(env)
-        except CannotConnectToStoreError:
-            raise
-        except (lmdb.Error, OSError) as error:
-            if env is not None:
-                env.close()
-            if lock is not None and isinstance(error, lmdb.InvalidError):  # made beside what is somebody else's
-                lock.unlink(missing_ok=True)
-            raise CannotConnectToStoreError(f"{self._where} {self._explain(error)}") from error
-        return env
-
-    def _is_directory(self) -> bool:
-        try:
-            return stat.S_ISDIR(self._path.stat().st_mode)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            if self._readonly:
-                raise CannotConnectToStoreError(
-                    f"{self._where} does not exist; check the path, or leave out readonly=True to make it"
-                ) from error
-            return self._path.suffix != ".lmdb"
-
-    def _open_databases(self, env: lmdb.Environment) -> None:
-        while True:
-            try:
-                self._records = env.open_db(_RECORDS, create=not self._readonly)
-                self._positions = self._open_positions(env)
-                return
-            except lmdb.MapResizedError:
-                env.set_mapsize(0)  # another process made it larger since it was opened: follow
-
-    def _open_positions(self, env: lmdb.Environment) -> Any:
-        try:
-            return env.open_db(_POSITIONS, create=not self._readonly)
-        except (lmdb.NotFoundError, lmdb.ReadonlyError):
-            return None
-
-    def _explain(self, error: BaseException) -> str:
-        if isinstance(error, lmdb.InvalidError | lmdb.VersionMismatchError | lmdb.CorruptedError):
-            return f"is no LMDB file, or is damaged; choose another path ({error})"
-        if isinstance(error, lmdb.ReadonlyError | PermissionError):  # EACCES, by its LMDB name
-            return (
-                f"may not be {'read' if self._readonly else 'written to'}; change its permissions or the path ({error})"
-            )
-        if isinstance(error, lmdb.NotFoundError):
-            return f"holds no records of penstock; check the path ({error})"
-        if "already open" in str(error):
-            return "is open in this process already; use that store, or close it first"
-        if self._readonly:
-            return f"holds no LMDB file; check the path ({error})"
-        return f"cannot be opened; check that its directory can be written to ({error})"
-
-
-def _absent(path: Path) -> Path | None:
-    """Return this path if nothing is there."""
-    return None if os.path.lexists(path) else path
+    def _use(self, connection: Connection) -> None:
+        self._env, self.databases = connection.env, connection.databases
 
 
 def _identity(file: Path) -> tuple[int, int] | None:

@@ -14,7 +14,7 @@ def penstock_stores() -> Iterable[Component]:
     return [
         Component(
             "lmdb",
-            "penstock_lmdb.store:LmdbStore",
+            "penstock_lmdb.store:LmdbRecordStore",
             summary="whole records by key in one LMDB file",
             requires="lmdb",
         )

@@ -35,7 +35,7 @@ class _Opened:
 
 
 @attrs.define(kw_only=True)
-class LmdbStore:
+class LmdbRecordStore:
     """Keep whole records (data, channel, seq, time, coordinates, metadata, parent) by key in one LMDB file.
 
     Each `write` is one transaction: what it wrote is seen by readers in this and in other processes when it returns,
@@ -166,7 +166,7 @@ class LmdbStore:
 
     def delete(self, key: Key) -> None:
         wanted = _lookup(key)
-        if not wanted or not self._get_opened().environment.change(lambda txn: txn.delete(wanted)):
+        if not wanted or not self._get_opened().environment.change(lambda txn: txn.delete(wanted), essential=True):
             raise ObjectNotFoundError(f"{self._where}: holds nothing of key {key!r}")
 
     def replace(self, key: Key, record: Record) -> None:
@@ -192,7 +192,8 @@ class LmdbStore:
         After a crash between `write` and this, records may be there that the positions do not cover. The source then
         repeats them under the same keys, which `when_exists` "error" takes for what they are.
         """
-        self._get_opened().environment.put_positions(encode_bytes(Record(dict(positions))))
+        environment, value = self._get_opened().environment, encode_bytes(Record(dict(positions)))
+        environment.change(lambda txn: environment.put_positions(txn, value), essential=True)
         self.sync()
 
     def positions(self) -> Mapping[str, Any]:
@@ -204,7 +205,7 @@ class LmdbStore:
 
     @property
     def _where(self) -> str:
-        return f"LmdbStore {str(self.path)!r}"
+        return f"LmdbRecordStore {str(self.path)!r}"
 
     def _get_opened(self) -> _Opened:
         if self._opened is None:
@@ -297,3 +298,7 @@ def _copied(view: memoryview | None) -> bytearray | None:
 
 def _name_of(record: Record) -> str:
     return f"{record.channel or '(no channel)'}/{record.seq}"
+
+
+LmdbStore = LmdbRecordStore
+"""The name that it had before `LMDBStore` came beside it."""

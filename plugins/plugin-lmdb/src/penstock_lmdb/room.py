@@ -1,0 +1,76 @@
+"""Room on the disk: taken ahead of what is written, so that a full disk refuses a write and never a delete."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import lmdb
+
+from penstock.errors import StoreError
+
+RESERVE = 1 << 17
+"""Bytes on the disk that only deleting, and keeping positions, may use."""
+
+_STEP = 1 << 16
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@attrs.define
+class Room:
+    """Allocate the blocks of a data file before a transaction writes to them."""
+
+    path: Path
+    where: str
+    _allocated: int = 0
+
+    def take(self, env: lmdb.Environment, databases: Iterable[Any], size_bytes: int) -> None:
+        """Allocate what a transaction of this size may need, and the reserve.
+
+        Raises:
+            StoreError: the disk is full, and what is free within the file does not do. It can be retried.
+        """
+        page = int(env.stat()["psize"])
+        used = (int(env.info()["last_pgno"]) + 1) * page
+        wanted = used + size_bytes + RESERVE
+        if wanted <= self._allocated or not hasattr(os, "posix_fallocate"):
+            return
+        wanted = -(-wanted // _STEP) * _STEP
+        try:
+            self._allocate(wanted)
+        except OSError as error:
+            if error.errno not in _FULL:
+                return  # a file system that cannot allocate ahead
+            if _free_bytes(env, databases, page, used) < size_bytes + RESERVE:
+                raise StoreError(
+                    f"{self.where}: the disk is full ({error.strerror}), nothing of this call was written; delete "
+                    "records or free some space, then try again"
+                ) from error
+
+    def _allocate(self, wanted: int) -> None:
+        file = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            size = os.fstat(file).st_size
+            if wanted > size:
+                os.posix_fallocate(file, size, wanted - size)
+        finally:
+            os.close(file)
+        self._allocated = wanted
+
+    def trim(self, env: lmdb.Environment) -> None:
+        """Let the file end with its last page. The caller holds the lock of writers."""
+        size = (int(env.info()["last_pgno"]) + 1) * int(env.stat()["psize"])
+        self._allocated = 0
+        os.truncate(self.path, size)
+
+
+def _free_bytes(env: lmdb.Environment, databases: Iterable[Any], page: int, used: int) -> int:
+    """Return about how many bytes within the file belong to nothing."""
+    with env.begin() as transaction:
+        stats: list[Any] = [env.stat(), *(transaction.stat(database) for database in databases if database is not None)]
+    pages = sum(int(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]) for stat in stats)
+    return used - page * (4 + pages)
