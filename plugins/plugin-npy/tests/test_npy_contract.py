@@ -18,7 +18,6 @@ PATH = "{{ channel }}/{{ '%06d' % seq }}"
 
 
 class TestNpyStore(StoreContract):
-    keeps = ("data",)
     reads_live = True
     several_writers = True
 
@@ -31,6 +30,15 @@ class TestNpyStore(StoreContract):
 
     def damage(self, tmp_path, key):
         return cut_in_half(tmp_path / key)
+
+
+class TestNpyStoreOfBareArrays(StoreContract):
+    keeps = ("data",)
+    reads_live = True
+    several_writers = True
+
+    def make_store(self, tmp_path):
+        return NpyStore(path=PATH + ".npy", root=tmp_path, sidecar="none")
 
 
 class TestNpyStoreWithSidecar(StoreContract):
@@ -46,7 +54,6 @@ class TestNpyStoreWithSidecar(StoreContract):
 
 
 class TestNpyStoreThatReplaces(StoreContract):
-    keeps = ("data",)
     many = 200
 
     def make_store(self, tmp_path):
@@ -54,8 +61,6 @@ class TestNpyStoreThatReplaces(StoreContract):
 
 
 class TestNpyStoreThatSkips(StoreContract):
-    keeps = ("data",)
-
     def make_store(self, tmp_path):
         return NpyStore(path=PATH + ".npy", root=tmp_path, when_exists="skip")
 

@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -18,9 +18,11 @@ import attrs
 
 from penstock_npy.pair_lock import locked
 
-WhenExists = Literal["error", "replace", "skip"]
+WhenExists = Literal["error", "number", "replace", "skip"]
 Buffers = Sequence[bytes | memoryview]
 BesideFile = tuple[Path, Buffers]
+Note = Callable[[os.stat_result], None]
+"""Takes down that a file, whose status it is given, is about to get its name."""
 
 _UNNAMED = getattr(os, "O_TMPFILE", 0)
 _NO_UNNAMED_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS}
@@ -93,7 +95,16 @@ class FileWriter:
     _unnamed: bool = attrs.field(default=bool(_UNNAMED), init=False)
     _machine: str = attrs.field(factory=_machine, init=False)
 
-    def write(self, path: Path, buffers: Buffers, when_exists: WhenExists, *, beside: BesideFile | None = None) -> bool:
+    def write(
+        self,
+        path: Path,
+        buffers: Buffers,
+        when_exists: WhenExists,
+        *,
+        beside: BesideFile | None = None,
+        note: Note | None = None,
+        lock: Path | None = None,
+    ) -> bool:
         """Write one file, with its directories; return False if it was there and `when_exists` is "skip".
 
         Args:
@@ -103,9 +114,12 @@ class FileWriter:
             beside: A second file in the same directory, which belongs to it. Both are written before either gets its
                 name, so that a full disk leaves neither; this one gets its name first, replacing an older one. Of two
                 writers of one name, in any process, one names both its files before the other names any.
+            note: Called when the file is whole and has no name yet, and nothing else has its name; what it raises
+                keeps the file from its name.
+            lock: The directory whose lock is held from then on until the file has its name.
 
         Raises:
-            FileExistsError: it was there and `when_exists` is "error".
+            FileExistsError: it was there and `when_exists` is "error" or "number".
             OSError: it could not be written; nothing is left under its name, nor beside it.
         """
         name = os.fspath(path)
@@ -119,12 +133,12 @@ class FileWriter:
             files.insert(0, (os.fspath(beside[0]), beside[1], "replace"))
         try:
             self._make_ready(directory)
-            self._place(directory, files)
+            self._place(directory, files, note, lock)
         except FileNotFoundError:
-            # Somebody removed the directory during the run: make it again, once.
-            self._ready.discard(directory)
+            # Somebody removed a directory during the run: make it again, once.
+            self._ready -= {directory, os.fspath(lock or directory)}
             self._make_ready(directory)
-            self._place(directory, files)
+            self._place(directory, files, note, lock)
         except FileExistsError:
             if when_exists == "skip":
                 return False
@@ -166,6 +180,11 @@ class FileWriter:
                 del pending[name]
         return gone
 
+    def must_last(self, path: Path) -> None:
+        """Have the next `sync` make a file durable that somebody else writes, and its name."""
+        self._unsynced[os.fspath(path)] = None
+        self._unsynced_directories[os.fspath(path.parent)] = None
+
     def forget(self, path: Path) -> None:
         """Note that a file was removed: its directory is made durable by the next `sync`."""
         self._unsynced.pop(os.fspath(path), None)
@@ -199,23 +218,40 @@ class FileWriter:
                     with contextlib.suppress(OSError):  # rubbish that cannot be removed does no harm
                         os.unlink(entry.path)
 
-    def _place(self, directory: str, files: Sequence[tuple[str, Buffers, WhenExists]]) -> None:
+    def _place(
+        self,
+        directory: str,
+        files: Sequence[tuple[str, Buffers, WhenExists]],
+        note: Note | None,
+        lock: Path | None,
+    ) -> None:
         staged: list[_Staged] = []
+        if note is not None and lock is not None:
+            self._make_ready(os.fspath(lock))
         try:
             for name, buffers, when_exists in files:
                 named = not self._unnamed or (when_exists == "replace" and os.path.lexists(name))
                 staged.append(self._stage(directory, buffers, named=named))
-            with locked(directory) if len(files) > 1 else contextlib.nullcontext():
-                self._name(directory, files, staged)
+            together = len(files) > 1 or note is not None
+            with locked(os.fspath(lock or directory)) if together else contextlib.nullcontext():
+                self._name(directory, files, staged, note)
         finally:
             for one in staged:
                 one.discard()
 
-    def _name(self, directory: str, files: Sequence[tuple[str, Buffers, WhenExists]], staged: list[_Staged]) -> None:
+    def _name(
+        self,
+        directory: str,
+        files: Sequence[tuple[str, Buffers, WhenExists]],
+        staged: list[_Staged],
+        note: Note | None,
+    ) -> None:
         """Give files that are whole their names; of several, which are one record's, all or none."""
-        for name, _, when_exists in files if len(files) > 1 else ():
+        for name, _, when_exists in files if len(files) > 1 or note is not None else ():
             if when_exists != "replace" and os.path.lexists(name):  # another writer was first: its pair stays as it is
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+        if note is not None:
+            note(os.fstat(staged[-1].fd))
         for (name, buffers, when_exists), one in zip(files, tuple(staged), strict=True):
             try:
                 one.place(name, when_exists)
@@ -227,6 +263,8 @@ class FileWriter:
                 # /proc is not mounted, links are forbidden, or somebody made the file that is to be replaced.
                 self._unnamed = self._unnamed and isinstance(error, FileExistsError)
                 staged.append(self._stage(directory, buffers, named=True))
+                if note is not None and (name, buffers, when_exists) is files[-1]:
+                    note(os.fstat(staged[-1].fd))
                 staged[-1].place(name, when_exists)
 
     def _stage(self, directory: str, buffers: Buffers, *, named: bool) -> _Staged:

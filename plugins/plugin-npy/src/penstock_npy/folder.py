@@ -12,8 +12,13 @@ from penstock.errors import CannotConnectToStoreError, ObjectNotFoundError, Reco
 from penstock.record import Record
 from penstock.store import Key
 from penstock.templates import Template
-from penstock_npy.files import BesideFile, Buffers, FileWriter, WhenExists
+from penstock_npy.files import Buffers, FileWriter, WhenExists
+from penstock_npy.index import DIRECTORY, Index, file_id
+from penstock_npy.numbering import Numbering
 from penstock_npy.writing import name_of
+
+SIDECAR = ".json"
+"""What the name of a file that describes another one adds to it."""
 
 
 @attrs.define
@@ -28,6 +33,7 @@ class Folder:
         when_exists: What to do when a name is taken.
         writer: What writes the files.
         template: What makes a record's path.
+        index: What was known about each record.
     """
 
     where: str
@@ -35,6 +41,8 @@ class Folder:
     when_exists: WhenExists
     writer: FileWriter
     template: Template
+    index: Index
+    numbering: Numbering = attrs.field(factory=Numbering)
 
     @classmethod
     def open(
@@ -61,7 +69,8 @@ class Folder:
             raise CannotConnectToStoreError(
                 f"{where}: {above} may not be written to; change its permissions or the path"
             )
-        return cls(where, suffix, when_exists, FileWriter(sync_each), template)
+        index = Index(Path(template.root), path)
+        return cls(where, suffix, when_exists, FileWriter(sync_each), template, index)
 
     @property
     def root(self) -> Path:
@@ -79,7 +88,7 @@ class Folder:
         """Return the path below the root, with "/"."""
         return self.path_of(record).relative_to(self.root).as_posix()
 
-    def _exists_error(self, record: Record, path: Path) -> RecordExistsError:
+    def exists_error(self, record: Record, path: Path) -> RecordExistsError:
         """Return the error for a name that is taken, with what to do about it."""
         known = {"seq", "time_ns", "time"} & set(self.template.variables)
         advice = "when_exists='skip' or 'replace' if it comes again after a restart"
@@ -87,12 +96,44 @@ class Folder:
             advice = f"put {{{{ channel }}}} and {{{{ '%06d' % seq }}}} into the path, or {advice}"
         return RecordExistsError(f"{self.where}: record {name_of(record)}: {path} exists already; {advice}")
 
-    def write(self, record: Record, path: Path, buffers: Buffers, *, beside: BesideFile | None = None) -> None:
-        """Write the file of a record, or skip it. Raises RecordExistsError or OSError."""
-        try:
+    def write(
+        self, record: Record, path: Path, buffers: Buffers, *, said: bytes | None = None, entry: str | None = None
+    ) -> None:
+        """Write the file of a record, or skip it.
+
+        Args:
+            record: The record.
+            path: Where it goes, if nothing is there.
+            buffers: What the file holds.
+            said: What the file beside it holds, if there is to be one.
+            entry: What its line in the index says, if it is to have one; see `penstock_npy.index`.
+
+        Raises:
+            RecordExistsError: the name is taken.
+            OSError: the file cannot be written.
+        """
+        wanted = path
+        while True:
+            try:
+                self._write(record, path, buffers, said, entry)
+                return
+            except FileExistsError:
+                if self.when_exists != "number":
+                    raise self.exists_error(record, path) from None
+                path = self.numbering.free(wanted)
+
+    def _write(self, record: Record, path: Path, buffers: Buffers, said: bytes | None, entry: str | None) -> None:
+        beside = None if said is None else (path.with_name(path.name + SIDECAR), [said])
+        if entry is None:
             self.writer.write(path, buffers, self.when_exists, beside=beside)
-        except FileExistsError:
-            raise self._exists_error(record, path) from None
+            return
+        key = path.relative_to(self.root).as_posix()
+
+        def note(status: os.stat_result) -> None:
+            self.index.add(key, file_id(status), record.channel, entry)
+            self.writer.must_last(self.index.path_of(record.channel))
+
+        self.writer.write(path, buffers, self.when_exists, beside=beside, note=note, lock=self.index.directory)
 
     def file_at(self, key: object) -> Path | None:
         """Return the file of a key, or None if there is none or the key leads out of the root."""
@@ -125,7 +166,8 @@ class Folder:
             return
         for name in found:
             if name.endswith("/"):
-                yield from self._below(prefix + name)
+                if prefix or name != f"{DIRECTORY}/":
+                    yield from self._below(prefix + name)
             elif name.endswith(self.suffix):
                 yield prefix + name
 

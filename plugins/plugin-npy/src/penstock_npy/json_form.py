@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import enum
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
@@ -19,23 +21,28 @@ _BUILTINS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
 
 
 def json_bytes(value: Any, *, indent: int | None = None) -> bytes:
-    """Return `value` as JSON in UTF-8.
+    """Return `value` as JSON in UTF-8; strict, as RFC 8259 has it.
 
     Scalars and arrays of numpy become numbers and lists, dates ISO 8601, sets and tuples lists, paths and UUIDs text,
     members of an Enum their value; keys of any of these kinds become text. Text that UTF-8 cannot hold is escaped.
-    nan and inf are written as NaN and Infinity, which Python, numpy and JavaScript's JSON5 read, but strict JSON has
-    not.
+    As in the JSON of protobuf (https://protobuf.dev/programming-guides/json/), bytes become base64, and what is not
+    finite becomes "NaN", "Infinity" or "-Infinity".
 
     Raises:
-        TypeError: it holds something that has no form in JSON (bytes, an object).
+        TypeError: it holds something that has no form in JSON (an object, a complex number).
         ValueError: it holds itself, is nested too deeply, or two of its keys become the same text.
     """
     try:
-        plain = _tree(value, ())
+        tree = _tree(value, ())
         try:
-            return json.dumps(plain, ensure_ascii=False, indent=indent).encode()
+            text = json.dumps(tree, ensure_ascii=False, indent=indent, allow_nan=False)
+        except ValueError:  # nan or inf
+            tree = _finite(tree)
+            text = json.dumps(tree, ensure_ascii=False, indent=indent)
+        try:
+            return text.encode()
         except UnicodeEncodeError:  # a lone surrogate: a file name that is no UTF-8, say
-            return json.dumps(plain, indent=indent).encode()
+            return json.dumps(tree, indent=indent).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply for JSON, or holds itself") from None
 
@@ -52,7 +59,7 @@ def _tree(value: Any, above: tuple[int, ...]) -> Any:
         if _SCALARS.issuperset(map(type, value)):
             return list(value)
         return [_tree(item, (*above, id(value))) for item in value]
-    return _tree(_plain(value), (*above, id(value)))
+    return _tree(plain(value), (*above, id(value)))
 
 
 def _object(mapping: Mapping[Any, Any], above: tuple[int, ...]) -> dict[str, Any]:
@@ -72,24 +79,36 @@ def _key(key: Any) -> str:
         return _key(key.value)
     if isinstance(key, str):
         return str.__str__(key)
-    plain = _plain(key) if type(key) not in _SCALARS else key
-    if isinstance(plain, str):
-        return plain
-    if isinstance(plain, bool | int | float | None):
-        return json.dumps(plain)
+    simple = plain(key) if type(key) not in _SCALARS else key
+    if isinstance(simple, str):
+        return simple
+    if isinstance(simple, bool | int | float | None):
+        return json.dumps(simple)
     raise TypeError(f"a key of type {type(key).__name__} {repr(key)[:60]} has no form in JSON")
 
 
-def _plain(value: Any) -> Any:
+def _finite(tree: Any) -> Any:
+    """Return what `_tree` made, with text for what JSON has no number for."""
+    if isinstance(tree, dict):
+        return {key: _finite(item) for key, item in tree.items()}
+    if isinstance(tree, list):
+        return [_finite(item) for item in tree]
+    if isinstance(tree, float) and not math.isfinite(tree):
+        return "NaN" if math.isnan(tree) else "Infinity" if tree > 0 else "-Infinity"
+    return tree
+
+
+def plain(value: Any) -> Any:
+    """Return a value that JSON does not know as one that it does. Raises TypeError."""
     if isinstance(value, enum.Enum):
         return value.value
     # numpy's scalars and arrays, without importing it; its dates give a datetime or an int.
     if hasattr(value, "dtype") and hasattr(value, "tolist"):
         if value.dtype.kind in "mM" and (value != value).any():
             raise TypeError("NaT has no form in JSON; use None, or text")
-        plain = value.tolist()
-        if plain is not value:
-            return plain
+        found = value.tolist()
+        if found is not value:
+            return found
     for kind, convert in _BUILTINS:
         if isinstance(value, kind):
             return convert(value)
@@ -101,4 +120,6 @@ def _plain(value: Any) -> Any:
         return str(value)
     if isinstance(value, set | frozenset):
         return sorted(value, key=repr)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode("ascii")
     raise TypeError(f"{type(value).__name__} {repr(value)[:60]} has no form in JSON")

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import attrs
 
@@ -25,8 +25,9 @@ class JsonStore:
     """Write each record's data as one `.json` file, whole or not at all.
 
     The key of a record is its path below the root. Data may be anything that has a form in JSON: mappings, lists,
-    text, numbers, scalars and arrays of numpy (as lists), dates (as ISO 8601). What it reads back is plain: a tuple
-    comes back as a list, an array as lists, a date as text. Durability is that of `NpyStore`.
+    text, numbers, scalars and arrays of numpy (as lists), dates (as ISO 8601), bytes in any of these (as base64), nan
+    and inf (as "NaN" and "Infinity"). What it reads back is plain: a tuple comes back as a list, an array as lists, a
+    date as text. Durability is that of `NpyStore`.
 
     Attributes:
         path: Template of the files' paths, ending in ".json".
@@ -42,7 +43,7 @@ class JsonStore:
 
     path: str = attrs.field(validator=is_template)
     root: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
-    when_exists: WhenExists = attrs.field(default="error", validator=attrs.validators.in_(("error", "replace", "skip")))
+    when_exists: WhenExists = attrs.field(default="error", validator=attrs.validators.in_(get_args(WhenExists)))
     sync_each: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     merge_metadata: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     indent: int | None = attrs.field(
@@ -133,6 +134,8 @@ class JsonStore:
         path = path or folder.path_of(record)
         try:
             value = record.data
+            if isinstance(value, bytes | bytearray | memoryview):
+                raise TypeError(f"{type(value).__name__} alone are no JSON; put them into a mapping, or use npy-log")
             if self.merge_metadata:
                 value = _merged(value, record.metadata)
             text = json_bytes(value, indent=self.indent)

@@ -1,4 +1,4 @@
-"""The npy store: each record's array as one `.npy` file."""
+"""The npy store: each record's array as one `.npy` file, or as one for each of its sub-arrays."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import attrs
 import numpy
 
 from penstock.coords import DataCoordinates
-from penstock.errors import CannotGetObjectError, CoordinatesError, StoreError
+from penstock.errors import CannotGetObjectError, ConfigError, CoordinatesError, RecordExistsError, StoreError
 from penstock.record import Record
 from penstock.store import Key
-from penstock.templates import is_template
+from penstock.templates import Template, is_template
 from penstock_npy.files import WhenExists
-from penstock_npy.folder import Folder
-from penstock_npy.json_form import json_bytes
+from penstock_npy.folder import SIDECAR, Folder
+from penstock_npy.index import entry_of, fields_of, file_id
 from penstock_npy.npy_format import npy_buffers
 from penstock_npy.pair_lock import locked
 from penstock_npy.writing import name_of, write_each
 
-_SIDECAR = ".json"
+SPLIT_INDEX = "_split_index"
 
 
 @attrs.define(kw_only=True)
@@ -40,23 +40,42 @@ class NpyStore:
     short. Reading needs no more than an open store, and may happen in any thread and process, also while it is
     written to.
 
+    What is known beside the array (channel, seq, time, coordinates, metadata) is a line in the index,
+    `.index/<channel>.jsonl` below the root, which the json module reads; see `penstock_npy.index`. `penstock recover`
+    makes a lost one again.
+
     Attributes:
         path: Template of the files' paths, ending in ".npy": "archive/{{ channel }}/{{ '%06d' % seq }}.npy".
         root: Directory that no file leaves; None takes the part of `path` before its first variable.
-        when_exists: "error" raises RecordExistsError, "skip" keeps the file and drops the record, "replace" overwrites.
+        when_exists: "error" raises RecordExistsError, "skip" keeps the file and drops the record, "replace" overwrites,
+            "number" takes the next free name: "a.npy", "a-1.npy", "a-2.npy". With "number" a record that comes again
+            is written again, and its key is not that of `key_of`.
         sync_each: True makes each record durable before `write` returns; costs a flush of the disk per record.
-        sidecar: "json" writes channel, seq, time, coordinates and metadata to a `….npy.json` beside each file, first;
-            "none" keeps nothing but the array.
+        sidecar: Where to keep what is known beside the array. "index": in the index; "json": in a `….npy.json` beside
+            each file, which costs as much time as the file itself; "none": nowhere.
+        split: True writes one file for each sub-array of axis 0, with its number as `_split_index` in the template
+            and in the metadata. Their names are looked up before any is written: with "error", a record one of whose
+            names is taken writes none. The key of a record is that of its first file then.
     """
 
     takes: ClassVar[str] = "array"
 
     path: str = attrs.field(validator=is_template)
     root: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
-    when_exists: WhenExists = attrs.field(default="error", validator=attrs.validators.in_(("error", "replace", "skip")))
+    when_exists: WhenExists = attrs.field(default="error", validator=attrs.validators.in_(get_args(WhenExists)))
     sync_each: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
-    sidecar: Literal["none", "json"] = attrs.field(default="none", validator=attrs.validators.in_(("none", "json")))
+    sidecar: Literal["index", "json", "none"] = attrs.field(
+        default="index", validator=attrs.validators.in_(("index", "json", "none"))
+    )
+    split: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     _folder: Folder | None = attrs.field(default=None, init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.split and SPLIT_INDEX not in Template(self.path, root=self.root).variables:
+            raise ConfigError(
+                f"path: {self.path!r} gives all sub-arrays of a record one name; add {{{{ {SPLIT_INDEX} }}}} to it, "
+                "or set split=False"
+            )
 
     def open(self) -> None:
         """Compile the template and see that the root can be written to; nothing is made before the first record.
@@ -77,29 +96,41 @@ class NpyStore:
     def close(self) -> None:
         folder, self._folder = self._folder, None
         if folder is not None:
-            folder.sync()
+            try:
+                folder.sync()
+            finally:
+                folder.index.close()
 
     def key_of(self, record: Record) -> Key:
-        return self._opened().key_of(record)
+        return self._opened().key_of(_part(record, 0) if self.split else record)
 
     def get(self, key: Key) -> Record:
-        """Return the record of this key; without a sidecar only its `data`, and the time its file was written.
+        """Return the record of this key; if nothing is known about it, its `data` and the time its file was written.
 
         The array is a new one, (…) as stored. Raises ObjectNotFoundError, or CannotGetObjectError if the file is
         damaged, is no `.npy`, or holds Python objects.
         """
         folder = self._opened()
         path = folder.existing(key)
-        together = contextlib.nullcontext() if self.sidecar == "none" else locked(os.path.dirname(path), shared=True)
+        together = locked(os.path.dirname(path), shared=True) if self.sidecar == "json" else contextlib.nullcontext()
         try:
-            with together:  # the array and the sidecar of one record, also while it is replaced
-                array = numpy.load(path, allow_pickle=False)
-                said = self._said(path)
+            with (
+                together,
+                path.open("rb") as file,
+            ):  # the array and the sidecar of one record, also while it is replaced
+                array = numpy.load(file, allow_pickle=False)
+                status = os.fstat(file.fileno())
+                if not isinstance(array, numpy.ndarray):
+                    raise ValueError("it is an archive (.npz)")
+                line = None
+                if self.sidecar == "index":
+                    line = folder.index.find(key, file_id(status))
+                if line is None and self.sidecar != "none":
+                    line = _beside(path)
+            fields = {"time_ns": status.st_mtime_ns} if line is None else fields_of(line)
         except (OSError, ValueError, EOFError) as error:
             raise CannotGetObjectError(f"{self._where}: {path} cannot be read: {error}") from error
-        if said is None:
-            return Record(array, time_ns=path.stat().st_mtime_ns)
-        return Record(array, **said)
+        return Record(array, **fields)
 
     def keys(self, **coords: Any) -> Iterator[Key]:
         """Yield the keys in the order of their names; those whose coordinates match, if any are given.
@@ -109,11 +140,32 @@ class NpyStore:
         """
         folder = self._opened()
         if coords and self.sidecar == "none":
-            raise CoordinatesError(f"{self._where}: keeps no coordinates; set sidecar='json', or ask for all keys")
+            raise CoordinatesError(f"{self._where}: keeps no coordinates; set sidecar='index', or ask for all keys")
         if not coords:
             return folder.all_keys()
         wanted = DataCoordinates(coords)
-        return (key for key in folder.all_keys() if self._coords_of(folder.root / key).matches(wanted))
+        if self.sidecar == "json":
+            return (key for key in folder.all_keys() if self._coords_of(folder.root / key).matches(wanted))
+        return iter(self._found(folder, wanted))
+
+    def _found(self, folder: Folder, wanted: DataCoordinates) -> list[Key]:
+        """Return the keys whose line in the index matches; no array is read."""
+        lines: dict[Key, list[tuple[Any, DataCoordinates]]] = {}
+        for key, identity, coords in folder.index.coordinates():
+            lines.setdefault(key, []).append((identity, coords))
+        keys = []
+        for key, known in lines.items():
+            path = folder.file_at(key) if any(coords.matches(wanted) for _, coords in known) else None
+            if path is None:
+                continue
+            counts = known[-1][1]
+            if len(known) > 1:
+                with contextlib.suppress(FileNotFoundError):
+                    there = file_id(path.stat())
+                    counts = next((coords for identity, coords in reversed(known) if identity == there), counts)
+            if counts.matches(wanted):
+                keys.append(key)
+        return sorted(keys, key=lambda key: key.split("/"))
 
     def __contains__(self, key: object) -> bool:
         return self._opened().file_at(key) is not None
@@ -129,22 +181,22 @@ class NpyStore:
             with locked(os.path.dirname(path)):
                 os.unlink(path)
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(_beside(path))
+                    os.unlink(path.with_name(path.name + SIDECAR))
         except OSError as error:
             raise StoreError(f"{self._where}: {path} cannot be removed: {error}") from error
         folder.writer.forget(path)
-        folder.writer.forget(_beside(path))
+        folder.writer.forget(path.with_name(path.name + SIDECAR))
 
     def replace(self, key: Key, record: Record) -> None:
         """Put the array of this record in the place of the one of this key, at once or not at all.
 
-        With a sidecar, that is replaced first. Stores that read in between wait; a kill in between leaves the old
-        array with the new metadata.
+        With `sidecar="json"`, that file is replaced first, and a kill in between leaves the old array with the new
+        metadata; with the index, each keeps its own.
         """
         folder = self._opened()
         path = folder.existing(key)
         changed = attrs.evolve(folder, when_exists="replace", writer=folder.writer)
-        write_each([record], lambda record: self._write(changed, record, path), where=self._where)
+        write_each([record], lambda record: self._write_file(changed, record, path), where=self._where)
 
     @property
     def _where(self) -> str:
@@ -155,8 +207,41 @@ class NpyStore:
             raise StoreError(f"{self._where}: is not open; call open() first", retryable=False)
         return self._folder
 
-    def _write(self, folder: Folder, record: Record, path: Path | None = None) -> None:
-        path = path or folder.path_of(record)
+    def _write(self, folder: Folder, record: Record) -> None:
+        if not self.split:
+            self._write_file(folder, record, folder.path_of(record))
+            return
+        data = record.data
+        if not isinstance(data, numpy.ndarray) or not data.ndim or not len(data):
+            raise StoreError(
+                f"{self._where}: record {name_of(record)} has no sub-arrays along axis 0; "
+                "set split=False for such records, or leave them out in a processor",
+                retryable=False,
+            )
+        parts = [_part(record, index, data[index : index + 1].reshape(data.shape[1:])) for index in range(len(data))]
+        paths = [folder.path_of(part) for part in parts]
+        if len(set(paths)) < len(paths):
+            raise StoreError(f"{self._where}: record {name_of(record)}: two sub-arrays get one name", retryable=False)
+        if self.when_exists == "error":
+            for path in paths:
+                if os.path.lexists(path):
+                    raise folder.exists_error(record, path)
+        written: list[Path] = []
+        try:
+            for part, path in zip(parts, paths, strict=True):
+                self._write_file(folder, part, path)
+                written.append(path)
+        except RecordExistsError:
+            raise
+        except (StoreError, OSError):
+            if self.when_exists == "error":  # all were new: a later attempt finds their names free
+                for path in written:
+                    with contextlib.suppress(OSError):
+                        os.unlink(path)
+                        folder.writer.forget(path)
+            raise
+
+    def _write_file(self, folder: Folder, record: Record, path: Path) -> None:
         data = record.data
         if not isinstance(data, numpy.ndarray):
             raise StoreError(
@@ -166,50 +251,32 @@ class NpyStore:
             )
         try:
             buffers = npy_buffers(data)
-            said = self._sidecar_of(record)
-        except (TypeError, ValueError) as error:
+            entry = None if self.sidecar == "none" else entry_of(record)
+        except (TypeError, ValueError, RecursionError) as error:
             raise StoreError(f"{self._where}: record {name_of(record)}: {error}", retryable=False) from error
-        folder.write(record, path, buffers, beside=None if said is None else (_beside(path), [said]))
-
-    def _sidecar_of(self, record: Record) -> bytes | None:
-        if self.sidecar == "none":
-            return None
-        said = {
-            "channel": record.channel,
-            "seq": record.seq,
-            "time_ns": record.time_ns,
-            "coords": dict(record.coords),
-            "metadata": dict(record.metadata),
-            "discontinuity": record.discontinuity,
-        }
-        return json_bytes(said)
-
-    def _said(self, path: Path) -> dict[str, Any] | None:
-        if self.sidecar == "none":
-            return None
-        try:
-            said = json.loads(_beside(path).read_bytes())
-        except FileNotFoundError:
-            return None
-        try:
-            return {
-                "channel": said["channel"],
-                "seq": said["seq"],
-                "time_ns": said["time_ns"],
-                "coords": DataCoordinates(said["coords"]),
-                "metadata": said["metadata"],
-                "discontinuity": said["discontinuity"],
-            }
-        except (KeyError, TypeError, CoordinatesError) as error:
-            raise ValueError(f"{_beside(path)} is no sidecar of this store: {error!r}") from error
+        if self.sidecar == "json":
+            folder.write(record, path, buffers, said=f"{{{entry}}}".encode("ascii"))
+        else:
+            folder.write(record, path, buffers, entry=entry)
 
     def _coords_of(self, path: Path) -> DataCoordinates:
         try:
-            said = self._said(path)
+            line = _beside(path)
+            return DataCoordinates() if line is None else fields_of(line)["coords"]
         except ValueError as error:
             raise CannotGetObjectError(f"{self._where}: {error}") from error
-        return said["coords"] if said else DataCoordinates()
 
 
-def _beside(path: Path) -> Path:
-    return path.with_name(path.name + _SIDECAR)
+def _part(record: Record, index: int, data: Any = None) -> Record:
+    return record.replace(data=data, metadata={**record.metadata, SPLIT_INDEX: index})
+
+
+def _beside(path: Path) -> dict[str, Any] | None:
+    """Return what the file beside a file says, or None if there is none. Raises ValueError, OSError."""
+    try:
+        line = json.loads(path.with_name(path.name + SIDECAR).read_bytes())
+    except FileNotFoundError:
+        return None
+    if not isinstance(line, dict):
+        raise ValueError(f"{path.name}{SIDECAR} is no sidecar of this store")
+    return line

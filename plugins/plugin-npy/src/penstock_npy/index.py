@@ -1,0 +1,219 @@
+"""The index of a directory of files: what was known about each record, one line of JSON a record, one file a channel.
+
+`.index/<channel>.jsonl` below the root begins with a line that says so and names the template; each other line is
+
+    {"path": "camera/000007.npy", "file": [inode, mtime_ns], "channel": "camera", "seq": 7, "time_ns": …,
+     "discontinuity": false, "coords": {…}, "metadata": {…}}
+
+Lines are only ever added. The one of a file is written before the file gets its name, so that a file that is there has
+its line; a line whose file never came, or was removed, means nothing. Of several lines for one path, that counts whose
+`file` is the file that is there; after the archive was copied, the last one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import attrs
+
+from penstock.coords import DataCoordinates
+from penstock.errors import CoordinatesError
+from penstock.record import Record
+from penstock_npy.tagged import tagged_text, untagged
+
+DIRECTORY = ".index"
+FORMAT = "penstock-npy index 1"
+_log = logging.getLogger("penstock")
+_MOST_OPEN = 64
+_LONGEST_NAME = 120
+FileId = tuple[int, int]
+"""Inode and time of the last change, in nanoseconds."""
+
+
+def file_id(status: os.stat_result) -> FileId:
+    """Return what tells a file from another that had its name before, as long as it is not copied."""
+    return status.st_ino, status.st_mtime_ns
+
+
+def entry_of(record: Record) -> str:
+    """Return what a line says of a record, without the braces. Raises TypeError, ValueError."""
+    return (
+        f'"channel": {json.dumps(record.channel)}, "seq": {int(record.seq)}, "time_ns": {int(record.time_ns)}, '
+        f'"discontinuity": {"true" if record.discontinuity else "false"}, '
+        f'"coords": {tagged_text(record.coords)}, "metadata": {tagged_text(record.metadata)}'
+    )
+
+
+def fields_of(line: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of the record that a line is about. Raises ValueError."""
+    try:
+        return {
+            "channel": line["channel"],
+            "seq": line["seq"],
+            "time_ns": line["time_ns"],
+            "discontinuity": line["discontinuity"],
+            "coords": DataCoordinates(untagged(line["coords"])),
+            "metadata": untagged(line["metadata"]),
+        }
+    except (KeyError, TypeError, CoordinatesError) as error:
+        raise ValueError(f"{str(line)[:80]} is no line of an index: {error!r}") from error
+
+
+@attrs.define
+class Index:
+    """Add lines to the index of a root, and look them up. Writing in one thread at a time; looking up in any.
+
+    Attributes:
+        root: The directory that the paths are below.
+        template: What the paths were made of, for `recover`.
+    """
+
+    root: Path
+    template: str = ""
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+    _fds: dict[str, int] = attrs.field(factory=dict, init=False)
+    _read: dict[str, int] = attrs.field(factory=dict, init=False)
+    _lines: dict[str, list[tuple[str, int]]] = attrs.field(factory=dict, init=False)
+
+    @property
+    def directory(self) -> Path:
+        """Where the files of the index are."""
+        return self.root / DIRECTORY
+
+    def path_of(self, channel: str) -> Path:
+        """Return the file with the lines of a channel; rarely, channels share one."""
+        name = quote(channel, safe="", errors="surrogatepass").replace(".", "%2E") or "%"
+        if len(name) > _LONGEST_NAME:
+            digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+            name = f"{name[:_LONGEST_NAME]}-{digest}"
+        return self.directory / f"{name}.jsonl"
+
+    def add(self, path: str, identity: FileId, channel: str, entry: str) -> None:
+        """Add the line of a file, given its path below the root; the caller holds the lock of `directory`.
+
+        Raises:
+            OSError: it could not be written; nothing of it is left.
+        """
+        self.append(self.path_of(channel), f'{{"path": {json.dumps(path)}, "file": {json.dumps(identity)}, {entry}}}\n')
+
+    def append(self, file: Path, line: str) -> None:
+        """Add a line to a file of the index. Raises OSError; nothing of it is left then."""
+        fd, size = self._opened(file)
+        data = line.encode("ascii")
+        if not size:
+            data = json.dumps({"format": FORMAT, "template": self.template}).encode("ascii") + b"\n" + data
+        elif os.pread(fd, 1, size - 1) != b"\n":
+            data = b"\n" + data  # another process died in the middle of a line
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+        except OSError:
+            os.ftruncate(fd, size)
+            raise
+
+    def find(self, path: str, identity: FileId) -> dict[str, Any] | None:
+        """Return the line that counts for a path, or None. Raises ValueError if it is damaged."""
+        self._catch_up()
+        found: dict[str, Any] | None = None
+        for name, offset in reversed(self._lines.get(path, ())):
+            line = _parsed(self._line_at(name, offset))
+            if line is None or line.get("path") != path:
+                continue
+            if line.get("file") == [*identity]:
+                return line
+            found = found or line
+        return found
+
+    def coordinates(self) -> Iterator[tuple[str, FileId, DataCoordinates]]:
+        """Yield path, file and coordinates of each line that can be read; those that count last come last."""
+        for file in self.files():
+            with contextlib.suppress(FileNotFoundError), file.open("rb") as lines:
+                for text in lines:
+                    line = _parsed(text)
+                    if line is not None and "path" in line:
+                        with contextlib.suppress(ValueError, TypeError, CoordinatesError):
+                            inode, changed = line["file"]
+                            yield line["path"], (inode, changed), DataCoordinates(untagged(line["coords"]))
+
+    def files(self) -> list[Path]:
+        """Return the files of the index."""
+        return sorted(self.directory.glob("*.jsonl"))
+
+    def forget(self) -> None:
+        """Forget what was read: the files were written anew."""
+        self._read.clear()
+        self._lines.clear()
+        self.close()
+
+    def close(self) -> None:
+        """Close the files."""
+        while self._fds:
+            os.close(self._fds.popitem()[1])
+
+    def _opened(self, file: Path) -> tuple[int, int]:
+        """Return the file, open to append, and its size."""
+        name = file.name
+        fd = self._fds.get(name)
+        if fd is not None:
+            status = os.fstat(fd)
+            if status.st_nlink:
+                return fd, status.st_size
+            os.close(self._fds.pop(name))
+            _log.warning(
+                "%s was removed while it was written to: `penstock recover %s` finds the files", file, self.root
+            )
+        if len(self._fds) >= _MOST_OPEN:
+            os.close(self._fds.pop(next(iter(self._fds))))
+        self.directory.mkdir(parents=True, exist_ok=True)
+        fd = self._fds[name] = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        return fd, os.fstat(fd).st_size
+
+    def _catch_up(self) -> None:
+        """Note the places of the lines that were added since the last time."""
+        with self._lock:
+            try:
+                entries = [(each.name, each.stat().st_size) for each in os.scandir(self.directory)]
+            except FileNotFoundError:
+                return
+            for name, size in entries:
+                if name.endswith(".jsonl") and size > self._read.get(name, 0):
+                    self._note(name)
+
+    def _note(self, name: str) -> None:
+        offset = self._read.get(name, 0)
+        with (self.directory / name).open("rb") as file:
+            file.seek(offset)
+            for text in file:
+                if not text.endswith(b"\n"):
+                    break  # somebody is writing it
+                line = _parsed(text)
+                if line is not None and isinstance(line.get("path"), str):
+                    self._lines.setdefault(line["path"], []).append((name, offset))
+                offset += len(text)
+        self._read[name] = offset
+
+    def _line_at(self, name: str, offset: int) -> bytes:
+        try:
+            with (self.directory / name).open("rb") as file:
+                file.seek(offset)
+                return file.readline()
+        except FileNotFoundError:
+            return b""
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None

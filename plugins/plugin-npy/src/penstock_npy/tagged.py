@@ -1,0 +1,98 @@
+"""Coordinates and metadata as JSON from which they come back as they were.
+
+What JSON has no form for is an object with one key: {"$float": "nan"}, {"$bytes": base64}, {"$datetime": ISO 8601},
+{"$date": …}, {"$time": …}, {"$timedelta": seconds}, {"$array": [dtype, shape, base64]}; {"$dict": [[key, value], …]}
+stands for a mapping with keys that are no text or begin with "$".
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from penstock_npy.json_form import plain
+
+_SIMPLE = frozenset((str, int, bool, type(None)))
+_MOST_DEEP = 200
+
+
+def tagged_text(value: Mapping[str, Any]) -> str:
+    """Return a mapping as one line of JSON.
+
+    Raises:
+        TypeError: it holds something that has no form.
+        ValueError: it holds itself, or is nested too deeply.
+    """
+    is_simple = all(
+        type(key) is str and key[:1] != "$" and (type(each) in _SIMPLE or (type(each) is float and math.isfinite(each)))
+        for key, each in value.items()
+    )
+    return json.dumps(dict(value) if is_simple else _tag(value, 0), allow_nan=False)
+
+
+def untagged(value: Any) -> Any:
+    """Return what `tagged_text` was given, from what the json module read. Raises ValueError."""
+    if isinstance(value, list):
+        return [untagged(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        ((name, inside),) = value.items()
+        if name in _READ:
+            try:
+                return _READ[name](inside)
+            except (TypeError, KeyError, AttributeError) as error:
+                raise ValueError(f"{value!r:.80} is no {name[1:]}: {error}") from error
+    return {key: untagged(each) for key, each in value.items()}
+
+
+def _tag(value: Any, depth: int) -> Any:
+    if depth > _MOST_DEEP:
+        raise ValueError(f"it is nested more than {_MOST_DEEP} deep, or holds itself")
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else {"$float": repr(float(value))}
+    if value is None or type(value) in _SIMPLE:
+        return value
+    if isinstance(value, Mapping):
+        pairs = [(key, _tag(each, depth + 1)) for key, each in value.items()]
+        if all(type(key) is str and key[:1] != "$" for key, _ in pairs):
+            return dict(pairs)
+        return {"$dict": [[_tag(key, depth + 1), each] for key, each in pairs]}
+    if isinstance(value, list | tuple):
+        return [_tag(each, depth + 1) for each in value]
+    if isinstance(value, bytes | bytearray | memoryview):
+        return {"$bytes": base64.b64encode(value).decode("ascii")}
+    if isinstance(value, datetime.datetime):
+        return {"$datetime": value.isoformat()}
+    if isinstance(value, datetime.date):
+        return {"$date": value.isoformat()}
+    if isinstance(value, datetime.time):
+        return {"$time": value.isoformat()}
+    if isinstance(value, datetime.timedelta):
+        return {"$timedelta": value.total_seconds()}
+    if hasattr(value, "dtype") and getattr(value, "shape", None) and not value.dtype.hasobject:
+        return {"$array": [value.dtype.str, list(value.shape), base64.b64encode(value.tobytes()).decode("ascii")]}
+    return _tag(plain(value), depth + 1)
+
+
+def _array(inside: Any) -> Any:
+    import numpy
+
+    dtype, shape, content = inside
+    return numpy.frombuffer(base64.b64decode(content), numpy.dtype(dtype)).reshape(shape).copy()
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "$float": float,
+    "$bytes": base64.b64decode,
+    "$datetime": datetime.datetime.fromisoformat,
+    "$date": datetime.date.fromisoformat,
+    "$time": datetime.time.fromisoformat,
+    "$timedelta": lambda seconds: datetime.timedelta(seconds=seconds),
+    "$array": _array,
+    "$dict": lambda pairs: {untagged(key): untagged(each) for key, each in pairs},
+}
