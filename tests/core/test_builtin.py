@@ -228,7 +228,7 @@ def test_a_record_that_no_codec_can_write_is_described_in_the_dead_letters(tmp_p
     monkeypatch.chdir(tmp_path)
     from pathlib import Path
 
-    from penstock.run.steps.dead_letters import read_dead_letters
+    from penstock.dead_letters import read_dead_letters
 
     report = ps.Pipeline(ps.source([object()]) >> (lambda each: 1 / 0)).run()
     [letter] = read_dead_letters(Path(report.dead_letters))

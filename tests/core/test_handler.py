@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import penstock as ps
 from penstock.builtin.memory import MemoryStore
+from penstock.dead_letters import read_dead_letters
 from penstock.errors import (
     CannotGetObjectError,
     ConfigError,
@@ -30,7 +31,6 @@ from penstock.handler import DataDiscardedError, DataFailedError, DataTimeoutErr
 from penstock.handler.events import Events
 from penstock.handler.ledger import Ledger, Stored
 from penstock.handler.watched import WatchedStore
-from penstock.run.steps.dead_letters import read_dead_letters
 from penstock.testing.leaks import no_leaks
 
 LONG_S = 30.0

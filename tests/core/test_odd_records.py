@@ -10,9 +10,9 @@ import pytest
 import penstock as ps
 from penstock.builtin.memory import MemoryStore
 from penstock.codec import decode, encode_bytes
+from penstock.dead_letters import LOG, read_dead_letters
 from penstock.errors import CodecError, RecordFieldError
 from penstock.record import Record
-from penstock.run.steps.dead_letters import LOG, read_dead_letters
 from penstock.run.steps.salvage import salvaged
 
 FRAME = numpy.arange(64 * 64, dtype="u2").reshape(64, 64)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import penstock as ps
+from penstock.dead_letters import read_dead_letters
 from penstock.errors import RunError, SourceError
-from penstock.run.steps.dead_letters import read_dead_letters
 
 _spec = importlib.util.spec_from_file_location("penstock_test_runs", Path(__file__).with_name("runs.py"))
 runs = sys.modules.setdefault("penstock_test_runs", importlib.util.module_from_spec(_spec))

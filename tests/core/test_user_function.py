@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import penstock as ps
+from penstock.dead_letters import read_dead_letters
 from penstock.errors import WiringError
-from penstock.run.steps.dead_letters import read_dead_letters
 
 DATA = np.arange(6).reshape(2, 3)
 

@@ -10,9 +10,9 @@ import pytest
 from tests.faults import any_parts
 
 import penstock as ps
+from penstock.dead_letters import read_dead_letters
 from penstock.errors import RunError, StoreError
 from penstock.handler.errors import DataFailedError
-from penstock.run.steps.dead_letters import read_dead_letters
 from penstock.testing import no_leaks
 from penstock.testing.any_errors import ANY_ERROR, Fails, UnprintableError
 

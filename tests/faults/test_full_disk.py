@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import penstock as ps
+from penstock.dead_letters import read_dead_letters
 from penstock.errors import EndOfSource
 from penstock.recordlog import read_log
-from penstock.run.steps.dead_letters import read_dead_letters
 from penstock.testing.leaks import no_leaks
 from penstock_lmdb.store import LmdbRecordStore
 

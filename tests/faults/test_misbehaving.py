@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import penstock as ps
+from penstock.dead_letters import read_dead_letters
 from penstock.errors import EndOfSource, RunError, WiringError
 from penstock.run.lanes.opening import Opening
-from penstock.run.steps.dead_letters import read_dead_letters
 from penstock.testing.leaks import no_leaks
 
 QUICK = ps.Retry(times=2, wait_initial_s=0.001, wait_max_s=0.001, jitter_s=0.001)

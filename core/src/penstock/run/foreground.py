@@ -17,12 +17,12 @@ from penstock.run.run import Run
 from penstock.run.signals import is_free
 
 if TYPE_CHECKING:
-    from penstock.compose.pipeline import Pipeline
+    from penstock.compose.graph import PipelineGraph
     from penstock.plugins import Plugins
 
 
 def run_in_foreground(
-    pipeline: Pipeline,
+    pipeline: PipelineGraph,
     *,
     progress: bool,
     plugins: Plugins,

@@ -33,7 +33,7 @@ from penstock.run.telling import tell_problems
 from penstock.run.watchdog import Watch
 
 if TYPE_CHECKING:
-    from penstock.compose.pipeline import Pipeline
+    from penstock.compose.graph import PipelineGraph
     from penstock.plugins import Plugins
 
 _log = logging.getLogger("penstock.run")
@@ -55,7 +55,7 @@ class Run:
         finished_at_exit: Called when the end of the program has drained it.
     """
 
-    def __init__(self, pipeline: Pipeline, plugins: Plugins) -> None:
+    def __init__(self, pipeline: PipelineGraph, plugins: Plugins) -> None:
         self.name = pipeline.name
         self.pipeline = pipeline
         self.aborting = False
@@ -91,7 +91,7 @@ class Run:
         )
 
     @classmethod
-    def start(cls, pipeline: Pipeline, *, plugins: Plugins, made: Callable[[Run], None] | None = None) -> Run:
+    def start(cls, pipeline: PipelineGraph, *, plugins: Plugins, made: Callable[[Run], None] | None = None) -> Run:
         """Check, plan, open everything, and let it run; `made` is called with the run before anything opens.
 
         Raises:

@@ -18,9 +18,9 @@ from pathlib import Path
 import attrs
 
 from penstock.errors import CannotConnectToStoreError
-from penstock_shm.channel.rendezvous import knock, pid_of
 from penstock_shm.objects.object_index import ObjectIndex
 from penstock_shm.place import KINDS, UNFINISHED, locked_directory, root, tidy, to_name
+from penstock_shm.rendezvous import knock, pid_of
 
 _SWEEP_EVERY_S = 60.0
 _swept: dict[Path, float] = {}

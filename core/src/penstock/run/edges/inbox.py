@@ -4,13 +4,49 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import Protocol
 
 from penstock.errors import RunAborted, RunError
 from penstock.run.edges.chunk import END, MOST_AT_ONCE, Barrier, Chunk, End
 
-if TYPE_CHECKING:
-    from penstock.run.edges.edge import LiveEdge
+
+class InboxEdge(Protocol):
+    """An edge, as seen by the inbox and the lane that read it.
+
+    Attributes:
+        name: "before >> after".
+        since: The checkpoint from which on it takes part in barriers.
+        items: What waits.
+        ended: It has ended.
+        held: It is not read on until a barrier has come on all edges.
+        detached: Its giver is being removed: it is forgotten when it has ended.
+        drained: Set when its end has been taken.
+    """
+
+    name: str
+    since: float
+    items: deque[Chunk | Barrier | End]
+    ended: bool
+    held: bool
+    detached: bool
+    drained: threading.Event
+
+    def open(self) -> None:
+        """Open the directory of an edge that spills. Raises StoreError, OSError."""
+        ...
+
+    def close(self) -> None:
+        """Close the directory of an edge whose run could not start."""
+        ...
+
+    def take(self, most: int) -> Chunk | Barrier | End:
+        """Return what is first, with what follows it up to `most` records."""
+        ...
+
+    def abort(self) -> None:
+        """Count what waits as lost, and end the waiting of whoever puts."""
+        ...
 
 
 class Inbox:
@@ -27,17 +63,17 @@ class Inbox:
         self.in_turn = in_turn
         self.aligned = aligned
         self.aborted = False
-        self.edges: list[LiveEdge] = []
+        self.edges: list[InboxEdge] = []
         self._closing = False
         self._closed = False
         self._nudged = False
         self._something = threading.Condition(self.lock)
         self._idle = False
         self._turn = 0
-        self._seen: set[LiveEdge] = set()
+        self._seen: set[InboxEdge] = set()
         self._pending: int | None = None
 
-    def add(self, edge: LiveEdge) -> None:
+    def add(self, edge: InboxEdge) -> None:
         """Read this edge too. Raises RunError if everything has ended."""
         with self.lock:
             if self._closed:
@@ -137,7 +173,7 @@ class Inbox:
             return END
         return None
 
-    def _end(self, edge: LiveEdge) -> Barrier | None:
+    def _end(self, edge: InboxEdge) -> Barrier | None:
         """Note that an edge has ended; return the barrier that waited for nothing else."""
         edge.ended = True
         edge.drained.set()

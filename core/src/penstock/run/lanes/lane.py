@@ -17,7 +17,7 @@ from penstock.record import Record
 from penstock.record_size import size_of, weigh
 from penstock.run.edges.chunk import END, MOST_AT_ONCE, Barrier, Chunk, End
 from penstock.run.edges.edge import LiveEdge
-from penstock.run.edges.inbox import Inbox
+from penstock.run.edges.inbox import Inbox, InboxEdge
 from penstock.run.edges.outlet import Outlet, shared
 from penstock.run.lanes.context import LaneContext
 from penstock.run.lanes.opening import Opening, opening
@@ -65,7 +65,7 @@ class Lane:
         self._gone = False
 
     @property
-    def edges(self) -> Sequence[LiveEdge]:
+    def edges(self) -> Sequence[InboxEdge]:
         """The edges that the lane reads; that of a source reads none."""
         return ()
 
@@ -347,7 +347,7 @@ class InboxLane(Lane):
         self.inbox = inbox
 
     @property
-    def edges(self) -> Sequence[LiveEdge]:
+    def edges(self) -> Sequence[InboxEdge]:
         """The edges that the lane reads."""
         return self.inbox.edges
 

@@ -9,14 +9,14 @@ from typing import Protocol
 from penstock.compose.resolve import Part
 from penstock.error_text import class_name, message_of
 from penstock.errors import RunError
-from penstock.run.edges.edge import LiveEdge
+from penstock.run.edges.inbox import InboxEdge
 
 
 class Opens(Protocol):
     """What opens together with others: a lane, as seen from here."""
 
     @property
-    def edges(self) -> Sequence[LiveEdge]:
+    def edges(self) -> Sequence[InboxEdge]:
         """The edges that it reads."""
         ...
 

@@ -6,12 +6,11 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from penstock.dead_letters import LOG
 from penstock.error_text import class_path, message_of, remedy_for, trace_of
 from penstock.errors import CodecError
 from penstock.fields import readable
@@ -20,8 +19,6 @@ from penstock.record import Record
 if TYPE_CHECKING:
     from penstock.compose.resolve import Part
     from penstock.recordlog import RecordLog
-
-LOG = "records.log"
 
 
 class DeadLetters:
@@ -81,34 +78,6 @@ class DeadLetters:
             if self._log is not None:
                 self._log.close()
                 self._log = None
-
-
-def read_dead_letters(directory: Path, on_damage: Callable[[Path, Exception], None] | None = None) -> Iterator[Record]:
-    """Yield the dead letters below a directory, oldest run first; the record that failed is the `parent` of each.
-
-    A log or an entry that cannot be read does not keep the others back: `on_damage` is called with its path and why,
-    once for each. Without it, what is wrong with the first is raised when all others have been given.
-    """
-    from penstock.recordlog import read_log
-
-    damaged: list[Exception] = []
-
-    def note(path: Path, error: Exception) -> None:
-        damaged.append(error)
-        if on_damage is not None:
-            on_damage(path, error)
-
-    for path in sorted(directory.rglob(LOG)):
-        try:
-            for _, letter in read_log(path, on_damage=partial(note, path)):
-                if letter.parent is None or "node" not in letter.metadata:
-                    note(path, CodecError(f"{path}: record {letter.seq} in it is no dead letter"))
-                else:
-                    yield letter
-        except (CodecError, OSError) as error:
-            note(path, error)
-    if damaged and on_damage is None:
-        raise damaged[0]
 
 
 def _letter(part: Part, record: Record, error: BaseException, tries: int) -> Record:

@@ -13,8 +13,8 @@ import attrs
 from penstock_shm.channel.control import FREE, HELD, SENT, SIZE, Control
 from penstock_shm.channel.pool import Block, Segment
 from penstock_shm.channel.rouser import Rouser
-from penstock_shm.channel.wire import END, FORGET, ROUSER, BlockMessage, pack_block, pack_hello, pack_segment, send
 from penstock_shm.segment import new_segment
+from penstock_shm.wire import END, FORGET, ROUSER, BlockMessage, pack_block, pack_hello, pack_segment, send
 
 RING_BLOCKS = 64
 """So many blocks may a lossless consumer have unread: fewer than a socket holds messages, so that none is refused."""

@@ -13,7 +13,8 @@ import numpy as np
 from penstock.errors import StoreError
 from penstock_shm.channel.control import FREE, HELD, MOST_BLOCKS, Control
 from penstock_shm.channel.rouser import Rouser
-from penstock_shm.channel.wire import (
+from penstock_shm.segment import map_segment
+from penstock_shm.wire import (
     BLOCK,
     END,
     FORGET,
@@ -28,7 +29,6 @@ from penstock_shm.channel.wire import (
     unpack_hello,
     unpack_segment,
 )
-from penstock_shm.segment import map_segment
 
 _open: weakref.WeakSet[Feed] = weakref.WeakSet()
 

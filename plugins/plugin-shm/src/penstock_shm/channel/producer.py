@@ -16,10 +16,10 @@ from typing import Any
 from penstock.errors import StoreError
 from penstock_shm.channel.audience import Consumer, Given
 from penstock_shm.channel.pool import READY_BYTES, Block, Pool, new_memory
-from penstock_shm.channel.rendezvous import EXCLUSIVE, LATEST, PRODUCER, Seat, join
 from penstock_shm.channel.rouser import Rouser
-from penstock_shm.channel.wire import HELLO, NEED, receive, unpack_hello
 from penstock_shm.place import usable
+from penstock_shm.rendezvous import EXCLUSIVE, LATEST, PRODUCER, Seat, join
+from penstock_shm.wire import HELLO, NEED, receive, unpack_hello
 
 _TICK_S = 0.02
 _open: weakref.WeakSet[Producer] = weakref.WeakSet()

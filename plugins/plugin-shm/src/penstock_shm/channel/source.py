@@ -18,10 +18,10 @@ from penstock.record import Record
 from penstock_shm.channel.blocks import unpack, warm_up
 from penstock_shm.channel.feed import Feed
 from penstock_shm.channel.producer import title
-from penstock_shm.channel.rendezvous import CONSUMER, LATEST, Seat, join
-from penstock_shm.channel.wire import pack_hello, send
 from penstock_shm.cleaning import sweep
 from penstock_shm.place import check_name
+from penstock_shm.rendezvous import CONSUMER, LATEST, Seat, join
+from penstock_shm.wire import pack_hello, send
 
 _log = logging.getLogger(__name__)
 _GREETING_S = 2.0

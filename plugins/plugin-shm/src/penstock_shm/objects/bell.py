@@ -13,8 +13,8 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
-from penstock_shm.channel.rendezvous import in_directory
 from penstock_shm.place import locked_directory
+from penstock_shm.rendezvous import in_directory
 
 _open: weakref.WeakSet[Bell] = weakref.WeakSet()
 _log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ from pathlib import Path
 import attrs
 
 from penstock.errors import CannotConnectToStoreError
-from penstock_shm.channel.wire import new_socket
 from penstock_shm.place import locked_directory, path_of, tidy, usable
+from penstock_shm.wire import new_socket
 
 PRODUCER, EXCLUSIVE, CONSUMER, LATEST = "p", "x", "c", "l"
 

@@ -1,0 +1,54 @@
+"""PipelineGraph: what others see of a pipeline: its nodes and edges, and what a run needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from penstock.compose.node import Edge, Flow, Node
+from penstock.compose.resolve import Part
+
+if TYPE_CHECKING:
+    from penstock.plugins import Plugins
+
+
+class PipelineGraph(Protocol):
+    """A pipeline as seen by drawings and by a run."""
+
+    @property
+    def name(self) -> str:
+        """What reports and dead letters call it."""
+        ...
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes, each with its name."""
+        ...
+
+    @property
+    def edges(self) -> tuple[tuple[str, str, Edge], ...]:
+        """All edges: (name before, name behind, edge)."""
+        ...
+
+    @property
+    def names(self) -> Mapping[Node, str]:
+        """The name of each node as the user made it."""
+        ...
+
+    @property
+    def checkpoint_every_s(self) -> float:
+        """Seconds between two checkpoints."""
+        ...
+
+    @property
+    def dead_letters(self) -> str:
+        """The directory under which a run keeps records that failed for good."""
+        ...
+
+    def flow(self) -> Flow:
+        """Return the whole graph as one flow."""
+        ...
+
+    def parts(self, plugins: Plugins | None = None) -> dict[str, Part]:
+        """Resolve the nodes, by name. Raises WiringError, ConfigError, PluginError."""
+        ...
