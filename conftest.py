@@ -7,7 +7,11 @@ import os
 from collections.abc import Generator
 from typing import TypeVar
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("penstock", deadline=None)  # no test asserts how long something takes
+hypothesis.settings.load_profile("penstock")
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 ON_CI = os.environ.get("CI", "").lower() in ("1", "true")
