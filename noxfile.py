@@ -180,3 +180,14 @@ def bench(session: nox.Session) -> None:
     install(session, ["npy", "lmdb", "shm"])
     session.install("exengine", "ezmsg", CONSTRAINTS)
     session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+@nox.session
+def video(session: nox.Session) -> None:
+    """Compare about 80 videos with PyAV, cell by cell, and write the table; `nox -s video -- table.md` says where."""
+    install(session, ["kafka-av"], *TESTING)
+    session.install(*FOOTAGE)
+    table = Path(session.posargs[0]) if session.posargs else Path(session.create_tmp()) / "table.md"
+    session.run("python", "-m", "pytest", "plugins/plugin-kafka-av/tests/test_table.py", "-s", "-q",
+                env={"PENSTOCK_VIDEO_TABLE": str(table.absolute()), "PYTHONPATH": ""})  # fmt: skip
+    session.log(f"the table is in {table}")

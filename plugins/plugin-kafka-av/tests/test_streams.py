@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
+import av
 import numpy as np
 import pytest
+from av.bitstream import BitStreamFilterContext
 
 from penstock.codec import decode as from_bytes
 from penstock.codec import encode_bytes
@@ -13,6 +17,7 @@ from penstock.errors import DecodeError
 from penstock.record import Record
 from penstock_kafka_av.decoder import AvDecoder
 from penstock_kafka_av.nal import START, units
+from penstock_kafka_av.packet import padded
 from penstock_kafka_av.threads import ThreadShare
 
 X265 = {"x265-params": "log-level=none:pools=1:keyint=10:bframes=0:hash=1"}
@@ -252,3 +257,59 @@ def test_threads_are_shared():
         share.leave(engine)
         share.leave(engine)
     assert share.join(engines[0]) == 4
+
+
+def test_lazy_pictures_become_arrays_when_asked(clip, direct, packets_of):
+    """Nothing is converted by the decoder; the arrays are those of a decoder that converts, from any thread."""
+    frames, errors = decode(packets_of(clip), AvDecoder(pixel_format="lazy"))
+    assert errors == []
+    assert AvDecoder(pixel_format="lazy").gives == "any"
+    reference = [array for _, array in direct(clip)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(np.asarray, [frame.data for frame in frames]))
+    assert all(np.array_equal(one, other) for one, other in zip(found, reference, strict=True))
+    grey = [array for _, array in direct(clip, "gray")]
+    assert np.array_equal(frames[3].data.to_array("gray"), grey[3])
+    assert frames[3].data.shape == reference[3].shape
+    assert frames[3].data.nbytes < reference[3].nbytes
+
+
+@pytest.mark.parametrize("codec", ["mpeg2video", "mpeg1video"])
+def test_headers_that_came_once_are_kept(make_video, direct, packets_of, codec):
+    """A stream that says its sequence header once goes on after a lost packet."""
+    path = make_video(f"header-{codec}.mkv", codec=codec, bframes=0)
+    remove = BitStreamFilterContext("remove_extra=freq=all", codec)
+    chunks = []
+    for packet in packets_of(path):
+        bare = av.Packet(packet.data)
+        bare.is_keyframe = packet.metadata["is_keyframe"]
+        chunks.append(bytes(remove.filter(bare)[0]) if packet.seq else packet.data)
+    records = camera(codec, chunks)
+    frames, _ = decode(records[:5] + records[6:])
+    reference = list(direct(path))
+    assert {frame.parent.seq for frame in frames} >= {*range(4), *range(10, 40)}
+    assert all(np.array_equal(frame.data, reference[frame.parent.seq][1]) for frame in frames)
+
+
+def test_packets_have_zeros_behind_their_bytes():
+    """Decoders read beyond the end of a packet: what they find there is not what happens to lie in memory."""
+    noise = b"\xff" * 1000
+    packet = padded(memoryview(noise)[:100].tobytes())
+    address = ctypes.c_char * 164
+    behind = address.from_address(packet.buffer_ptr)[100:164]
+    assert behind == bytes(64)
+
+
+ODD = {
+    "h264": [bytes([6, 5, 200]) + b"short", b"\x08", b"\x68"],
+    "hevc": [bytes([78, 1, 5, 200]) + b"short", bytes([80, 1, 132, 200, 1]), bytes([68, 1])],
+}
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_odd_units_behind_a_picture_cost_nothing(clip, codec, direct, packets_of, number):
+    """SEI and parameter sets that libav refuses when it has begun with a picture do not make it twice, nor cost it."""
+    packets = [packet.replace(data=packet.data + START + ODD[codec][number]) for packet in packets_of(clip)]
+    frames, errors = decode(packets)
+    assert errors == []
+    assert same(frames, list(direct(clip)))

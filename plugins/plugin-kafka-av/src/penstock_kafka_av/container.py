@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from penstock.errors import SourceError
 from penstock_kafka_av.display import Matrix, matrix_in
+from penstock_kafka_av.header import matrix_in_header
 from penstock_kafka_av.packet import side_data_of
 from penstock_kafka_av.parameters import parameters_of
 
@@ -175,9 +176,15 @@ class Container:
         yield from self._demuxed
 
     def _first_matrix(self) -> Matrix | None:
-        """Return the display matrix of the stream: PyAV shows it only at frames, so the first keyframe is decoded."""
+        """Return the display matrix of the stream. PyAV shows it only at frames, and in headers that it writes."""
         if self._container.format.name.partition(",")[0] not in _WITH_MATRIX:
             return None
+        try:
+            return matrix_in_header(self._stream)
+        except (av.FFmpegError, ValueError):  # MOV has no place for this codec
+            return self._matrix_of_keyframe()
+
+    def _matrix_of_keyframe(self) -> Matrix | None:
         context = self._stream.codec_context
         context.thread_count = 1
         try:

@@ -17,6 +17,7 @@ from penstock_kafka_av.context import find_decoder
 from penstock_kafka_av.decoding import Decoding, where
 from penstock_kafka_av.display import check_can_turn
 from penstock_kafka_av.framing import Framing
+from penstock_kafka_av.lazy import LAZY
 from penstock_kafka_av.parsing import CutStream
 from penstock_kafka_av.pixels import check_pixel_format
 
@@ -36,7 +37,7 @@ def _rate(_: object, __: object, value: Any) -> None:
         raise ConfigError(f"av decoder: rate={value!r}: must be frames per second, above 0 and up to 1000000")
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, slots=False)
 class AvDecoder:
     """Decode the video packets of one channel with PyAV.
 
@@ -67,7 +68,8 @@ class AvDecoder:
             metadata says under `codec`, or "h264" if nothing.
         pixel_format: What the arrays hold: "bgr24" or "rgb24" are (height, width, 3) uint8, "gray" (height, width)
             uint8, "yuv420p" its planes as (height * 3 / 2, width) uint8, "gray16le" (height, width) uint16; any other
-            that PyAV converts to arrays. Arrays are C-contiguous and belong to the receiver.
+            that PyAV converts to arrays. Arrays are C-contiguous and belong to the receiver. "lazy" gives pictures that
+            become arrays when somebody asks (`numpy.asarray`), for whoever needs the pixels of a few only.
         packets: "whole" if each record is one packet, "stream" if the stream was cut anywhere (then `parent` is the
             record in which the frame's packet begins).
         threads: Threads of the decoder; "auto" divides the processors among the decoders that are open in this process,
@@ -114,6 +116,11 @@ class AvDecoder:
     _cuts: CutStream | None = attrs.field(default=None, init=False, eq=False, repr=False)
     _last_seq: int | None = attrs.field(default=None, init=False, eq=False, repr=False)
 
+    def __attrs_post_init__(self) -> None:
+        """Say what this one gives: no arrays, if it leaves them to others."""
+        if self.pixel_format == LAZY:
+            self.__dict__["gives"] = "any"
+
     @property
     def skipped(self) -> int:
         """Packets of which no picture came, because of damage or a gap before them, or for want of a keyframe."""
@@ -131,7 +138,8 @@ class AvDecoder:
                 find_decoder(self.codec)
             except ValueError as error:
                 raise ConfigError(f"av decoder: {error}") from error
-        check_pixel_format(self.pixel_format)
+        if self.pixel_format != LAZY:
+            check_pixel_format(self.pixel_format)
         if self.rotate:
             check_can_turn(self.pixel_format)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -26,8 +25,6 @@ from penstock_kafka_av.packet import packet_of
 from penstock_kafka_av.parameter_sets import ParameterSets
 from penstock_kafka_av.parameters import PARAMETERS, REOPEN
 from penstock_kafka_av.threads import SHARE
-
-_logger = logging.getLogger(__name__)
 
 
 @attrs.define
@@ -85,13 +82,16 @@ class Decoding:
     def send(self, data: bytes, record: Record, *, number: int, whole: bool) -> None:
         """Decode one packet, the `number`-th that begins in this record; frames go to `ready`. Raises DecodeError."""
         self._adapt(record, whole=whole)
+        name = self._name or self._name_of(record)
         try:
-            unit = self._sets.take(self._name or self._name_of(record), data, record)
+            unit = self._sets.take(name, data, record)
         except ValueError as error:
             raise self._damage(record, str(error)) from error
         if unit is None:
             return
-        key = self._is_keyframe(unit, record.metadata, whole=whole)
+        key = self._is_keyframe(name, unit, record.metadata, whole=whole)
+        if key is not False:
+            self._sets.note_header(name, unit)
         if self._waiting and key is False and not self.keep_corrupt:
             self.skipped += 1
             self._left_out.note(record)
@@ -113,7 +113,7 @@ class Decoding:
             self.skipped += 1
             return
         if self._is_resting:
-            self._wake(record)
+            self._again(record)
         if self._context is None:
             self._context = self._open(record)
             unit = self._sets.lead(self._name, unit)
@@ -159,8 +159,9 @@ class Decoding:
         self.framing.rest()
         self._is_resting = True
 
-    def _wake(self, record: Record) -> None:
+    def _again(self, record: Record) -> None:
         """Decode again what is held, and give only the frames that are not out."""
+        let_go(self._take_context())
         self._is_resting = False
         self._context = self._open(record)
         lead = True
@@ -185,7 +186,7 @@ class Decoding:
     def drain(self) -> None:
         """Take the last frames out; errors are counted in `damaged`, since raising them would lose frames."""
         if self._is_resting and self._sent:
-            self._wake(next(iter(self._sent.values())).record)
+            self._again(next(iter(self._sent.values())).record)
         context = self._take_context()
         if context is None or not context.is_open:
             return
@@ -273,13 +274,12 @@ class Decoding:
             self._sets.clear()
             self._name, self._oddities = "", None
 
-    def _is_keyframe(self, unit: bytes, metadata: Mapping[str, Any], *, whole: bool) -> bool | None:
+    def _is_keyframe(self, name: str, unit: bytes, metadata: Mapping[str, Any], *, whole: bool) -> bool | None:
         said = metadata.get("is_keyframe") if whole else None
         if isinstance(said, bool):
             return said
         if self._context is not None and self._intra_only:
             return True
-        name = self._name or (metadata.get("codec", "h264") if self.codec == "auto" else self.codec)
         return is_keyframe(name, unit)
 
     def _decode(self, unit: bytes, sent: _Sent, serial: int) -> list[VideoFrame]:
@@ -296,6 +296,9 @@ class Decoding:
             mended = None if self.keep_corrupt else self._without_oddities(unit, sent.record)
             if mended is None:
                 raise
+            if self._oddities is not None and self._oddities.begun:
+                self._again(sent.record)
+                return []
             return self._context.decode(packet_of(mended, serial, key=bool(sent.key), side_data=side_data))
 
     def _without_oddities(self, unit: bytes, record: Record) -> bytes | None:
@@ -303,12 +306,7 @@ class Decoding:
         mended = oddities.without(unit, self._sets.all())
         if mended is not None and self._oddities is None:
             self._oddities = oddities
-            _logger.warning(
-                "av decoder (%s), %s: units beside the picture (SEI, parameter sets) are damaged or out of order; "
-                "they are left out here and in what follows",
-                self._name,
-                where(record),
-            )
+            oddities.report(record)
         return mended
 
     def _damage(self, record: Record, what: str) -> DecodeError:

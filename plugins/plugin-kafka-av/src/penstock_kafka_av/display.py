@@ -94,6 +94,10 @@ def ratio_of(metadata: Mapping[str, Any], decoded: Fraction | None) -> Fraction 
 
 def check_can_turn(pixel_format: str) -> None:
     """Raise ConfigError if arrays of this format are no rows of pixels, so that they cannot be turned."""
+    if pixel_format == "lazy":
+        raise ConfigError(
+            "av decoder: rotate=True turns arrays, and pixel_format='lazy' gives none; choose one of them"
+        )
     form = VideoFormat(pixel_format)
     if not form.is_rgb and not pixel_format.startswith("gray"):
         raise ConfigError(

@@ -14,6 +14,7 @@ from penstock.errors import DecodeError
 from penstock.identity import part_number
 from penstock.record import Record
 from penstock_kafka_av.display import about, matrix_in, matrix_of, ratio_of, turned
+from penstock_kafka_av.lazy import LAZY, LazyConverters, LazyPicture
 from penstock_kafka_av.parameters import PARAMETERS
 from penstock_kafka_av.pixels import Converter
 
@@ -32,14 +33,18 @@ class Framing:
     pixel_format: str
     rotate: bool
     _converter: Converter = attrs.field(init=False)
+    _lazy: LazyConverters | None = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make the converter, which holds nothing yet."""
         self._converter = Converter(self.pixel_format)
+        self._lazy = LazyConverters() if self.pixel_format == LAZY else None
 
     def rest(self) -> None:
         """Give up the threads of the converter."""
         self._converter.rest()
+        if self._lazy is not None:
+            self._lazy.rest()
 
     def part(self, record: Record, number: int) -> int:
         """Return a number for the packet that begins as the `number`-th in a record of a cut stream."""
@@ -72,8 +77,12 @@ class Framing:
             threads: How many may convert it.
         """
         matrix = matrix_of(hints.get("display_matrix")) or matrix_in(frame)
+        array: Any
         try:
-            array = self._converter.to_array(frame, threads=threads)
+            if self._lazy is not None:
+                array = LazyPicture(frame, self._lazy)
+            else:
+                array = self._converter.to_array(frame, threads=threads)
         except (ValueError, av.FFmpegError) as error:
             size = f"{frame.width}x{frame.height} {frame.format.name}"
             raise DecodeError(

@@ -80,7 +80,7 @@ def joined(parts: list[Unit]) -> bytes:
 
 
 def set_id(codec: str, unit: Unit) -> int:
-    """Return the number that other units call a parameter set by; 0 if its bytes end before it."""
+    """Return the number that other units call a parameter set by; -1 if its bytes end before it."""
     bits = _Bits(unit.data[1 if codec == "h264" else 2 :][:128])
     try:
         if codec == "h264":
@@ -93,7 +93,7 @@ def set_id(codec: str, unit: Unit) -> int:
             _skip_profile_tier_level(bits)
         return bits.exp_golomb()
     except EOFError:
-        return 0
+        return -1
 
 
 def _skip_profile_tier_level(bits: _Bits) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import attrs
 import av
 from av.video.codeccontext import VideoCodecContext
 
+from penstock.record import Record
 from penstock_kafka_av.context import find_decoder, open_decoder
 from penstock_kafka_av.nal import START, Unit, is_known, joined, units
+from penstock_kafka_av.packet import padded
 from penstock_kafka_av.sei import messages
 from penstock_kafka_av.tiff import picture_tags_only
+
+_logger = logging.getLogger(__name__)
+_REF_IDC = 0x60  # nal_ref_idc, H.264 7.3.1
 
 
 @attrs.define
@@ -26,8 +32,12 @@ class Oddities:
     codec: str
     _probe: VideoCodecContext | None = None
 
+    begun: bool = False
+
     def without(self, data: bytes, known: Sequence[Unit]) -> bytes | None:
         """Return a packet without what is refused in it; None if nothing is, so that the picture itself is damaged.
+
+        `begun` then tells whether what is refused stands behind a slice, so that a decoder has begun with the picture.
 
         Args:
             data: The packet, with start codes.
@@ -45,18 +55,34 @@ class Oddities:
             self._probe = _open_probe(self.codec)
             for unit in known:
                 self._accepts(unit)
+        self.begun = False
         kept: list[Unit] = []
         for unit in [*head, *parts[first:]]:
             if unit.kind == "picture" or self._accepts(unit):
                 kept.append(unit)
-            elif unit.kind == "sei":
+                continue
+            self.begun = self.begun or any(part.kind == "picture" for part in kept)
+            if unit.kind == "sei":
                 kept.extend(part for part in messages(self.codec, unit) if self._accepts(part))
         return None if kept == parts else joined(kept)
 
+    def report(self, record: Record) -> None:
+        """Say in the log, once for a channel, that there are such units."""
+        _logger.warning(
+            "av decoder (%s), packet %d of channel %r: units beside the picture (SEI, parameter sets) are damaged or "
+            "out of order; they are left out here and in what follows",
+            self.codec,
+            record.seq,
+            record.channel,
+        )
+
     def _accepts(self, unit: Unit) -> bool:
         assert self._probe is not None
+        data = unit.data
+        if self.codec == "h264" and unit.kind == "set":  # else it is passed over, if it claims that nobody refers to it
+            data = bytes([data[0] | _REF_IDC]) + data[1:]
         try:
-            self._probe.decode(av.Packet(START + unit.data))
+            self._probe.decode(padded(START + data))
         except av.FFmpegError:
             return False
         return True

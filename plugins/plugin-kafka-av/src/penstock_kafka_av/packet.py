@@ -15,9 +15,20 @@ _MAX_BYTES = 1 << 20
 _Side: Any = getattr(av.packet, "PacketSideData", None)  # av 14 has none
 
 
+def padded(data: bytes) -> av.Packet[Any]:
+    """Return a packet with a copy of these bytes, and zeros behind them.
+
+    Decoders read some bytes beyond the end (AV_INPUT_BUFFER_PADDING_SIZE). A packet that only refers to bytes of Python
+    has whatever lies behind them in memory, and what is decoded could depend on it.
+    """
+    packet: av.Packet[Any] = av.Packet(len(data))
+    packet.update(data)
+    return packet
+
+
 def packet_of(data: bytes, serial: int, *, key: bool, side_data: Any) -> av.Packet[Any]:
     """Return a packet whose pts is a serial number; side data that make no sense are left out."""
-    packet: av.Packet[Any] = av.Packet(data)
+    packet = padded(data)
     packet.pts, packet.dts = serial, None
     packet.is_keyframe = key
     if isinstance(side_data, Mapping) and _Side is not None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import attrs
+import av
+from av.bitstream import BitStreamFilterContext
 
 from penstock.record import Record
 from penstock_kafka_av.nal import Unit, begins_with_picture, is_known, joined, set_id, units
+from penstock_kafka_av.packet import padded
 from penstock_kafka_av.sei import is_cut
 
+_WITH_HEADER = frozenset({"mpeg1video", "mpeg2video", "mpeg4", "vc1", "av1", "cavs"})
 _MAX_UNIT_BYTES = 1 << 16
 _MAX_AHEAD_BYTES = 1 << 20
 
@@ -23,6 +27,8 @@ class ParameterSets:
     ahead: list[Record] = attrs.field(factory=list)
     _kept: dict[tuple[int, int], Unit] = attrs.field(factory=dict)
     _leading: bytes = b""
+    _header: bytes = b""
+    _extractor: BitStreamFilterContext | None = None
 
     def take(self, codec: str, data: bytes, record: Record) -> bytes | None:
         """Note the parameter sets in a packet; return it with what came ahead, or None if it holds no picture.
@@ -38,8 +44,8 @@ class ParameterSets:
                 found.append(unit)
                 if unit.kind == "picture":
                     break
-                if unit.kind == "set" and len(unit.data) <= _MAX_UNIT_BYTES:
-                    self._kept[unit.type, set_id(codec, unit)] = unit
+                if unit.kind == "set" and len(unit.data) <= _MAX_UNIT_BYTES and (number := set_id(codec, unit)) >= 0:
+                    self._kept[unit.type, number] = unit
             if found and found[-1].kind != "picture":
                 if found[-1].kind == "sei" and is_cut(codec, found[-1]):
                     raise ValueError("is cut before its picture")
@@ -55,6 +61,8 @@ class ParameterSets:
 
     def lead(self, codec: str, data: bytes) -> bytes:
         """Return a packet for a decoder that knows nothing yet, with the kept sets that it lacks in front."""
+        if codec in _WITH_HEADER:
+            return data if not self._header or self._header_in(codec, data) else self._header + data
         if not self._kept or not is_known(codec):
             return data
         there = set()
@@ -65,6 +73,22 @@ class ParameterSets:
                 there.add((unit.type, set_id(codec, unit)))
         lacking = [unit for key, unit in sorted(self._kept.items(), key=lambda item: item[0]) if key not in there]
         return joined(lacking) + data if lacking else data
+
+    def note_header(self, codec: str, data: bytes) -> None:
+        """Keep the header of the stream that a packet holds (a sequence, a visual object), if the codec has such."""
+        if codec in _WITH_HEADER:
+            self._header = self._header_in(codec, data) or self._header
+
+    def _header_in(self, codec: str, data: bytes) -> bytes:
+        if self._extractor is None:
+            self._extractor = BitStreamFilterContext("extract_extradata", codec)
+        try:
+            for packet in self._extractor.filter(padded(data)):
+                if packet.has_sidedata("new_extradata"):
+                    return bytes(packet.get_sidedata("new_extradata"))
+        except av.FFmpegError:  # damaged: the decoder will say so
+            self._extractor = None
+        return b""
 
     def all(self) -> list[Unit]:
         """Return the kept sets, in the order in which a decoder wants them."""
@@ -79,3 +103,4 @@ class ParameterSets:
         """Forget everything: the packets are another codec's now."""
         self.drop_ahead()
         self._kept.clear()
+        self._extractor, self._header = None, b""

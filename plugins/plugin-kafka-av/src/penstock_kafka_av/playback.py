@@ -37,6 +37,7 @@ class Playback:
     loop: int
     realtime: bool
     frames: bool
+    rotate: bool
     options: Mapping[str, Any]
     timeout_s: float
 
@@ -69,7 +70,7 @@ class Playback:
         self._common = container.describe()
         self._parameters, self._parameters_at = container.parameters(), None
         if self.frames and self._decoder is None:
-            self._decoder = AvDecoder()
+            self._decoder = AvDecoder(rotate=self.rotate)
         if not self._epoch_ns:
             self._epoch_ns = time.time_ns()
         if self._timeline is None:

@@ -52,6 +52,7 @@ class VideoSource:
         loop: Times to play a recording, 1 or more; time, pts and seq go on.
         realtime: True gives no packet before its time, as a camera would.
         frames: True decodes, and gives (height, width, 3) uint8 arrays in BGR order instead of packets.
+        rotate: True turns frames as their display matrix says.
         options: Passed to libav ("rtsp_transport": "udp", …); RTSP runs over TCP unless told otherwise here.
         timeout_s: Seconds to wait for an address to answer, and for each packet of a camera.
         start: Number of packets that need not be given: a position of an earlier run. Recordings only.
@@ -64,6 +65,7 @@ class VideoSource:
     loop: int = attrs.field(default=1, validator=[instance_of(int), ge(1)])
     realtime: bool = attrs.field(default=False, validator=instance_of(bool))
     frames: bool = attrs.field(default=False, validator=instance_of(bool))
+    rotate: bool = attrs.field(default=False, validator=instance_of(bool))
     options: dict[str, Any] = attrs.field(
         factory=dict, validator=deep_mapping(instance_of(str), instance_of((str, int, float)), instance_of(dict))
     )
@@ -94,6 +96,7 @@ class VideoSource:
                 loop=self.loop,
                 realtime=self.realtime,
                 frames=self.frames,
+                rotate=self.rotate,
                 options=self.options,
                 timeout_s=self.timeout_s,
             )

@@ -8,7 +8,7 @@ import attrs
 
 from penstock_kafka_av.container import Packet
 
-_LEAP_S = 1.0
+_LEAP_S = Fraction(1, 4)
 """A time of decoding that goes back further than this begins another recording, joined to the first."""
 
 
