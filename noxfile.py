@@ -116,7 +116,7 @@ def tests(session: nox.Session) -> None:
 
     Those that build packages in environments of their own take minutes and do not differ: the oldest runs them.
     """
-    install(session, [*PLUGINS, "demo"], *TESTING, *BESIDE)
+    install(session, [*PLUGINS, "demo"], "mypy", *TESTING, *BESIDE)  # a test checks the types of users' code
     session.install(*FOOTAGE)
     once = [] if session.python == oldest_and_newest()[0] else [f"--ignore={path}" for path in BUILD_PACKAGES]
     run_tests(session, "tests", *(f"plugins/plugin-{name}/tests" for name in [*PLUGINS, "demo"]), *once)

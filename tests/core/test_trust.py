@@ -76,6 +76,25 @@ def test_d5_a_message_makes_only_what_plugins_offer(tmp_path, monkeypatch, role,
     assert "marking" not in sys.modules
 
 
+def test_d5_a_message_names_no_error_that_would_be_imported(tmp_path, monkeypatch):
+    """An exception that `retry` names by an import path is refused before it is imported, unless it is listed."""
+    mark = tmp_path / "ran"
+    (tmp_path / "marking_errors.py").write_text(
+        f"import pathlib\npathlib.Path({str(mark)!r}).touch()\nclass Mine(Exception): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    message = create("memory")
+    message["argument"]["nodes"][0]["retry"] = {"on": ["OSError", "marking_errors:Mine"]}
+    [answer] = asked(message)
+    assert not answer["ok"]
+    assert "exception 'marking_errors:Mine' is not made for a message" in answer["error"]
+    assert not mark.exists()
+    [answer] = asked(message, allow=["marking_errors:Mine"])
+    assert answer["ok"], answer
+    assert mark.exists()
+    sys.modules.pop("marking_errors", None)
+
+
 def test_d5_a_message_makes_what_the_author_listed():
     """`allow` takes classes and import paths; only these, and what plugins offer, are made."""
     before = Allowed.made

@@ -11,8 +11,10 @@ from penstock import decoder as _decoder  # noqa: F401 - see above
 from penstock import processor as _processor  # noqa: F401 - see above
 from penstock import source as _source  # noqa: F401 - see above
 from penstock import store as _store  # noqa: F401 - see above
-from penstock.compose.node import Edge, Flow, Node, Retry, decoder, edge, processor, source, store
+from penstock.compose.factories import decoder, edge, processor, source, store
+from penstock.compose.node import Edge, Flow, Node
 from penstock.compose.policies import Block, DropNewest, DropOldest, Latest, Sample, Spill
+from penstock.compose.retry import Retry
 from penstock.coords import Coordinates, CoordinatesIterator, DataCoordinates, DataCoordinatesIterator
 from penstock.errors import PenstockError
 

@@ -9,7 +9,8 @@ import click
 
 from penstock.cli.console import printable
 from penstock.cli.run import read_pipeline, run_and_finish
-from penstock.compose.node import Flow, Node, source
+from penstock.compose.factories import source
+from penstock.compose.node import Flow, Node
 from penstock.compose.pipeline import Pipeline
 from penstock.dead_letters import LOG, read_dead_letters
 from penstock.errors import WiringError

@@ -43,6 +43,8 @@ def parts_of(nodes: Iterable[Node], joins: Joins, plugins: Plugins, *, import_pa
             errors.append(error)
     problems = shape_problems(nodes, joins) + kind_problems(parts, joins) + option_problems(parts.values(), plugins)
     problems += sharing_problems(parts.values())
+    if import_paths:
+        problems += retry_problems(parts.values())
     if len(errors) == 1 and not problems:
         raise errors[0]
     problems = [str(error) for error in errors] + problems
@@ -105,6 +107,18 @@ def option_problems(parts: Iterable[Part], plugins: Plugins) -> list[str]:
             link_classes(plugins)
         except PluginError as error:
             problems.append(f"place='process' needs a link between processes: {error}")
+    return problems
+
+
+def retry_problems(parts: Iterable[Part]) -> list[str]:
+    """Return which errors a `retry` names by an import path that leads to no exception; imports them."""
+    problems = []
+    for part in parts:
+        try:
+            if part.node.retry:
+                part.node.retry.error_classes()
+        except (PluginError, ConfigError) as error:
+            problems.append(f"{part.where}: {error}")
     return problems
 
 

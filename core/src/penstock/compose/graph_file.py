@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from penstock.component import ROLES
 from penstock.compose.address import address_of, why_no_address
-from penstock.compose.node import NODE_OPTIONS, PLAIN, Edge, Flow, Node, Retry, describe, label
+from penstock.compose.node import NODE_OPTIONS, PLAIN, Edge, Flow, Node, describe, label
 from penstock.compose.policies import Policy
+from penstock.compose.retry import Retry
 from penstock.errors import ConfigError, WiringError
 from penstock.suggestions import close_to
 
@@ -20,46 +23,58 @@ FORMAT = 1
 DEAD_LETTERS = "penstock-dead-letters"
 
 
-@attrs.frozen(kw_only=True)
-class NodeEntry:
-    """A node in a file."""
+def _entries(options: type, *, without: Iterable[str] = ()) -> dict[str, Any]:
+    """Return the fields of a class as those of an entry in a file, of the types that its converters take."""
+    attrs.resolve_types(options)
+    return {
+        field.name: attrs.field(type=_type_in_files(field), default=field.default)
+        for field in attrs.fields(options)
+        if field.name not in without
+    }
 
-    name: str
-    source: str | None = None
-    decoder: str | None = None
-    processor: str | None = None
-    store: str | None = None
-    settings: dict[str, Any] = attrs.field(factory=dict)
-    workers: int = 1
-    ordered: bool = True
-    place: str = "thread"
-    retry: Retry | None = None
-    on_error: str = "dead_letter"
-    expect_every_s: float | None = None
+
+def _type_in_files(field: attrs.Attribute[Any]) -> Any:
+    taken = typing.get_type_hints(field.converter) if field.converter else {}
+    return next(iter(taken.values()), field.type)
+
+
+_OPTIONAL_TEXT: Any = str | None
+_ROLES = {role: attrs.field(type=_OPTIONAL_TEXT, default=None) for role in ROLES}
+
+
+@attrs.frozen(
+    kw_only=True,
+    these={
+        "name": attrs.field(type=str),
+        **_ROLES,
+        "settings": attrs.field(type=dict[str, Any], factory=dict),
+        **_entries(Node, without=("name", "role", "use", "given", "settings")),
+    },
+)
+class NodeEntry:
+    """A node in a file: a component in the place of its role, its settings, and the options of `Node`."""
 
     def node(self, path: str) -> Node:
         """Make the node. Raises ConfigError, which begins with the path."""
-        roles = {role: use for role in ("source", "decoder", "processor", "store") if (use := getattr(self, role))}
+        roles = {role: use for role in ROLES if (use := getattr(self, role))}
+        options = {name: getattr(self, name) for name in NODE_OPTIONS}
+        settings: dict[str, Any] = getattr(self, "settings")  # noqa: B009 - mypy does not see the field
         if len(roles) != 1:
-            raise ConfigError(f"{path}: node {self.name!r} needs exactly one of source, decoder, processor, store")
+            raise ConfigError(f"{path}: node {options['name']!r} needs exactly one of {', '.join(ROLES)}")
         [(role, use)] = roles.items()
-        options = {key: getattr(self, key) for key in NODE_OPTIONS}
         try:
-            return Node(role=role, use=use, settings=self.settings, **options)
+            return Node(role=role, use=use, settings=settings, **options)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, these={"before": attrs.field(type=str), "after": attrs.field(type=str), **_entries(Edge)})
 class EdgeEntry:
-    """An edge in a file."""
+    """An edge in a file: the names of two nodes, and the options of `Edge`."""
 
-    before: str
-    after: str
-    capacity: int | None = None
-    capacity_bytes: int | None = None
-    when_full: str | Policy = "block"
-    expect_every_s: float | None = None
+    if TYPE_CHECKING:
+        before: str
+        after: str
 
     def edge(self, path: str) -> Edge:
         """Make the edge. Raises ConfigError, which begins with the path."""
@@ -145,7 +160,17 @@ def node_to_plain(node: Node) -> dict[str, Any]:
     for key in NODE_OPTIONS[1:]:
         value = getattr(node, key)
         if value != getattr(default, key):
-            plain[key] = _changed(value, Retry()) if isinstance(value, Retry) else value
+            plain[key] = _retry_to_plain(node, value) if isinstance(value, Retry) else value
+    return plain
+
+
+def _retry_to_plain(node: Node, retry: Retry) -> dict[str, Any]:
+    plain = {key: value for key, value in attrs.asdict(retry).items() if value != getattr(Retry(), key)}
+    if "on" in plain:
+        try:
+            plain["on"] = retry.error_names()
+        except WiringError as error:
+            raise WiringError(f"{describe(node)}: {error}") from error
     return plain
 
 

@@ -4,67 +4,19 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import attrs
 
+from penstock.compose.option_checks import at_least, flag, one_of, positive
 from penstock.compose.policies import Block, Policy, policy_of
-from penstock.errors import ConfigError, WiringError
-from penstock.suggestions import suggests_fields, suggests_keywords
+from penstock.compose.retry import Retry
+from penstock.errors import WiringError
+from penstock.suggestions import suggests_fields
 
 OnError = Literal["stop", "skip", "dead_letter"]
 Place = Literal["thread", "process"]
-
-NODE_OPTIONS = ("name", "workers", "ordered", "place", "retry", "on_error", "expect_every_s")
-"""The keywords of `ps.source` and its kind that belong to the node; no component has a setting of these names."""
-
-
-def _at_least(least: int) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
-    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise ConfigError(f"{field.name}={value!r}: must be a whole number of at least {least}")
-
-    return check
-
-
-def _positive(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0):
-        raise ConfigError(f"{field.name}={value!r}: must be a number of seconds above 0")
-
-
-def _one_of(*choices: str) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
-    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-        if value not in choices:
-            raise ConfigError(f"{field.name}={value!r}: must be one of {', '.join(choices)}")
-
-    return check
-
-
-def _flag(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    if not isinstance(value, bool):
-        raise ConfigError(f"{field.name}={value!r}: must be True or False")
-
-
-@suggests_fields
-@attrs.frozen(kw_only=True)
-class Retry:
-    """Say how often, and how patiently, a failing call is tried again.
-
-    Attributes:
-        times: Tries in all, the first one included; None tries until the run is aborted.
-        wait_initial_s: Seconds before the second try; doubled for each further one, with jitter.
-        wait_max_s: Seconds that no wait exceeds. An abort of the run may take this long while a retry waits.
-        jitter_s: The largest random part of a wait.
-        on: Which errors: names of built-in or penstock exceptions; others are not tried again.
-    """
-
-    times: int | None = attrs.field(default=3, validator=_at_least(1))
-    wait_initial_s: float = attrs.field(default=0.1, validator=_positive)
-    wait_max_s: float = attrs.field(default=5.0, validator=_positive)
-    jitter_s: float = 0.1
-    on: tuple[str, ...] = attrs.field(default=("Exception",), converter=tuple)
 
 
 @suggests_fields
@@ -84,10 +36,10 @@ class Edge:
         expect_every_s: Seconds without a record after which the watchdog reports the edge; None: never.
     """
 
-    capacity: int | None = attrs.field(default=None, validator=_at_least(1))
-    capacity_bytes: int | None = attrs.field(default=None, validator=_at_least(1))
+    capacity: int | None = attrs.field(default=None, validator=at_least(1))
+    capacity_bytes: int | None = attrs.field(default=None, validator=at_least(1))
     when_full: Policy = attrs.field(default=Block(), converter=policy_of)
-    expect_every_s: float | None = attrs.field(default=None, validator=_positive)
+    expect_every_s: float | None = attrs.field(default=None, validator=positive)
 
     def __rrshift__(self, other: Joinable) -> Flow:
         return Flow.of(other) >> self
@@ -123,20 +75,26 @@ class Node:
     settings: Mapping[str, Any] = attrs.field(factory=dict)
     given: Any = None
     name: str | None = None
-    workers: int = attrs.field(default=1, validator=_at_least(1))
-    ordered: bool = attrs.field(default=True, validator=_flag)
-    place: Place = attrs.field(default="thread", validator=_one_of("thread", "process"))
+    workers: int = attrs.field(default=1, validator=at_least(1))
+    ordered: bool = attrs.field(default=True, validator=flag)
+    place: Place = attrs.field(default="thread", validator=one_of("thread", "process"))
     retry: Retry | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.instance_of(Retry))
     )
-    on_error: OnError = attrs.field(default="dead_letter", validator=_one_of("stop", "skip", "dead_letter"))
-    expect_every_s: float | None = attrs.field(default=None, validator=_positive)
+    on_error: OnError = attrs.field(default="dead_letter", validator=one_of("stop", "skip", "dead_letter"))
+    expect_every_s: float | None = attrs.field(default=None, validator=positive)
 
-    def __rshift__(self, other: Joinable) -> Flow:
+    def __rshift__(self, other: Follower | Edge) -> Flow:
         return Flow.of(self) >> other
 
     def __rrshift__(self, other: Joinable) -> Flow:
         return Flow.of(other) >> self
+
+
+NODE_OPTIONS = tuple(
+    field.name for field in attrs.fields(Node) if field.name not in ("role", "use", "settings", "given")
+)
+"""The keywords of `ps.source` and its kind that belong to the node; no component has a setting of these names."""
 
 
 @attrs.frozen(eq=False)
@@ -172,9 +130,11 @@ class Flow:
                 tuple(dict.fromkeys(tail for flow in flows for tail in flow.tails)),
             )
         if callable(thing):
-            return cls.of(processor(thing))
+            return cls.of(Node(role="processor", given=thing))
+        if isinstance(thing, str):
+            return cls.of(Node(role="source", use=thing))
         if isinstance(thing, Iterable):
-            return cls.of(source(thing))
+            return cls.of(Node(role="source", given=thing))
         raise WiringError(f"{thing!r} cannot stand beside '>>': give a node, a flow, a callable or an iterable")
 
     def entries(self) -> tuple[Node, ...]:
@@ -182,7 +142,7 @@ class Flow:
         fed = {after for _, after, _ in self.edges}
         return tuple(node for node in self.nodes if node not in fed)
 
-    def __rshift__(self, other: Joinable | Edge) -> Flow:
+    def __rshift__(self, other: Follower | Edge) -> Flow:
         if isinstance(other, Edge):
             if self.pending is not None:
                 raise WiringError("two edge() one after the other: give one edge all its options")
@@ -207,7 +167,10 @@ class Flow:
         return Flow.of(other) >> self
 
 
-Joinable = Node | Flow | Callable[..., Any] | Iterable[Any] | Sequence["Node | Flow"]
+Follower = Node | Flow | Callable[..., Any] | Sequence["Node | Flow"]
+"""What may stand behind `>>`."""
+Joinable = Follower | Iterable[Any]
+"""What may stand before it: an iterable is a source."""
 
 
 def describe(node: Node) -> str:
@@ -247,93 +210,3 @@ def name_nodes(nodes: Iterable[Node], taken: Iterable[str] = ()) -> dict[Node, s
             names[node] = next(name for name in tries if name not in used)
             used.add(names[node])
     return names
-
-
-@suggests_keywords
-def edge(
-    *,
-    capacity: int | None = None,
-    capacity_bytes: int | None = None,
-    when_full: Policy | str = "block",
-    expect_every_s: float | None = None,
-) -> Edge:
-    """Make the edge that the next `>>` uses.
-
-    Args:
-        capacity: Records it holds at most; None: 1024.
-        capacity_bytes: Bytes of data it holds at most, or a single record; None: 64 MiB.
-        when_full: A policy, or the word for one: "block", "drop_oldest", "drop_newest", "latest", `ps.Sample(10)` or
-            "sample(10)", `ps.Spill("dir", max_bytes=…)` or "spill(dir, 20 GiB)"; see `Edge`.
-        expect_every_s: Seconds without a record after which the watchdog reports the edge; None: never.
-
-    Raises:
-        ConfigError: an option is unknown or wrong.
-    """
-    return Edge(capacity=capacity, capacity_bytes=capacity_bytes, when_full=when_full, expect_every_s=expect_every_s)
-
-
-def source(component: Any, /, **settings: Any) -> Node:
-    """Make a source node from the name of a component and its settings, a component, or any iterable.
-
-    The records that are made of an iterable's items have the name of the node as channel, or what `channel=` says.
-    """
-    return _node("source", component, settings)
-
-
-def decoder(component: Any, /, **settings: Any) -> Node:
-    """Make a decoder node from the name of a component and its settings, a component, a class or a factory.
-
-    Each channel has a decoder of its own: a copy of a component from its settings (an attrs class or a dataclass), or
-    what the class, or a function without arguments, makes.
-    """
-    return _node("decoder", component, settings)
-
-
-def processor(component: Any, /, **settings: Any) -> Node:
-    """Make a processor node from the name of a component and its settings, a component, any callable, or a class.
-
-    An object is used as it is. With `workers=n` each worker has a copy of it from its settings (an attrs class or a
-    dataclass), or what the class, or a function without arguments, makes; functions are called by all of them.
-    """
-    return _node("processor", component, settings)
-
-
-def store(component: Any, /, **settings: Any) -> Node:
-    """Make a store node from the name of a component and its settings, a component, or a storage of ExEngine's form.
-
-    A storage has `put(coords, data, metadata)`, `get_data(coords)`, `get_metadata(coords)`, `finish` and `close`.
-    """
-    return _node("store", component, settings)
-
-
-def _node(role: str, component: Any, settings: dict[str, Any]) -> Node:
-    options = {key: settings.pop(key) for key in NODE_OPTIONS if key in settings}
-    if isinstance(component, str):
-        return Node(role=role, use=component, settings=_plain(settings), **options)
-    if isinstance(component, type):
-        if role in ("source", "store"):
-            raise WiringError(
-                f"{component.__name__} is a class: give an instance, {component.__name__}(...), or a name"
-            )
-        return Node(role=role, given=component, settings=settings, **options)
-    if (
-        role == "source"
-        and settings
-        and settings.keys() <= {"channel", "reuses_buffers"}
-        and not hasattr(component, "read")
-    ):
-        return Node(role=role, given=component, settings=settings, **options)  # an iterable
-    if settings:
-        raise ConfigError(
-            f"{role} {type(component).__name__}: the settings {', '.join(settings)} belong to the component that is "
-            "given: set them there"
-        )
-    if role == "store" and callable(getattr(component, "get_data", None)) and not hasattr(component, "write"):
-        from penstock.builtin.data_storage import as_store
-
-        component = as_store(component)
-    return Node(role=role, given=component, **options)
-
-
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    return {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in settings.items()}

@@ -14,9 +14,10 @@ import attrs
 
 from penstock.component import KINDS, SupportsNodeName
 from penstock.compose.making import Maker, copy_of, is_class, is_function, makes_processors
-from penstock.compose.node import Node, describe, label
+from penstock.compose.node import NODE_OPTIONS, Node, describe, label
 from penstock.errors import ComponentLoadError, ConfigError, PenstockError, PluginError, WiringError
 from penstock.hookspecs import PROJECT
+from penstock.suggestions import close_to
 from penstock.user_function import form_of
 
 if TYPE_CHECKING:
@@ -97,18 +98,41 @@ def import_path(path: str) -> Any:
 def build(owner: Any, settings: Mapping[str, Any]) -> Any:
     """Make a component of this class, or a function with these settings. Raises ConfigError."""
     if isinstance(owner, type):
-        if settings and (attrs.has(owner) or dataclasses.is_dataclass(owner)) and _is_plain(settings):
-            from penstock.config import from_plain
+        try:
+            if settings and (attrs.has(owner) or dataclasses.is_dataclass(owner)) and _is_plain(settings):
+                from penstock.config import from_plain
 
-            return from_plain(owner, dict(settings))
-        return _call(owner, settings)
+                return from_plain(owner, dict(settings))
+            return _call(owner, settings)
+        except ConfigError as error:
+            hints = _hints(owner, settings, str(error))
+            if not hints:
+                raise
+            raise ConfigError(f"{error}{hints}") from error
     if not settings:
         return owner
     known = inspect.signature(owner).parameters
     for key in settings:
         if key not in known:
-            raise ConfigError(f"$.{key}: {label_of(owner)} has no setting of this name")
+            near = close_to(key, [*known, *NODE_OPTIONS])
+            raise ConfigError(f"$.{key}: {label_of(owner)} has no setting of this name{near}")
     return functools.partial(owner, **settings)
+
+
+def _hints(owner: type, settings: Mapping[str, Any], said: str) -> str:
+    """Return which options of a node, or settings that an error does not name, misspelled settings may have meant."""
+    try:
+        parameters = inspect.signature(owner).parameters
+    except (TypeError, ValueError):  # a class written in C
+        return ""
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return ""
+    unknown = [key for key in settings if key not in parameters]
+    return "".join(
+        f"; {key!r} is no setting{near}"
+        for key in unknown
+        if (near := close_to(key, [*parameters, *NODE_OPTIONS])) and (near not in said)
+    )
 
 
 def label_of(owner: Any) -> str:

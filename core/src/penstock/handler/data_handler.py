@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 from penstock.buffers import BufferWatch, copied
 from penstock.builtin.push import PushSource, PutTimeoutError, WhenFull
-from penstock.compose.node import Edge, Flow, processor, source, store
+from penstock.compose.factories import processor, source, store
+from penstock.compose.node import Edge, Flow
 from penstock.compose.pipeline import Pipeline
 from penstock.compose.resolve import Part, resolve
 from penstock.coords import DataCoordinates

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from penstock.builtin.memory import own
+from penstock.compose.factories import store
 from penstock.compose.graph import PipelineGraph
-from penstock.compose.node import Flow, store
+from penstock.compose.node import Flow
 from penstock.errors import ConfigError
 from penstock.record import Record
 from penstock.run.foreground import run_in_foreground

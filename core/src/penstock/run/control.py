@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
+from penstock.compose.factories import processor
+from penstock.compose.factories import source as source_node
 from penstock.compose.making import settings_of
-from penstock.compose.node import Flow, Node, describe, processor
-from penstock.compose.node import source as source_node
+from penstock.compose.node import Flow, Node, describe
 from penstock.compose.resolve import import_path, is_import_path
 from penstock.error_text import text_of
 from penstock.errors import ConfigError, PenstockError, RunError
@@ -159,11 +160,13 @@ class Control:
 
     def _check_may_be_made(self, node: Node) -> None:
         """Raise ConfigError for what is named by an import path that the author did not list: it is not imported."""
-        if is_import_path(node.use) and node.use not in self.allow:
-            raise ConfigError(
-                f"{describe(node)}: {node.role} {node.use!r} is not made for a message: only what plugins offer is, "
-                "and what the author of the pipeline lists in ps.control(…, allow=[…])"
-            )
+        errors = node.retry.import_paths() if node.retry else []
+        for role, path in [(node.role, node.use), *(("exception", path) for path in errors)]:
+            if is_import_path(path) and path not in self.allow:
+                raise ConfigError(
+                    f"{describe(node)}: {role} {path!r} is not made for a message: only what plugins offer is, "
+                    "and what the author of the pipeline lists in ps.control(…, allow=[…])"
+                )
 
     @staticmethod
     def _delete(run: Run, argument: Any) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 import attrs
 
-from penstock.compose.node import Edge, Retry, decoder, processor, source, store
+from penstock.compose.factories import decoder, processor, source, store
+from penstock.compose.node import Edge
 from penstock.compose.pipeline import Pipeline
+from penstock.compose.retry import Retry
 
 COMPONENTS = {
     "penstock-zenoh": [("source", "zenoh"), ("store", "zenoh")],

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import builtins
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import penstock.errors
-from penstock.compose.node import Node, Retry
+from penstock.compose.retry import Retry
 from penstock.error_text import is_a, is_retryable, place_of, remedy_for, text_for_record, text_of
-from penstock.errors import ConfigError, RunAborted
+from penstock.errors import ConfigError, PenstockError, RunAborted
 from penstock.fields import is_exact, readable
 from penstock.record import Record
 from penstock.report.counters import Tally
@@ -37,7 +35,7 @@ class Guard:
         self.tally = tally
         self.retry = part.node.retry or (STORE if part.node.role in ("store", "source") else ONCE)
         self._run = run
-        self._errors = error_classes(part.node, self.retry.on)
+        self._errors = error_classes(part.where, self.retry)
 
     def again(self, call: Callable[[], T], error: BaseException) -> T:
         """Make a call that failed with `error` again until it works or the tries are used up; raise the last error.
@@ -131,14 +129,9 @@ class _FailedError(Exception):
     """
 
 
-def error_classes(node: Node, names: tuple[str, ...]) -> tuple[type[BaseException], ...]:
-    """Return the exception classes of these names. Raises ConfigError for a name that is none."""
-    classes = []
-    for name in names:
-        found: Any = getattr(penstock.errors, name, None) or getattr(builtins, name, None)
-        if not (isinstance(found, type) and issubclass(found, BaseException)):
-            raise ConfigError(
-                f"node {node.name!r}: retry on {name!r}: not the name of a built-in or penstock exception"
-            )
-        classes.append(found)
-    return tuple(classes)
+def error_classes(where: str, retry: Retry) -> tuple[type[BaseException], ...]:
+    """Return the exception classes that are tried again. Raises ConfigError for a path that leads to none."""
+    try:
+        return retry.error_classes()
+    except PenstockError as error:
+        raise ConfigError(f"{where}: retry: {error}") from error

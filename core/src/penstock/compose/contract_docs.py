@@ -1,0 +1,55 @@
+"""The contract behind `ps.source` and its kind in their docstrings, so that `help(ps.source)` shows all there is.
+
+The function `ps.source` has the place of the module `penstock.source` in the package (see
+docs/decisions/0001-functions-and-modules-of-one-name.md), and with it that of the module's help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import FunctionType, ModuleType
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def shows_contract(contract: ModuleType) -> Callable[[F], F]:
+    """Return a decorator that appends what a contract's module says to the docstring of a function."""
+
+    def decorate(function: F) -> F:
+        if function.__doc__:  # not under python -OO
+            function.__doc__ = f"{function.__doc__.rstrip()}\n\n{_text(contract)}\n    "
+        return function
+
+    return decorate
+
+
+def _text(contract: ModuleType) -> str:
+    """Return the docstrings of a module, its protocols and their methods, indented as a docstring is."""
+    lines = [f"The contract (from {contract.__name__} import …): {contract.__doc__}"]
+    for name, thing in vars(contract).items():
+        if isinstance(thing, type) and thing.__module__ == contract.__name__:
+            lines += ["", f"class {name}:", *_indented(thing.__doc__ or "", 4)]
+            for attribute, method in vars(thing).items():
+                method = getattr(method, "__func__", method)
+                if isinstance(method, FunctionType) and method.__doc__:
+                    lines += ["", f"    {_signature(attribute, method)}", *_indented(method.__doc__, 8)]
+    return "\n".join(f"    {line}" if line else "" for line in lines)
+
+
+def _signature(name: str, method: FunctionType) -> str:
+    """Return "read(max_records: int, timeout_s: float) -> Sequence[Record]"; `inspect` would have to be imported."""
+    code, hints = method.__code__, method.__annotations__
+    arguments = [
+        f"{one}: {hints[one]}" if one in hints else one
+        for one in code.co_varnames[: code.co_argcount]
+        if one not in ("self", "cls")
+    ]
+    return f"{name}({', '.join(arguments)}) -> {hints.get('return', 'None')}"
+
+
+def _indented(text: str, by: int) -> list[str]:
+    first, *rest = text.strip().splitlines()
+    stripped = [line.strip() for line in rest if line.strip()]
+    least = min((len(line) - len(line.lstrip()) for line in rest if line.strip()), default=0) if stripped else 0
+    return [" " * by + first, *(" " * by + line[least:].rstrip() if line.strip() else "" for line in rest)]

@@ -1,0 +1,457 @@
+"""What users make nodes and edges with: `ps.source`, `ps.decoder`, `ps.processor`, `ps.store` and `ps.edge`.
+
+The overloads are for editors and type checkers, which so know the settings of the built-in components. What a name
+takes that only a plugin knows is checked when the pipeline is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, Unpack, overload
+
+import penstock.decoder as decoder_contract
+import penstock.processor as processor_contract
+import penstock.source as source_contract
+import penstock.store as store_contract
+from penstock.compose import shapes
+from penstock.compose.contract_docs import shows_contract
+from penstock.compose.node import NODE_OPTIONS, Edge, Node, OnError, Place
+from penstock.compose.policies import Policy
+from penstock.compose.retry import Retry
+from penstock.errors import ConfigError, WiringError
+from penstock.suggestions import close_to, suggests_keywords
+
+
+@overload
+def source(component: Literal["iterable"], /, **settings: Unpack[shapes.NamedIterableSettings]) -> Node: ...
+
+
+@overload
+def source(component: Literal["files"], /, **settings: Unpack[shapes.FilesSettings]) -> Node: ...
+
+
+@overload
+def source(component: Literal["dead-letters"], /, **settings: Unpack[shapes.DeadLettersSettings]) -> Node: ...
+
+
+@overload
+def source(
+    component: str,
+    /,
+    *,
+    name: str | None = None,
+    workers: int = 1,
+    ordered: bool = True,
+    place: Place = "thread",
+    retry: Retry | None = None,
+    on_error: OnError = "dead_letter",
+    expect_every_s: float | None = None,
+    **settings: Any,
+) -> Node: ...
+
+
+@overload
+def source(component: shapes.SourceShape, /, **options: Unpack[shapes.NodeOptions]) -> Node: ...
+
+
+@overload
+def source(component: Iterable[Any], /, **options: Unpack[shapes.IterableSettings]) -> Node: ...
+
+
+@shows_contract(source_contract)
+def source(
+    component: Any,
+    /,
+    *,
+    name: str | None = None,
+    workers: int = 1,
+    ordered: bool = True,
+    place: Place = "thread",
+    retry: Retry | None = None,
+    on_error: OnError = "dead_letter",
+    expect_every_s: float | None = None,
+    **settings: Any,
+) -> Node:
+    """Make a source node from the name of a component and its settings, a component, or any iterable.
+
+    Args:
+        component: The name of a component ("files", "penstock-zenoh:zenoh"), an import path ("my.module:Camera"), an
+            object with `open`, `read` and `close`, or an iterable, whose items become records. It is used as it is.
+        name: What messages and reports call it; None: made from the component's name when the pipeline is made.
+        workers: A source is read by one.
+        ordered: With several workers: whether records leave in the order in which they came.
+        place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists go
+            there and back through shared memory (penstock-shm, Linux).
+        retry: How often a call that failed is tried again; None: 3 tries to open it again.
+        on_error: What becomes of a record that failed for good: "dead_letter" keeps it in the run's dead letters,
+            "skip" counts it, "stop" ends the run.
+        expect_every_s: Seconds without a record from it, after which the watchdog reports the node; None: never.
+        settings: Those of the component that is named. Of an iterable: `channel`, the channel of its records (None: the
+            name of the node), and `reuses_buffers`, whether it fills an array again that it gave before.
+
+    Returns:
+        A node, to be joined to others by `>>`.
+
+    Raises:
+        ConfigError: an option is wrong, or settings were given beside an object that has its own.
+        WiringError: it is a class: give an instance, or its name.
+    """
+    return _node(
+        "source",
+        component,
+        settings,
+        name=name,
+        workers=workers,
+        ordered=ordered,
+        place=place,
+        retry=retry,
+        on_error=on_error,
+        expect_every_s=expect_every_s,
+    )
+
+
+@overload
+def decoder(
+    component: str,
+    /,
+    *,
+    name: str | None = None,
+    workers: int = 1,
+    ordered: bool = True,
+    place: Place = "thread",
+    retry: Retry | None = None,
+    on_error: OnError = "dead_letter",
+    expect_every_s: float | None = None,
+    **settings: Any,
+) -> Node: ...
+
+
+@overload
+def decoder(component: shapes.DecoderShape, /, **options: Unpack[shapes.NodeOptions]) -> Node: ...
+
+
+@overload
+def decoder(
+    component: Callable[..., shapes.DecoderShape],
+    /,
+    *,
+    name: str | None = None,
+    workers: int = 1,
+    ordered: bool = True,
+    place: Place = "thread",
+    retry: Retry | None = None,
+    on_error: OnError = "dead_letter",
+    expect_every_s: float | None = None,
+    **settings: Any,
+) -> Node: ...
+
+
+@shows_contract(decoder_contract)
+def decoder(
+    component: Any,
+    /,
+    *,
+    name: str | None = None,
+    workers: int = 1,
+    ordered: bool = True,
+    place: Place = "thread",
+    retry: Retry | None = None,
+    on_error: OnError = "dead_letter",
+    expect_every_s: float | None = None,
+    **settings: Any,
+) -> Node:
+    """Make a decoder node from the name of a component and its settings, a component, a class or a factory.
+
+    Each channel has a decoder of its own: a copy of a component from its settings (an attrs class or a dataclass), or
+    what the class, or a function without arguments, makes.
+
+    Args:
+        component: The name of a component ("json", "av"), an import path, an object with `decode`, `flush` and
+            `reset`, a class of such objects, or a function that makes one.
+        name: What messages and reports call it; None: made from the component's name when the pipeline is made.
+        workers: How many work at it side by side; each has channels of its own.
+        ordered: With several workers: whether records leave in the order in which they came.
+        place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists go
+            there and back through shared memory (penstock-shm, Linux).
+        retry: How often a call that failed is tried again; None: once.
+        on_error: What becomes of a record that failed for good: "dead_letter" keeps it in the run's dead letters,
+            "skip" counts it, "stop" ends the run.
+        expect_every_s: Seconds without return from a call, after which the watchdog reports the node; None: 30 s.
+        settings: Those of the component that is named, or of the class that is given.
+
+    Returns:
+        A node, to be joined to others by `>>`.
+
+    Raises:
+        ConfigError: an option is wrong, or settings were given beside an object that has its own.
+        WiringError: what is given cannot be a decoder.
+    """
+    return _node(
+        "decoder",
+        component,
+        settings,
+        name=name,
+        workers=workers,
+        ordered=ordered,
+        place=place,
+        retry=retry,
+        on_error=on_error,
+        expect_every_s=expect_every_s,
+    )
+
+
+@overload
+def processor(component: Literal["batch"], /, **settings: Unpack[shapes.BatchSettings]) -> Node: ...
+
+
+@overload
+def processor(component: Literal["align"], /, **settings: Unpack[shapes.AlignSettings]) -> Node: ...
+
+
+@overload
+def processor(component: Literal["filter"], /, **settings: Unpack[shapes.FilterSettings]) -> Node: ...
+
+
+@overload
+def processor(component: Literal["sample"], /, **settings: Unpack[shapes.SampleSettings]) -> Node: ...
+
+
+@overload
+def processor(component: Literal["rate"], /, **settings: Unpack[shapes.RateSettings]) -> Node: ...
+
+
+@overload
+def processor(component: Literal["split"], /, **settings: Unpack[shapes.SplitSettings]) -> Node: ...
+
+
+@overload
+def processor(
+    component: str,
+    /,
+    *,
+    name: str | None = None,
+    workers: int = 1,
+    ordered: bool = True,
+    place: Place = "thread",
+    retry: Retry | None = None,
+    on_error: OnError = "dead_letter",
+    expect_every_s: float | None = None,
+    **settings: Any,
+) -> Node: ...
+
+
+@overload
+def processor(
+    component: type[Any],
+    /,
+    *,
+    name: str | None = None,
+    workers: int = 1,
+    ordered: bool = True,
+    place: Place = "thread",
+    retry: Retry | None = None,
+    on_error: OnError = "dead_letter",
+    expect_every_s: float | None = None,
+    **settings: Any,
+) -> Node: ...
+
+
+@overload
+def processor(component: Callable[..., Any], /, **options: Unpack[shapes.NodeOptions]) -> Node: ...
+
+
+@shows_contract(processor_contract)
+def processor(
+    component: Any,
+    /,
+    *,
+    name: str | None = None,
+    workers: int = 1,
+    ordered: bool = True,
+    place: Place = "thread",
+    retry: Retry | None = None,
+    on_error: OnError = "dead_letter",
+    expect_every_s: float | None = None,
+    **settings: Any,
+) -> Node:
+    """Make a processor node from the name of a component and its settings, a component, any callable, or a class.
+
+    An object is used as it is. With `workers=n` each worker has a copy of it from its settings (an attrs class or a
+    dataclass), or what the class, or a function without arguments, makes; functions are called by all of them.
+
+    What is called returns a record, a value (the `data` of a record like the one it was called with), a tuple
+    `(coords, data, metadata)`, a list or iterator of these, or None to discard the record or keep it for later. What
+    takes three arguments is called with `(coords, data, metadata)`.
+
+    Args:
+        component: The name of a component ("batch", "filter"), an import path, a function of the record or of
+            `(coords, data, metadata)`, an object that can be called, a class of such objects, or a function that makes
+            one.
+        name: What messages and reports call it; None: made from the component's name when the pipeline is made.
+        workers: How many work at it side by side.
+        ordered: With several workers: whether records leave in the order in which they came.
+        place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists go
+            there and back through shared memory (penstock-shm, Linux).
+        retry: How often a call that failed is tried again; None: once.
+        on_error: What becomes of a record that failed for good: "dead_letter" keeps it in the run's dead letters,
+            "skip" counts it, "stop" ends the run.
+        expect_every_s: Seconds without return from a call, after which the watchdog reports the node; None: 30 s.
+        settings: Those of the component that is named, or of the class that is given.
+
+    Returns:
+        A node, to be joined to others by `>>`.
+
+    Raises:
+        ConfigError: an option is wrong, or settings were given beside an object that has its own.
+        WiringError: what is given cannot be a processor.
+    """
+    return _node(
+        "processor",
+        component,
+        settings,
+        name=name,
+        workers=workers,
+        ordered=ordered,
+        place=place,
+        retry=retry,
+        on_error=on_error,
+        expect_every_s=expect_every_s,
+    )
+
+
+@overload
+def store(component: Literal["memory"], /, **settings: Unpack[shapes.MemorySettings]) -> Node: ...
+
+
+@overload
+def store(component: Literal["log"], /, **settings: Unpack[shapes.LogSettings]) -> Node: ...
+
+
+@overload
+def store(
+    component: str,
+    /,
+    *,
+    name: str | None = None,
+    workers: int = 1,
+    ordered: bool = True,
+    place: Place = "thread",
+    retry: Retry | None = None,
+    on_error: OnError = "dead_letter",
+    expect_every_s: float | None = None,
+    **settings: Any,
+) -> Node: ...
+
+
+@overload
+def store(component: shapes.StoreShape | shapes.StorageShape, /, **options: Unpack[shapes.NodeOptions]) -> Node: ...
+
+
+@shows_contract(store_contract)
+def store(
+    component: Any,
+    /,
+    *,
+    name: str | None = None,
+    workers: int = 1,
+    ordered: bool = True,
+    place: Place = "thread",
+    retry: Retry | None = None,
+    on_error: OnError = "dead_letter",
+    expect_every_s: float | None = None,
+    **settings: Any,
+) -> Node:
+    """Make a store node from the name of a component and its settings, a component, or a storage of ExEngine's form.
+
+    Args:
+        component: The name of a component ("npy", "lmdb"), an import path, an object with `open`, `write`, `sync` and
+            `close`, or a storage: an object with `put(coords, data, metadata)`, `get_data(coords)`,
+            `get_metadata(coords)`, `finish` and `close`. It is used as it is.
+        name: What messages and reports call it; None: made from the component's name when the pipeline is made.
+        workers: A store is written by one, to keep the order.
+        ordered: With several workers: whether records leave in the order in which they came.
+        place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists go
+            there and back through shared memory (penstock-shm, Linux).
+        retry: How often a call that failed is tried again; None: 3 tries.
+        on_error: What becomes of a record that failed for good: "dead_letter" keeps it in the run's dead letters,
+            "skip" counts it, "stop" ends the run.
+        expect_every_s: Seconds without return from a call, after which the watchdog reports the node; None: 30 s.
+        settings: Those of the component that is named.
+
+    Returns:
+        A node, to be joined to others by `>>`.
+
+    Raises:
+        ConfigError: an option is wrong, or settings were given beside an object that has its own.
+        WiringError: it is a class: give an instance, or its name.
+    """
+    return _node(
+        "store",
+        component,
+        settings,
+        name=name,
+        workers=workers,
+        ordered=ordered,
+        place=place,
+        retry=retry,
+        on_error=on_error,
+        expect_every_s=expect_every_s,
+    )
+
+
+@suggests_keywords
+def edge(
+    *,
+    capacity: int | None = None,
+    capacity_bytes: int | None = None,
+    when_full: Policy | str = "block",
+    expect_every_s: float | None = None,
+) -> Edge:
+    """Make the edge that the next `>>` uses.
+
+    Args:
+        capacity: Records it holds at most; None: 1024.
+        capacity_bytes: Bytes of data it holds at most, or a single record; None: 64 MiB.
+        when_full: A policy, or the word for one: "block", "drop_oldest", "drop_newest", "latest", `ps.Sample(10)` or
+            "sample(10)", `ps.Spill("dir", max_bytes=…)` or "spill(dir, 20 GiB)"; see `Edge`.
+        expect_every_s: Seconds without a record after which the watchdog reports the edge; None: never.
+
+    Raises:
+        ConfigError: an option is unknown or wrong.
+    """
+    return Edge(capacity=capacity, capacity_bytes=capacity_bytes, when_full=when_full, expect_every_s=expect_every_s)
+
+
+def _node(role: str, component: Any, settings: dict[str, Any], **options: Any) -> Node:
+    if isinstance(component, str):
+        return Node(role=role, use=component, settings=_plain(settings), **options)
+    if isinstance(component, type):
+        if role in ("source", "store"):
+            raise WiringError(
+                f"{component.__name__} is a class: give an instance, {component.__name__}(...), or a name"
+            )
+        return Node(role=role, given=component, settings=settings, **options)
+    if (
+        role == "source"
+        and settings
+        and settings.keys() <= {"channel", "reuses_buffers"}
+        and not hasattr(component, "read")
+    ):
+        return Node(role=role, given=component, settings=settings, **options)  # an iterable
+    if settings:
+        known = [*NODE_OPTIONS, *(("channel", "reuses_buffers") if role == "source" else ())]
+        near = next(filter(None, (close_to(key, known) for key in settings)), "")
+        raise ConfigError(
+            f"{role} {type(component).__name__}: the settings {', '.join(settings)} belong to the component that is "
+            f"given: set them there{near}"
+        )
+    if role == "store" and callable(getattr(component, "get_data", None)) and not hasattr(component, "write"):
+        from penstock.builtin.data_storage import as_store
+
+        component = as_store(component)
+    return Node(role=role, given=component, **options)
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in settings.items()}

@@ -1,0 +1,115 @@
+"""Retry: how often a failing call is tried again, and after which errors."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+import penstock.errors
+from penstock.compose.option_checks import at_least, not_negative, positive
+from penstock.errors import ConfigError, WiringError
+from penstock.suggestions import close_to, suggests_fields
+
+ErrorClass = type[BaseException]
+
+
+def _named() -> dict[str, ErrorClass]:
+    """Return the exceptions that have a bare name: the built-in ones and those of penstock."""
+    homes: tuple[Mapping[str, Any], ...] = (vars(builtins), vars(penstock.errors))
+    return {name: found for home in homes for name, found in home.items() if _is_error(found)}
+
+
+def _is_error(thing: Any) -> bool:
+    return isinstance(thing, type) and issubclass(thing, BaseException)
+
+
+def _is_path(name: str) -> bool:
+    module, colon, rest = name.partition(":")
+    return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *rest.split(".")))
+
+
+def _errors(on: ErrorClass | str | Iterable[ErrorClass | str]) -> tuple[ErrorClass | str, ...]:
+    """Return classes and import paths of classes and names. Raises ConfigError for what is neither."""
+    if isinstance(on, (str, type)):
+        on = (on,)
+    if not isinstance(on, Iterable):
+        raise ConfigError(f"on={on!r}: must be a tuple of exception classes or their names")
+    found: list[ErrorClass | str] = []
+    for one in on:
+        if isinstance(one, str) and not _is_path(one):
+            known = _named()
+            if one not in known:
+                raise ConfigError(
+                    f"on: {one!r} is not the name of a built-in or penstock exception{close_to(one, known)}; "
+                    "name others as 'module:Class', or give the class"
+                )
+            found.append(known[one])
+        elif isinstance(one, str) or _is_error(one):
+            found.append(one)
+        else:
+            raise ConfigError(f"on: {one!r} is no exception class and no name of one")
+    return tuple(dict.fromkeys(found))
+
+
+@suggests_fields
+@attrs.frozen(kw_only=True)
+class Retry:
+    """Say how often, and how patiently, a failing call is tried again.
+
+    Attributes:
+        times: Tries in all, the first one included; None tries until the run is aborted.
+        wait_initial_s: Seconds before the second try; doubled for each further one, with jitter.
+        wait_max_s: Seconds that no wait exceeds. An abort of the run may take this long while a retry waits.
+        jitter_s: The largest random part of a wait, in seconds.
+        on: Which errors: exception classes, or names: "OSError", "StoreError" (built-in or of penstock), or
+            "my.module:MyError", which is imported when the run starts. Others are not tried again.
+
+    Raises:
+        ConfigError: a value is wrong, or `on` names no exception.
+    """
+
+    times: int | None = attrs.field(default=3, validator=at_least(1))
+    wait_initial_s: float = attrs.field(default=0.1, validator=positive)
+    wait_max_s: float = attrs.field(default=5.0, validator=positive)
+    jitter_s: float = attrs.field(default=0.1, validator=not_negative)
+    on: tuple[ErrorClass | str, ...] = attrs.field(default=(Exception,), converter=_errors)
+
+    def import_paths(self) -> list[str]:
+        """Return the errors that are named by an import path, which nothing has imported yet."""
+        return [error for error in self.on if isinstance(error, str)]
+
+    def error_classes(self) -> tuple[ErrorClass, ...]:
+        """Return the classes of `on`, and import those that are named by an import path.
+
+        Raises:
+            ConfigError: there is no such class, or it is no exception.
+        """
+        return tuple(_imported(error) if isinstance(error, str) else error for error in self.on)
+
+    def error_names(self) -> list[str]:
+        """Return what a file calls the errors of `on`. Raises WiringError for a class that no file can name."""
+        return [error if isinstance(error, str) else _name_of(error) for error in self.on]
+
+
+def _imported(path: str) -> ErrorClass:
+    from penstock.compose.resolve import import_path
+
+    found = import_path(path)
+    if not _is_error(found):
+        raise ConfigError(f"retry on {path!r}: it is no exception class")
+    error: ErrorClass = found
+    return error
+
+
+def _name_of(error: ErrorClass) -> str:
+    from penstock.compose.address import path_of, why_no_path
+
+    if _named().get(error.__name__) is error:
+        return error.__name__
+    path = path_of(error)
+    if path is None:
+        raise WiringError(f"retry on {error.__name__}: a file cannot name this class: {why_no_path(error)}")
+    return path
