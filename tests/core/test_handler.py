@@ -851,3 +851,21 @@ def test_several_results_of_the_same_coordinates():
         handler.put({"t": 8}, "y")
         assert not handler.finish(LONG_S).ok
         assert handler.get({"t": 1})[0] == "x"
+
+
+@pytest.mark.parametrize("process_function", [None, lambda record: record], ids=["as put", "processed"])
+def test_a_store_with_gaps_keeps_its_records_when_a_handler_goes_on(process_function):
+    """Where records were deleted, or never came to the store, those that are put later get names of their own."""
+    store = MemoryStore(key="{{ channel }}/{{ seq }}", when_exists="replace")
+
+    def put(first):
+        with ps.DataHandler(store, process_function) as handler:
+            for number in range(first, first + 4):
+                handler.put({"t": number}, number)
+            assert handler.finish().ok
+
+    put(0)
+    store.delete("data/1")
+    store.delete("data/2")
+    put(10)
+    assert sorted(store.get(key).data for key in store.keys()) == [0, 3, 10, 11, 12, 13]  # noqa: SIM118 - no dict

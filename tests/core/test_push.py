@@ -113,3 +113,29 @@ def test_in_a_file():
     pipeline = ps.Pipeline(ps.source(push) >> ps.store("null"))
     assert "capacity = 5" in pipeline.to_toml()
     assert ps.Pipeline.from_toml(pipeline.to_toml()) == pipeline
+
+
+def test_plain_data_have_the_name_of_the_node_as_channel():
+    """Two push sources are two channels, whether data were put before the pipeline was made or later."""
+    push, other = PushSource(), PushSource(channel="right")
+    push.put([1, ps.Record(2, channel="own"), 3])
+    names = []
+    watch = ps.processor(lambda record: names.append((record.channel, record.seq)) or record)
+    both = ps.Pipeline(ps.source(push, name="left") >> watch, ps.source(other) >> watch >> ps.store("null"))
+    with both.start() as run:
+        push.put([4])
+        other.put([5])
+        push.end()
+        other.end()
+        run.wait(LONG_S)
+    assert sorted(names) == [("left", 0), ("left", 1), ("left", 2), ("own", 0), ("right", 0)]
+
+
+def test_what_is_dropped_before_the_node_has_a_name_is_counted_under_it():
+    """Drops from before the pipeline was made are counted in the channel that the records would have had."""
+    push = PushSource(capacity=1, when_full="drop_oldest")
+    run = ps.Pipeline(ps.source(push, name="cam") >> ps.store("null")).start()
+    push.put(range(1000))
+    push.end()
+    report = run.wait(LONG_S)
+    assert set(report.account.node("cam").channels) == {"cam"}

@@ -55,6 +55,33 @@ def archive(directory, _):
     end(pipeline.run(), directory)
 
 
+def derive(directory, when_exists):
+    """Make several records of each file, and batches of those, in stores that know records by their names."""
+    started = threading.Event()
+
+    def halves(record):
+        if not started.is_set():
+            started.set()
+            say("at work")
+        middle = len(record.data) // 2
+        return [record.data[:middle], record.data[middle:]]
+
+    files = ps.source("files", directory=directory / "in", state=directory / "state.json", channel="files")
+    parts = files >> ps.processor(halves, name="halves", workers=2)
+    settings = {"key": "{{ channel }}/{{ seq }}", "when_exists": when_exists, "flush_each": "sync"}
+    pipeline = ps.Pipeline(
+        parts >> ps.edge(capacity=20) >> ps.store("lmdb", path=directory / "parts", name="parts", **settings),
+        parts
+        >> ps.processor("batch", size=4)
+        >> ps.processor(lambda record: record.replace(data=b"".join(record.data)))
+        >> ps.edge(capacity=5)
+        >> ps.store("lmdb", path=directory / "batches", name="batches", **settings),
+        checkpoint_every_s=0.02,
+        dead_letters=directory / "dead",
+    )
+    end(pipeline.run(), directory)
+
+
 class Flood:
     """Give records as fast as they are taken, for ever; remember what was committed."""
 
@@ -159,7 +186,7 @@ def many(directory, count):
     end(report, directory)
 
 
-ACTIONS = {action.__name__: action for action in (archive, flood, clogged, many)}
+ACTIONS = {action.__name__: action for action in (archive, derive, flood, clogged, many)}
 
 if __name__ == "__main__":
     import penstock.errors

@@ -86,3 +86,40 @@ def test_kill_at_random_moments(start, tmp_path, many_or_few):
     assert not (tmp_path / "dead").exists()
     for leftover in (tmp_path / "npy").iterdir():
         assert leftover.suffix == ".npy" or leftover.name.startswith("."), leftover
+
+
+def kept(path):
+    """Return what an lmdb store holds, by key."""
+    store = LmdbRecordStore(path=path, readonly=True)
+    store.open()
+    found = {key: store.get(key).data for key in list(store.keys())}
+    store.close()
+    return found
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("when_exists", ["skip", "replace"])
+def test_derived_records_are_there_once_after_kills(start, tmp_path, many_or_few, when_exists):
+    """Parts of records are in a store with keys exactly once after any kills, and batches hold all of them."""
+    (tmp_path / "in").mkdir()
+    halves = []
+    for number in range(400):
+        data = content(number)
+        (tmp_path / "in" / f"{number:04d}").write_bytes(data)
+        halves += [data[: len(data) // 2], data[len(data) // 2 :]]
+    chance = random.Random()
+    for _ in range(many_or_few(30, 4)):
+        child = start("derive", when_exists)
+        assert child.stdout.readline() in ("at work\n", ""), child.communicate()[1]
+        try:
+            child.wait(chance.uniform(0.0, 0.3))
+        except TimeoutExpired:
+            child.kill()
+        child.communicate()
+    last = start("derive", when_exists)
+    _, errors = last.communicate(timeout=100)
+    assert last.returncode == 0, errors
+    parts = kept(tmp_path / "parts")
+    assert sorted(parts.values()) == sorted(halves)
+    batches = b"".join(kept(tmp_path / "batches").values())
+    assert [half for half in halves if half not in batches] == []

@@ -226,3 +226,35 @@ class Unsure:
 
     def held(self):
         raise ValueError("who knows")
+
+
+@attrs.define(kw_only=True)
+class Unsendable:
+    """Give numbers, some of them with a function in their data or metadata; remember what was committed."""
+
+    count: int
+    odd: dict
+    _next: int = attrs.field(default=0, init=False)
+
+    def open(self):
+        self._next = 0
+
+    def read(self, max_records, timeout_s):
+        if self._next == self.count:
+            raise EndOfSource("end")
+        first, self._next = self._next, min(self.count, self._next + 3)
+        return [self._record(number) for number in range(first, self._next)]
+
+    def _record(self, number):
+        what = self.odd.get(number)
+        data = (lambda: number) if what == "data" else number
+        return Record(data, channel="c", seq=number, metadata={"f": print} if what == "metadata" else {})
+
+    def position(self):
+        return self._next
+
+    def commit(self, position):
+        Path("committed").write_text(str(position))
+
+    def close(self):
+        pass

@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import attrs
 
@@ -16,6 +16,8 @@ from penstock.errors import EndOfSource, PenstockError, RunError
 from penstock.record import Record
 from penstock.record_size import OVERHEAD_BYTES, size_of
 
+_UNNAMED: Final = "\0 the name of the node"
+"""The channel of what is put before the node has a name; it is given the name when it is read."""
 WhenFull = Literal["block", "drop_oldest", "drop_newest"]
 
 
@@ -199,7 +201,7 @@ class PushSource:
         capacity_bytes: Bytes of their data at most, about, or a single record.
         when_full: What `put` does when it is full: "block" waits; "drop_oldest" and "drop_newest" drop, which the
             account counts as dropped upstream.
-        channel: The channel of the records made of plain data.
+        channel: The channel of the records made of plain data; None: the name of the node.
         reuses_buffers: Whether those who put fill an array again that they have put: True copies each, False none;
             None: it is learnt, as by `IterableSource`.
         inlet: Where they wait; shared by the copies of this component.
@@ -214,8 +216,9 @@ class PushSource:
     when_full: WhenFull = attrs.field(
         default="block", validator=attrs.validators.in_(("block", "drop_oldest", "drop_newest"))
     )
-    channel: str = ""
+    channel: str | None = None
     reuses_buffers: bool | None = None
+    _node: str = attrs.field(default=_UNNAMED, init=False, eq=False, repr=False)
     inlet: Inlet = attrs.field(
         default=attrs.Factory(lambda self: _inlet(self.capacity, self.capacity_bytes, self.when_full), takes_self=True),
         repr=False,
@@ -227,7 +230,12 @@ class PushSource:
         eq=False,
         repr=False,
     )
-    _numbers: Counter[str] = attrs.field(factory=Counter, init=False, eq=False, repr=False)
+    _early: bool = attrs.field(default=False, init=False, eq=False, repr=False)
+    _count: int = attrs.field(default=0, init=False, eq=False, repr=False)
+
+    def take_node_name(self, name: str) -> None:
+        """Take the name of the node as channel, unless there is one."""
+        self._node = name
 
     def put(self, records: Iterable[Any], *, timeout_s: float | None = None) -> int:
         """Put records, or plain data of which records are made, in order. Any thread.
@@ -252,7 +260,8 @@ class PushSource:
             if isinstance(item, Record):
                 channel, make = item.channel, partial(_same, item)
             else:
-                channel, make = self.channel, partial(self._record, item)
+                channel = self._node if self.channel is None else self.channel
+                make = partial(self._record, item, channel)
             count += self.inlet.put(item, make, left, channel=channel)
         return count
 
@@ -273,7 +282,11 @@ class PushSource:
         self.inlet.open()
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        return self.inlet.take(max_records, timeout_s)
+        records = self.inlet.take(max_records, timeout_s)
+        if self._early and records:
+            self._early = len(self.inlet) > 0
+            return [record.replace(channel=self._named(record.channel)) for record in records]
+        return records
 
     def close(self) -> None:
         """Let those go who wait to put; what was not read is lost, and counted."""
@@ -281,13 +294,25 @@ class PushSource:
 
     def lost_upstream(self) -> Mapping[str, int]:
         """Return how many records of each channel were left when it was closed."""
-        return dict(self.inlet.lost)
+        return self._by_channel(self.inlet.lost)
 
     def dropped_upstream(self) -> Mapping[str, int]:
         """Return how many records of each channel were dropped because it was full."""
-        return dict(self.inlet.dropped)
+        return self._by_channel(self.inlet.dropped)
 
-    def _record(self, data: Any) -> Record:
-        number = self._numbers[self.channel]
-        self._numbers[self.channel] = number + 1
-        return Record(data, channel=self.channel, seq=number, time_ns=time.time_ns())
+    def _record(self, data: Any, channel: str) -> Record:
+        number = self._count
+        self._count += 1
+        self._early = self._early or channel == _UNNAMED
+        return Record(data, channel=channel, seq=number, time_ns=time.time_ns())
+
+    def _named(self, channel: str) -> str:
+        if channel != _UNNAMED:
+            return channel
+        return "" if self._node == _UNNAMED else self._node  # "" without any node
+
+    def _by_channel(self, counts: Counter[str]) -> dict[str, int]:
+        named: Counter[str] = Counter()
+        for channel, count in dict(counts).items():
+            named[self._named(channel)] += count
+        return dict(named)

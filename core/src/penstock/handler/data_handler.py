@@ -133,6 +133,7 @@ class DataHandler:
         self._over = ""
         self._closing = threading.Lock()
         self._next = 0
+        self._stores_as_put = process_function is None
         self._push.inlet.on_drop = self._dropped
         try:
             self._run = start_told(self._pipeline, plugins, self._failed)
@@ -155,7 +156,7 @@ class DataHandler:
         if self._store.reads:
             self._next = len(inner)
             self._reading.held_before = self._next > 0 or self._store.knows_keys
-            self._ledger.begin_at(self._next)
+            self._ledger.begin_at(self._next, self._store.free_name if self._next else None)
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -203,10 +204,12 @@ class DataHandler:
         def admit() -> Record | None:
             nonlocal skipped
             record = Record(data, channel=self.name, seq=self._next, time_ns=time_ns, coords=coords, metadata=known)
+            if self._stores_as_put and self._reading.held_before:
+                record = self._store.free_name(record)
             if not self._ledger.admit(record):
                 skipped = True
                 return None
-            self._next += 1
+            self._next = record.seq + 1
             return record
 
         if self._push.inlet.full and coords in self._ledger and not self._ledger.may_replace(coords):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import attrs
@@ -96,6 +96,7 @@ class Ledger:
         self._waiters: dict[DataCoordinates, list[Waiter]] = {}
         self._lock = threading.Lock()
         self._given = 0
+        self._free_name: Callable[[Record], Record] | None = None
         self._over = ""
 
     def __contains__(self, coords: DataCoordinates) -> bool:
@@ -167,6 +168,7 @@ class Ledger:
     def _give(self, results: Sequence[Record]) -> list[Record]:
         given: list[Record] = []
         seen: set[DataCoordinates] = set()
+        number = self._given
         for result in results:
             item = self._items.get(result.coords)
             again = result.coords in seen  # several of the same coordinates in one result are all stored
@@ -174,8 +176,12 @@ class Ledger:
             if exists and not (again and self.when_exists == "error") and not self.may_replace(result.coords):
                 continue
             seen.add(result.coords)
-            given.append(result.replace(seq=self._given + len(given)))
-        self._given += len(given)
+            numbered = result.replace(seq=number)
+            if self._free_name is not None:
+                numbered = self._free_name(numbered)
+            number = numbered.seq + 1
+            given.append(numbered)
+        self._given = number
         for result in given:
             item = self._items.get(result.coords) or self._new(result.coords)
             item.ready = result
@@ -187,9 +193,10 @@ class Ledger:
             self.events.tell("processed", [result.coords for result in given])
         return given
 
-    def begin_at(self, number: int) -> None:
-        """Number what the processor gives from here on."""
+    def begin_at(self, number: int, free_name: Callable[[Record], Record] | None = None) -> None:
+        """Number what is stored from here on; `free_name` passes over numbers that the store has already."""
         self._given = number
+        self._free_name = free_name
 
     def stored(self, records: Sequence[Record], keys: Sequence[str]) -> None:
         """Note that these records are in the store; they leave the memory."""

@@ -163,6 +163,23 @@ class WatchedStore:
         else:
             self.inner.close()
 
+    def free_name(self, record: Record) -> Record:
+        """Return the record with the next number whose key the store does not have, if its keys come of numbers.
+
+        A store that some records were deleted from, or that some never came to, has fewer records than numbers.
+        """
+        try:
+            key = self.inner.key_of(record)
+            while key in self.inner:
+                following = record.replace(seq=record.seq + 1)
+                key, before = self.inner.key_of(following), key
+                if key == before:  # of coordinates: those of the record are looked at elsewhere
+                    break
+                record = following
+        except BaseException:  # as in _key_of, which reports it
+            return record
+        return record
+
     def _write(self, records: Sequence[Record]) -> None:
         if not records:
             return

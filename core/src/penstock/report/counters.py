@@ -31,7 +31,7 @@ class Tally:
         restarts: How often its process died and another was started.
         reopened: How often a source was closed and opened again after an error.
         first_error, last_error: The first error that a record failed for good with, and the last one of any call.
-        sent: Records handed on to what comes behind.
+        remark: What a user should know although nothing failed, or "".
     """
 
     received: Counter[str] = attrs.field(factory=Counter)
@@ -52,6 +52,7 @@ class Tally:
     reopened: int = 0
     first_error: str = ""
     last_error: str = ""
+    remark: str = ""
     work: Latency = attrs.field(factory=Latency)
     age: Latency = attrs.field(factory=Latency)
 

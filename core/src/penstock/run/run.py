@@ -62,7 +62,7 @@ class Run:
         self.at_work = False
         self.dead_letters = DeadLetters(Path(pipeline.dead_letters), pipeline.name)
         self.checkpoints = Checkpoints(
-            self.dead_letters.sync, self._checkpointed, lambda barrier: self._plan.announce(barrier)
+            self.dead_letters.sync, self._checkpointed, lambda barrier: self._plan.announce(barrier), self.trouble
         )
         self.claims = Claims(pipeline.name)
         self.report: RunReport | None = None

@@ -16,6 +16,7 @@ class InboxEdge(Protocol):
 
     Attributes:
         name: "before >> after".
+        counted: It comes from a worker whose lists are neither cut nor joined.
         since: The checkpoint from which on it takes part in barriers.
         items: What waits.
         ended: It has ended.
@@ -25,6 +26,7 @@ class InboxEdge(Protocol):
     """
 
     name: str
+    counted: bool
     since: float
     items: deque[Chunk | Barrier | End]
     ended: bool
@@ -56,6 +58,7 @@ class Inbox:
         edges: The edges that are read; one that was detached leaves when it has ended.
         in_turn: Take one chunk from each edge in strict rotation; that is how the order survives several workers.
         aligned: Do not read on behind a barrier until it has come on every edge.
+        taken_from: The edge that the last chunk came on.
     """
 
     def __init__(self, *, in_turn: bool = False, aligned: bool = False) -> None:
@@ -64,6 +67,7 @@ class Inbox:
         self.aligned = aligned
         self.aborted = False
         self.edges: list[InboxEdge] = []
+        self.taken_from: InboxEdge | None = None
         self._closing = False
         self._closed = False
         self._nudged = False
@@ -147,6 +151,7 @@ class Inbox:
                 continue
             if edge.items:
                 self._turn = (index + 1) % count
+                self.taken_from = edge
                 return edge.take(most)
             if self.in_turn:
                 self._turn = index

@@ -47,6 +47,7 @@ class Checkpoints:
         sync_dead_letters: Callable[[], None],
         completed: Callable[[Mapping[str, Any]], None],
         announce: Callable[[Barrier], None],
+        trouble: Callable[[str, BaseException], None],
     ) -> None:
         self.number = 0
         self.done = 0
@@ -54,6 +55,7 @@ class Checkpoints:
         self._sync_dead_letters = sync_dead_letters
         self._completed = completed
         self._announce = announce
+        self._trouble = trouble
         self.lock = threading.RLock()
         self._sources: list[CommittingSource] = []
         self._stores: set[StoreStep] = set()
@@ -85,6 +87,15 @@ class Checkpoints:
                 self._sources.remove(lane)
             self._waiting_sources.discard(lane)
             self._finish_if_complete()
+
+    def stores_that_keep_one(self) -> list[str]:
+        """Return the names of the stores that skip or replace a record whose name they have already."""
+        with self.lock:
+            return sorted(
+                step.name
+                for step in self._stores
+                if getattr(step.part.sample, "when_exists", "error") in ("skip", "replace")
+            )
 
     def kept_position(self, source: str) -> Any:
         """Return the position of a source that a transactional store kept, or None."""
@@ -189,7 +200,10 @@ class Checkpoints:
         try:
             self._sync_dead_letters()
         except Exception as error:  # a disk that is full or gone, or a log that something closed
-            self.poison(f"the dead letters could not be synced: {text_of(error)}")
+            message = f"the dead letters could not be synced: {text_of(error)}"
+            if not self.poisoned:
+                self._trouble(f"{message}; nothing more is committed", error)
+            self.poison(message)
             return False
         return True
 

@@ -9,17 +9,16 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-from penstock.buffers import IMMUTABLE, BufferWatch
 from penstock.compose.resolve import Part
-from penstock.error_text import shown, text_of
-from penstock.errors import BufferReusedError, EndOfSource, RecordFieldError, RunAborted, SourceError
-from penstock.fields import ExactRecords, all_exact, exact, is_exact, readable
+from penstock.error_text import text_of
+from penstock.errors import EndOfSource, RunAborted, SourceError
 from penstock.record import Record
 from penstock.record_size import OVERHEAD_BYTES, size_of
-from penstock.report.counters import Tally, count_channels
+from penstock.report.counters import Tally
 from penstock.run.lanes.context import LaneContext
 from penstock.run.lanes.continued_numbers import ContinuedNumbers
 from penstock.run.lanes.figures import Figures
+from penstock.run.lanes.intake import Intake
 from penstock.run.lanes.lane import Lane
 from penstock.run.lanes.opening import opening
 from penstock.run.steps.guard import Guard
@@ -72,8 +71,7 @@ class SourceLane(Lane):
         self._position: Any = None
         self._opened_at: Any = None
         self._committed: Any = None
-        self._watch: BufferWatch | None = None
-        self._batch = 0
+        self._intake = Intake(part, self.guard, self.tally)
 
     def node_names(self) -> set[str]:
         """Return the names of the source and of the nodes behind it in this lane."""
@@ -84,7 +82,7 @@ class SourceLane(Lane):
         with opening(self.part):
             self.source = make_component(self.part, self.run, self.tally)
             self.source.open()
-            self._watch = self._watched()
+            self._intake.opened(self.source)
             self.figures.opened(self.source)
             position = self.run.checkpoints.kept_position(self.part.node.name or "")
             if position is not None and isinstance(self.source, SupportsSeek):
@@ -165,9 +163,7 @@ class SourceLane(Lane):
                 raise
             return self._restart(error)
         try:
-            records = self._taken(read)
-            if self._watch is not None:
-                records = self._own(records)
+            records = self._intake.take(read)
         except BaseException as error:  # what read() returned is the source's, too
             return self._restart(error)
         self._note_position()
@@ -185,61 +181,6 @@ class SourceLane(Lane):
             self.process(now, records)
         self.tick()
         return True
-
-    def _taken(self, read: Sequence[Record]) -> Sequence[Record]:
-        """Count what a source gave, all or nothing, and return it as a list of the run's own, with proper fields.
-
-        A record whose fields mean nothing is given up by itself. Raises SourceError if that is no sequence of records,
-        or one that raises or does not have what it says.
-        """
-        try:
-            records = read if type(read) is ExactRecords else list(read)
-            if len(records) != len(read):
-                raise ValueError(f"it says that it has {len(read)} records, and gives {len(records)}")
-            if not records:
-                return records
-            proper = all_exact(records)
-            size_bytes = len(records) * size_of(records[0].data)
-            if proper:
-                count_channels(self.tally.received, records)
-            else:
-                self.tally.received.update([readable(record)[0].channel for record in records])
-            self.tally.data_bytes += size_bytes
-        except BaseException as error:  # a sequence of the user's may raise anything
-            raise SourceError(
-                f"read() returned {shown(read)}: return a sequence of records, () for none ({text_of(error)})"
-            ) from error
-        return records if proper else self._converted(records)
-
-    def _own(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Return the records with memory that their source will not write to, as far as that can be seen."""
-        self._batch += 1
-        watch = self._watch
-        assert watch is not None
-        held = [record.data if record.parent is None and not record.metadata else record for record in records]
-        if IMMUTABLE.issuperset(map(type, held)):
-            return records
-        try:
-            return [watch.kept(record, self._batch) for record in records]
-        except BufferReusedError:
-            self.tally.lost += len(records)  # the list has been counted, and its records cannot be told apart
-            raise
-
-    def _watched(self) -> BufferWatch | None:
-        """Return what looks after the memory of what the source gives, unless the source says that it stays valid."""
-        if getattr(self.source, "stays_valid", False):
-            return None
-        reuses = getattr(self.source, "reuses_buffers", None)
-        return None if reuses is False else BufferWatch(True if reuses else None, self.part.where)
-
-    def _converted(self, records: Sequence[Record]) -> Sequence[Record]:
-        good: list[Record] = []
-        for record in records:
-            try:
-                good.append(record if is_exact(record) else exact(record))
-            except RecordFieldError as error:
-                self.guard.give_up(record, error)
-        return good
 
     def _restart(self, error: BaseException) -> bool:
         """Close and open the source again, by its policy; return False if it is to end."""
@@ -373,9 +314,10 @@ class SourceLane(Lane):
         self._retired.append((self.source, self._position, self.run.checkpoints.number + 1))
         self.figures.closing()
         self.source, self.part = fresh, part
-        self._watch = self._watched()
         self.figures.opened(fresh)
         self.guard = Guard(part, self.tally, self.run)
+        self._intake = Intake(part, self.guard, self.tally)
+        self._intake.opened(fresh)
         self._begin_position()
         self._broken = True
         self._numbers.opened_again()

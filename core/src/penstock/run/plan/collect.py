@@ -98,7 +98,7 @@ def _steps(name: str, steps: Sequence[Step], elapsed_s: float) -> NodeAccount:
         work_p99_s=work.percentile_s(99),
         age_p50_s=age.percentile_s(50),
         age_p99_s=age.percentile_s(99),
-        remark="",
+        remark=next((tally.remark for tally in tallies if tally.remark), ""),
         first_error=next((tally.first_error for tally in tallies if tally.first_error), ""),
         last_error=next((tally.last_error for tally in reversed(tallies) if tally.last_error), ""),
         **{field: counter.total() for field, counter in counters.items()},

@@ -166,7 +166,10 @@ def _add_chain(run: LaneContext, built: Plan, chain: Sequence[Part]) -> None:
     built.tails[tail] = lanes
     for lane in lanes:
         for step in lane.steps:
-            built.steps.setdefault(step.name, []).append(step)
+            workers = built.steps.setdefault(step.name, [])
+            if workers:
+                step.share_names(workers[0])
+            workers.append(step)
     built.lanes.extend(lanes)
 
 
@@ -234,6 +237,7 @@ def _gatherer(run: LaneContext, built: Plan, node: Node, givers: Sequence[Lane])
 
 def _scatterer(run: LaneContext, built: Plan, node: Node, takers: Sequence[InboxLane]) -> InboxLane:
     lane = InboxLane(run, f"{node.name}:spread", [], Inbox(aligned=built.aligned))
+    lane.node = takers[0].node
     built.inner[lane.name] = _scatter(lane, takers, lane.name, node, run.checkpoints.number)
     built.lanes.append(lane)
     return lane

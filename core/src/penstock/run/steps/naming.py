@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -11,15 +11,16 @@ from typing import Final
 from penstock.errors import RunError
 from penstock.identity import digest_number, part_number, part_numbers
 from penstock.record import Record
+from penstock.run.steps.seq_runs import SeqRuns
 
 _REMEMBERED: Final = 2048
 """Packets of which a decoder may still give frames; older ones have none to come."""
-_RUNS: Final = 100_000
-"""How many runs of numbers are remembered for each channel; beyond, a number that comes twice is not noticed."""
 
 
 class Naming:
     """Name the results of one step by the records that they are made of. Used by the thread of its lane.
+
+    The workers of a node each have one, and share what they remember, so that names are unique among all of them.
 
     One result of a record keeps its number. Several in one channel are numbered as its parts. A processor that gives a
     single record another channel or seq is believed, until it gives the same twice.
@@ -28,12 +29,17 @@ class Naming:
     def __init__(self, where: str, report: Callable[[str, BaseException], None]) -> None:
         self._where = where
         self._tell = report
-        self._seen: dict[str, _Numbers] = {}
+        self._seen: dict[str, SeqRuns] = {}
         self._given: dict[tuple[str, str, int], int] = {}
         self._into: set[str] = set()
         self._reported: set[str] = set()
+        self._lock = threading.Lock()
         self._last = ("", 0)
         self._late = 0
+
+    def share(self, other: Naming) -> None:
+        """Remember from now on together with the naming of another worker of the node."""
+        self._seen, self._into, self._reported, self._lock = other._seen, other._into, other._reported, other._lock
 
     def each(self, records: Sequence[Record], results: list[Record]) -> list[Record]:
         """Name one result for each record."""
@@ -55,13 +61,14 @@ class Naming:
         firsts = {records[0].channel: records[0].seq}
         if len(lasts) > 1:
             firsts = {record.channel: record.seq for record in reversed(records)}
-        for channel, last in lasts.items():
-            self._numbers(channel).cover(min(firsts[channel], last), max(firsts[channel], last) + 1)
+        with self._lock:
+            for channel, last in lasts.items():
+                self._numbers(channel).cover(min(firsts[channel], last), max(firsts[channel], last) + 1)
 
-    def _numbers(self, channel: str) -> _Numbers:
+    def _numbers(self, channel: str) -> SeqRuns:
         seen = self._seen.get(channel)
         if seen is None:
-            seen = self._seen[channel] = _Numbers()
+            seen = self._seen[channel] = SeqRuns()
         return seen
 
     def several(self, record: Record, results: list[Record]) -> list[Record]:
@@ -134,11 +141,12 @@ class Naming:
         return self._new(record, result, channel, seq)
 
     def _new(self, record: Record, result: Record, channel: str, seq: int) -> Record:
-        seen = self._numbers(channel)
-        if not seen.add(seq) and channel in self._into:
-            self._report(channel, seq)
-            while not seen.add(seq):
-                seq = digest_number("again", record.channel, record.seq, channel, seq)
+        with self._lock:
+            seen = self._numbers(channel)
+            if not seen.add(seq) and channel in self._into:
+                self._report(channel, seq)
+                while not seen.add(seq):
+                    seq = digest_number("again", record.channel, record.seq, channel, seq)
         return result if result.channel == channel and result.seq == seq else result.replace(channel=channel, seq=seq)
 
     def _report(self, channel: str, seq: int) -> None:
@@ -150,33 +158,3 @@ class Naming:
             "records is numbered anew: leave seq and channel as they are, or give each channel a name of its own"
         )
         self._tell(message, RunError(message))
-
-
-class _Numbers:
-    """Whole numbers, as runs without a gap."""
-
-    def __init__(self) -> None:
-        self._first: list[int] = []
-        self._end: list[int] = []
-
-    def add(self, number: int) -> bool:
-        """Add one; return False if it is there."""
-        place = bisect_right(self._first, number)
-        if place and number < self._end[place - 1]:
-            return False
-        self.cover(number, number + 1)
-        return True
-
-    def cover(self, first: int, end: int) -> None:
-        """Add all from `first` up to before `end`."""
-        if self._end and first == self._end[-1]:  # nearly always
-            self._end[-1] = end
-            return
-        low = bisect_left(self._end, first)
-        high = bisect_right(self._first, end)
-        if low < high:
-            first, end = min(first, self._first[low]), max(end, self._end[high - 1])
-        elif len(self._first) >= _RUNS:
-            return
-        self._first[low:high] = [first]
-        self._end[low:high] = [end]

@@ -42,6 +42,11 @@ class ProcessStep(Step):
         """The processor."""
         return self._made
 
+    def share_names(self, sibling: Step) -> None:
+        """Number anew what another worker has given already."""
+        if self._naming is not None and isinstance(sibling, ProcessStep) and sibling._naming is not None:
+            self._naming.share(sibling._naming)
+
     def open(self) -> None:
         """Make the processor, open it if it wants, and see which form of arguments it takes."""
         self._made = self.part.make()

@@ -61,6 +61,9 @@ class Step:
         """Take these records and return what comes of them. Never raises for a record's sake."""
         raise NotImplementedError
 
+    def share_names(self, sibling: Step) -> None:
+        """Keep the names of what it gives apart from those that another worker of the node gives."""
+
     def halt(self) -> None:
         """Let `run` raise RunAborted after the record that it works at. From any thread, when the run is aborted."""
         self._todo.clear()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from penstock.compose.resolve import Part
-from penstock.errors import EndOfSource, SourceError, WorkerDiedError
+from penstock.errors import CodecError, EndOfSource, SourceError, WorkerDiedError
 from penstock.record import Record
 from penstock.report.counters import Tally
 from penstock.run.context import RunContext
@@ -31,6 +31,7 @@ class RemoteSource:
         self._tally = tally
         self._died = False
         self._state: Mapping[str, Any] = {}
+        self._refused: list[tuple[Record, BaseException]] = []
 
     def open(self) -> None:
         """Start the process, and make and open the source there."""
@@ -42,20 +43,34 @@ class RemoteSource:
         """Read there."""
         try:
             answer = self._place.ask("read", max_records=max_records, timeout_s=timeout_s)
+            if answer.missing:
+                self._refused += self._described(answer.missing)
         except WorkerDiedError as error:
             self._died = True
             raise SourceError(str(error)) from error
         self._state = answer.words
-        if answer.missing:
-            place, reason = next(iter(answer.missing.items()))
-            raise SourceError(
-                f"{self._place.part.where}: {len(answer.missing)} records cannot be sent from its process; the first, "
-                f"number {place} of {len(answer.missing) + len(answer.records)}: {reason}",
-                retryable=False,
-            )
         if "end" in answer.words:
             raise EndOfSource(answer.words["end"])
         return answer.records
+
+    def take_refused(self) -> list[tuple[Record, BaseException]]:
+        """Return what the last `read` gave and cannot be sent, as far as it can be described, with the errors."""
+        refused, self._refused = self._refused, []
+        return refused
+
+    def _described(self, missing: Mapping[int, str]) -> list[tuple[Record, BaseException]]:
+        """Ask for what can be kept of records that cannot be sent. Raises what asking raises, or SourceError."""
+        answer = self._place.ask("describe", missing=[[place, reason] for place, reason in missing.items()])
+        reasons = list(missing.values())
+        if answer.missing:
+            raise SourceError(
+                f"{self._place.part.where}: {len(missing)} records cannot be sent from its process: {reasons[0]}",
+                retryable=False,
+            )
+        return [
+            (record, CodecError(f"it cannot be sent from its process: {reason}"))
+            for record, reason in zip(answer.records, reasons, strict=True)
+        ]
 
     def _figure(self, name: str) -> Any:
         """Return what the source said with its last answer. Raises what it raised when it was asked."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from penstock.compose.resolve import Part
 from penstock.error_text import message_of
-from penstock.errors import EndOfSource
+from penstock.errors import CodecError, EndOfSource
 from penstock.link import Message
+from penstock.record import Record
 from penstock.run.process.error_data import error_to_data
 from penstock.run.process.messages import SOURCE_FIGURES, Reply
+from penstock.run.steps.salvage import salvaged
 
 
 class WorkerSource:
@@ -18,6 +20,7 @@ class WorkerSource:
 
     def __init__(self, part: Part) -> None:
         self._source = part.make()
+        self._given: Sequence[Record] = ()
         self._told = [name for ability, name in SOURCE_FIGURES.items() if isinstance(self._source, ability)]
 
     def open(self) -> Mapping[str, Any]:
@@ -27,7 +30,7 @@ class WorkerSource:
 
     def calls(self) -> Mapping[str, Callable[[Message], Reply]]:
         """Return what the run may ask for."""
-        return {"read": self._read, "commit": self._commit, "seek": self._seek}
+        return {"read": self._read, "describe": self._describe, "commit": self._commit, "seek": self._seek}
 
     def close(self) -> None:
         """Close it."""
@@ -50,7 +53,13 @@ class WorkerSource:
             records = self._source.read(message.words["max_records"], message.words["timeout_s"])
         except EndOfSource as end:
             return {**self._state(), "end": message_of(end)}, ()
+        self._given = records
         return self._state(), records
+
+    def _describe(self, message: Message) -> Reply:
+        """Return what can be kept of records of the last list that could not be sent."""
+        missing = message.words["missing"]
+        return {}, [salvaged(self._given[place], CodecError(reason)) for place, reason in missing]
 
     def _commit(self, message: Message) -> Reply:
         self._source.commit(message.words["position"])

@@ -1,0 +1,106 @@
+"""Intake: what a source gives becomes the run's own: counted, with proper fields, in memory that stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from penstock.buffers import IMMUTABLE, BufferWatch
+from penstock.compose.resolve import Part
+from penstock.error_text import shown, text_of
+from penstock.errors import BufferReusedError, RecordFieldError, SourceError
+from penstock.fields import ExactRecords, all_exact, exact, is_exact, readable
+from penstock.record import Record
+from penstock.record_size import size_of
+from penstock.report.counters import Tally, count_channels
+from penstock.run.steps.guard import Guard
+
+
+class Intake:
+    """Take the lists that a source gives. Used by the lane of the source."""
+
+    def __init__(self, part: Part, guard: Guard, tally: Tally) -> None:
+        self._part = part
+        self._guard = guard
+        self._tally = tally
+        self._watch: BufferWatch | None = None
+        self._take_refused: Callable[[], Sequence[tuple[Record, BaseException]]] | None = None
+        self._batch = 0
+
+    def opened(self, source: Any) -> None:
+        """Take from this source from now on."""
+        self._watch = self._watched(source)
+        self._take_refused = getattr(source, "take_refused", None)
+
+    def take(self, read: Sequence[Record]) -> Sequence[Record]:
+        """Return a list of the run's own. Records that cannot be taken are given up by themselves.
+
+        Raises:
+            SourceError: it is no sequence of records.
+            BufferReusedError: the memory of records on their way has come back.
+        """
+        records = self._listed(read)
+        if self._take_refused is not None:
+            self._give_up_refused(self._take_refused())
+        return records if self._watch is None else self._own(records)
+
+    def _listed(self, read: Sequence[Record]) -> Sequence[Record]:
+        """Count what a source gave, all or nothing, and return it as a list of the run's own, with proper fields.
+
+        A record whose fields mean nothing is given up by itself. Raises SourceError if that is no sequence of records,
+        or one that raises or does not have what it says.
+        """
+        try:
+            records = read if type(read) is ExactRecords else list(read)
+            if len(records) != len(read):
+                raise ValueError(f"it says that it has {len(read)} records, and gives {len(records)}")
+            if not records:
+                return records
+            proper = all_exact(records)
+            size_bytes = len(records) * size_of(records[0].data)
+            if proper:
+                count_channels(self._tally.received, records)
+            else:
+                self._tally.received.update([readable(record)[0].channel for record in records])
+            self._tally.data_bytes += size_bytes
+        except BaseException as error:  # a sequence of the user's may raise anything
+            raise SourceError(
+                f"read() returned {shown(read)}: return a sequence of records, () for none ({text_of(error)})"
+            ) from error
+        return records if proper else self._converted(records)
+
+    def _own(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Return the records with memory that their source will not write to, as far as that can be seen."""
+        self._batch += 1
+        watch = self._watch
+        assert watch is not None
+        held = [record.data if record.parent is None and not record.metadata else record for record in records]
+        if IMMUTABLE.issuperset(map(type, held)):
+            return records
+        try:
+            return [watch.kept(record, self._batch) for record in records]
+        except BufferReusedError:
+            self._tally.lost += len(records)  # the list has been counted, and its records cannot be told apart
+            raise
+
+    def _watched(self, source: Any) -> BufferWatch | None:
+        """Return what looks after the memory of what the source gives, unless the source says that it stays valid."""
+        if getattr(source, "stays_valid", False):
+            return None
+        reuses = getattr(source, "reuses_buffers", None)
+        return None if reuses is False else BufferWatch(True if reuses else None, self._part.where)
+
+    def _give_up_refused(self, refused: Sequence[tuple[Record, BaseException]]) -> None:
+        """Give up what a source in a process gave and could not send: each record by itself."""
+        for record, error in refused:
+            self._tally.received[record.channel] += 1
+            self._guard.give_up(record, error)
+
+    def _converted(self, records: Sequence[Record]) -> Sequence[Record]:
+        good: list[Record] = []
+        for record in records:
+            try:
+                good.append(record if is_exact(record) else exact(record))
+            except RecordFieldError as error:
+                self._guard.give_up(record, error)
+        return good

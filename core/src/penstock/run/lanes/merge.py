@@ -1,0 +1,54 @@
+"""Merge: notice that several nodes give one lane records of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from penstock.record import Record
+from penstock.run.steps.seq_runs import SeqRuns
+
+
+class Merge:
+    """Compare the names of what comes on the edges of one lane. Used by its thread.
+
+    A record that a source gives again, marked with `discontinuity`, is no second one.
+    """
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._runs: dict[str, dict[str, SeqRuns]] = {}
+        self._told = False
+
+    def note(self, edge: str, records: Sequence[Record]) -> None:
+        """Look at a list that came on this edge; of all channels, the first number that comes twice is reported."""
+        if self._told:
+            return
+        channel = records[0].channel
+        seqs = [record.seq for record in records]
+        first, last = seqs[0], seqs[-1]
+        is_run = last - first == len(seqs) - 1 and all(record.channel == channel for record in records)
+        if is_run and not records[0].discontinuity and seqs == list(range(first, last + 1)):  # nearly always
+            self._cover(edge, channel, first, last + 1)
+            return
+        for record in records:
+            if record.discontinuity:
+                self._runs.get(record.channel, {}).pop(edge, None)
+            self._cover(edge, record.channel, record.seq, record.seq + 1)
+
+    def _cover(self, edge: str, channel: str, first: int, end: int) -> None:
+        runs = self._runs.setdefault(channel, {})
+        if edge not in runs:
+            runs[edge] = SeqRuns()
+        runs[edge].cover(first, end)
+        if len(runs) == 1 or self._told:
+            return
+        for other, theirs in runs.items():
+            common = None if other == edge else theirs.first_common(first, end)
+            if common is not None:
+                self._told = True
+                one, two = (name.partition(" >> ")[0] for name in (other, edge))
+                self._report(
+                    f"{one!r} and {two!r} both gave it a record of channel {channel!r} with seq {common}, and these "
+                    "cannot be told apart: give each a channel of its own"
+                )
+                return

@@ -1,0 +1,48 @@
+"""SeqRuns: which numbers of a channel have come, in little memory as long as few are missing."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from typing import Final
+
+_RUNS: Final = 100_000
+
+
+class SeqRuns:
+    """A set of whole numbers, kept as runs without a gap.
+
+    From 100,000 runs on it takes no more in that stand alone, so such a number is not found again.
+    """
+
+    def __init__(self) -> None:
+        self._first: list[int] = []
+        self._end: list[int] = []
+
+    def add(self, number: int) -> bool:
+        """Add one; return False if it is there."""
+        place = bisect_right(self._first, number)
+        if place and number < self._end[place - 1]:
+            return False
+        self.cover(number, number + 1)
+        return True
+
+    def first_common(self, first: int, end: int) -> int | None:
+        """Return the lowest number from `first` up to before `end` that is there, or None."""
+        place = bisect_right(self._end, first)
+        if place == len(self._first) or self._first[place] >= end:
+            return None
+        return max(first, self._first[place])
+
+    def cover(self, first: int, end: int) -> None:
+        """Add all from `first` up to before `end`."""
+        if self._end and first == self._end[-1]:  # nearly always
+            self._end[-1] = end
+            return
+        low = bisect_left(self._end, first)
+        high = bisect_right(self._first, end)
+        if low < high:
+            first, end = min(first, self._first[low]), max(end, self._end[high - 1])
+        elif len(self._first) >= _RUNS:
+            return
+        self._first[low:high] = [first]
+        self._end[low:high] = [end]
