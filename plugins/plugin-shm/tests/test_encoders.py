@@ -6,10 +6,10 @@ import attrs
 import numpy as np
 import pytest
 
+from penstock.codec.encoders import Encoders
 from penstock.errors import CannotGetObjectError, CodecError, ConfigError
 from penstock.record import Record
 from penstock_shm import Encoder, ShmObjectStore
-from penstock_shm.objects.encoders import Encoders
 
 
 @attrs.frozen
@@ -82,7 +82,7 @@ def test_b2_encoders_that_fail_cost_one_object(store):
         store.get(key)
     with pytest.raises(ConfigError, match=r"'lab\.spot': another one of this name"):
         store.register(Encoder("lab.spot", int, str, int))
-    with pytest.raises(ConfigError, match=r"must be a penstock_shm\.Encoder"):
+    with pytest.raises(ConfigError, match=r"must be an Encoder, not str"):
         Encoders(["lab.spot"])
     store.register(SPOT)
 

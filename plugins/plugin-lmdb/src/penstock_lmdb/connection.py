@@ -22,6 +22,7 @@ DATABASES: dict[str, bool] = {
     "changes": False,
     "uncovered": False,
     "names": False,
+    "byte_ids": False,
     "info": False,
 }
 """The databases of a file, and whether a key may have several values in them. The first two are those of layout 1."""

@@ -86,7 +86,7 @@ class Environment:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Transaction]:
         """Hold one read transaction of this thread in a block; blocks within it use the same one."""
-        self._check_process()
+        self.check_process()
         if self._held.transaction is not None:
             yield self._held.transaction
             return
@@ -132,7 +132,7 @@ class Environment:
             size_bytes: About how much it writes.
             essential: Whether it may use the reserve, on the disk and below `max_size`, as a delete may.
         """
-        self._check_process()
+        self.check_process()
         if self._readonly:
             raise StoreError(f"{self._where}: was opened with readonly=True and cannot be changed", retryable=False)
         with self._changing:
@@ -223,7 +223,7 @@ class Environment:
 
     def sync(self) -> None:
         """Return when everything committed is durable."""
-        self._check_process()
+        self.check_process()
         if self._readonly:
             return
         self._check_file()
@@ -234,7 +234,7 @@ class Environment:
 
     def info(self) -> dict[str, Any]:
         """Return the numbers of LMDB: sizes of the map and of a page, last page, transaction, readers."""
-        self._check_process()
+        self.check_process()
         return {**self._env.info(), "page_size": self._env.stat()["psize"]}
 
     def _check_file(self) -> None:
@@ -279,8 +279,14 @@ class Environment:
             finally:
                 transaction.abort()
 
-    def _check_process(self) -> None:
-        if self._process != os.getpid():
+    @property
+    def is_forked(self) -> bool:
+        """Whether this process was forked from the one that opened it."""
+        return self._process != os.getpid()
+
+    def check_process(self) -> None:
+        """Raise StoreError in a process that was forked from the one that opened it."""
+        if self.is_forked:
             raise StoreError(
                 f"{self._where}: was opened by process {self._process} and cannot be used after a fork; open it here",
                 retryable=False,

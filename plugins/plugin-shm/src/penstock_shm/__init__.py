@@ -12,11 +12,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from penstock.codec.encoders import Encoder
     from penstock_shm.arrays.array import SharedMemoryArray
     from penstock_shm.channel.source import ShmSource
     from penstock_shm.channel.store import ShmStore
     from penstock_shm.cleaning import Shared, clean, leftovers, listing
-    from penstock_shm.objects.encoders import Encoder
     from penstock_shm.objects.objects import ShmObjectStore
     from penstock_shm.objects.plasma import PlasmaStoreInterface
 
@@ -34,20 +34,20 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Encoder": "objects.encoders",
-    "PlasmaStoreInterface": "objects.plasma",
-    "Shared": "cleaning",
-    "SharedMemoryArray": "arrays.array",
-    "ShmObjectStore": "objects.objects",
-    "ShmSource": "channel.source",
-    "ShmStore": "channel.store",
-    "clean": "cleaning",
-    "leftovers": "cleaning",
-    "listing": "cleaning",
+    "Encoder": "penstock.codec.encoders",
+    "PlasmaStoreInterface": "penstock_shm.objects.plasma",
+    "Shared": "penstock_shm.cleaning",
+    "SharedMemoryArray": "penstock_shm.arrays.array",
+    "ShmObjectStore": "penstock_shm.objects.objects",
+    "ShmSource": "penstock_shm.channel.source",
+    "ShmStore": "penstock_shm.channel.store",
+    "clean": "penstock_shm.cleaning",
+    "leftovers": "penstock_shm.cleaning",
+    "listing": "penstock_shm.cleaning",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return getattr(import_module(_MODULES[name]), name)

@@ -12,9 +12,9 @@ import attrs
 import msgspec
 
 from penstock.codec import decode, encode
+from penstock.codec.encoders import Mark
 from penstock.errors import CannotGetObjectError, CodecError, StoreError
 from penstock.record import Record
-from penstock_shm.objects.encoders import Mark
 from penstock_shm.segment import UNTRACKED
 
 MAGIC = b"PNSTKOBJ"

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import attrs
 
+from penstock.codec.encoders import Encoder, Encoders
 from penstock.errors import (
     CannotConnectToStoreError,
     CodecError,
@@ -24,7 +25,6 @@ from penstock.errors import (
 )
 from penstock.record import Record
 from penstock_shm.objects.bell import Bell, ring
-from penstock_shm.objects.encoders import Encoder, Encoders
 from penstock_shm.objects.object_file import Content, ObjectInfo, read_content, read_info, to_pieces, write_file
 from penstock_shm.objects.object_index import SUBSCRIBER, ObjectIndex
 from penstock_shm.objects.object_watch import Changes, NewObjects

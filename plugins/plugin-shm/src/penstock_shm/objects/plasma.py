@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final, Self
 
+from penstock.codec.encoders import Encoder
 from penstock.errors import (
     CannotConnectToStoreError,
     CannotGetObjectError,
@@ -17,7 +18,6 @@ from penstock.errors import (
     RecordExistsError,
     StoreError,
 )
-from penstock_shm.objects.encoders import Encoder
 from penstock_shm.objects.objects import ShmObjectStore
 
 _RETRIES: Final = 20

@@ -26,7 +26,7 @@ class Encoder:
         name: What is written beside each object; whoever gets it needs an encoder of this name.
         kind: The type of the objects, subclasses included; or a function that tells whether it is one of them.
         encode: Return numbers, text, bytes, arrays, lists, tuples and dicts that say all there is to it.
-        decode: Return the object again. Arrays in what it is given are read-only and lie in shared memory.
+        decode: Return the object again. Arrays in what it is given may be read-only.
     """
 
     name: str = attrs.field(
@@ -96,7 +96,7 @@ class Encoders:
     def register(self, encoder: Encoder) -> None:
         """Use an encoder from now on. Raises ConfigError if there is another one of its name."""
         if not isinstance(encoder, Encoder):
-            raise ConfigError(f"encoder {encoder!r}: must be a penstock_shm.Encoder, not {type(encoder).__name__}")
+            raise ConfigError(f"encoder {encoder!r}: must be an Encoder, not {type(encoder).__name__}")
         if self._by_name.setdefault(encoder.name, encoder) != encoder:
             raise ConfigError(f"encoder {encoder.name!r}: another one of this name is registered; use another name")
 

@@ -1,0 +1,112 @@
+"""The log of changes within the file: what was put, replaced and deleted, each with its position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import attrs
+import msgspec
+
+from penstock.errors import StoreError
+
+Kind = Literal["put", "replace", "delete"]
+_KINDS: tuple[Kind, ...] = ("put", "replace", "delete")
+_Entry = list[tuple[int, bytes]]
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Entry).decode
+_LONGEST = 1000
+_TRIM_EACH = 64
+
+
+@attrs.frozen
+class Change:
+    """One change.
+
+    Attributes:
+        position: Its number in the file, from 1; later changes have higher ones.
+        kind: "put", "replace" or "delete".
+        key: The key or id as bytes.
+    """
+
+    position: int
+    kind: Kind
+    key: bytes
+
+
+@attrs.frozen
+class ChangeLog:
+    """Append changes in the transactions that make them, and read them from a position.
+
+    An entry is a list of changes under the position of its last one, so that one put serves many records. The oldest
+    entries are forgotten when there are more than `keep` changes.
+    """
+
+    database: Any
+    keep: int
+
+    def append(self, transaction: Any, changes: Sequence[tuple[Kind, bytes]]) -> None:
+        """Add changes, in their order."""
+        if self.database is None or not self.keep or not changes:
+            return
+        last = self.last(transaction)
+        before = last
+        for start in range(0, len(changes), _LONGEST):
+            entry = [(_KINDS.index(kind), key) for kind, key in changes[start : start + _LONGEST]]
+            last += len(entry)
+            transaction.put(_key(last), _encode(entry), db=self.database, append=True)
+        if before // _TRIM_EACH != last // _TRIM_EACH:
+            self._trim(transaction, last - self.keep)
+
+    def last(self, transaction: Any) -> int:
+        """Return the position of the last change; 0 if there was none."""
+        if self.database is None:
+            return 0
+        cursor = transaction.cursor(self.database)
+        return int.from_bytes(cursor.key(), "big") if cursor.last() else 0
+
+    def after(self, transaction: Any, position: int, most: int) -> list[Change]:
+        """Return up to about `most` changes that follow a position, in order.
+
+        Raises:
+            StoreError: changes that follow it have been forgotten. Not retryable.
+        """
+        found: list[Change] = []
+        for last, entry in self._entries(transaction, position):
+            first = last - len(entry) + 1
+            if not found and first > position + 1:
+                raise StoreError(
+                    f"changes {position + 1} to {first - 1} have been forgotten; read what the store holds, and "
+                    f"subscribe from its position {self.last(transaction)}",
+                    retryable=False,
+                )
+            found.extend(
+                Change(first + n, _KINDS[kind], key) for n, (kind, key) in enumerate(entry) if first + n > position
+            )
+            if len(found) >= most:
+                break
+        return found
+
+    def _entries(self, transaction: Any, position: int) -> Iterator[tuple[int, _Entry]]:
+        if self.database is None:
+            return
+        cursor = transaction.cursor(self.database)
+        there = cursor.set_range(_key(position + 1))
+        while there:
+            yield int.from_bytes(cursor.key(), "big"), _decode(cursor.value())
+            there = cursor.next()
+
+    def _trim(self, transaction: Any, upto: int) -> None:
+        cursor = transaction.cursor(self.database)
+        there = cursor.first()
+        while there and int.from_bytes(cursor.key(), "big") <= upto:
+            there = cursor.delete()  # leads to the next one
+
+
+def _key(position: int) -> bytes:
+    return position.to_bytes(8, "big")
+
+
+def kept(databases: Mapping[str, Any], keep: int) -> ChangeLog:
+    """Return the log of an environment."""
+    return ChangeLog(databases["changes"], keep)

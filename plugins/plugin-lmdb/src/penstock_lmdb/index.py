@@ -1,0 +1,85 @@
+"""Ordered keys beside the records: by time, and by each axis of their coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from penstock.record import Record
+
+_SIGN = 1 << 63
+_LONGEST_TEXT = 400
+_NEGATIVE, _INT, _POSITIVE, _TEXT = b"\x01", b"\x02", b"\x03", b"\x08"
+
+
+def time_key(time_ns: int) -> bytes:
+    """Return the bytes of a time, which sort as the times do."""
+    return (time_ns + _SIGN).to_bytes(8, "big")
+
+
+def value_key(value: int | str) -> bytes:
+    """Return the bytes of a coordinate, which sort as the values do, integers before text; long text is cut."""
+    if isinstance(value, str):
+        return _TEXT + value.encode("utf-8", "surrogatepass")[:_LONGEST_TEXT]
+    if -_SIGN <= value < _SIGN:
+        return _INT + (value + _SIGN).to_bytes(8, "big")
+    size = min((value.bit_length() + 7) // 8, 255)
+    top = value >> max(value.bit_length() - 8 * 48, 0) if size > 48 else value  # what does not fit is looked at later
+    length = min(size, 48)
+    if value > 0:
+        return _POSITIVE + bytes([size]) + top.to_bytes(length + 1, "big", signed=True)
+    return _NEGATIVE + bytes([255 - size]) + (top + (1 << 8 * length)).to_bytes(length + 1, "big")
+
+
+def is_exact(value: int | str) -> bool:
+    """Return whether no other value has the same bytes."""
+    if isinstance(value, str):
+        return len(value) <= _LONGEST_TEXT // 4
+    return -_SIGN <= value < _SIGN
+
+
+def axis_key(axis: str, value: int | str) -> bytes:
+    """Return the bytes under which the keys of the records with this coordinate are."""
+    return axis_prefix(axis) + value_key(value)
+
+
+def axis_prefix(axis: str) -> bytes:
+    """Return what the bytes of all values of an axis begin with; a long name is cut."""
+    return axis.encode()[:64] + b"\0"
+
+
+@attrs.frozen
+class Index:
+    """Keep the ordered keys in step with the records, in the same transaction.
+
+    Attributes:
+        databases: Those of the environment; without "times" and "axes" nothing is kept.
+    """
+
+    databases: Mapping[str, Any]
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the file has ordered keys; one of layout 1 has not."""
+        return self.databases["times"] is not None and self.databases["axes"] is not None
+
+    def add(self, transaction: Any, entries: Iterable[tuple[bytes, int, Mapping[str, Any]]]) -> None:
+        """Add records that were put: the key, the time in nanoseconds and the coordinates of each."""
+        times: list[tuple[bytes, bytes]] = []
+        axes: list[tuple[bytes, bytes]] = []
+        for key, time_ns, coords in entries:
+            times.append(((time_ns + _SIGN).to_bytes(8, "big"), key))
+            if coords:
+                axes.extend((axis_key(axis, value), key) for axis, value in coords.items())
+        transaction.cursor(self.databases["times"]).putmulti(times)
+        if axes:
+            axes.sort()
+            transaction.cursor(self.databases["axes"]).putmulti(axes)
+
+    def remove(self, transaction: Any, key: bytes, record: Record) -> None:
+        """Remove a record that is no longer under this key."""
+        transaction.delete(time_key(record.time_ns), key, db=self.databases["times"])
+        for axis, value in record.coords.items():
+            transaction.delete(axis_key(axis, value), key, db=self.databases["axes"])

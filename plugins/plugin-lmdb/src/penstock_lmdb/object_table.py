@@ -1,0 +1,139 @@
+"""Objects in an environment: put and deleted in one transaction, found by id and by name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from penstock.codec import decode
+from penstock.errors import CodecError
+from penstock_lmdb.change_log import ChangeLog, Kind
+from penstock_lmdb.index import Index
+from penstock_lmdb.object_value import ID, NAME
+
+_LONGEST_NAME = 400
+
+
+@attrs.frozen
+class Put:
+    """An object that waits to be committed, or was: its bytes, and what it is found by."""
+
+    value: bytes
+    name: str
+    number: int
+    time_ns: int
+    coords: Mapping[str, Any]
+    id_is_bytes: bool
+    replaces: bool
+
+
+@attrs.frozen
+class ObjectTable:
+    """Read and change the objects of an environment, in transactions that others begin and end."""
+
+    databases: Mapping[str, Any]
+    log: ChangeLog
+
+    def apply(self, transaction: Any, changes: Mapping[bytes, Put | None]) -> None:
+        """Put these objects; None deletes."""
+        index, logged = Index(self.databases), list[tuple[Kind, bytes]]()
+        times: list[tuple[bytes, int, Mapping[str, Any]]] = []
+        names: list[tuple[bytes, bytes]] = []
+        byte_ids: list[tuple[bytes, bytes]] = []
+        for key, put in changes.items():
+            if put is None:
+                if self._remove(transaction, index, key):
+                    logged.append(("delete", key))
+                continue
+            kind: Kind = "replace" if put.replaces else "put"
+            if not transaction.put(key, put.value, overwrite=False):
+                self._remove(transaction, index, key)
+                transaction.put(key, put.value)
+                kind = "replace"
+            logged.append((kind, key))
+            times.append((key, put.time_ns, put.coords))
+            names.append((_name_key(put.name, put.number), key))
+            if put.id_is_bytes:
+                byte_ids.append((key, b""))
+        index.add(transaction, times)
+        names.sort()
+        transaction.cursor(self.databases["names"]).putmulti(names)
+        if byte_ids:
+            transaction.cursor(self.databases["byte_ids"]).putmulti(byte_ids)
+        self.log.append(transaction, logged)
+
+    def _remove(self, transaction: Any, index: Index, key: bytes) -> bool:
+        found = transaction.get(key)
+        if found is None:
+            return False
+        try:
+            record = decode(bytes(found))
+        except CodecError:
+            pass  # damaged: whatever leads to it leads nowhere then
+        else:
+            index.remove(transaction, key, record)
+            name = str(record.metadata.get(NAME, record.channel))
+            names = self.databases["names"]
+            for each, owner in self._numbers(transaction, name):
+                if owner == key:
+                    transaction.delete(each, db=names)
+        transaction.delete(key, db=self.databases["byte_ids"])
+        transaction.delete(key)
+        return True
+
+    def _numbers(self, transaction: Any, name: str) -> list[tuple[bytes, bytes]]:
+        prefix = _name_prefix(name)
+        cursor = transaction.cursor(self.databases["names"])
+        found, there = [], cursor.set_range(prefix)
+        while there and bytes(cursor.key()).startswith(prefix):
+            found.append((bytes(cursor.key()), bytes(cursor.value())))
+            there = cursor.next()
+        return found
+
+    def find_name(self, transaction: Any, name: str, without: Mapping[bytes, Any]) -> bytes | None:
+        """Return the id of the object that was put last under this name, not counting some."""
+        if self.databases["names"] is None:
+            return None
+        prefix = _name_prefix(name)
+        cursor = transaction.cursor(self.databases["names"])
+        there = cursor.prev() if cursor.set_range(prefix + b"\xff" * 9) else cursor.last()
+        while there and bytes(cursor.key()).startswith(prefix):
+            key = bytes(cursor.value())
+            if key not in without:
+                return key
+            there = cursor.prev()
+        return None
+
+    def keys(self, transaction: Any, after: bytes, most: int) -> list[tuple[bytes, bool]]:
+        """Return up to `most` ids behind one, in order, and whether each was given as bytes."""
+        byte_ids = self.databases["byte_ids"]
+        return [
+            (key, byte_ids is not None and transaction.get(key, db=byte_ids) is not None)
+            for key, _ in zip(self._keys(transaction, after), range(most), strict=False)
+        ]
+
+    def _keys(self, transaction: Any, after: bytes) -> Iterator[bytes]:
+        cursor = transaction.cursor(self.databases["records"])
+        there = cursor.set_range(after + b"\0") if after else cursor.first()
+        while there:
+            yield bytes(cursor.key())
+            there = cursor.next()
+
+
+def id_is_bytes(record: Any) -> bool:
+    """Return whether the id of the object in a record was given as bytes."""
+    return bool(record.metadata.get(ID))
+
+
+def _name_prefix(name: str) -> bytes:
+    encoded = name.encode("utf-8", "surrogateescape")
+    if len(encoded) > _LONGEST_NAME or b"\0" in encoded:
+        return b"\x01" + hashlib.sha256(encoded).digest() + b"\0"
+    return b"\x00" + encoded + b"\0"
+
+
+def _name_key(name: str, number: int) -> bytes:
+    return _name_prefix(name) + number.to_bytes(8, "big")

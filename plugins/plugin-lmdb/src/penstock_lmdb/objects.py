@@ -1,0 +1,403 @@
+"""LMDBStore: objects on disk under the names that users of improv know."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from penstock import errors
+from penstock.codec.encoders import Encoder
+from penstock.errors import CodecError, ConfigError, StoreError
+from penstock_lmdb import exits
+from penstock_lmdb.buffer import Buffer
+from penstock_lmdb.change_log import kept
+from penstock_lmdb.environment import Environment
+from penstock_lmdb.errors import CannotConnectToStoreInterfaceError, CannotGetObjectError, ObjectNotFoundError
+from penstock_lmdb.object_table import ObjectTable, Put
+from penstock_lmdb.object_value import LMDBData, Values, to_data
+
+_LONGEST_ID = 511
+_KEPT_CHANGES = 100_000
+_AT_ONCE = 1000
+_MAP_SIZE = 1 << 24
+_PICKLED = b"pickle"
+_STEM = re.compile(r"lmdb_(\d{8}_\d{6})(?:_(\d+))?")
+
+ObjectID = str | bytes
+
+
+class LMDBStore:
+    """Keep objects on disk by id and by name; other processes read them while this one writes.
+
+    An object is a snapshot from when `put` returns, and is got back from then on. How safe it is comes in three levels:
+
+    - *buffered*: `put` has returned. It is lost if the process is killed with SIGKILL within `commit_freq` seconds.
+    - *committed*: `commit()` has returned, or `commit_freq` seconds have passed. It survives the process, other
+      processes see it; a power cut may undo the last commits, whole.
+    - *synced*: `flush()`, `close()` or a put with `flush_this_immediately` has returned. It survives a power cut.
+
+    A normal exit, an exception and SIGTERM flush. Any thread may use a store; a forked child opens its own.
+    Objects are what a record can hold, sparse matrices, and types that have an `Encoder`. Nothing is pickled, unless
+    this very store is told to.
+
+    Attributes:
+        path: The directory of the LMDB file.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] = "../outputs/",
+        name: str | None = None,
+        load: bool = False,
+        max_size: float = 1e12,
+        flush_immediately: bool = False,
+        commit_freq: float = 1,
+        *,
+        encoders: Iterable[Encoder] = (),
+        pickle: bool = False,
+    ) -> None:
+        """Open the store.
+
+        Args:
+            path: The directory that it lies in, or, with `load` and no name, also its own directory.
+            name: Its own directory in `path`; by default "lmdb_" and the time. With `load`, the newest of these.
+            load: Open an existing one to read only, also while another process writes to it.
+            max_size: Bytes that the file never exceeds.
+            flush_immediately: Whether each put is synced.
+            commit_freq: Seconds after which a put is committed at the latest.
+            encoders: Of types of your own.
+            pickle: Pickle what nothing else encodes, and unpickle it from files that were written so. Unpickling runs
+                code: only for files that you trust.
+
+        Raises:
+            CannotConnectToStoreInterfaceError: it cannot be opened, or with `load` is not there.
+        """
+        if not commit_freq > 0:
+            raise ConfigError(f"LMDBStore: commit_freq={commit_freq!r} must be a number of seconds above 0")
+        self.path = _find(Path(path), name) if load else _choose(Path(path), name)
+        self.flush_immediately, self.commit_freq = flush_immediately, commit_freq
+        self._where = f"LMDBStore {str(self.path)!r}"
+        self._values, self._load = Values(tuple(encoders)), load
+        try:
+            self._environment = Environment(
+                self.path,
+                where=self._where,
+                readonly=load,
+                map_size=min(_MAP_SIZE, int(max_size)),
+                max_size=int(max_size),
+                flush_commits=True,
+            )
+        except errors.CannotConnectToStoreError as error:
+            raise CannotConnectToStoreInterfaceError(self.path, str(error)) from error
+        self._table = ObjectTable(self._environment.databases, kept(self._environment.databases, _KEPT_CHANGES))
+        self._numbers = threading.Lock()
+        self._last_number = 0
+        self._closed = False
+        self._buffer = Buffer(self._environment, self._table, self._where, commit_freq)
+        if pickle and self._mark_pickle():
+            self._values.allow_pickle()
+        if not load:
+            exits.flush_at_exit(self, self.flush)
+
+    # -- objects -----------------------------------------------------------------------------------------------------
+
+    def put(self, obj: Any, obj_name: str, obj_id: Any = None, flush_this_immediately: bool = False) -> ObjectID:
+        """Keep an object and return its id. An object of this id that is there already is replaced.
+
+        Args:
+            obj: The object; it may be changed afterwards.
+            obj_name: Its name; several objects may have the same one, by which the last of them is found.
+            obj_id: A str or bytes of 1 to 511 bytes, or None for a new one.
+            flush_this_immediately: Return when it is synced.
+
+        Raises:
+            StoreError: it cannot be encoded, its id cannot be one, or (then it can be retried) the disk is full.
+        """
+        with exits.uninterrupted():
+            return self._put(obj, obj_name, obj_id, flush_this_immediately)
+
+    def get(self, key: Any, include_metadata: bool = False) -> Any:
+        """Return the object of this id or name, or of a list of them all, in their order.
+
+        Args:
+            key: An id, a name, or a list; of several objects of a name, the last is got.
+            include_metadata: Return an `LMDBData` for each.
+
+        Raises:
+            ObjectNotFoundError: one is not there; of a list, it names all that are missing, and none is returned.
+            CannotGetObjectError: one is there, but damaged, or needs an encoder that this store has not.
+        """
+        with exits.uninterrupted():
+            if not isinstance(key, list | tuple):
+                return self._get(key, include_metadata)
+            missing = [each for each in key if self._find_key(each) is None]
+            if missing:
+                raise ObjectNotFoundError(missing[0] if len(missing) == 1 else missing, self._where)
+            return [self._get(each, include_metadata) for each in key]
+
+    def get_keys(self) -> list[ObjectID]:
+        """Return the ids of all objects, in the order of their bytes, each as it was given."""
+        with exits.uninterrupted():
+            found: dict[bytes, bool] = {}
+            pending = self._buffer.pending()
+            after = b""
+            while page := self._environment.read(lambda txn: self._table.keys(txn, after, _AT_ONCE)):  # noqa: B023 - called at once
+                found.update(page)
+                after = page[-1][0]
+            for key, put in pending.items():
+                if put is None:
+                    found.pop(key, None)
+                else:
+                    found[key] = put.id_is_bytes
+            return [_to_id(key, is_bytes) for key, is_bytes in sorted(found.items())]
+
+    def delete(self, obj_id: Any) -> None:
+        """Forget an object. Raises ObjectNotFoundError."""
+        with exits.uninterrupted():
+            self._check_changeable()
+            with self._buffer.changing():
+                key = self._find_key(obj_id)
+                if key is None:
+                    raise ObjectNotFoundError(obj_id, self._where)
+                self._buffer.add(key, None)
+            if self.flush_immediately:
+                self.flush()
+
+    def replace(self, key: Any, obj: Any, flush_this_immediately: bool = False) -> Any:
+        """Put another object in the place of the one of this id or name, at once, and return the old one.
+
+        Id and name stay. Raises ObjectNotFoundError, or as `put` does; the old one stays then.
+        """
+        with exits.uninterrupted():
+            self._check_changeable()
+            with self._buffer.changing():
+                found = self._find_key(key)
+                if found is None:
+                    raise ObjectNotFoundError(key, self._where)
+                old = self._load_key(found, key)
+                self._buffer.add(found, self._encode(obj, old[1].name, found, old[2], replaces=True))
+            self._finish(flush_this_immediately)
+            return old[0]
+
+    def register(self, encoder: Encoder) -> None:
+        """Use an encoder for objects of its type from now on. Raises ConfigError if its name is taken by another."""
+        self._values.register(encoder)
+
+    # -- durability --------------------------------------------------------------------------------------------------
+
+    def commit(self) -> None:
+        """Write what is buffered to the file. Raises StoreError, and keeps it buffered then."""
+        with exits.uninterrupted():
+            self._buffer.commit()
+
+    def flush(self, sig: int | None = None, frame: FrameType | None = None) -> None:
+        """Write what is buffered, and return when all of it is synced. It can be set as the handler of a signal.
+
+        Raises:
+            StoreError: the disk is full, or fails; what is buffered stays so.
+        """
+        with exits.uninterrupted():
+            if self._closed or self._load:
+                return
+            self._buffer.commit()
+            self._environment.sync()
+
+    def close(self) -> None:
+        """Flush, and close the file. Any number of times."""
+        with exits.uninterrupted():
+            if self._closed or self._environment.is_forked:
+                self._closed = True
+                return
+            try:
+                self.flush()
+            finally:
+                self._closed = True
+                exits.forget(self)
+                self._buffer.stop()
+                self._environment.close()
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _put(self, obj: Any, obj_name: str, obj_id: Any, now: bool) -> ObjectID:
+        self._check_changeable()
+        if not isinstance(obj_name, str):
+            raise StoreError(f"{self._where}: obj_name must be a str, not {type(obj_name).__name__}", retryable=False)
+        if obj_id is None:
+            key, is_bytes = b"", False
+        else:
+            key, is_bytes = self._check_id(obj_id)
+        put = self._encode(obj, obj_name, key, is_bytes, replaces=False)
+        key = key or b"%016x" % put.number
+        self._buffer.add(key, put)
+        self._finish(now)
+        return _to_id(key, is_bytes)
+
+    def _finish(self, now: bool) -> None:
+        if now or self.flush_immediately:
+            self.flush()
+
+    def _encode(self, obj: Any, name: str, key: bytes, is_bytes: bool, *, replaces: bool) -> Put:
+        number = self._next_number()
+        try:
+            value, record = self._values.encode(obj, name=name, number=number, id_is_bytes=is_bytes)
+        except Exception as error:  # the codec's, or whatever a user's encoder raises
+            raise StoreError(
+                f"{self._where}: object {name!r} of type {type(obj).__name__} cannot be kept: {error}; register an "
+                "Encoder for its type",
+                retryable=False,
+            ) from error
+        return Put(value, name, number, record.time_ns, record.coords, is_bytes, replaces)
+
+    def _next_number(self) -> int:
+        """Return a number that is the time in nanoseconds, and higher than all before."""
+        with self._numbers:
+            self._last_number = max(self._last_number + 1, time.time_ns())
+            return self._last_number
+
+    def _get(self, key: Any, include_metadata: bool) -> Any:
+        found = self._find_key(key)
+        if found is None:
+            raise ObjectNotFoundError(key, self._where)
+        obj, data, _ = self._load_key(found, key)
+        return data if include_metadata else obj
+
+    def _find_key(self, key: Any) -> bytes | None:
+        """Return the id as bytes of an object that is there, by its id or its name."""
+        self._check()
+        try:
+            own, _ = self._check_id(key)
+        except StoreError:
+            own = b""
+        if own:
+            waits, put = self._buffer.find(own)
+            if put is not None:
+                return own
+            if not waits and self._environment.read(lambda txn: txn.get(own) is not None):
+                return own
+        if not isinstance(key, str):
+            return None
+        found = self._buffer.find_name(key)
+        if found is not None:
+            return found
+        pending = self._buffer.pending()
+        return self._environment.read(lambda txn: self._table.find_name(txn, key, pending))
+
+    def _load_key(self, key: bytes, query: Any) -> tuple[Any, LMDBData, bool]:
+        _, put = self._buffer.find(key)
+        raw = bytearray(put.value) if put else self._environment.read(lambda txn: _copied(txn.get(key)))
+        if raw is None:
+            raise ObjectNotFoundError(query, self._where)  # deleted meanwhile
+        try:
+            obj, record = self._values.decode(raw, query)
+        except (CodecError, errors.CannotGetObjectError) as error:
+            raise CannotGetObjectError(query, self._where, str(error)) from error
+        return obj, to_data(obj, record), bool(record.metadata.get("lmdb_id"))
+
+    def _check_id(self, obj_id: Any) -> tuple[bytes, bool]:
+        if isinstance(obj_id, str):
+            key, is_bytes = obj_id.encode("utf-8", "surrogateescape"), False
+        elif isinstance(obj_id, bytes | bytearray | memoryview):
+            key, is_bytes = bytes(obj_id), True
+        elif callable(binary := getattr(obj_id, "binary", None)):  # ids of arrow and plasma
+            key, is_bytes = bytes(binary()), True
+        else:
+            raise StoreError(
+                f"{self._where}: id {obj_id!r} must be a str or bytes, not {type(obj_id).__name__}", retryable=False
+            )
+        if not 0 < len(key) <= _LONGEST_ID:
+            raise StoreError(
+                f"{self._where}: id {obj_id!r:.60} has {len(key)} bytes, but 1 to {_LONGEST_ID} are possible",
+                retryable=False,
+            )
+        return key, is_bytes
+
+    def _check(self) -> None:
+        if self._closed:
+            raise StoreError(f"{self._where}: is closed", retryable=False)
+        self._environment.check_process()
+
+    def _check_changeable(self) -> None:
+        self._check()
+        if self._load:
+            raise StoreError(f"{self._where}: was opened with load=True, to read only", retryable=False)
+
+    def _mark_pickle(self) -> bool:
+        """Note in a new file that it is written with pickle; return whether this one was."""
+        info = self._environment.databases["info"]
+        if info is None:
+            return False
+        if not self._load and not self._environment.count():
+            self._environment.change(lambda txn: txn.put(_PICKLED, b"1", db=info))
+        return self._environment.read(lambda txn: txn.get(_PICKLED, db=info) is not None)
+
+    # -- Python's own ------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __contains__(self, key: object) -> bool:
+        return self._find_key(key) is not None
+
+    def __len__(self) -> int:
+        return len(self.get_keys())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r})"
+
+
+def _to_id(key: bytes, is_bytes: bool) -> ObjectID:
+    return key if is_bytes else key.decode("utf-8", "surrogateescape")
+
+
+def _copied(view: memoryview | None) -> bytearray | None:
+    return None if view is None else bytearray(view)
+
+
+def _choose(path: Path, name: str | None) -> Path:
+    """Return the directory of a new store, or of the one of this name."""
+    if name is not None:
+        return path / name
+    stem = f"lmdb_{datetime.now():%Y%m%d_%H%M%S}"
+    with contextlib.suppress(OSError):
+        path.mkdir(parents=True, exist_ok=True)
+    for own in _names(path, stem):
+        try:
+            own.mkdir()  # so that nobody else takes it
+        except FileExistsError:
+            continue
+        except OSError:  # opening says why
+            return own
+        return own
+    raise AssertionError("names do not end")
+
+
+def _names(path: Path, stem: str) -> Iterator[Path]:
+    yield path / stem
+    number = 1
+    while True:
+        number += 1
+        yield path / f"{stem}_{number}"
+
+
+def _find(path: Path, name: str | None) -> Path:
+    """Return where an existing store is."""
+    if name is not None:
+        return path / name
+    if path.is_file() or (path / "data.mdb").exists():
+        return path
+    found = ((_STEM.fullmatch(file.parent.name), file.parent) for file in path.glob("lmdb_*/data.mdb"))
+    stores = sorted((match[1], int(match[2] or 1), own) for match, own in found if match)
+    return stores[-1][2] if stores else path
