@@ -14,7 +14,15 @@ HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
 
 
 @pytest.mark.parametrize(
-    "page", ["configuration.md", "from-exengine.md", "from-improv.md", "read-back.md", "several-processes.md"]
+    "page",
+    [
+        "configuration.md",
+        "from-ataraxis.md",
+        "from-exengine.md",
+        "from-improv.md",
+        "read-back.md",
+        "several-processes.md",
+    ],
 )
 def test_the_python_of_a_guide_runs(page: str, tmp_path: Path) -> None:
     """The Python blocks of a guide run one after the other as they stand, in an empty directory, without a warning."""

@@ -1,23 +1,48 @@
-"""Stores for penstock: each record a `.npy` or a `.json` file. The stores are imported when they are asked for."""
+"""Stores of files for penstock, and a logger for many processes. What is asked for is imported then."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from penstock_npy.archive_reader import LogArchiveReader, LogMessage
+    from penstock_npy.compress import Compressed, compress_npy_logs
+    from penstock_npy.data_logger import DataLogger
     from penstock_npy.json_store import JsonStore
+    from penstock_npy.log_package import LogPackage
+    from penstock_npy.logger_queue import LoggerFullError, LoggerQueue
     from penstock_npy.store import NpyStore
 
-__all__ = ["JsonStore", "NpyStore"]
+__all__ = [
+    "Compressed",
+    "DataLogger",
+    "JsonStore",
+    "LogArchiveReader",
+    "LogMessage",
+    "LogPackage",
+    "LoggerFullError",
+    "LoggerQueue",
+    "NpyStore",
+    "compress_npy_logs",
+]
+
+_MODULES = {
+    "Compressed": "compress",
+    "DataLogger": "data_logger",
+    "JsonStore": "json_store",
+    "LogArchiveReader": "archive_reader",
+    "LogMessage": "archive_reader",
+    "LogPackage": "log_package",
+    "LoggerFullError": "logger_queue",
+    "LoggerQueue": "logger_queue",
+    "NpyStore": "store",
+    "compress_npy_logs": "compress",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "NpyStore":
-        from penstock_npy.store import NpyStore
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has: {', '.join(__all__)}")
+    import importlib
 
-        return NpyStore
-    if name == "JsonStore":
-        from penstock_npy.json_store import JsonStore
-
-        return JsonStore
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has: {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"penstock_npy.{_MODULES[name]}"), name)

@@ -8,6 +8,9 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+
+from penstock.errors import StoreError
 
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
 _HERE = threading.RLock()
@@ -34,6 +37,25 @@ def locked(directory: str, *, shared: bool = False) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def lock_exclusively(fd: int, path: Path) -> None:
+    """Lock an open file for this process until it is closed.
+
+    Raises:
+        StoreError: another process, or another store of this one, has locked it. It may be tried again.
+    """
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StoreError(f"{path}: somebody else writes to it; close that, or write elsewhere") from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
 
 
 def _lock(directory: str, *, shared: bool) -> int | None:

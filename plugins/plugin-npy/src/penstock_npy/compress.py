@@ -1,0 +1,300 @@
+"""compress_npy_logs: the entries that a DataLogger wrote, as one `.npz` for each source."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+import numpy
+from xxhash import xxh3_64_intdigest
+
+from penstock.errors import CannotGetObjectError, ConfigError, StoreError
+from penstock_npy.entry_files import NAME, entry_array, entry_stem
+from penstock_npy.entry_log import segments
+from penstock_npy.npz_file import NpzFile, NpzWriter, array_content, bytes_header
+from penstock_npy.pair_lock import locked
+from penstock_npy.segment import SegmentWriter, index_path, read_entry, read_places
+
+_log = logging.getLogger("penstock")
+_SOURCE = re.compile(r"\d{3}\Z")
+_OLD, _FILE, _SEGMENTS = 0, 1, 2
+"""Where an entry is: in the archive that is there, in a file of its own, or in the n-th segment from 2 on."""
+
+
+@attrs.define(frozen=True)
+class Compressed:
+    """What `compress_npy_logs` did.
+
+    Attributes:
+        archives: The `.npz` files that were written, by source id.
+        entries: How many entries each has now.
+        skipped: Files that were left where they are, and why.
+    """
+
+    archives: dict[int, Path]
+    entries: dict[int, int]
+    skipped: dict[Path, str]
+
+
+@attrs.define
+class _Gathered:
+    """Entries of one source: columns, so that a million takes some 20 MB."""
+
+    times: Any = attrs.field(factory=lambda: array("Q"))
+    kinds: Any = attrs.field(factory=lambda: array("I"))
+    places: Any = attrs.field(factory=lambda: array("Q"))
+    segments: list[Path] = attrs.field(factory=list)
+
+    def add(self, times: Any, kind: int, places: Any) -> None:
+        self.times.frombytes(numpy.asarray(times, "=u8").tobytes())
+        self.places.frombytes(numpy.asarray(places, "=u8").tobytes())
+        self.kinds.frombytes(numpy.full(len(times), kind, "=u4").tobytes())
+
+
+def compress_npy_logs(
+    log_directory: Path,
+    remove_sources: bool = False,
+    *,
+    on_damaged: Literal["skip", "error"] = "skip",
+) -> Compressed:
+    """Gather the entries below a directory in one `<source id>_log.npz` for each source, in the order of their times.
+
+    Each entry is a member of its archive, (9 + n,) uint8 as `DataLogger` documents it, whatever the layout was. An
+    archive that is there is added to: entries of it that come again, with the same time and payload, stay as many as
+    they were. Entries of the same time are all kept, in the order in which they were written. An archive is written
+    under a temporary name, read again and compared, and gets its name when it is durable; only then sources go.
+
+    Args:
+        log_directory: What `DataLogger.output_directory` was.
+        remove_sources: True removes the files of the entries that are in an archive then.
+        on_damaged: What to do with files that are truncated, or no entries: "skip" leaves them where they are, logs a
+            warning and names them in the result; "error" stops at the first one.
+
+    Raises:
+        ConfigError: there is no such directory.
+        CannotGetObjectError: a file is damaged and `on_damaged` is "error"; or an archive that is there is damaged.
+        StoreError: an archive cannot be written; nothing was removed for it.
+    """
+    directory = Path(log_directory)
+    if not directory.is_dir():
+        raise ConfigError(f"compress_npy_logs: {directory} is no directory; give DataLogger.output_directory")
+    done = Compressed({}, {}, {})
+    with locked(os.fspath(directory)):
+        for source, gathered in sorted(_gather(directory, done.skipped).items()):
+            _archive(directory, source, gathered, done, on_damaged, remove_sources)
+    for path, reason in done.skipped.items():
+        if on_damaged == "error":
+            raise CannotGetObjectError(f"compress_npy_logs: {path}: {reason}; remove it, or set on_damaged='skip'")
+        _log.warning("compress_npy_logs: %s is skipped: %s", path, reason)
+    return done
+
+
+def _gather(directory: Path, skipped: dict[Path, str]) -> dict[int, _Gathered]:
+    found: dict[int, _Gathered] = {}
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            name = entry.name
+            if name.endswith(".npy"):
+                match = NAME.match(name[:-4])
+                if match is None or int(match[1]) > 255:
+                    skipped[directory / name] = "its name is not that of an entry"
+                    continue
+                gathered = found.setdefault(int(match[1]), _Gathered())
+                gathered.times.append(int(match[2]))
+                gathered.kinds.append(_FILE)
+                gathered.places.append(int(match[3] or 0))
+            elif _SOURCE.match(name) and int(name) < 256 and entry.is_dir():
+                gathered = found.setdefault(int(name), _Gathered())
+                for path in segments(directory / name):
+                    _gather_segment(path, gathered, skipped)
+    return {source: gathered for source, gathered in found.items() if len(gathered.times)}
+
+
+def _gather_segment(path: Path, gathered: _Gathered, skipped: dict[Path, str]) -> None:
+    writer = SegmentWriter(path)
+    try:
+        cut = writer.open()  # cuts off what was never finished
+    except (StoreError, OSError) as error:
+        skipped[path] = str(error)
+        return
+    writer.close()
+    if cut:
+        _log.warning("compress_npy_logs: %s ended in %d bytes of an entry that was never finished", path, cut)
+    places = read_places(path)
+    gathered.segments.append(path)
+    gathered.add(places["time"], _SEGMENTS + len(gathered.segments) - 1, places["offset"])
+
+
+def _archive(
+    directory: Path, source: int, gathered: _Gathered, done: Compressed, on_damaged: str, remove_sources: bool
+) -> None:
+    path = directory / f"{source}_log.npz"
+    taken = _Taken(directory, source, gathered)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        taken.add_old(path)
+        with temporary.open("wb") as file:
+            count = taken.write(file, done.skipped, on_damaged)
+            file.flush()
+            os.fsync(file.fileno())
+        _verify(temporary, count)
+        temporary.replace(path)
+        _sync_directory(directory)
+    except OSError as error:
+        raise StoreError(f"compress_npy_logs: {path} cannot be written: {error}") from error
+    finally:
+        taken.close()
+        temporary.unlink(missing_ok=True)
+    done.archives[source], done.entries[source] = path, count
+    if remove_sources:
+        taken.remove(done.skipped)
+
+
+@attrs.define
+class _Taken:
+    """The entries of one source, from wherever they are."""
+
+    directory: Path
+    source: int
+    gathered: _Gathered
+    old: NpzFile | None = None
+
+    def add_old(self, path: Path) -> None:
+        """Add those of the archive that is there. Raises CannotGetObjectError if it is damaged."""
+        if not path.exists():
+            return
+        self.old = NpzFile(path)
+        self.old.open()
+        times = array("Q")
+        for name, _, _, _ in self.old.places(0, self.old.count):
+            match = NAME.match(name.removesuffix(".npy"))
+            if match is None:
+                raise CannotGetObjectError(f"{path}: {name} is no entry of a log; move this archive away")
+            times.append(int(match[2]))
+        before = self.gathered
+        self.gathered = _Gathered(segments=before.segments)
+        self.gathered.add(times, _OLD, range(len(times)))  # first, so that they stay first among equals
+        self.gathered.add(before.times, 0, before.places)
+        kinds = numpy.frombuffer(self.gathered.kinds, "=u4").copy()
+        kinds[len(times) :] = numpy.frombuffer(before.kinds, "=u4")
+        self.gathered.kinds = array("I", kinds.tobytes())
+
+    def write(self, file: Any, skipped: dict[Path, str], on_damaged: str) -> int:
+        """Write an archive of all; return how many entries it has."""
+        times = numpy.frombuffer(self.gathered.times, "=u8")
+        kinds = numpy.frombuffer(self.gathered.kinds, "=u4")
+        places = numpy.frombuffer(self.gathered.places, "=u8")
+        order = numpy.lexsort((places, kinds, times))
+        in_order = times[order]
+        is_unique = bool((in_order[1:] != in_order[:-1]).all())
+        again = self._again(times, kinds)
+        writer = NpzWriter(file)
+        last, number = -1, 0
+        try:
+            for row in order.tolist():
+                time, kind, place = int(times[row]), int(kinds[row]), int(places[row])
+                try:
+                    content = self._content(time, kind, place)
+                except (CannotGetObjectError, OSError) as error:
+                    where = self._where(time, kind, place)
+                    if on_damaged == "error" or kind == _OLD:
+                        raise CannotGetObjectError(f"compress_npy_logs: {where}: {error}") from error
+                    skipped[where] = str(error)
+                    continue
+                header = bytes_header(len(content))
+                if again:
+                    key = time, xxh3_64_intdigest(content)
+                    if kind != _OLD and again[key] > 0:
+                        again[key] -= 1
+                        continue
+                number = number + 1 if time == last else 0
+                last = time
+                stem = entry_stem(self.source, time) + ("" if is_unique else f"-{number:06d}")
+                writer.add(stem, header, content)
+            writer.finish()
+        finally:
+            writer.close()
+        return writer.count
+
+    def _again(self, times: Any, kinds: Any) -> Counter[tuple[int, int]]:
+        """Return what the archive has of the times that come anew, by time and checksum of the content."""
+        known: Counter[tuple[int, int]] = Counter()
+        if self.old is None:
+            return known
+        shared = numpy.intersect1d(times[kinds == _OLD], times[kinds != _OLD])
+        for row in numpy.flatnonzero(numpy.isin(times, shared) & (kinds == _OLD)).tolist():
+            content = self._content(int(times[row]), _OLD, int(self.gathered.places[row]))
+            known[int(times[row]), xxh3_64_intdigest(content)] += 1
+        return known
+
+    def _where(self, time: int, kind: int, place: int) -> Path:
+        if kind == _FILE:
+            return self.directory / f"{entry_stem(self.source, time, place)}.npy"
+        if kind == _OLD:
+            assert self.old is not None
+            return self.old.path
+        return self.gathered.segments[kind - _SEGMENTS]
+
+    def _content(self, time: int, kind: int, place: int) -> bytes:
+        where = self._where(time, kind, place)
+        if kind == _OLD:
+            assert self.old is not None
+            return self.old.content(next(self.old.places(place, place + 1)))
+        if kind != _FILE:
+            found, _, _, payload = read_entry(where, place)
+            if found != time:
+                raise CannotGetObjectError(f"{where}: the entry at byte {place} is of another time")
+            return entry_array(self.source, time, payload).tobytes()
+        content = array_content(where.read_bytes(), where.name)
+        if content[:9] != bytes((self.source,)) + time.to_bytes(8, "little"):
+            raise CannotGetObjectError(f"{where.name}: holds another entry than its name says")
+        return content
+
+    def remove(self, skipped: dict[Path, str]) -> None:
+        """Remove the files of the entries that are in the archive."""
+        for path in self._files():
+            if path not in skipped:
+                path.unlink(missing_ok=True)
+                if path.suffix == ".log":
+                    index_path(path).unlink(missing_ok=True)
+        for directory in {path.parent for path in self.gathered.segments}:
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+
+    def _files(self) -> Iterator[Path]:
+        for time, kind, place in zip(self.gathered.times, self.gathered.kinds, self.gathered.places, strict=True):
+            if kind == _FILE:
+                yield self._where(time, kind, place)
+        yield from self.gathered.segments
+
+    def close(self) -> None:
+        if self.old is not None:
+            self.old.close()
+
+
+def _verify(path: Path, count: int) -> None:
+    archive = NpzFile(path)
+    archive.open()
+    try:
+        if archive.count != count:
+            raise StoreError(f"compress_npy_logs: {path} has {archive.count} entries, but {count} were written")
+        for place in archive.places(0, count):
+            archive.content(place)
+    finally:
+        archive.close()
+
+
+def _sync_directory(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
