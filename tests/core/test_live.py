@@ -228,7 +228,7 @@ def test_a_paused_source_that_is_stopped_sees_the_barrier_that_came_with_it():
     class Mailed(threading.Event):
         def wait(self, timeout=None):
             if not begun:
-                begun.append(run.checkpoints.begin())
+                begun.append(run._engine.checkpoints.begin())
                 lane.stop()
             return super().wait(timeout)
 
@@ -263,9 +263,9 @@ def test_what_cannot_be_opened_changes_nothing():
             )
         camera.some.clear()
         assert camera.some.wait(10)
-        run.checkpoint_soon()
-        done = run.checkpoints.done
-        while run.checkpoints.done == done:
+        run._engine.checkpoint_soon()
+        done = run._engine.checkpoints.done
+        while run._engine.checkpoints.done == done:
             run._finished.wait(0.01)
     assert run.report.ok, run.report
     assert whole(shelf, "one", camera)

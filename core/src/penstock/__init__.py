@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-# These four are imported before the functions of the same names below: a module that is loaded later would take the
-# place of the function in this namespace.
+# The modules of the contracts are imported before the functions of the same names below: a module that is loaded later
+# would take the place of the function in this namespace.
 from penstock import decoder as _decoder  # noqa: F401 - see above
+from penstock import errors
 from penstock import processor as _processor  # noqa: F401 - see above
 from penstock import source as _source  # noqa: F401 - see above
 from penstock import store as _store  # noqa: F401 - see above
@@ -73,6 +74,7 @@ __all__ = [
     "control",
     "decoder",
     "edge",
+    "errors",
     "hookimpl",
     "processor",
     "source",

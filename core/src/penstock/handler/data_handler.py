@@ -136,7 +136,7 @@ class DataHandler:
         self._stores_as_put = process_function is None
         self._push.inlet.on_drop = self._dropped
         try:
-            self._run = start_told(self._pipeline, plugins, self._failed)
+            self._run = start_told(self._pipeline, plugins, failed=self._failed, finished_at_exit=self.close)
             try:
                 self._begin(inner)
             except BaseException:
@@ -150,7 +150,6 @@ class DataHandler:
             raise
         self._watcher = threading.Thread(target=self._watch, name=f"penstock {name}: handler", daemon=True)
         self._watcher.start()
-        self._run.finished_at_exit = self.close
 
     def _begin(self, inner: Any) -> None:
         if self._store.reads:
@@ -382,7 +381,7 @@ class DataHandler:
     ) -> None:
         self._over = self._over or "it is finished"
         try:
-            self._run.leave(error)
+            self._run.__exit__(kind, error, trace)
         finally:
             if self._run.finished:
                 self.close()

@@ -8,20 +8,25 @@ from penstock.compose.pipeline import Pipeline
 from penstock.compose.resolve import Part
 from penstock.plugins import Plugins
 from penstock.record import Record
+from penstock.run.engine import Engine
 from penstock.run.run import Run
 
 
-def start_told(pipeline: Pipeline, plugins: Plugins, failed: Callable[[Part, Record, BaseException], None]) -> Run:
+def start_told(
+    pipeline: Pipeline,
+    plugins: Plugins,
+    *,
+    failed: Callable[[Part, Record, BaseException], None],
+    finished_at_exit: Callable[[], None],
+) -> Run:
     """Start a pipeline; call `failed` with each record that goes to the dead letters, or that even they refuse.
 
-    The watching hooks do not name the record, and those who wait for its data must hear of it.
+    The watching hooks do not name the record, and those who wait for its data must hear of it. `finished_at_exit` is
+    called when the end of the program has drained the run.
     """
 
-    class ToldRun(Run):
-        def dead_letter(self, part: Part, record: Record, error: BaseException, tries: int) -> None:
-            try:
-                super().dead_letter(part, record, error, tries)
-            finally:
-                failed(part, record, error)
+    def tell(engine: Engine) -> None:
+        engine.failed = failed
+        engine.finished_at_exit = finished_at_exit
 
-    return ToldRun.start(pipeline, plugins=plugins)
+    return Run.start(pipeline, plugins=plugins, made=tell)

@@ -16,7 +16,7 @@ from penstock.run.foreground import run_in_foreground
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
-    from penstock.run.run import Run
+    from penstock.run.engine import Engine
 
 
 def collect(
@@ -65,10 +65,10 @@ class Collected:
     def __init__(self, limit: int | None) -> None:
         self.records: list[Record] = []
         self._limit = limit
-        self._run: Run | None = None
+        self._run: Engine | None = None
         self._lock = threading.Lock()
 
-    def begin(self, run: Run) -> None:
+    def begin(self, run: Engine) -> None:
         """Be told which run it is."""
         self._run = run
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from penstock.record import Record
 
@@ -22,6 +22,11 @@ class RunContext(Protocol):
     @property
     def plugins(self) -> Plugins:
         """Where components are found."""
+        ...
+
+    @property
+    def handle(self) -> Any:
+        """The run as its users hold it, for a component that acts on it."""
         ...
 
     def dead_letter(self, part: Part, record: Record, error: BaseException, tries: int) -> None:

@@ -8,7 +8,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import attrs
 
@@ -19,9 +19,7 @@ from penstock.compose.node import Flow, Node, describe
 from penstock.compose.resolve import import_path, is_import_path
 from penstock.error_text import text_of
 from penstock.errors import ConfigError, PenstockError, RunError
-
-if TYPE_CHECKING:
-    from penstock.run.run import Run
+from penstock.run.run import Run, acts_for
 
 _log = logging.getLogger("penstock.control")
 
@@ -128,7 +126,7 @@ class Control:
 
     def _work(self, calls: Mapping[str, Callable[..., Any]]) -> None:
         if self._run is not None:
-            self._run.turns.act_for(self)
+            acts_for(self._run, self)
         while (record := self._todo.get()) is not None:
             action, argument = "", None
             try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.report.run_report import RunReport
 from penstock.run.draining import LOOK_EVERY_S, ONE_PRESS_S, announce, drain
+from penstock.run.engine import Engine
 from penstock.run.run import Run
 from penstock.run.signals import is_free
 
@@ -27,19 +28,19 @@ def run_in_foreground(
     progress: bool,
     plugins: Plugins,
     is_told: bool = True,
-    made: Callable[[Run], None] = lambda run: None,
+    made: Callable[[Engine], None] = lambda engine: None,
 ) -> RunReport:
     """Run a pipeline to its end; see `Pipeline.run`.
 
-    Unless `is_told`, nothing is logged of what is not ok. `made` is called with the run before anything opens.
+    Unless `is_told`, nothing is logged of what is not ok. `made` is called with its engine before anything opens.
     """
     signals = _Signals()
 
-    def begin(run: Run) -> None:
-        run.owner = threading.current_thread()
-        run.is_told = is_told
-        signals.watch(run)
-        made(run)
+    def begin(engine: Engine) -> None:
+        engine.owner = threading.current_thread()
+        engine.is_told = is_told
+        signals.watch(engine)
+        made(engine)
 
     with signals:
         run = Run.start(pipeline, plugins=plugins, made=begin)
@@ -63,11 +64,11 @@ class _Signals:
     """
 
     def __init__(self) -> None:
-        self._run: Run | None = None
+        self._run: Engine | None = None
         self._first: tuple[int, float] | None = None
         self._before: dict[int, Any] = {}
 
-    def watch(self, run: Run) -> None:
+    def watch(self, run: Engine) -> None:
         """Be told which run it is."""
         self._run = run
 
@@ -98,7 +99,7 @@ class _Signals:
         threading.Thread(target=act, daemon=True).start()
 
 
-def _drain(run: Run) -> None:
+def _drain(run: Engine) -> None:
     announce([run])
     run.stop_soon()
 

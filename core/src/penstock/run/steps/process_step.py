@@ -58,7 +58,7 @@ class ProcessStep(Step):
         self._flushes = isinstance(self._made, SupportsFlush)
         self.clocked = isinstance(self._made, SupportsDeadline)
         if isinstance(self._made, SupportsRun):
-            self._made.bind(self._run)
+            self._made.bind(self._run.handle)
         if callable(getattr(self._made, "open", None)):
             self._made.open()
 

@@ -21,6 +21,7 @@ class _WorkerContext:
 
     aborting = False
     plugins = Plugins()
+    handle = None  # what acts on a run is refused for a process
 
     def __init__(self) -> None:
         self.letters: list[tuple[Record, BaseException, int]] = []
