@@ -264,9 +264,9 @@ class Pipeline:
 
 
 def _discover() -> Plugins:
-    from penstock.plugins import Plugins
+    from penstock.plugins.current import installed_plugins
 
-    return Plugins.discover()
+    return installed_plugins()
 
 
 def _check_nothing_is_none(value: Any, path: str = "$") -> None:

@@ -108,9 +108,9 @@ class DataHandler:
         except (TypeError, ValueError) as error:
             raise ConfigError(f"handler {name!r}: {error.args[0]}") from error
         if plugins is None:
-            from penstock.plugins import Plugins
+            from penstock.plugins.current import installed_plugins
 
-            plugins = Plugins.discover()
+            plugins = installed_plugins()
         self.name = name
         self._buffers = BufferWatch(reuses_buffers, f"handler {name!r}")
         self._events = Events(name)

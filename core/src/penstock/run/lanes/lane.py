@@ -19,6 +19,7 @@ from penstock.run.edges.chunk import END, MOST_AT_ONCE, Barrier, Chunk, End
 from penstock.run.edges.edge import LiveEdge
 from penstock.run.edges.inbox import Inbox, InboxEdge
 from penstock.run.edges.outlet import Outlet, shared
+from penstock.run.lanes.allocator import keep_freed_memory
 from penstock.run.lanes.context import LaneContext
 from penstock.run.lanes.merge import Merge
 from penstock.run.lanes.opening import Opening, opening
@@ -26,8 +27,11 @@ from penstock.run.steps.make import step_for
 from penstock.run.steps.step import Step
 from penstock.run.steps.store_step import StoreStep
 
-GRAIN_BYTES: Final = 8 * 2**20
-"""What a list that a lane works on may weigh, about; it takes fewer records at once if they grow on the way."""
+GRAIN_BYTES: Final = 2**20
+"""What a list may weigh, about, that a lane leads through its steps: what one step has written is still in the cache
+when the next one reads it. A lane takes fewer records at once if they grow on the way."""
+LIST_GRAINS: Final = 8
+"""How many of these make up one list on an edge: a list costs as much to hand over as many records."""
 GRAIN_NS: Final = 50_000_000
 """How long a lane works at one list, about: results, barriers and an abort do not wait longer for slow components."""
 
@@ -46,6 +50,7 @@ class Lane:
     """
 
     def __init__(self, run: LaneContext, name: str, steps: Sequence[Step], *, counted: bool = False) -> None:
+        keep_freed_memory()
         self.run = run
         self.name = name
         self.steps = list(steps)
@@ -131,7 +136,7 @@ class Lane:
             late = step.flush()
             self._unless_aborted()
             if late:
-                self._through(index + 1, born, late)
+                self._hand_on(born, self._through(index + 1, late, born))
         if self._late:
             self._emit(born, [])
         self._go_on_with_barrier(flushed=True)
@@ -149,16 +154,43 @@ class Lane:
         if not records:  # a worker that gave nothing says so, to keep its turn
             return
         if len(records) <= self._grain:
-            self._through(0, born_ns, records)
+            self._hand_on(born_ns, self._through(0, records, born_ns))
         else:
-            start = 0
-            while start < len(records):
-                self._unless_aborted()
-                part = records[start : start + self._grain]
-                start += len(part)
-                self._through(0, born_ns, part)
+            self._in_parts(born_ns, records)
         if self._parked is not None:
             self._go_on_with_barrier()
+
+    def _in_parts(self, born_ns: int, records: Sequence[Record]) -> None:
+        """Lead records through the steps in parts that fit the cache; hand what comes of several on as one list."""
+        start = parts = 0
+        begun = time.monotonic_ns()
+        given: list[Record] = []
+        while start < len(records):
+            self._unless_aborted()
+            part = records[start : start + self._grain]
+            start += len(part)
+            parts += 1
+            given.extend(self._through(0, part, born_ns))
+            if parts >= LIST_GRAINS or time.monotonic_ns() - begun > GRAIN_NS:
+                self._hand_on(born_ns, given)
+                given, parts, begun = [], 0, time.monotonic_ns()
+        self._hand_on(born_ns, given)
+
+    def _late_through(self, first: int, records: Sequence[Record]) -> None:
+        """Lead what a step gave by itself through those behind it, and on."""
+        now = time.monotonic_ns()
+        self._hand_on(now, self._through(first, records, now))
+
+    def _hand_on(self, born_ns: int, records: Sequence[Record]) -> None:
+        if records or self._counted:
+            self._emit(born_ns, records)
+
+    def list_size(self) -> int:
+        """Return how many records make up a list that suits the edges behind this lane.
+
+        One as long as the steps are led one by one: several workers behind would share a list of few unevenly.
+        """
+        return min(self._grain * LIST_GRAINS, MOST_AT_ONCE) if self.outlets and self._grain > 1 else self._grain
 
     def halt(self) -> None:
         """Let the steps stop after the record that they work at. From any thread, when the run is aborted."""
@@ -169,7 +201,8 @@ class Lane:
         if self.run.aborting:
             raise RunAborted("the run is aborted")
 
-    def _through(self, first: int, born_ns: int, records: Sequence[Record]) -> None:
+    def _through(self, first: int, records: Sequence[Record], born_ns: int) -> Sequence[Record]:
+        """Lead records through the steps from the one with this index on; return what comes of them."""
         count = len(records)
         heaviest = weigh(records) * count
         begun = now = time.monotonic_ns()
@@ -193,8 +226,7 @@ class Lane:
         self.active = None
         if not self._counted and not first:
             self._regrain(count, heaviest, now - begun)
-        if records or self._counted:
-            self._emit(born_ns, records)
+        return records
 
     def _regrain(self, count: int, heaviest: int, took_ns: int) -> None:
         """Take fewer records at once if they are heavy or slow, more if they are neither and there are more."""
@@ -226,7 +258,7 @@ class Lane:
             if wait is not None and wait <= 0:
                 late = self.steps[index].expire()
                 if late:
-                    self._through(index + 1, time.monotonic_ns(), late)
+                    self._late_through(index + 1, late)
         if self._parked is not None:
             self._go_on_with_barrier()
 
@@ -287,7 +319,7 @@ class Lane:
         index = self.steps.index(step)
         late = step.flush()
         if late:
-            self._through(index + 1, time.monotonic_ns(), late)
+            self._late_through(index + 1, late)
         if self._parked is not None and self._parked[1] == index:
             self._go_on_with_barrier(flushed=True)
         fresh = step_for(part, self.run, step.tally)

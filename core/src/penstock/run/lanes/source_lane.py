@@ -154,7 +154,7 @@ class SourceLane(Lane):
         wait = self.wait_s()
         self.active = (self.part.node.name or "", time.monotonic())
         try:
-            read = self.source.read(self._grain, READ_TIMEOUT_S if wait is None else min(wait, READ_TIMEOUT_S))
+            read = self.source.read(self.list_size(), READ_TIMEOUT_S if wait is None else min(wait, READ_TIMEOUT_S))
         except EndOfSource:
             self._note_position()
             return False
