@@ -236,3 +236,12 @@ def test_transport_streams_go_on(tmp_path, make_video, packets_of, direct, fault
     assert len(frames) >= count - 12
     assert len(frames) + len(errors) + decoder.skipped == count
     assert (np.diff([frame.time_ns for frame in frames]) > 0).all()
+
+
+def test_a_source_of_frames_turns_them(tmp_path, drain):
+    """VideoSource(frames=True, rotate=True) gives pictures as they are to be shown."""
+    path = encode(tmp_path / "a.mp4", frames=3, bframes=0, prepare=turn(90))
+    plain, turned = (drain(VideoSource(url=str(path), frames=True, rotate=rotate)) for rotate in (False, True))
+    assert len(plain) == 3
+    for before, after in zip(plain, turned, strict=True):
+        assert np.array_equal(after.data, np.rot90(before.data))

@@ -73,7 +73,7 @@ class AvDecoder:
         packets: "whole" if each record is one packet, "stream" if the stream was cut anywhere (then `parent` is the
             record in which the frame's packet begins).
         threads: Threads of the decoder; "auto" divides the processors among the decoders that are open in this process,
-            at least one each.
+            at least one each. Pictures are converted with this share, too, whatever is set here.
         thread_type: "slice" adds no delay; "frame" is faster where pictures have one slice, delays each frame by as
             many packets as there are threads, and tells of damage as many packets late; "auto" lets libav choose.
         width: Pixels; needed by codecs that do not say it themselves (raw video). Others overrule it.

@@ -76,7 +76,7 @@ class Decoding:
     _left_out: LeftOut = attrs.field(factory=LeftOut)
     _informed: Record | None = None  # the last one that brought codec parameters
     _informed_at: int = 0
-    _share: int = 0  # threads, if they are shared
+    _share: int = 1  # threads of this process that are its own
     _ratio: Fraction | None = None  # of a pixel, as the codec says it
 
     def send(self, data: bytes, record: Record, *, number: int, whole: bool) -> None:
@@ -240,12 +240,11 @@ class Decoding:
 
     def _open(self, record: Record) -> VideoCodecContext:
         codec = self.find(record)
-        if not self.threads:
-            self._share = SHARE.join(self)
+        self._share = SHARE.join(self)
         try:
             return open_decoder(
                 codec,
-                threads=self._share or self.threads,
+                threads=self.threads or self._share,
                 thread_type=self.thread_type,
                 strict=not self.keep_corrupt,
                 hints=self.hints,
@@ -349,7 +348,7 @@ class Decoding:
                     discontinuity=self._gap,
                     hints=self.hints,
                     ratio=self._ratio,
-                    threads=self._share or self.threads,
+                    threads=self._share,
                 )
             )
             self._gap = False
