@@ -100,6 +100,28 @@ class SupportsRejected(Protocol):
 
 
 @runtime_checkable
+class SupportsRefusal(Protocol):
+    """A source that can name what it could make nothing of: the run dead-letters it, or does what `on_error` says."""
+
+    def take_refused(self) -> Sequence[tuple[Record, BaseException]]:
+        """Return what came since the last call and is of no use, each with the reason. Called after each `read`."""
+        ...
+
+
+@runtime_checkable
+class SupportsDurable(Protocol):
+    """A source that cannot be asked again, but wants to know how far what it gave is safe."""
+
+    def mark(self) -> Position:
+        """Return what stands for the last record that `read` gave, as plain data."""
+        ...
+
+    def durable(self, position: Position) -> None:
+        """Be told that everything up to this mark is durable downstream, or dead-lettered; by the thread that reads."""
+        ...
+
+
+@runtime_checkable
 class SupportsLag(Protocol):
     """A source that knows how far it is behind."""
 

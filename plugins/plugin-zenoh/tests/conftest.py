@@ -20,13 +20,14 @@ WITHIN_S = 60
 class Peer:
     """Another process with a store or a source."""
 
-    def __init__(self, role: str, settings: dict) -> None:
+    def __init__(self, role: str, settings: dict, *, python: str = sys.executable, script: str = "peer.py") -> None:
+        paths = os.pathsep.join(each for each in sys.path if each) if python == sys.executable else ""
         self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("peer.py")), role, json.dumps(settings)],
+            [python, str(Path(__file__).with_name(script)), role, json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
+            env={**os.environ, "PYTHONPATH": paths},
         )
         self.lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -114,3 +115,58 @@ def no_thread_stays():
     yield
     left = [each.name for each in threading.enumerate() if each.name.startswith("penstock-zenoh")]
     assert left == []
+
+
+HEROS = ("heros==2026.2.2", "herostools==2026.1.1")
+
+
+@pytest.fixture(scope="session")
+def heros_python() -> str:
+    """Return an interpreter with the real heros and herostools, whose pins differ from ours; made once."""
+    import fcntl
+    import hashlib
+    import venv
+
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    name = hashlib.sha256(" ".join((*HEROS, version)).encode()).hexdigest()[:12]
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "penstock-tests"
+    cache.mkdir(parents=True, exist_ok=True)
+    home = cache / f"heros-{name}"
+    python = home / "bin" / "python"
+    with open(cache / f"heros-{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (home / "complete").exists():
+            venv.create(home, clear=True, with_pip=True)
+            done = subprocess.run(
+                [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *HEROS],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                pytest.skip(f"heros cannot be installed: {done.stderr[-500:]}")
+            (home / "complete").touch()
+    return str(python)
+
+
+@pytest.fixture
+def heros(heros_python):
+    """Start a real peer of the HERO world: its role, and settings."""
+    started: list[Peer] = []
+
+    def start(role: str, **settings) -> Peer:
+        peer = Peer(role, settings, python=heros_python, script="heros_peer.py")
+        started.append(peer)
+        assert peer.answer() == {"ready": True}
+        return peer
+
+    yield start
+    for each in started:
+        each.clean_up()
+
+
+@pytest.fixture
+def other_endpoint() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp/127.0.0.1:{probe.getsockname()[1]}"

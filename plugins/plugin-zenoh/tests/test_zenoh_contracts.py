@@ -8,6 +8,8 @@ import pytest
 
 from penstock.record import Record
 from penstock.testing import SourceContract, StoreContract
+from penstock_zenoh.hero.source import HeroSource
+from penstock_zenoh.hero.store import HeroStore
 from penstock_zenoh.source import ZenohSource
 from penstock_zenoh.store import ZenohStore
 
@@ -66,3 +68,43 @@ class TestZenohStore(StoreContract):
     def make_store(self, tmp_path):
         endpoint = getattr(self, "endpoint", "tcp/127.0.0.1:7450")
         return ZenohStore(key="contract/{{ channel }}", rendezvous=endpoint, wait_for_subscribers=0)
+
+
+class TestHeroSource(SourceContract):
+    """Events of a HERO in the same process."""
+
+    repeats = False
+
+    @pytest.fixture(autouse=True)
+    def _meet(self, endpoint):
+        self.endpoint = endpoint
+
+    def make_source(self, tmp_path):
+        return HeroSource(
+            object_selector="cam$*",
+            event_name="data",
+            rendezvous=self.endpoint,
+            bounds=(),
+            until_silent_s=0.5,
+        )
+
+    def feed(self, tmp_path):
+        store = HeroStore(hero="camera", event_name="data", rendezvous=self.endpoint, wait_for_observers=True)
+        store.open()
+        store.write([Record([number], metadata={"n": number}) for number in range(self.count)])
+        store.close()
+
+
+class TestHeroStore(StoreContract):
+    """A HERO that nobody observes: it cannot be read."""
+
+    on_disk = False
+    many = 500
+
+    @pytest.fixture(autouse=True)
+    def _meet(self, endpoint):
+        self.endpoint = endpoint
+
+    def make_store(self, tmp_path):
+        endpoint = getattr(self, "endpoint", "tcp/127.0.0.1:7450")
+        return HeroStore(hero="camera", event_name="data", rendezvous=endpoint, discoverable=True)

@@ -58,7 +58,10 @@ class Publisher:
 
 @attrs.define(eq=False)
 class Arrival:
-    """A sample that waits for the reader, and how many on its key were lost right before it."""
+    """A sample that waits for the reader, and how many on its key were lost right before it.
+
+    `at_ns` is when it arrived, in UNIX nanoseconds, if it is not of a penstock store, which says so itself.
+    """
 
     sample: zenoh.Sample
     key: str
@@ -66,6 +69,7 @@ class Arrival:
     number: int
     lost_before: int
     size_bytes: int
+    at_ns: int = 0
 
 
 @attrs.define(eq=False)
@@ -220,7 +224,7 @@ class Arrivals:
         size_bytes = len(sample.payload)
         key = str(sample.key_expr)
         if numbers is None:
-            return Arrival(sample, key, self._foreign, 0, 0, size_bytes)
+            return Arrival(sample, key, self._foreign, 0, 0, size_bytes, time.time_ns())
         publisher_id, number, key_number = numbers
         publisher = self._known(publisher_id)
         expected = publisher.next_numbers.get(key, key_number)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from penstock.component import Component
 from penstock.hookspecs import hookimpl
+from penstock_zenoh.hero.dead_lettered import tell
 
 
 @hookimpl
@@ -18,7 +19,14 @@ def penstock_sources() -> Iterable[Component]:
             summary="Records, or raw payloads, from publishers on zenoh keys",
             gives="any",
             requires="zenoh",
-        )
+        ),
+        Component(
+            "hero",
+            "penstock_zenoh.hero.source:HeroSource",
+            summary="Events of HEROs (data and metadata), with an account of each acquisition",
+            gives="any",
+            requires="zenoh",
+        ),
     ]
 
 
@@ -32,5 +40,18 @@ def penstock_stores() -> Iterable[Component]:
             summary="Publishes records on zenoh keys and waits for the receipts of the sources there",
             takes="any",
             requires="zenoh",
-        )
+        ),
+        Component(
+            "hero",
+            "penstock_zenoh.hero.store:HeroStore",
+            summary="Emits records as events of a HERO",
+            takes="any",
+            requires="zenoh",
+        ),
     ]
+
+
+@hookimpl
+def penstock_record_dead_lettered(channel: str) -> None:
+    """Tell sources of HEROs, whose accounts say what was stored."""
+    tell(channel)

@@ -41,6 +41,7 @@ class Network:
         listen: Endpoints to listen on.
         connect: Endpoints to connect to, all of them; lost connections are taken up again.
         config: zenoh configuration, merged last: nested plain data, or the text of a JSON5 file.
+        whole: Text of a whole zenoh configuration, taken as it is; then nothing of the others counts.
         timeout_s: Seconds after which opening gives up, and after which a connection that takes nothing is closed.
     """
 
@@ -48,16 +49,25 @@ class Network:
     listen: tuple[str, ...] | None = None
     connect: tuple[str, ...] | None = None
     config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
+    whole: str | None = attrs.field(default=None, repr=False)
     timeout_s: float = 30.0
 
     def open(self) -> zenoh.Session:
         """Open a session. Raises ConnectionError that says what could not be reached and what to do; ConfigError."""
+        if self.whole is not None:
+            return self._open_whole(self.whole)
         if self.listen is None and self.connect is None:
             return self._meet()
         try:
             return self._open(self.listen or (), self.connect or (), self.timeout_s)
         except zenoh.ZError as error:
             raise ConnectionError(self._explain(error)) from error
+
+    def _open_whole(self, text: str) -> zenoh.Session:
+        try:
+            return zenoh.open(zenoh.Config.from_json5(text))
+        except zenoh.ZError as error:
+            raise ConnectionError(f"zenoh does not open with this whole configuration: {_reason(error)}") from None
 
     def _meet(self) -> zenoh.Session:
         """Listen at the rendezvous, or, where somebody does already, connect to it; either may go away meanwhile."""

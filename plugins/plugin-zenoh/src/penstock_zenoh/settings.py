@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -31,6 +31,12 @@ def flag(_: object, field: attrs.Attribute[Any], value: Any) -> None:
     """Refuse what is not True or False. Raises ConfigError."""
     if not isinstance(value, bool):
         raise ConfigError(f"{field.name}={value!r}: must be True or False")
+
+
+def mapping(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+    """Refuse what does not map texts. Raises ConfigError."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ConfigError(f"{field.name}={value!r}: must be a mapping with texts as keys")
 
 
 def at_least(least: int) -> Callable[[Any, attrs.Attribute[Any], Any], None]:

@@ -7,7 +7,6 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, cast
 
 import attrs
@@ -23,9 +22,8 @@ from penstock_zenoh.arrivals import Arrival, Arrivals, Publisher
 from penstock_zenoh.intake import Intake
 from penstock_zenoh.outside import forget, keep_in_children
 from penstock_zenoh.session import RENDEZVOUS, Network, let_go
+from penstock_zenoh.times import time_of
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _log = logging.getLogger(__name__)
 
 
@@ -169,7 +167,7 @@ class ZenohSource:
     def _record(self, arrival: Arrival, arrivals: Arrivals) -> Record | None:
         sample, publisher, key = arrival.sample, arrival.publisher, arrival.key
         if self.raw and not publisher.id and sample.kind == zenoh.SampleKind.PUT:
-            return self._foreign(key, sample)
+            return self._foreign(key, arrival)
         try:
             record = decode(sample.payload.to_bytes())
         except CodecError as error:
@@ -190,19 +188,20 @@ class ZenohSource:
             return record.replace(discontinuity=True)
         return record
 
-    def _foreign(self, key: str, sample: zenoh.Sample) -> Record:
+    def _foreign(self, key: str, arrival: Arrival) -> Record:
+        sample = arrival.sample
         seq = self._foreign_seq.get(key, 0)
         wire.remember(self._foreign_seq, key, seq + 1)
-        stamp = sample.timestamp
+        time_ns, time_from = time_of(sample.timestamp, arrival.at_ns)
         return Record(
             sample.payload.to_bytes(),
             channel=key,
             seq=seq,
-            time_ns=time.time_ns() if stamp is None else (stamp.get_time() - _EPOCH) // _MICROSECOND * 1000,
+            time_ns=time_ns,
             metadata={
                 "key": key,
                 "encoding": str(sample.encoding),
-                "time_from": "arrival" if stamp is None else "sender",
+                "time_from": time_from,
             },
         )
 

@@ -24,7 +24,7 @@ from penstock.run.lanes.opening import opening
 from penstock.run.steps.guard import Guard
 from penstock.run.steps.placing import make_component
 from penstock.run.steps.step import Step
-from penstock.source import SupportsCommit, SupportsEndSoon, SupportsSeek
+from penstock.source import SupportsCommit, SupportsDurable, SupportsEndSoon, SupportsSeek
 
 READ_TIMEOUT_S: Final = 0.1
 """How long a source may make its lane wait, and so how late a barrier or a stop may come."""
@@ -265,22 +265,22 @@ class SourceLane(Lane):
 
     def _begin_position(self) -> None:
         """Note where a source stands that has been opened and not read yet."""
-        self._commits = isinstance(self.source, SupportsCommit)
-        self._is_live = not self._commits and not isinstance(self.source, SupportsSeek)
+        self._commits = isinstance(self.source, SupportsCommit | SupportsDurable)
+        self._is_live = not isinstance(self.source, SupportsCommit | SupportsSeek)
         self._position = self._committed = self._opened_at = self._place()
 
     def _note_position(self) -> None:
         """Note where the source stands: what it gave is in the hands of the run."""
         if self._commits:
             try:
-                self._position = _own(self.source.position())
+                self._position = _position(self.source)
             except BaseException as error:  # as in _read_once; the records are not to blame, the last position holds
                 self.guard.fail_late("position", error)
 
     def _place(self) -> Any:
         """Return where a source stands that was opened and not read yet, or None if it does not know yet."""
         try:
-            return _own(self.source.position()) if self._commits else None
+            return _position(self.source) if self._commits else None
         except BaseException:  # some know it only when they have read; the next read is followed by the same question
             return None
 
@@ -335,16 +335,22 @@ class SourceLane(Lane):
     def _commit(self, source: Any, position: Any) -> None:
         if position is None:
             return
+        told = source.commit if isinstance(source, SupportsCommit) else source.durable
         try:
-            source.commit(position)
+            told(position)
             if source is self.source:
                 self._committed = position
         except BaseException as error:  # the records are safe; the source may ask again, and give them twice
             self.guard.note(error)
             try:
-                self.guard.again(lambda: source.commit(position), error)
+                self.guard.again(lambda: told(position), error)
             except BaseException as last:  # as above
                 self.guard.fail_late("commit", last)
+
+
+def _position(source: Any) -> Any:
+    """Return where a source stands, by the ability that it has."""
+    return _own(source.position() if isinstance(source, SupportsCommit) else source.mark())
 
 
 def _own(position: Any) -> Any:

@@ -1,0 +1,131 @@
+"""What a source of HEROs knows of completeness: numbers of events, acquisitions, and the files that hold both."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from penstock.errors import SourceError
+from penstock_zenoh.hero.acquisitions import Acquisition, Acquisitions, count_of
+from penstock_zenoh.hero.dead_lettered import listeners
+from penstock_zenoh.hero.event import data_and_metadata
+from penstock_zenoh.hero.frames import Frames
+
+_MOST_SENTENCES = 20
+
+
+class Account:
+    """Count the events of all HEROs of one source."""
+
+    def __init__(self, *, index: Path | None = None, sequence_key: str | None = None) -> None:
+        self._index = index
+        self._key = sequence_key
+        self._frames: dict[tuple[str, str], Frames] = {}
+        self._numbers: Counter[str] = Counter()
+        self._owner: dict[str, str] = {}
+        self._lost: Counter[str] = Counter()
+        self._restarts: Counter[str] = Counter()
+        self._acquisitions = Acquisitions()
+
+    def __reduce__(self) -> tuple[type[Account], tuple[()]]:
+        return Account, ()  # a copy of a source in another process counts anew
+
+    def begin(self) -> None:
+        """Be told of dead letters, until `close`."""
+        listeners.add(self._acquisitions.dead_lettered)
+
+    def bound(self, channel: str, realm: str, value: Any, time_ns: int, *, mark: int, is_start: bool) -> None:
+        """Begin or end an acquisition. Raises HeroEventError for a value that says nothing."""
+        data, said = data_and_metadata(value, "pair")
+        said = {**said, **data} if isinstance(data, Mapping) else said
+        if not is_start:
+            if missing := self._acquisitions.stopped(channel, said, time_ns):
+                self._lost[channel] += missing
+            return
+        for (hero, _), frames in self._frames.items():
+            if hero == channel:
+                frames.begin()
+        number = self._acquisitions.count(channel)
+        begun = Acquisition(channel, realm, number, said, time_ns, mark, expected=count_of(said.get("frames")))
+        self._acquisitions.started(channel, begun)
+
+    def take(self, channel: str, event: str, metadata: Mapping[str, Any], *, mark: int) -> tuple[int, bool]:
+        """Count an event; return its `seq`, and whether it continues the one before."""
+        frames = self._frames.get((channel, event))
+        if frames is None:
+            frames = self._frames[channel, event] = Frames(self._key)
+        restarts = frames.restarts
+        seq, number, missing, continues = frames.take(metadata)
+        if frames.restarts > restarts:
+            self._restarts[channel] += 1
+        acquisition = self._acquisitions.current(channel)
+        if missing:
+            self._lost[channel] += missing
+            if acquisition is not None:
+                acquisition.lost += missing
+        if acquisition is not None:
+            acquisition.take(number, mark)
+        if self._owner.setdefault(channel, event) != event or seq < self._numbers[channel]:
+            return self.number(channel), continues
+        self._numbers[channel] = seq + 1
+        return seq, continues
+
+    def number(self, channel: str) -> int:
+        """Return the next number of a channel."""
+        self._numbers[channel] += 1
+        return self._numbers[channel] - 1
+
+    def configuration(self, channel: str) -> Mapping[str, Any]:
+        """Return what the acquisition that is at work was started with."""
+        acquisition = self._acquisitions.current(channel)
+        return {} if acquisition is None else acquisition.configuration
+
+    def lost(self) -> Mapping[str, int]:
+        """Return how many events of each channel are known to be missing."""
+        return dict(self._lost)
+
+    def remark(self) -> str:
+        """Return all of it in words."""
+        said = [each.summary() for each in list(self._acquisitions.all)]
+        if len(said) > _MOST_SENTENCES:
+            said = [*said[:_MOST_SENTENCES], f"and {len(said) - _MOST_SENTENCES} acquisitions more"]
+        said += [
+            f"the count {self._key!r} of HERO {channel!r} began anew {count} times (or two HEROs have this name)"
+            for channel, count in list(self._restarts.items())
+        ]
+        return "; ".join(said)
+
+    def durable(self, mark: int) -> None:
+        """Take note of what is stored; write the accounts of acquisitions that are."""
+        for acquisition in self._acquisitions.durable(mark):
+            self._write(acquisition)
+
+    def close(self, name: str) -> None:
+        """Write what is left. Raises SourceError if an acquisition is not complete."""
+        listeners.discard(self._acquisitions.dead_lettered)
+        for acquisition in self._acquisitions.left():
+            self._write(acquisition)
+        wrong = [each.summary() for each in self._acquisitions.all if not each.complete]
+        if wrong:
+            raise SourceError(f"{name}: {'; '.join(wrong[:_MOST_SENTENCES])}", retryable=False)
+
+    def _write(self, acquisition: Acquisition) -> None:
+        """Write an account whole, under a name of its own."""
+        if self._index is None:
+            return
+        self._index.mkdir(parents=True, exist_ok=True)
+        began = datetime.fromtimestamp(acquisition.started_ns / 1e9, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        plain = re.sub(r"[^\w.-]+", "-", acquisition.hero).strip(".-")[:100] or "hero"
+        path = self._index / f"{plain}-{began}-{acquisition.number:04d}.json"
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(acquisition.told(), file, indent=2, default=str)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)

@@ -1,0 +1,198 @@
+"""Acquisitions of HEROs: from `acquisition_started` to `acquisition_stopped`, and whether all of it was stored."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+
+_MOST_RANGES = 1000
+
+
+@attrs.define(eq=False)
+class Acquisition:
+    """One acquisition of one HERO, counted.
+
+    Attributes:
+        hero: The HERO's name, and its realm.
+        number: Which acquisition of this HERO it is since the source was opened, from 0.
+        configuration: What `acquisition_started` said.
+        started_ns: When that arrived; `stopped_ns` when `acquisition_stopped` did, 0: never.
+        expected: How many frames were announced, None if that was not said.
+        emitted: How many the HERO says that it sent.
+        arrived: How many came.
+        lost: How many of these numbers were seen to be missing, by `sequence_key`.
+        dead_lettered: How many arrived and could not be stored.
+        first: The mark before its first record; `last` that of its newest one.
+        durable: How many of its records are durable; None if the run never told.
+        seen: Ranges of numbers that arrived, each [first, last].
+    """
+
+    hero: str
+    realm: str
+    number: int
+    configuration: Mapping[str, Any]
+    started_ns: int
+    first: int
+    stopped_ns: int = 0
+    expected: int | None = None
+    emitted: int | None = None
+    arrived: int = 0
+    lost: int = 0
+    dead_lettered: int = 0
+    durable: int | None = None
+    seen: list[list[int]] = attrs.field(factory=list)
+    is_told: bool = False
+    marks: list[int] = attrs.field(factory=list)
+
+    def take(self, frame: int | None, mark: int) -> None:
+        """Count a record that arrived, with its number if it has one."""
+        self.arrived += 1
+        self.marks.append(mark)
+        if frame is None:
+            return
+        if self.seen and frame == self.seen[-1][1] + 1:
+            self.seen[-1][1] = frame
+        elif len(self.seen) < _MOST_RANGES:
+            self.seen.append([frame, frame])
+
+    @property
+    def stored(self) -> int | None:
+        """Return how many of its records are stored; None if nobody has told."""
+        return None if self.durable is None else max(0, self.durable - self.dead_lettered)
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether it ended, and everything that was announced or sent was stored."""
+        wanted = self.emitted if self.emitted is not None else self.expected
+        stored = self.arrived if self.stored is None else self.stored
+        announced = self.expected is None or self.expected == wanted
+        return bool(self.stopped_ns) and wanted is not None and announced and stored == self.arrived == wanted
+
+    def missing(self) -> list[list[int]] | None:
+        """Return the ranges of numbers that never arrived, each [first, last]; None if they cannot be told."""
+        wanted = self.emitted if self.emitted is not None else self.expected
+        if wanted is None or not self.seen or wanted == self.arrived:
+            gaps = _between(self.seen)
+            return gaps if wanted == self.arrived or gaps else None
+        for base in (0, 1):  # HEROs count from either
+            gaps = _between([[base - 1, base - 1], *self.seen, [base + wanted, base + wanted]])
+            if sum(last - first + 1 for first, last in gaps) == wanted - self.arrived:
+                return gaps
+        return None
+
+    def told(self) -> dict[str, Any]:
+        """Return the account of it, as plain data."""
+        return {
+            "hero": self.hero,
+            "realm": self.realm,
+            "acquisition": self.number,
+            "started_ns": self.started_ns,
+            "stopped_ns": self.stopped_ns or None,
+            "configuration": dict(self.configuration),
+            "expected": self.expected,
+            "emitted": self.emitted,
+            "arrived": self.arrived,
+            "stored": self.stored,
+            "dead_lettered": self.dead_lettered,
+            "missing": self.missing(),
+            "complete": self.complete,
+        }
+
+    def summary(self) -> str:
+        """Return one sentence about it."""
+        figures = ", ".join(
+            f"{name} {'?' if (value := getattr(self, name)) is None else value}"
+            for name in ("expected", "emitted", "arrived", "stored")
+        )
+        ranges = self.missing()
+        gaps = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in (ranges or [])[:10])
+        missing = f", missing {gaps}{' …' if len(ranges or ()) > 10 else ''}" if gaps else ""
+        end = "" if self.stopped_ns else ", it was not seen to stop"
+        verdict = "complete" if self.complete else "not complete"
+        return f"acquisition {self.number} of HERO {self.hero!r}: {figures}{missing}{end}: {verdict}"
+
+
+class Acquisitions:
+    """Follow the acquisitions of all HEROs of a source. Its `lock` is held for short; dead letters come from others."""
+
+    def __init__(self) -> None:
+        self.all: list[Acquisition] = []
+        self._current: dict[str, Acquisition] = {}
+        self._lock = threading.Lock()
+
+    def started(self, channel: str, acquisition: Acquisition) -> None:
+        """Begin one; the one before, if it was not seen to stop, is over."""
+        with self._lock:
+            self._current[channel] = acquisition
+            self.all.append(acquisition)
+
+    def stopped(self, channel: str, said: Mapping[str, Any], time_ns: int) -> int:
+        """End one; return how many records are missing beyond the gaps that were counted."""
+        with self._lock:
+            acquisition = self._current.pop(channel, None)
+            if acquisition is None:
+                return 0
+            acquisition.stopped_ns = time_ns
+            acquisition.emitted = count_of(said.get("frame_count"))
+            acquisition.expected = acquisition.expected or count_of(said.get("frames"))
+            wanted = acquisition.expected if acquisition.emitted is None else acquisition.emitted
+            missing = max(0, (wanted or 0) - acquisition.arrived - acquisition.lost)
+            acquisition.lost += missing
+            return missing
+
+    def current(self, channel: str) -> Acquisition | None:
+        """Return the one that is at work."""
+        return self._current.get(channel)
+
+    def count(self, channel: str) -> int:
+        """Return how many have begun."""
+        return sum(each.hero == channel for each in self.all)
+
+    def durable(self, mark: int) -> list[Acquisition]:
+        """Take note of what is stored; return those that are over, and wholly so, since the last call."""
+        with self._lock:
+            for each in self.all:
+                if not each.is_told:
+                    done = sum(one <= mark for one in each.marks)
+                    each.durable = (each.durable or 0) + done
+                    del each.marks[:done]
+            over = [each for each in self.all if each.stopped_ns and not each.marks and not each.is_told]
+            for each in over:
+                each.is_told = True
+            return over
+
+    def left(self) -> list[Acquisition]:
+        """Return those that nobody has told of, at the end."""
+        with self._lock:
+            over = [each for each in self.all if not each.is_told]
+            for each in over:
+                each.is_told = True
+            return over
+
+    def dead_lettered(self, channel: str) -> None:
+        """Take note of a record of this channel that could not be stored."""
+        with self._lock:
+            for each in self.all:
+                if each.hero == channel and not each.is_told:
+                    each.dead_lettered += 1
+                    return
+
+
+def count_of(value: Any) -> int | None:
+    """Return a count that a HERO said, or None if it is none."""
+    return value if type(value) is int and 0 <= value < 1 << 62 else None
+
+
+def _between(ranges: list[list[int]]) -> list[list[int]]:
+    """Return the gaps between ranges that follow each other."""
+    return list(_gaps(ranges))
+
+
+def _gaps(ranges: list[list[int]]) -> Iterator[list[int]]:
+    for before, after in itertools.pairwise(ranges):
+        if after[0] > before[1] + 1:
+            yield [before[1] + 1, after[0] - 1]

@@ -1,0 +1,183 @@
+"""CBOR as HEROs speak it, read: bounded in depth and length, nothing executed, unknown tags kept closed."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from math import prod
+from typing import Any
+from uuid import UUID
+
+import numpy
+
+from penstock.errors import CodecError
+from penstock_zenoh.hero.tagged import ARRAY, Tagged
+
+DEPTH = 64
+"""How deep values may be nested."""
+_MOST_DIMENSIONS = 32
+_MOST_INTEGER_BYTES = 1024
+_MOST_EXPONENT = 10_000
+_DTYPE = re.compile(rb"[<>=|]?(bool|u?int(8|16|32|64)|float(16|32|64|128)|complex(64|128|256)|[biufcSU]\d{1,9})")
+_FLOATS = {25: struct.Struct(">e"), 26: struct.Struct(">f"), 27: struct.Struct(">d")}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_Decode = Callable[[Any], Any]
+
+
+def decode(payload: bytes) -> Any:
+    """Return the value of one CBOR item; arrays are read-only views of `payload`.
+
+    Raises:
+        CodecError: it is truncated, is followed by something, is nested deeper than `DEPTH`, says a length that is not
+            there, or holds an array of a dtype that has Python objects or fields. Nothing is allocated for what a
+            length promises.
+    """
+    reader = _Reader(payload)
+    try:
+        value = reader.item(DEPTH)
+    except CodecError:
+        raise
+    except (ValueError, TypeError, ArithmeticError, LookupError, RecursionError) as error:
+        raise CodecError(f"no CBOR of a HERO at byte {reader.at}: {error}") from error
+    if reader.at != reader.size:
+        raise CodecError(f"{reader.size - reader.at} bytes follow the CBOR item that ends at byte {reader.at}")
+    return value
+
+
+class _Reader:
+    """Where reading is in a payload."""
+
+    def __init__(self, payload: bytes) -> None:
+        self.view = memoryview(payload).toreadonly()
+        self.size = len(payload)
+        self.at = 0
+
+    def item(self, depth: int, *, views: bool = False) -> Any:
+        """Return the next item; with `views`, byte strings, in a list too, as views of the payload."""
+        if depth == 0:
+            raise CodecError(f"CBOR is nested deeper than {DEPTH} at byte {self.at}")
+        head = self.take(1)[0]
+        major, info = head >> 5, head & 31
+        if major == 7:
+            return self.simple(info)
+        count = self.count(info)
+        if major == 0:
+            return count
+        if major == 1:
+            return -1 - count
+        if major == 2:
+            return self.take(count) if views else bytes(self.take(count))
+        if major == 3:
+            return str(self.take(count), "utf-8")
+        if major == 6:
+            return self.tagged(count, depth)
+        self.check(count if major == 4 else 2 * count)
+        if major == 4:
+            return [self.item(depth - 1, views=views) for _ in range(count)]
+        return self.mapping(count, depth)
+
+    def mapping(self, count: int, depth: int) -> dict[Any, Any]:
+        """Return a map of `count` pairs."""
+        found: dict[Any, Any] = {}
+        for _ in range(count):
+            key = _hashable(self.item(depth - 1))
+            if key in found:
+                raise CodecError(f"a CBOR map has the key {key!r:.60} twice, before byte {self.at}")
+            found[key] = self.item(depth - 1)
+        return found
+
+    def simple(self, info: int) -> Any:
+        """Return a float, True, False or None."""
+        if info in _FLOATS:
+            form = _FLOATS[info]
+            return form.unpack(self.take(form.size))[0]
+        if info not in (20, 21, 22, 23):
+            raise CodecError(f"CBOR has the simple value {info}, which means nothing here, before byte {self.at}")
+        return (False, True, None, None)[info - 20]
+
+    def count(self, info: int) -> int:
+        """Return the number in a head."""
+        if info < 24:
+            return info
+        if info > 27:
+            raise CodecError(f"CBOR of indefinite length, which HEROs do not send, before byte {self.at}")
+        return int.from_bytes(self.take(1 << (info - 24)), "big")
+
+    def take(self, count: int) -> memoryview:
+        """Return the next bytes."""
+        self.check(count)
+        self.at += count
+        return self.view[self.at - count : self.at]
+
+    def check(self, count: int) -> None:
+        """Refuse a length that is not there."""
+        if count > self.size - self.at:
+            raise CodecError(f"CBOR ends after {self.size} bytes, where {count} more should follow byte {self.at}")
+
+    def tagged(self, tag: int, depth: int) -> Any:
+        """Return what a tag makes of its content; an unknown one stays closed."""
+        if tag == ARRAY:
+            return _array(self.item(depth - 1, views=True))
+        content = self.item(depth - 1)
+        known = _TAGS.get(tag)
+        return Tagged(tag, content) if known is None else known(content)
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+
+
+def _array(content: Any) -> Any:
+    if not isinstance(content, list) or len(content) != 3:
+        raise CodecError("an array is not made of shape, dtype and data")
+    shape, name, data = content
+    if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS or any(type(each) is not int for each in shape):
+        raise CodecError(f"an array has the shape {shape!r:.60}")
+    kind = name.encode() if isinstance(name, str) else bytes(name) if isinstance(name, memoryview) else b""
+    if not _DTYPE.fullmatch(kind):
+        raise CodecError(f"an array has the dtype {kind[:60]!r}, which is not one of numbers, text or bytes")
+    dtype = numpy.dtype(kind.decode())
+    if not isinstance(data, memoryview) or min(shape, default=0) < 0 or prod(shape) * dtype.itemsize != len(data):
+        raise CodecError(f"an array of shape {shape} and dtype {dtype} does not fit its data")
+    if not len(data):
+        if prod(shape):
+            raise CodecError(f"an array of shape {shape} has elements of no bytes")
+        return numpy.zeros(shape, dtype)
+    return numpy.frombuffer(data, dtype).reshape(shape)
+
+
+def _integer(content: Any) -> int:
+    if not isinstance(content, bytes) or len(content) > _MOST_INTEGER_BYTES:
+        raise CodecError("a bignum is not made of bytes, or of too many")
+    return int.from_bytes(content, "big")
+
+
+def _decimal(content: Any) -> Decimal:
+    exponent, mantissa = content
+    if abs(exponent) > _MOST_EXPONENT or type(mantissa) is not int:
+        raise CodecError(f"a decimal has the exponent {exponent}")
+    return Decimal(mantissa).scaleb(exponent) if abs(mantissa) < 10**28 else Decimal(f"{mantissa}e{exponent}")
+
+
+def _pair(content: Any) -> tuple[Any, Any]:
+    first, second = content
+    return first, second
+
+
+_TAGS: dict[int, _Decode] = {
+    0: datetime.fromisoformat,
+    1: lambda content: _EPOCH + timedelta(seconds=content),
+    2: _integer,
+    3: lambda content: -1 - _integer(content),
+    4: _decimal,
+    30: lambda content: Fraction(*_pair(content)),
+    37: lambda content: UUID(bytes=content),
+    100: lambda content: date(1970, 1, 1) + timedelta(days=content),
+    258: lambda content: set(map(_hashable, content)),
+    1004: date.fromisoformat,
+    43000: lambda content: complex(*map(float, _pair(content))),
+}

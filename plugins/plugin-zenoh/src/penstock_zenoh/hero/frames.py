@@ -1,0 +1,55 @@
+"""The running key of an event's metadata: what it says is missing, and the number of the record in its channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from penstock_zenoh.hero.acquisitions import count_of
+
+
+@attrs.define(eq=False)
+class Frames:
+    """Follow one event of one HERO.
+
+    Attributes:
+        key: The metadata key that counts, or None.
+        base: What is added to that number to make the record's `seq`, so that a count that restarts goes on there.
+        next_seq: The `seq` of a record that says no number.
+        last: The last number.
+        restarts: How often the count began anew.
+    """
+
+    key: str | None
+    base: int = 0
+    next_seq: int = 0
+    last: int | None = None
+    restarts: int = 0
+
+    def take(self, metadata: Mapping[str, Any]) -> tuple[int, int | None, int, bool]:
+        """Return (seq, number, how many are missing before it, whether it continues the last one)."""
+        number = None if self.key is None else count_of(metadata.get(self.key))
+        if number is None:
+            self.next_seq += 1
+            return self.next_seq - 1, None, 0, True
+        last, missing, continues = self.last, 0, True
+        if last is not None and number > last:
+            missing = number - last - 1
+            continues = not missing
+        elif last is not None:
+            self.restarts += 1
+            continues = False
+        if self.base + number < self.next_seq:  # a count that restarts, or records without a number in between
+            self.base = self.next_seq - number
+        self.last = number
+        seq = self.base + number
+        if seq >= 1 << 63:
+            self.base, seq = self.next_seq - number, self.next_seq
+        self.next_seq = seq + 1
+        return seq, number, missing, continues
+
+    def begin(self) -> None:
+        """Begin a count anew: an acquisition has started."""
+        self.last = None

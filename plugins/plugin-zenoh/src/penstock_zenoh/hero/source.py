@@ -1,0 +1,316 @@
+"""HeroSource: gives the events of HEROs, and knows whether an acquisition is complete."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+import zenoh
+
+from penstock.errors import CodecError, ConfigError, EndOfSource, SourceError
+from penstock.record import Record
+from penstock_zenoh import settings as s
+from penstock_zenoh.arrivals import Arrival, Arrivals
+from penstock_zenoh.hero.account import Account
+from penstock_zenoh.hero.cbor import decode
+from penstock_zenoh.hero.event import HeroEventError, Shape, data_and_metadata, event_key, read_event_key
+from penstock_zenoh.hero.fed import Fed
+from penstock_zenoh.hero.names import event_names, realm, selector, subscribed_event
+from penstock_zenoh.intake import Intake
+from penstock_zenoh.outside import forget, keep_in_children
+from penstock_zenoh.session import RENDEZVOUS, Network, let_go
+from penstock_zenoh.times import time_of
+
+STARTED, STOPPED = "acquisition_started", "acquisition_stopped"
+_log = logging.getLogger(__name__)
+
+
+@attrs.define(kw_only=True)
+class HeroSource:
+    """Give the events of HEROs as records: data and metadata of each event, with the HERO's name as channel.
+
+    It needs nothing of `heros`. Events come without a number, and HEROs send them on best effort: what is lost on the
+    way can be seen only by a running key of the metadata (`sequence_key`) and by the bounds of an acquisition
+    (`bounds`). What is seen to be missing is lost upstream in the report; an acquisition that is not complete makes
+    the run fail at its end. Events of another shape, and what is no CBOR, are dead-lettered with their bytes.
+
+    Metadata are those of the event over `default_metadata`, with `source_name`, `event`, `realm`, `arrival_time_ns`,
+    and `acquisition` (what `acquisition_started` said), unless `describe` is False. Arrays are read-only.
+
+    Attributes:
+        object_selector: Name of a HERO, or a zenoh selector: "*", "cam$*", "lab/**".
+        event_name: Name of an event, or several.
+        realm: Realm of the HEROs; may be a selector. With one, channels are "<realm>/<name>".
+        sequence_key: Metadata key that counts the events of a HERO from 0 or 1, as "frame". A gap is counted as lost,
+            a count that restarts is a new run, and `seq` is made of it.
+        shape: "pair": an event is (data, metadata), or a dict that is both. "value": all of it is the data.
+            "observables": (name, value, unit), or a list of these; data is a dict of {"value": …, "unit": …} by name.
+        bounds: The events that begin and end an acquisition; () does not look for them. They are given as records
+            only if `event_name` names them. If their names and `event_name` have no beginning in common, all events of
+            these HEROs travel here.
+        index: Directory for the accounts of acquisitions, a JSON file for each; None: only the report has them.
+        default_metadata: Metadata of every record, for what its event does not say. Trusted: what holds a directory
+            (a text with "/", or "root") is not replaced by an event.
+        describe: False gives the metadata of the event and `default_metadata` alone.
+        until_silent_s: End when nothing has come for so many seconds, once something has; None: wait for ever.
+        capacity: Events that may wait here; then zenoh holds back senders that block.
+        capacity_bytes: Their bytes.
+        listen: zenoh endpoints to listen on. Default: see `rendezvous`.
+        connect: zenoh endpoints to connect to, as "tcp/camera.lab:7460"; opening fails if none answers.
+        rendezvous: Without `listen` and `connect`: the loopback endpoint where processes of this machine meet.
+        config: zenoh configuration, merged last: nested plain data, or the text of a JSON5 file. Never printed.
+        heros_config: Without `listen`, `connect` and `config`, take the whole configuration of the environment
+            variable HEROS_ZENOH_CONFIG, as heros does.
+        timeout_s: Seconds to wait for a connection when opening.
+    """
+
+    gives: ClassVar[str] = "any"
+    stays_valid: ClassVar[bool] = True
+
+    object_selector: str = attrs.field(validator=selector)
+    event_name: str | Sequence[str] = attrs.field(validator=event_names)
+    realm: str = attrs.field(default="heros", validator=realm)
+    sequence_key: str | None = attrs.field(default=None, validator=attrs.validators.optional(s.text))
+    shape: Shape = attrs.field(default="pair", validator=attrs.validators.in_(("pair", "value", "observables")))
+    bounds: Sequence[str] = (STARTED, STOPPED)
+    index: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
+    default_metadata: Mapping[str, Any] = attrs.field(factory=dict, validator=s.mapping)
+    describe: bool = attrs.field(default=True, validator=s.flag)
+    until_silent_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(s.seconds))
+    capacity: int = attrs.field(default=1024, validator=s.at_least(1))
+    capacity_bytes: int = attrs.field(default=64 << 20, validator=s.at_least(1))
+    listen: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
+    connect: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
+    rendezvous: str = attrs.field(default=RENDEZVOUS, validator=s.text)
+    config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
+    heros_config: bool = attrs.field(default=False, validator=s.flag)
+    timeout_s: float = attrs.field(default=30.0, validator=s.seconds)
+    _open: _Observation | None = attrs.field(default=None, init=False, repr=False, eq=False)
+    _account: Account = attrs.field(factory=Account, init=False, repr=False, eq=False)
+    _refused: list[tuple[Record, BaseException]] = attrs.field(factory=list, init=False, repr=False, eq=False)
+    _fed: Fed = attrs.field(factory=Fed, init=False, repr=False, eq=False)
+    _given: int = attrs.field(default=0, init=False, repr=False, eq=False)
+    _last_ns: int = attrs.field(default=0, init=False, repr=False, eq=False)
+
+    def open(self) -> None:
+        """Subscribe. Raises SourceError naming the endpoint that is out of reach; ConfigError for one that is none."""
+        if self._open is not None:
+            raise SourceError(f"{self._name()} is open already: close it first")
+        try:
+            session = self._network().open()
+        except ConnectionError as error:
+            raise SourceError(f"{self._name()}: {error}") from error
+        except ConfigError as error:
+            raise ConfigError(f"{self._name()}: {error}") from error
+        self._account = Account(index=self.index, sequence_key=self.sequence_key)
+        self._refused.clear()
+        self._last_ns = 0
+        self._fed.begin()
+        events = subscribed_event((*self._events(), *self.bounds))
+        try:
+            self._open = _Observation(
+                session, event_key(self.realm, self.object_selector, events), self.capacity, self.capacity_bytes
+            )
+        except BaseException:
+            let_go(session)
+            raise
+        self._account.begin()
+
+    def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
+        """Return the records of the events that have arrived, or do within `timeout_s` seconds."""
+        observation = self._open
+        if observation is None:
+            raise SourceError(f"{self._name()} is not open: call open() first")
+        if not observation.is_here():
+            raise SourceError(f"{self._name()} was opened by another process, of which this is a fork: open one here")
+        records = [record for event in self._fed.take(max_records) for record in self._of_value(*event, None)]
+        if not records:
+            arrivals = observation.take(max_records, 0.0 if self._fed.has_ended else timeout_s)
+            for arrival in arrivals:
+                records += self._of_arrival(arrival)
+            if not arrivals and self._fed.has_ended and not self._fed.waiting:
+                raise EndOfSource(f"{self._name()}: it was told to end")
+        now = time.monotonic_ns()
+        if records:
+            self._last_ns = now
+        elif self.until_silent_s and self._last_ns and now - self._last_ns > self.until_silent_s * 1e9:
+            raise EndOfSource(f"{self._name()}: nothing for {self.until_silent_s:g} s")
+        self._given += len(records)
+        return records
+
+    def feed(self, source_name: str, value: Any) -> None:
+        """Take an event as if this HERO had sent it; waits while too many wait. Any thread."""
+        self._fed.put((source_name, self._events()[0], self.realm, value))
+
+    def end_soon(self) -> None:
+        """Take in nothing more; `read` gives what is inside, then raises EndOfSource. Any thread."""
+        self._fed.end()
+        if self._open is not None:
+            self._open.wake()
+
+    def take_refused(self) -> Sequence[tuple[Record, BaseException]]:
+        """Return the events since the last call that are of no use, with their bytes and the reasons."""
+        refused, self._refused = self._refused, []
+        return refused
+
+    def lost_upstream(self) -> Mapping[str, int]:
+        """Return how many events of each HERO are known not to have arrived, since `open`; any thread."""
+        return self._account.lost()
+
+    def lag(self) -> int:
+        """Return how many events wait here to be read; any thread."""
+        observation = self._open
+        return len(self._fed.waiting) + (0 if observation is None else observation.waiting())
+
+    def remark(self) -> str:
+        """Return the account of the acquisitions in words; any thread."""
+        return self._account.remark()
+
+    def mark(self) -> int:
+        """Return how many records it has given."""
+        return self._given
+
+    def durable(self, position: int) -> None:
+        """Take note that these are stored, and write the accounts of acquisitions that are wholly so."""
+        self._account.durable(position)
+
+    def close(self) -> None:
+        """Leave. Raises SourceError, once, if an acquisition is not complete, which names each."""
+        observation, self._open = self._open, None
+        if observation is None or not observation.is_here():
+            return
+        observation.close()
+        self._account.close(self._name())
+
+    def _of_arrival(self, arrival: Arrival) -> Sequence[Record]:
+        sample, names = arrival.sample, read_event_key(arrival.key)
+        if names is None or sample.kind != zenoh.SampleKind.PUT:
+            return ()
+        realm_name, hero, event = names
+        if event not in self._events() and event not in self.bounds:
+            return ()
+        payload = sample.payload.to_bytes()
+        try:
+            value = decode(payload)
+        except CodecError as error:
+            self._refuse(payload, hero, realm_name, event, error)
+            return ()
+        return self._of_value(hero, event, realm_name, value, arrival)
+
+    def _of_value(
+        self, hero: str, event: str, realm_name: str, value: Any, arrival: Arrival | None
+    ) -> Sequence[Record]:
+        channel = f"{realm_name}/{hero}" if "*" in self.realm else hero
+        arrived_ns = time.time_ns() if arrival is None else arrival.at_ns
+        time_ns, time_from = time_of(None if arrival is None else arrival.sample.timestamp, arrived_ns)
+        is_wanted = event in self._events()
+        try:
+            if event in self.bounds:
+                self._account.bound(
+                    channel, realm_name, value, time_ns, mark=self._given, is_start=event == self.bounds[0]
+                )
+            if not is_wanted:
+                return ()
+            data, said = data_and_metadata(value, self.shape)
+        except HeroEventError as error:
+            payload = value if arrival is None else arrival.sample.payload.to_bytes()
+            self._refuse(payload, hero, realm_name, event, error)
+            return ()
+        if event in self.bounds:
+            seq, continues = self._account.number(channel), True
+        else:
+            seq, continues = self._account.take(channel, event, said, mark=self._given + 1)
+        metadata = {**self.default_metadata, **said}
+        for name, fixed in self.default_metadata.items():
+            if holds_directory(name, fixed):
+                metadata[name] = fixed
+        if self.describe:
+            metadata |= {
+                "source_name": hero,
+                "event": event,
+                "realm": realm_name,
+                "arrival_time_ns": arrived_ns,
+                "time_from": time_from,
+            }
+            if acquisition := self._account.configuration(channel):
+                metadata["acquisition"] = acquisition
+        return (
+            Record(data, channel=channel, seq=seq, time_ns=time_ns, metadata=metadata, discontinuity=not continues),
+        )
+
+    def _refuse(self, payload: Any, hero: str, realm_name: str, event: str, error: BaseException) -> None:
+        channel = f"{realm_name}/{hero}" if "*" in self.realm else hero
+        metadata = {"source_name": hero, "event": event, "realm": realm_name}
+        record = Record(
+            payload, channel=channel, seq=self._account.number(channel), time_ns=time.time_ns(), metadata=metadata
+        )
+        self._refused.append((record, error))
+
+    def _events(self) -> tuple[str, ...]:
+        return (self.event_name,) if isinstance(self.event_name, str) else tuple(self.event_name)
+
+    def _network(self) -> Network:
+        whole = None
+        if self.heros_config and self.listen is None and self.connect is None and not self.config:
+            whole = os.environ.get("HEROS_ZENOH_CONFIG") or None
+        return Network(
+            rendezvous=self.rendezvous,
+            listen=self.listen,  # type: ignore[arg-type]  # its converter makes a tuple
+            connect=self.connect,  # type: ignore[arg-type]
+            config=self.config,
+            whole=whole,
+            timeout_s=self.timeout_s,
+        )
+
+    def _name(self) -> str:
+        return f"hero source {self.object_selector!r}, event {', '.join(self._events())}"
+
+
+def holds_directory(name: str, value: Any) -> bool:
+    """Tell whether a default names a place on the disk, which no event may change."""
+    return name == "root" or isinstance(value, Path) or (isinstance(value, str) and "/" in value)
+
+
+class _Observation:
+    """An open session, and its subscriber."""
+
+    def __init__(self, session: zenoh.Session, key: str, capacity: int, capacity_bytes: int) -> None:
+        self._process = os.getpid()
+        self._session = session
+        self._arrivals = Arrivals(capacity, capacity_bytes)
+        subscriber = session.declare_subscriber(key, zenoh.handlers.FifoChannel(capacity))
+        self._held = (subscriber,)
+        self._intake = Intake(
+            subscriber.handler, self._arrivals, name=f"penstock-zenoh {key}", when_due=lambda publisher: None
+        )
+        keep_in_children(self)
+
+    def is_here(self) -> bool:
+        """Tell whether this process opened it; a fork has none of its threads."""
+        return self._process == os.getpid()
+
+    def take(self, most: int, timeout_s: float) -> list[Arrival]:
+        """Return what has arrived, or does within `timeout_s` seconds."""
+        return self._intake.take(most, timeout_s)
+
+    def waiting(self) -> int:
+        """Return how much waits."""
+        return len(self._arrivals.waiting)
+
+    def wake(self) -> None:
+        """Let a reader that waits look up."""
+        with self._arrivals.changed:
+            self._arrivals.has_news = True
+            self._arrivals.changed.notify_all()
+
+    def close(self) -> None:
+        """Undeclare, end the thread, close the session."""
+        self._arrivals.close()
+        let_go(self._session, self._held)
+        self._intake.join()
+        forget(self)

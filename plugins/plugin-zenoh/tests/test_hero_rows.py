@@ -1,0 +1,178 @@
+"""HEROs with real peers: a LocalHERO, an EventObserver, a HEROObserver and an archiver of herostools."""
+
+from __future__ import annotations
+
+import json
+
+import numpy
+import pytest
+
+import penstock as ps
+from penstock.builtin.memory import MemoryStore
+from penstock.errors import StoreError
+from penstock.record import Record
+from penstock_zenoh.hero.source import HeroSource
+from penstock_zenoh.hero.store import HeroStore
+
+
+@pytest.fixture
+def camera(heros, endpoint):
+    """A real LocalHERO that listens at `endpoint`."""
+    return heros("camera", listen=[endpoint], name="lab/cam2")
+
+
+def frames(endpoint, tmp_path, **settings):
+    given = {
+        "object_selector": "lab/*",
+        "event_name": "acquisition_data",
+        "sequence_key": "frame",
+        "index": tmp_path / "index",
+        **settings,
+    }
+    return ps.source(HeroSource(connect=[endpoint], **given), name="heros")
+
+
+def accounts(tmp_path) -> list[dict]:
+    return [json.loads(path.read_text()) for path in sorted((tmp_path / "index").glob("*.json"))]
+
+
+def image(number):
+    return numpy.arange(12, dtype=numpy.uint16).reshape(3, 4) * 3 + number
+
+
+def test_a1_observe(camera, endpoint, tmp_path):
+    """Events of a real HERO come as records, with the acquisition that they are of, and its account is complete."""
+    kept = MemoryStore()
+    with ps.Pipeline(frames(endpoint, tmp_path) >> ps.store(kept, name="kept")).start() as run:
+        camera.do("wait", event="acquisition_data")
+        camera.do("run", frames=20)
+        camera.do("run", frames=3)
+        while run.stats().node("kept").stored < 23:
+            run.wait(0.05)
+    assert run.report.ok, str(run.report)
+    records = [kept.get(key) for key in list(kept.keys())]
+    assert [record.seq for record in records] == list(range(23))
+    for record, number in zip(records, [*range(20), *range(3)], strict=True):
+        assert record.channel == "lab/cam2"
+        assert record.metadata["frame"] == number
+        assert record.metadata["note"] == "µm"
+        assert record.metadata["acquisition"]["rate"] == 5.0
+        assert (record.metadata["source_name"], record.metadata["realm"]) == ("lab/cam2", "heros")
+        assert record.metadata["event"] == "acquisition_data"
+        assert record.data.dtype == numpy.uint16
+        assert numpy.array_equal(record.data, image(number))
+    told = accounts(tmp_path)
+    assert [(one["expected"], one["emitted"], one["arrived"], one["stored"]) for one in told] == [
+        (20, 20, 20, 20),
+        (3, 3, 3, 3),
+    ]
+    assert all(one["complete"] and one["missing"] == [] for one in told)
+    assert "acquisition 1 of HERO 'lab/cam2': expected 3, emitted 3, arrived 3, stored 3: complete" in str(run.report)
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+def test_a1_what_never_arrived_is_lost_upstream_and_named(keyed, camera, endpoint, tmp_path):
+    """Frames that a HERO counts and nobody received are lost upstream, once, and the run is not ok."""
+    source = frames(endpoint, tmp_path, sequence_key="frame" if keyed else None)
+    with ps.Pipeline(source >> ps.store("null", name="kept")).start() as run:
+        camera.do("wait", event="acquisition_data")
+        camera.do("run", frames=10, skip=[0, 4, 5, 9])
+        while run.stats().node("kept").stored < 6:
+            run.wait(0.05)
+        camera.do("observable_data", arguments=[1])
+    assert run.report.lost_upstream == 4, str(run.report)
+    assert run.report.exit_code != 0
+    (told,) = accounts(tmp_path)
+    assert (told["emitted"], told["arrived"], told["stored"], told["complete"]) == (10, 6, 6, False)
+    assert told["missing"] == ([[0, 0], [4, 5], [9, 9]] if keyed else None)
+
+
+def test_a1_an_acquisition_that_does_not_end_is_not_complete(camera, endpoint, tmp_path):
+    """Without `acquisition_stopped` nobody can know: the account says so, and the exit status is not 0."""
+    with ps.Pipeline(frames(endpoint, tmp_path) >> ps.store("null", name="kept")).start() as run:
+        camera.do("wait", event="acquisition_data")
+        camera.do("run", frames=3, stopped=False)
+        while run.stats().node("kept").stored < 3:
+            run.wait(0.05)
+    assert run.report.exit_code != 0
+    assert "it was not seen to stop: not complete" in str(run.report)
+    assert accounts(tmp_path)[0]["stopped_ns"] is None
+
+
+def test_a1_another_shape_is_dead_lettered_or_mapped(camera, endpoint, tmp_path, monkeypatch):
+    """Observables are dead-lettered with their bytes, unless the user names that shape."""
+    monkeypatch.chdir(tmp_path)
+    kept = MemoryStore()
+    as_pair = HeroSource(object_selector="lab/cam2", event_name="observable_data", connect=[endpoint], bounds=())
+    mapped = HeroSource(
+        object_selector="**", event_name="observable_data", connect=[endpoint], bounds=(), shape="observables"
+    )
+    dead = ps.Pipeline(ps.source(as_pair, name="pair") >> ps.store("null", name="kept"), dead_letters="dead").start()
+    with dead, ps.Pipeline(ps.source(mapped) >> ps.store(kept, name="kept")).start() as run:
+        camera.do("wait", event="observable_data")
+        while run.stats().node("kept").stored < 1 or dead.stats().node("pair").dead_lettered < 1:
+            camera.do("observable_data", arguments=[[["t", 1.5, "K"], ["p", 2, "Pa"]]])
+            run.wait(0.05)
+    assert run.report.ok
+    assert kept.get(next(kept.keys())).data == {"t": {"value": 1.5, "unit": "K"}, "p": {"value": 2, "unit": "Pa"}}
+    assert dead.report.account.node("pair").dead_lettered >= 1
+    assert "shape='observables'" in dead.report.account.node("pair").last_error
+    assert dead.report.balanced
+    assert list((tmp_path / "dead").rglob("*"))
+
+
+def test_a2_emit(heros, endpoint):
+    """A real EventObserver gets what a penstock store emits, arrays and metadata."""
+    store = HeroStore(hero="pen/stock", event_name="acquisition_data", listen=[endpoint], wait_for_observers=True)
+    store.open()
+    listener = heros("listener", connect=[endpoint], hero="pen/stock", event="acquisition_data")
+    store.write([Record(image(3), channel="x", metadata={"frame": 3, "source_name": "x"}), Record({"a": 1})])
+    store.sync()
+    first, second = listener.answer(), listener.answer()
+    store.close()
+    assert first["name"] == "pen/stock"
+    assert "dtype=uint16" in first["value"]
+    assert "{'frame': 3}" in first["value"]
+    assert second["value"] == "{'a': 1}"
+
+
+def test_a2_discoverable(heros, endpoint):
+    """A real HEROObserver lists a penstock store that is discoverable."""
+    store = HeroStore(hero="penstock", event_name="acquisition_data", listen=[endpoint], discoverable=True)
+    store.open()
+    observer = heros("observer", connect=[endpoint])
+    for _ in range(200):
+        seen = observer.ask("look")["seen"]
+        if seen:
+            break
+    store.close()
+    assert seen == ["penstock"]
+
+
+def test_a2_nobody_observes(endpoint):
+    """With `wait_for_observers`, nothing is emitted into the void: that is an error that names the records."""
+    store = HeroStore(hero="penstock", event_name="data", listen=[endpoint], wait_for_observers=True, timeout_s=0.05)
+    store.open()
+    record = Record(1)
+    with pytest.raises(StoreError, match=r"nobody observes it within 0\.05 s") as error:
+        store.write([record])
+    assert [one for one, _ in error.value.failed] == [record]
+    store.close()
+
+
+def test_a2_an_archived_run_is_replayed_with_its_timing(endpoint):
+    """Emitted with `realtime`, events come as far apart as their records, and observed again they are the same."""
+    store = HeroStore(hero="again", event_name="data", listen=[endpoint], realtime=True, wait_for_observers=True)
+    source = HeroSource(object_selector="again", event_name="data", connect=[endpoint], bounds=(), describe=False)
+    store.open()
+    source.open()
+    began_ns = 1_700_000_000_000_000_000
+    store.write([Record(image(n), metadata={"n": n}, time_ns=began_ns + n * 300_000_000) for n in range(3)])
+    records: list[Record] = []
+    while len(records) < 3:
+        records += source.read(10, 5)
+    source.close()
+    store.close()
+    assert [dict(record.metadata) for record in records] == [{"n": n} for n in range(3)]
+    assert numpy.array_equal(records[2].data, image(2))
+    assert records[2].time_ns - records[0].time_ns > 450_000_000

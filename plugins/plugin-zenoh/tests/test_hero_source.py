@@ -1,0 +1,246 @@
+"""HeroSource by itself: names, shapes, numbers, bounds, and what goes wrong on a network."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import zenoh
+
+import penstock as ps
+from penstock.errors import ConfigError, SourceError
+from penstock_zenoh.hero.acquisitions import Acquisition
+from penstock_zenoh.hero.cbor_out import encode
+from penstock_zenoh.hero.event import read_event_key
+from penstock_zenoh.hero.frames import Frames
+from penstock_zenoh.hero.names import subscribed_event
+from penstock_zenoh.hero.source import HeroSource
+from penstock_zenoh.hero.tagged import Tagged
+from penstock_zenoh.session import Network
+
+
+@pytest.fixture
+def network(endpoint):
+    """A plain zenoh session that stands for HEROs."""
+    session = Network(listen=(endpoint,)).open()
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def emit(network):
+    """Send an event, once somebody subscribes to it."""
+    publishers = {}
+
+    def send(hero, event, value, *, payload=None):
+        key = f"@object/heros/{hero}/{event}"
+        if key not in publishers:
+            publishers[key] = network.declare_publisher(key, congestion_control=zenoh.CongestionControl.BLOCK)
+            while not publishers[key].matching_status.matching:
+                pass
+        publishers[key].put(encode(value) if payload is None else payload)
+
+    return send
+
+
+def read(source, count):
+    records = []
+    deadline = time.monotonic() + 20
+    while len(records) < count and time.monotonic() < deadline:
+        records += source.read(count - len(records), 1)
+    assert len(records) == count
+    return records
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"object_selector": "cam*"}, r"write 'cam\$\*'"),
+        ({"object_selector": ""}, "selects no HERO"),
+        ({"event_name": "a/b"}, "no name of an event"),
+        ({"event_name": []}, "name of an event"),
+        ({"realm": "a/b"}, "no realm"),
+        ({"shape": "guess"}, "shape"),
+        ({"default_metadata": [1]}, "mapping"),
+    ],
+)
+def test_wrong_settings_are_named(settings, said):
+    """A setting that cannot work is refused before anything opens, with what to write instead."""
+    with pytest.raises((ConfigError, ValueError), match=said):
+        HeroSource(**{"object_selector": "cam", "event_name": "data", **settings})
+
+
+def test_names_with_slashes_and_regular_expressions():
+    """A key is split at its ends: a name may have "/" and what means something in a regular expression."""
+    assert read_event_key("@object/heros/lab/ca+m.2/acquisition_data") == ("heros", "lab/ca+m.2", "acquisition_data")
+    assert read_event_key("@object/heros/cam") is None
+    assert read_event_key("other/heros/cam/data") is None
+
+
+def test_several_events_are_one_subscription():
+    """Events are subscribed to by one key expression, which keeps their order."""
+    assert subscribed_event(["frame"]) == "frame"
+    assert subscribed_event(["acquisition_data", "acquisition_started"]) == "acquisition_$*"
+    assert subscribed_event(["frame", "acquisition_started"]) == "*"
+
+
+def test_several_events_of_several_heros(endpoint, emit):
+    """Wildcards and several events: each record has its HERO as channel and its event in the metadata, in order."""
+    source = HeroSource(object_selector="**", event_name=["frame", "state"], connect=[endpoint], realm="*")
+    source.open()
+    for number in range(3):
+        emit("a", "frame", [number, {}])
+        emit("a", "state", [number, {}])
+        emit("b/c", "frame", [number, {}])
+        emit("a", "other", [number, {}])
+    records = read(source, 9)
+    source.close()
+    mine = [(r.metadata["event"], r.data) for r in records if r.channel == "heros/a"]
+    assert mine == [(event, number) for number in range(3) for event in ("frame", "state")]
+    assert [r.data for r in records if r.channel == "heros/b/c"] == [0, 1, 2]
+    for channel in ("heros/a", "heros/b/c"):
+        seqs = [r.seq for r in records if r.channel == channel]
+        assert seqs == sorted(set(seqs))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [["t", 1, "K"]],
+        ["t", 1, "K"],
+        3,
+        "text",
+        [1, 2],
+        [1, {}, {}],
+        [Tagged(9000, ["heros", "x"]), {}],
+        [Tagged(9001, ["C", 1, "s"]), {}],
+        Tagged(9005, {}),
+        {1: 2},
+        [1, {1: 2}],
+    ],
+)
+def test_what_is_no_data_with_metadata_is_refused_with_its_bytes(value, endpoint, emit):
+    """Another shape, a reference or a placeholder is refused, with its bytes; the next one goes on."""
+    source = HeroSource(object_selector="cam", event_name="data", connect=[endpoint], bounds=())
+    source.open()
+    emit("cam", "data", value)
+    emit("cam", "data", [7, {"a": 1}])
+    (record,) = read(source, 1)
+    (refused,) = source.take_refused()
+    source.close()
+    assert (record.data, record.metadata["a"]) == (7, 1)
+    assert refused[0].data == encode(value)
+    assert refused[0].channel == "cam"
+    assert refused[0].seq != record.seq
+    assert not source.take_refused()
+
+
+def test_garbage_is_dead_lettered_and_counted(endpoint, emit, tmp_path):
+    """Bytes that are no CBOR go to the dead letters; the books balance, and neighbours are stored."""
+    source = HeroSource(object_selector="cam", event_name="data", connect=[endpoint], bounds=())
+    pipeline = ps.Pipeline(
+        ps.source(source, name="cam") >> ps.store("null", name="kept"), dead_letters=str(tmp_path / "dead")
+    )
+    with pipeline.start() as run:
+        for number in range(5):
+            emit("cam", "data", [number, {}])
+            emit("cam", "data", None, payload=b"\x9b\xff\xff\xff\xff\xff\xff\xff\xff")
+        while run.stats().node("kept").stored < 5:
+            run.wait(0.02)
+    cam = run.report.account.node("cam")
+    assert (run.report.received, run.report.stored, cam.dead_lettered) == (10, 5, 5)
+    assert run.report.balanced
+    assert run.report.exit_code != 0
+
+
+def test_a_restart_of_the_count_is_no_gap():
+    """A running key: gaps are counted, a count that begins anew is not, and seq goes on."""
+    frames = Frames("frame")
+    taken = [frames.take({"frame": number}) for number in (0, 1, 4, 0, 1, 1, 2)]
+    assert [seq for seq, *_ in taken] == [0, 1, 4, 5, 6, 7, 8]
+    assert [missing for _, _, missing, _ in taken] == [0, 0, 2, 0, 0, 0, 0]
+    assert [continues for *_, continues in taken] == [True, True, False, False, True, False, True]
+    assert frames.restarts == 2
+
+
+@pytest.mark.parametrize("odd", [-1, 2**63, 1.5, "3", True, None, [1]])
+def test_a_number_that_is_none_is_not_counted(odd):
+    """What a network sends as a number and is none makes no gap, and the record still has a seq of its own."""
+    frames = Frames("frame")
+    seqs = [frames.take({"frame": value})[0] for value in (0, odd, 1, 2**62 - 1, 2**62 - 1, 2**62 - 1, 0)]
+    assert len(set(seqs)) == len(seqs)
+    assert all(0 <= seq < 2**63 for seq in seqs)
+
+
+@pytest.mark.parametrize(
+    ("seen", "wanted", "missing"),
+    [
+        ([[0, 9]], 10, []),
+        ([[1, 10]], 10, []),
+        ([[0, 3], [6, 9]], 10, [[4, 5]]),
+        ([[2, 9]], 10, [[0, 1]]),
+        ([[0, 7]], 10, [[8, 9]]),
+        ([[2, 10]], 10, [[1, 1]]),
+        ([], 10, None),
+        ([[90, 99]], 20, None),
+    ],
+)
+def test_missing_numbers_are_named_or_not_known(seen, wanted, missing):
+    """The missing frames of an acquisition are named where their numbers can be told, whether from 0 or from 1."""
+    arrived = sum(last - first + 1 for first, last in seen)
+    one = Acquisition("cam", "heros", 0, {}, 1, 0, emitted=wanted, arrived=arrived, seen=seen)
+    assert one.missing() == missing
+
+
+def test_bounds_are_given_as_records_only_if_they_are_asked_for(endpoint, emit, tmp_path):
+    """`event_name` with the bounds in it gives them as records, in order, and they bound all the same."""
+    source = HeroSource(
+        object_selector="cam",
+        event_name=["acquisition_started", "acquisition_data"],
+        connect=[endpoint],
+        index=tmp_path,
+    )
+    source.open()
+    emit("cam", "acquisition_started", {"frames": 1})
+    emit("cam", "acquisition_data", [b"x", {"frame": 0}])
+    emit("cam", "acquisition_stopped", {"frame_count": 1})
+    records = read(source, 2)
+    assert [record.data for record in records] == [{"frames": 1}, b"x"]
+    assert [record.seq for record in records] == [0, 1]
+    source.read(1, 0.5)
+    assert source.remark() == "acquisition 0 of HERO 'cam': expected 1, emitted 1, arrived 1, stored ?: complete"
+    source.close()
+    (path,) = tmp_path.iterdir()
+    assert '"complete": true' in path.read_text()
+
+
+def test_an_incomplete_acquisition_is_an_error_at_the_end_once(endpoint, emit):
+    """close() names what is not complete; a second close() does nothing."""
+    source = HeroSource(object_selector="cam", event_name="acquisition_data", connect=[endpoint])
+    source.open()
+    emit("cam", "acquisition_started", {"frames": 5})
+    emit("cam", "acquisition_data", [b"x", {}])
+    read(source, 1)
+    with pytest.raises(SourceError, match="expected 5, emitted \\?, arrived 1, stored \\?, it was not seen to stop"):
+        source.close()
+    source.close()
+
+
+def test_a_default_that_holds_a_directory_stays(endpoint, emit):
+    """Metadata of an event win over defaults, but never over one that names a place on the disk."""
+    source = HeroSource(
+        object_selector="cam",
+        event_name="data",
+        connect=[endpoint],
+        bounds=(),
+        default_metadata={"file_path": "/data", "root": "x", "gain": 1},
+    )
+    source.open()
+    emit("cam", "data", [b"x", {"file_path": "/etc", "root": "/", "gain": 2}])
+    (record,) = read(source, 1)
+    source.close()
+    assert {name: record.metadata[name] for name in ("file_path", "root", "gain")} == {
+        "file_path": "/data",
+        "root": "x",
+        "gain": 2,
+    }
