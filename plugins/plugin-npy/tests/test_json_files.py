@@ -176,3 +176,13 @@ def test_damaged_files(opened, tmp_path):
     (tmp_path / "0.json").write_text('{"half')
     with pytest.raises(CannotGetObjectError, match=r"0\.json"):
         store.get("0.json")
+
+
+def test_only_ascii(tmp_path):
+    """With `only_ascii` the bytes of a file are ASCII, and what is read is the same."""
+    store = JsonStore(path=f"{tmp_path}/{{{{ seq }}}}.json", only_ascii=True)
+    store.open()
+    store.write([Record({"µ": "é"})])
+    assert (tmp_path / "0.json").read_bytes() == b'{"\\u00b5": "\\u00e9"}'
+    assert store.get("0.json").data == {"µ": "é"}
+    store.close()

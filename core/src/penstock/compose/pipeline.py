@@ -190,9 +190,20 @@ class Pipeline:
 
     @classmethod
     def read(cls, path: str | Path) -> Pipeline:
-        """Read a pipeline from a .toml, .yaml, .yml or .json file. Raises ConfigError, which names the file."""
-        from penstock.config import read_config
+        """Read a pipeline from a .toml, .yaml, .yml or .json file. Raises ConfigError, which names the file.
 
+        A file that is none of ours is offered to plugins that read files of other systems.
+        """
+        from penstock.config import read_config
+        from penstock.config.files import read_plain
+
+        content = read_plain(Path(path))
+        if not isinstance(content, dict) or not {"nodes", "penstock"} & content.keys():
+            from penstock.compose.foreign import foreign_pipeline
+
+            made = foreign_pipeline(content, Path(path))
+            if made is not None:
+                return made
         plain = read_config(Path(path))
         try:
             return cls.from_plain(plain)

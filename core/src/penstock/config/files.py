@@ -27,20 +27,34 @@ def read_config(path: str | PathLike[str]) -> dict[str, Any]:
             such file at all; the message begins with the file and, where it is known, the line.
         OSError: the file cannot be read.
     """
-    path = Path(path)
+    return _mapping(*_read_bytes(Path(path)))
+
+
+def read_plain(path: str | PathLike[str]) -> Any:
+    """Return the mapping, list or scalar in a .toml, .yaml, .yml or .json file. Raises as `read_config`."""
+    text, suffix, path = _read_bytes(Path(path))
+    plain = _parsed(text, suffix, path)
+    _check_size(plain, path)
+    return plain
+
+
+def _read_bytes(path: Path) -> tuple[str, str, Path]:
     suffix = _suffix(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig"), suffix, path
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}); save it as such") from error
-    return _read_text(text, suffix, path)
 
 
-def _read_text(text: str, suffix: str, path: Path) -> dict[str, Any]:
+def _parsed(text: str, suffix: str, path: Path) -> Any:
     try:
-        plain = _parse(text, suffix, path)
+        return _parse(text, suffix, path)
     except RecursionError as error:
         raise ConfigError(f"{path}: is nested too deep") from error
+
+
+def _mapping(text: str, suffix: str, path: Path) -> dict[str, Any]:
+    plain = _parsed(text, suffix, path)
     if plain is None or plain == {}:
         if not text.strip() or plain is None:
             raise ConfigError(f"{path}: is empty; write a mapping, as in 'rate: 30'")
@@ -90,7 +104,7 @@ def _formatted(path: Path, plain: Mapping[str, Any]) -> tuple[str, dict[str, Any
     _check_scalars(checked, path)
     try:
         text = _format(checked, suffix, path)
-        back = _read_text(text, suffix, path)
+        back = _mapping(text, suffix, path)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:  # whatever a library cannot write
         if isinstance(error, ConfigError):
             raise

@@ -20,11 +20,12 @@ _BUILTINS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
 )
 
 
-def json_bytes(value: Any, *, indent: int | None = None) -> bytes:
+def json_bytes(value: Any, *, indent: int | None = None, only_ascii: bool = False) -> bytes:
     """Return `value` as JSON in UTF-8; strict, as RFC 8259 has it.
 
     Scalars and arrays of numpy become numbers and lists, dates ISO 8601, sets and tuples lists, paths and UUIDs text,
-    members of an Enum their value; keys of any of these kinds become text. Text that UTF-8 cannot hold is escaped.
+    members of an Enum their value; keys of any of these kinds become text. Text that UTF-8 cannot hold is escaped,
+    with `only_ascii` all that is not ASCII.
     As in the JSON of protobuf (https://protobuf.dev/programming-guides/json/), bytes become base64, and what is not
     finite becomes "NaN", "Infinity" or "-Infinity".
 
@@ -35,10 +36,10 @@ def json_bytes(value: Any, *, indent: int | None = None) -> bytes:
     try:
         tree = _tree(value, ())
         try:
-            text = json.dumps(tree, ensure_ascii=False, indent=indent, allow_nan=False)
+            text = json.dumps(tree, ensure_ascii=only_ascii, indent=indent, allow_nan=False)
         except ValueError:  # nan or inf
             tree = _finite(tree)
-            text = json.dumps(tree, ensure_ascii=False, indent=indent)
+            text = json.dumps(tree, ensure_ascii=only_ascii, indent=indent)
         try:
             return text.encode()
         except UnicodeEncodeError:  # a lone surrogate: a file name that is no UTF-8, say

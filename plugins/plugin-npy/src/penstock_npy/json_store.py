@@ -37,6 +37,7 @@ class JsonStore:
         merge_metadata: True keeps the metadata in the same object, under the key "metadata"; data that is no mapping
             goes under "data" then. A mapping that has this key itself is refused.
         indent: Spaces to indent by; None writes one line.
+        only_ascii: True escapes what is not ASCII, for programs that read no UTF-8.
     """
 
     takes: ClassVar[str] = "any"
@@ -49,6 +50,7 @@ class JsonStore:
     indent: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.instance_of(int))
     )
+    only_ascii: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     _folder: Folder | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
     def open(self) -> None:
@@ -138,7 +140,7 @@ class JsonStore:
                 raise TypeError(f"{type(value).__name__} alone are no JSON; put them into a mapping, or use npy-log")
             if self.merge_metadata:
                 value = _merged(value, record.metadata)
-            text = json_bytes(value, indent=self.indent)
+            text = json_bytes(value, indent=self.indent, only_ascii=self.only_ascii)
         except (TypeError, ValueError) as error:
             raise StoreError(f"{self._where}: record {name_of(record)}: {error}", retryable=False) from error
         folder.write(record, path, [text])

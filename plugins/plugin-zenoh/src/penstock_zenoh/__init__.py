@@ -1,6 +1,29 @@
-"""Records over zenoh: a store that publishes and a source that subscribes, with receipts between them.
+"""Records over zenoh: a store that publishes and a source that subscribes, with receipts between them; and HEROs.
 
-The classes are in `penstock_zenoh.source` and `penstock_zenoh.store`; importing this package imports no zenoh.
+The classes are in `penstock_zenoh.source`, `penstock_zenoh.store` and `penstock_zenoh.hero`. Archivers and errors are
+here, too; importing this package imports no zenoh before one of them is used.
 """
 
-__all__: list[str] = []
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from penstock_zenoh.hero.archivers import ArrayArchiver, HERODataArchiver, JsonArchiver
+    from penstock_zenoh.hero.event import HeroEventError
+
+__all__ = ["ArrayArchiver", "HERODataArchiver", "HeroEventError", "JsonArchiver"]
+
+_WHERE = {
+    "ArrayArchiver": "penstock_zenoh.hero.archivers",
+    "HERODataArchiver": "penstock_zenoh.hero.archivers",
+    "HeroEventError": "penstock_zenoh.hero.event",
+    "JsonArchiver": "penstock_zenoh.hero.archivers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_WHERE[name]), name)

@@ -265,7 +265,9 @@ class SourceLane(Lane):
 
     def _begin_position(self) -> None:
         """Note where a source stands that has been opened and not read yet."""
-        self._commits = isinstance(self.source, SupportsCommit | SupportsDurable)
+        source = self.source
+        self._stands: Any = getattr(source, "position" if isinstance(source, SupportsCommit) else "mark", None)
+        self._commits = isinstance(source, SupportsCommit | SupportsDurable)
         self._is_live = not isinstance(self.source, SupportsCommit | SupportsSeek)
         self._position = self._committed = self._opened_at = self._place()
 
@@ -273,14 +275,14 @@ class SourceLane(Lane):
         """Note where the source stands: what it gave is in the hands of the run."""
         if self._commits:
             try:
-                self._position = _position(self.source)
+                self._position = _own(self._stands())
             except BaseException as error:  # as in _read_once; the records are not to blame, the last position holds
                 self.guard.fail_late("position", error)
 
     def _place(self) -> Any:
         """Return where a source stands that was opened and not read yet, or None if it does not know yet."""
         try:
-            return _position(self.source) if self._commits else None
+            return _own(self._stands()) if self._commits else None
         except BaseException:  # some know it only when they have read; the next read is followed by the same question
             return None
 
@@ -346,11 +348,6 @@ class SourceLane(Lane):
                 self.guard.again(lambda: told(position), error)
             except BaseException as last:  # as above
                 self.guard.fail_late("commit", last)
-
-
-def _position(source: Any) -> Any:
-    """Return where a source stands, by the ability that it has."""
-    return _own(source.position() if isinstance(source, SupportsCommit) else source.mark())
 
 
 def _own(position: Any) -> Any:

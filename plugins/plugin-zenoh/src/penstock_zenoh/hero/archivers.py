@@ -1,0 +1,266 @@
+"""HERODataArchiver, ArrayArchiver, JsonArchiver: archivers that users of herostools know, as thin pipelines."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import penstock as ps
+from penstock.compose.resolve import resolve
+from penstock.errors import ComponentLoadError, StoreError, UnknownComponentError
+from penstock.record import Record
+from penstock.report.run_report import RunReport
+from penstock.store import Store
+from penstock_zenoh.hero.name_template import NameTemplate, path_template
+from penstock_zenoh.hero.settings import store_settings
+from penstock_zenoh.hero.source import HeroSource
+
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.02, 1.0
+_INSTALL = "the archivers write their files by penstock-npy: `pip install penstock-npy`"
+
+
+class HERODataArchiver:
+    """Store each event of HEROs by `_store`, which a subclass implements; or use `ArrayArchiver`, `JsonArchiver`.
+
+    It begins to work when it is made, in threads of its own, and ends at `_stop` or `_teardown`, which store what
+    waits. An event whose `_store` raises is stored again, up to `max_retries` times, at its place in the order, then
+    dead-lettered. While `_store` is slow, events wait, then senders do, as far as zenoh lets them.
+
+    Args:
+        object_selector: Name of a HERO, or a zenoh selector.
+        event_name: Name of the event.
+        default_metadata: Metadata for what an event does not say. Trusted: what holds a directory is not replaced.
+        max_retries: How often to try again.
+        args: Nothing; it is there since herostools has it.
+        realm: Realm of the HEROs.
+        sequence_key: Metadata key that counts the events: gaps are lost upstream in the report.
+        index: Directory for the accounts of acquisitions; None: only the report has them.
+        dead_letters: Directory for what cannot be stored; made when first needed.
+        listen: As for the `hero` source, as are `connect` and `config`; without any of them, the environment
+            variable HEROS_ZENOH_CONFIG is a whole configuration, as for heros.
+
+    Attributes:
+        metadata: The default metadata.
+        report: The report of the run, after `_stop`.
+    """
+
+    def __init__(
+        self,
+        object_selector: str,
+        event_name: str,
+        default_metadata: dict[str, Any] | None = None,
+        max_retries: int = 5,
+        *args: Any,
+        realm: str = "heros",
+        sequence_key: str | None = None,
+        index: str | Path | None = None,
+        dead_letters: str | Path = "penstock-dead-letters",
+        listen: Sequence[str] | str | None = None,
+        connect: Sequence[str] | str | None = None,
+        config: Mapping[str, Any] | str | None = None,
+    ) -> None:
+        if args:
+            raise TypeError(f"{type(self).__name__}: {len(args)} arguments too many: {args!r:.80}")
+        self.metadata: dict[str, Any] = dict(default_metadata or {})
+        self.max_retries = int(max_retries)
+        self.report: RunReport | None = None
+        self._stopping = threading.Lock()
+        self._source = HeroSource(
+            object_selector=object_selector,
+            event_name=event_name,
+            realm=realm,
+            default_metadata=self.metadata,
+            sequence_key=sequence_key,
+            index=index,
+            describe=self._describes(),
+            listen=listen,
+            connect=connect,
+            config=config,
+            heros_config=True,
+        )
+        component = self._component()
+        times = 1 if isinstance(component, _Calls) else self.max_retries + 1
+        retry = ps.Retry(times=times, wait_initial_s=_FIRST_WAIT_S)
+        source = ps.source(self._source, name=object_selector)
+        pipeline = ps.Pipeline(
+            source >> ps.store(component, name="store", retry=retry),
+            name=f"{type(self).__name__} {object_selector}",
+            dead_letters=dead_letters,
+        )
+        self._run = pipeline.start()
+
+    def feed(self, source_name: str, data: Iterable[Any], retry_count: int = 0) -> None:
+        """Take an event (data, metadata) as if the HERO `source_name` had sent it. Waits while too many wait.
+
+        Raises RunError after `_stop`. `retry_count` is not needed; it is there since herostools has it.
+        """
+        self._source.feed(source_name, data if isinstance(data, Mapping) else list(data))
+
+    def is_queue_drained(self) -> bool:
+        """Tell whether everything that has come so far is stored, or dead-lettered."""
+        if self.report is not None:
+            return True
+        account = self._run.stats()
+        given = account.node(self._source.object_selector)
+        taken = account.node("store")
+        done = taken.stored + taken.dead_lettered + taken.skipped + taken.failed + given.dead_lettered
+        return not self._source.lag() and done >= given.received
+
+    def _stop(self) -> None:
+        """Take no more, store what waits, and end. Any number of times."""
+        with self._stopping:
+            if self.report is None:
+                self.report = self._run.stop()
+
+    def _teardown(self) -> None:
+        """Do as `_stop`; BOSS calls it."""
+        self._stop()
+
+    def __enter__(self) -> HERODataArchiver:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _store(self, source_name: str, payload: Any, metadata: dict[str, Any]) -> None:
+        """Store one event; what it raises is an error of this event. A subclass implements it."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement _store(source_name, payload, metadata)")
+
+    def _component(self) -> Any:
+        """Return the store of the pipeline."""
+        return _Calls(self)
+
+    def _describes(self) -> bool:
+        """Tell whether metadata say the HERO, the event and the time, beside what the event says."""
+        return True
+
+
+class _Calls:
+    """A store that hands each record to `_store` of an archiver."""
+
+    takes: ClassVar[str] = "any"
+
+    def __init__(self, archiver: HERODataArchiver) -> None:
+        self._archiver = archiver
+
+    def open(self) -> None:
+        """Do nothing: the archiver is there."""
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Store one after the other; one that fails is tried again at its place, then given up by itself."""
+        failed: list[tuple[Record, BaseException]] = []
+        for record in records:
+            error = self._tried(record)
+            if error is not None:
+                failed.append((record, error))
+        if failed:
+            raise StoreError(f"_store: {failed[0][1]}", failed=failed, retryable=False) from failed[0][1]
+
+    def _tried(self, record: Record) -> BaseException | None:
+        """Call `_store` until it returns; return its last error if it never does."""
+        name = str(record.metadata.get("source_name", record.channel))
+        for attempt in range(self._archiver.max_retries + 1):
+            if attempt:
+                time.sleep(min(_FIRST_WAIT_S * 2 ** (attempt - 1), _LONGEST_WAIT_S))
+            try:
+                self._archiver._store(name, record.data, dict(record.metadata))
+            except Exception as error:  # of the user's code
+                last: BaseException = error
+            else:
+                return None
+        return last
+
+    def sync(self) -> None:
+        """Do nothing: `_store` has stored."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class _FileArchiver(HERODataArchiver):
+    """What the two archivers share: a store of penstock-npy that writes the files."""
+
+    _use: ClassVar[str]
+
+    def __init__(
+        self, save_template: str, when_exists: str, options: Mapping[str, Any], *args: Any, **kwargs: Any
+    ) -> None:
+        self.name_template = NameTemplate(save_template)
+        self._when_exists = when_exists
+        self._options = options
+        self._own: Store | None = None
+        defaults = kwargs.get("default_metadata") or (args[2] if len(args) > 2 else None) or {}
+        self._path = path_template(save_template, defaults, f".{self._use}")
+        super().__init__(*args, **kwargs)
+
+    def _store(self, source_name: str, payload: Any, metadata: dict[str, Any]) -> None:
+        """Write one file, named by the template and these metadata."""
+        if self._own is None:
+            self._own = self._files()
+            self._own.open()
+        record = Record(payload, channel=source_name, metadata={"source_name": source_name, **metadata})
+        if not self._describes():
+            record = record.replace(metadata=metadata)
+        self._own.write([record])
+
+    def _stop(self) -> None:
+        super()._stop()
+        if self._own is not None:
+            self._own.close()
+
+    def _files(self) -> Store:
+        settings = store_settings(self._use, self._path, self._when_exists, self._options)
+        try:
+            return cast(Store, resolve(ps.store(self._use, **settings), ps.Plugins.discover()).make())
+        except UnknownComponentError as error:
+            raise ComponentLoadError(f"{type(self).__name__}: {_INSTALL}") from error
+
+    def _component(self) -> Any:
+        home = next(each for each in type(self).__mro__ if "_store" in vars(each))
+        return self._files() if home is _FileArchiver else _Calls(self)
+
+
+class ArrayArchiver(_FileArchiver):
+    """Write the array of each event as one `.npy` file, whole or not at all.
+
+    Args:
+        save_template: jinja2 template of the file names, over the metadata, `source_name`, `channel`, `seq`, `time`.
+        split_data_array: True writes each sub-array of axis 0 as a file, with its number as `_split_index`.
+        args: As of `HERODataArchiver`.
+        when_exists: "error" dead-letters an event whose name is taken; "number", "replace" and "skip" as the store.
+        kwargs: As of `HERODataArchiver`.
+    """
+
+    _use = "npy"
+
+    def __init__(
+        self, save_template: str, split_data_array: bool = False, *args: Any, when_exists: str = "error", **kwargs: Any
+    ) -> None:
+        self.split_data_array = bool(split_data_array)
+        super().__init__(save_template, when_exists, {"split": self.split_data_array}, *args, **kwargs)
+
+
+class JsonArchiver(_FileArchiver):
+    """Write the data of each event as one `.json` file, whole or not at all.
+
+    Args:
+        save_template: As of `ArrayArchiver`.
+        merge_metadata: True keeps the metadata in the file, too, under the key "metadata".
+        args: As of `HERODataArchiver`.
+        when_exists: As of `ArrayArchiver`.
+        kwargs: As of `HERODataArchiver`.
+    """
+
+    _use = "json"
+
+    def __init__(
+        self, save_template: str, merge_metadata: bool = False, *args: Any, when_exists: str = "error", **kwargs: Any
+    ) -> None:
+        self.merge_metadata = bool(merge_metadata)
+        super().__init__(save_template, when_exists, {"merge_metadata": self.merge_metadata}, *args, **kwargs)
+
+    def _describes(self) -> bool:
+        return not self.merge_metadata
