@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from penstock.testing import StoreContract
-from penstock_npy import JsonStore, NpyStore
+from penstock_npy import JsonStore, NpyStackStore, NpyStore
 
 
 def cut_in_half(path):
@@ -81,3 +81,14 @@ class TestJsonStore(StoreContract):
 
     def make_data(self, number):
         return {"number": number, "text": "Å", "list": [1, 2.5, None, {"a": []}]}
+
+
+class TestNpyStackStore(StoreContract):
+    reads_live = True
+
+    def make_store(self, tmp_path):
+        return NpyStackStore(path="{{ channel }}.npy", root=tmp_path)
+
+    def make_unopenable(self, tmp_path):
+        (tmp_path / "file").write_bytes(b"")
+        return NpyStackStore(path="{{ channel }}.npy", root=tmp_path / "file")

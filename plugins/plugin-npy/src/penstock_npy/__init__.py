@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from penstock_npy.json_store import JsonStore
     from penstock_npy.log_package import LogPackage
     from penstock_npy.logger_queue import LoggerFullError, LoggerQueue
+    from penstock_npy.stack_store import NpyStackStore
     from penstock_npy.store import NpyStore
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "LogPackage",
     "LoggerFullError",
     "LoggerQueue",
+    "NpyStackStore",
     "NpyStore",
     "compress_npy_logs",
 ]
@@ -35,6 +37,7 @@ _MODULES = {
     "LogPackage": "log_package",
     "LoggerFullError": "logger_queue",
     "LoggerQueue": "logger_queue",
+    "NpyStackStore": "stack_store",
     "NpyStore": "store",
     "compress_npy_logs": "compress",
 }

@@ -19,5 +19,12 @@ def penstock_stores() -> Iterable[Component]:
             takes="array",
             requires="numpy",
         ),
+        Component(
+            "npy-stack",
+            "penstock_npy.stack_store:NpyStackStore",
+            summary="each channel's arrays as one .npy file that grows",
+            takes="array",
+            requires="numpy",
+        ),
         Component("json", "penstock_npy.json_store:JsonStore", summary="each record's mapping as one .json file"),
     ]

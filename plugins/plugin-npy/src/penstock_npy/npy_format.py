@@ -39,6 +39,15 @@ def npy_buffers(array: Array) -> list[bytes | memoryview]:
 
 @lru_cache(maxsize=256)
 def _header(dtype: numpy.dtype[Any], shape: tuple[int, ...], in_fortran_order: bool) -> bytes:
+    return npy_header(dtype, shape, in_fortran_order)
+
+
+def npy_header(dtype: numpy.dtype[Any], shape: tuple[int, ...], in_fortran_order: bool = False) -> bytes:
+    """Return the header of a `.npy`; as numpy, it leaves room for a first axis that grows.
+
+    Raises:
+        TypeError: the dtype holds Python objects, or would read back as another one.
+    """
     if dtype.hasobject:
         raise TypeError(f"dtype {dtype} holds Python objects, which are never written; use a numeric or text dtype")
     described = npy.dtype_to_descr(dtype)

@@ -29,6 +29,11 @@ def write_each(records: Sequence[Record], write: Callable[[Record], None], *, wh
             own = StoreError(f"{where}: record {name_of(record)} cannot be written: {error}")
             own.__cause__ = error
             failed.append((record, own))
+    fail(failed, records, where=where)
+
+
+def fail(failed: Sequence[tuple[Record, BaseException]], records: Sequence[Record], *, where: str) -> None:
+    """Raise one error for all records of a call that failed; return if none did. Raises as `write_each`."""
     if not failed:
         return
     message = str(failed[0][1])

@@ -1,0 +1,146 @@
+"""A `.npy` that grows along axis 0, and that numpy can open at any time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy
+from numpy.lib import format as npy
+
+from penstock.errors import CannotGetObjectError
+from penstock_npy.npy_format import npy_header
+
+_MOST_BUFFERS = 512
+
+
+@attrs.define(eq=False)
+class GrowingArray:
+    """Append rows to a `.npy`. The rows are written before the header says that they are there.
+
+    Attributes:
+        path: The file.
+        dtype: Of the rows.
+        shape: Of one row.
+        count: How many rows the header says there are.
+    """
+
+    path: Path
+    dtype: numpy.dtype[Any]
+    shape: tuple[int, ...]
+    count: int = attrs.field(default=0, init=False)
+    fd: int = attrs.field(default=-1, init=False)
+    start: int = attrs.field(default=0, init=False)
+    row_bytes: int = attrs.field(default=0, init=False)
+
+    def make(self) -> None:
+        """Make the file. Raises FileExistsError, OSError, TypeError for a dtype that a file cannot hold."""
+        header = npy_header(self.dtype, (0, *self.shape))
+        self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            os.pwrite(self.fd, header, 0)
+        except OSError:
+            self.close()
+            self.path.unlink()
+            raise
+        self._measure(header)
+
+    @classmethod
+    def open(cls, path: Path, *, writable: bool = False) -> GrowingArray:
+        """Open a file that is there.
+
+        Raises:
+            CannotGetObjectError: it is no growing array.
+            OSError: it cannot be opened.
+        """
+        fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
+        try:
+            with os.fdopen(os.dup(fd), "rb") as file:
+                version = npy.read_magic(file)
+                read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+                shape, is_fortran, dtype = read(file)
+                start = file.tell()
+            if is_fortran or not shape or dtype.hasobject:
+                raise ValueError("it is in Fortran order, 0-d, or holds objects")
+        except (ValueError, EOFError) as error:
+            os.close(fd)
+            raise CannotGetObjectError(f"{path}: is no array that grows: {error}") from error
+        array = cls(path, dtype, tuple(shape[1:]))
+        array.fd, array.count = fd, shape[0]
+        array._measure(b"")
+        array.start = start
+        return array
+
+    def _measure(self, header: bytes) -> None:
+        self.start = len(header)
+        self.row_bytes = self.dtype.itemsize * int(numpy.prod(self.shape, dtype=numpy.int64))
+
+    def write(self, buffers: Sequence[Any], rows: int) -> None:
+        """Write rows behind the last one; `say` makes them count. Raises OSError; the file is as it was then."""
+        offset = self.start + self.count * self.row_bytes
+        try:
+            for first in range(0, len(buffers), _MOST_BUFFERS):
+                offset = _write_at(self.fd, buffers[first : first + _MOST_BUFFERS], offset)
+        except OSError:
+            self.cut()
+            raise
+        if offset != self.start + (self.count + rows) * self.row_bytes:
+            raise ValueError(f"{self.path}: {rows} rows have not {rows * self.row_bytes} bytes")
+
+    def say(self, count: int) -> None:
+        """Have the header say how many rows there are. Raises OSError."""
+        header = npy_header(self.dtype, (count, *self.shape))
+        if len(header) != self.start:
+            raise ValueError(f"{self.path}: the header of {count} rows does not fit")
+        os.pwrite(self.fd, header, 0)
+        self.count = count
+
+    def cut(self) -> None:
+        """Remove what is behind the last row that the header counts."""
+        os.ftruncate(self.fd, self.start + self.count * self.row_bytes)
+
+    def whole_rows(self) -> int:
+        """Return how many rows the file has room for, whatever the header says; what it says for rows of 0 bytes."""
+        if not self.row_bytes:
+            return self.count
+        return max(0, os.fstat(self.fd).st_size - self.start) // self.row_bytes
+
+    def row(self, number: int) -> numpy.ndarray[Any, Any]:
+        """Return a row as a new array. Raises CannotGetObjectError if the file is too short."""
+        content = bytearray(os.pread(self.fd, self.row_bytes, self.start + number * self.row_bytes))
+        if len(content) != self.row_bytes:
+            raise CannotGetObjectError(f"{self.path}: ends before row {number}")
+        if not self.row_bytes:
+            return numpy.empty(self.shape, self.dtype)
+        return numpy.frombuffer(content, self.dtype).reshape(self.shape)
+
+    def rows(self, start: int, stop: int) -> numpy.ndarray[Any, Any]:
+        """Return rows as a new array, as many as there are."""
+        content = os.pread(self.fd, (stop - start) * self.row_bytes, self.start + start * self.row_bytes)
+        whole = len(content) // self.row_bytes if self.row_bytes else 0
+        return numpy.frombuffer(content[: whole * self.row_bytes], self.dtype).reshape(whole, *self.shape)
+
+    def close(self) -> None:
+        """Close the file, any number of times."""
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+
+def _write_at(fd: int, buffers: Sequence[Any], offset: int) -> int:
+    written = os.pwritev(fd, buffers, offset)
+    rest = [memoryview(buffer).cast("B") for buffer in buffers if memoryview(buffer).nbytes]
+    expected = sum(len(view) for view in rest)
+    end = offset + expected
+    while written < expected:  # rarely: nearly full, or interrupted
+        done, left = written, []
+        for view in rest:
+            if done < len(view):
+                left.append(view[done:])
+            done = max(0, done - len(view))
+        more = os.pwritev(fd, left, offset + written)
+        written += more
+    return end
