@@ -5,7 +5,7 @@ import numpy
 import pytest
 
 from penstock.record import Record
-from penstock.record_size import OVERHEAD_BYTES, even_parts, size_of, weights
+from penstock.record_size import OVERHEAD_BYTES, even_parts, size_of, weigh, weights
 
 MB = 1_000_000
 
@@ -83,3 +83,16 @@ def test_records_of_different_size_are_cut_apart():
         (1, OVERHEAD_BYTES + 2 * MB),
     ]
     assert len(even_parts(records, 10 * MB)) == 1
+
+
+def test_frames_with_plain_metadata_are_weighed_without_a_walk(monkeypatch):
+    """Numbers, short texts and short lists beside an array are added up at once, to about what a walk gives."""
+    metadata = {"codec": "h264", "pts": 1, "time_base": [1, 25], "is_keyframe": True, "gain": 1.5}
+    parent = Record(b"p" * 9000, metadata=metadata)
+    frame = Record(numpy.zeros((100, 200, 3), numpy.uint8), metadata={**metadata, "rotation": 0}, parent=parent)
+    walked = size_of(frame)
+    shared = Record(numpy.frombuffer(parent.data, numpy.uint8), parent=parent)
+    walked_shared = size_of(shared)
+    assert abs(weigh([shared]) - OVERHEAD_BYTES - walked_shared) < 500
+    monkeypatch.setattr("penstock.record_size._walk", None)
+    assert abs(weigh([frame]) - OVERHEAD_BYTES - walked) < 2000
