@@ -9,6 +9,7 @@ import msgspec
 
 from penstock.coords import DataCoordinates
 from penstock.coords.coordinates import freeze
+from penstock.short_text import short
 
 _replace = msgspec.structs.replace
 _NOWHERE = DataCoordinates()
@@ -52,6 +53,16 @@ class Record(_Payload, frozen=True, eq=False, kw_only=True):
         coords = self.coords
         if type(coords) is DataCoordinates and coords._hash is None:
             freeze(coords)
+
+    def __repr__(self) -> str:
+        parts = [f"data={short(self.data)}", f"channel={short(self.channel)}", f"seq={short(self.seq)}"]
+        parts += [f"time_ns={short(self.time_ns)}"] if self.time_ns != 0 else []
+        parts += [f"coords={short(self.coords)}"] if self.coords is not _NOWHERE else []
+        if type(self.metadata) is not dict or self.metadata:
+            parts.append(f"metadata={short(self.metadata)}")
+        parts += ["parent=…"] if self.parent is not None else []
+        parts += ["discontinuity=True"] if self.discontinuity is True else []
+        return f"Record({', '.join(parts)})"
 
     def replace(self, **changes: Any) -> Record:
         """Return a copy of this record with these fields changed; the rest is shared, not copied."""

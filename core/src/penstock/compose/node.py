@@ -13,6 +13,7 @@ from penstock.compose.option_checks import at_least, flag, one_of, positive
 from penstock.compose.policies import Block, Policy, policy_of
 from penstock.compose.retry import Retry
 from penstock.errors import WiringError
+from penstock.short_text import setting
 from penstock.suggestions import suggests_fields
 
 OnError = Literal["stop", "skip", "dead_letter"]
@@ -40,6 +41,15 @@ class Edge:
     capacity_bytes: int | None = attrs.field(default=None, validator=at_least(1))
     when_full: Policy = attrs.field(default=Block(), converter=policy_of)
     expect_every_s: float | None = attrs.field(default=None, validator=positive)
+
+    def __repr__(self) -> str:
+        default = PLAIN
+        changed = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in attrs.fields(Edge)
+            if getattr(self, field.name) != getattr(default, field.name)
+        ]
+        return f"edge({', '.join(changed)})"
 
     def __rrshift__(self, other: Joinable) -> Flow:
         return Flow.of(other) >> self
@@ -83,6 +93,15 @@ class Node:
     )
     on_error: OnError = attrs.field(default="dead_letter", validator=one_of("stop", "skip", "dead_letter"))
     expect_every_s: float | None = attrs.field(default=None, validator=positive)
+
+    def __repr__(self) -> str:
+        changed = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in attrs.fields(Node)
+            if field.name in NODE_OPTIONS and getattr(self, field.name) != field.default
+        ]
+        what = repr(self.use) if self.use else f"<{label(self)}>"
+        return f"{self.role}({', '.join([what, *(setting(*each) for each in self.settings.items()), *changed])})"
 
     def __rshift__(self, other: Follower | Edge) -> Flow:
         return Flow.of(self) >> other
@@ -142,6 +161,12 @@ class Flow:
         fed = {after for _, after, _ in self.edges}
         return tuple(node for node in self.nodes if node not in fed)
 
+    def __repr__(self) -> str:
+        joins = [f"{_called(first)} >> {_called(after)}" for first, after, _ in self.edges]
+        what = joins or [_called(node) for node in self.nodes]
+        more = f", … {len(what) - _MOST_SHOWN} more" if len(what) > _MOST_SHOWN else ""
+        return f"Flow({', '.join(what[:_MOST_SHOWN])}{more}{f' >> {self.pending!r}' if self.pending else ''})"
+
     def __rshift__(self, other: Follower | Edge) -> Flow:
         if isinstance(other, Edge):
             if self.pending is not None:
@@ -171,6 +196,14 @@ Follower = Node | Flow | Callable[..., Any] | Sequence["Node | Flow"]
 """What may stand behind `>>`."""
 Joinable = Follower | Iterable[Any]
 """What may stand before it: an iterable is a source."""
+
+
+_MOST_SHOWN = 8
+"""Joins that the text of a flow shows at most."""
+
+
+def _called(node: Node) -> str:
+    return node.name or label(node)
 
 
 def describe(node: Node) -> str:

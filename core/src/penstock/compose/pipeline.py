@@ -244,6 +244,11 @@ class Pipeline:
 
         return to_svg(self)
 
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<figure>{self.to_svg()}<figcaption>{escape(repr(self))}</figcaption></figure>"
+
     def _repr_svg_(self) -> str:
         return self.to_svg()
 

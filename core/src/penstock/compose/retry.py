@@ -77,6 +77,17 @@ class Retry:
     jitter_s: float = attrs.field(default=0.1, validator=not_negative)
     on: tuple[ErrorClass | str, ...] = attrs.field(default=(Exception,), converter=_errors)
 
+    def __repr__(self) -> str:
+        changed = [
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in attrs.fields(Retry)
+            if field.name != "on" and getattr(self, field.name) != field.default
+        ]
+        if self.on != (Exception,):
+            names = [repr(error) if isinstance(error, str) else error.__qualname__ for error in self.on]
+            changed.append(f"on=({', '.join(names)}{',' if len(names) == 1 else ''})")
+        return f"Retry({', '.join(changed)})"
+
     def import_paths(self) -> list[str]:
         """Return the errors that are named by an import path, which nothing has imported yet."""
         return [error for error in self.on if isinstance(error, str)]

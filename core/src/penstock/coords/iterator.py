@@ -38,6 +38,9 @@ class DataCoordinatesIterator:
         """Make one, as the class itself does."""
         return cls(coordinates, **axes)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(repr, self._parts))})"
+
     def is_finite(self) -> bool:
         """Return whether it is known to end: False for `itertools.count()`, and for a generator that has not ended."""
         return all(part.finite() for part in self._parts)

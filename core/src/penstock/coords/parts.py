@@ -9,6 +9,7 @@ from typing import Any
 
 from penstock.coords.coordinates import DataCoordinates, axis_name, axis_value
 from penstock.errors import CoordinatesError
+from penstock.short_text import short
 
 
 class Known:
@@ -17,6 +18,9 @@ class Known:
     def __init__(self, items: Iterable[Any]) -> None:
         self._items = tuple(items)
         self._set = frozenset(self._items)
+
+    def __repr__(self) -> str:
+        return short(self._items[0] if len(self._items) == 1 else list(self._items))
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._items)
@@ -37,6 +41,9 @@ class Range:
     def __init__(self, values: range) -> None:
         self._values = values
 
+    def __repr__(self) -> str:
+        return repr(self._values)
+
     def __iter__(self) -> Iterator[Any]:
         return iter(self._values)
 
@@ -56,6 +63,9 @@ class Count:
     def __init__(self, name: str, values: Iterator[Any]) -> None:
         self._start = int(axis_value(name, next(values)))
         self._step = int(axis_value(name, next(values))) - self._start
+
+    def __repr__(self) -> str:
+        return f"count({self._start}, {self._step})"
 
     def __iter__(self) -> Iterator[Any]:
         return count(self._start, self._step)
@@ -84,6 +94,9 @@ class Remembered:
         self._set: set[Any] = set()
         self._end: BaseException | None = None
         self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<{type(self._source).__name__}>"
 
     def __iter__(self) -> Iterator[Any]:
         index = 0
@@ -131,6 +144,9 @@ class Product:
                     f"axis {name!r}: counts for ever, so that the axes before it never change; put it first"
                 )
             self._axes[name] = axis
+
+    def __repr__(self) -> str:
+        return ", ".join(f"{name}={axis!r}" for name, axis in self._axes.items())
 
     def __iter__(self) -> Iterator[DataCoordinates]:
         if not self._axes:

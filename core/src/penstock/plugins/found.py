@@ -30,6 +30,9 @@ class Plugins:
     prefer: tuple[str, ...] = attrs.field(default=(), kw_only=True)
     manager: pluggy.PluginManager = attrs.field(factory=new_manager, kw_only=True, repr=False)
 
+    def __repr__(self) -> str:
+        return f"Plugins({', '.join(map(repr, self.reports))})"
+
     @classmethod
     def discover(
         cls,

@@ -47,6 +47,10 @@ class PluginReport:
     import_s: float = 0.0
     traceback: str = attrs.field(default="", repr=False)
 
+    def __repr__(self) -> str:
+        offered = sum(map(len, self.components.values()))
+        return f"<{self.title}: {self.status}, offers {offered}>"
+
     @property
     def title(self) -> str:
         """Return the name and version, "penstock-npy 0.1.0"."""

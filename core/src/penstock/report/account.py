@@ -73,6 +73,9 @@ class NodeAccount:
     last_error: str = ""
     remark: str = ""
 
+    def __repr__(self) -> str:
+        return f"NodeAccount({self.node!r}, {self.role}{_counts(self)})"
+
     @property
     def sent(self) -> int:
         """Records that it gave on."""
@@ -116,6 +119,9 @@ class EdgeAccount:
     partial: bool = False
     channels: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
 
+    def __repr__(self) -> str:
+        return f"EdgeAccount({self.edge!r}{_counts(self)})"
+
 
 @attrs.frozen(kw_only=True)
 class Account:
@@ -124,6 +130,9 @@ class Account:
     nodes: Sequence[NodeAccount]
     edges: Sequence[EdgeAccount]
     elapsed_s: float
+
+    def __repr__(self) -> str:
+        return f"Account({len(self.nodes)} nodes, {len(self.edges)} edges, {self.elapsed_s:.2f} s)"
 
     def total(self, field: str) -> int:
         """Return the sum of a count over all nodes, or, for "dropped" and "in_flight", over all edges."""
@@ -196,3 +205,9 @@ def count_lost(edges: list[EdgeAccount], nodes: dict[str, NodeAccount]) -> None:
         came = sum(edge.taken for edge in edges if edge.after == name)
         taken = max(node.taken, came)
         nodes[name] = attrs.evolve(node, taken=taken, lost=node.lost + max(0, taken - node.accounted))
+
+
+def _counts(account: NodeAccount | EdgeAccount) -> str:
+    """Return the counts of an account that are not 0: ", taken=3, sent=2"."""
+    found = ((field.name, getattr(account, field.name)) for field in attrs.fields(type(account)))
+    return "".join(f", {name}={value}" for name, value in found if type(value) is int and value)

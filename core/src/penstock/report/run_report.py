@@ -178,53 +178,19 @@ class RunReport:
 
         return json.dumps(self.to_plain(), indent=2)
 
+    def __repr__(self) -> str:
+        counts = f"{self.received} received, {self.stored} stored"
+        return f"RunReport({self.name!r}: {'ok' if self.ok else 'NOT OK'}, {counts}, {self.duration_s:.2f} s)"
+
     def __str__(self) -> str:
-        lines = [f"run {self.name!r}: {'ok' if self.ok else 'NOT OK'}, {self.duration_s:.2f} s"]
-        rows: list[tuple[str, ...]] = [
-            ("node", "took", "gave", "stored", "discarded", "gathered", "dead", "lost", "per s", "p50 ms", "p99 ms")
-        ]
-        for node in self.account.nodes:
-            rows.append(
-                (
-                    f"{node.node} ({node.role})",
-                    "" if node.role == "source" else str(node.taken),
-                    "" if node.role == "store" else str(node.sent),
-                    str(node.stored) if node.role == "store" else "",
-                    _few(node.discarded),
-                    _few(node.gathered),
-                    _few(node.dead_lettered),
-                    _few(node.lost + node.failed + node.skipped + node.lost_upstream),
-                    f"{node.rate:,.0f}",
-                    _ms(node.age_p50_s if node.role == "store" else node.work_p50_s),
-                    _ms(node.age_p99_s if node.role == "store" else node.work_p99_s),
-                )
-            )
-        lines += _table(rows)
-        rows = [("edge", "put", "taken", "dropped", "lost", "in flight", "when full")]
-        for edge in self.account.edges:
-            counts = (str(edge.put), str(edge.taken), _few(edge.dropped), _few(edge.lost), _few(edge.in_flight))
-            rows.append((edge.edge, *counts, edge.when_full))
-        lines += _table(rows)
-        for edge in self.account.edges:
-            for channel, ends in edge.channels.items():
-                if count := ends.get("dropped", 0):
-                    said = f"{count} records of channel {channel!r} dropped ({edge.when_full})"
-                    lines.append(f"  {edge.edge}: {said}")
-            if edge.recovered:
-                lines.append(f"  {edge.edge}: {edge.recovered} records came first, left on the disk by an earlier run")
-            if edge.kept:
-                lines.append(f"  {edge.edge}: {edge.kept} records stay on the disk ({edge.when_full}) for the next run")
-        for node in self.account.nodes:
-            for channel, figures in node.channels.items():
-                if left_out := figures.get("dropped_upstream"):
-                    lines.append(f"  {node.node}: {left_out} records of channel {channel!r} left out before they came")
-        if self.dead_letters:
-            lines.append(f"  dead letters: {self.dead_letters} (send them through again: penstock replay)")
-        lines += [f"  remark: {remark}" for remark in self.remarks]
-        lines += [f"  problem: {problem}" for problem in self.problems]
-        checkpoints = f"{self.checkpoints} checkpoint{'' if self.checkpoints == 1 else 's'}"
-        lines.append(f"  the books {'balance' if self.balanced else 'DO NOT BALANCE'}; {checkpoints}")
-        return "\n".join(lines)
+        from penstock.report.text import report_to_text
+
+        return report_to_text(self)
+
+    def _repr_html_(self) -> str:
+        from penstock.report.text import report_to_html
+
+        return report_to_html(self)
 
 
 def _where(node: NodeAccount) -> str:
@@ -239,23 +205,3 @@ def _errors(node: NodeAccount) -> str:
     """Return the first error, and the last one if it is another."""
     first, last = " ".join(node.first_error.split()), " ".join(node.last_error.split())
     return (f"; first error: {first}" if first not in ("", last) else "") + (f"; last error: {last}" if last else "")
-
-
-def _few(count: int) -> str:
-    return str(count) if count else "-"
-
-
-def _ms(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1000:.3g}"
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width) if not column else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

@@ -1,0 +1,132 @@
+"""A report as text for terminals, and as HTML for notebooks: tables of nodes and edges, and notes below them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from penstock.report.run_report import RunReport
+
+
+def report_to_text(report: RunReport) -> str:
+    """Return a report as lines of text."""
+    lines = [f"run {report.name!r}: {_state(report)}, {report.duration_s:.2f} s"]
+    lines += _table(node_rows(report))
+    lines += _table(edge_rows(report))
+    return "\n".join([*lines, *(f"  {note}" for note in notes(report))])
+
+
+def report_to_html(report: RunReport) -> str:
+    """Return a report as a fragment of HTML. Whatever comes from outside is escaped."""
+    colour = "#070" if report.ok else "#a00"
+    state = f'<b style="color: {colour}">{_state(report)}</b>'
+    return "\n".join(
+        [
+            "<div>",
+            f"<p>run {escape(repr(report.name))}: {state}, {report.duration_s:.2f} s</p>",
+            _html_table(node_rows(report)),
+            _html_table(edge_rows(report)),
+            "<ul>",
+            *(f"<li>{escape(note)}</li>" for note in notes(report)),
+            "</ul>",
+            "</div>",
+        ]
+    )
+
+
+def _state(report: RunReport) -> str:
+    return "ok" if report.ok else "NOT OK"
+
+
+def node_rows(report: RunReport) -> list[tuple[str, ...]]:
+    """Return the table of nodes: a row of headings, and one for each node."""
+    rows: list[tuple[str, ...]] = [
+        ("node", "took", "gave", "stored", "discarded", "gathered", "dead", "lost", "per s", "p50 ms", "p99 ms")
+    ]
+    for node in report.account.nodes:
+        rows.append(
+            (
+                f"{node.node} ({node.role})",
+                "" if node.role == "source" else str(node.taken),
+                "" if node.role == "store" else str(node.sent),
+                str(node.stored) if node.role == "store" else "",
+                _few(node.discarded),
+                _few(node.gathered),
+                _few(node.dead_lettered),
+                _few(node.lost + node.failed + node.skipped + node.lost_upstream),
+                f"{node.rate:,.0f}",
+                _ms(node.age_p50_s if node.role == "store" else node.work_p50_s),
+                _ms(node.age_p99_s if node.role == "store" else node.work_p99_s),
+            )
+        )
+    return rows
+
+
+def edge_rows(report: RunReport) -> list[tuple[str, ...]]:
+    """Return the table of edges: a row of headings, and one for each edge."""
+    rows: list[tuple[str, ...]] = [("edge", "put", "taken", "dropped", "lost", "in flight", "when full")]
+    for edge in report.account.edges:
+        counts = (str(edge.put), str(edge.taken), _few(edge.dropped), _few(edge.lost), _few(edge.in_flight))
+        rows.append((edge.edge, *counts, edge.when_full))
+    return rows
+
+
+def notes(report: RunReport) -> list[str]:
+    """Return what stands below the tables, a line each: drops, remarks, problems, and whether the sums agree."""
+    lines: list[str] = []
+    for edge in report.account.edges:
+        for channel, ends in edge.channels.items():
+            if count := ends.get("dropped", 0):
+                said = f"{count} records of channel {channel!r} dropped ({edge.when_full})"
+                lines.append(f"{edge.edge}: {said}")
+        if edge.recovered:
+            lines.append(f"{edge.edge}: {edge.recovered} records came first, left on the disk by an earlier run")
+        if edge.kept:
+            lines.append(f"{edge.edge}: {edge.kept} records stay on the disk ({edge.when_full}) for the next run")
+    for node in report.account.nodes:
+        for channel, figures in node.channels.items():
+            if left_out := figures.get("dropped_upstream"):
+                lines.append(f"{node.node}: {left_out} records of channel {channel!r} left out before they came")
+    if report.dead_letters:
+        lines.append(f"dead letters: {report.dead_letters} (send them through again: penstock replay)")
+    lines += [f"remark: {remark}" for remark in report.remarks]
+    lines += [f"problem: {problem}" for problem in report.problems]
+    checkpoints = f"{report.checkpoints} checkpoint{'' if report.checkpoints == 1 else 's'}"
+    lines.append(f"the books {'balance' if report.balanced else 'DO NOT BALANCE'}; {checkpoints}")
+    return lines
+
+
+def _few(count: int) -> str:
+    return str(count) if count else "-"
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.3g}"
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(width) if not column else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _html_table(rows: Sequence[tuple[str, ...]]) -> str:
+    head, *body = rows
+    lines = ["<table>", f"<thead><tr>{_html_cells(head, 'th')}</tr></thead>", "<tbody>"]
+    return "\n".join([*lines, *(f"<tr>{_html_cells(row, 'td')}</tr>" for row in body), "</tbody>", "</table>"])
+
+
+def _html_cells(row: Sequence[str], tag: str) -> str:
+    sides = ["left", *["right"] * (len(row) - 1)]
+    return "".join(
+        f'<{tag} style="padding: 2px 8px; text-align: {side}">{escape(cell)}</{tag}>'
+        for side, cell in zip(sides, row, strict=True)
+    )

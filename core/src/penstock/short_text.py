@@ -1,0 +1,38 @@
+"""Short text of any value, for `repr`s: what it is, and of what is long not all that is in it."""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from typing import Any, Final
+
+MOST_LETTERS: Final = 60
+_SECRET = re.compile(r"passw|passphrase|secret|token|credential|private", re.IGNORECASE)
+
+
+def short(value: Any) -> str:
+    """Return a line of some sixty letters at most; never raises, whatever the value's own `repr` does.
+
+    An array is described by dtype and shape, bytes by their number.
+    """
+    try:
+        if isinstance(value, (bytes, bytearray, memoryview)) and len(value) > 20:
+            return f"<{type(value).__name__}, {memoryview(value).nbytes} bytes>"
+        shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+        if isinstance(shape, tuple) and shape and dtype is not None:
+            return f"<{dtype} {shape}>"
+        text = " ".join(_brief.repr(value).split())
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # what a user's class raises when it is looked at must not reach whoever prints it
+        return f"<{type(value).__name__}>"
+    return text if len(text) <= MOST_LETTERS else text[: MOST_LETTERS - 1] + "…"
+
+
+def setting(name: str, value: Any) -> str:
+    """Return "name=value", without the value if the name is that of a secret."""
+    return f"{name}={'…' if _SECRET.search(name) else short(value)}"
+
+
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = MOST_LETTERS
