@@ -326,6 +326,18 @@ class GivesAnObjectAsPosition(Lines):
         return Path(str(self._next))
 
 
+@breaks("test_wake_ends_a_read_that_waits")
+class SleepsOn(Lines):
+    def wake(self):
+        pass
+
+    def read(self, max_records, timeout_s):
+        if self._next >= len(self._lines):
+            threading.Event().wait(timeout_s)
+            return ()
+        return super().read(max_records, timeout_s)
+
+
 @breaks("test_numbers_about_itself")
 class KnowsItsLagInOneThread(Lines):
     def lag(self):

@@ -140,6 +140,15 @@ class SupportsRemark(Protocol):
 
 
 @runtime_checkable
+class SupportsWake(Protocol):
+    """A source whose `read` can be interrupted: while it is idle, a run asks it twice a second instead of ten times."""
+
+    def wake(self) -> None:
+        """Let the `read` that waits, or else the next one, return at once with what there is; any thread."""
+        ...
+
+
+@runtime_checkable
 class SupportsEndSoon(Protocol):
     """A source that holds records for which this process is answerable: a run that drains empties it.
 

@@ -51,6 +51,7 @@ class Inlet:
     _ended: bool = attrs.field(default=False, init=False, eq=False, repr=False)
     _ended_for_now: bool = attrs.field(default=False, init=False, eq=False, repr=False)
     _idle: bool = attrs.field(default=False, init=False, eq=False, repr=False)
+    _woken: bool = attrs.field(default=False, init=False, eq=False, repr=False)
     _blocked: int = attrs.field(default=0, init=False, eq=False, repr=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, eq=False, repr=False)
     _something: threading.Condition = attrs.field(init=False, eq=False, repr=False)
@@ -115,8 +116,8 @@ class Inlet:
         with self._lock:
             if not self._items and not self._ended and timeout_s > 0:
                 self._idle = True
-                self._something.wait_for(lambda: self._items or self._ended, timeout_s)
-                self._idle = False
+                self._something.wait_for(lambda: self._items or self._ended or self._woken, timeout_s)
+                self._idle = self._woken = False
             if not self._items and self._ended:
                 raise EndOfSource("nothing more will be put")
             taken = [self._items.popleft() for _ in range(min(most, len(self._items)))]
@@ -124,6 +125,12 @@ class Inlet:
             if self._blocked and len(self._items) <= self.capacity // 2:
                 self._room.notify_all()
         return [record for record, _ in taken]
+
+    def wake(self) -> None:
+        """Let the reader return that waits for records, or the next one that would."""
+        with self._lock:
+            self._woken = True
+            self._something.notify_all()
 
     def end(self) -> None:
         """Let nothing more be put; what is inside is still read, and then the source ends."""
@@ -272,6 +279,10 @@ class PushSource:
     def end_soon(self) -> None:
         """Do the same as `end`, but only until it is opened by another run."""
         self.inlet.end_for_now()
+
+    def wake(self) -> None:
+        """Let the `read` that waits, or else the next one, return at once. Any thread."""
+        self.inlet.wake()
 
     def lag(self) -> int:
         """Return how many records wait to be read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from penstock.source import (
     SupportsLoss,
     SupportsRejected,
     SupportsSeek,
+    SupportsWake,
 )
 from penstock.testing.component_contract import ComponentContract, can, is_kind, lacks, needs
 from penstock.testing.equality import assert_same_record, assert_unique
@@ -285,6 +287,23 @@ class SourceContract(ComponentContract):
         with self.opened(tmp_path) as source:
             self.read(source, 2)
             assert _is_plain(source.position()), f"position {source.position()!r}: use int, str, tuples, lists, dicts"
+
+    @needs(SupportsWake)
+    def test_wake_ends_a_read_that_waits(self, tmp_path: Path) -> None:
+        """`wake` lets the read that waits, or else the next one, return long before its timeout."""
+        with self.opened(tmp_path) as source:
+            self.read(source, self.count)
+            for delay_s in (0.0, 0.2):  # before the read begins, and while it waits
+                timer = threading.Timer(delay_s, source.wake)
+                timer.start()
+                if not delay_s:
+                    timer.join()
+                began = time.monotonic()
+                with contextlib.suppress(EndOfSource):
+                    source.read(10, _PATIENCE_S)
+                timer.join()
+                took_s = time.monotonic() - began
+                assert took_s < _PATIENCE_S / 2, f"read() returned {took_s:.1f} s after wake()"
 
     def test_numbers_about_itself(self, tmp_path: Path) -> None:
         """Lag, loss and what was rejected are whole numbers of at least 0, for any thread."""

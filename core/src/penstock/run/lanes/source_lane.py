@@ -24,10 +24,12 @@ from penstock.run.lanes.opening import opening
 from penstock.run.steps.guard import Guard
 from penstock.run.steps.placing import make_component
 from penstock.run.steps.step import Step
-from penstock.source import SupportsCommit, SupportsDurable, SupportsEndSoon, SupportsSeek
+from penstock.source import SupportsCommit, SupportsDurable, SupportsEndSoon, SupportsSeek, SupportsWake
 
 READ_TIMEOUT_S: Final = 0.1
 """How long a source may make its lane wait, and so how late a barrier or a stop may come."""
+WOKEN_TIMEOUT_S: Final = 0.5
+"""The same for a source that can be woken (`SupportsWake`): neither waits for it."""
 FORGET_FAILURES_S: Final = 60.0
 """A source that was well for so long has all its tries again; one that fails more often runs out of them, be it that
 it gives some records between its failures (a file that is damaged at the same place each time)."""
@@ -66,6 +68,7 @@ class SourceLane(Lane):
         self._failures = 0
         self._failed_at = 0.0
         self._commits = False
+        self._wakes = False
         self._is_live = False
         self._numbers = ContinuedNumbers()
         self._position: Any = None
@@ -112,13 +115,18 @@ class SourceLane(Lane):
     # Called from other threads.
 
     def nudge(self) -> None:
-        """Let the lane look up; a source that is being read delays this by its timeout."""
+        """Let the lane look up; a source that is being read and cannot be woken delays this by its timeout."""
         self._mailed.set()
+        if self._wakes:
+            try:
+                self.source.wake()
+            except BaseException as error:  # as in _read_once; its read returns by itself
+                self.guard.fail_late("wake", error)
 
     def post(self, word: str, value: Any = None) -> None:
         """Ask the lane for something: "barrier", "commit", "close"."""
         self._mail.append((word, value))
-        self._mailed.set()
+        self.nudge()
 
     def stop(self) -> None:
         """Let the source end as if nothing more came; one that holds records gives these first."""
@@ -133,7 +141,7 @@ class SourceLane(Lane):
                     self._stopping = True
         else:
             self._stopping = True
-        self._mailed.set()
+        self.nudge()
 
     def work(self) -> None:
         """Read until the source ends, fails for good or is stopped."""
@@ -151,10 +159,11 @@ class SourceLane(Lane):
                 return
 
     def _read_once(self) -> bool:
+        longest_s = WOKEN_TIMEOUT_S if self._wakes else READ_TIMEOUT_S
         wait = self.wait_s()
         self.active = (self.part.node.name or "", time.monotonic())
         try:
-            read = self.source.read(self.list_size(), READ_TIMEOUT_S if wait is None else min(wait, READ_TIMEOUT_S))
+            read = self.source.read(self.list_size(), longest_s if wait is None else min(wait, longest_s))
         except EndOfSource:
             self._note_position()
             return False
@@ -227,6 +236,7 @@ class SourceLane(Lane):
 
     def end(self) -> None:
         """End what is behind, then wait until everything is committed, or until the run says that nothing will be."""
+        self._wakes = False  # nobody reads it any more
         self.run.checkpoints.source_ending(self, self.position())
         super().end()
         self.ended_before = self.run.checkpoints.number + 1
@@ -269,6 +279,7 @@ class SourceLane(Lane):
         self._stands: Any = getattr(source, "position" if isinstance(source, SupportsCommit) else "mark", None)
         self._commits = isinstance(source, SupportsCommit | SupportsDurable)
         self._is_live = not isinstance(self.source, SupportsCommit | SupportsSeek)
+        self._wakes = isinstance(source, SupportsWake)
         self._position = self._committed = self._opened_at = self._place()
 
     def _note_position(self) -> None:
