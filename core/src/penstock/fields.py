@@ -42,20 +42,24 @@ def all_exact(records: Sequence[Record]) -> bool:
         return True
     channel: Any = ""
     coords: Any = _NOWHERE
+    kind_of, whole, plain = type, int, dict
     for record in records:  # in one loop, and what many have in common is looked at once: this is the hot path
-        if type(record.seq) is not int or type(record.time_ns) is not int:
+        if (
+            kind_of(record.seq) is not whole
+            or kind_of(record.time_ns) is not whole
+            or kind_of(record.metadata) is not plain
+            or record.parent is not None
+            or record.discontinuity is not False
+        ) and not is_exact(record):
             return False
         if record.channel is not channel:
             channel = record.channel
-            if type(channel) is not str:
+            if kind_of(channel) is not str:
                 return False
         if record.coords is not coords:
             coords = record.coords
-            if type(coords) is not DataCoordinates:
+            if kind_of(coords) is not DataCoordinates:
                 return False
-        usual = record.parent is None and record.discontinuity is False and type(record.metadata) is dict
-        if not usual and not is_exact(record):
-            return False
     return True
 
 

@@ -64,7 +64,8 @@ def adapted(processor: Any) -> Callable[[Record], Any]:
     if form_of(processor) == PARTS:
 
         def call(record: Record) -> Any:
-            result = processor(record.coords, record.data, own_metadata(record.metadata))
+            known = record.metadata
+            result = processor(record.coords, record.data, own_metadata(known) if known else {})
             if type(result) is tuple and len(result) == 3:
                 coords, data, metadata = result
                 if type(coords) is DataCoordinates and type(metadata) is dict:  # nearly always

@@ -36,6 +36,7 @@ class FilesSource:
     """
 
     gives: ClassVar[str] = "bytes"
+    exact_fields: ClassVar[bool] = True
 
     directory: Path
     pattern: str = "*"

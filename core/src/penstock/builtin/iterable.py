@@ -17,6 +17,8 @@ from penstock.record import Record
 
 _AT_ONCE = (list, tuple, range)
 """Sequences whose items are there at once: nothing of the user's runs when they are asked for."""
+_SLOW_S = 0.0001
+"""What an iterator takes for an item when that is handed over at once: as much as it costs to hand a list over."""
 _LONGEST_S = 0.005
 """How long records are collected from an iterator before they are handed over: a slow one must not wait for company."""
 
@@ -106,11 +108,20 @@ class IterableSource:
         if watch is None:
             items.extend(islice(iterator, most))
             return
-        deadline = time.monotonic() + min(_LONGEST_S, timeout_s)
+        clock = time.monotonic
+        asked = clock()
+        deadline = asked + min(_LONGEST_S, timeout_s)
         for item in iterator:
-            items.append(item if type(item) in IMMUTABLE else watch.kept(item))
-            if len(items) >= most or time.monotonic() >= deadline:
+            came = clock()
+            if type(item) in IMMUTABLE:
+                items.append(item)
+                next_asked = came
+            else:
+                items.append(watch.kept(item))
+                next_asked = clock()  # a copy takes time that is not the iterator's
+            if came - asked > _SLOW_S or came >= deadline or len(items) >= most:
                 break
+            asked = next_asked
 
     def _must_be_whole(self) -> None:
         """Raise SourceError if a sequence ended before its length: `__getitem__` raised an IndexError of its own."""

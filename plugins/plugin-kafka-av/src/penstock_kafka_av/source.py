@@ -59,6 +59,7 @@ class VideoSource:
     """
 
     gives: ClassVar[str] = "bytes"
+    exact_fields: ClassVar[bool] = True
 
     url: str = attrs.field(converter=_path, validator=instance_of(str), repr=lambda url: repr(shown(str(url))))
     channel: str = attrs.field(default="", validator=instance_of(str))

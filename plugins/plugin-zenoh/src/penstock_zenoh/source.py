@@ -73,6 +73,7 @@ class ZenohSource:
     """
 
     gives: ClassVar[str] = "any"
+    exact_fields: ClassVar[bool] = True
 
     key: str = attrs.field(validator=_key)
     raw: bool = attrs.field(default=False, validator=s.flag)

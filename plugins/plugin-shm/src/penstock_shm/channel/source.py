@@ -50,6 +50,7 @@ class ShmSource:
     """
 
     gives: ClassVar[str] = "any"
+    exact_fields: ClassVar[bool] = True
     stays_valid: ClassVar[bool] = True  # until it is released: what was sent is not written to before
 
     channel_name: str = attrs.field(validator=[attrs.validators.instance_of(str), _channel_name])

@@ -1,0 +1,60 @@
+"""What a source gives is taken as soon as it is there, and looked at as far as it must be."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+import penstock as ps
+from penstock.builtin.files import FilesSource
+from penstock.builtin.iterable import IterableSource
+
+
+def spun(seconds):
+    """Use up so much time without sleeping."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+def test_an_iterator_that_takes_its_time_has_each_item_handed_over_at_once():
+    """An item that its generator took more than 0.1 ms for does not wait for others."""
+
+    def slow():
+        for number in range(20):
+            spun(0.0003)
+            yield number
+
+    source = IterableSource(items=slow())
+    source.open()
+    assert [len(source.read(64, 1.0)) for _ in range(20)] == [1] * 20
+    source.close()
+
+
+def test_a_fast_iterator_gives_long_lists():
+    """Items that come at once are handed over together."""
+    source = IterableSource(items=(number for number in range(100_000)))
+    source.open()
+    assert max(len(source.read(64, 1.0)) for _ in range(1000)) == 64
+    source.close()
+
+
+def test_what_is_copied_is_not_taken_for_slow():
+    """The copy of a large array is no time of the iterator's: lists of arrays are as long as others."""
+    numpy = pytest.importorskip("numpy")
+    arrays = [numpy.ones(200_000) for _ in range(8)]
+    source = IterableSource(items=(arrays[number % 8] for number in range(4000)), reuses_buffers=True)
+    source.open()
+    assert max(len(source.read(4, 1.0)) for _ in range(200)) > 1
+    source.close()
+
+
+def test_a_source_that_promises_exact_fields_may_still_have_an_odd_channel(tmp_path):
+    """A channel that is no text, as a setting of a source that is believed, is given up record by record."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").write_text("a")
+    source = FilesSource(directory=tmp_path / "in", channel=7)
+    flow = ps.source(source, name="files") >> ps.store("null")
+    report = ps.Pipeline(flow, dead_letters=tmp_path / "dead").run()
+    assert (report.received, report.stored, report.dead_lettered) == (1, 0, 1)
