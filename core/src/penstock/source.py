@@ -25,8 +25,9 @@ class Source(Protocol):
     `stays_valid = True` promises that it does not. Without either, the first records are copied while the run learns
     whether memory comes back (see `penstock.buffers`).
 
-    The run looks at the fields of each record, and converts or refuses odd ones. A class attribute `exact_fields = True`
-    promises that each has just the type that `Record` says, and has the run believe it; `SourceContract` checks that.
+    The run looks at the fields of each record, and converts or refuses odd ones. A class attribute
+    `exact_fields = True` promises that each has just the type that `Record` says, and has the run believe it;
+    `SourceContract` checks that.
     """
 
     gives: ClassVar[str] = "any"

@@ -9,7 +9,8 @@ from typing import Any, Literal, cast
 
 import attrs
 
-from penstock.compose.option_checks import at_least, flag, one_of, positive
+from penstock.compose import option_checks
+from penstock.compose.option_checks import at_least, flag, of_class, one_of, positive
 from penstock.compose.policies import Block, Policy, policy_of
 from penstock.compose.retry import Retry
 from penstock.errors import WiringError
@@ -84,13 +85,11 @@ class Node:
     use: str = ""
     settings: Mapping[str, Any] = attrs.field(factory=dict)
     given: Any = None
-    name: str | None = None
+    name: str | None = attrs.field(default=None, validator=option_checks.name)
     workers: int = attrs.field(default=1, validator=at_least(1))
     ordered: bool = attrs.field(default=True, validator=flag)
     place: Place = attrs.field(default="thread", validator=one_of("thread", "process"))
-    retry: Retry | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(Retry))
-    )
+    retry: Retry | None = attrs.field(default=None, validator=of_class(Retry))
     on_error: OnError = attrs.field(default="dead_letter", validator=one_of("stop", "skip", "dead_letter"))
     expect_every_s: float | None = attrs.field(default=None, validator=positive)
 
@@ -172,6 +171,10 @@ class Flow:
             if self.pending is not None:
                 raise WiringError("two edge() one after the other: give one edge all its options")
             return attrs.evolve(self, pending=other)
+        if isinstance(other, str):
+            raise WiringError(
+                f"{other!r} is a name and says no role: write ps.store({other!r}) or ps.processor({other!r})"
+            )
         behind = Flow.of(other)
         if not all(node.role != "source" for node in behind.entries()):
             name = next(describe(node) for node in behind.entries() if node.role == "source")

@@ -50,3 +50,29 @@ def flag(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """Check for True or False."""
     if not isinstance(value, bool):
         raise ConfigError(f"{field.name}={value!r}: must be True or False")
+
+
+def name(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Check for a name that can be written, or None."""
+    if value is not None:
+        check_name(field.name, value)
+
+
+def check_name(what: str, value: Any) -> None:
+    """Raise ConfigError unless this is a text of at least one character that can be written as UTF-8."""
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{what}={value!r}: must be a text of at least one character")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{what}={value!r}: holds surrogates, which cannot be written as UTF-8") from None
+
+
+def of_class(kind: type) -> Check:
+    """Return a check for instances of a class, or None."""
+
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if value is not None and not isinstance(value, kind):
+            raise ConfigError(f"{field.name}={value!r}: must be a {kind.__name__}(...), or None")
+
+    return check

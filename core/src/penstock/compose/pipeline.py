@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import attrs
 from penstock.compose.checks import parts_of, shape_problems
 from penstock.compose.graph_file import DEAD_LETTERS, FORMAT, GraphFile, edge_to_plain, flow_of, node_to_plain
 from penstock.compose.node import Edge, Flow, Joinable, Node, label, name_nodes
+from penstock.compose.option_checks import check_name
 from penstock.compose.resolve import Part, is_import_path
 from penstock.errors import ConfigError, WiringError
 from penstock.suggestions import close_to, suggests_keywords
@@ -45,6 +47,9 @@ class Pipeline:
             raise ConfigError(f"checkpoint_every_s={checkpoint_every_s!r}: must be a number of seconds above 0")
         if not checkpoint_every_s > 0:
             raise ConfigError(f"checkpoint_every_s={checkpoint_every_s!r}: must be above 0")
+        check_name("name", name)
+        if not isinstance(dead_letters, (str, os.PathLike)):
+            raise ConfigError(f"dead_letters={dead_letters!r}: must be the path of a directory")
         joined = [Flow.of(flow) for flow in flows]
         for flow in joined:
             if flow.pending is not None:

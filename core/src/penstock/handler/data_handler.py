@@ -18,8 +18,8 @@ from penstock.compose.node import Edge, Flow
 from penstock.compose.pipeline import Pipeline
 from penstock.compose.resolve import Part, resolve
 from penstock.coords import DataCoordinates
-from penstock.error_text import remedy_for, text_of
-from penstock.errors import ConfigError, CoordinatesError, PluginError, RunError, WiringError
+from penstock.error_text import remedy_for, shown, text_of
+from penstock.errors import ConfigError, CoordinatesError, PluginError, RecordFieldError, RunError, WiringError
 from penstock.handler.errors import DataTimeoutError
 from penstock.handler.events import Callback, Event, Events
 from penstock.handler.ledger import Ledger, Waiter, WhenExists
@@ -181,7 +181,7 @@ class DataHandler:
             True if they were taken; False if they were left out by `when_exists="skip"` or `when_full="drop_newest"`.
 
         Raises:
-            CoordinatesError: these are no coordinates.
+            CoordinatesError, RecordFieldError: these are no coordinates, or no metadata.
             RecordExistsError: there are data of these coordinates, and `when_exists` is "error".
             DataTimeoutError: there was no room in time; nothing was taken.
             RunError: the handler is finished, or has failed.
@@ -190,6 +190,10 @@ class DataHandler:
         coords = coords if type(coords) is DataCoordinates else DataCoordinates(coords)
         if self._reading.held_before:
             self._reading.look_up(coords)
+        if metadata is not None and not isinstance(metadata, Mapping):
+            raise RecordFieldError(
+                f"metadata={metadata!r:.80} of {coords!r}: must be a mapping, as in {{'exposure': 5}}"
+            )
         known = dict(metadata) if metadata else {}
         if reuses_buffers is None:
             whole = self._buffers.kept(Record(data, metadata=known))

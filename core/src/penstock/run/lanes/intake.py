@@ -58,8 +58,9 @@ class Intake:
                 raise ValueError(f"it says that it has {len(read)} records, and gives {len(records)}")
             if not records:
                 return records
-            # A source whose fields are exact may still have been given an odd channel as a setting.
-            proper = all_exact(records[:1] if self._is_exact else records)
+            # Even what penstock made may have an odd channel, as that is a setting: the first record shows it.
+            believed = self._is_exact or type(records) is ExactRecords
+            proper = all_exact(records[:1] if believed else records)
             size_bytes = len(records) * size_of(records[0].data)
             if proper:
                 count_channels(self._tally.received, records)
