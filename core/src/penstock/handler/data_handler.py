@@ -192,7 +192,7 @@ class DataHandler:
             self._reading.look_up(coords)
         if metadata is not None and not isinstance(metadata, Mapping):
             raise RecordFieldError(
-                f"metadata={metadata!r:.80} of {coords!r}: must be a mapping, as in {{'exposure': 5}}"
+                f"metadata={shown(metadata)} of {coords!r}: must be a mapping, as in {{'exposure': 5}}"
             )
         known = dict(metadata) if metadata else {}
         if reuses_buffers is None:

@@ -48,10 +48,10 @@ def watch_over(run: WatchedRun) -> None:
         _registered = True
     # Called before the interpreter joins threads: later none can be started, and executors take nothing any more.
     # Executors register here when they are imported, and the last to register is called first.
-    import concurrent.futures.thread  # noqa: F401 - see above
-
     register = getattr(threading, "_register_atexit", None)
     with contextlib.suppress(RuntimeError):  # the interpreter is ending already: atexit is left
+        import concurrent.futures.thread  # noqa: F401 - see above
+
         if register is not None:
             register(_drain_all)
     atexit.register(_drain_all)  # for what a thread has started since, and where there is no such hook
