@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from penstock_npy.data_logger import DataLogger
     from penstock_npy.json_store import JsonStore
     from penstock_npy.log_package import LogPackage
+    from penstock_npy.log_source import NpyLogSource
+    from penstock_npy.log_store import NpyLogStore
     from penstock_npy.logger_queue import LoggerFullError, LoggerQueue
     from penstock_npy.stack_store import NpyStackStore
     from penstock_npy.store import NpyStore
@@ -23,6 +25,8 @@ __all__ = [
     "LogPackage",
     "LoggerFullError",
     "LoggerQueue",
+    "NpyLogSource",
+    "NpyLogStore",
     "NpyStackStore",
     "NpyStore",
     "compress_npy_logs",
@@ -37,6 +41,8 @@ _MODULES = {
     "LogPackage": "log_package",
     "LoggerFullError": "logger_queue",
     "LoggerQueue": "logger_queue",
+    "NpyLogSource": "log_source",
+    "NpyLogStore": "log_store",
     "NpyStackStore": "stack_store",
     "NpyStore": "store",
     "compress_npy_logs": "compress",

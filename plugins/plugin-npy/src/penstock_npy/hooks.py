@@ -26,5 +26,24 @@ def penstock_stores() -> Iterable[Component]:
             takes="array",
             requires="numpy",
         ),
+        Component(
+            "npy-log",
+            "penstock_npy.log_store:NpyLogStore",
+            summary="each channel's records appended to files, with checksums",
+            requires="numpy",
+        ),
         Component("json", "penstock_npy.json_store:JsonStore", summary="each record's mapping as one .json file"),
+    ]
+
+
+@hookimpl
+def penstock_sources() -> Iterable[Component]:
+    """Offer the sources of this plugin."""
+    return [
+        Component(
+            "npy-log",
+            "penstock_npy.log_source:NpyLogSource",
+            summary="the records of a log again, at full speed or at their pace",
+            requires="numpy",
+        )
     ]

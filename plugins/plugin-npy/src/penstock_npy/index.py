@@ -13,7 +13,6 @@ its line; a line whose file never came, or was removed, means nothing. Of severa
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -21,20 +20,19 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import attrs
 
 from penstock.coords import DataCoordinates
 from penstock.errors import CoordinatesError
 from penstock.record import Record
+from penstock_npy.channel_name import channel_name
 from penstock_npy.tagged import tagged_text, untagged
 
 DIRECTORY = ".index"
 FORMAT = "penstock-npy index 1"
 _log = logging.getLogger("penstock")
 _MOST_OPEN = 64
-_LONGEST_NAME = 120
 FileId = tuple[int, int]
 """Inode and time of the last change, in nanoseconds."""
 
@@ -90,12 +88,8 @@ class Index:
         return self.root / DIRECTORY
 
     def path_of(self, channel: str) -> Path:
-        """Return the file with the lines of a channel; rarely, channels share one."""
-        name = quote(channel, safe="", errors="surrogatepass").replace(".", "%2E") or "%"
-        if len(name) > _LONGEST_NAME:
-            digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-            name = f"{name[:_LONGEST_NAME]}-{digest}"
-        return self.directory / f"{name}.jsonl"
+        """Return the file with the lines of a channel."""
+        return self.directory / f"{channel_name(channel)}.jsonl"
 
     def add(self, path: str, identity: FileId, channel: str, entry: str) -> None:
         """Add the line of a file, given its path below the root; the caller holds the lock of `directory`.

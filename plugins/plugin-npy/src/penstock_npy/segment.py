@@ -153,8 +153,13 @@ class SegmentWriter:
         """Return when everything appended is on the disk. Raises StoreError if the file was removed, or OSError."""
         os.fsync(self._fd)
         os.fsync(self._index)
-        if not os.fstat(self._fd).st_nlink:
+        if not self.is_there:
             raise StoreError(f"{self.path}: was removed while it was written to", retryable=False)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether nobody has removed the file."""
+        return os.fstat(self._fd).st_nlink > 0
 
     def close(self) -> None:
         """Close the files, any number of times."""

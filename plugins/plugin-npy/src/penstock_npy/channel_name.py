@@ -1,0 +1,19 @@
+"""Names of files for channels, whatever these are called."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from urllib.parse import quote
+
+_LONGEST = 120
+_CAPITAL = re.compile("[A-Z]")
+
+
+def channel_name(channel: str) -> str:
+    """Return a name of ASCII letters, digits and "_-%~", another one for each channel, even if case does not count."""
+    name = quote(channel, safe="", errors="surrogatepass").replace(".", "%2E") or "%"
+    if len(name) > _LONGEST or _CAPITAL.search(channel):
+        digest = hashlib.sha256(channel.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return f"{name[:_LONGEST]}~{digest}"
+    return name
