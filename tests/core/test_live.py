@@ -373,6 +373,9 @@ def test_d5_a_control_channel(tmp_path):
             (tmp_path / name).write_bytes(name.encode())
         assert ask("create", new) == {"action": "create", "ok": True, "result": ["files", "few"]}
         assert "every" in ask("update", {"node": "few", "settings": {"every": 0}})["error"]
+        misspelled = ask("update", {"node": "few", "settings": {"evry": 3}})["error"]
+        assert "did you mean" in misspelled
+        assert "every" in misspelled
         assert ask("delete", "files")["ok"]
         assert [r.data for r in shelf.log if r.channel == "f"][:1] == [b"a"]
         assert ask("pause", "base")["ok"]

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import penstock as ps
+from penstock.builtin.push import PushSource
 from penstock.compose.node import Edge
 from penstock.compose.policies import POLICIES, policy_of
 from penstock.errors import ConfigError, UnknownOptionError
@@ -129,10 +130,26 @@ def test_a_live_edge_takes_values():
     assert (edge.waiting, edge.dropped.total()) == (2, 3)
 
 
+def test_what_others_put_into_takes_policies_too():
+    """`PushSource` and `DataHandler` take the policies that they can follow as values, and refuse the others."""
+    source = PushSource(capacity=2, when_full=ps.DropOldest(), channel="a")
+    assert source.when_full == "drop_oldest"
+    assert source == PushSource(capacity=2, when_full="drop_oldest", channel="a")
+    with ps.DataHandler(ps.store("memory"), when_full=ps.DropNewest()) as handler:
+        assert handler.put({"t": 1}, 1)
+    for wrong in (ps.Latest(), ps.DropOldest, "latest"):
+        with pytest.raises(ConfigError, match="when_full"):
+            ps.DataHandler(ps.store("memory"), when_full=wrong)
+
+
 @pytest.mark.parametrize(
     ("make", "near"),
     [
         (lambda: ps.edge(capcity=3), "capacity"),
+        (lambda: ps.Node(role="store", use="null", wrokers=3), "workers"),
+        (lambda: ps.Pipeline(ps.source([1]) >> ps.store("null")).run(chekc=True), "check"),
+        (lambda: ps.Pipeline(ps.source([1]) >> ps.store("null")).collect(limt=3), "limit"),
+        (lambda: ps.DataHandler(ps.store("memory"), capcity=3), "capacity"),
         (lambda: ps.Edge(when_ful="block"), "when_full"),
         (lambda: ps.Retry(time=3), "times"),
         (lambda: ps.Spill("d", max_byte=3), "max_bytes"),

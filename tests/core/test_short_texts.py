@@ -78,6 +78,7 @@ def test_texts_of_long_things_are_short():
         ps.source("files", directory="d" * 1000),
         ps.CoordinatesIterator(t=list(range(1000))),
         long,
+        ps.Pipeline(long),
     ):
         assert len(repr(thing)) < 300
         assert "\n" not in repr(thing)

@@ -115,3 +115,6 @@ with pipeline.start() as run:
 edge: ps.Edge = ps.Edge(when_full="latest")
 policy: ps.Block | ps.DropOldest | ps.DropNewest | ps.Latest | ps.Sample | ps.Spill = edge.when_full
 error: type[Exception] = ps.errors.StoreError
+control: ps.Flow = ps.control([b"{}"], name="control", actions={"twice": one}, allow=[Shelf]) >> ps.store("null")
+with ps.DataHandler(ps.store("memory"), one, capacity=3, when_full=ps.DropOldest()) as handler:
+    put: bool = handler.put({"time": 3}, b"data")

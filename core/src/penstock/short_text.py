@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import reprlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 MOST_LETTERS: Final = 60
+MOST_LISTED: Final = 8
 _SECRET = re.compile(r"passw|passphrase|secret|token|credential|private", re.IGNORECASE)
 
 
@@ -32,6 +34,12 @@ def short(value: Any) -> str:
 def setting(name: str, value: Any) -> str:
     """Return "name=value", without the value if the name is that of a secret."""
     return f"{name}={'…' if _SECRET.search(name) else short(value)}"
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Return texts with commas between them; of many, the first and how many more there are."""
+    more = [f"… {len(texts) - MOST_LISTED} more"] if len(texts) > MOST_LISTED else []
+    return ", ".join([*texts[:MOST_LISTED], *more])
 
 
 _brief = reprlib.Repr()

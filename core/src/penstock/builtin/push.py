@@ -192,6 +192,11 @@ def _same(record: Record) -> Record:
     return record
 
 
+def _word(policy: Any) -> Any:
+    """Return the word of a policy that was given as a value (`ps.DropOldest()`), or what was given."""
+    return policy if isinstance(policy, str) else str(policy) if hasattr(policy, "word") else policy
+
+
 def _inlet(capacity: int, capacity_bytes: int, when_full: WhenFull) -> Inlet:
     return Inlet(capacity=capacity, capacity_bytes=capacity_bytes, when_full=when_full)
 
@@ -221,7 +226,7 @@ class PushSource:
         default=64 * 2**20, validator=[attrs.validators.instance_of(int), attrs.validators.ge(1)]
     )
     when_full: WhenFull = attrs.field(
-        default="block", validator=attrs.validators.in_(("block", "drop_oldest", "drop_newest"))
+        default="block", converter=_word, validator=attrs.validators.in_(("block", "drop_oldest", "drop_newest"))
     )
     channel: str | None = None
     reuses_buffers: bool | None = None

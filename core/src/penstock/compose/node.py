@@ -14,7 +14,7 @@ from penstock.compose.option_checks import at_least, flag, of_class, one_of, pos
 from penstock.compose.policies import Block, Policy, policy_of
 from penstock.compose.retry import Retry
 from penstock.errors import WiringError
-from penstock.short_text import setting
+from penstock.short_text import listed, setting
 from penstock.suggestions import suggests_fields
 
 OnError = Literal["stop", "skip", "dead_letter"]
@@ -60,6 +60,7 @@ PLAIN = Edge()
 """The edge of a bare `>>`; the run may fuse what it joins."""
 
 
+@suggests_fields
 @attrs.frozen(eq=False, kw_only=True)
 class Node:
     """One component in a pipeline, with its options. Two nodes are the same only if they are one object.
@@ -162,9 +163,8 @@ class Flow:
 
     def __repr__(self) -> str:
         joins = [f"{_called(first)} >> {_called(after)}" for first, after, _ in self.edges]
-        what = joins or [_called(node) for node in self.nodes]
-        more = f", … {len(what) - _MOST_SHOWN} more" if len(what) > _MOST_SHOWN else ""
-        return f"Flow({', '.join(what[:_MOST_SHOWN])}{more}{f' >> {self.pending!r}' if self.pending else ''})"
+        what = listed(joins or [_called(node) for node in self.nodes])
+        return f"Flow({what}{f' >> {self.pending!r}' if self.pending else ''})"
 
     def __rshift__(self, other: Follower | Edge) -> Flow:
         if isinstance(other, Edge):
@@ -199,10 +199,6 @@ Follower = Node | Flow | Callable[..., Any] | Sequence["Node | Flow"]
 """What may stand behind `>>`."""
 Joinable = Follower | Iterable[Any]
 """What may stand before it: an iterable is a source."""
-
-
-_MOST_SHOWN = 8
-"""Joins that the text of a flow shows at most."""
 
 
 def _called(node: Node) -> str:

@@ -15,6 +15,7 @@ from penstock.compose.node import Edge, Flow, Joinable, Node, label, name_nodes
 from penstock.compose.option_checks import check_name
 from penstock.compose.resolve import Part, is_import_path
 from penstock.errors import ConfigError, WiringError
+from penstock.short_text import listed
 from penstock.suggestions import close_to, suggests_keywords
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class Pipeline:
         """Resolve the nodes, by name; raises as `check` does."""
         return parts_of(self.nodes, self.edges, plugins or _discover())
 
+    @suggests_keywords
     def run(self, *, progress: bool = False, check: bool = False, plugins: Plugins | None = None) -> RunReport:
         """Run until every source has ended, and return the report. SIGINT and SIGTERM drain; a second one aborts.
 
@@ -128,6 +130,7 @@ class Pipeline:
             report.raise_if_failed()
         return report
 
+    @suggests_keywords
     def collect(
         self, *, limit: int | None = None, progress: bool = False, check: bool = False, plugins: Plugins | None = None
     ) -> list[Record]:
@@ -149,6 +152,7 @@ class Pipeline:
 
         return collect(self, Pipeline, limit=limit, progress=progress, check=check, plugins=plugins or _discover())
 
+    @suggests_keywords
     def start(self, *, plugins: Plugins | None = None) -> Run:
         """Open everything, start, and return the run; use it in `with`, which drains it. Raises as `run` does."""
         from penstock.run.run import Run
@@ -258,8 +262,8 @@ class Pipeline:
         return self.to_svg()
 
     def __repr__(self) -> str:
-        joins = ", ".join(f"{first} >> {second}" for first, second, _ in self.edges)
-        return f"Pipeline({self.name!r}: {joins or ', '.join(node.name or '' for node in self.nodes)})"
+        joins = [f"{first} >> {second}" for first, second, _ in self.edges]
+        return f"Pipeline({self.name!r}: {listed(joins or [node.name or '' for node in self.nodes])})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Pipeline):

@@ -16,6 +16,7 @@ from penstock.builtin.push import PushSource, PutTimeoutError, WhenFull
 from penstock.compose.factories import processor, source, store
 from penstock.compose.node import Edge, Flow
 from penstock.compose.pipeline import Pipeline
+from penstock.compose.policies import Block, DropNewest, DropOldest
 from penstock.compose.resolve import Part, resolve
 from penstock.coords import DataCoordinates
 from penstock.error_text import remedy_for, shown, text_of
@@ -31,6 +32,7 @@ from penstock.read_only import frozen_value
 from penstock.record import Record
 from penstock.report.account import Account
 from penstock.report.run_report import RunReport
+from penstock.suggestions import suggests_keywords
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
@@ -67,8 +69,8 @@ class DataHandler:
         process_fn: Another name for `process_function`.
         capacity: Records that wait in front of the processor at most; as many more may wait in front of the store.
         capacity_bytes: Bytes of their data at most, about, at each of the two.
-        when_full: What `put` does when it is full: "block" waits, "drop_oldest" and "drop_newest" drop, which the
-            report counts as lost.
+        when_full: What `put` does when it is full, as a word or a policy (`ps.DropOldest()`): "block" waits,
+            "drop_oldest" and "drop_newest" drop, which the report counts as lost.
         when_exists: What becomes of coordinates that are there already, in the handler or in the store: "error"
             raises RecordExistsError (in the processor: the record is dead-lettered), "skip" leaves what is there,
             "replace" puts the new in the place of the old, in the store too.
@@ -83,6 +85,7 @@ class DataHandler:
         RunError: the store or the processor could not be opened.
     """
 
+    @suggests_keywords
     def __init__(
         self,
         storage: Any,
@@ -91,7 +94,7 @@ class DataHandler:
         process_fn: Any = None,
         capacity: int = 1024,
         capacity_bytes: int = 64 * 2**20,
-        when_full: WhenFull = "block",
+        when_full: WhenFull | Block | DropOldest | DropNewest = "block",
         when_exists: WhenExists = "error",
         name: str = "data",
         dead_letters: str | Path | None = None,

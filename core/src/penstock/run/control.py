@@ -20,6 +20,7 @@ from penstock.compose.resolve import import_path, is_import_path
 from penstock.error_text import text_of
 from penstock.errors import ConfigError, PenstockError, RunError
 from penstock.run.run import Run, acts_for
+from penstock.suggestions import close_to
 
 _log = logging.getLogger("penstock.control")
 
@@ -242,6 +243,9 @@ def _with_settings(node: Node, settings: Mapping[str, Any]) -> Node:
     known = settings_of(node.given)
     if known is None or inspect.isroutine(node.given):
         raise RunError(f"node {node.name!r} is a function, or its settings are unknown: it has none to change")
+    for key in settings:
+        if key not in known:
+            raise ConfigError(f"node {node.name!r}: {key!r} is no setting of it{close_to(key, known)}")
     try:
         return attrs.evolve(node, given=type(node.given)(**{**known, **settings}))
     except (TypeError, PenstockError) as error:
