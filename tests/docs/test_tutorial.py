@@ -66,7 +66,8 @@ def follow(page: str, directory: Path, **environment: str) -> None:
 
 def test_every_tutorial_is_followed():
     """There is a test for each page of the tutorial."""
-    assert [page.name for page in sorted(PAGES.glob("*.md"))] == ["1-first-pipeline.md", "2-your-own-store.md"]
+    pages = ["1-first-pipeline.md", "2-your-own-store.md", "3-your-own-source.md"]
+    assert [page.name for page in sorted(PAGES.glob("*.md"))] == pages
 
 
 def test_first_pipeline(tmp_path):
@@ -74,6 +75,12 @@ def test_first_pipeline(tmp_path):
     follow((PAGES / "1-first-pipeline.md").read_text(encoding="utf-8"), tmp_path)
     assert len(list((tmp_path / "archive").glob("*.npy"))) == 10
     assert (tmp_path / "few.log").stat().st_size
+
+
+def test_your_own_source(tmp_path):
+    """The camera of the third tutorial is opened again, goes on with its numbers, and loses no frame."""
+    follow((PAGES / "3-your-own-source.md").read_text(encoding="utf-8"), tmp_path)
+    assert [path.stem for path in sorted(tmp_path.glob("hall/*.npy"))] == [f"{number:03d}" for number in range(1, 13)]
 
 
 @pytest.mark.slow
