@@ -19,6 +19,7 @@ HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
         "configuration.md",
         "from-ataraxis.md",
         "from-exengine.md",
+        "from-herostools.md",
         "from-improv.md",
         "read-back.md",
         "several-processes.md",

@@ -169,13 +169,13 @@ def test_the_announced_key_includes_every_key(chunks, channel):
 
 
 def test_listing_imports_no_zenoh():
-    """The hooks offer both components without importing zenoh, numpy or msgspec's neighbours."""
+    """The hooks offer all components without importing zenoh, numpy or msgspec's neighbours."""
     code = (
         "import sys; from penstock_zenoh.hooks import penstock_sources as a, penstock_stores as b;"
         "print([c.name for c in (*a(), *b())], sorted({'zenoh', 'numpy', 'jinja2'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=_env())
-    assert done.stdout.strip() == "['zenoh', 'zenoh'] []"
+    assert done.stdout.strip() == "['zenoh', 'hero', 'zenoh', 'hero'] []"
 
 
 def _env() -> dict[str, str]:

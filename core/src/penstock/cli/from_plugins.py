@@ -15,7 +15,12 @@ from penstock.plugins.report import normalised
 GROUP = f"{PROJECT}.commands"
 """The entry-point group: the entry's name is the command's, its value leads to a `click.Command`."""
 
-INSTALLABLE = {"demo": "penstock-demo", "shm": "penstock-shm"}
+INSTALLABLE = {
+    "demo": "penstock-demo",
+    "doctor": "penstock-zenoh",
+    "scout": "penstock-zenoh",
+    "shm": "penstock-shm",
+}
 """What to install for the commands that people type before they have."""
 
 
