@@ -162,7 +162,12 @@ def faults(session: nox.Session) -> None:
     session.install(*FOOTAGE)
     session.env["PENSTOCK_FAULTS"] = "full"
     run_tests(
-        session, "tests/faults", "tests/processes", "tests/core/test_live.py", "plugins/plugin-shm/tests/test_faults.py"
+        session,
+        "tests/faults",
+        "tests/processes",
+        "tests/core/test_live.py",
+        "plugins/plugin-shm/tests/test_faults.py",
+        "plugins/plugin-lmdb/tests/test_lmdb_exactly_once.py",
     )
 
 

@@ -11,6 +11,7 @@ from penstock.record import Record
 
 _SIGN = 1 << 63
 _LONGEST_TEXT = 400
+_LONGEST_AXIS = 64
 _NEGATIVE, _INT, _POSITIVE, _TEXT = b"\x01", b"\x02", b"\x03", b"\x08"
 
 
@@ -25,16 +26,13 @@ def value_key(value: int | str) -> bytes:
         return _TEXT + value.encode("utf-8", "surrogatepass")[:_LONGEST_TEXT]
     if -_SIGN <= value < _SIGN:
         return _INT + (value + _SIGN).to_bytes(8, "big")
-    size = min((value.bit_length() + 7) // 8, 255)
-    top = value >> max(value.bit_length() - 8 * 48, 0) if size > 48 else value  # what does not fit is looked at later
-    length = min(size, 48)
-    if value > 0:
-        return _POSITIVE + bytes([size]) + top.to_bytes(length + 1, "big", signed=True)
-    return _NEGATIVE + bytes([255 - size]) + (top + (1 << 8 * length)).to_bytes(length + 1, "big")
+    return _POSITIVE if value > 0 else _NEGATIVE  # which one of these, its record says
 
 
-def is_exact(value: int | str) -> bool:
-    """Return whether no other value has the same bytes."""
+def is_exact(axis: str, value: int | str | None = None) -> bool:
+    """Return whether no other axis, and no other value of it, has the same bytes."""
+    if value is None or len(axis) > _LONGEST_AXIS // 4:
+        return len(axis) <= _LONGEST_AXIS // 4
     if isinstance(value, str):
         return len(value) <= _LONGEST_TEXT // 4
     return -_SIGN <= value < _SIGN
@@ -47,7 +45,7 @@ def axis_key(axis: str, value: int | str) -> bytes:
 
 def axis_prefix(axis: str) -> bytes:
     """Return what the bytes of all values of an axis begin with; a long name is cut."""
-    return axis.encode()[:64] + b"\0"
+    return axis.encode()[:_LONGEST_AXIS] + b"\0"
 
 
 @attrs.frozen

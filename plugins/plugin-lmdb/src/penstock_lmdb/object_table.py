@@ -55,7 +55,7 @@ class ObjectTable:
                 kind = "replace"
             logged.append((kind, key))
             times.append((key, put.time_ns, put.coords))
-            names.append((_name_key(put.name, put.number), key))
+            names.append((name_key(put.name, put.number), key))
             if put.id_is_bytes:
                 byte_ids.append((key, b""))
         index.add(transaction, times)
@@ -117,7 +117,9 @@ class ObjectTable:
 
     def _keys(self, transaction: Any, after: bytes) -> Iterator[bytes]:
         cursor = transaction.cursor(self.databases["records"])
-        there = cursor.set_range(after + b"\0") if after else cursor.first()
+        there = cursor.set_range(after) if after else cursor.first()
+        if there and bytes(cursor.key()) == after:
+            there = cursor.next()
         while there:
             yield bytes(cursor.key())
             there = cursor.next()
@@ -135,5 +137,6 @@ def _name_prefix(name: str) -> bytes:
     return b"\x00" + encoded + b"\0"
 
 
-def _name_key(name: str, number: int) -> bytes:
-    return _name_prefix(name) + number.to_bytes(8, "big")
+def name_key(name: str, number: int) -> bytes:
+    """Return what leads to the object of a name and number; those of a name sort by number."""
+    return _name_prefix(name) + (number + (1 << 63)).to_bytes(8, "big")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import attrs
 
 from penstock.codec import decode, encode_bytes
-from penstock.coords import DataCoordinates
 from penstock.errors import (
     CannotGetObjectError,
     CodecError,
@@ -21,17 +21,20 @@ from penstock.errors import (
 from penstock.record import Record
 from penstock.store import Key
 from penstock.templates import Template, is_template
-from penstock_lmdb.environment import Environment, Transaction
+from penstock_lmdb.environment import Environment
+from penstock_lmdb.naming import KeyBy, Naming, lookup, name_of, shown
+from penstock_lmdb.query import Order, Query, Reader
+from penstock_lmdb.record_table import Failed, RecordTable
 
-_KEYS_AT_ONCE = 1000
 _SHOWN = 3
-_LONGEST_KEY = 511  # LMDB's, as it is built for Python
+_OVERHEAD = 300  # bytes of a record beside its data, about
 
 
 @attrs.define
 class _Opened:
     environment: Environment
-    template: Template
+    naming: Naming
+    table: RecordTable
 
 
 @attrs.define(kw_only=True)
@@ -42,6 +45,10 @@ class LmdbRecordStore:
     and is there after `kill -9`, whole. What a power cut does is up to `flush_each`. One process should write; more
     wait for each other. The file must lie on a local disk, as LMDB demands.
 
+    In a run the sources' positions are kept with the records. What was written after them is taken back when the store
+    is opened for a run after a crash, since a source that can seek gives it again: each record is there once, also
+    with `key_by="sequence"`.
+
     Reading may happen in any thread. A process opens a file once; a fork must open its own.
 
     Attributes:
@@ -50,13 +57,17 @@ class LmdbRecordStore:
         when_exists: What to do when a key is taken. "error" raises RecordExistsError, except for the very same record
             byte for byte, which a source repeats after a crash: it counts as written. "skip" keeps the old one
             and drops the new; "replace" overwrites.
-        readonly: True opens an existing one to read, also while another process writes to it.
+        readonly: True opens an existing one to read, also while another process writes to it, and an archive whose
+            lock file cannot be written.
         map_size: Bytes to reserve in memory at first; doubles when full. It takes no room on the disk.
         max_size: Bytes that the file never exceeds; None for no limit. When it is reached, `write` raises a
             StoreError that can be retried, since deleting makes room.
         flush_each: "write" flushes data with every `write`; a power cut undoes at most what followed the last
             `sync`. "sync" flushes only in `sync`; faster, and as safe against `kill -9`, but a power cut between two
             syncs may damage the whole file where the file system reorders writes.
+        key_by: "template" makes keys by `key`; "coordinates" by the record's coordinates, one record for each;
+            "sequence" numbers the records as they come and never refuses one.
+        keep_changes: How many changes the file remembers for those who subscribe; 0 for none.
     """
 
     takes: ClassVar[str] = "any"
@@ -75,16 +86,24 @@ class LmdbRecordStore:
     flush_each: Literal["write", "sync"] = attrs.field(
         default="write", validator=attrs.validators.in_(("write", "sync"))
     )
+    key_by: KeyBy = attrs.field(
+        default="template", validator=attrs.validators.in_(("template", "coordinates", "sequence"))
+    )
+    keep_changes: int = attrs.field(
+        default=10_000, validator=[attrs.validators.instance_of(int), attrs.validators.ge(0)]
+    )
     _opened: _Opened | None = attrs.field(default=None, init=False, repr=False, eq=False)
+
+    # -- the contract of a store -------------------------------------------------------------------------------------
 
     def open(self) -> None:
         """Open the file, or make it.
 
         Raises:
             TemplateError: `key` cannot be compiled.
-            CannotConnectToStoreError: it cannot be opened, is no LMDB file, or is missing and `readonly`.
+            CannotConnectToStoreError: it cannot be opened, is no LMDB file, is damaged, or is missing and `readonly`.
         """
-        template = Template(self.key)
+        naming = Naming(self._where, self.key_by, Template(self.key), self.key)
         environment = Environment(
             self.path,
             where=self._where,
@@ -93,7 +112,14 @@ class LmdbRecordStore:
             max_size=self.max_size,
             flush_commits=self.flush_each == "write",
         )
-        self._opened = _Opened(environment, template)
+        try:
+            table = RecordTable.of(environment, naming, self.when_exists, self.keep_changes)
+            if not self.readonly:
+                table.index_old()
+        except BaseException:
+            environment.close()
+            raise
+        self._opened = _Opened(environment, naming, table)
 
     def write(self, records: Sequence[Record]) -> None:
         """Write all of them in one transaction, except those that are at fault themselves.
@@ -104,59 +130,127 @@ class LmdbRecordStore:
                 full (retryable; `failed` is empty and nothing was written).
         """
         opened = self._get_opened()
-        failed: list[tuple[Record, BaseException]] = []
-        items: list[tuple[Record, bytes, bytes]] = []
+        failed: Failed = []
+        items: list[tuple[Record, bytes]] = []
+        size_bytes = 0
         for record in records:
             try:
-                items.append((record, self._key_bytes(opened, record), encode_bytes(record)))
-            except (CodecError, TemplateError) as error:
-                own = StoreError(f"{self._where}: record {_name_of(record)}: {error}", retryable=False)
+                items.append((record, b"" if self.key_by == "sequence" else opened.naming.key(record)))
+                size_bytes += _OVERHEAD + _size_of(record.data)
+            except TemplateError as error:
+                own = StoreError(f"{self._where}: record {name_of(record)}: {error}", retryable=False)
                 own.__cause__ = error
                 failed.append((record, own))
             except StoreError as error:
                 failed.append((record, error))
         if items:
-            size_bytes = sum(len(value) for _, _, value in items)
-            failed += opened.environment.change(lambda txn: self._put(txn, items), size_bytes=size_bytes)
+            failed += opened.environment.change(lambda txn: opened.table.write(txn, items), size_bytes=size_bytes)
         if failed:
             raise self._error(failed, len(records))
 
     def sync(self) -> None:
-        self._get_opened().environment.sync()
+        opened = self._get_opened()
+        opened.table.cover(None)
+        opened.environment.sync()
 
     def close(self) -> None:
-        opened, self._opened = self._opened, None
-        if opened is not None:
+        opened = self._opened
+        if opened is None:
+            return
+        if opened.environment.is_held:
+            raise StoreError(f"{self._where}: cannot be closed inside reading(); end the block first", retryable=False)
+        self._opened = None
+        try:
+            opened.table.end()
+        finally:
             opened.environment.close()
 
+    # -- reading -----------------------------------------------------------------------------------------------------
+
     def key_of(self, record: Record) -> Key:
-        return self._key_bytes(self._get_opened(), record).decode()
+        opened = self._get_opened()
+        if self.key_by != "sequence":
+            return opened.naming.key(record).decode()
+        return shown(opened.environment.read(lambda txn: opened.table.sequence_of(txn, record)))
 
     def get(self, key: Key) -> Record:
-        """Return the record of this key; its arrays are copies of their own and may be changed.
+        """Return the record of this key.
+
+        Its arrays are copies of their own and may be changed; inside `reading()` they are views of the file, read-only,
+        and valid until the block ends.
 
         Raises ObjectNotFoundError, or CannotGetObjectError if what is there is no record.
         """
-        wanted = _lookup(key)
-        view = self._get_opened().environment.read(lambda txn: _copied(txn.get(wanted))) if wanted else None
+        environment = self._get_opened().environment
+        wanted = lookup(key)
+        view: Any = None
+        if wanted and environment.is_held:
+            view = environment.read(lambda txn: txn.get(wanted))
+        elif wanted:
+            view = environment.read(lambda txn: _copied(txn.get(wanted)))
         if view is None:
             raise ObjectNotFoundError(f"{self._where}: holds nothing of key {key!r}")
-        try:
-            return decode(view)
-        except CodecError as error:
-            raise CannotGetObjectError(f"{self._where}: what is under key {key!r} is no record: {error}") from error
+        return self._decode(key, view)
+
+    def get_many(self, keys: Iterable[Key], *, missing: Literal["raise", "none"] = "raise") -> list[Record | None]:
+        """Return the records of these keys, as many and in their order, all of one moment.
+
+        Args:
+            keys: The keys; one may come more than once.
+            missing: What to do about keys that hold nothing: "raise" an ObjectNotFoundError that names them, or give
+                None in their places.
+        """
+        wanted = list(keys)
+        environment = self._get_opened().environment
+        found = environment.read(lambda txn: [_copied(txn.get(lookup(key))) if lookup(key) else None for key in wanted])
+        gone = [key for key, value in zip(wanted, found, strict=True) if value is None]
+        if gone and missing == "raise":
+            named = ", ".join(map(repr, gone[:_SHOWN])) + (f" and {len(gone) - _SHOWN} more" if gone[_SHOWN:] else "")
+            raise ObjectNotFoundError(f"{self._where}: holds nothing of key {named}")
+        return [None if value is None else self._decode(key, value) for key, value in zip(wanted, found, strict=True)]
 
     def keys(self, **coords: Any) -> Iterator[Key]:
         """Yield the keys in their order (that of their UTF-8 bytes); those whose coordinates match, if any are given.
 
-        It reads in steps: what is written or deleted meanwhile may be in or not, but nothing comes twice.
+        A coordinate is a value, or a slice: `keys(channel="DAPI", time=slice(0, 10))`. It reads in steps: what is
+        written or deleted meanwhile may be in or not, but nothing comes twice.
         """
-        opened = self._get_opened()
-        wanted = DataCoordinates(coords) if coords else None
-        return self._keys(opened, wanted)
+        return self.query(coords)
+
+    def query(
+        self,
+        coords: Mapping[str, Any] | None = None,
+        *,
+        prefix: str = "",
+        from_ns: int | None = None,
+        to_ns: int | None = None,
+        order: Order = "key",
+    ) -> Iterator[Key]:
+        """Yield the keys of the records that match everything that is given, found by ordered keys.
+
+        Args:
+            coords: Axes with a value, or with a slice whose start is in and whose stop is not.
+            prefix: What the key begins with.
+            from_ns: Earliest time, in nanoseconds since 1970-01-01 UTC.
+            to_ns: The time that all lie before.
+            order: That of the "key", or of "time" and then of the key.
+
+        Raises:
+            CoordinatesError: an axis, a value or a slice cannot be one.
+        """
+        query = Query.of(coords or {}, prefix, from_ns, to_ns)
+        return map(shown, Reader(self._get_opened().environment).keys(query, order))
+
+    def reading(self) -> contextlib.AbstractContextManager[Any]:
+        """Read in a block: all reads of this thread see the file as it is now, and `get` gives views without a copy.
+
+        The views are valid until the block ends, not later. Keep blocks short: the file grows as long as somebody
+        reads while others write. The block itself may write, unless the file must grow then.
+        """
+        return self._get_opened().environment.reading()
 
     def __contains__(self, key: object) -> bool:
-        wanted = _lookup(key)
+        wanted = lookup(key)
         if not wanted:
             return False
         return self._get_opened().environment.read(lambda txn: txn.get(wanted) is not None)
@@ -164,9 +258,11 @@ class LmdbRecordStore:
     def __len__(self) -> int:
         return self._get_opened().environment.count()
 
+    # -- changing ----------------------------------------------------------------------------------------------------
+
     def delete(self, key: Key) -> None:
-        wanted = _lookup(key)
-        if not wanted or not self._get_opened().environment.change(lambda txn: txn.delete(wanted), essential=True):
+        wanted, opened = lookup(key), self._get_opened()
+        if not wanted or not opened.environment.change(lambda txn: opened.table.delete(txn, wanted), essential=True):
             raise ObjectNotFoundError(f"{self._where}: holds nothing of key {key!r}")
 
     def replace(self, key: Key, record: Record) -> None:
@@ -174,34 +270,40 @@ class LmdbRecordStore:
 
         The key stays, whatever the template would make of the new record.
         """
-        wanted = _lookup(key)
+        wanted, opened = lookup(key), self._get_opened()
         try:
             value = encode_bytes(record)
         except CodecError as error:
-            raise StoreError(f"{self._where}: record {_name_of(record)}: {error}", retryable=False) from error
-
-        def put(txn: Transaction) -> bool:
-            return txn.get(wanted) is not None and bool(txn.put(wanted, value))
-
-        if not wanted or not self._get_opened().environment.change(put, size_bytes=len(value)):
+            raise StoreError(f"{self._where}: record {name_of(record)}: {error}", retryable=False) from error
+        if not wanted or not opened.environment.change(
+            lambda txn: opened.table.replace(txn, wanted, record, value), size_bytes=len(value)
+        ):
             raise ObjectNotFoundError(f"{self._where}: holds nothing of key {key!r}")
 
     def sync_with(self, positions: Mapping[str, Any]) -> None:
-        """Make everything written, and then these positions, durable; never the positions without the records.
+        """Make everything written and these positions durable, in one transaction that covers both.
 
-        After a crash between `write` and this, records may be there that the positions do not cover. The source then
-        repeats them under the same keys, which `when_exists` "error" takes for what they are.
+        What is written afterwards is taken back if the process dies before the next one: `positions` does that.
         """
-        environment, value = self._get_opened().environment, encode_bytes(Record(dict(positions)))
-        environment.change(lambda txn: environment.put_positions(txn, value), essential=True)
-        self.sync()
+        opened = self._get_opened()
+        opened.table.cover(dict(positions))
+        opened.environment.sync()
 
     def positions(self) -> Mapping[str, Any]:
-        kept = self._get_opened().environment.positions()
+        """Return the positions of the last `sync_with`, or an empty mapping.
+
+        What was written after them by a store whose process has died is taken back first, unless this is read-only.
+        """
+        opened = self._get_opened()
+        if not self.readonly:
+            opened.table.begin_covering()
+        kept = opened.environment.positions()
         if kept is None:
             return {}
         positions: Mapping[str, Any] = decode(kept).data
         return positions
+
+    # -- inside ------------------------------------------------------------------------------------------------------
 
     @property
     def _where(self) -> str:
@@ -212,39 +314,13 @@ class LmdbRecordStore:
             raise StoreError(f"{self._where}: is not open; call open() first", retryable=False)
         return self._opened
 
-    def _key_bytes(self, opened: _Opened, record: Record) -> bytes:
-        key = opened.template.render(record)
+    def _decode(self, key: Key, value: Any) -> Record:
         try:
-            encoded = key.encode()
-        except UnicodeEncodeError as error:
-            raise StoreError(
-                f"{self._where}: key {key!r} cannot be written as UTF-8: {error}", retryable=False
-            ) from error
-        if not 0 < len(encoded) <= _LONGEST_KEY:
-            raise StoreError(
-                f"{self._where}: record {_name_of(record)}: its key {key[:60]!r}… has {len(encoded)} bytes, but 1 to "
-                f"{_LONGEST_KEY} are possible; change the key template {self.key!r}",
-                retryable=False,
-            )
-        return encoded
+            return decode(value)
+        except CodecError as error:
+            raise CannotGetObjectError(f"{self._where}: what is under key {key!r} is no record: {error}") from error
 
-    def _put(
-        self, txn: Transaction, items: Sequence[tuple[Record, bytes, bytes]]
-    ) -> list[tuple[Record, BaseException]]:
-        failed: list[tuple[Record, BaseException]] = []
-        for record, key, value in items:
-            if txn.put(key, value, overwrite=self.when_exists == "replace") or self.when_exists == "skip":
-                continue
-            if txn.get(key) == value:
-                continue  # the very same record: a source that repeats after a crash
-            message = f"{self._where}: record {_name_of(record)}: key {key.decode()!r} is taken; make the key template "
-            message += (
-                f"{self.key!r} tell records apart (by channel and seq), or set when_exists to 'skip' or 'replace'"
-            )
-            failed.append((record, RecordExistsError(message)))
-        return failed
-
-    def _error(self, failed: list[tuple[Record, BaseException]], count: int) -> StoreError:
+    def _error(self, failed: Failed, count: int) -> StoreError:
         message = str(failed[0][1])
         if count > 1:
             shown = "; ".join(str(error).removeprefix(f"{self._where}: ") for _, error in failed[:_SHOWN])
@@ -253,51 +329,16 @@ class LmdbRecordStore:
         kind = RecordExistsError if all(isinstance(error, RecordExistsError) for _, error in failed) else StoreError
         return kind(message, failed=failed, retryable=False)
 
-    def _keys(self, opened: _Opened, wanted: DataCoordinates | None) -> Iterator[Key]:
-        last = b""
-        while True:
-            after = last
-            found, last = opened.environment.read(lambda txn: _page(txn, after, wanted))  # noqa: B023 - called at once
-            yield from found
-            if not last:
-                return
-
-
-def _page(txn: Transaction, after: bytes, wanted: DataCoordinates | None) -> tuple[list[Key], bytes]:
-    found: list[Key] = []
-    cursor = txn.cursor()
-    there = cursor.set_range(after) if after else cursor.first()
-    if there and bytes(cursor.key()) == after:
-        there = cursor.next()
-    for _ in range(_KEYS_AT_ONCE):
-        if not there:
-            return found, b""
-        after = bytes(cursor.key())
-        if wanted is None or _matches(cursor.value(), wanted):
-            found.append(after.decode())
-        there = cursor.next()
-    return found, after
-
-
-def _matches(value: memoryview, wanted: DataCoordinates) -> bool:
-    try:
-        return decode(value).coords.matches(wanted)
-    except CodecError:
-        return False  # `get` says what is wrong with it
-
-
-def _lookup(key: object) -> bytes:
-    # Empty for what cannot be a key, which is then not found.
-    encoded = key.encode("utf-8", "surrogatepass") if isinstance(key, str) else b""
-    return encoded if len(encoded) <= _LONGEST_KEY else b""
-
 
 def _copied(view: memoryview | None) -> bytearray | None:
     return None if view is None else bytearray(view)
 
 
-def _name_of(record: Record) -> str:
-    return f"{record.channel or '(no channel)'}/{record.seq}"
+def _size_of(data: Any) -> int:
+    size = getattr(data, "nbytes", None)
+    if type(size) is int:
+        return size
+    return len(data) if isinstance(data, bytes | bytearray | str) else 0
 
 
 LmdbStore = LmdbRecordStore

@@ -1,0 +1,228 @@
+"""Queries: keys in order, by prefix, time and coordinates, found by ordered keys wherever the file has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from penstock.codec import decode
+from penstock.coords import DataCoordinates
+from penstock.coords.coordinates import axis_name, axis_value
+from penstock.errors import CodecError, CoordinatesError
+from penstock_lmdb.environment import Environment, Transaction
+from penstock_lmdb.index import Index, axis_key, axis_prefix, is_exact, time_key, value_key
+
+Order = Literal["key", "time"]
+_AT_ONCE = 1000
+_LAST = b"\xff" * 512
+
+
+@attrs.frozen
+class Query:
+    """Say which records are wanted.
+
+    Attributes:
+        exact: Axes with the one value that they must have.
+        ranges: Axes with the slice that their value must lie in: from start on, and before stop; None is open.
+        prefix: What the key begins with.
+        from_ns: Earliest time in nanoseconds.
+        to_ns: The time in nanoseconds that all lie before.
+    """
+
+    exact: DataCoordinates
+    ranges: Mapping[str, slice]
+    prefix: bytes
+    from_ns: int | None
+    to_ns: int | None
+
+    @classmethod
+    def of(cls, coords: Mapping[str, Any], prefix: str, from_ns: int | None, to_ns: int | None) -> Query:
+        """Check what is wanted. Raises CoordinatesError."""
+        ranges = {axis_name(axis): _checked(axis, value) for axis, value in coords.items() if isinstance(value, slice)}
+        exact = DataCoordinates({axis: value for axis, value in coords.items() if not isinstance(value, slice)})
+        return cls(exact, ranges, prefix.encode("utf-8", "surrogateescape"), from_ns, to_ns)
+
+    @property
+    def needs_record(self) -> bool:
+        """Whether a record must be looked at, or its key is enough."""
+        return bool(self.exact or self.ranges or self.from_ns is not None or self.to_ns is not None)
+
+    def matches(self, value: memoryview) -> bool:
+        """Return whether the record of these bytes is wanted, its key aside."""
+        try:
+            record = decode(value)
+        except CodecError:
+            return False  # `get` says what is wrong with it
+        if not (self.from_ns is None or self.from_ns <= record.time_ns):
+            return False
+        if not (self.to_ns is None or record.time_ns < self.to_ns):
+            return False
+        coords = record.coords
+        return coords.matches(self.exact) and all(
+            axis in coords and _lies_in(coords[axis], wanted) for axis, wanted in self.ranges.items()
+        )
+
+
+@attrs.frozen
+class Reader:
+    """Answer queries. It reads in steps: what changes meanwhile may be in or not, but nothing comes twice."""
+
+    environment: Environment
+
+    def keys(self, query: Query, order: Order) -> Iterator[bytes]:
+        """Yield the keys, in the order of their bytes, or of time and then of their bytes."""
+        if not Index(self.environment.databases).is_there:  # layout 1
+            yield from self._scan(query)
+        elif query.exact or query.ranges:
+            yield from self._by_axes(query, order)
+        elif order == "time":
+            yield from self._by_time(query)
+        elif query.from_ns is not None or query.to_ns is not None:
+            yield from sorted(self._by_time(query))
+        else:
+            yield from self._scan(query)
+
+    def _scan(self, query: Query) -> Iterator[bytes]:
+        def page(transaction: Transaction, after: bytes) -> tuple[list[bytes], bytes]:
+            cursor = transaction.cursor(self.environment.databases["records"])
+            there = cursor.set_range(after or query.prefix) if after or query.prefix else cursor.first()
+            if there and after and bytes(cursor.key()) == after:
+                there = cursor.next()
+            found: list[bytes] = []
+            for _ in range(_AT_ONCE):
+                if not there or not (key := bytes(cursor.key())).startswith(query.prefix):
+                    return found, b""
+                if not query.needs_record or query.matches(cursor.value()):
+                    found.append(key)
+                after = key
+                there = cursor.next()
+            return found, after
+
+        yield from self._pages(page)
+
+    def _by_time(self, query: Query) -> Iterator[bytes]:
+        first = b"" if query.from_ns is None else time_key(query.from_ns)
+        end = _LAST if query.to_ns is None else time_key(query.to_ns)
+
+        def page(transaction: Transaction, after: bytes) -> tuple[list[bytes], bytes]:
+            cursor = transaction.cursor(self.environment.databases["times"])
+            if not after:
+                there = cursor.set_range(first) if first else cursor.first()
+            else:
+                there = _behind(cursor, after[:8], after[8:])
+            found: list[bytes] = []
+            for _ in range(_AT_ONCE):
+                if not there or (time := bytes(cursor.key())) >= end:
+                    return found, b""
+                key = bytes(cursor.value())
+                if key.startswith(query.prefix):
+                    found.append(key)
+                after = time + key
+                there = cursor.next()
+            return found, after
+
+        yield from self._pages(page)
+
+    def _by_axes(self, query: Query, order: Order) -> Iterator[bytes]:
+        found = self.environment.read(lambda transaction: self._select(transaction, query, order))
+        yield from (key for _, key in sorted(found))
+
+    def _select(self, transaction: Transaction, query: Query, order: Order) -> list[tuple[int, bytes]]:
+        """Return the keys that match all, each with its time if that is their order."""
+        cursor = transaction.cursor(self.environment.databases["axes"])
+        wanted = {axis_key(axis, value) for axis, value in query.exact.items()}
+        rarest, count = b"", 0
+        for each in wanted:
+            if not cursor.set_key(each):
+                return []
+            if not rarest or cursor.count() < count:
+                rarest, count = each, cursor.count()
+        if rarest:
+            cursor.set_key(rarest)
+            candidates: Iterator[bytes] = (bytes(key) for key in cursor.iternext_dup())
+        else:
+            candidates = _in_range(cursor, *next(iter(query.ranges.items())))
+        others = transaction.cursor(self.environment.databases["axes"])
+        only_range = not wanted and len(query.ranges) == 1 and _is_exact_range(*next(iter(query.ranges.items())))
+        looked_at = (
+            not (only_range or (not query.ranges and all(is_exact(*item) for item in query.exact.items())))
+            or query.from_ns is not None
+            or query.to_ns is not None
+            or order == "time"
+        )
+        found: list[tuple[int, bytes]] = []
+        for key in candidates:
+            if not key.startswith(query.prefix):
+                continue
+            if not all(each == rarest or others.set_key_dup(each, key) for each in wanted):
+                continue
+            time = 0
+            if looked_at:
+                value = transaction.get(key)
+                if value is None or not query.matches(value):
+                    continue
+                time = decode(value).time_ns if order == "time" else 0
+            found.append((time, key))
+        return found
+
+    def _pages(self, page: Callable[[Transaction, bytes], tuple[list[bytes], bytes]]) -> Iterator[bytes]:
+        after = b""
+        while True:
+            last = after
+            found, after = self.environment.read(lambda transaction: page(transaction, last))  # noqa: B023 - called at once
+            yield from found
+            if not after:
+                return
+
+
+def _behind(cursor: Any, key: bytes, value: bytes) -> bool:
+    """Go to what follows one of the values of a key; both may have gone since."""
+    if cursor.set_range_dup(key, value):
+        return bytes(cursor.value()) != value or bool(cursor.next())
+    if not cursor.set_range(key):
+        return False
+    return bytes(cursor.key()) != key or bool(cursor.next_nodup())
+
+
+def _in_range(cursor: Any, axis: str, wanted: slice) -> Iterator[bytes]:
+    """Yield the keys of the records whose coordinate lies in a slice; long text may lie just outside."""
+    prefix = axis_prefix(axis)
+    first = prefix if wanted.start is None else axis_key(axis, wanted.start)
+    end = prefix[:-1] + b"\x01" if wanted.stop is None else axis_key(axis, wanted.stop)
+    texts = wanted.start is not None and isinstance(wanted.start, str)
+    inclusive = wanted.stop is not None and not is_exact(axis, wanted.stop)
+    numbers_end = prefix + value_key("")
+    there = cursor.set_range(first)
+    while there:
+        key = bytes(cursor.key())
+        if not (key < end or (inclusive and key == end)) or not key.startswith(prefix):
+            return
+        if wanted.start is None and isinstance(wanted.stop, str) and key < numbers_end:
+            there = cursor.set_range(numbers_end)
+            continue
+        if not texts and wanted.start is not None and key >= numbers_end:
+            return
+        yield from (bytes(each) for each in cursor.iternext_dup())
+        there = cursor.set_range(key + b"\0")
+
+
+def _is_exact_range(axis: str, wanted: slice) -> bool:
+    return all(is_exact(axis, end) for end in (wanted.start, wanted.stop))
+
+
+def _lies_in(value: int | str, wanted: slice) -> bool:
+    for end in (wanted.start, wanted.stop):
+        if end is not None and type(end) is not type(value):
+            return False
+    return (wanted.start is None or wanted.start <= value) and (wanted.stop is None or value < wanted.stop)
+
+
+def _checked(axis: str, value: slice) -> slice:
+    if value.step is not None:
+        raise CoordinatesError(f"axis {axis!r}: {value!r} has a step; give a start and a stop")
+    ends = [None if end is None else axis_value(axis, end) for end in (value.start, value.stop)]
+    if None not in ends and type(ends[0]) is not type(ends[1]):
+        raise CoordinatesError(f"axis {axis!r}: {value!r} begins with an int and ends with a str, or the reverse")
+    return slice(*ends)

@@ -1,0 +1,250 @@
+"""Records in an environment: written in one transaction each list, with their ordered keys and what undoes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import attrs
+
+from penstock.codec import decode, encode, encode_bytes
+from penstock.errors import CodecError, RecordExistsError, StoreError
+from penstock.record import Record
+from penstock_lmdb.change_log import ChangeLog, Kind, kept
+from penstock_lmdb.environment import Environment, Transaction
+from penstock_lmdb.index import Index
+from penstock_lmdb.naming import Naming, name_of, sequence_key, shown
+from penstock_lmdb.object_table import name_key
+from penstock_lmdb.uncovered import Uncovered, end_session, new_session
+
+Failed = list[tuple[Record, BaseException]]
+WhenExists = Literal["error", "replace", "skip"]
+_SEQUENCE = b"sequence"
+_LARGE = 1 << 16
+_AT_ONCE = 1000
+
+
+@attrs.define
+class RecordTable:
+    """Change the records of an environment, in transactions that the environment begins and ends.
+
+    Attributes:
+        covering: Whether what is written is noted until positions cover it.
+        committing: Whether positions have been kept in this session.
+    """
+
+    environment: Environment
+    naming: Naming
+    when_exists: WhenExists
+    log: ChangeLog
+    index: Index
+    uncovered: Uncovered
+    covering: bool = False
+    committing: bool = False
+    _scratch: bytearray = attrs.field(factory=bytearray)
+
+    @classmethod
+    def of(cls, environment: Environment, naming: Naming, when_exists: WhenExists, keep_changes: int) -> RecordTable:
+        """Return the table of an environment."""
+        databases = environment.databases
+        uncovered = Uncovered(databases["uncovered"], new_session())
+        return cls(environment, naming, when_exists, kept(databases, keep_changes), Index(databases), uncovered)
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def write(self, transaction: Transaction, items: Sequence[tuple[Record, bytes]]) -> Failed:
+        """Write records under these keys, or in sequence; return those that are at fault, each with its error."""
+        failed: Failed = []
+        logged: list[tuple[Kind, bytes]] = []
+        indexed: list[tuple[bytes, int, Mapping[str, Any]]] = []
+        before: list[tuple[bytes, bytes | None]] = []
+        by_sequence = self.naming.key_by == "sequence"
+        first = number = self._sequence(transaction) if by_sequence else 0
+        replaces = self.when_exists == "replace"
+        put, covering = transaction.put, self.covering
+        for record, given in items:
+            try:
+                value = self._encode(record)
+            except CodecError as error:
+                own = StoreError(f"{self.naming.where}: record {name_of(record)}: {error}", retryable=False)
+                own.__cause__ = error
+                failed.append((record, own))
+                continue
+            key = sequence_key(number) if by_sequence else given
+            if put(key, value, overwrite=False):
+                old, kind = None, "put"
+            elif replaces:
+                old, kind = bytes(transaction.get(key)), "replace"
+                self._unindex(transaction, key, old)
+                put(key, value)
+            else:
+                if self.when_exists == "error" and transaction.get(key) != value:
+                    failed.append((record, self._exists(record, key)))
+                continue
+            if by_sequence:
+                number += 1
+                transaction.put(name_key(record.channel, record.seq), key, db=self.index.databases["names"])
+            logged.append((kind, key))  # type: ignore[arg-type]  # mypy makes a str of the two literals
+            indexed.append((key, record.time_ns, record.coords))
+            if covering:
+                before.append((key, old))
+        self.index.add(transaction, indexed)
+        self.log.append(transaction, logged)
+        if covering:
+            self.uncovered.note(transaction, first, before)
+        if by_sequence:
+            transaction.put(_SEQUENCE, b"%d" % number, db=self.index.databases["info"])
+        return failed
+
+    def _encode(self, record: Record) -> Any:
+        """Return the bytes of a record; those of a large one lie in memory that the next one uses again."""
+        parts = encode(record)
+        if len(parts) == 1:
+            return parts[0]
+        size = sum(map(len, parts))
+        if size < _LARGE:
+            return b"".join(parts)
+        if len(self._scratch) < size:
+            self._scratch = bytearray(size)
+        target, start = memoryview(self._scratch), 0
+        for part in parts:
+            end = start + len(part)
+            target[start:end] = part
+            start = end
+        return target[:size]
+
+    def _exists(self, record: Record, key: bytes) -> RecordExistsError:
+        message = f"{self.naming.where}: record {name_of(record)}: key {shown(key)!r} is taken; make the key template "
+        message += (
+            f"{self.naming.text!r} tell records apart (by channel and seq), or set when_exists to 'skip' or 'replace'"
+        )
+        return RecordExistsError(message)
+
+    def delete(self, transaction: Transaction, key: bytes) -> bool:
+        """Delete a record; return False if there was none."""
+        found = transaction.get(key)
+        if found is None:
+            return False
+        old = bytes(found)
+        self._unindex(transaction, key, old)
+        transaction.delete(key)
+        self.log.append(transaction, [("delete", key)])
+        if self.covering:
+            self.uncovered.note(transaction, self._sequence(transaction), [(key, old)])
+        return True
+
+    def replace(self, transaction: Transaction, key: bytes, record: Record, value: bytes) -> bool:
+        """Put a record in the place of another; return False if there was none."""
+        found = transaction.get(key)
+        if found is None:
+            return False
+        old = bytes(found)
+        self._unindex(transaction, key, old)
+        transaction.put(key, value)
+        self.index.add(transaction, [(key, record.time_ns, record.coords)])
+        self.log.append(transaction, [("replace", key)])
+        if self.covering:
+            self.uncovered.note(transaction, self._sequence(transaction), [(key, old)])
+        return True
+
+    def _unindex(self, transaction: Transaction, key: bytes, old: bytes) -> None:
+        try:
+            record = decode(old)
+        except CodecError:
+            return  # damaged: nothing is known of where it was
+        self.index.remove(transaction, key, record)
+        names, name = self.index.databases["names"], name_key(record.channel, record.seq)
+        if transaction.get(name, db=names) == key:
+            transaction.delete(name, db=names)
+
+    def _sequence(self, transaction: Transaction) -> int:
+        """Return the number of the next record in sequence."""
+        found = transaction.get(_SEQUENCE, db=self.index.databases["info"])
+        return 0 if found is None else int(bytes(found))
+
+    def sequence_of(self, transaction: Transaction, record: Record) -> bytes:
+        """Return the key of the record of this channel and seq; if there is none, the next one."""
+        names = self.index.databases["names"]
+        found = None if names is None else transaction.get(name_key(record.channel, record.seq), db=names)
+        return sequence_key(self._sequence(transaction)) if found is None else bytes(found)
+
+    # -- positions ---------------------------------------------------------------------------------------------------
+
+    def begin_covering(self) -> None:
+        """Take back what stores that died have left uncovered, and note from now on what is written."""
+        if not self.covering:
+            if self.environment.read(lambda txn: txn.stat(self.uncovered.database)["entries"]):
+                self.environment.change(self._take_back, essential=True)
+            self.covering = True
+
+    def _take_back(self, transaction: Transaction) -> None:
+        logged: list[tuple[Kind, bytes]] = []
+        for sequence, before in self.uncovered.take_abandoned(transaction):
+            for key, old in reversed(before):
+                found = transaction.get(key)
+                if found is not None:
+                    self._unindex(transaction, key, bytes(found))
+                if old is None:
+                    transaction.delete(key)
+                    logged.append(("delete", key))
+                    continue
+                transaction.put(key, old)
+                logged.append(("replace", key))
+                record = decode(old)
+                self.index.add(transaction, [(key, record.time_ns, record.coords)])
+            if self.naming.key_by == "sequence":
+                transaction.put(_SEQUENCE, b"%d" % sequence, db=self.index.databases["info"])
+        self.log.append(transaction, logged)
+
+    def cover(self, positions: dict[str, Any] | None) -> None:
+        """Keep these positions, and forget how to undo what was written before; without positions only that.
+
+        Sources that have no positions cannot give anything again: what they gave is not noted any more.
+        """
+        if positions is None and not self.covering:
+            return
+        value = None if positions is None else encode_bytes(Record(positions))
+
+        def put(transaction: Transaction) -> None:
+            if value is not None:
+                self.environment.put_positions(transaction, value)
+            if self.covering:
+                self.uncovered.clear(transaction)
+
+        self.environment.change(put, essential=True)
+        if positions is not None:
+            self.covering = self.committing = bool(positions)
+
+    def end(self) -> None:
+        """End the session; what it wrote stays, unless positions are kept and do not cover it."""
+        if self.environment.is_forked:
+            return
+        try:
+            if self.covering and not self.committing:
+                self.cover(None)
+        finally:
+            end_session(self.uncovered.session)
+
+    # -- files of layout 1 -------------------------------------------------------------------------------------------
+
+    def index_old(self) -> None:
+        """Add the ordered keys that a file of layout 1 lacks."""
+        databases = self.environment.databases
+        records, times = self.environment.read(
+            lambda txn: (txn.stat(databases["records"])["entries"], txn.stat(databases["times"])["entries"])
+        )
+        if records and not times:
+            self.environment.change(self._index_all)
+
+    def _index_all(self, transaction: Transaction) -> None:
+        found: list[tuple[bytes, int, Mapping[str, Any]]] = []
+        for key, value in transaction.cursor(self.environment.databases["records"]):
+            try:
+                record = decode(bytes(value))
+            except CodecError:
+                continue
+            found.append((bytes(key), record.time_ns, record.coords))
+            if len(found) >= _AT_ONCE:
+                self.index.add(transaction, found)
+                found = []
+        self.index.add(transaction, found)
