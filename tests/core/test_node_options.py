@@ -228,6 +228,14 @@ def test_misspelled_options_and_settings_name_the_nearest(make, near):
     assert near in str(caught.value)
 
 
+@pytest.mark.parametrize(("key", "word", "near"), [("on_error", "skpi", "skip"), ("place", "proces", "process")])
+def test_misspelled_words_of_files_name_the_nearest(key, word, near):
+    """A misspelled word in a pipeline file is refused with its path and the nearest one."""
+    plain = {"nodes": [{"name": "a", "source": "files", key: word}]}
+    with pytest.raises(ConfigError, match=rf"\$\.nodes\[0\]\.{key}: .*did you mean '{near}'"):
+        ps.Pipeline.from_plain(plain)
+
+
 @pytest.mark.parametrize("key", ["wrokers", "on_eror", "nmae", "procesor"])
 def test_misspelled_keys_of_files_name_the_nearest(key):
     """A misspelled key of a pipeline file is refused with its path and the nearest one."""

@@ -106,6 +106,8 @@ def test_a_wrong_policy_fails_when_it_is_made(make, said):
         ({"type": "Sample", "n": 0}, r"\$\.edges\[0\]\.when_full: .*n=0"),
         ({"type": "Spill", "directory": "d", "max_byte": 3}, "did you mean max_bytes"),
         ("sampel(3)", "did you mean 'sample'"),
+        ({"type": "Smaple", "n": 3}, r"\$\.edges\[0\]\.when_full: .*'Smaple'; did you mean 'Sample'"),
+        ({"type": "spill", "directory": "d"}, "did you mean 'Spill'"),
     ],
 )
 def test_a_wrong_policy_in_a_file_is_named_with_its_path(said, problem):

@@ -127,12 +127,9 @@ def _hints(owner: type, settings: Mapping[str, Any], said: str) -> str:
         return ""
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return ""
-    unknown = [key for key in settings if key not in parameters]
-    return "".join(
-        f"; {key!r} is no setting{near}"
-        for key in unknown
-        if (near := close_to(key, [*parameters, *NODE_OPTIONS])) and (near not in said)
-    )
+    unknown = [key for key in settings if key not in parameters and f"{key!r}; did you mean" not in said]
+    near = {key: close_to(key, [*parameters, *NODE_OPTIONS]) for key in unknown}
+    return "".join(f"; {key!r} is no setting{hint}" for key, hint in near.items() if hint)
 
 
 def label_of(owner: Any) -> str:

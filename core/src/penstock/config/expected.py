@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, get_origin
+
+from penstock.suggestions import close_to
 
 Hook = Callable[[Any, Any], Any]
 """A function of (value, annotation) that returns the object; what cattrs calls a structure hook."""
@@ -14,9 +16,11 @@ def origin_of(kind: Any) -> Any:
     return get_origin(kind) or kind
 
 
-def expected(what: str, value: Any) -> TypeError:
-    """Return the error that says what a field takes, and what it got."""
-    return TypeError(f"expected {what}, got {'nothing' if value is None else _shown(value)}")
+def expected(what: str, value: Any, *, near: Iterable[Any] = ()) -> TypeError:
+    """Return the error that says what a field takes, and what it got; of the words in `near`, the nearest."""
+    words = [word for word in near if isinstance(word, str)]
+    hint = close_to(value, words) if isinstance(value, str) else ""
+    return TypeError(f"expected {what}, got {'nothing' if value is None else _shown(value)}{hint}")
 
 
 def _shown(value: Any) -> str:

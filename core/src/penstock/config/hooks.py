@@ -170,7 +170,7 @@ def _enum_hook(kind: Any, _: Converter) -> Hook:
             except ValueError:
                 pass
         known = ", ".join(repr(member.value) for member in kind)
-        raise expected(f"one of {known}", value)
+        raise expected(f"one of {known}", value, near=[member.value for member in kind])
 
     return hook
 
@@ -181,7 +181,7 @@ def _literal_hook(kind: Any, _: Converter) -> Hook:
             plain = scalar_to_plain(choice)
             if type(plain) is type(value) and plain == value:
                 return choice
-        raise expected(f"one of {', '.join(repr(choice) for choice in get_args(kind))}", value)
+        raise expected(f"one of {', '.join(repr(choice) for choice in get_args(kind))}", value, near=get_args(kind))
 
     return hook
 

@@ -11,6 +11,7 @@ from cattrs import Converter, IterableValidationError
 from penstock.config.annotations import TAG, VALUE, is_class_of_fields, member_name, member_names, tagged_classes
 from penstock.config.expected import Hook, expected
 from penstock.config.reading import IGNORED
+from penstock.suggestions import close_to
 
 
 def union_hook(kind: Any, converter: Converter) -> Hook:
@@ -46,6 +47,8 @@ def union_hook(kind: Any, converter: Converter) -> Hook:
             likely = [error for _, error in errors if isinstance(error, IterableValidationError)]
         if len(likely) == 1:
             raise likely[0]
+        if isinstance(value, Mapping) and (near := close_to(str(value.get(TAG, "")), tagged)):
+            raise TypeError(f"expected {names}, and the key {TAG!r} names none of them: {value[TAG]!r}{near}")
         raise expected(names, value)
 
     return hook
