@@ -13,7 +13,7 @@ import pytest
 
 from penstock.testing import no_leaks
 from penstock_shm import clean
-from penstock_shm.place import VARIABLE
+from penstock_shm.directory import VARIABLE
 
 PEER = Path(__file__).with_name("peer.py")
 

@@ -13,7 +13,7 @@ import numpy as np
 from penstock.errors import EndOfSource, PenstockError, SourceError, StoreError
 from penstock.record import Record
 from penstock_shm import SharedMemoryArray, ShmObjectStore, ShmSource, ShmStore
-from penstock_shm.place import locked_directory, path_of
+from penstock_shm.directory import locked_directory, path_of
 
 
 def say(*what: object) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from penstock.record import Record
 from penstock_shm import SharedMemoryArray, ShmObjectStore, ShmSource, ShmStore, clean, leftovers, listing
-from penstock_shm.place import to_file_name, to_name
+from penstock_shm.directory import to_file_name, to_name
 
 
 def penstock(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -28,7 +28,7 @@ from penstock_shm import (
     listing,
     rendezvous,
 )
-from penstock_shm.place import VARIABLE, root
+from penstock_shm.directory import VARIABLE, root
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -148,7 +148,7 @@ def test_too_many_open_files():
 def test_a_directory_that_others_may_change_is_refused(tmp_path, monkeypatch, mode, accepted):
     """PENSTOCK_SHM_DIR may not be writable by others, unless it is sticky; the error says what to run."""
     from penstock.errors import CannotConnectToStoreError
-    from penstock_shm.place import root
+    from penstock_shm.directory import root
 
     directory = tmp_path / "shm"
     directory.mkdir()

@@ -1,4 +1,4 @@
-"""Encoders: how objects of types that bytes do not know are kept, by rules that have a name; never by pickle."""
+"""Encoders: named conversions for objects whose type the codec does not support; never by pickle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import attrs
 from penstock.errors import CannotGetObjectError, ConfigError
 
 Mark = tuple[list[str | int], str]
-"""Where in an object something was encoded (keys and indices from the outside), and the name of its encoder."""
+"""The path to an encoded part of an object (keys and indices from the outside), and the name of its encoder."""
 
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 _DEPTH = 64
@@ -20,13 +20,13 @@ _DEPTH = 64
 
 @attrs.frozen
 class Encoder:
-    """Say how objects of a type are turned into what bytes know, and back.
+    """Convert objects of a type to values that the codec supports, and back.
 
     Attributes:
-        name: What is written beside each object; whoever gets it needs an encoder of this name.
+        name: Written beside each object; reading it needs an encoder of this name.
         kind: The type of the objects, subclasses included; or a function that tells whether it is one of them.
-        encode: Return numbers, text, bytes, arrays, lists, tuples and dicts that say all there is to it.
-        decode: Return the object again. Arrays in what it is given may be read-only.
+        encode: Return numbers, text, bytes, arrays, lists, tuples and dicts that describe it completely.
+        decode: Return the object again. Arrays in its argument may be read-only.
     """
 
     name: str = attrs.field(
@@ -37,12 +37,12 @@ class Encoder:
     decode: Callable[[Any], Any] = attrs.field(validator=attrs.validators.is_callable())
 
     def encodes(self, value: Any) -> bool:
-        """Return whether it is for this object."""
+        """Return whether it encodes this object."""
         return isinstance(value, self.kind) if isinstance(self.kind, type) else bool(self.kind(value))
 
 
 def _is_sparse(value: Any) -> bool:
-    sparse: Any = sys.modules.get("scipy.sparse")  # whoever has a sparse matrix has imported it
+    sparse: Any = sys.modules.get("scipy.sparse")  # it has been imported if there is a sparse matrix
     return sparse is not None and bool(sparse.issparse(value))
 
 
@@ -56,10 +56,10 @@ _PARTS = {
 
 
 def _encode_sparse(matrix: Any) -> dict[str, Any]:
-    """Return the arrays of a sparse matrix; formats that have none (lil, dok) go by way of coo."""
+    """Return the arrays of a sparse matrix; formats that have none (lil, dok) are converted to coo."""
     stored = matrix if matrix.format in _PARTS else matrix.tocoo()
     if len(matrix.shape) != 2:
-        raise ConfigError(f"a sparse array of shape {matrix.shape} cannot be kept; only those of two dimensions can")
+        raise ConfigError(f"a sparse array of shape {matrix.shape} cannot be stored; only two dimensions are supported")
     return {
         "class": type(matrix).__name__,
         "format": stored.format,
@@ -86,7 +86,7 @@ SPARSE = Encoder("scipy.sparse", _is_sparse, _encode_sparse, _decode_sparse)
 
 
 class Encoders:
-    """The encoders of a store: that of sparse matrices, and those that were registered with it."""
+    """The encoders of a store: the one for sparse matrices, and those registered with it."""
 
     def __init__(self, encoders: Iterable[Encoder] = ()) -> None:
         self._by_name = {SPARSE.name: SPARSE}
@@ -94,20 +94,20 @@ class Encoders:
             self.register(encoder)
 
     def register(self, encoder: Encoder) -> None:
-        """Use an encoder from now on. Raises ConfigError if there is another one of its name."""
+        """Use an encoder from now on. Raises ConfigError if another one has its name."""
         if not isinstance(encoder, Encoder):
             raise ConfigError(f"encoder {encoder!r}: must be an Encoder, not {type(encoder).__name__}")
         if self._by_name.setdefault(encoder.name, encoder) != encoder:
             raise ConfigError(f"encoder {encoder.name!r}: another one of this name is registered; use another name")
 
     def encode(self, value: Any) -> tuple[Any, list[Mark]]:
-        """Return the value with everything encoded that an encoder is for, and where that was; the value stays."""
+        """Return a copy of the value with all parts encoded that have an encoder, and their paths."""
         marks: list[Mark] = []
         return self._encode(value, [], marks), marks
 
     def _encode(self, value: Any, path: list[str | int], marks: list[Mark], depth: int = 0) -> Any:
         kind = type(value)
-        if kind in _PLAIN or depth > _DEPTH:  # deeper than bytes can be: the codec refuses it
+        if kind in _PLAIN or depth > _DEPTH:  # deeper than the codec allows, which refuses it
             return value
         deeper = depth + 1
         if kind is list or kind is tuple:
@@ -125,20 +125,20 @@ class Encoders:
         return value
 
     def decode(self, value: Any, marks: Iterable[Mark], what: str) -> Any:
-        """Return what was encoded; `what` names it in errors.
+        """Return the original value; `what` names it in errors.
 
         Raises:
             CannotGetObjectError: no encoder of a name is registered here, or it cannot decode it.
         """
-        for path, name in reversed(list(marks)):  # those within others came later
+        for path, name in reversed(list(marks)):  # inner parts were encoded last
             encoder = self._by_name.get(name)
             if encoder is None:
                 raise CannotGetObjectError(
-                    f"{what}: was put by the encoder {name!r}, which is not registered here; register it, too"
+                    f"{what}: was encoded by {name!r}, which is not registered here; register it"
                 )
             try:
                 value = _put(value, path, encoder.decode)
-            except Exception as error:  # whatever a user's encoder raises
+            except Exception as error:  # a user's encoder may raise anything
                 raise CannotGetObjectError(f"{what}: the encoder {name!r} cannot decode it: {error}") from error
         return value
 
@@ -152,7 +152,7 @@ def _is_step(key: Any) -> bool:
 
 
 def _put(value: Any, path: list[str | int], decode: Callable[[Any], Any]) -> Any:
-    """Decode what is at a path; the containers around it are ours and may be changed."""
+    """Decode the part at a path; the containers around it are private and may be changed."""
     if not path:
         return decode(value)
     step, *rest = path

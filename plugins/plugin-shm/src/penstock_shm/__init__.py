@@ -2,8 +2,8 @@
 
 `ShmStore` and `ShmSource` are the two sides of a channel; `SharedMemoryArray` is an array that many processes read
 and write; `ShmObjectStore` keeps objects by name and id, `PlasmaStoreInterface` is the same under improv's names, and
-an `Encoder` says how objects of other types are kept; `listing`, `leftovers` and `clean` deal with what there is.
-Nothing is imported before it is asked for, so that listing plugins stays light.
+an `Encoder` converts objects of other types; `listing`, `leftovers` and `clean` list and remove shared memory.
+Modules are imported on first use, so that listing plugins stays light.
 """
 
 from __future__ import annotations

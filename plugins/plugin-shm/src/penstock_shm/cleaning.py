@@ -1,6 +1,6 @@
-"""What is in the user's shared directory: listed, and removed if no living process uses it.
+"""List the user's shared directory, and remove entries that no living process uses.
 
-The memory of channels needs none of this: it has no name, and the kernel frees it. What can be left is a channel's
+The memory of channels needs no cleaning: it has no name, and the kernel frees it. Leftovers can be a channel's
 socket, an array, or an object store.
 """
 
@@ -18,9 +18,9 @@ from pathlib import Path
 import attrs
 
 from penstock.errors import CannotConnectToStoreError
+from penstock_shm.directory import KINDS, UNFINISHED, locked_directory, root, tidy, to_name
 from penstock_shm.objects.object_index import ObjectIndex
-from penstock_shm.place import KINDS, UNFINISHED, locked_directory, root, tidy, to_name
-from penstock_shm.rendezvous import knock, pid_of
+from penstock_shm.rendezvous import connect, pid_of
 
 _SWEEP_EVERY_S = 60.0
 _swept: dict[Path, float] = {}
@@ -28,15 +28,15 @@ _swept: dict[Path, float] = {}
 
 @attrs.frozen
 class Shared:
-    """Something in the shared directory.
+    """An entry in the shared directory.
 
     Attributes:
         kind: "channel", "array" or "objects".
         name: The channel's, array's or store's name; of very long ones, a part of it.
-        path: Where it lies.
-        size_bytes: What it takes; the memory of channels is not in the directory, and not counted.
+        path: Its path.
+        size_bytes: Its size; the memory of channels is not in the directory, and not counted.
         in_use: Whether a living process has it open.
-        processes: Of a channel, the living processes that have a place in it.
+        processes: The living processes that have an endpoint in it, if it is a channel.
     """
 
     kind: str
@@ -48,19 +48,19 @@ class Shared:
 
 
 def listing(kinds: Iterable[str] = KINDS) -> list[Shared]:
-    """Return all there is of these kinds, in use or not."""
+    """Return all entries of these kinds, in use or not."""
     found = [shared for kind in kinds for shared in _of_kind(kind, remove=False)]
     tidy(root())
     return found
 
 
 def leftovers(kinds: Iterable[str] = KINDS) -> list[Shared]:
-    """Return what no living process has open, of these kinds. An array or store may have been left on purpose."""
+    """Return the entries of these kinds that no living process has open. Some may have been left on purpose."""
     return [shared for shared in listing(kinds) if not shared.in_use]
 
 
 def clean(kinds: Iterable[str] = KINDS) -> list[Shared]:
-    """Remove what `leftovers` returns, and return what was removed. What a living process uses is never touched."""
+    """Remove the entries that `leftovers` returns, and return them. Entries in use are never touched."""
     removed = [shared for kind in kinds for shared in _of_kind(kind, remove=True) if not shared.in_use]
     with contextlib.suppress(FileNotFoundError), locked_directory(root() / "array", make=False):
         tidy(root() / "array")
@@ -72,15 +72,16 @@ def clean(kinds: Iterable[str] = KINDS) -> list[Shared]:
 
 
 def sweep() -> None:
-    """Remove the channels of dead runs, and arrays that their makers died over; whoever opens a channel does.
+    """Remove the channels of dead runs, and arrays whose creators died while writing them.
 
-    At most once in a minute. Whole arrays and object stores are not touched, since they may have been left on purpose.
+    Every `open` of a channel calls it; it works at most once a minute. Complete arrays and object stores are not
+    touched, since they may have been left on purpose.
     """
     directory, now_s = root(), time.monotonic()
     if now_s - _swept.get(directory, now_s - _SWEEP_EVERY_S) < _SWEEP_EVERY_S:
         return
     _swept[directory] = now_s
-    with contextlib.suppress(OSError):  # it is a courtesy to others, and no reason to fail
+    with contextlib.suppress(OSError):  # cleaning up after others must not fail the caller
         _of_kind("channel", remove=True)
         _of_kind("array", remove=True, prefix=UNFINISHED)
 
@@ -91,20 +92,20 @@ def _of_kind(kind: str, *, remove: bool, prefix: str = "") -> list[Shared]:
     found = []
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for path in sorted(path for path in directory.iterdir() if path.name.startswith(prefix)):
-            with contextlib.suppress(FileNotFoundError):  # somebody removed it meanwhile
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
                 size = _size(path)
                 try:
                     in_use, processes = check(path, remove=remove)
-                except CannotConnectToStoreError:  # somebody holds its lock, and so uses it
+                except CannotConnectToStoreError:  # its lock is held, so it is in use
                     in_use, processes = True, ()
                 found.append(Shared(kind, to_name(path.name), path, size, in_use, processes))
     return found
 
 
 def _channel(path: Path, *, remove: bool) -> tuple[bool, tuple[int, ...]]:
-    """Whether a process listens at any of the channel's sockets, and which do."""
+    """Return whether a process listens at any of the channel's sockets, and which do."""
     if not path.is_dir():
-        return True, ()  # none of ours
+        return True, ()  # not made by this plugin
     with locked_directory(path, timeout_s=0.0, make=False) as directory:
         bound = _bound()
         living = {pid_of(n) for n in os.listdir(directory) if n in bound or _answers(directory, n, remove=remove)}
@@ -114,17 +115,17 @@ def _channel(path: Path, *, remove: bool) -> tuple[bool, tuple[int, ...]]:
 
 
 def _bound() -> set[str]:
-    """Return the names of sockets that the kernel lists; it does not list those of other network namespaces."""
+    """Return the names of the sockets that the kernel lists; those of other network namespaces are missing."""
     with contextlib.suppress(OSError):
         return {line.rpartition("/")[2] for line in Path("/proc/net/unix").read_text().splitlines() if "/" in line}
     return set()
 
 
 def _answers(directory: int, name: str, *, remove: bool) -> bool:
-    """Whether somebody listens at a socket; told by knocking, which its owner takes for a side that left at once."""
+    """Return whether a process listens at a socket; found by connecting, which its owner sees as a peer that left."""
     if not stat.S_ISSOCK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
         return False
-    connection = knock(directory, name, remove=remove)
+    connection = connect(directory, name, remove=remove)
     if connection is None:
         return False
     connection.close()
@@ -132,7 +133,7 @@ def _answers(directory: int, name: str, *, remove: bool) -> bool:
 
 
 def _array(path: Path, *, remove: bool) -> tuple[bool, tuple[int, ...]]:
-    """Whether somebody is connected to the array."""
+    """Return whether a process is connected to the array."""
     with locked_directory(path.parent, timeout_s=0.0, make=False), open(path, "rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -144,9 +145,9 @@ def _array(path: Path, *, remove: bool) -> tuple[bool, tuple[int, ...]]:
 
 
 def _objects(path: Path, *, remove: bool) -> tuple[bool, tuple[int, ...]]:
-    """Whether somebody has the object store open."""
+    """Return whether a process has the object store open."""
     if not path.is_dir():
-        return True, ()  # none of ours
+        return True, ()  # not made by this plugin
     index = ObjectIndex(path)
     with locked_directory(path, timeout_s=0.0, make=False):
         try:
@@ -155,7 +156,7 @@ def _objects(path: Path, *, remove: bool) -> tuple[bool, tuple[int, ...]]:
         except BlockingIOError:
             return True, ()
         except FileNotFoundError:
-            pass  # its maker died before anything was in it
+            pass  # its creator died before it put anything in
         if remove:
             for key in index.ids():
                 index.remove(key, "")

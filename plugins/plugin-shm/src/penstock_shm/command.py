@@ -1,4 +1,4 @@
-"""`penstock shm`: what is in shared memory, and removing what dead runs left there."""
+"""`penstock shm`: list shared memory, and remove the leftovers of dead runs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import click
 
-from penstock_shm.place import KINDS
+from penstock_shm.directory import KINDS
 
 _kinds = click.argument("kinds", nargs=-1, type=click.Choice(KINDS), metavar="[channel] [array] [objects]")
 
 
-@click.group(short_help="List what is in shared memory, and remove what is left.")
+@click.group(short_help="List shared memory, and remove leftovers.")
 def shm() -> None:
     """List channels, arrays and object stores of this user, and remove those that no living process uses."""
 
@@ -20,8 +20,8 @@ def shm() -> None:
 @_kinds
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
 def ls(kinds: Sequence[str], as_json: bool) -> None:
-    """List all there is, or what there is of these kinds, and whether a living process uses it."""
-    from penstock_shm.cleaning import listing  # here: it needs what the help does not
+    """List everything, or only these kinds, and whether a living process uses it."""
+    from penstock_shm.cleaning import listing  # imported here: the help does not need it
 
     found = listing(kinds or KINDS)
     if as_json:
@@ -40,17 +40,17 @@ def ls(kinds: Sequence[str], as_json: bool) -> None:
 
 @shm.command()
 @_kinds
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
 def clean(kinds: Sequence[str], dry_run: bool) -> None:
-    """Remove everything, or what there is of these kinds, that no living process uses.
+    """Remove everything, or only these kinds, that no living process uses.
 
-    Arrays and object stores stay when their makers end; those that were left on purpose go, too.
+    Arrays and object stores outlive their creators; those that were left on purpose are removed, too.
     """
     from penstock_shm import cleaning  # as above
 
     found = (cleaning.leftovers if dry_run else cleaning.clean)(kinds or KINDS)
-    said = "would remove" if dry_run else "removed"
+    verb = "would remove" if dry_run else "removed"
     for each in found:
-        click.echo(f"{said} {each.kind} {each.name!r} ({each.size_bytes / 1e6:.1f} MB)")
+        click.echo(f"{verb} {each.kind} {each.name!r} ({each.size_bytes / 1e6:.1f} MB)")
     if not found:
         click.echo("Nothing is left.")

@@ -1,4 +1,4 @@
-"""What this plugin offers. Nothing of it is imported before it is used."""
+"""The components of this plugin, by import path: nothing is imported before it is used."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How the two sides of a channel find each other: each has a socket in the channel's directory; newcomers knock.
+"""How the two sides of a channel find each other: each listens on a socket in the channel's directory.
 
-Joining is done one at a time, under a lock, so that any two sides meet exactly once, whoever came first. A socket whose
-process died refuses connections; whoever finds it removes it.
+A newcomer connects to every socket of the other side. Processes join one at a time, under a lock, so that any two sides
+connect exactly once. A socket whose process died refuses connections; the next process that finds it removes it.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from pathlib import Path
 import attrs
 
 from penstock.errors import CannotConnectToStoreError
-from penstock_shm.place import locked_directory, path_of, tidy, usable
+from penstock_shm.directory import locked_directory, path_of, tidy, usable
 from penstock_shm.wire import new_socket
 
 PRODUCER, EXCLUSIVE, CONSUMER, LATEST = "p", "x", "c", "l"
 
 _BACKLOG = 1024
-_open: weakref.WeakSet[Seat] = weakref.WeakSet()
+_open: weakref.WeakSet[Endpoint] = weakref.WeakSet()
 
 
 @attrs.define(eq=False)
-class Seat:
-    """A place in a channel: its socket to be knocked at, and the connections made to the sides found there.
+class Endpoint:
+    """One end of a channel: its listening socket, and the connections to the sides that were there before.
 
     Attributes:
         path: The socket's path in the channel's directory.
-        listener: Accepts those who come later; does not block.
+        listener: Accepts later sides; does not block.
         met: The sides that were there before, each with its role and process id; not yet greeted.
     """
 
@@ -40,36 +40,36 @@ class Seat:
     met: list[tuple[str, int, socket.socket]]
 
     def leave(self) -> None:
-        """Close the socket and remove it, with those of the dead, and the directory if nobody else is in it."""
+        """Close and remove the socket, those of dead processes, and the directory if it is empty then."""
         self.listener.close()
         with contextlib.suppress(FileNotFoundError), locked_directory(self.path.parent) as directory:
             self.path.unlink(missing_ok=True)
             for name in os.listdir(directory):
-                if not Path(f"/proc/{pid_of(name)}").exists() and (found := knock(directory, name)):
+                if not Path(f"/proc/{pid_of(name)}").exists() and (found := connect(directory, name)):
                     found.close()  # of another PID namespace
             tidy(self.path.parent)
 
     def give_up(self) -> None:
-        """Leave, and close the connections too: whoever joined could not go on."""
+        """Leave, and close the connections too, after a failure that followed `join`."""
         for _, _, connection in self.met:
             connection.close()
         self.leave()
 
 
-def join(channel_name: str, role: str) -> Seat:
-    """Take a place in the channel and connect to every living side of the other kind.
+def join(channel_name: str, role: str) -> Endpoint:
+    """Add an endpoint to the channel and connect to every living side of the other kind.
 
     Raises:
-        CannotConnectToStoreError: a producer is alone in this channel by its own wish, or wants to be and is not; or
-            the directory cannot be used.
+        CannotConnectToStoreError: the channel has an exclusive producer, or this one is exclusive and another is
+            there; or the directory cannot be used.
     """
     with usable(f"shm channel {channel_name!r}"):
-        seat = _take_place(path_of("channel", channel_name), channel_name, role)
-    _open.add(seat)
-    return seat
+        endpoint = _add_endpoint(path_of("channel", channel_name), channel_name, role)
+    _open.add(endpoint)
+    return endpoint
 
 
-def _take_place(path: Path, channel_name: str, role: str) -> Seat:
+def _add_endpoint(path: Path, channel_name: str, role: str) -> Endpoint:
     producing = role in (PRODUCER, EXCLUSIVE)
     met: list[tuple[str, int, socket.socket]] = []
     with locked_directory(path) as directory, contextlib.ExitStack() as undo:
@@ -77,15 +77,15 @@ def _take_place(path: Path, channel_name: str, role: str) -> Seat:
         for name in sorted(os.listdir(directory)):
             other, pid = name[:1], pid_of(name)
             if producing == (other in (PRODUCER, EXCLUSIVE)):
-                if producing and EXCLUSIVE in (role, other) and (found := knock(directory, name)):
+                if producing and EXCLUSIVE in (role, other) and (found := connect(directory, name)):
                     found.close()
-                    wish = "it wants to be the only one" if other == EXCLUSIVE else "this one is to be the only one"
+                    wish = "that one is to be the only one" if other == EXCLUSIVE else "this one is to be the only one"
                     raise CannotConnectToStoreError(
                         f"shm channel {channel_name!r} has a producer already (process {pid}), and {wish}; "
                         "choose another channel_name, or end the other run"
                     )
                 continue
-            if found := knock(directory, name):
+            if found := connect(directory, name):
                 undo.callback(found.close)
                 met.append((other, pid, found))
         listener = new_socket()
@@ -95,11 +95,11 @@ def _take_place(path: Path, channel_name: str, role: str) -> Seat:
         listener.bind(in_directory(directory, name))
         listener.listen(_BACKLOG)
         undo.pop_all()
-    return Seat(path / name, listener, met)
+    return Endpoint(path / name, listener, met)
 
 
-def knock(directory: int, name: str, *, remove: bool = True) -> socket.socket | None:
-    """Return a connection to this socket; None if its process is dead, in which case the socket is removed if wished.
+def connect(directory: int, name: str, *, remove: bool = True) -> socket.socket | None:
+    """Return a connection to this socket; None if its process is dead, in which case `remove` deletes it.
 
     Call it with the directory locked.
     """
@@ -122,21 +122,21 @@ def knock(directory: int, name: str, *, remove: bool = True) -> socket.socket | 
 
 
 def in_directory(directory: int, name: str) -> str:
-    """Return a path by which a socket in an open directory can be bound, however long its real path is."""
+    """Return a path for binding a socket in an open directory, however long its real path is."""
     return f"/proc/self/fd/{directory}/{name}"
 
 
 def pid_of(name: str) -> int:
-    """Return the process that the socket of this name is of."""
+    """Return the process that owns the socket of this name."""
     digits = name[2:].partition("-")[0]
     return int(digits) if digits.isdigit() else 0
 
 
 def _after_fork() -> None:
-    """Close what a fork has copied: a dead parent's socket must not seem to be alive."""
-    for seat in list(_open):
-        seat.listener.close()
-        for _, _, connection in seat.met:
+    """Close the copies in a forked process: a dead parent's socket must not seem alive."""
+    for endpoint in list(_open):
+        endpoint.listener.close()
+        for _, _, connection in endpoint.met:
             connection.close()
 
 

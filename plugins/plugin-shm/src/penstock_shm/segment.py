@@ -1,4 +1,4 @@
-"""Segments: pieces of memory that processes share, which never shrink and go when the last of their users has gone."""
+"""Segments: memory that processes share, which never shrinks and is freed with its last user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from penstock.errors import StoreError
 
 UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
-"""Lets a mapping do without a descriptor of its own, of which there may be 1024; Python 3.12 and before cannot."""
+"""Saves the mapping's own descriptor, of which a process may have 1024; not possible before Python 3.13."""
 
 _ZEROS = memoryview(bytes(256 << 10))
 _SEALS = 0x0002 | 0x0004  # F_SEAL_SHRINK | F_SEAL_GROW, linux/fcntl.h; mypy's fcntl lacks them on other systems
@@ -21,32 +21,30 @@ _SEALS = 0x0002 | 0x0004  # F_SEAL_SHRINK | F_SEAL_GROW, linux/fcntl.h; mypy's f
 def new_segment(label: str, size: int) -> int:
     """Return the descriptor of `size` bytes of anonymous shared memory, reserved and sealed against change of size.
 
-    It has no name in any directory: the kernel frees it when the last process that has it open or mapped is gone,
-    however that ended. Being reserved and sealed, it cannot raise a bus error later.
+    It has no name in any directory: the kernel frees it when the last process that has it open or mapped ends,
+    for whatever reason. Being reserved and sealed, it cannot raise a bus error later.
 
     Raises:
-        StoreError: there is not so much memory; the message says how much there is.
+        StoreError: there is not enough memory; the message says how much is available.
     """
     try:
         free = available_bytes()
         if size > free:
-            raise StoreError(
-                f"shared memory: {label} needs {size} more bytes, and this machine has {free} left to give"
-            )
+            raise StoreError(f"shared memory: {label} needs {size} more bytes, and this machine has {free} available")
         descriptor = os.memfd_create(label, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     except OSError as error:
         if isinstance(error, StoreError):
             raise
-        raise StoreError(f"shared memory: {label} cannot have a segment more ({error.strerror}; ulimit -n)") from error
+        raise StoreError(f"shared memory: {label} cannot get another segment ({error.strerror}; ulimit -n)") from error
     try:
-        # Quicker than posix_fallocate, after which mapping has to clear each page; and other threads go on meanwhile.
+        # Faster than posix_fallocate, after which mapping must clear each page; and other threads run meanwhile.
         written = 0
         while written < size:
             written += os.pwrite(descriptor, _ZEROS[: size - written], written)
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
     except OSError as error:
         os.close(descriptor)
-        raise StoreError(f"shared memory: {label} cannot have {size} bytes more ({error.strerror})") from error
+        raise StoreError(f"shared memory: {label} cannot get {size} more bytes ({error.strerror})") from error
     return descriptor
 
 
@@ -60,7 +58,9 @@ def map_segment(descriptor: int, size: int, *, writable: bool) -> mmap.mmap:
         seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
         held = os.fstat(descriptor).st_size
         if seals & _SEALS != _SEALS or held < size or size <= 0:
-            raise StoreError(f"shared memory: a segment of {size} bytes was announced, but {held} came, seals {seals}")
+            raise StoreError(
+                f"shared memory: a segment of {size} bytes was announced, but {held} were received, seals {seals}"
+            )
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
         # Populated, so that the first frames are as fast as the later ones.
         return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE, prot=protection, **UNTRACKED)
@@ -69,7 +69,7 @@ def map_segment(descriptor: int, size: int, *, writable: bool) -> mmap.mmap:
 
 
 def available_bytes() -> int:
-    """Return how much memory may still be taken: nine tenths of what the machine, and this control group, have."""
+    """Return how much memory may still be taken: nine tenths of that available to this machine and control group."""
     free = _meminfo()
     group = Path("/sys/fs/cgroup")
     try:

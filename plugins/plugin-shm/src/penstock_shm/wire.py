@@ -1,6 +1,6 @@
-"""What the two sides of a channel say to each other: short messages over a socket, which may carry a segment.
+"""The protocol between the two sides of a channel: short messages over a socket, which may carry a segment.
 
-Frames never travel here, only where they lie. A message is handed to the kernel whole; it outlives its sender.
+Frames never travel here, only their locations. A message is handed to the kernel whole; it outlives its sender.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import msgspec
 from penstock.errors import StoreError
 
 PROTOCOL = 1
-"""Version of this conversation; sides of different versions refuse each other by name."""
+"""Version of this protocol; sides of different versions refuse each other with an error that names both."""
 
-HELLO, ROUSER, SEGMENT, BLOCK, END, FORGET, NEED = b"H", b"R", b"S", b"B", b"E", b"F", b"N"
+HELLO, WAKE_UP, SEGMENT, BLOCK, END, FORGET, NEED = b"H", b"R", b"S", b"B", b"E", b"F", b"N"
 LONGEST = 32_768
 
 _BLOCK = struct.Struct("<cIIQQQQI")
@@ -33,18 +33,18 @@ _SPACE = socket.CMSG_SPACE(array.array("i").itemsize)
 
 @attrs.define(eq=False)
 class BlockMessage:
-    """Say where a block of records lies.
+    """The location of a block of records.
 
     Attributes:
-        block: Number of the block, by which it is given back.
-        segment: Number of the segment that it lies in.
+        block: Number of the block, used to release it.
+        segment: Number of its segment.
         segment_size: Size of that segment in bytes.
         offset: Where the block starts in it, in bytes.
-        size: How many bytes of it are used.
-        first: How many records the producer had written before it.
-        count: How many records it holds.
-        indices: Which of them are meant; empty means all.
-        lost: How many records this consumer was not given since the message before, by channel.
+        size: Bytes used in it.
+        first: Number of records that the producer wrote before it.
+        count: Number of records in it.
+        indices: The records meant; empty means all.
+        lost: Records that this consumer missed since the previous message, by channel.
     """
 
     block: int
@@ -76,7 +76,7 @@ def pack_block(message: BlockMessage) -> bytes:
 
 
 def unpack_block(data: bytes) -> BlockMessage:
-    """Return the block message of these bytes; StoreError if they are none."""
+    """Return the block message of these bytes; StoreError if they are not one."""
     try:
         _, block, segment, segment_size, offset, size, first, count = _BLOCK.unpack_from(data)
         extra = data[_BLOCK.size :]
@@ -87,12 +87,12 @@ def unpack_block(data: bytes) -> BlockMessage:
 
 
 def pack_segment(number: int, size: int) -> bytes:
-    """Return the bytes of a message that comes with a segment, which blocks will lie in."""
+    """Return the bytes of a message that accompanies a segment for later blocks."""
     return _SEGMENT.pack(SEGMENT, number, size)
 
 
 def unpack_segment(data: bytes) -> tuple[int, int]:
-    """Return number and size in bytes of the segment that comes with this message; StoreError if it is none."""
+    """Return number and size in bytes of the segment that accompanies this message; StoreError if it is malformed."""
     try:
         _, number, size = _SEGMENT.unpack(data)
     except struct.error as error:
@@ -101,22 +101,22 @@ def unpack_segment(data: bytes) -> tuple[int, int]:
 
 
 def pack_hello(**fields: Any) -> bytes:
-    """Return a greeting: the protocol's version and whatever the side says of itself."""
+    """Return a hello message: the protocol's version and the fields that describe this side."""
     return HELLO + msgspec.msgpack.encode({"protocol": PROTOCOL, **fields})
 
 
 def unpack_hello(data: bytes) -> dict[str, Any]:
-    """Return what a greeting says; StoreError if it is none or of another version."""
+    """Return the fields of a hello message; StoreError if it is malformed or of another version."""
     try:
-        said = msgspec.msgpack.decode(data[1:], type=dict[str, Any]) if data[:1] == HELLO else {}
+        fields = msgspec.msgpack.decode(data[1:], type=dict[str, Any]) if data[:1] == HELLO else {}
     except msgspec.DecodeError:
-        said = {}
-    if said.get("protocol") != PROTOCOL:
+        fields = {}
+    if fields.get("protocol") != PROTOCOL:
         raise StoreError(
-            f"shared channel: the other side speaks version {said.get('protocol')}, this one {PROTOCOL}; "
+            f"shared channel: the other side speaks version {fields.get('protocol')}, this one {PROTOCOL}; "
             "install the same penstock-shm on both"
         )
-    return said
+    return fields
 
 
 def new_socket() -> socket.socket:
@@ -125,7 +125,7 @@ def new_socket() -> socket.socket:
 
 
 def send(connection: socket.socket, data: bytes, descriptor: int | None = None) -> None:
-    """Send one message, with a descriptor if given. BlockingIOError if there is no room, ConnectionError if nobody."""
+    """Send one message, with a descriptor if given. BlockingIOError: the socket is full; ConnectionError: closed."""
     if descriptor is None:
         connection.send(data, _SEND)
         return
@@ -137,20 +137,22 @@ def receive(connection: socket.socket) -> tuple[bytes, int | None]:
     """Return the next message and its descriptor; `b""` when the other side is gone.
 
     Raises:
-        BlockingIOError: none is there now.
-        StoreError: this process has no descriptor left for the one that came.
+        BlockingIOError: no message is waiting.
+        StoreError: this process has no descriptor left for the one received.
     """
     for attempt in range(2):
         try:
             data, extras, flags, _ = connection.recvmsg(LONGEST, _SPACE, _RECEIVE)
             break
         except ConnectionError:
-            # The other side went with unread messages. The kernel says so once, before it gives out what that side
-            # had sent: ask again.
+            # The other side closed with unread messages. The kernel reports that once, before it delivers the messages
+            # which that side had sent: receive again.
             if attempt:
                 return b"", None
     if flags & socket.MSG_CTRUNC:
-        raise StoreError("shared channel: memory came, and this process has too many open files for it (ulimit -n)")
+        raise StoreError(
+            "shared channel: memory was received, but this process has too many open files for it (ulimit -n)"
+        )
     found: list[int] = []
     for level, kind, content in extras:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

@@ -15,7 +15,7 @@ from penstock_shm.arrays import array_file
 from penstock_shm.arrays.array_errors import ArrayDataError, ArrayIndexError, ArrayNotConnectedError, ArrayTypeError
 from penstock_shm.arrays.conversion import convert
 from penstock_shm.arrays.lock import FileLock
-from penstock_shm.place import check_name, usable
+from penstock_shm.directory import check_name, usable
 
 Index = int | tuple[int] | tuple[int, int]
 """One element along the first axis; or from `(start,)` to the end; or from `(start, stop)`, without the last."""
@@ -42,19 +42,19 @@ class _Held:
 class SharedMemoryArray:
     """An array of fixed shape and type that processes of one machine (and user) read and write together.
 
-    Make it by `create_array`; elsewhere `SharedMemoryArray(name).connect()` finds it by its name alone, as does an
-    instance that came by pickle (`spawn`) or fork. It lives until `destroy`, also when its maker has ended.
+    `create_array` makes it; elsewhere `SharedMemoryArray(name).connect()` finds it by its name alone, as does an
+    instance received by pickle (`spawn`) or fork. It lives until `destroy`, also when its creator has ended.
 
-    Reading gives copies, each taken in one piece under a lock; so does writing put them. The lock is reentrant, holds
-    among threads and processes, and is free again when its holder dies, `kill -9` too. Then what the dead one was
-    writing may be half there: `interrupted` counts such deaths. A holder that lives makes others wait for
-    `lock_timeout_s`, then they get a LockTimeoutError.
+    Reading returns copies, each made under a lock; writing copies under the same lock. The lock is reentrant, works
+    among threads and processes, and is released when its holder dies, even by `kill -9`. Then the last write may be
+    incomplete: `interrupted` counts such deaths. A living holder makes others wait for `lock_timeout_s`, after which
+    they raise LockTimeoutError.
 
-    Views (`array`) stay valid after `disconnect` and `destroy`: memory goes when nothing refers to it any more.
+    Views (`array`) stay valid after `disconnect` and `destroy`: memory is freed when nothing refers to it.
     """
 
     def __init__(self, name: str, *, lock_timeout_s: float | None = 30.0) -> None:
-        """Name an array; nothing is opened before `connect`.
+        """Refer to an array by name; nothing is opened before `connect`.
 
         Args:
             name: Any text of 1 to 4096 bytes.
@@ -71,16 +71,16 @@ class SharedMemoryArray:
     def create_array(
         cls, name: str, prototype: npt.NDArray[Any], exist_ok: bool = False, *, lock_timeout_s: float | None = 30.0
     ) -> Self:
-        """Make a shared array with the shape, type and content of `prototype`, and connect to it.
+        """Create a shared array with the shape, type and content of `prototype`, and connect to it.
 
-        An array of this name that nobody is connected to (its users have disconnected or ended) is replaced. With
-        `exist_ok` one that is in use is replaced, too, at once; those connected to the old one keep it, and see the
-        new one after they have connected again.
+        An existing array of this name without connected users (they have disconnected or ended) is replaced. With
+        `exist_ok` one that is in use is replaced, too, at once; its users keep the old one, and see the
+        new one after they reconnect.
 
         Raises:
-            ArrayExistsError: somebody is connected to one of this name, and `exist_ok` is False.
-            ArrayTypeError: `prototype` is no array, or its type refers to Python objects.
-            StoreError: there is no room in /dev/shm.
+            ArrayExistsError: one of this name is in use, and `exist_ok` is False.
+            ArrayTypeError: `prototype` is not an array, or its type refers to Python objects.
+            StoreError: /dev/shm is full.
         """
         if not isinstance(prototype, np.ndarray):
             raise ArrayTypeError(
@@ -94,10 +94,10 @@ class SharedMemoryArray:
     # -- life --------------------------------------------------------------------------------------------------------
 
     def connect(self) -> Self:
-        """Open the array of this name; once connected, do nothing. Return the array itself.
+        """Open the array of this name, unless it is connected already. Return the array itself.
 
         Raises:
-            ArrayNotFoundError: there is none.
+            ArrayNotFoundError: it does not exist.
             CannotConnectToStoreError: the directory cannot be used, or this process has too many open files.
         """
         if self._file is None:
@@ -113,7 +113,7 @@ class SharedMemoryArray:
         return self
 
     def disconnect(self) -> None:
-        """Let go of the array; it and its content stay for others. Any number of times. Views that exist stay valid."""
+        """Disconnect; the array and its content stay for others. Any number of times. Existing views stay valid."""
         file, self._file = self._file, None
         lock, self._lock = self._lock, None
         if lock is not None:
@@ -122,7 +122,7 @@ class SharedMemoryArray:
             os.close(file.descriptor)
 
     def destroy(self) -> None:
-        """Disconnect and remove the array's name; its memory goes with its last user. Any number of times.
+        """Disconnect and remove the array's name; its memory is freed with its last user. Any number of times.
 
         A newer array of the same name is left alone if this one was connected.
         """
@@ -155,7 +155,7 @@ class SharedMemoryArray:
 
     @property
     def interrupted(self) -> int:
-        """How many holders of the lock have died with it, since the array was made."""
+        """Number of processes that died holding the lock, since the array was created."""
         if self._lock is None:
             raise self._not_connected()
         return self._lock.interrupted()
@@ -164,7 +164,7 @@ class SharedMemoryArray:
 
     @contextlib.contextmanager
     def locked(self, timeout_s: float | None = None) -> Iterator[Self]:
-        """Hold the lock for several steps. `timeout_s` takes the place of `lock_timeout_s`.
+        """Hold the lock for several steps. `timeout_s` overrides `lock_timeout_s`.
 
         Raises:
             LockTimeoutError: a living process, or another thread, holds it.
@@ -180,17 +180,17 @@ class SharedMemoryArray:
 
     @contextlib.contextmanager
     def array(self, with_lock: bool = True) -> Iterator[npt.NDArray[Any]]:
-        """Give the shared elements themselves, to be changed in place, under the lock unless told otherwise."""
+        """Yield the shared elements themselves, to be changed in place, under the lock unless `with_lock` is False."""
         with self._held(with_lock=with_lock):
             yield self._elements()[...]
 
     def read_data(self, index: Index = (0,), convert_output: bool = False, with_lock: bool = True) -> Any:
-        """Return a copy of a part: an element for an int, an array for a tuple, also if that has one element.
+        """Return a copy of a part: an element for an int, an array for a tuple, even one with a single element.
 
         Args:
-            index: Along the first axis; negative ones count from the end. An array without axes takes `(0,)`.
+            index: Along the first axis; negative ones count from the end. For an array without axes, use `(0,)`.
             convert_output: Return Python numbers and lists instead of numpy's.
-            with_lock: False reads at once, and may see a write half done.
+            with_lock: False reads at once, and may see an incomplete write.
 
         Raises:
             ArrayIndexError: it lies outside.
@@ -205,9 +205,9 @@ class SharedMemoryArray:
         return found
 
     def write_data(self, index: Index, data: Any, with_lock: bool = True) -> None:
-        """Copy `data` into a part; of its shape, or one number for all of it.
+        """Copy `data` into a part: an array of its shape, or one number for all elements.
 
-        They are converted to the array's type where that loses nothing: 2.0 goes into integers, 1.5 does not; text
+        The data are converted to the array's type where that is lossless: 2.0 fits integers, 1.5 does not; text
         that is too long is refused. Only the rounding of floats to shorter ones is accepted.
 
         Raises:
@@ -217,7 +217,7 @@ class SharedMemoryArray:
         self._put(self._where(index), data, with_lock=with_lock)
 
     def add(self, index: Any, value: Any) -> Any:
-        """Add `value` to the elements at any numpy index, in one step for all processes; return a copy of the sums."""
+        """Add `value` to the elements at any numpy index, atomically among all processes; return a copy of the sums."""
         with self.locked():
             elements = self._elements()
             self._put(index, elements[index] + value, with_lock=False)
@@ -279,7 +279,7 @@ class SharedMemoryArray:
         return ArrayNotConnectedError(f"{self._title}: is not connected; call connect() first")
 
     def _where(self, index: Index) -> Any:
-        """Return `index` as numpy takes it, checked against the first axis."""
+        """Return `index` in numpy's form, checked against the first axis."""
         shape = self.shape
         length = shape[0] if shape else 1
         parts = index if isinstance(index, tuple) else (index,)
@@ -308,15 +308,15 @@ class SharedMemoryArray:
             raise ArrayDataError(f"{self._title} ({elements.dtype}, {elements.shape}): {error}") from error
 
     def _fitting(self, data: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        """Return the data as an array whose values the type can hold."""
+        """Return the data as an array of a type that can hold its values."""
         values = np.asarray(data)
         if values.dtype == dtype:
             return values
         fitting = convert(values, dtype)
         if fitting is None:
             raise ArrayDataError(
-                f"{self._title}: {_shown(values)} cannot go into {dtype} without loss; convert the data first, or make "
-                "the array of another type"
+                f"{self._title}: {_shown(values)} cannot be converted to {dtype} without loss; convert the data "
+                "first, or make the array of another type"
             )
         return fitting
 

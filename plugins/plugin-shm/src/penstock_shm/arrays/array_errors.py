@@ -1,4 +1,4 @@
-"""What can go wrong with a shared array; each is also the built-in error that a caller would expect."""
+"""The errors of shared arrays; each derives from the built-in error that a caller would expect."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from penstock.errors import CannotConnectToStoreError, PenstockError
 
 
 class ArrayExistsError(PenstockError, FileExistsError):
-    """There is an array of this name already."""
+    """An array of this name exists already."""
 
 
 class ArrayNotFoundError(CannotConnectToStoreError, FileNotFoundError):
-    """There is no array of this name on this machine, or what is there is none."""
+    """There is no array of this name on this machine, or its file is not an array."""
 
 
 class ArrayNotConnectedError(PenstockError, ConnectionError):
@@ -18,7 +18,7 @@ class ArrayNotConnectedError(PenstockError, ConnectionError):
 
 
 class ArrayIndexError(PenstockError, IndexError):
-    """The index lies outside of the array, or is none."""
+    """The index is out of range, or is not an index."""
 
 
 class ArrayDataError(PenstockError, ValueError):
@@ -30,4 +30,4 @@ class ArrayTypeError(PenstockError, TypeError):
 
 
 class LockTimeoutError(PenstockError, TimeoutError):
-    """The lock was not to be had in time; its holder lives, or is stopped."""
+    """The lock was not released in time; its holder is alive, or stopped."""

@@ -1,4 +1,4 @@
-"""The file behind a shared array: a header page that says what it is, then the elements."""
+"""The file behind a shared array: a header page that describes it, then the elements."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from penstock.errors import StoreError
 from penstock_shm.arrays.array_errors import ArrayExistsError, ArrayNotFoundError, ArrayTypeError
-from penstock_shm.place import UNFINISHED, VARIABLE, locked_directory, path_of, tidy, usable
+from penstock_shm.directory import UNFINISHED, VARIABLE, locked_directory, path_of, tidy, usable
 from penstock_shm.segment import UNTRACKED
 
 MAGIC = b"PNSTKARR"
@@ -31,9 +31,9 @@ _LEAD = struct.Struct("<8sII")
 
 @attrs.frozen
 class ArrayFile:
-    """An open array: the elements, (…) of any type, and the descriptor by which it shows that it is in use.
+    """An open array: the elements, (…) of any type, and the descriptor whose lock marks it as in use.
 
-    `state` is what the lock keeps in the header.
+    `state` is the lock's part of the header.
     """
 
     path: Path
@@ -47,8 +47,8 @@ def create(name: str, prototype: npt.NDArray[np.generic], *, replace: bool) -> N
 
     Raises:
         ArrayTypeError: elements that refer to Python objects, or a type that a header cannot describe.
-        ArrayExistsError: there is one that somebody uses, and `replace` is False.
-        StoreError: /dev/shm is full; the message says what is needed and what is there.
+        ArrayExistsError: one exists and is in use, and `replace` is False.
+        StoreError: /dev/shm is full; the message says how much is needed and how much is free.
     """
     header = _header(name, prototype)
     with usable(f"shared array {name!r}"):
@@ -90,7 +90,7 @@ def _create(path: Path, name: str, header: bytes, prototype: npt.NDArray[np.gene
 
 
 def _in_use(path: Path) -> bool:
-    """Return whether somebody is connected to the array of this path: each holds a shared lock of its file."""
+    """Return whether a process is connected to the array of this path: each holds a shared lock of its file."""
     try:
         with open(path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -102,7 +102,7 @@ def _in_use(path: Path) -> bool:
 
 
 def remove(name: str, descriptor: int | None) -> None:
-    """Remove the file of this name; if a descriptor is given, only if it is of that file. Any number of times."""
+    """Remove the file of this name; with a descriptor, only if it refers to that file. Any number of times."""
     path = path_of("array", name)
     with contextlib.suppress(FileNotFoundError), locked_directory(path.parent, make=False):
         with contextlib.suppress(FileNotFoundError):
@@ -115,7 +115,7 @@ def attach(name: str) -> ArrayFile:
     """Open an array file.
 
     Raises:
-        ArrayNotFoundError: there is none of this name, or it is not one that this version reads.
+        ArrayNotFoundError: it does not exist, or this version cannot read it.
     """
     path = path_of("array", name)
     descriptor = _open(name, path)
@@ -139,12 +139,12 @@ def _open(name: str, path: Path) -> int:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise ArrayNotFoundError(
-                f"shared array {name!r}: there is none; make it first by SharedMemoryArray.create_array"
+                f"shared array {name!r}: it does not exist; make it first by SharedMemoryArray.create_array"
             ) from error
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         if os.fstat(descriptor).st_nlink:
             return descriptor
-        os.close(descriptor)  # removed or replaced, just before it was in use
+        os.close(descriptor)  # removed or replaced just before it was locked
 
 
 def _header(name: str, prototype: npt.NDArray[np.generic]) -> bytes:
@@ -156,7 +156,9 @@ def _header(name: str, prototype: npt.NDArray[np.generic]) -> bytes:
         )
     text = repr((np.lib.format.dtype_to_descr(dtype), prototype.shape)).encode()
     if _LEAD.size + len(text) > STATE_AT or _dtype(text)[0] != dtype:
-        raise ArrayTypeError(f"shared array {name!r}: type {dtype} has no plain description; use a simpler one")
+        raise ArrayTypeError(
+            f"shared array {name!r}: type {dtype} cannot be described in the header; use a simpler one"
+        )
     return _LEAD.pack(MAGIC, VERSION, len(text)) + text
 
 

@@ -1,4 +1,4 @@
-"""Conversion of values to the type of an array, where it loses nothing."""
+"""Lossless conversion of values to the type of an array."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _is_same(values: npt.NDArray[Any], converted: npt.NDArray[Any], back: npt.ND
     if new_kind == "f" and not np.isfinite(converted).all():
         return False
     if kind == "f" and new_kind in "iu" and not _inside(values, converted.dtype):
-        return False  # what a cast gives there is not defined
+        return False  # the result of such a cast is undefined
     if kind in "mM":
         return bool(((back == values) | (np.isnat(values) & np.isnat(converted))).all())
     return bool(np.asarray(back == values).all())

@@ -20,13 +20,13 @@ _open: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
 class FileLock:
-    """Lock one file among threads and processes; whoever has it may take it again.
+    """Lock one file among threads and processes; reentrant.
 
-    It is a lock on the open file (`F_OFD_SETLK`, Linux 3.15), which the kernel lets go of when the last descriptor
-    of that opening is closed, by a death too. There is no other recovery: what the dead one was writing may be half
-    written, and `interrupted` counts how often that was found.
+    It is a lock on the open file description (`F_OFD_SETLK`, Linux 3.15), which the kernel releases when its last
+    descriptor is closed, also by a death. There is no other recovery: the dead process's last write may be
+    incomplete, and `interrupted` counts how often that was found.
 
-    Two numbers in the file itself, mapped into memory, hold the process id of the holder (0: none) and that count.
+    Two numbers in the file itself, mapped into memory, hold the process id of the holder (0: none) and that counter.
     """
 
     def __init__(self, descriptor: int, state: memoryview, *, name: str) -> None:
@@ -46,7 +46,7 @@ class FileLock:
         """Take the lock.
 
         Raises:
-            LockTimeoutError: it was not to be had within `timeout_s` seconds; None waits for ever.
+            LockTimeoutError: it was not released within `timeout_s` seconds; None waits for ever.
         """
         until_s = None if timeout_s is None else time.monotonic() + timeout_s
         if not self._threads.acquire(timeout=-1 if timeout_s is None else max(timeout_s, 0.0)):
@@ -71,7 +71,7 @@ class FileLock:
             raise
 
     def release(self) -> None:
-        """Let go once. RuntimeError if this thread does not have the lock."""
+        """Release once. RuntimeError if this thread does not hold the lock."""
         if self._depth == 1:
             self._state[_HOLDER] = 0
             fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _UNLOCK)
@@ -81,11 +81,11 @@ class FileLock:
         self._threads.release()
 
     def interrupted(self) -> int:
-        """Return how many holders have died with the lock in their hands."""
+        """Return how many processes died holding the lock."""
         return self._state[_INTERRUPTED]
 
     def close(self) -> None:
-        """Close the file; if the lock is held, when it is released."""
+        """Close the file, or let the release of the lock close it."""
         self._closing = True
         if not self._depth:
             self._close()
@@ -96,7 +96,7 @@ class FileLock:
             os.close(descriptor)
 
     def _wait(self, until_s: float | None, timeout_s: float | None) -> None:
-        """Take the lock of the file, which another process, or another opening of it in this one, has."""
+        """Wait for the file's lock, held by another process or by another open file in this one."""
         if until_s is None:
             fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLKW, _LOCK)
             return
@@ -116,7 +116,7 @@ class FileLock:
                 pass
 
     def _after_fork(self) -> None:
-        """Open the file anew: a lock on the parent's opening would be shared with it."""
+        """Open the file again: a lock on the parent's open file would be shared with it."""
         self._threads, self._depth, self._pid = threading.RLock(), 0, os.getpid()
         if self._descriptor >= 0:
             mine = _reopen(self._descriptor)

@@ -1,4 +1,4 @@
-"""A consumer as its producer sees it: what it was given, what it has taken, what it holds."""
+"""A consumer from its producer's side: blocks sent to it, read by it, and held by it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import attrs
 
 from penstock_shm.channel.control import FREE, HELD, SENT, SIZE, Control
 from penstock_shm.channel.pool import Block, Segment
-from penstock_shm.channel.rouser import Rouser
+from penstock_shm.channel.wake_up import WakeUpEvent
 from penstock_shm.segment import new_segment
-from penstock_shm.wire import END, FORGET, ROUSER, BlockMessage, pack_block, pack_hello, pack_segment, send
+from penstock_shm.wire import END, FORGET, WAKE_UP, BlockMessage, pack_block, pack_hello, pack_segment, send
 
 RING_BLOCKS = 64
-"""So many blocks may a lossless consumer have unread: fewer than a socket holds messages, so that none is refused."""
+"""Most unread blocks of a lossless consumer: fewer than the messages that a socket holds, so that none is refused."""
 
 RING_BYTES = 4 << 20
-"""And a second one only while they are smaller together than this: what waits should still be in the cache. A producer
-has copied the next one before it waits, and so works beside its consumer."""
+"""Most unread bytes beyond the first block: waiting records should still be in the cache. A producer copies the next
+block before it waits, and so works in parallel with its consumer."""
 
 
 @attrs.define(eq=False)
 class Given:
-    """A block with the records in it, as handed to consumers: `channels` says where each came from."""
+    """A block of records, as handed to consumers: `channels` has the channel of each."""
 
     block: Block
     size: int
@@ -36,17 +36,17 @@ class Given:
 
 @attrs.define(eq=False)
 class Consumer:
-    """One consumer's end of the bookkeeping; used under the producer's lock.
+    """The producer's state of one consumer; used under the producer's lock.
 
     Attributes:
         connection: The socket to it.
-        latest: It wants the newest record of each channel, and only when it asks.
-        pid: Its process.
-        title: What it calls itself.
-        control: The shared page; None until it was greeted.
-        wants: A `latest` consumer waits for its next records.
-        lost: What it was not given since the last message, by channel.
-        gone: Its socket is closed: it is dead, or has let go of everything.
+        latest: Whether it wants the newest record of each channel only, on request.
+        pid: Its process id.
+        title: Its program's name.
+        control: The shared page; None until the hello message is sent.
+        wants: Whether a `latest` consumer has asked for its next records.
+        lost: Records that it missed since the last message, by channel.
+        gone: Whether its socket is closed: it is dead, or has released everything.
     """
 
     connection: socket.socket
@@ -70,32 +70,32 @@ class Consumer:
 
     @property
     def listens(self) -> bool:
-        """Whether it is to be given what is written."""
+        """Whether it receives new records."""
         return not self.gone and self.control is not None and not self.control.leaving
 
-    def greet(self, about: dict[str, Any], rouser: Rouser, *, begun: int, handed: int) -> None:
-        """Make the shared page and send it with a greeting. OSError if the consumer is gone, StoreError if memory is.
+    def greet(self, about: dict[str, Any], wake_up: WakeUpEvent, *, begun: int, handed: int) -> None:
+        """Send a hello message with a new shared page. OSError: the consumer is gone; StoreError: no memory.
 
-        `begun` and `handed` are how many records the producer had begun to write, and handed over, before.
+        `begun` and `handed` are the numbers of records that the producer began to write, and handed over, before.
         """
         descriptor = new_segment("penstock-control", SIZE)
         try:
             control = Control(os.dup(descriptor))
             control.begin(begun)
             control.take(0, handed)
-            send(self.connection, ROUSER, rouser.descriptor)
+            send(self.connection, WAKE_UP, wake_up.descriptor)
             send(self.connection, pack_hello(**about), descriptor)
             self.control = control
         finally:
             os.close(descriptor)
 
     def announce(self, segment: Segment) -> None:
-        """Send a segment ahead of the blocks that will lie in it. OSError if its socket is full, or it is gone."""
+        """Send a segment ahead of its blocks. OSError if the socket is full or closed."""
         send(self.connection, pack_segment(segment.number, segment.size), segment.descriptor)
         self._known.add(segment.number)
 
     def unread(self) -> int:
-        """Return how many blocks wait in its socket."""
+        """Return how many blocks are waiting in its socket."""
         assert self.control is not None
         unread = self._given_blocks - self.control.taken_blocks
         while len(self._unread) > max(unread, 0):
@@ -103,25 +103,25 @@ class Consumer:
         return unread
 
     def has_room(self) -> bool:
-        """Whether another block may be sent without it having too much to read."""
+        """Whether another block may be sent: it has not too many unread."""
         unread = self.unread()
         return unread < 1 or (unread < RING_BLOCKS and self._unread_bytes < RING_BYTES)
 
-    def starve(self) -> None:
-        """Ask to be woken: when half of its ring is free again if that is full, else whenever it lets go of a block."""
+    def request_wake(self) -> None:
+        """Request a wake-up: at half of its limit if that is reached, else whenever it releases a block."""
         if self.control is not None and self.listens:
             full = not self.latest and not self.has_room()
-            self.control.starve(max(1, self._given_blocks - self.unread() // 2) if full else 0)
+            self.control.request_wake(max(1, self._given_blocks - self.unread() // 2) if full else 0)
 
     def holds(self, block: Block) -> bool:
-        """Whether it has this block, read or unread."""
+        """Whether it holds this block, read or unread."""
         if self.gone or self.control is None:
             return False
         flag = self.control.flag(block.number)
         return flag == HELD or (flag == SENT and not self.control.leaving)
 
     def give(self, given: Given, indices: Sequence[int] = ()) -> None:
-        """Send word of a block. BlockingIOError if its socket is full, ConnectionError if it is gone."""
+        """Send the location of a block. BlockingIOError if its socket is full, ConnectionError if it is gone."""
         assert self.control is not None
         segment = given.block.segment
         message = BlockMessage(
@@ -149,7 +149,7 @@ class Consumer:
         self._unread_bytes += given.size
 
     def offer(self, given: Given) -> None:
-        """Keep the newest record of each channel for when it asks; those they replace are lost to it."""
+        """Keep the newest record of each channel until it asks; those replaced are counted as lost to it."""
         newest: dict[str, int] = {}
         for index, channel in enumerate(given.channels):
             if channel in newest:
@@ -163,7 +163,7 @@ class Consumer:
             self._pending[channel] = (given, index)
 
     def answer(self) -> None:
-        """Send what was kept for it. BlockingIOError if its socket is full, ConnectionError if it is gone."""
+        """Send the records kept for it. BlockingIOError if its socket is full, ConnectionError if it is gone."""
         while self._pending:
             given, _ = next(iter(self._pending.values()))
             mine = {c: i for c, (g, i) in self._pending.items() if g is given}
@@ -174,19 +174,19 @@ class Consumer:
             self.wants = False
 
     def forget(self, segment: int) -> None:
-        """Tell it that a segment has been given up."""
+        """Notify it that a segment has been released."""
         if segment in self._known and not self.gone:
             self._known.discard(segment)
             send(self.connection, FORGET + segment.to_bytes(4, "little"))
 
     def end(self) -> None:
-        """Tell it that this producer has ended and nothing more will come."""
+        """Notify it that this producer has ended."""
         if self.latest:
             self.answer()
         send(self.connection, END)
 
     def drop(self) -> None:
-        """Close the socket and let go of what was kept for it."""
+        """Close the socket and release the records kept for it."""
         self.gone = True
         self.connection.close()
         for given, _ in self._pending.values():

@@ -1,6 +1,6 @@
-"""What is in a block: several records, each as the codec writes it; or, if all are small and plain, one bundle of them.
+"""The content of a block: several encoded records; or, if all are small and plain, one bundle of them.
 
-A block begins with the place and size of each record, as pairs of unsigned 64-bit numbers. A bundle begins with 0 and
+A block begins with the offset and size of each record, as pairs of unsigned 64-bit numbers. A bundle begins with 0 and
 its size instead, and is msgpack: thousands of small packets a second would spend most of their time in headers.
 """
 
@@ -35,7 +35,7 @@ _decoder = msgspec.msgpack.Decoder(list[_Row])
 
 @attrs.frozen(eq=False)
 class Packed:
-    """Some records as they are to lie in a block of `size` bytes: pieces, each with the place where it begins."""
+    """Records laid out for a block of `size` bytes: pieces, each with its offset."""
 
     records: Sequence[Record]
     size: int
@@ -50,13 +50,13 @@ class _Part:
 
 
 def pack(records: Sequence[Record], failed: list[tuple[Record, BaseException]]) -> Iterator[Packed]:
-    """Yield the records in groups for a block each, in order; those that cannot be written as bytes go to `failed`."""
+    """Yield the records in groups of one block each, in order; those that cannot be encoded go to `failed`."""
     if all(map(_is_small_and_plain, records)):
         try:
             yield from [_bundle(records[i : i + _GROUP_RECORDS]) for i in range(0, len(records), _GROUP_RECORDS)]
             return
         except (OverflowError, UnicodeError):
-            pass  # a number of more than 64 bits, or half a character: the codec has a way for them
+            pass  # a number of more than 64 bits, or half a character: the codec handles them
     pending: list[_Part] = []
     total = 0
     for record in records:
@@ -76,7 +76,7 @@ def pack(records: Sequence[Record], failed: list[tuple[Record, BaseException]]) 
 
 
 def warm_up() -> None:
-    """Import what writing and reading an array needs, so that the first frame does not wait for it."""
+    """Import the modules that arrays need, so that the first frame does not wait for them."""
     for group in pack([Record(np.zeros(1))], []):
         unpack(memoryview(b"".join(bytes(piece) for _, piece in group.pieces)), 1, ())
 
@@ -86,7 +86,7 @@ def unpack(view: memoryview, count: int, indices: Sequence[int]) -> list[Record]
 
     Raises:
         StoreError: the block points outside of itself.
-        CodecError: what it points at is no record.
+        CodecError: its content is not a record.
     """
     try:
         if view[:8] == bytes(8):
@@ -127,7 +127,7 @@ def _group(parts: Sequence[_Part]) -> Packed:
 
 
 def _joined(head: bytes, pieces: Sequence[tuple[int, bytes | memoryview]]) -> bytes:
-    """Put small pieces together, so that they go to the block by one copy instead of many."""
+    """Join small pieces, so that they need one copy instead of many."""
     row: list[bytes | memoryview] = [head]
     end = len(head)
     for start, piece in pieces:

@@ -19,19 +19,19 @@ from penstock_shm.segment import map_segment, new_segment
 _PAGE = 4096
 _FIRST_BYTES = 1 << 20
 _MOST_BYTES = 16 << 20
-"""Memory grows by a block at least, and by as much as there is, between these bounds: a frame that has to wait for new
-pages waits longer for them than for copying."""
+"""Memory grows by at least one block, and doubles between these bounds: a frame that needs new pages waits longer for
+them than for copying."""
 
 _IDLE_S = 10.0
-"""What has not been used for so long makes room for blocks of another size."""
+"""A segment unused for this long makes room for blocks of another size."""
 
 READY_BYTES = 8 << 20
-"""So much is made ready before the first record comes, so that a frame of that size need not wait."""
+"""Memory allocated before the first record, so that a frame of that size need not wait."""
 
 
 @attrs.define(eq=False)
 class Segment:
-    """Memory that holds blocks of one size, or none yet; `descriptor` is what consumers are given to map it."""
+    """Memory that holds blocks of one size, or none yet; consumers map it by its `descriptor`."""
 
     number: int
     size: int
@@ -54,7 +54,7 @@ class Block:
 
 
 def new_memory(label: str, size: int) -> Segment:
-    """Return a new segment without blocks. It takes its time, and no lock is needed. StoreError: no memory."""
+    """Return a new segment without blocks. Slow; needs no lock. StoreError: no memory."""
     size = -(-size // _PAGE) * _PAGE
     descriptor = new_segment(label, size)
     try:
@@ -66,11 +66,11 @@ def new_memory(label: str, size: int) -> Segment:
 
 
 def _nobody(_: int) -> None:
-    """Forget nothing: there is nobody to be told any more."""
+    """Do nothing: no consumer is left to notify."""
 
 
 def block_size(size: int) -> int:
-    """Return the size of a block for `size` bytes: at most a quarter more, so that like records share."""
+    """Return the size of a block for `size` bytes: at most a quarter more, so that similar records share blocks."""
     size = max(size, _PAGE)
     step = max(_PAGE, 1 << (size.bit_length() - 3))
     return -(-size // step) * step
@@ -78,13 +78,13 @@ def block_size(size: int) -> int:
 
 @attrs.define(eq=False)
 class Pool:
-    """Give out blocks and take them back; used under the producer's lock.
+    """Allocate and reclaim blocks; used under the producer's lock.
 
     Attributes:
-        label: Whose memory it is, for messages.
-        most_bytes: It never takes more than this; None: as long as the machine has memory.
-        forget: Called with the number of each segment that is given up.
-        wish_bytes: How much memory should be made ready by `new_memory` and given to `keep_ready`; 0: none.
+        label: Name of the channel, for messages.
+        most_bytes: Upper limit of memory; None: what the machine has.
+        forget: Called with the number of each segment that is released.
+        wish_bytes: Memory that should be made by `new_memory` and passed to `keep_ready`; 0: none.
     """
 
     label: str
@@ -107,7 +107,7 @@ class Pool:
         """
         wanted = block_size(size)
         while self._in_use and self._can_return(self._in_use[0], is_free):
-            self._return(self._in_use.popleft())  # mostly they come back in order; the last one is still in the cache
+            self._return(self._in_use.popleft())  # they mostly return in order; the last one is still in the cache
         block = self._pop(wanted)
         if block is None:
             self._reclaim(is_free)
@@ -133,19 +133,19 @@ class Pool:
         self.ready = self._numbered(segment)
 
     def in_use(self) -> list[Block]:
-        """Return the blocks that were given out and not found free since."""
+        """Return the blocks that were allocated and not found free since."""
         return list(self._in_use)
 
     def close(self) -> None:
-        """Let go of all memory. What consumers have mapped stays with them."""
+        """Release all memory. Memory that consumers have mapped stays with them."""
         for segment in (*self._segments.values(), *([self.ready] if self.ready else ())):
             os.close(segment.descriptor)
-            segment.blocks.clear()  # they refer to it: the memory is to go now, not when cycles are looked for
+            segment.blocks.clear()  # they refer to it: free the memory now, not at the next cycle collection
         self.ready = None
         self._segments.clear()
         self._free.clear()
         self._in_use.clear()
-        self.forget = _nobody  # so that its owner goes with the last reference, and not some time later
+        self.forget = _nobody  # breaks the cycle, so that its owner is freed with the last reference
 
     def _pop(self, wanted: int) -> Block | None:
         if free := self._free.get(wanted):
@@ -209,7 +209,7 @@ class Pool:
         return math.inf if self.most_bytes is None else self.most_bytes - self.size_bytes
 
     def _next_bytes(self, size: int) -> int:
-        """Return by how much to grow for blocks of this size; 0 if there would be too much."""
+        """Return by how much to grow for blocks of this size; 0 if the limit does not allow it."""
         held = sum(s.size for s in self._segments.values() if s.blocks[0].size == size)
         count = max(1, min(max(held, _FIRST_BYTES), _MOST_BYTES) // size)
         return int(min(count * size, self._left() // size * size))
@@ -229,7 +229,7 @@ class Pool:
         self.forget(segment.number)
 
     def _shrink(self, idle_s: float) -> None:
-        """Give up the segments of which no block is in use or has lately been: records of another size have come."""
+        """Release the segments without a block that is, or was lately, in use: record sizes have changed."""
         busy = {block.segment.number for block in self._in_use}
         before_s = time.monotonic() - idle_s
         for number in [n for n, s in self._segments.items() if n not in busy and s.used_s <= before_s]:

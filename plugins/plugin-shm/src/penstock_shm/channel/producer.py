@@ -1,4 +1,4 @@
-"""The writing side of a channel at work: blocks go out, consumers come and go, each wait has a reason and an end."""
+"""The writing side of a channel: it sends blocks, admits consumers, and waits for them with a reason and an end."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import Any
 from penstock.errors import StoreError
 from penstock_shm.channel.audience import Consumer, Given
 from penstock_shm.channel.pool import READY_BYTES, Block, Pool, new_memory
-from penstock_shm.channel.rouser import Rouser
-from penstock_shm.place import usable
-from penstock_shm.rendezvous import EXCLUSIVE, LATEST, PRODUCER, Seat, join
+from penstock_shm.channel.wake_up import WakeUpEvent
+from penstock_shm.directory import usable
+from penstock_shm.rendezvous import EXCLUSIVE, LATEST, PRODUCER, Endpoint, join
 from penstock_shm.wire import HELLO, NEED, receive, unpack_hello
 
 _TICK_S = 0.02
@@ -29,7 +29,7 @@ class Producer:
     """Hold the memory, the consumers, and the thread that listens to them."""
 
     def __init__(self, channel_name: str, *, exclusive: bool, most_bytes: int | None) -> None:
-        """Join the channel, greet the consumers that are there, and start listening."""
+        """Join the channel, send hello to its consumers, and start listening."""
         self.label = f"shm channel {channel_name!r}"
         self.pid = os.getpid()
         self._changed = threading.Condition()
@@ -40,21 +40,21 @@ class Producer:
         self._begun = 0
         self._handed = 0
         self._closing = False
-        self._seat: Seat = join(channel_name, EXCLUSIVE if exclusive else PRODUCER)
+        self._endpoint: Endpoint = join(channel_name, EXCLUSIVE if exclusive else PRODUCER)
         with usable(self.label), contextlib.ExitStack() as undo:
-            undo.callback(self._seat.give_up)
+            undo.callback(self._endpoint.give_up)
             self._selector = selectors.DefaultSelector()
             undo.callback(self._selector.close)
-            rouser = Rouser()
-            undo.callback(rouser.close)
+            wake_up = WakeUpEvent()
+            undo.callback(wake_up.close)
             self._waker, self._woken = socket.socketpair()
-            self._rouser = rouser
+            self._wake_up = wake_up
             undo.pop_all()
-        self._selector.register(self._seat.listener, selectors.EVENT_READ, None)
+        self._selector.register(self._endpoint.listener, selectors.EVENT_READ, None)
         self._selector.register(self._woken, selectors.EVENT_READ, None)
-        for role, pid, connection in self._seat.met:
+        for role, pid, connection in self._endpoint.met:
             self._add(Consumer(connection, latest=role == LATEST, pid=pid))
-        self._make_ready()  # here, since the first record may follow at once
+        self._make_ready()  # here, since the first record may follow immediately
         _open.add(self)
         self._thread = threading.Thread(target=self._listen, name=f"penstock {self.label}", daemon=True)
         self._thread.start()
@@ -62,7 +62,7 @@ class Producer:
     # -- writing -------------------------------------------------------------------------------------------------
 
     def begin(self, count: int) -> None:
-        """Say that `count` more records are being written, so that consumers can tell what a death took with it."""
+        """Announce that `count` more records are being written, so that consumers can count those lost by a death."""
         with self._changed:
             self._begun += count
             for consumer in self._consumers:
@@ -70,7 +70,7 @@ class Producer:
                     consumer.control.begin(self._begun)
 
     def wait_for_room(self, consumers: int, timeout_s: float | None) -> bool:
-        """Return once so many consumers listen and each that loses nothing has room; False if nobody listens."""
+        """Return once `consumers` listen and each lossless one has room; False if none listens."""
         with self._changed:
             listening = self._listening()
             if len(listening) < consumers:
@@ -85,7 +85,7 @@ class Producer:
             return bool(listening)
 
     def take(self, size: int, hold_timeout_s: float) -> Block:
-        """Return a block that nobody uses; StoreError, with names, if consumers hold all there can be for so long."""
+        """Return a free block; StoreError, naming the consumer, if consumers hold all memory for `hold_timeout_s`."""
         with self._changed:
             if block := self._pool.take(size, self._is_free):
                 if self._pool.wish_bytes:
@@ -97,9 +97,9 @@ class Producer:
         raise AssertionError  # _until does not end by itself
 
     def hand_over(self, block: Block, size: int, channels: Sequence[str]) -> None:
-        """Send word of the block, with a record of each of these channels, to all who listen.
+        """Send the location of the block, with a record of each of these channels, to all consumers.
 
-        What was sent outlives this process.
+        Sent records outlive this process.
         """
         with self._changed:
             given = Given(block, size, self._handed, channels)
@@ -114,45 +114,45 @@ class Producer:
                     else:
                         self._insist(consumer, given)
                 except BlockingIOError:
-                    pass  # a `latest` consumer with a full socket: kept for when it asks again
+                    pass  # a `latest` consumer with a full socket: kept until it asks again
                 except OSError:
                     self._drop(consumer)
             self._handed += len(given.channels)
 
     def audience(self) -> int:
-        """Return how many consumers listen."""
+        """Return the number of consumers."""
         with self._changed:
             return len(self._listening())
 
     def close(self) -> None:
-        """Tell the consumers that this is the end, and let go of everything but what they hold."""
+        """Notify the consumers of the end, and release everything that they do not hold."""
         with self._changed:
             self._closing = True
-            self._rouser.ring()
+            self._wake_up.set()
         if self.pid != os.getpid():
             return
         self._wake()
         self._thread.join()
-        self._seat.leave()
+        self._endpoint.leave()
         with self._changed:
             for consumer in [key.data for key in self._selector.get_map().values() if key.data is not None]:
                 if consumer.listens:
-                    with contextlib.suppress(OSError):  # it is gone, or will see that this side is
+                    with contextlib.suppress(OSError):  # it is gone, or will see that this side has closed
                         consumer.end()
                 consumer.drop()
             self._pool.close()
         self._shut()
-        self._rouser.close()
+        self._wake_up.close()
 
     def abandon(self) -> None:
-        """Close what a fork has copied, so that this process does not keep the channel of its parent alive."""
+        """Close the copies in a forked process, so that it does not keep its parent's channel alive."""
         self._shut()
-        self._rouser.abandon()
+        self._wake_up.abandon()
 
     def _shut(self) -> None:
         _open.discard(self)
         self._selector.close()
-        for connection in (self._seat.listener, self._waker, self._woken, *(c.connection for c in self._consumers)):
+        for connection in (self._endpoint.listener, self._waker, self._woken, *(c.connection for c in self._consumers)):
             connection.close()
 
     # -- waiting; with the lock held ---------------------------------------------------------------------------------
@@ -160,14 +160,14 @@ class Producer:
     def _until(
         self, timeout_s: float | None, complaint: Callable[[], str], busy: Callable[[], bool] | None = None
     ) -> Iterator[None]:
-        """Yield again and again until the caller leaves; raise after `timeout_s` in which `busy` was never true."""
+        """Yield repeatedly until the caller leaves; raise after `timeout_s` in which `busy` was never true."""
         yield
         started_s = time.monotonic()
         try:
             while True:
                 for consumer in self._consumers:
-                    consumer.starve()
-                yield  # once more: it may have let go before it could see that this side waits
+                    consumer.request_wake()
+                yield  # once more: it may have released a block before it saw the request
                 self._doze()
                 if self._closing:
                     raise StoreError(f"{self.label}: closed while a write waited; its records were not written")
@@ -179,13 +179,13 @@ class Producer:
         finally:
             for consumer in self._consumers:
                 if consumer.control is not None:
-                    consumer.control.feed()
+                    consumer.control.end_wait()
 
     def _doze(self) -> None:
-        """Let go of the lock until a consumer or the listening thread rouses this one, or for a tick."""
+        """Release the lock until a consumer or the listening thread wakes this one, or for one tick."""
         self._changed.release()
         try:
-            self._rouser.wait(_TICK_S)
+            self._wake_up.wait(_TICK_S)
         finally:
             self._changed.acquire()
 
@@ -193,7 +193,7 @@ class Producer:
         have = len(self._listening())
         return (
             f"{self.label}: {have} of {wanted} consumers are attached; start a source 'shm' with this channel_name, "
-            "wait longer (consumer_timeout_s), or write wait_for_consumers=0 to let records go when nobody is there"
+            "wait longer (consumer_timeout_s), or set wait_for_consumers=0 to discard records without consumers"
         )
 
     def _held(self, size: int) -> str:
@@ -202,7 +202,7 @@ class Producer:
         name, most = max(held.items(), key=lambda item: sum(b.size for b in item[1]), default=("nobody", []))
         return (
             f"{self.label}: no memory for a record of {size} bytes, since consumer {name} holds {len(most)} blocks "
-            f"({sum(b.size for b in most)} bytes) of records that it has read; let go of them or copy them there, "
+            f"({sum(b.size for b in most)} bytes) of records that it has read; release or copy them there, "
             "or raise max_bytes"
         )
 
@@ -228,7 +228,7 @@ class Producer:
 
     def _add(self, consumer: Consumer) -> None:
         try:
-            consumer.greet(self._about, self._rouser, begun=self._begun, handed=self._handed)
+            consumer.greet(self._about, self._wake_up, begun=self._begun, handed=self._handed)
         except (OSError, StoreError):
             consumer.drop()
             return
@@ -243,34 +243,34 @@ class Producer:
                 self._selector.unregister(consumer.connection)
             consumer.drop()
             self._consumers.remove(consumer)
-            self._rouser.ring()
+            self._wake_up.set()
 
     def _forget(self, segment: int) -> None:
         for consumer in self._consumers:
-            with contextlib.suppress(OSError):  # it keeps a mapping that it does not need, or is gone
+            with contextlib.suppress(OSError):  # it keeps an unused mapping, or is gone
                 consumer.forget(segment)
 
     # -- listening: the thread ---------------------------------------------------------------------------------------
 
     def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # then it has been woken often enough
+        with contextlib.suppress(BlockingIOError):  # it is being woken already
             self._waker.send(b"x", socket.MSG_DONTWAIT)
 
     def _listen(self) -> None:
         while not self._closing:
             for key, _ in self._selector.select():
                 with self._changed:
-                    if key.fileobj is self._seat.listener:
+                    if key.fileobj is self._endpoint.listener:
                         self._accept()
                     elif key.fileobj is self._woken:
                         self._woken.recv(64)
                     elif isinstance(key.data, Consumer) and not key.data.gone:
                         self._hear(key.data)
-                    self._rouser.ring()
+                    self._wake_up.set()
             self._make_ready()
 
     def _make_ready(self) -> None:
-        """Make the memory that the next frame may need, while nobody waits for it."""
+        """Allocate the memory that the next frame may need, while nobody waits for it."""
         with self._changed:
             wish, self._pool.wish_bytes = self._pool.wish_bytes, 0
         if not wish:
@@ -278,7 +278,7 @@ class Producer:
         try:
             segment = new_memory("penstock-channel", wish)
         except StoreError:
-            return  # whoever needs it will be told
+            return  # the write that needs it raises the error
         with self._changed:
             if self._pool.ready is not None:
                 os.close(segment.descriptor)
@@ -289,15 +289,15 @@ class Producer:
 
     def _announce(self, consumer: Consumer) -> None:
         if self._pool.ready is not None:
-            with contextlib.suppress(OSError):  # its socket is full: it will come with the first block; or it is gone
+            with contextlib.suppress(OSError):  # its socket is full: the first block will carry it; or it is gone
                 consumer.announce(self._pool.ready)
 
     def _accept(self) -> None:
         try:
-            connection, _ = self._seat.listener.accept()
+            connection, _ = self._endpoint.listener.accept()
         except BlockingIOError:
             return
-        except OSError:  # too many open files: it has to knock until one is free
+        except OSError:  # too many open files: the connection waits until one is free
             self._changed.wait(_TICK_S)
             return
         connection.setblocking(False)
@@ -311,9 +311,9 @@ class Producer:
             if not data:
                 raise ConnectionResetError
             if consumer.control is None:
-                said = unpack_hello(data)
-                consumer.latest, consumer.pid = said.get("latest") is True, int(said.get("pid", 0))
-                consumer.title = str(said.get("title", "?"))
+                hello = unpack_hello(data)
+                consumer.latest, consumer.pid = hello.get("latest") is True, int(hello.get("pid", 0))
+                consumer.title = str(hello.get("title", "?"))
                 self._selector.unregister(consumer.connection)
                 self._add(consumer)
             elif data[:1] == NEED:
@@ -333,7 +333,7 @@ class Producer:
 
 
 def title() -> str:
-    """Return what this process is called, for messages of others."""
+    """Return the name of this program, for messages in other processes."""
     return os.path.basename(sys.argv[0] or sys.executable) or "python"
 
 

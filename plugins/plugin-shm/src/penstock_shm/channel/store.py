@@ -1,4 +1,4 @@
-"""The store `shm`: records to other processes of this machine, through memory that they share."""
+"""The store `shm`: hands records to other processes on this machine through shared memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from penstock.record import Record
 from penstock_shm.channel.blocks import Packed, pack, warm_up
 from penstock_shm.channel.producer import Producer
 from penstock_shm.cleaning import sweep
-from penstock_shm.place import check_name
+from penstock_shm.directory import check_name
 
 
 def _channel_name(_: object, __: object, value: str) -> None:
@@ -23,24 +23,24 @@ def _channel_name(_: object, __: object, value: str) -> None:
 
 @attrs.define
 class ShmStore:
-    """Hand records to every source `shm` of the same channel name on this machine.
+    """Hand records to every `shm` source of the same channel name on this machine.
 
     Each record is encoded once, straight into shared memory, where consumers read it in place. There is no server;
-    any number of producers and consumers come and go. Consumers that lose nothing get every record that is
-    written after their `open` returned; a slow one makes `write` wait. Those with `latest=True` never do.
+    any number of producers and consumers come and go. Lossless consumers receive every record that is
+    written after their `open` returned; a slow one makes `write` wait. Consumers with `latest=True` never do.
 
-    Order is kept for each producer. What was written outlives this process: it may close and exit at once. What a
-    consumer had not read when it died is lost to it. Memory grows as records need it and is anonymous: it needs no
-    room in /dev/shm and is freed by the kernel when its last user ends, however that was.
+    Order is kept for each producer. Written records outlive this process, which may close and exit immediately. Records
+    that a consumer had not read when it died are lost to it. Memory grows as records need it and is anonymous: it needs
+    no space in /dev/shm, and the kernel frees it when its last user ends, for whatever reason.
 
     Attributes:
-        channel_name: Any text; whoever uses the same one (of the same user) is in the same channel.
-        wait_for_consumers: How many consumers must be attached for `write` to go on. 0 lets records go when nobody
-            is there; `sent_to_nobody` counts them.
+        channel_name: Any text; all processes of one user that use it share the channel.
+        wait_for_consumers: Number of consumers that must be attached before `write` continues. With 0, records written
+            while no consumer is attached are discarded; `sent_to_nobody` counts them.
         consumer_timeout_s: Seconds that `write` waits for them before it raises; None waits for ever.
         hold_timeout_s: Seconds that `write` waits for memory while consumers hold all of it in records that they
-            have read; then it raises an error that names the one that holds most.
-        exclusive: Refuse to open beside another producer, and let no other open beside this one.
+            have read; then it raises an error that names the consumer holding most.
+        exclusive: Refuse to open while there is another producer, and refuse others while this one is open.
         max_bytes: Most memory to take; None: nine tenths of what is available at the time.
     """
 
@@ -57,14 +57,14 @@ class ShmStore:
 
     @classmethod
     def for_link(cls, name: str) -> ShmStore:
-        """Return a store for the near end of a link: alone in its channel, and waiting for nobody who is not there."""
+        """Return a store for the near end of a link: exclusive, and not waiting for consumers to attach."""
         return cls(name, wait_for_consumers=0, exclusive=True)
 
     def open(self) -> None:
         """Join the channel.
 
         Raises:
-            CannotConnectToStoreError: not Linux; the directory cannot be used; or another producer is there, and
+            CannotConnectToStoreError: not Linux; the directory cannot be used; or the channel has another producer, and
                 one of the two is exclusive.
         """
         if self._producer is not None:
@@ -75,13 +75,13 @@ class ShmStore:
         self._producer = Producer(self.channel_name, exclusive=self.exclusive, most_bytes=self.max_bytes)
 
     def write(self, records: Sequence[Record]) -> None:
-        """Hand over all records; wait while a consumer that loses nothing has too much unread.
+        """Hand over all records; wait while a lossless consumer has too many unread.
 
         Raises:
-            StoreError: too few consumers came in time; a consumer holds all memory; there is none; another thread
-                closed the store meanwhile; or it was opened by the process that this one was forked from. `failed`
-                has those that were not handed over, unless none was. Records that cannot be written as bytes are among
-                them, each with its CodecError; they do not keep the others back.
+            StoreError: too few consumers attached in time; consumers hold all memory; there is none; another thread
+                closed the store meanwhile; or the parent of this forked process opened it. `failed`
+                holds the records not handed over, unless that is all of them. Records that cannot be encoded are among
+                them, each with its CodecError; they do not stop the others.
         """
         producer = self._get_producer()
         failed: list[tuple[Record, BaseException]] = []
@@ -105,24 +105,24 @@ class ShmStore:
     def sync(self) -> None:
         """Return at once: `write` returned when the records were handed over.
 
-        From then on they survive this process. They are memory, though: not a power cut, and not the death of the
+        From then on they survive this process, but neither a power cut nor the death of the
         consumer that has them. A checkpoint over a link must come from the consumer's side.
         """
         self._get_producer()
 
     def close(self) -> None:
-        """Tell the consumers that this producer has ended, and leave the channel. What they hold stays valid."""
+        """Notify the consumers of the end, and leave the channel. Records that they hold stay valid."""
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.close()
 
     def consumers(self) -> int:
-        """Return how many consumers are attached now; any thread."""
+        """Return the number of attached consumers; any thread may call it."""
         return self._get_producer().audience()
 
     @property
     def sent_to_nobody(self) -> int:
-        """How many records were written while no consumer was attached, since `open`."""
+        """Number of records written while no consumer was attached, since `open`."""
         return self._sent_to_nobody
 
     def _get_producer(self) -> Producer:
@@ -143,7 +143,7 @@ class ShmStore:
         for start, piece in group.pieces:
             values = np.frombuffer(piece, np.uint8)
             memory[start : start + values.size] = values
-        # Only now, so that what is large is copied while a consumer still works on what came before.
+        # After copying, so that a large record is copied while a consumer works on the previous one.
         if not producer.wait_for_room(self.wait_for_consumers, self.consumer_timeout_s):
             self._sent_to_nobody += len(group.records)
         producer.hand_over(block, group.size, [record.channel for record in group.records])

@@ -1,4 +1,4 @@
-"""The file of one object: what it is called, then the record as bytes."""
+"""The file of one object: its name, then the record as bytes."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _SMALL_BYTES = 65_536
 
 @attrs.frozen
 class ObjectInfo:
-    """What is kept of an object beside its record.
+    """The properties of an object beside its record.
 
     Attributes:
         id: Unique in its store; ids sort in the order in which objects were put.
-        name: The name that it was given, or "".
-        queue: The queue that it is an item of, or "".
+        name: Its name, or "".
+        queue: The queue that holds it, or "".
         time_ns: When it was put, in nanoseconds since 1970-01-01 UTC.
-        size_bytes: What it takes.
-        spilled: Whether it lies on disk, since memory was full.
+        size_bytes: Its size.
+        spilled: Whether it is on disk, since memory was full.
     """
 
     id: str
@@ -47,12 +47,12 @@ class ObjectInfo:
 
 @attrs.frozen
 class Content:
-    """What a file holds: a record, and what has to be known to give back what was put.
+    """The content of a file: a record, and how to restore the object from it.
 
     Attributes:
-        record: The record, or one made around what was put.
+        record: The record, or one made around the object.
         is_record: Whether it was put as a record.
-        marks: Where in its data something was encoded, and by which encoders.
+        marks: Paths of the encoded parts of its data, with their encoders.
     """
 
     record: Record
@@ -64,7 +64,7 @@ _Meta = tuple[str, str, int, bool, list[Mark]]
 
 
 def to_pieces(content: Content, *, name: str, queue: str, time_ns: int) -> list[bytes | memoryview]:
-    """Return the file's content as buffers; CodecError if the record cannot be written as bytes."""
+    """Return the file's content as buffers; CodecError if the record cannot be encoded."""
     record = content.record
     meta = msgspec.msgpack.encode((name, queue, time_ns, content.is_record, content.marks))
     buffers = [memoryview(b).cast("B") for b in encode(record) if len(b)]
@@ -75,7 +75,7 @@ def to_pieces(content: Content, *, name: str, queue: str, time_ns: int) -> list[
 
 
 def write_file(path: Path, pieces: Sequence[bytes | memoryview]) -> None:
-    """Write a new file; on failure (OSError: ENOSPC above all) none is left."""
+    """Write a new file; on failure (OSError, mostly ENOSPC) no file is left."""
     size = sum(len(p) for p in pieces)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -90,7 +90,7 @@ def write_file(path: Path, pieces: Sequence[bytes | memoryview]) -> None:
 
 
 def read_content(path: Path, what: str) -> Content:
-    """Return what it holds; arrays are read-only and lie in the file's memory, and stay valid after it is deleted.
+    """Return its content; arrays are read-only views of the file, and stay valid after it is deleted.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -120,7 +120,7 @@ def read_content(path: Path, what: str) -> Content:
 
 
 def read_info(path: Path, key: str) -> ObjectInfo:
-    """Return what the file says of its object. FileNotFoundError or CannotGetObjectError."""
+    """Return the properties of the object in a file. FileNotFoundError or CannotGetObjectError."""
     with open(path, "rb") as file:
         lead = file.read(_LEAD.size)
         try:

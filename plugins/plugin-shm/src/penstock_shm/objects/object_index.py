@@ -1,7 +1,7 @@
-"""The directory of an object store: which objects there are, under which names, how much they take.
+"""The directory of an object store: its objects, their names, and their total size.
 
-One rename makes an object exist and one unlink makes it go, so that a death in between leaves it whole or absent.
-Names are symbolic links to objects; one that leads nowhere is no name.
+One rename adds an object and one unlink removes it, so that a death in between leaves it whole or absent.
+Names are symbolic links to objects; a dangling one is ignored.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import attrs
 
-from penstock_shm.place import locked_directory, to_file_name
+from penstock_shm.directory import locked_directory, to_file_name
 
 _STATE = struct.Struct("<QQ")
 OBJECT, NAME, SUBSCRIBER, TEMPORARY = "o-", "n-", "s-", "t-"
@@ -28,15 +28,15 @@ class ObjectIndex:
     path: Path
 
     def object_path(self, key: str) -> Path:
-        """Return where the object of this id lies, or would."""
+        """Return the path of the object with this id, whether it exists or not."""
         return self.path / (OBJECT + to_file_name(key))
 
     def name_path(self, name: str) -> Path:
-        """Return where this name is kept."""
+        """Return the path of this name's link."""
         return self.path / (NAME + to_file_name(name))
 
     def temporary_path(self) -> Path:
-        """Return a path that nobody has, for a file on its way; it says whose it is."""
+        """Return an unused path for a file being written; it contains the process id."""
         return self.path / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}"
 
     def find(self, key: str) -> str | None:
@@ -58,20 +58,20 @@ class ObjectIndex:
         return []
 
     def files(self) -> dict[str, int]:
-        """Return the ids of all objects with the number of the file that each is: another one after it was replaced."""
+        """Return the ids of all objects with their inode numbers, which differ after a replacement."""
         with contextlib.suppress(FileNotFoundError), os.scandir(self.path) as entries:
             return {e.name.removeprefix(OBJECT): e.inode() for e in entries if e.name.startswith(OBJECT)}
         return {}
 
     def subscribers(self) -> list[str]:
-        """Return the names of the sockets of those who want to be told."""
+        """Return the names of the subscribers' sockets."""
         with contextlib.suppress(FileNotFoundError):
             return [n for n in os.listdir(self.path) if n.startswith(SUBSCRIBER)]
         return []
 
     @contextlib.contextmanager
     def changing(self, *, make: bool = True) -> Iterator[None]:
-        """Hold the lock of the directory; FileNotFoundError if it is missing, and is not to be made."""
+        """Hold the lock of the directory; FileNotFoundError if it is missing and `make` is False."""
         with locked_directory(self.path, make=make):
             yield
 
@@ -84,11 +84,11 @@ class ObjectIndex:
         return f"{number:016x}-{secrets.token_hex(4)}"
 
     def begin_session(self) -> None:
-        """Note that nobody used the store until now: the objects in it were left by those before."""
+        """Record that nobody had the store open until now: its objects were left by earlier users."""
         (self.path / ".session").write_text(str(self._state()[1]))
 
     def was_left(self, key: str) -> bool:
-        """Return whether the object of this id was there when the first of those began who use the store now."""
+        """Return whether the object of this id is older than the session of the present users."""
         try:
             return int(key[:16], 16) < int((self.path / ".session").read_text())
         except (FileNotFoundError, ValueError):
@@ -98,7 +98,7 @@ class ObjectIndex:
         """Make the file the object of this id, and of this name unless it is ""."""
         if name:
             link = self.name_path(name)
-            link.unlink(missing_ok=True)  # it leads nowhere, or the caller replaces it
+            link.unlink(missing_ok=True)  # it is dangling, or the caller replaces it
             link.symlink_to(OBJECT + key)
         size = temporary.lstat().st_size
         path = self.object_path(key)
@@ -109,7 +109,7 @@ class ObjectIndex:
         self.add_size(size)
 
     def remove(self, key: str, name: str) -> None:
-        """Take the object away. FileNotFoundError if it is not there."""
+        """Remove the object. FileNotFoundError if it does not exist."""
         path = self.object_path(key)
         size = path.lstat().st_size
         spilled = os.readlink(path) if path.is_symlink() else None
@@ -121,11 +121,11 @@ class ObjectIndex:
         self.add_size(-size)
 
     def size_bytes(self) -> int:
-        """Return how much memory the objects take, as counted."""
+        """Return the counted size of all objects."""
         return self._state()[0]
 
     def count_again(self) -> int:
-        """Count what the objects take, remove what dead processes were writing, and return the count."""
+        """Count the size of all objects anew, remove the unfinished files of dead processes, and return the size."""
         total = 0
         for entry in os.scandir(self.path):
             if entry.name.startswith(TEMPORARY) and not _lives(entry.name):
@@ -136,7 +136,7 @@ class ObjectIndex:
         return total
 
     def add_size(self, size: int) -> None:
-        """Count `size` bytes more, or fewer."""
+        """Add `size` bytes, which may be negative, to the counted size."""
         total, number = self._state()
         self._set_state(max(0, total + size), number)
 

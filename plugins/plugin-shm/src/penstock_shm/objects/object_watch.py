@@ -1,4 +1,4 @@
-"""What subscribers of an object store are told: each is called when the bell rings, and looks at what there is."""
+"""Subscriptions to an object store: after each notification, list the objects and report the changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from penstock_shm.objects.object_index import ObjectIndex
 
 @attrs.define(eq=False)
 class NewObjects:
-    """Call `tell` with the name (or id) of each object that was put since the last look and matches."""
+    """Call `tell` with the name (or id) of each matching object that was put since the last call."""
 
     index: ObjectIndex
     tell: Callable[[str], None]
@@ -23,11 +23,11 @@ class NewObjects:
     _last: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Look at what is there now, which is not new."""
+        """List the objects that exist now and are not new."""
         self._last = max(self.index.ids(), default="")
 
     def __call__(self) -> None:
-        """Look, and tell."""
+        """List the objects, and report."""
         for key in self.index.ids():
             if key > self._last:
                 self._last = key
@@ -50,7 +50,7 @@ class NewObjects:
 
 @attrs.define(eq=False)
 class Changes:
-    """Call `tell` with what happened and the name (or id) of each object that changed since the last look."""
+    """Call `tell` with the change and the name (or id) of each object that changed since the last call."""
 
     index: ObjectIndex
     tell: Callable[[str, str], None]
@@ -59,13 +59,13 @@ class Changes:
     _names: dict[str, str] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Look at what is there now, which has not changed."""
+        """List the objects that exist now, as the state to compare with."""
         self._known = self.index.files()
         for key in self._known:
             self._name(key)
 
     def __call__(self) -> None:
-        """Look, and tell."""
+        """List the objects, and report."""
         before, self._known = self._known, self.index.files()
         for key in sorted(before.keys() | self._known.keys()):
             if before.get(key) == self._known.get(key):
@@ -82,7 +82,7 @@ class Changes:
             try:
                 self._names[key] = read_info(self.index.object_path(key), key).name
             except FileNotFoundError:
-                return ""  # deleted meanwhile: the next look will tell
+                return ""  # deleted meanwhile: the next call reports it
         return self._names[key]
 
 

@@ -1,4 +1,4 @@
-"""The store `shm-objects`: records in memory that every process of this machine finds by name and id."""
+"""The store `shm-objects`: records in memory that every process on this machine can find by name and id."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from penstock.errors import (
     StoreError,
 )
 from penstock.record import Record
-from penstock_shm.objects.bell import Bell, ring
+from penstock_shm.directory import check_name, path_of, root, tidy, to_file_name, usable
+from penstock_shm.objects.notifier import Notifier, notify
 from penstock_shm.objects.object_file import Content, ObjectInfo, read_content, read_info, to_pieces, write_file
 from penstock_shm.objects.object_index import SUBSCRIBER, ObjectIndex
 from penstock_shm.objects.object_watch import Changes, NewObjects
-from penstock_shm.place import check_name, path_of, root, tidy, to_file_name, usable
 
 _FULL = (errno.ENOSPC, errno.ENOMEM, errno.EFBIG, errno.EDQUOT)
 
@@ -41,23 +41,23 @@ def _store_name(_: object, __: object, value: str) -> None:
 class ShmObjectStore:
     """Keep objects in memory for all processes of this machine (and user); no server is needed.
 
-    Each object is a file in /dev/shm: whole or absent, also when its writer is killed. Arrays that are got lie in
-    that memory, read-only, and stay valid after the object was deleted or replaced, as long as they are referred to.
-    Objects stay until they are deleted, `destroy` is called, or `penstock_shm.clean` finds that nobody has the store
-    open; they do not outlive the machine's memory.
+    Each object is a file in /dev/shm: whole or absent, also when its writer is killed. Arrays returned are views of
+    that memory, read-only, and stay valid after the object is deleted or replaced, as long as they are referred to.
+    Objects stay until they are deleted, `destroy` is called, or `penstock_shm.clean` finds that no process has the
+    store open; they do not outlive the machine's memory.
 
-    What bytes do not know is kept by encoders: sparse matrices of scipy as they are, other types by an `Encoder` that
-    is registered, under its name, with the store that puts and with the one that gets. Nothing is ever pickled.
+    Types that the codec does not support need encoders: that of scipy's sparse matrices is built in, others are
+    registered, under the same name, with the store that puts and with the one that gets. Nothing is ever pickled.
 
     Attributes:
-        store_name: Any text; whoever uses the same one is in the same store.
-        max_bytes: Most memory that its objects may take; None: what /dev/shm has.
-        when_full: "refuse" raises a StoreError, "spill" puts the object on disk, from where it is got as before.
+        store_name: Any text; all processes of one user that use it share the store.
+        max_bytes: Upper limit for the size of its objects; None: the size of /dev/shm.
+        when_full: "refuse" raises a StoreError, "spill" writes the object to disk, from where `get` reads it as before.
             Nothing is ever evicted.
-        spill_directory: Where to; needed for "spill".
-        when_exists: What `write` and `put` do if the name is taken: "error" or "replace".
-        create: Whether `open` makes the store if there is none; False: CannotConnectToStoreError.
-        encoders: Of types of your own; `register` adds more.
+        spill_directory: The directory on disk; required for "spill".
+        when_exists: The action of `write` and `put` if the name is taken: "error" or "replace".
+        create: Whether `open` creates the store if it does not exist; False: CannotConnectToStoreError.
+        encoders: Encoders for types of your own; `register` adds more.
     """
 
     takes: ClassVar[str] = "any"
@@ -72,21 +72,21 @@ class ShmObjectStore:
     _encoders: Encoders = attrs.field(init=False, repr=False, eq=False)
     _index: ObjectIndex | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _user: int = attrs.field(default=-1, init=False, repr=False, eq=False)
-    _bells: list[Bell] = attrs.field(factory=list, init=False, repr=False, eq=False)
+    _notifiers: list[Notifier] = attrs.field(factory=list, init=False, repr=False, eq=False)
 
     @_encoders.default
     def _make_encoders(self) -> Encoders:
         return Encoders(self.encoders)
 
     def __attrs_post_init__(self) -> None:
-        """Check what needs two settings at once."""
+        """Check settings that depend on each other."""
         if self.when_full == "spill" and not self.spill_directory:
             raise ValueError("shm-objects: when_full='spill' needs spill_directory, a directory on a disk")
 
     # -- life --------------------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Open the store, and make it if it is missing.
+        """Open the store, and create it if it is missing.
 
         Raises:
             CannotConnectToStoreError: not Linux, or the directory cannot be used; or there is no store of this name,
@@ -100,7 +100,7 @@ class ShmObjectStore:
                 user = os.open(index.path / ".users", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 with contextlib.suppress(BlockingIOError):
                     fcntl.flock(user, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    index.begin_session()  # nobody else has it open
+                    index.begin_session()  # no other process has it open
                 fcntl.flock(user, fcntl.LOCK_SH)  # seen by `clean`: in use
                 index.count_again()
         except BaseException as error:
@@ -109,17 +109,17 @@ class ShmObjectStore:
             if isinstance(error, FileNotFoundError) and not self.create:
                 tidy(index.path.parent)
                 raise CannotConnectToStoreError(
-                    f"shm-objects {self.store_name!r}: there is no store of this name; open it first where it is to "
-                    "be made, or with create=True"
+                    f"shm-objects {self.store_name!r}: there is no store of this name; open it first in the "
+                    "process that creates it, or with create=True"
                 ) from error
             raise
         self._index, self._user = index, user
 
     def close(self) -> None:
-        """End the subscriptions and let go of the store. Its objects stay, and what was got stays valid."""
-        for bell in self._bells:
-            bell.take_down()
-        self._bells.clear()
+        """End the subscriptions and close the store. Its objects stay, and those returned by `get` stay valid."""
+        for notifier in self._notifiers:
+            notifier.close()
+        self._notifiers.clear()
         self._index = None
         user, self._user = self._user, -1
         if user >= 0:
@@ -144,7 +144,7 @@ class ShmObjectStore:
     # -- the contract of a store -------------------------------------------------------------------------------------
 
     def write(self, records: Sequence[Record]) -> None:
-        """Put each record under the name that `key_of` gives."""
+        """Put each record under the name that `key_of` returns."""
         failed: list[tuple[Record, BaseException]] = []
         for record in records:
             try:
@@ -160,7 +160,7 @@ class ShmObjectStore:
             raise kind(str(first), failed=failed, retryable=retryable) from first
 
     def sync(self) -> None:
-        """Return at once: what was put survives this process; being memory, it does not survive the machine."""
+        """Return at once: objects survive this process but, being in memory, not a restart of the machine."""
         self._get_index()
 
     def key_of(self, record: Record) -> str:
@@ -170,14 +170,14 @@ class ShmObjectStore:
     # -- objects -----------------------------------------------------------------------------------------------------
 
     def put(self, data: Any, name: str = "", *, queue: str = "") -> str:
-        """Keep an object, or a record, and return its id: a record, what a record can hold, or what has an encoder.
+        """Store a record, or any object that a record can hold or that has an encoder, and return its id.
 
         It is a snapshot: the data may be changed afterwards.
 
         Raises:
             RecordExistsError: the name is taken, and `when_exists` is "error".
-            StoreError: the store is full, and is to refuse or cannot spill.
-            CodecError: the data cannot be written as bytes, and no encoder is registered for them.
+            StoreError: the store is full, and `when_full` is "refuse" or spilling failed.
+            CodecError: the data cannot be encoded, and no encoder is registered for their type.
         """
         index = self._get_index()
         if name:
@@ -198,14 +198,14 @@ class ShmObjectStore:
         return key
 
     def get(self, key: Any, include_metadata: bool = False) -> Any:
-        """Return what was put under this id or name: the object, or the record if it was one; of a list, all of them.
+        """Return the object (or record) that was put under this id or name; for a list, a list of them.
 
         Args:
-            key: An id or a name, or a list of these, whose order the result has.
+            key: An id or a name, or a list of these, which sets the order of the result.
             include_metadata: Return the record around each object, with its time.
 
         Raises:
-            ObjectNotFoundError: one is not there. Of a list, none is returned then.
+            ObjectNotFoundError: one does not exist. Then nothing of a list is returned.
             CannotGetObjectError: one is damaged, or an encoder that it needs is not registered here.
         """
         if isinstance(key, list):
@@ -221,11 +221,11 @@ class ShmObjectStore:
         self._encoders.register(encoder)
 
     def was_left(self, key: str) -> bool:
-        """Return whether the object was there before any of those who have the store open now. Raises as `get` does."""
+        """Return whether the object is older than the session of the present users. Raises as `get` does."""
         return self._get_index().was_left(self._find(key))
 
     def info(self, key: str) -> ObjectInfo:
-        """Return what is known of an object beside its record: name, queue, time, size. Raises as `get` does."""
+        """Return the properties of an object beside its record: name, queue, time, size. Raises as `get` does."""
         found = self._find(key)
         try:
             return read_info(self._get_index().object_path(found), found)
@@ -233,14 +233,14 @@ class ShmObjectStore:
             raise self._missing(key) from error
 
     def delete(self, key: str) -> None:
-        """Forget the object of this id or name; whoever has got it keeps it. Raises ObjectNotFoundError."""
+        """Delete the object of this id or name; copies returned by `get` stay valid. Raises ObjectNotFoundError."""
         index = self._get_index()
         with self._changing(index):
             found = self._find(key)
             index.remove(found, read_info(index.object_path(found), found).name)
 
     def replace(self, key: str, record: Any) -> None:
-        """Put another record (or data) in the place of this object, at once; id, name and queue stay."""
+        """Replace this object by another record (or data), atomically; id, name and queue stay."""
         index = self._get_index()
         info = self.info(key)
         temporary = self._prepare(index, record, info.name, info.queue)
@@ -254,7 +254,7 @@ class ShmObjectStore:
             raise
 
     def keys(self, **coords: Any) -> Iterator[str]:
-        """Yield the names (of the nameless, the ids) of all objects, or of those whose coordinates match.
+        """Yield the names (or ids, if unnamed) of all objects, or of those whose coordinates match.
 
         They come in the order in which the objects were put.
         """
@@ -264,7 +264,7 @@ class ShmObjectStore:
                     yield self.info(key).name or key
 
     def list_all(self, *, queue: str | None = None) -> list[ObjectInfo]:
-        """Return what is known of all objects, or of the items of one queue, in the order in which they were put."""
+        """Return the properties of all objects, or of those in one queue, in the order in which they were put."""
         found = []
         for key in self._get_index().ids():
             with contextlib.suppress(ObjectNotFoundError):  # deleted meanwhile
@@ -280,18 +280,18 @@ class ShmObjectStore:
     def subscribe(self, callback: Callable[[str], None], pattern: str = "*", **coords: Any) -> Callable[[], None]:
         """Call `callback` with the name (or id) of each object put from now on; return a function that ends it.
 
-        It is called from a thread of the store, in the order in which any process put them, and misses none that is
-        still there when its turn comes. What it raises is logged. `pattern` is matched with the name and the id.
+        It is called from a thread of the store, in the order in which processes put the objects. It misses none that
+        still exists when its turn comes. Its errors are logged. `pattern` is matched with the name and the id.
         """
-        return self._hang_up(NewObjects(self._get_index(), callback, pattern, coords))
+        return self._add_notifier(NewObjects(self._get_index(), callback, pattern, coords))
 
     def watch(self, callback: Callable[[str, str], None], pattern: str = "*") -> Callable[[], None]:
         """Call `callback` with each change from now on; return a function that ends it.
 
-        Its arguments are what happened, "put", "replaced" or "deleted", and the object's name (or id). It is called as
-        by `subscribe`. Of what happens to one object before its turn comes, it is told the outcome only.
+        Its arguments are the change ("put", "replaced" or "deleted") and the object's name (or id). It is called as
+        by `subscribe`. Of several changes to one object before its turn comes, it receives the outcome only.
         """
-        return self._hang_up(Changes(self._get_index(), callback, pattern))
+        return self._add_notifier(Changes(self._get_index(), callback, pattern))
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -322,21 +322,21 @@ class ShmObjectStore:
         )
         return RecordExistsError(message)
 
-    def _hang_up(self, answer: Callable[[], None]) -> Callable[[], None]:
+    def _add_notifier(self, answer: Callable[[], None]) -> Callable[[], None]:
         with usable(f"shm-objects {self.store_name!r}"):
-            bell = Bell(self._get_index().path, SUBSCRIBER, answer)
-        self._bells.append(bell)
+            notifier = Notifier(self._get_index().path, SUBSCRIBER, answer)
+        self._notifiers.append(notifier)
 
         def end() -> None:
-            bell.take_down()
-            if bell in self._bells:
-                self._bells.remove(bell)
+            notifier.close()
+            if notifier in self._notifiers:
+                self._notifiers.remove(notifier)
 
         return end
 
     @contextlib.contextmanager
     def _changing(self, index: ObjectIndex) -> Iterator[None]:
-        """Hold the lock for a change, and tell the subscribers of it."""
+        """Hold the lock for a change, and notify the subscribers of it."""
         try:
             with index.changing():
                 yield
@@ -344,7 +344,7 @@ class ShmObjectStore:
             if isinstance(error, PenstockError) or error.errno not in _FULL:
                 raise
             raise StoreError(f"shm-objects {self.store_name!r}: is full ({error.strerror}); delete objects") from error
-        ring(index.path, index.subscribers())
+        notify(index.path, index.subscribers())
 
     def _prepare(self, index: ObjectIndex, data: Any, name: str, queue: str) -> Path:
         """Write the object to a temporary file, or to disk with a temporary link to it, and return that."""

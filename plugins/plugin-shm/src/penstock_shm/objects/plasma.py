@@ -27,10 +27,10 @@ _PAUSE_S: Final = 0.05
 class PlasmaStoreInterface:
     """Share objects with other processes of this machine by name and id; no server has to be started.
 
-    `name` says who this is; whoever has the same `store_loc`, which is only a text and no file, is in the same store.
-    Making an interface makes the store if there is none; `connect_store` does not. An object stays until it is
-    deleted, also when the process that put it has ended; what was left by those who used the store before does not
-    stop a `put` under its name. Arrays that are got are read-only and lie in shared memory.
+    `name` identifies this process; all with the same `store_loc`, which is a text and not a file, share one store.
+    Making an interface creates the store if it is missing; `connect_store` does not. An object stays until it is
+    deleted, also when the process that put it has ended; an object left by earlier users of the store does not
+    prevent a `put` under its name. Arrays returned are read-only views of shared memory.
 
     Attributes:
         client: The `ShmObjectStore` behind it, which can do more.
@@ -62,10 +62,10 @@ class PlasmaStoreInterface:
     # -- the connection ----------------------------------------------------------------------------------------------
 
     def connect_store(self, store_loc: str) -> ShmObjectStore:
-        """Connect to the store at `store_loc`, which must be there, and return the client; tried for one second.
+        """Connect to the store at `store_loc`, which must exist, and return the client; retries for one second.
 
         Raises:
-            CannotConnectToStoreError: there is none; the connection stays as it was.
+            CannotConnectToStoreError: it does not exist; the connection stays as it was.
         """
         for attempt in range(_RETRIES):
             try:
@@ -74,7 +74,7 @@ class PlasmaStoreInterface:
             except CannotConnectToStoreError:
                 if attempt == _RETRIES - 1:
                     raise
-                time.sleep(_PAUSE_S)  # it may be about to be made
+                time.sleep(_PAUSE_S)  # another process may be creating it
         self.release()
         self.client, self.store_loc = client, store_loc
         return client
@@ -86,7 +86,7 @@ class PlasmaStoreInterface:
         return self.client
 
     def release(self) -> None:
-        """Let go of the store. Objects stay, and what was got stays valid. Any number of times."""
+        """Close the connection. Objects stay, and those returned stay valid. Any number of times."""
         self.client.close()
         if self._news is not None:
             self._news.put(None)
@@ -100,10 +100,10 @@ class PlasmaStoreInterface:
     # -- objects -----------------------------------------------------------------------------------------------------
 
     def put(self, object: Any, object_name: str) -> str:
-        """Keep an object under a name, and return its id. It is a snapshot.
+        """Store a snapshot of an object under a name, and return its id.
 
         Raises:
-            RecordExistsError: there is an object of this name; `replace` it.
+            RecordExistsError: the name is taken; use `replace`.
             StoreError: the store is full.
             CodecError: objects of this type need an encoder.
         """
@@ -116,14 +116,14 @@ class PlasmaStoreInterface:
             return self.client.put(object, object_name)
 
     def get(self, object_name: str) -> Any:
-        """Return the object of this name (or id). Raises CannotGetObjectError if there is none, or it is damaged."""
+        """Return the object of this name (or id). Raises CannotGetObjectError if it is missing or damaged."""
         try:
             return self.client.get(object_name)
         except ObjectNotFoundError as error:
             raise CannotGetObjectError(str(error)) from error
 
     def getID(self, obj_id: str, hdd_only: bool = False) -> Any:  # noqa: N802 - the name that improv's users write
-        """Return the object of this id; with `hdd_only` only one that lies on disk, since memory was full.
+        """Return the object of this id; with `hdd_only`, only if it is on disk because memory was full.
 
         Raises:
             ObjectNotFoundError: there is none.
@@ -150,15 +150,15 @@ class PlasmaStoreInterface:
         return found
 
     def getStored(self) -> dict[str, str]:  # noqa: N802 - as above
-        """Return the names of all objects that have one, with their ids."""
+        """Return the names of all named objects, with their ids."""
         return {info.name: info.id for info in self.client.list_all() if info.name}
 
     def delete(self, object_name: str) -> None:
-        """Forget the object of this name (or id). Raises ObjectNotFoundError."""
+        """Delete the object of this name (or id). Raises ObjectNotFoundError."""
         self.client.delete(object_name)
 
     def replace(self, object_name: str, object: Any) -> str:
-        """Put another object in the place of the one of this name (or id); return the id, which stays.
+        """Replace the object of this name (or id); return its id, which stays.
 
         Raises:
             ObjectNotFoundError: there is none.
@@ -167,23 +167,23 @@ class PlasmaStoreInterface:
         return self.client.info(object_name).id
 
     def random_ObjectID(self, number: int = 1) -> list[str]:  # noqa: N802 - as above
-        """Return as many ids that no object has."""
+        """Return `number` unused ids."""
         return [secrets.token_hex(20) for _ in range(number)]
 
     def updateStoreInterfaced(self, object_name: str, object_id: str) -> None:  # noqa: N802 - as above
-        """Do nothing, and warn: names are in the store itself, where every process sees them at once."""
+        """Do nothing, and warn: names are kept in the store itself, where every process sees them at once."""
         warnings.warn(
             f"updateStoreInterfaced({object_name!r}, …) does nothing: names are shared by all who use the store; "
             "remove the call",
             stacklevel=2,
         )
 
-    # -- being told --------------------------------------------------------------------------------------------------
+    # -- notifications -------------------------------------------------------------------------------------------------
 
     def subscribe(
         self, callback: Callable[[str], None] | None = None, pattern: str = "*", **coords: Any
     ) -> Callable[[], None]:
-        """Ask to be told of objects put from now on, by `notify` or by `callback`; return a function that ends it.
+        """Subscribe to objects put from now on, by `notify` or by `callback`; return a function that ends it.
 
         `callback` is called with the name (or id) of each, in a thread of the store; see `ShmObjectStore.subscribe`.
         """
@@ -209,15 +209,15 @@ class PlasmaStoreInterface:
         if news is None:
             raise StoreError(f"shm-objects {self.store_loc!r}: call subscribe() before notify()", retryable=False)
         try:
-            told = news.get(timeout=timeout_s)
+            key = news.get(timeout=timeout_s)
         except queue.Empty:
             return None
-        if told is None:
+        if key is None:
             return None
         try:
-            return self.client.info(told).id
+            return self.client.info(key).id
         except ObjectNotFoundError:  # deleted meanwhile
-            return told
+            return key
 
     # -- Python's own ------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What a waiting producer is roused by: a counter in the kernel that its consumers may ring, from any process."""
+"""An eventfd that wakes a blocked producer; its consumers set it, from any process."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import select
 import threading
 
 
-class Rouser:
-    """One such counter. All methods: any thread; `ring` also from within garbage collection."""
+class WakeUpEvent:
+    """A wake-up event. All methods may be called from any thread; `set` also during garbage collection."""
 
     __slots__ = ("_closed", "_lock", "_waiting", "descriptor")
 
     def __init__(self, descriptor: int | None = None) -> None:
-        """Make one, or take over the descriptor of one that came from another process."""
+        """Make one, or take over the descriptor of one that another process sent."""
         self.descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK) if descriptor is None else descriptor
-        self._lock = threading.RLock()  # garbage collection may ring while this thread has it
+        self._lock = threading.RLock()  # garbage collection may call set() while this thread holds it
         self._waiting = 0
         self._closed = False
 
-    def ring(self) -> None:
-        """Rouse who waits, or who waits next. Nothing if it is closed."""
+    def set(self) -> None:
+        """Wake the waiting thread, or the next one to wait. Does nothing if it is closed."""
         with self._lock:
             if not self._closed:
-                with contextlib.suppress(BlockingIOError):  # it has been rung very often, and nobody has answered
+                with contextlib.suppress(BlockingIOError):  # the counter is full, so it is set already
                     os.eventfd_write(self.descriptor, 1)
 
     def wait(self, timeout_s: float) -> None:
-        """Return when it has been rung since last time, after the timeout, or at once if it is closed."""
+        """Return once it has been set since the last wait, after the timeout, or at once if it is closed."""
         with self._lock:
             if self._closed:
                 return
@@ -37,25 +37,25 @@ class Rouser:
             poll = select.poll()
             poll.register(self.descriptor, select.POLLIN)
             if poll.poll(timeout_s * 1000):
-                with contextlib.suppress(BlockingIOError):  # another thread waited, too, and was quicker
+                with contextlib.suppress(BlockingIOError):  # another waiting thread read it first
                     os.eventfd_read(self.descriptor)
         finally:
             with self._lock:
                 self._waiting -= 1
-                self._let_go()
+                self._close_if_unused()
 
     def close(self) -> None:
-        """Let go of it; if a thread waits, when that has returned: never under its hands. Any number of times."""
+        """Close the descriptor, or let the last waiting thread close it. Any number of times."""
         with self._lock:
             self._closed = True
-            self._let_go()
+            self._close_if_unused()
 
     def abandon(self) -> None:
-        """Close what a fork has copied: no other thread is there, and whoever had the lock is in the parent."""
+        """Close the copy in a forked process: it has no other thread, and the lock's holder is in the parent."""
         self._lock, self._waiting = threading.RLock(), 0
         self.close()
 
-    def _let_go(self) -> None:
+    def _close_if_unused(self) -> None:
         if self._closed and not self._waiting and self.descriptor >= 0:
             descriptor, self.descriptor = self.descriptor, -1
             os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Where shared things live: one directory per user, in memory, with a part for each kind and name."""
+"""The directory of shared memory: one per user, on a tmpfs, with an entry for each kind and name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VARIABLE = "PENSTOCK_SHM_DIR"
 KINDS = ("channel", "array", "objects")
 
 UNFINISHED = ".new-"
-"""How the name of a file begins that is still being written; `to_file_name` gives none that does."""
+"""Prefix of the name of a file that is still being written; `to_file_name` never returns a name with it."""
 
 _UNUSABLE = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE)
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
@@ -30,7 +30,7 @@ _LONGEST = 180
 
 
 def root() -> Path:
-    """Return the directory of this user, `/dev/shm/penstock-<uid>`, made with mode 0700 if it is missing.
+    """Return the directory of this user, `/dev/shm/penstock-<uid>`, created with mode 0700 if it is missing.
 
     Raises:
         CannotConnectToStoreError: it belongs to someone else, others may write to it (and it is not sticky), or this
@@ -58,7 +58,7 @@ def root() -> Path:
 
 
 def _others_may_remove(found: os.stat_result) -> bool:
-    """Tell whether somebody else may remove or rename what is in a directory of this user."""
+    """Return whether another user may remove or rename entries in a directory of this user."""
     if found.st_mode & stat.S_ISVTX:
         return False
     of_group = found.st_mode & stat.S_IWGRP and found.st_gid != os.getgid()
@@ -66,7 +66,7 @@ def _others_may_remove(found: os.stat_result) -> bool:
 
 
 def _made(path: Path, *, with_parents: bool) -> os.stat_result:
-    """Make the directory if it is missing, and return what it is; others may remove it meanwhile, and make it again."""
+    """Create the directory if it is missing, and return its status; others may remove and recreate it meanwhile."""
     while True:
         if with_parents:
             os.makedirs(path.parent, exist_ok=True)
@@ -78,10 +78,10 @@ def _made(path: Path, *, with_parents: bool) -> os.stat_result:
 
 @contextlib.contextmanager
 def usable(what: str) -> Iterator[None]:
-    """Turn what the system says of a directory that is full, forbidden or read-only into an error with a remedy.
+    """Turn the system's error about a directory that is full, forbidden or read-only into one with a remedy.
 
     Raises:
-        CannotConnectToStoreError: the block did not find a descriptor, or room or permission in the directory.
+        CannotConnectToStoreError: the block ran out of descriptors, or lacked space or permission in the directory.
     """
     try:
         yield
@@ -117,7 +117,7 @@ def check_name(name: str, what: str) -> str:
 
 
 def to_file_name(name: str) -> str:
-    """Return a file name for any text; different for different texts, and readable where it can be."""
+    """Return a file name for any text; different for different texts, and readable where possible."""
     quoted = "".join(c if c in _PLAIN else "".join(f"%{b:02x}" for b in c.encode()) for c in name)
     if quoted.startswith("."):
         quoted = "%2e" + quoted[1:]
@@ -127,20 +127,20 @@ def to_file_name(name: str) -> str:
 
 
 def to_name(file_name: str) -> str:
-    """Return the text that `to_file_name` made this of; of one that was too long, the start of its file name."""
+    """Return the text from which `to_file_name` made this name; if it was too long, the start of the file name."""
     shown, long, _ = file_name.partition("%-")
     return file_name if long else unquote(shown, errors="replace")
 
 
 def path_of(kind: str, name: str) -> Path:
-    """Return where the channel, array or object store of this name lives; its parent is made if it is missing."""
+    """Return where the channel, array or object store of this name lives; its parent is created if it is missing."""
     path = root() / kind / to_file_name(name)
     make_directory(path.parent)
     return path
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory below the root, and those between, for this user alone; any may vanish meanwhile."""
+    """Create a directory below the root, and its parents, for this user alone; any may vanish meanwhile."""
     while True:
         try:
             os.mkdir(path, 0o700)
@@ -152,9 +152,9 @@ def make_directory(path: Path) -> None:
 
 
 def tidy(path: Path) -> None:
-    """Remove a directory below the root and those above it, as far as they are empty; a root set by the user stays."""
+    """Remove a directory below the root and its parents, as far as they are empty; a root set by the user stays."""
     top = Path(os.environ.get(VARIABLE) or "/dev/shm")
-    with contextlib.suppress(OSError):  # somebody is in it, or has removed it
+    with contextlib.suppress(OSError):  # it is in use, or already removed
         while path != top:
             path.rmdir()
             path = path.parent
@@ -162,13 +162,13 @@ def tidy(path: Path) -> None:
 
 @contextlib.contextmanager
 def locked_directory(path: Path, *, timeout_s: float = 10.0, make: bool = True) -> Iterator[int]:
-    """Make the directory if it is missing, lock it, and yield a descriptor of it.
+    """Create the directory if it is missing, lock it, and yield its descriptor.
 
-    The kernel lets go of the lock when its holder dies.
+    The kernel releases the lock when its holder dies.
 
     Raises:
         CannotConnectToStoreError: another process has held the lock for `timeout_s` seconds (it is stopped, perhaps).
-        FileNotFoundError: it is missing, and is not to be made.
+        FileNotFoundError: it is missing, and `make` is False.
     """
     until = time.monotonic() + timeout_s
     pause_s = 0.0005

@@ -1,4 +1,4 @@
-"""Telling other processes that a store holds something new: a bell, not a message, so that nothing can be lost."""
+"""Notify other processes of new objects: by a signal without content, so that nothing can be lost."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
-from penstock_shm.place import locked_directory
+from penstock_shm.directory import locked_directory
 from penstock_shm.rendezvous import in_directory
 
-_open: weakref.WeakSet[Bell] = weakref.WeakSet()
+_open: weakref.WeakSet[Notifier] = weakref.WeakSet()
 _log = logging.getLogger(__name__)
 
 
-class Bell:
-    """Call a function, in a thread of its own, whenever the bell in this directory has been rung since last time."""
+class Notifier:
+    """Call a function, in a thread of its own, after each notification in this directory."""
 
     def __init__(self, directory: Path, prefix: str, answer: Callable[[], None]) -> None:
-        """Hang up the bell: a socket `<prefix><pid>-…` in the directory, and start the thread."""
+        """Bind a socket `<prefix><pid>-…` in the directory, and start the thread."""
         self._answer = answer
         self._pid = os.getpid()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
@@ -38,14 +38,14 @@ class Bell:
             raise
         self._inner, self._outer = socket.socketpair()
         _open.add(self)
-        self._thread = threading.Thread(target=self._listen, name=f"penstock bell {directory.name}", daemon=True)
+        self._thread = threading.Thread(target=self._listen, name=f"penstock notifier {directory.name}", daemon=True)
         self._thread.start()
 
-    def take_down(self) -> None:
+    def close(self) -> None:
         """End the thread and remove the socket. Any number of times; not from within the function that it calls."""
         if self._pid != os.getpid():
             return
-        with contextlib.suppress(OSError):  # it was taken down before
+        with contextlib.suppress(OSError):  # it was closed before
             self._outer.send(b"x")
         if self._thread is not threading.current_thread():
             self._thread.join()
@@ -66,21 +66,21 @@ class Bell:
                     self._socket.recv(64, socket.MSG_DONTWAIT)
             try:
                 self._answer()
-            except Exception:  # the user's function: what it raises must not end the telling
+            except Exception:  # the user's function: its errors must not end the thread
                 _log.exception("a subscriber of %s failed", self.path.parent.name)
 
 
 def _after_fork() -> None:
-    """Close what a fork has copied: a dead parent's bell must not seem to hang."""
-    for bell in list(_open):
-        bell._socket.close()
+    """Close the copies in a forked process: a dead parent's socket must not seem alive."""
+    for notifier in list(_open):
+        notifier._socket.close()
 
 
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def ring(directory: Path, names: list[str]) -> None:
-    """Ring these bells; those of dead processes are removed."""
+def notify(directory: Path, names: list[str]) -> None:
+    """Notify these sockets; remove those of dead processes."""
     if not names:
         return
     with contextlib.suppress(FileNotFoundError):
@@ -91,7 +91,7 @@ def ring(directory: Path, names: list[str]) -> None:
                 try:
                     caller.sendto(b"!", socket.MSG_DONTWAIT, in_directory(descriptor, name))
                 except BlockingIOError:
-                    pass  # it has been rung and not been answered: one more would say nothing new
+                    pass  # a notification is pending already
                 except (ConnectionRefusedError, FileNotFoundError):
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(name, dir_fd=descriptor)
