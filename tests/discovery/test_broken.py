@@ -150,7 +150,12 @@ METADATA = {
     "a distribution of another version": (
         {"requires": ("libthing >=2, <3",), "hooks": "raise AssertionError('imported')"},
         "broken",
-        ["needs libthing >=2, <3", "there is 1.4", "pip install 'libthing>=2, <3'", "penstock-bad for what is there"],
+        [
+            "needs libthing >=2, <3",
+            "there is 1.4",
+            "pip install 'libthing>=2, <3'",
+            "penstock-bad for the installed one",
+        ],
     ),
     "a missing distribution for this Python": (
         {"requires": ("no-such-library; python_version >= '3'",)},

@@ -1,4 +1,4 @@
-"""The command line: `penstock COMMAND`. Each command is a module that is imported when it is used."""
+"""The command line: `penstock COMMAND`. Each command is a module, imported on use."""
 
 from penstock.cli.group import main
 

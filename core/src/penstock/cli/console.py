@@ -1,4 +1,4 @@
-"""What commands print besides their results: errors, each as one sentence on stderr."""
+"""Error output of commands: each error as one sentence on stderr."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from penstock.errors import PenstockError
 def say_error(error: BaseException | str, *, debug: bool = False) -> None:
     """Print "penstock: error: …" on stderr, in one line; with `debug`, the traceback before it."""
     if debug and isinstance(error, BaseException):
-        import traceback  # here, since errors are rare
+        import traceback  # imported here: errors are rare
 
         traceback.print_exception(error)
     print(f"penstock: error: {printable(sentence(error))}", file=sys.stderr, flush=True)
 
 
 def sentence(error: BaseException | str) -> str:
-    """Return what an error says in one line, with its notes; of an error of the operating system, the file first."""
+    """Return the message of an error in one line, with its notes; for an operating system error, the file first."""
     if isinstance(error, str):
         return error
     text = str(error)
@@ -27,7 +27,7 @@ def sentence(error: BaseException | str) -> str:
     notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
     problems: list[str] = []
     for line in f"{text or type(error).__name__}{notes}".splitlines():
-        if problems and line[:1] in ("", " ", "\t"):  # it goes on with the one before
+        if problems and line[:1] in ("", " ", "\t"):  # a continuation of the previous line
             problems[-1] += f" {line}"
         else:
             problems.append(line)
@@ -35,7 +35,7 @@ def sentence(error: BaseException | str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return text in one line that cannot steer a terminal: what is said may have come from a network."""
+    """Return text in one line without control characters, since it may have come from a network."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

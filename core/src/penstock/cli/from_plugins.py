@@ -1,4 +1,4 @@
-"""Commands that plugins bring: found by their entry points, and imported when one is used or described."""
+"""Commands of plugins: found by their entry points, and imported when one is used or described."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ INSTALLABLE = {
     "scout": "penstock-zenoh",
     "shm": "penstock-shm",
 }
-"""What to install for the commands that people type before they have."""
+"""The distribution for each well-known command."""
 
 
 class PluginCommands:
-    """The commands that installed plugins bring, without those of plugins that the user leaves out.
+    """The commands of installed plugins, without those that the user excludes.
 
     Args:
-        taken: Names of the commands of penstock itself, which no plugin replaces.
+        taken: Names of penstock's own commands, which no plugin may replace.
     """
 
     def __init__(self, taken: Container[str]) -> None:
-        """Look at what is installed; nothing is imported."""
+        """List the installed entry points; nothing is imported."""
         self._taken = taken
         self._entries: dict[str, dict[str, importlib.metadata.EntryPoint]] = {}
         without = {normalised(name) for name in os.environ.get("PENSTOCK_WITHOUT", "").split(",") if name.strip()}
@@ -46,7 +46,7 @@ class PluginCommands:
         return sorted(name for name in self._entries if name not in self._taken)
 
     def clashes(self) -> Iterator[str]:
-        """Yield a sentence about each name that cannot be used, since penstock or another plugin has it, too."""
+        """Yield a sentence for each name that cannot be used because penstock or another plugin has it, too."""
         for name, homes in sorted(self._entries.items()):
             if name in self._taken:
                 yield f"command {name!r} of {' and '.join(sorted(homes))} is not used: penstock has one of this name"
@@ -56,7 +56,7 @@ class PluginCommands:
     def load(self, name: str) -> click.Command | None:
         """Import a command; None if there is none of this name.
 
-        One that cannot be had comes as a command that says why: its plugin is at fault, and hinders no other.
+        One that cannot be loaded becomes a command that reports why, so that it does not affect others.
         """
         homes = self._entries.get(name)
         if not homes or name in self._taken:
@@ -67,20 +67,20 @@ class PluginCommands:
         title = f"command {name!r} of {home} {entry.dist.version if entry.dist else ''}".rstrip()
         try:
             command = entry.load()
-        except (Exception, SystemExit) as error:  # whatever a plugin does at import
+        except (Exception, SystemExit) as error:  # a plugin may raise anything on import
             said = " ".join(str(error).split())
             problem = f"{title} cannot be loaded: {entry.value!r} raised {type(error).__name__}: {said}"
             failure = ComponentLoadError(f"{problem}; `pip install --force-reinstall {home}`, or write to its authors")
             failure.__cause__ = error
             return _failing(name, "cannot be loaded", failure)
         if not isinstance(command, click.Command):
-            problem = f"{title} is no command: {entry.value!r} is a {type(command).__name__}, not a click.Command"
+            problem = f"{title} is not a command: {entry.value!r} is a {type(command).__name__}, not a click.Command"
             return _failing(name, "cannot be loaded", ComponentLoadError(f"{problem}; write to its authors"))
         return command
 
 
 def _home(entry: importlib.metadata.EntryPoint) -> str:
-    """Return the distribution that an entry is of; its metadata may be damaged."""
+    """Return the distribution of an entry; its metadata may be damaged."""
     try:
         return normalised(entry.dist.name) if entry.dist else "?"
     except (KeyError, TypeError, AttributeError, OSError, UnicodeDecodeError):
@@ -100,5 +100,5 @@ def _failing(name: str, short: str, error: Exception) -> click.Command:
         raise error
 
     arguments = click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)
-    settings = {"ignore_unknown_options": True, "help_option_names": []}  # --help, too, says what is wrong
+    settings = {"ignore_unknown_options": True, "help_option_names": []}  # --help also reports the problem
     return click.Command(name, callback=fail, params=[arguments], short_help=f"({short})", context_settings=settings)

@@ -28,17 +28,17 @@ COMMANDS = {
     "run": "penstock.cli.run:run",
     "validate": "penstock.cli.run:validate",
 }
-"""Where each command of penstock itself is; those whose module is not there are not listed."""
+"""The module of each of penstock's own commands; a command whose module is missing is not listed."""
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""The exit statuses: 1 for an error, 2 for a command line that makes no sense, 130 (128 + SIGINT) for Ctrl-C."""
+"""The exit statuses: 1 for an error, 2 for a usage error, 130 (128 + SIGINT) for Ctrl-C."""
 
 
 class LazyGroup(click.Group):
-    """A group that imports a command when it is used, or when the help of all is asked for."""
+    """A group that imports a command on use, or for the help of all."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of those commands that are there: penstock's own, then those that plugins bring."""
+        """Return the names of the available commands: penstock's own, then those of plugins."""
         return [*filter(_is_there, COMMANDS), *self._plugin_commands().names()]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -47,7 +47,7 @@ class LazyGroup(click.Group):
             return self._plugin_commands().load(cmd_name)
         module, _, attribute = COMMANDS[cmd_name].partition(":")
         command = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command), f"{COMMANDS[cmd_name]} is no command"
+        assert isinstance(command, click.Command), f"{COMMANDS[cmd_name]} is not a command"
         return command
 
     def resolve_command(
@@ -73,19 +73,19 @@ class LazyGroup(click.Group):
         ctx.fail(f"there is no command {name!r}; {advice}")
 
     def _plugin_commands(self) -> PluginCommands:
-        from penstock.cli.from_plugins import PluginCommands  # here: penstock's own commands do without looking
+        from penstock.cli.from_plugins import PluginCommands  # imported here: penstock's own commands need no search
 
         return PluginCommands(COMMANDS)
 
 
 def _is_there(name: str) -> bool:
-    """Tell whether it is a command of penstock itself."""
+    """Return whether it is one of penstock's own commands."""
     return name in COMMANDS and importlib.util.find_spec(COMMANDS[name].partition(":")[0]) is not None
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        import importlib.metadata  # here, since only this needs it
+        import importlib.metadata  # imported here: only this needs it
 
         try:
             version = importlib.metadata.version("penstock")
@@ -97,7 +97,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Say which.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error, too.")
+@click.option("--debug", is_flag=True, help="Also show the traceback of an error.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:
     """Lead data from instruments and cameras through decoders and processors into stores."""
@@ -108,7 +108,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0, 1 for an error, 2 for wrong usage, 130 if interrupted.
 
     An error of penstock or of the operating system is one sentence on stderr; with `--debug` its traceback too.
-    Any other exception is a fault of penstock or of a plugin, and is shown whole.
+    Any other exception is a bug in penstock or a plugin, and is shown in full.
     """
     settings = {"debug": False}
     try:
@@ -116,7 +116,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except click.ClickException as error:
         error.show()
         status = error.exit_code
-    except click.Abort as abort:  # what click makes of Ctrl-C, and of every EOFError
+    except click.Abort as abort:  # raised by click for Ctrl-C and every EOFError
         cause = abort.__cause__
         if isinstance(cause, PenstockError):
             say_error(cause, debug=settings["debug"])
@@ -124,7 +124,7 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         else:
             say_error(f"interrupted{_notes(cause)}")
             status = INTERRUPTED
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = FAILED
     except (PenstockError, OSError) as error:

@@ -1,4 +1,4 @@
-"""`penstock new`: a plugin to begin with, whose tests pass at once."""
+"""`penstock new`: create a plugin whose tests pass from the start."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ FILES = {
     "tests/test_readme.py": "test_readme.py",
     "tests/test_{role}_contract.py": "test_{role}_contract.py",
 }
-"""What a package consists of, and the template of each file in `template/`; "" stands for an empty file."""
+"""The files of a package, each with its template in `template/`; "" means an empty file."""
 
 _SUMMARIES = {
     "source": "Each line of a file, as a record",
-    "decoder": "The lines of a stream of bytes that was cut anywhere",
+    "decoder": "The lines of a stream of bytes that was split anywhere",
     "processor": "Numbers and arrays, times a factor",
-    "store": "Records whole, each as one file",
+    "store": "Whole records, each as one file",
 }
 _TAKES = {"decoder": "bytes"}
 _GIVES = {"source": "bytes", "decoder": "bytes"}
@@ -48,11 +48,11 @@ def _short(name: str) -> str:
 
 @attrs.frozen(kw_only=True)
 class NewPlugin:
-    """The names of a plugin that is to be made.
+    """The names of a plugin to create.
 
     Attributes:
-        role: What it offers: "source", "decoder", "processor" or "store".
-        name: What users will write in `ps.store("acme")`; the distribution is penstock-acme.
+        role: The role of its component: "source", "decoder", "processor" or "store".
+        name: The name in `ps.store("acme")`; the distribution is penstock-acme.
     """
 
     role: str = attrs.field(validator=attrs.validators.in_(ROLES))
@@ -60,12 +60,12 @@ class NewPlugin:
 
     @property
     def distribution(self) -> str:
-        """Return what users install, "penstock-acme"."""
+        """Return the name of the distribution, "penstock-acme"."""
         return f"penstock-{self.name}"
 
     @property
     def package(self) -> str:
-        """Return what is imported, "penstock_acme"."""
+        """Return the name of the package, "penstock_acme"."""
         return self.distribution.replace("-", "_")
 
     @property
@@ -75,7 +75,7 @@ class NewPlugin:
         return "".join(word.capitalize() for word in [*words, self.role])
 
     def problems(self) -> list[str]:
-        """Return what is wrong with the name, each as a sentence with its remedy."""
+        """Return the problems with the name, each as a sentence with its remedy."""
         if not _NAME.match(self.name) or len(self.name) > _LONGEST:
             return [
                 f"name {self.name!r}: use at most {_LONGEST} lower-case letters, digits and single dashes, a letter "
@@ -89,7 +89,7 @@ class NewPlugin:
 
     def render(self) -> dict[str, str]:
         """Return the text of each file, by its path below the package's directory."""
-        import jinja2  # here, since the other commands do without
+        import jinja2  # imported here: the other commands do not need it
 
         environment = jinja2.Environment(
             loader=jinja2.FunctionLoader(_template),
@@ -125,8 +125,8 @@ class NewPlugin:
         """Write the package into a new directory below `out`, and return that directory.
 
         Raises:
-            ConfigError: the name cannot be used, or the directory is there already; nothing was written.
-            OSError: a file cannot be written; what had been written is removed again.
+            ConfigError: the name cannot be used, or the directory exists; nothing was written.
+            OSError: a file cannot be written; the others were removed.
         """
         problems = self.problems()
         if problems:
@@ -138,7 +138,7 @@ class NewPlugin:
             directory.mkdir()
         except FileExistsError:
             raise ConfigError(
-                f"{directory} is there already and is left as it is; choose another name, or another place with --out"
+                f"{directory} exists already and is left as it is; choose another name, or another directory with --out"
             ) from None
         try:
             for path, text in files.items():
@@ -150,18 +150,20 @@ class NewPlugin:
         return directory
 
 
-@click.command(short_help="Make a plugin to begin with.")
+@click.command(short_help="Create a plugin.")
 @click.argument("role", type=click.Choice(ROLES))
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), default=Path(), help="Where; by default, here.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path(), help="Parent directory; the current one by default."
+)
 def new(role: str, name: str, out: Path) -> None:
-    """Make the package penstock-NAME, which offers a source, decoder, processor or store called NAME.
+    """Create the package penstock-NAME, which offers a source, decoder, processor or store called NAME.
 
-    It is complete: pyproject.toml, sources, README, CI, and tests that pass at once. Nothing is overwritten.
+    It is complete: pyproject.toml, sources, README, CI, and tests that pass from the start. Nothing is overwritten.
     """
     plugin = NewPlugin(role=role, name=name)
     directory = plugin.write(out)
-    click.echo(f"made {directory}: replace the inside of src/{plugin.package}/{role}.py with yours; to begin:")
+    click.echo(f"made {directory}: replace the code in src/{plugin.package}/{role}.py with yours; to begin:")
     click.echo(f"  cd {directory}")
     click.echo("  python3 -m venv .venv")
     click.echo('  .venv/bin/pip install -e ".[test]"')

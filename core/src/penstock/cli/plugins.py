@@ -1,4 +1,4 @@
-"""`penstock plugins`: what is installed, what works, and why something does not."""
+"""`penstock plugins`: list installed plugins, and why some do not work."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ _STYLES: dict[str, dict[str, Any]] = {
 }
 
 
-@click.command(short_help="List the plugins, and why one does not work.")
-@click.option("--why", is_flag=True, help="Show each component, and of what fails its whole traceback.")
+@click.command(short_help="List the plugins, and why some do not work.")
+@click.option("--why", is_flag=True, help="Show each component, and the full traceback of each failure.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
 @click.pass_context
 def plugins(ctx: click.Context, why: bool, as_json: bool) -> None:
     """List the plugins that are installed; exit with status 1 if one is broken."""
-    with contextlib.redirect_stdout(sys.stderr):  # a plugin that prints must not spoil what others parse
+    with contextlib.redirect_stdout(sys.stderr):  # output of a plugin must not mix with parsable output
         found = Plugins.discover()
     if as_json:
-        import json  # here, since the table does without
+        import json  # imported here: the table does not need it
 
         click.echo(json.dumps(_as_data(found), indent=2, ensure_ascii=False))
     else:
@@ -42,7 +42,7 @@ def plugins(ctx: click.Context, why: bool, as_json: bool) -> None:
 
 
 def _as_data(found: Plugins) -> dict[str, Any]:
-    import attrs  # here, since the table does without
+    import attrs  # imported here: the table does not need it
 
     return {
         "contract": CONTRACT,
@@ -55,10 +55,12 @@ def _as_data(found: Plugins) -> dict[str, Any]:
 
 
 def _print_table(found: Plugins, *, with_details: bool) -> None:
-    """Print a line for each plugin. By hand: importing rich alone would take a third of the time of this command."""
+    """Print a line for each plugin. Without rich: importing it would take a third of this command's time."""
     reports = list(found)
     if not reports:
-        click.echo("No plugin is installed, not even penstock's own: install penstock, do not only put it on a path.")
+        click.echo(
+            "No plugin is installed, not even penstock's own: install penstock instead of only adding it to the path."
+        )
         return
     texts = [("plugin", "version", "status", ""), *((r.name, r.version, str(r.status), _said(r)) for r in reports)]
     rows = [[printable(text) for text in row] for row in texts]

@@ -22,10 +22,10 @@ from penstock.store import SupportsRead
 @click.argument("store")
 @click.argument("settings", nargs=-1, metavar="[SETTING=VALUE]...")
 @click.option("--key", help="Show the record of this key in full.")
-@click.option("--limit", type=click.IntRange(1), help="List so many records at most.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: one object a line, or the one record.")
+@click.option("--limit", type=click.IntRange(1), help="List at most this many records.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: one object per line, or the one record.")
 def read(store: str, settings: tuple[str, ...], key: str | None, limit: int | None, as_json: bool) -> None:
-    """List the records that STORE holds: key, channel, number, time, coordinates, and what the data are.
+    """List the records in STORE: key, channel, number, time, coordinates, and type of the data.
 
     STORE is a path (a directory of .npy or .json files, an LMDB directory, a log), or the name of a store with its
     settings: penstock read npy path='archive/{{ seq }}.npy'
@@ -62,7 +62,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _open(name: str, settings: dict[str, Any]) -> Any:
-    """Make and open a store of this name, or the one that wrote this path."""
+    """Create and open a store of this name, or the one that wrote this path."""
     if not settings and Path(name).exists():
         path = Path(name)
         if path.is_file() and path.suffix == ".log":
@@ -74,12 +74,12 @@ def _open(name: str, settings: dict[str, Any]) -> Any:
     store = build(component, settings)
     if not isinstance(store, SupportsRead):
         raise ConfigError(f"store {name!r} cannot be read back")
-    store.open()  # type: ignore[attr-defined]  # a store has it
+    store.open()  # type: ignore[attr-defined]  # every store has it
     return store
 
 
 def _writer_of(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return the name and the settings of the store that has written a path. Raises ConfigError."""
+    """Return the name and the settings of the store that wrote a path. Raises ConfigError."""
     if path.suffix in (".lmdb", ".mdb") or (path / "data.mdb").exists():
         return "lmdb", {"path": str(path), "readonly": True}
     root = path if path.is_dir() else path.parent
@@ -89,11 +89,11 @@ def _writer_of(path: Path) -> tuple[str, dict[str, Any]]:
             beside = store == "npy" and found.with_name(f"{found.name}.json").exists()
             template = {"path": str(root / f"{{{{ seq }}}}{suffix}"), "root": str(root)}
             return store, {**template, "sidecar": "json"} if beside else template
-    raise ConfigError(f"{path}: no store is known that writes this; name it: penstock read npy path=…")
+    raise ConfigError(f"{path}: no known store writes this; name it: penstock read npy path=…")
 
 
 class _Log:
-    """Read a log of records; the key of each is its place."""
+    """Read a log of records; the key of each is its index."""
 
     def __init__(self, path: Path) -> None:
         from penstock.recordlog import read_log
@@ -149,7 +149,7 @@ def _moment(time_ns: int) -> str:
         return ""
     try:
         return datetime.fromtimestamp(time_ns / 1e9, UTC).isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError, OSError):  # no moment that a calendar has
+    except (ValueError, OverflowError, OSError):  # out of the calendar's range
         return f"{time_ns} ns"
 
 

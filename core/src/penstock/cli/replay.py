@@ -19,13 +19,13 @@ from penstock.errors import WiringError
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option(
-    "--into", type=click.Path(path_type=Path), help="The pipeline to send them through; without it: list them."
+    "--into", type=click.Path(path_type=Path), help="The pipeline to send them through; without it, list them."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def replay(directory: Path, into: Path | None, as_json: bool) -> None:
     """Send the dead letters in DIRECTORY through the pipeline in a file, each from the node at which it failed.
 
-    Its own sources are left out. The dead letters stay where they are: remove them when the run was ok.
+    Its own sources are omitted. The dead letters are kept: remove them when the run was ok.
     """
     if not any(directory.rglob(LOG)):
         raise click.ClickException(f"{directory}: no dead letters in or below it")
@@ -50,11 +50,11 @@ def replay(directory: Path, into: Path | None, as_json: bool) -> None:
 def replayed(pipeline: Pipeline, directory: Path) -> Pipeline:
     """Return the pipeline with dead letters in the place of its sources, each entering where it failed.
 
-    What failed at a source, since its own fields were wrong, enters behind it. A log that cannot be read does not keep
-    the others back: the run names it, and is not ok.
+    A record that failed at a source, because its own fields were wrong, enters behind it. A log that cannot be read
+    does not stop the others: the run names it, and is not ok.
 
     Raises:
-        WiringError: a letter failed at a node that the pipeline does not have, or none can be read.
+        WiringError: a letter failed at a node that the pipeline does not have, or no letter can be read.
     """
     damaged: list[Exception] = []
     failed_at = {

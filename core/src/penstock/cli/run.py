@@ -1,4 +1,4 @@
-"""`penstock run FILE`, `validate FILE` and `graph FILE`: what can be done with a pipeline in a file."""
+"""`penstock run FILE`, `validate FILE` and `graph FILE`: the commands for a pipeline in a file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FILE = click.argument("file", type=click.Path(path_type=Path))
 
 @click.command()
 @_FILE
-@click.option("--progress/--no-progress", default=None, help="Live figures; by default where stderr is a terminal.")
+@click.option("--progress/--no-progress", default=None, help="Live statistics; by default if stderr is a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def run(file: Path, progress: bool | None, as_json: bool) -> None:
     """Run the pipeline in FILE (.toml, .yaml, .json) until its sources end; Ctrl-C drains, a second one aborts."""
@@ -35,12 +35,14 @@ def run(file: Path, progress: bool | None, as_json: bool) -> None:
 
 @click.command()
 @_FILE
-@click.option("--import", "import_paths", is_flag=True, help="Import what FILE names as module:name, to check it too.")
+@click.option(
+    "--import", "import_paths", is_flag=True, help="Also import and check components that FILE names as module:name."
+)
 def validate(file: Path, import_paths: bool) -> None:
     """Check the pipeline in FILE as far as that is possible without opening anything.
 
-    No code is run but that of penstock and of plugins. What FILE names as module:name is only checked with --import,
-    which imports the module: do that with files that you would run.
+    Only code of penstock and of plugins is run. Components that FILE names as module:name are checked only with
+    --import, which imports the module: use it for files that you would run.
     """
     pipeline = read_pipeline(file, may_import=import_paths)
     unchecked = pipeline.check(import_paths=import_paths)
@@ -55,7 +57,7 @@ def validate(file: Path, import_paths: bool) -> None:
 @click.option("--format", "kind", type=click.Choice(["mermaid", "svg"]), default="mermaid", show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="Write here instead of to stdout.")
 def graph(file: Path, kind: str, out: Path | None) -> None:
-    """Draw the pipeline in FILE. Nothing that it names is imported."""
+    """Draw the pipeline in FILE. Its components are not imported."""
     pipeline = read_pipeline(file, may_import=False)
     text = pipeline.to_svg() if kind == "svg" else pipeline.to_mermaid()
     if out is None:
@@ -65,15 +67,15 @@ def graph(file: Path, kind: str, out: Path | None) -> None:
 
 
 def read_pipeline(file: Path, *, may_import: bool = True) -> Pipeline:
-    """Read a pipeline; modules beside its file can be imported by it, as those beside a script can.
+    """Read a pipeline; it can import modules beside its file, as a script can.
 
     Args:
         file: The file.
-        may_import: False leaves the modules beside the file out of reach.
+        may_import: False does not add the modules beside the file to the path.
 
     Raises:
-        ConfigError: it is no pipeline.
-        OSError: there is no such file, or it is a directory; a note names those that may be meant.
+        ConfigError: it is not a pipeline.
+        OSError: there is no such file, or it is a directory; a note names similar ones.
     """
     try:
         if file.is_dir():
@@ -91,12 +93,12 @@ def read_pipeline(file: Path, *, may_import: bool = True) -> Pipeline:
         return pipeline
     beside = str(file.absolute().parent)
     if beside not in sys.path:
-        sys.path.append(beside)  # at the end, so that a file beside it takes no library's place
+        sys.path.append(beside)  # at the end, so that a file beside it cannot shadow a library
     return pipeline
 
 
 def _meant(file: Path) -> str:
-    """Return which pipeline file may be meant by one that cannot be read: one inside it, or of a name like it."""
+    """Suggest a pipeline file for one that cannot be read: inside that directory, or of a similar name."""
     inside = file.is_dir()
     try:
         names = sorted(
@@ -111,11 +113,11 @@ def _meant(file: Path) -> str:
 
 
 def run_and_finish(pipeline: Pipeline, *, progress: bool, as_json: bool) -> NoReturn:
-    """Run a pipeline, print its report, which says what is not ok, and leave with its exit status."""
+    """Run a pipeline, print its report, and exit with its status."""
     finish(run_in_foreground(pipeline, progress=progress, plugins=Plugins.discover(), is_told=False), as_json=as_json)
 
 
 def finish(report: RunReport, *, as_json: bool = False) -> NoReturn:
-    """Print a report and leave with its exit status."""
+    """Print a report and exit with its status."""
     click.echo(report.to_json() if as_json else printable_lines(str(report)))
     sys.exit(report.exit_code)

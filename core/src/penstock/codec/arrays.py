@@ -15,10 +15,10 @@ _DTYPE = re.compile(
     r"[<>|](b1|[iu][1248]|f(2|4|8|12|16)|c(8|16|24|32)|[SUV]\d{1,9}|[mM]8(\[[0-9A-Za-zμ/]{1,16}\])?)", re.ASCII
 )
 _MAX_FIELDS_DEPTH = 16
-_CAST = frozenset("?bBhHiIlLqQfd")  # those that `memoryview.cast` knows
+_CAST = frozenset("?bBhHiIlLqQfd")  # formats supported by `memoryview.cast`
 
 KINDS = (np.ndarray, np.generic)
-"""What is an array or a scalar of numpy."""
+"""The types of numpy's arrays and scalars."""
 
 
 @lru_cache(maxsize=256)
@@ -41,23 +41,23 @@ def dtype_to_plain(dtype: np.dtype[Any], path: str) -> Any:
     fields = [dtype.fields[name] for name in dtype.names]
     titles = [field[2] if len(field) > 2 else None for field in fields]
     if not all(title is None or type(title) is str for title in titles):
-        raise CodecError(f"{path}: a field of dtype {dtype} has a title that is no text; use a str")
+        raise CodecError(f"{path}: a field of dtype {dtype} has a title that is not text; use a str")
     formats = [dtype_to_plain(field[0], path) for field in fields]
     return [list(dtype.names), formats, [field[1] for field in fields], titles, dtype.itemsize]
 
 
 def dtype_from_plain(plain: Any, depth: int = 0) -> np.dtype[Any]:
-    """Return the dtype that this describes; what `dtype_to_plain` cannot give is a CodecError."""
+    """Return the described dtype; raises CodecError for a description that `dtype_to_plain` cannot return."""
     if type(plain) is str:
         return _named(plain)
     if type(plain) is not list or depth > _MAX_FIELDS_DEPTH:
-        raise CodecError(f"the header of the record is wrong: {str(plain)[:80]!r} is no dtype")
+        raise CodecError(f"the header of the record is wrong: {str(plain)[:80]!r} is not a dtype")
     if len(plain) == 2:
         base, shape = plain
         return np.dtype((dtype_from_plain(base, depth + 1), tuple(_checked_shape(shape))))
     names, formats, offsets, titles, itemsize = plain
     if not all(title is None or type(title) is str for title in titles):
-        raise CodecError("the header of the record is wrong: the title of a field is no text")
+        raise CodecError("the header of the record is wrong: the title of a field is not text")
     inner = [dtype_from_plain(one, depth + 1) for one in formats]
     described: Any = {"names": names, "formats": inner, "offsets": offsets, "itemsize": itemsize}
     if any(title is not None for title in titles):
@@ -71,7 +71,7 @@ def dtype_from_plain(plain: Any, depth: int = 0) -> np.dtype[Any]:
 @lru_cache(maxsize=256)
 def _named(text: str) -> np.dtype[Any]:
     if not _DTYPE.fullmatch(text):
-        raise CodecError(f"the header of the record is wrong: {text[:80]!r} is no dtype")
+        raise CodecError(f"the header of the record is wrong: {text[:80]!r} is not a dtype")
     return np.dtype(text)
 
 
@@ -80,10 +80,12 @@ def buffer_of(array: np.ndarray[Any, Any], path: str) -> tuple[memoryview, str]:
     order = "C"
     if type(array) is not np.ndarray:
         if isinstance(array, np.ma.MaskedArray):
-            raise CodecError(f"{path}: a masked array cannot be written as bytes; write its data and its mask beside")
+            raise CodecError(
+                f"{path}: a masked array cannot be written as bytes; write its data and its mask separately"
+            )
         array = array.view(np.ndarray)
     if array.flags.c_contiguous:
-        if array.dtype.char in _CAST and array.nbytes and array.dtype.isnative:  # the usual one, in half the time
+        if array.dtype.char in _CAST and array.nbytes and array.dtype.isnative:  # the common case, twice as fast
             return array.data.cast("B"), order
     elif array.flags.f_contiguous:
         array, order = array.T, "F"
@@ -95,7 +97,7 @@ def buffer_of(array: np.ndarray[Any, Any], path: str) -> tuple[memoryview, str]:
 
 
 def array_of(buffer: memoryview, dtype: Any, shape: Any, order: Any) -> np.ndarray[Any, Any]:
-    """Return a view of a buffer as an array, if the buffer has just the size that dtype and shape say."""
+    """Return a view of a buffer as an array, if the buffer has exactly the size that dtype and shape need."""
     described = _named(dtype) if type(dtype) is str else dtype_from_plain(dtype)
     size = math.prod(_checked_shape(shape)) * described.itemsize
     if size != len(buffer):
@@ -104,7 +106,7 @@ def array_of(buffer: memoryview, dtype: Any, shape: Any, order: Any) -> np.ndarr
             f"takes {str(size)[:30]} bytes, its buffer has {len(buffer)}"
         )
     if order not in ("C", "F"):
-        raise CodecError(f"the header of the record is wrong: {str(order)[:80]!r} is no order of an array")
+        raise CodecError(f"the header of the record is wrong: {str(order)[:80]!r} is not an array order")
     return np.ndarray(shape, described, buffer, 0, None, order)  # by position: twice as fast
 
 
@@ -115,4 +117,4 @@ def _checked_shape(shape: Any) -> list[int]:
                 break
         else:
             return shape
-    raise CodecError(f"the header of the record is wrong: {str(shape)[:80]} is no shape")
+    raise CodecError(f"the header of the record is wrong: {str(shape)[:80]} is not a shape")

@@ -134,7 +134,7 @@ class Encoders:
             encoder = self._by_name.get(name)
             if encoder is None:
                 raise CannotGetObjectError(
-                    f"{what}: was encoded by {name!r}, which is not registered here; register it"
+                    f"{what}: was put by encoder {name!r}, which is not registered here; register it, too"
                 )
             try:
                 value = _put(value, path, encoder.decode)

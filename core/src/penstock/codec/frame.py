@@ -72,10 +72,10 @@ def encode(record: Record) -> list[Buffer]:
 
     The first is the header; those of arrays (and of `bytes` that are its data) are views, valid as long as nobody
     changes the array; an array that is not contiguous is copied once. The parent is encoded too, without its own
-    parent. What comes back different: `bytearray` and `memoryview` as bytes; an enum as its value; a subclass of a
-    built-in as the built-in, of `ndarray` as ndarray; a time zone as its offset from UTC; a path of another system
-    as a pure path. A subclass that says more than the built-in, so that the two are not equal (a time stamp with
-    nanoseconds), is refused; so are keys, and members of a set, that would fall together when they are read.
+    parent. Some types are read back as others: `bytearray` and `memoryview` as bytes; an enum as its value; a subclass
+    of a built-in as the built-in, of `ndarray` as ndarray; a time zone as its offset from UTC; a path of another system
+    as a pure path. A subclass that holds more than the built-in, so that the two are not equal (a time stamp with
+    nanoseconds), is refused; so are keys, and members of a set, that would be equal when read.
 
     Raises:
         CodecError: something in it cannot be written; the message begins with its path, `$.metadata.camera.handle`.
@@ -84,15 +84,15 @@ def encode(record: Record) -> list[Buffer]:
 
 
 def _frame(record: Record) -> tuple[list[Buffer], int]:
-    """Return the buffers of `encode`, and how many bytes they are together."""
+    """Return the buffers of `encode`, and their total size in bytes."""
     try:
         try:
             header, buffers = _pack(record, Packer())
-        except (OverflowError, UnicodeEncodeError):  # a large int or a lone surrogate: rare, so looked for only now
+        except (OverflowError, UnicodeEncodeError):  # a large int or a lone surrogate: rare, so checked only now
             header, buffers = _pack(record, Packer(careful=True))
     except CodecError:
         raise
-    except Exception as error:  # objects of the user's are asked for what they hold, and may raise anything
+    except Exception as error:  # the attributes of users' objects may raise anything
         raise CodecError(f"$: cannot be written as bytes: {type(error).__name__}: {shown(error)}") from error
     header_size = len(header)
     if header_size >= 1 << 32:
@@ -129,9 +129,9 @@ def encode_into(record: Record, buffer: Any) -> int:
     parts, size = _frame(record)
     target = _bytes_of(buffer)
     if target.readonly:
-        raise CodecError(f"the buffer ({type(buffer).__name__}) is read-only; give a writable one")
+        raise CodecError(f"the buffer ({type(buffer).__name__}) is read-only; pass a writable one")
     if size > len(target):
-        raise CodecError(f"the record takes {size} bytes, the buffer has {len(target)}; give a larger one")
+        raise CodecError(f"the record takes {size} bytes, the buffer has {len(target)}; pass a larger one")
     start = 0
     for part in parts:
         end = start + len(part)
@@ -141,27 +141,26 @@ def encode_into(record: Record, buffer: Any) -> int:
 
 
 def decode(buffer: Any) -> Record:
-    """Return the record that a buffer begins with; what follows it is not looked at.
+    """Return the record at the start of a buffer; bytes behind it are ignored.
 
-    Arrays are views of the buffer, and read-only if it is; they keep it alive. `bytes` are copied. Whatever the
-    bytes are, the answer comes in a memory in proportion to their number, and in a time likewise; only keys that are
-    numbers chosen so that their hashes collide make it longer, as in any dict, so bound the size of what comes from
-    strangers.
+    Arrays are views of the buffer, and read-only if it is; they keep it alive. `bytes` are copied. For any input,
+    memory and time are proportional to its size; only numeric keys chosen so that their hashes collide take longer, as
+    in any dict, so limit the size of untrusted input.
 
     Raises:
-        CodecError: these bytes are no record, or one of a later version.
+        CodecError: these bytes are not a record, or are one of a later version.
     """
     view = _bytes_of(buffer)
     if len(view) < _PREFIX.size:
-        raise CodecError(f"{len(view)} bytes are no record: its frame alone has {_PREFIX.size}")
+        raise CodecError(f"{len(view)} bytes are not a record: its frame alone has {_PREFIX.size}")
     magic, version, header_size, size = _PREFIX.unpack_from(view)
     if magic != _MAGIC:
-        raise CodecError(f"these bytes are no record: they begin with {magic!r}, not {_MAGIC!r}")
+        raise CodecError(f"these bytes are not a record: they begin with {magic!r}, not {_MAGIC!r}")
     if version != _VERSION:
         raise CodecError(f"record of format {version}: this penstock reads format {_VERSION}; use a later one")
     end = _PREFIX.size + header_size
     if not end <= size <= len(view):
-        raise CodecError(f"the record says it has {size} bytes with {header_size} in its header; here are {len(view)}")
+        raise CodecError(f"the record claims {size} bytes with {header_size} in its header; there are {len(view)}")
     try:
         header = _decode_header(view[_PREFIX.size : end])
         unpacker = Unpacker(_split(view, header.sizes, end, size) if header.sizes or size != end else [])
@@ -169,10 +168,10 @@ def decode(buffer: Any) -> Record:
         record = _record(unpacker, header, parent)
     except CodecError:
         raise
-    except Exception as error:  # whatever msgspec, numpy, struct and the types of values raise for bytes that are wrong
+    except Exception as error:  # msgspec, numpy, struct and the types of values raise many errors for wrong bytes
         raise CodecError(f"the header of the record is wrong: {error}") from error
     if unpacker.unused:
-        raise CodecError(f"the header of the record is wrong: {unpacker.unused} of its buffers belong to nothing")
+        raise CodecError(f"the header of the record is wrong: {unpacker.unused} of its buffers are unused")
     return record
 
 
@@ -213,7 +212,7 @@ def _check_fields(record: Record, path: str) -> None:
     try:
         record.channel.encode()
     except UnicodeEncodeError as error:
-        raise CodecError(f"{path}.channel: {record.channel!r} is no proper text: {error.reason}") from None
+        raise CodecError(f"{path}.channel: {record.channel!r} is not valid text: {error.reason}") from None
 
 
 def _record(unpacker: Unpacker, header: _Header | _Parent, parent: Record | None) -> Record:
@@ -250,4 +249,4 @@ def _bytes_of(buffer: Any) -> memoryview:
         view = memoryview(buffer)
         return view if view.format == "B" and view.ndim == 1 and view.contiguous else view.cast("B")
     except TypeError as error:
-        raise CodecError(f"{type(buffer).__name__} gives no contiguous bytes: {error}") from None
+        raise CodecError(f"{type(buffer).__name__} has no contiguous bytes: {error}") from None

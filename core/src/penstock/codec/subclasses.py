@@ -1,4 +1,4 @@
-"""What a value of a subclass becomes as bytes: the built-in that equals it, or an error; never something else."""
+"""Values of subclasses as bytes: the built-in that equals them, or an error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UNHASHABLE = (list, set, dict, bytearray)
 
 
 def _fields(cls: type, *names: str) -> Callable[[Any], list[Any]]:
-    """Return a function that reads these attributes as the built-in has them, whatever a subclass made of them."""
+    """Return a function that reads these attributes as the built-in defines them, ignoring overrides of a subclass."""
     getters = [getattr(cls, name).__get__ for name in names]
     return lambda value: [get(value) for get in getters]
 
@@ -40,11 +40,11 @@ _BUILTINS: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (Decimal, Decimal),
     (UUID, lambda value: UUID(int=value.int)),
 )
-"""Those that have subclasses worth writing. datetime stands before date, of which it is a subclass."""
+"""Built-ins whose subclasses are supported. datetime comes before date, of which it is a subclass."""
 
 
 def builtin_of(value: Any, path: str) -> Any:
-    """Return the built-in that equals a value of a subclass, or None if it is of none. Raises CodecError."""
+    """Return the built-in that equals a value of a subclass, or None if it is not of a subclass. Raises CodecError."""
     for kind, convert in _BUILTINS:
         if isinstance(value, kind):
             try:
@@ -83,7 +83,7 @@ def check_distinct(keys: Iterable[Any], path: str) -> None:
 
 
 def _as_read(key: Any) -> Any:
-    """Return what a key will be when it is read. Raises TypeError if that cannot be hashed."""
+    """Return the key as it will be read back. Raises TypeError if that cannot be hashed."""
     if isinstance(key, enum.Enum):
         return _as_read(key.value)
     if isinstance(key, DataCoordinates):

@@ -1,4 +1,4 @@
-"""Values in the header: what msgpack knows is written as it is, everything else as a tag.
+"""Values in the header: types of msgpack are written as they are, all others as tagged lists.
 
 A list whose first item is an empty extension of a code below 16 is tagged, and its other items are its contents: a
 tuple, a set, a mapping whose keys are not all str, coordinates, or a reference to a buffer. An extension of a higher
@@ -34,7 +34,7 @@ _FIRST_SCALAR_CODE = 16
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 _STR = frozenset((str,))
 _NESTED = frozenset((list, dict, Ext))
-_INLINE_SIZE = 4096  # bytes inside metadata are a buffer of their own from here on
+_INLINE_SIZE = 4096  # larger bytes in metadata get a buffer of their own
 _POSIX: type[PurePath] = Path if os.name == "posix" else PurePosixPath
 _WINDOWS: type[PurePath] = Path if os.name == "nt" else PureWindowsPath
 _COMPLEX = struct.Struct("<dd")
@@ -42,12 +42,12 @@ _TIMEDELTA = struct.Struct("<iii")
 
 
 def is_plain(mapping: dict[Any, Any]) -> bool:
-    """Return True if msgpack can write these as they are: str keys, and values that are no containers."""
+    """Return True if msgpack can write these directly: str keys, and values that are not containers."""
     return _PLAIN.issuperset(map(type, mapping.values())) and _STR.issuperset(map(type, mapping))
 
 
 def is_flat(mapping: dict[str, Any]) -> bool:
-    """Return True if none of the values that msgpack read stands for something else or holds others."""
+    """Return True if none of the values that msgpack read is a tag or a container."""
     return _NESTED.isdisjoint(map(type, mapping.values()))
 
 
@@ -85,7 +85,7 @@ _SCALARS_BACK: dict[int, Callable[[bytes], Any]] = {
 
 
 class Packer:
-    """Turn the values of one record into what msgpack can write, and collect the buffers beside it."""
+    """Turn the values of one record into types of msgpack, and collect its buffers."""
 
     __slots__ = ("buffers", "careful")
 
@@ -101,7 +101,7 @@ class Packer:
             if not isinstance(key, str):
                 raise CodecError(f"{path}: key {shown(key)} must be a str, not {type(key).__name__}")
             if self.careful and _is_broken(key):
-                raise CodecError(f"{path}: key {key!r} is no proper text; use one without lone surrogates")
+                raise CodecError(f"{path}: key {key!r} is not valid text; use one without lone surrogates")
         packed = {str.__str__(key): self.pack(item, f"{path}.{key}", 1) for key, item in value.items()}
         if len(packed) != len(value):
             raise CodecError(f"{path}: has the same key more than once; use a dict")
@@ -112,12 +112,12 @@ class Packer:
         kind = type(value)
         if kind is bytes or kind is bytearray or kind is memoryview:
             return [_BYTES, self._add(value)]
-        if kind.__name__ == "ndarray" and isinstance(value, _arrays().KINDS):  # the usual one first
+        if kind.__name__ == "ndarray" and isinstance(value, _arrays().KINDS):  # the common case first
             return self._pack_array(value, path)
         return self.pack(value, path, 0)
 
     def pack(self, value: Any, path: str, depth: int) -> Any:
-        """Return a value packed; `path` is where it stands, for errors."""
+        """Return a value packed; `path` locates it in errors."""
         kind = type(value)
         if kind in _PLAIN:
             if self.careful or (kind is bytes and len(value) >= _INLINE_SIZE):
@@ -159,7 +159,7 @@ class Packer:
         return pairs
 
     def _pack_other(self, value: Any, path: str, depth: int) -> Any:
-        if "numpy" in sys.modules and isinstance(value, _arrays().KINDS):  # whoever has an array has imported it
+        if "numpy" in sys.modules and isinstance(value, _arrays().KINDS):  # an array implies that it is imported
             return self._pack_array(value, path)
         if isinstance(value, enum.Enum):
             return self.pack(value.value, path, depth + 1)
@@ -177,7 +177,7 @@ class Packer:
             return self._pack_mapping(value, path, depth)
         if isinstance(value, list):
             return self._pack_items(value, path, depth)
-        plain = builtin_of(value, path)  # those of numpy are above
+        plain = builtin_of(value, path)  # numpy's are handled above
         if plain is not None:
             if type(plain) in _SCALARS:
                 code, pack = _SCALARS[type(plain)]
@@ -205,7 +205,7 @@ class Packer:
 
 
 class Unpacker:
-    """Turn what msgpack read back into values; the containers that it made are changed in place."""
+    """Turn the output of msgpack back into values; its containers are changed in place."""
 
     __slots__ = ("_buffers", "unused")
 
@@ -214,7 +214,7 @@ class Unpacker:
         self.unused = len(buffers)
 
     def unpack(self, value: Any, depth: int) -> Any:
-        """Return the value that this stands for."""
+        """Return the value that this represents."""
         kind = type(value)
         if kind not in _NESTED:
             return value
@@ -279,7 +279,7 @@ class Unpacker:
 
 @cache
 def _arrays() -> ModuleType:
-    """Return the module for arrays, imported with the first one that is met, since it imports numpy."""
+    """Return the module for arrays, imported with the first array, since it imports numpy."""
     from penstock.codec import arrays
 
     return arrays
@@ -289,7 +289,7 @@ def _packed_path(value: PurePath, path: str) -> Ext:
     windows = isinstance(value, PureWindowsPath)
     text = str(value)
     if (PureWindowsPath if windows else PurePosixPath)(text) != value:
-        raise CodecError(f"{path}: {type(value).__qualname__} {shown(value)} is more than its text; write str(path)")
+        raise CodecError(f"{path}: {type(value).__qualname__} {shown(value)} is more than its text; use str(path)")
     return Ext(26 if windows else 23, _text(text))
 
 
@@ -305,5 +305,5 @@ def _is_broken(text: Any) -> bool:
 def _contiguous(data: bytes | bytearray | memoryview) -> memoryview:
     view = memoryview(data)
     if "O" in view.format:
-        raise CodecError("a memoryview of Python objects cannot be written as bytes; hand the objects over as a list")
+        raise CodecError("a memoryview of Python objects cannot be written as bytes; pass the objects as a list")
     return view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())

@@ -1,4 +1,4 @@
-"""What annotations say of the classes and unions of a configuration, and the keys by which files name them."""
+"""The classes and unions in a configuration's annotations, and the keys by which files name them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, get_args, get_origin
 import attrs
 
 TAG = "type"
-"""The key that tells classes apart where a field may be one of several."""
+"""The key that names the class where a field may be one of several."""
 
 VALUE = "value"
-"""The key beside it, where the one of several that it names is not a class of fields."""
+"""The key for the value, where the type named is not a class with fields."""
 
 
 def type_hints(cls: type) -> dict[str, Any]:
-    """Return the annotations of a class, or an empty dict if they name what cannot be imported."""
+    """Return the annotations of a class, or an empty dict if they name something that cannot be imported."""
     try:
         return typing.get_type_hints(cls, include_extras=True)
     except (NameError, TypeError, AttributeError):
@@ -40,7 +40,7 @@ def tagged_classes(annotation: Any) -> tuple[type, ...]:
 
 
 def member_name(member: Any) -> str:
-    """Return what the key "type" calls a member of a union: "bytes", "list[int]"."""
+    """Return the name of a member of a union under the key "type": "bytes", "list[int]"."""
     return member.__name__ if isinstance(member, type) and not get_args(member) else str(member)
 
 

@@ -12,7 +12,7 @@ from penstock.config.scalars import MAX_ARRAY_SIZE
 
 
 def numpy_hook(kind: Any, _: Converter) -> Hook:
-    """Return the hook for a scalar class of numpy, or for arrays; an array may say its dtype and shape."""
+    """Return the hook for a scalar class of numpy, or for arrays; an array may state its dtype and shape."""
 
     def hook(value: Any, _: Any) -> Any:
         import numpy as np
@@ -50,7 +50,7 @@ def _of_form(form: Mapping[str, Any]) -> Any:
         dtype, shape = np.dtype(form["dtype"]), tuple(form["shape"])
         array = np.array(form["values"], dtype)
         if dtype.kind not in "biufSU" or array.ndim != 1 or array.size > MAX_ARRAY_SIZE:
-            raise ValueError("of numbers or text, please")
+            raise ValueError("dtype must be of numbers or text")
         return array.reshape(shape)
     except (ValueError, TypeError, OverflowError) as error:
         raise TypeError(f"expected dtype, shape and values of an array: {error}") from error

@@ -1,4 +1,4 @@
-"""What the hooks say of a value that does not fit."""
+"""The error for a value that does not fit a field."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, get_origin
 from penstock.suggestions import close_to
 
 Hook = Callable[[Any, Any], Any]
-"""A function of (value, annotation) that returns the object; what cattrs calls a structure hook."""
+"""A function of (value, annotation) that returns the object; a structure hook in cattrs."""
 
 
 def origin_of(kind: Any) -> Any:

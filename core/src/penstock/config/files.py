@@ -16,15 +16,15 @@ from penstock.config.same import difference
 from penstock.errors import ConfigError
 
 SUFFIXES = (".toml", ".yaml", ".yml", ".json")
-_MAX_ITEMS = 1_000_000  # after aliases of YAML are followed, so that a small file cannot fill the memory
+_MAX_ITEMS = 1_000_000  # after aliases of YAML are followed, so that a small file cannot exhaust the memory
 
 
 def read_config(path: str | PathLike[str]) -> dict[str, Any]:
     """Return the mapping in a .toml, .yaml, .yml or .json file.
 
     Raises:
-        ConfigError: the suffix is another one, or the file has no mapping, a key twice, a tag of Python, or is no
-            such file at all; the message begins with the file and, where it is known, the line.
+        ConfigError: the suffix is unknown, or the file has no mapping, a duplicate key, a tag of Python, or is not
+            in its format; the message begins with the file and, where it is known, the line.
         OSError: the file cannot be read.
     """
     return _mapping(*_read_bytes(Path(path)))
@@ -43,7 +43,7 @@ def _read_bytes(path: Path) -> tuple[str, str, Path]:
     try:
         return path.read_bytes().decode("utf-8-sig"), suffix, path
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}); save it as such") from error
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
 
 
 def _parsed(text: str, suffix: str, path: Path) -> Any:
@@ -71,16 +71,16 @@ def write_config(
 ) -> None:
     """Write a mapping to a .toml, .yaml, .yml or .json file: the whole of it or, on any error, nothing.
 
-    The text is read back before it is written: what would come back as something else is refused. TOML has no null:
-    keys whose value is None are left out of it.
+    The text is read back before it is written, and refused if it would be read differently. TOML has no null:
+    keys whose value is None are omitted.
 
     Args:
-        path: Where to.
+        path: The file.
         plain: The mapping.
-        check: Called with what the text is read back as, before it is written; what it raises ends the writing.
+        check: Called with the mapping read back from the text, before it is written; its errors stop the writing.
 
     Raises:
-        ConfigError: the suffix is another one, something in it is no plain data, or is not read back as it is.
+        ConfigError: the suffix is unknown, a value is not plain data, or would be read back differently.
         OSError: the file cannot be written.
     """
     path = Path(path)
@@ -96,16 +96,16 @@ def format_config(path: str | PathLike[str], plain: Mapping[str, Any]) -> str:
 
 
 def _formatted(path: Path, plain: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Return the text for a mapping, and what it is read back as, which is the same."""
+    """Return the text for a mapping, and the equal mapping read back from it."""
     suffix = _suffix(path)
     checked = to_plain(plain)
     if not isinstance(checked, dict):
-        raise ConfigError(f"{path}: must be given a mapping of names to values, not {type(plain).__name__}")
+        raise ConfigError(f"{path}: expected a mapping of names to values, not {type(plain).__name__}")
     _check_scalars(checked, path)
     try:
         text = _format(checked, suffix, path)
         back = _mapping(text, suffix, path)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:  # whatever a library cannot write
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:  # the libraries raise these
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"{path}: cannot be written as {suffix[1:].upper()}: {error}") from error
@@ -191,7 +191,7 @@ def _check_scalars(plain: Any, path: Path) -> None:
             elif type(value) is int:
                 str(value)
         except UnicodeEncodeError as error:
-            raise ConfigError(f"{path}: {where}: {value!a:.80} is no text: it holds a surrogate") from error
+            raise ConfigError(f"{path}: {where}: {value!a:.80} is not text: it holds a surrogate") from error
         except ValueError as error:
             raise ConfigError(f"{path}: {where}: a number of too many digits: {error}") from error
         if isinstance(value, dict):
@@ -225,7 +225,7 @@ def _write_whole(path: Path, data: bytes) -> None:
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename == str(temporary):  # a name that the user has not given
+        if isinstance(error, OSError) and error.filename == str(temporary):  # a name that the user does not know
             error.filename = str(path)
         raise
     if os.name == "posix":  # elsewhere a directory cannot be synced

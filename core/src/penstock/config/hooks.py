@@ -34,11 +34,11 @@ _MAPPINGS = (dict, Mapping, MutableMapping)
 
 
 def make_converter() -> Converter:
-    """Return a converter that guesses nothing."""
+    """Return a converter without implicit conversions."""
     converter = Converter(detailed_validation=True, structure_fallback_factory=_instance_hook)
     for kind, hook in _SCALARS.items():
         converter.register_structure_hook(kind, _or_subclass(kind, hook, converter))
-    converter.register_structure_hook(Path, _path_hook(Path, converter))  # cattrs has a hook of its own for it
+    converter.register_structure_hook(Path, _path_hook(Path, converter))  # cattrs has its own hook for it
     factories: list[tuple[Callable[[Any], bool], Callable[[Any, Converter], Hook]]] = [
         (is_class_of_fields, _class_hook),
         (lambda kind: origin_of(kind) in _LISTS, _list_hook(list)),
@@ -96,7 +96,7 @@ def _exactly(kind: type, *others: type) -> Hook:
 
 def _from_text(what: str, kind: type, parse: Callable[[str], Any]) -> Hook:
     def hook(value: Any, _: Any) -> Any:
-        if type(value) is kind:  # YAML and TOML have dates of their own
+        if type(value) is kind:  # YAML and TOML have native dates
             return value
         if isinstance(value, str):
             try:
@@ -114,7 +114,7 @@ def _timedelta(value: Any, _: Any) -> timedelta:
     try:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return timedelta(seconds=value)
-        if isinstance(value, str):  # written where a float has not enough digits
+        if isinstance(value, str):  # written where a float lacks digits
             with localcontext(prec=40):
                 return timedelta(microseconds=int(Decimal(value) * 1_000_000))
     except (ValueError, OverflowError, InvalidOperation):
@@ -140,7 +140,7 @@ _SCALARS: dict[type, Hook] = {
 
 
 def _or_subclass(plain: type, hook: Hook, converter: Converter) -> Hook:
-    """Return the hook of a class for cattrs, which asks it for subclasses too: a StrEnum, numpy.float64, one's own."""
+    """Return the hook of a class for cattrs, which also calls it for subclasses (StrEnum, numpy.float64)."""
 
     def dispatch(value: Any, kind: Any) -> Any:
         if kind is plain or not isinstance(kind, type):
@@ -166,7 +166,7 @@ def _enum_hook(kind: Any, _: Converter) -> Hook:
             return kind[value]
         if issubclass(kind, enum.Flag) and type(value) is int:
             try:
-                return kind(value)  # several at once, or none
+                return kind(value)  # several flags, or none
             except ValueError:
                 pass
         known = ", ".join(repr(member.value) for member in kind)
@@ -199,7 +199,7 @@ def _path_hook(kind: Any, _: Converter) -> Hook:
 
 
 def _instance_hook(kind: Any) -> Hook:
-    """Return the hook for what plain data cannot hold (a function, a socket): only such an object itself will do."""
+    """Return the hook for types that plain data cannot hold (a function, a socket): only an instance is accepted."""
 
     def hook(value: Any, _: Any) -> Any:
         origin = origin_of(kind)
@@ -211,7 +211,7 @@ def _instance_hook(kind: Any) -> Hook:
 
 
 def _resolve_annotations(kind: Any) -> None:
-    """Turn the annotations of an attrs class into types; a name that exists for type checkers only stands for Any.
+    """Turn the annotations of an attrs class into types; a name that exists only for type checkers becomes Any.
 
     A component annotates its inner state with the library that it imports when it opens.
     """
@@ -276,7 +276,7 @@ def _each(items: Iterable[tuple[Any, Any, Hook, Any]], kind: Any, shown: Any) ->
     for index, value, hook, of in items:
         try:
             made.append(hook(value, of))
-        except Exception as error:  # whatever a class or validator raises: it is reported with its path
+        except Exception as error:  # a class or validator may raise anything: reported with its path
             note = IterableValidationNote(f"Structuring {shown} @ index {index!r}", index, of)
             error.__notes__ = [*getattr(error, "__notes__", []), note]
             errors.append(error)
@@ -324,7 +324,7 @@ def _mapping_hook(kind: Any, converter: Converter) -> Hook:
     def key(value: Any, _: Any) -> Any:
         try:
             return key_hook(value, key_type)
-        except Exception:  # files have keys of text only: what is no text is there in its form in JSON
+        except Exception:  # files have text keys only: other keys are in JSON form
             try:
                 plain = json.loads(value)
             except (ValueError, TypeError, RecursionError):

@@ -31,21 +31,21 @@ Structure = Callable[[Any, Any], Any]
 
 
 def to_plain(obj: Any, *, annotation: Any = None, path: str = "$") -> Any:
-    """Return an object as plain data, of which `from_plain` makes an equal one.
+    """Return an object as plain data, from which `from_plain` makes an equal object.
 
     Classes become dicts of their init fields, tuples and sets lists (sets sorted, if possible), paths, dates, times,
     UUIDs and decimals str, durations seconds, bytes base64, an enum its value, arrays of numpy nested lists; keys of
-    dicts become text. A field that may be one of several classes gets the key "type"; where the plain form of another
-    union does not tell which of its types it is, it becomes `{"type": "bytes", "value": …}`. What the annotations do
-    not tell (a tuple in a field of type Any) is a list afterwards: `YamlConfig.to_yaml` refuses that, this does not.
+    dicts become text. A field that may be one of several classes gets the key "type"; where the plain form in another
+    union is ambiguous, it becomes `{"type": "bytes", "value": …}`. A type that the annotations do not name (a tuple in
+    a field of type Any) is read back as a list: `YamlConfig.to_yaml` refuses that, this function does not.
 
     Args:
         obj: The object.
-        annotation: What it will be read as, if it is a value of a field; None: its class, or anything.
-        path: What errors call it.
+        annotation: The type it will be read as, if it is a value of a field; None: its class, or Any.
+        path: Its name in errors.
 
     Raises:
-        ConfigError: something in it has no such form; the message begins with its path.
+        ConfigError: a part of it has no plain form; the message begins with its path.
     """
     return _plain(obj, path, 0, annotation)
 
@@ -84,13 +84,13 @@ def _fields(obj: Any, path: str, depth: int) -> dict[str, Any]:
 
 
 def _member(obj: Any, path: str, depth: int, union: Any) -> Any:
-    """Return what stands in a union: as it is, if reading that gives the same, else with the name of its type."""
+    """Return the plain form of a union's value: as it is, if unambiguous, else with the name of its type."""
     if obj is None:
         return None
     own = [member for member in get_args(union) if _may_be(obj, member)]
     if type(obj) in tagged_classes(union):
         return {TAG: type(obj).__name__, **_plain(obj, path, depth, None)}
-    if len(get_args(union)) == 2 and type(None) in get_args(union):  # an Optional has nothing to choose between
+    if len(get_args(union)) == 2 and type(None) in get_args(union):  # an Optional has only one type
         return _plain(obj, path, depth, next(one for one in get_args(union) if one is not type(None)))
     forms = [(member, _plain(obj, path, depth, member)) for member in own or [None]]
     if own:
@@ -105,7 +105,7 @@ def _member(obj: Any, path: str, depth: int, union: Any) -> Any:
 
 
 def _may_be(obj: Any, member: Any) -> bool:
-    """Tell whether an object may be meant by a member of a union; True where only reading it back can tell."""
+    """Return whether an object may belong to a member of a union; True where only reading it back decides."""
     while hasattr(member, "__supertype__"):
         member = member.__supertype__
     origin = get_origin(member) or member
@@ -127,7 +127,7 @@ def _mapping(obj: Mapping[Any, Any], path: str, depth: int, hint: Any) -> dict[s
 
 
 def _key(key: Any, path: str, hint: Any) -> str:
-    """Return the text of a key; of one that is no text, its form in JSON: "1", "null", "[1, 2]"."""
+    """Return the text of a key, in JSON form if it is not text: "1", "null", "[1, 2]"."""
     plain = _plain(key, f"{path} key {key!r}", 0, hint)
     return plain if isinstance(plain, str) else json.dumps(plain)
 
@@ -143,23 +143,23 @@ def _item_hints(hint: Any) -> Iterator[Any]:
 def _sorted(items: set[Any] | frozenset[Any]) -> list[Any]:
     try:
         return sorted(items)
-    except TypeError:  # of several types: in the order of their text, so that equal sets give equal files
+    except TypeError:  # of several types: sorted by their text, so that equal sets yield equal files
         return sorted(items, key=repr)
 
 
 def _scalar(obj: Any, path: str, hint: Any) -> Any:
-    numpy = sys.modules.get("numpy")  # whoever has an array has imported it
+    numpy = sys.modules.get("numpy")  # an array implies that it is imported
     if numpy is not None and isinstance(obj, numpy.ndarray | numpy.generic) and obj.dtype.kind in "biufSU":
         return _array(obj, path, hint)
     return scalar_to_plain(obj, path)
 
 
 def _array(obj: Any, path: str, hint: Any) -> Any:
-    """Return nested lists; with dtype and shape, where a field of arrays of any dtype is annotated."""
+    """Return nested lists, with dtype and shape if the annotation allows any dtype."""
     if obj.size > MAX_ARRAY_SIZE:
-        raise ConfigError(f"{path}: an array of {obj.size} numbers; write it to a file and give the path of that")
+        raise ConfigError(f"{path}: an array of {obj.size} numbers; write it to a file and use its path")
     values = obj.tolist()
-    if type(values) is type(obj):  # a longdouble: Python has no number that holds it
+    if type(values) is type(obj):  # a longdouble: no number of Python can hold it
         raise ConfigError(f"{path}: {type(obj).__name__} {obj} has no form as plain data")
     plain = _plain(values, path, 0, None)
     if obj.ndim and hint is not None and not reads_as(plain, hint, obj):

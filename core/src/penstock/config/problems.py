@@ -1,4 +1,4 @@
-"""What cattrs found wrong, as lines that begin with the path of the field."""
+"""The problems found by cattrs, as lines that begin with the path of the field."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from penstock.config.annotations import type_hints
 
 
 def problems_of(error: Exception, path: str) -> list[str]:
-    """Return one line for each thing that is wrong, "$.camera.rate: expected int, got str 'fast'"."""
+    """Return one line for each problem, "$.camera.rate: expected int, got str 'fast'"."""
     return [_line(text) for text in cattrs.transform_error(error, path=path, format_exception=_describe)]
 
 

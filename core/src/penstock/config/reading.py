@@ -1,4 +1,4 @@
-"""How the file that is being read is to be understood."""
+"""Options for the file that is being read."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 IGNORED: ContextVar[list[str] | None] = ContextVar("IGNORED", default=None)
-"""Where keys that no class has are noted while they are ignored; None while they are errors."""
+"""Collects unknown keys while they are ignored; None while they are errors."""
 
 ABSENT_IS_NONE: ContextVar[bool] = ContextVar("ABSENT_IS_NONE", default=False)
-"""Whether a field without a default that may be None is so where a file leaves it out, as TOML has to."""
+"""Whether a missing field without a default becomes None if it may, since TOML has no null."""
 
 
 @contextmanager
 def ignoring_unknown() -> Iterator[list[str]]:
-    """Ignore keys that no class has inside; yield the list in which they are noted, as "Camera.rate"."""
+    """Ignore unknown keys inside the block; yield the list that collects them, as "Camera.rate"."""
     noted: list[str] = []
     token = IGNORED.set(noted)
     try:
@@ -26,7 +26,7 @@ def ignoring_unknown() -> Iterator[list[str]]:
 
 @contextmanager
 def reading(suffix: str) -> Iterator[None]:
-    """Read what a file with this suffix held: TOML has no null, and leaves out what is None."""
+    """Read the content of a file with this suffix: TOML has no null, and omits keys whose value is None."""
     token = ABSENT_IS_NONE.set(suffix == ".toml")
     try:
         yield

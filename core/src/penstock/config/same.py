@@ -1,4 +1,4 @@
-"""Where two objects differ, by value and type: what was written against what was read back."""
+"""The first difference, by value and type, between the object written and the one read back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from penstock.config.annotations import is_class_of_fields
 def difference(written: Any, read: Any, path: str = "$") -> str | None:
     """Return the first place where two objects differ, "$.a[0]: 1 is read back as '1'"; None if they are the same.
 
-    Types have to be the same, too, but for an int where a float is read that is equal: an annotation of float takes
+    Types must be the same, too, except for an int read as an equal float: an annotation of float accepts
     both. nan is the same as nan, and 0.0 is not -0.0.
     """
     if type(written) is int and type(read) is float and written == read:
@@ -84,7 +84,7 @@ def _is_same_scalar(written: Any, read: Any) -> bool:
 
 
 def _types(items: set[Any] | frozenset[Any]) -> dict[Any, str]:
-    """Return each item with its whole type, that of what it holds included, and the sign of a zero."""
+    """Return each item with its full type, including that of its content, and the sign of a zero."""
     return {item: f"{type(item).__name__} {item!r}" for item in items}
 
 
@@ -95,6 +95,6 @@ def _told(written: Any, read: Any, path: str) -> str:
 def _shown(value: Any) -> str:
     try:
         text = ascii(value)
-    except Exception:  # it is the user's, and only named here
+    except Exception:  # a user's class may raise anything; it is only named here
         text = "…"
     return f"{type(value).__name__} {text if len(text) <= 80 else text[:77] + '…'}"

@@ -1,4 +1,4 @@
-"""Single values as plain data: text, numbers, times, enums and bytes, in the forms that every file format can hold."""
+"""Single values as plain data: text, numbers, times, enums and bytes, in forms that every file format can hold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from uuid import UUID
 from penstock.errors import ConfigError
 
 MAX_ARRAY_SIZE = 10_000
-"""Numbers in an array; more of them belong into a file of their own."""
+"""Limit for numbers in an array; larger arrays belong in files of their own."""
 
 
 def enum_to_plain(obj: enum.Enum) -> Any:
@@ -24,7 +24,7 @@ def enum_to_plain(obj: enum.Enum) -> Any:
 
 
 def scalar_to_plain(obj: Any, path: str = "$") -> Any:
-    """Return one value as plain data. Raises ConfigError, with the path, for an object that has no such form."""
+    """Return one value as plain data. Raises ConfigError, with the path, for an object without a plain form."""
     if obj is None or isinstance(obj, bool):
         return obj
     if isinstance(obj, enum.Enum):
@@ -44,9 +44,9 @@ def scalar_to_plain(obj: Any, path: str = "$") -> Any:
 
 
 def _seconds(obj: timedelta) -> float | str:
-    """Return a duration in seconds: a float, or text where that has not enough digits for microseconds."""
+    """Return a duration in seconds: a float, or text where a float lacks digits for microseconds."""
     seconds = obj.total_seconds()
-    with suppress(OverflowError):  # of the longest
+    with suppress(OverflowError):  # of the largest
         if timedelta(seconds=seconds) == obj:
             return seconds
     with localcontext(prec=40):

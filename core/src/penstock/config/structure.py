@@ -1,4 +1,4 @@
-"""Plain data into objects, strictly: nothing is guessed, and every error says where it is."""
+"""Plain data into objects, strictly: no implicit conversions, and every error has a path."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ T = TypeVar("T")
 def from_plain(cls: type[T] | Any, data: Any, *, path: str = "$") -> T:
     """Make an object of `cls`, an attrs class, a dataclass or any annotation, from plain data.
 
-    Text is no number, a bool no int, but an int may stand for a float. A field that may be one of several classes
-    takes the one that its key "type" names, else the only one that fits.
+    Text is not a number, a bool is not an int, but an int is accepted as a float. A field that may be one of several
+    classes becomes the one named by its key "type", else the only one that fits.
 
     Args:
         cls: The class or annotation.
-        data: What `to_plain`, `read_config` or a person gave.
-        path: What errors call the top of `data`.
+        data: Data from `to_plain`, `read_config` or a user.
+        path: The name of the top of `data` in errors.
 
     Raises:
-        ConfigError: it does not fit; each line of the message begins with the path of a field and says what was
-            expected, or names keys like the one that is unknown.
+        ConfigError: it does not fit; each line of the message begins with the path of a field and names the type
+            expected, or keys similar to the unknown one.
     """
     from penstock.config.problems import problems_of
 
     try:
         made: T = _converter().structure(data, cls)
-    except Exception as error:  # cattrs collects whatever the classes and their validators raise
+    except Exception as error:  # classes and validators may raise anything; cattrs collects it
         raise ConfigError("\n".join(problems_of(error, path))) from error
     return made
 
 
 def reads_as(plain: Any, annotation: Any, obj: Any) -> bool:
-    """Tell whether plain data read by an annotation is the same as an object, by value and type."""
+    """Return whether plain data read by an annotation equals an object, by value and type."""
     from penstock.config.same import difference
 
     try:
         return difference(obj, _converter().structure(plain, annotation)) is None
-    except Exception:  # whatever classes and validators raise: it is not read
+    except Exception:  # classes and validators may raise anything: it is not equal then
         return False
 
 

@@ -1,4 +1,4 @@
-"""The hook for unions: which of its members a value is. Imported when needed."""
+"""The hook for unions: it selects the member for a value. Imported when needed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from penstock.suggestions import close_to
 def union_hook(kind: Any, converter: Converter) -> Hook:
     """Return the hook of a union: the member that the key "type" names, that is of the value's type, or that fits.
 
-    The order in the annotation does not count: Python takes `str | bytes` and `bytes | str` for equal, and so may
-    give the one where the other was written. Text is text where the union has str.
+    The order in the annotation is irrelevant: Python treats `str | bytes` and `bytes | str` as equal, and may return
+    one for the other. Text stays text where the union has str.
     """
     members = sorted(get_args(kind), key=member_name)
     hooks = [(member, converter.get_structure_hook(member)) for member in members]
@@ -58,10 +58,10 @@ Tried = tuple[list[tuple[Any, Any]], list[tuple[Any, Exception]]]
 
 
 def _try_each(hooks: list[tuple[Any, Hook]], value: Any) -> Tried:
-    """Return the members that take a value, with what each makes of it, and the errors of the others.
+    """Return the members that accept a value, each with its result, and the errors of the others.
 
-    The first that is no class of fields is enough. Where unknown keys are ignored, a class that knows all keys comes
-    before those that do not.
+    The first that is not a class with fields is enough. Where unknown keys are ignored, classes that know all
+    keys come first.
     """
     ignored = IGNORED.get()
     if ignored is not None:
@@ -78,7 +78,7 @@ def _try_each(hooks: list[tuple[Any, Hook]], value: Any) -> Tried:
         count = len(ignored or ())
         try:
             fits.append((member, inner(value, member)))
-        except Exception as error:  # it is not this one; the errors tell why if it is none of them
+        except Exception as error:  # it is not this member; the errors are reported if none fits
             errors.append((member, error))
             if ignored is not None:
                 del ignored[count:]

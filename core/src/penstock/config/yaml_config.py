@@ -1,4 +1,4 @@
-"""YamlConfig: give a class of settings `to_yaml` and `from_yaml`."""
+"""YamlConfig: adds `to_yaml` and `from_yaml` to a class of settings."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _log = logging.getLogger("penstock.config")
 class YamlConfig:
     """Inherit this in an attrs class or a dataclass to write it to a YAML file and read it back.
 
-    Both take the paths that `write_config` knows, so `.toml` and `.json` work too.
+    Both accept the paths that `write_config` supports, so `.toml` and `.json` work too.
     """
 
     def to_yaml(self, file_path: str | PathLike[str]) -> None:
-        """Write the settings to a file, whole or not at all; one that is there is replaced, directories are made.
+        """Write the settings to a file, whole or not at all; replaces a file, and makes missing directories.
 
-        Before the file is there, its text is read back: the object made of it is the same as this one, by value and
+        Before it is written, its text is read back: the object made from it must equal this one, by value and
         type, or nothing is written. So validators and `__post_init__` are called once more.
 
         Raises:
-            ConfigError: a value cannot be written as plain data, or would be read back as something else; the message
+            ConfigError: a value cannot be written as plain data, or would be read back differently; the message
                 begins with the file and the path of the value.
             OSError: the file cannot be written.
         """
@@ -38,11 +38,11 @@ class YamlConfig:
         write_config(path, to_plain(self), check=lambda back: self._check(back, path))
 
     def _check(self, plain: dict[str, Any], path: Path) -> None:
-        """Raise ConfigError unless what was read back makes the same object; then make its directory."""
+        """Raise ConfigError unless the data read back yield an equal object; then make its directory."""
         try:
             with reading(path.suffix.lower()):
                 said = difference(self, from_plain(type(self), plain))
-        except Exception as error:  # whatever the classes, their validators and comparisons raise
+        except Exception as error:  # classes, validators and comparisons may raise anything
             raise ConfigError(f"{path}: would not be read back, so nothing was written: {error}") from error
         if said:
             advice = "annotate the field with its type, or change the value"
@@ -51,15 +51,15 @@ class YamlConfig:
 
     @classmethod
     def from_yaml(cls, file_path: str | PathLike[str], *, unknown: Literal["error", "ignore"] = "error") -> Self:
-        """Make an object from a file: what it leaves out has its default.
+        """Make an object from a file; missing fields get their defaults.
 
         Args:
             file_path: The file.
-            unknown: What to do about keys that no field has: "error", or "ignore", for a file of an older version;
-                a line in the log (`penstock.config`, WARNING) names them then.
+            unknown: The action for unknown keys: "error", or "ignore", for a file of an older version;
+                then a warning of the logger `penstock.config` names them.
 
         Raises:
-            ConfigError: the file is no such configuration; the message begins with the file and the path in it.
+            ConfigError: the file does not fit the class; the message begins with the file and the path in it.
             OSError: the file cannot be read.
         """
         if unknown not in ("error", "ignore"):

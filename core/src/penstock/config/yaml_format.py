@@ -1,7 +1,7 @@
 """YAML 1.2, safely: its core schema, no tags of Python, and no key twice. Imported when needed.
 
-PyYAML scans and writes; what a plain word means is decided here, as the core schema of YAML 1.2 says (section 10.3.2
-of its specification): `yes`, `22:22`, `1_000` and `2026-01-31` are text, `010` is ten and `0o10` eight.
+PyYAML scans and writes; plain words are resolved here, by the core schema of YAML 1.2 (section 10.3.2 of its
+specification): `yes`, `22:22`, `1_000` and `2026-01-31` are text, `010` is ten and `0o10` eight.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import re
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]  # it has no annotations, nor need stubs be installed
+import yaml  # type: ignore[import-untyped]  # it has no annotations, and stubs are not required
 
 from penstock.errors import ConfigError
 
@@ -43,7 +43,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # untyped, see above
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen[key.value] = line
         self.flatten_mapping(node)  # follows `<<`
-        # A key is the text that is there: `on: 1` has the key "on", which YAML 1.1 would make True.
+        # A key is its literal text: `on: 1` has the key "on", which YAML 1.1 would make True.
         return {key.value: self.construct_object(value, deep=deep) for key, value in node.value}
 
 
@@ -74,13 +74,13 @@ def _int(loader: Any, node: Any) -> int:
 _Dumper.add_representer(str, _text)
 _Loader.add_constructor("tag:yaml.org,2002:int", _int)
 for _name, (_word, _starts) in _PLAIN_WORDS.items():
-    # What is written has quotes where either YAML 1.1 or 1.2 would take it for no text: all can read it.
+    # Text is quoted where YAML 1.1 or 1.2 would read another type, so that both read it alike.
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", _word, _starts)
 
 
 def load_yaml(text: str, name: str) -> Any:
-    """Return what a YAML text holds. Raises ConfigError, which begins with `name` and the line."""
+    """Return the content of a YAML text. Raises ConfigError, which begins with `name` and the line."""
     try:
         loader = _Loader(text)
         loader.name = name

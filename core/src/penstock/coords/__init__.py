@@ -1,4 +1,4 @@
-"""Coordinates: where a record belongs, and sequences of them, finite or not."""
+"""Coordinates: the axes and values that locate a record, and sequences of them, finite or not."""
 
 from penstock.coords.coordinates import Coordinates, DataCoordinates, FrozenCoordinatesError
 from penstock.coords.iterator import CoordinatesIterator, DataCoordinatesIterator

@@ -1,4 +1,4 @@
-"""DataCoordinates: where a record belongs."""
+"""DataCoordinates: the axes and values that locate a record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from penstock.errors import CoordinatesError
 
 Value = int | str
 
-# What a mapping has, or a mutable one would have, cannot be an axis: `coords.items` must not mean two things.
+# Methods of mappings cannot be axes: `coords.items` must not mean two things.
 _METHODS = ("matches", "get", "items", "keys", "values")
 _METHODS_OF_DICTS = ("copy", "pop", "popitem", "setdefault", "update", "clear", "fromkeys", "replace")
 _RESERVED = frozenset((*_METHODS, *_METHODS_OF_DICTS))
@@ -54,19 +54,19 @@ def axis_value(name: str, value: object) -> Value:
 
 
 class DataCoordinates(Mapping[str, Value]):
-    """Say where a record belongs: axes and their values, each an int or a str. A mapping that can be hashed.
+    """Locate a record: axes and their values, each an int or a str. A hashable mapping.
 
     `DataCoordinates(time=3, channel="DAPI")` and `DataCoordinates({"time": 3, "channel": "DAPI"})` are the same;
     `coords.time` and `coords["time"]` too. Equal to any mapping with the same axes and values, in any order. Integers
     of numpy become `int`; `bool`, `float` and everything else is refused, since 1.0 and True would be equal to 1.
 
     Until they are in use, axes can be added, changed and removed: `coords.position = 2`, `coords["position"] = 2`,
-    `del coords.position`. Coordinates that were hashed (a key, an item of a set) or are in a record are in use for
-    good, and refuse it with a FrozenCoordinatesError. A copy is not in use.
+    `del coords.position`. Coordinates that were hashed (a key, an item of a set) or are in a record are in use
+    permanently, and raise FrozenCoordinatesError instead. A copy is not in use.
 
     Raises:
-        CoordinatesError: an axis is no identifier, starts with `_`, or is the name of a method; a value is neither
-            int nor str; or an axis is given twice with different values.
+        CoordinatesError: an axis is not an identifier, starts with `_`, or is the name of a method; a value is neither
+            int nor str; or an axis is passed twice with different values.
     """
 
     __slots__ = ("_axes", "_hash")
@@ -118,7 +118,7 @@ class DataCoordinates(Mapping[str, Value]):
     def __contains__(self, axis: object) -> bool:
         return axis in self._axes
 
-    # Those of Mapping would do; these are views in C, and the record path goes through them.
+    # Mapping has these too; these are views in C, faster for every record.
 
     def keys(self) -> KeysView[str]:
         """Return the axes."""
@@ -147,7 +147,7 @@ class DataCoordinates(Mapping[str, Value]):
         return value
 
     def matches(self, pattern: Mapping[str, Any] | None = None, /, **axes: Any) -> bool:
-        """Return True if every axis of `pattern` is here with the same value; axes that it does not name may be any.
+        """Return True if every axis of `pattern` has the same value here; other axes are ignored.
 
         Raises:
             CoordinatesError: the pattern cannot be coordinates.
@@ -180,7 +180,7 @@ class DataCoordinates(Mapping[str, Value]):
         if self._hash is not None:
             raise self._in_use({})
         if name not in self._axes:
-            self.__getattr__(name)  # raises what a missing axis raises
+            self.__getattr__(name)  # raises the error for a missing axis
         _set_axes(self, {axis: value for axis, value in self._axes.items() if axis != name})
 
     def __setitem__(self, name: str, value: object) -> None:
@@ -203,7 +203,7 @@ def axis_name(name: object) -> str:
     """Return the name of an axis as a plain str, or raise CoordinatesError."""
     try:
         return _name(name)
-    except TypeError:  # unhashable, from a mapping that is no dict
+    except TypeError:  # unhashable, from a mapping that is not a dict
         raise CoordinatesError(f"axis {name!r}: must be a str, not {type(name).__name__}") from None
 
 
@@ -213,7 +213,7 @@ _set_hash: Callable[[DataCoordinates, int | None], None] = vars(DataCoordinates)
 
 
 def freeze(coords: DataCoordinates) -> None:
-    """Refuse changes of these coordinates from now on: something relies on them."""
+    """Refuse changes of these coordinates from now on: they are in use."""
     if coords._hash is None:
         _set_hash(coords, 0)
 

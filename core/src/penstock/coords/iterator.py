@@ -1,4 +1,4 @@
-"""DataCoordinatesIterator: coordinates in order, known before they happen, finite or not."""
+"""DataCoordinatesIterator: coordinates in order, known in advance, finite or not."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from penstock.errors import CoordinatesError
 
 
 class DataCoordinatesIterator:
-    """Give coordinates in order, any number of times, from what is known before they happen.
+    """Iterate over coordinates in order, any number of times, from what is known in advance.
 
-    Made from a sequence, a generator, one coordinates, or a pattern; `create` and the class itself take the same.
+    Made from a sequence, a generator, one coordinates, or a pattern; `create` and the class accept the same.
 
-    A pattern, `create(time=range(100), channel=["DAPI", "GFP"])` or a dict of the same, gives every combination,
+    A pattern, `create(time=range(100), channel=["DAPI", "GFP"])` or a dict of the same, yields every combination,
     the last axis changing fastest; a single value counts as a list of one. `itertools.count()` may be the first
-    axis. A sequence may hold coordinates, dicts and other iterators. A generator may be infinite; what it gave
-    is remembered, so that it can be gone through again (memory grows with it).
+    axis. A sequence may hold coordinates, dicts and other iterators. A generator may be infinite; its items
+    are kept, so that they can be iterated again (memory grows with them).
 
     Each `iter()` starts at the first one, so that loops over the same object can be nested. `next(self)` moves a
     cursor of its own.
 
     Raises:
-        CoordinatesError: something in it cannot be coordinates; for a generator, when it gets there.
+        CoordinatesError: an item cannot be coordinates; for a generator, raised when it is reached.
     """
 
     __slots__ = ("_cursor", "_parts")
@@ -35,14 +35,14 @@ class DataCoordinatesIterator:
 
     @classmethod
     def create(cls, coordinates: Any = None, /, **axes: Any) -> Self:
-        """Make one, as the class itself does."""
+        """Make an iterator, as the class itself does."""
         return cls(coordinates, **axes)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self._parts))})"
 
     def is_finite(self) -> bool:
-        """Return whether it is known to end: False for `itertools.count()`, and for a generator that has not ended."""
+        """Return whether it is known to be finite: False for `itertools.count()`, and for an unfinished generator."""
         return all(part.finite() for part in self._parts)
 
     def __iter__(self) -> Iterator[DataCoordinates]:
@@ -58,7 +58,7 @@ class DataCoordinatesIterator:
         """Return True if these are among them, False if they never will be, None if that cannot be known yet.
 
         It takes constant time: nothing is produced to answer. None is the answer only where a generator is involved
-        that has not ended and has not given them yet.
+        that has not ended and has not yielded them yet.
         """
         wanted = DataCoordinates(coordinates)
         return _any(part.might_produce(wanted) for part in self._parts)
@@ -70,7 +70,7 @@ CoordinatesIterator = DataCoordinatesIterator
 def _made_of(coordinates: Any, axes: Mapping[str, Any]) -> Iterable[Known | Remembered | Product]:
     if axes:
         if coordinates is not None:
-            raise CoordinatesError("give either coordinates or axes (time=range(3)), not both")
+            raise CoordinatesError("pass either coordinates or axes (time=range(3)), not both")
         return [Product(axes)]
     if isinstance(coordinates, DataCoordinatesIterator):
         return coordinates._parts
@@ -80,7 +80,7 @@ def _made_of(coordinates: Any, axes: Mapping[str, Any]) -> Iterable[Known | Reme
         return [Product(coordinates)]
     if isinstance(coordinates, str | bytes) or not isinstance(coordinates, Iterable):
         raise CoordinatesError(
-            f"{coordinates!r}: give a sequence or generator of coordinates, one coordinates, or axes with their "
+            f"{coordinates!r}: pass a sequence or generator of coordinates, one coordinates, or axes with their "
             f"values (time=range(3)), not {type(coordinates).__name__}"
         )
     if not isinstance(coordinates, Collection):

@@ -1,4 +1,4 @@
-"""What an iterator of coordinates is made of: items known, remembered or counted, and products of them."""
+"""Parts of an iterator of coordinates: sequences, kept generators, counters, and products of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from penstock.short_text import short
 
 
 class Known:
-    """Items that are all here: coordinates, or the values of one axis."""
+    """A sequence of items: coordinates, or the values of one axis."""
 
     def __init__(self, items: Iterable[Any]) -> None:
         self._items = tuple(items)
@@ -36,7 +36,7 @@ class Known:
 
 
 class Range:
-    """An axis that is a range: nothing is kept."""
+    """An axis that is a range: no item is kept."""
 
     def __init__(self, values: range) -> None:
         self._values = values
@@ -58,7 +58,7 @@ class Range:
 
 
 class Count:
-    """An axis without end, `itertools.count(start, step)`; it is taken over, and moves on by two."""
+    """An infinite axis, `itertools.count(start, step)`; two items are consumed from it."""
 
     def __init__(self, name: str, values: Iterator[Any]) -> None:
         self._start = int(axis_value(name, next(values)))
@@ -86,7 +86,7 @@ class Count:
 
 
 class Remembered:
-    """What a generator gives, kept as it is consumed; any thread may go on with it."""
+    """The items of a generator, kept as it is consumed; any thread may continue it."""
 
     def __init__(self, items: Iterator[Any], check: Callable[[int, Any], Any]) -> None:
         self._source, self._check = items, check
@@ -111,7 +111,7 @@ class Remembered:
                     item = self._check(index, next(self._source))
                     self._items.append(item)
                     self._set.add(item)
-                except Exception as error:  # whatever the user's generator raises: it comes again for the next loop
+                except Exception as error:  # the user's generator may raise anything: raised again in the next loop
                     self._end = error
             if index < len(self._items):
                 return True
@@ -157,7 +157,7 @@ class Product:
         for value in values:
             for rest in _combinations([axis for _, axis in others]):
                 yield DataCoordinates({first: value, **dict(zip(names, rest, strict=True))})
-            if any(axis.empty() for _, axis in others):  # else a first axis without end would go on for nothing
+            if any(axis.empty() for _, axis in others):  # else an infinite first axis would loop without a result
                 return
 
     def might_produce(self, item: DataCoordinates) -> bool | None:
@@ -181,7 +181,7 @@ class Product:
 def _combinations(axes: list[Any]) -> Iterator[tuple[Any, ...]]:
     if all(isinstance(axis, Known) for axis in axes):
         return product(*axes)
-    first, *others = axes  # step by step: itertools.product would first collect what may be long or have no end
+    first, *others = axes  # lazily: itertools.product would first collect axes that may be infinite
     return ((value, *rest) for value in first for rest in _combinations(others))
 
 

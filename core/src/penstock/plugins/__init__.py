@@ -1,6 +1,6 @@
-"""Finding plugins: what is installed, what works, what each offers, and why something does not.
+"""Find plugins: which are installed, which work and offer components, and why others fail.
 
-`Plugins.discover()` gives a value, not a registry: two may exist side by side, and a test makes its own.
+`Plugins.discover()` returns a value, not a registry: several may coexist, and a test makes its own.
 """
 
 from penstock.plugins.found import Plugins

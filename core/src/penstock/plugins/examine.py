@@ -1,4 +1,4 @@
-"""Examining one plugin: its hooks are imported and held to the contract; whatever it does wrong stays its own."""
+"""Examine one plugin: import its hooks and check them against the contract, isolating its errors."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from penstock.plugins.report import PluginReport
 
 Hook = Callable[..., Any]
 OFFERING = {f"{hookspecs.PROJECT}_{role}s": role for role in ROLES}
-"""The hooks that offer components, and the role of what they offer."""
+"""The hooks that offer components, and the role of their components."""
 
 SLOW_S = 1.0
-"""An import that takes longer is named in the report."""
+"""A slower import is named in the report."""
 
 ENDLESS_S = 5.0
-"""An import that takes longer is named while it lasts."""
+"""A slower import is logged while it lasts."""
 
 _PREFIX = f"{hookspecs.PROJECT}_"
 _MARK = f"{hookspecs.PROJECT}_impl"
@@ -50,10 +50,10 @@ def hook_parameters() -> Mapping[str, tuple[str, ...]]:
 
 
 def examine(report: PluginReport) -> tuple[PluginReport, dict[str, Hook]]:
-    """Import the hooks of a plugin, ask what it offers, and return its report and its hooks.
+    """Import the hooks of a plugin, call those that offer components, and return its report and its hooks.
 
-    Never raises for anything that the plugin does, except KeyboardInterrupt, to which a note is added that names the
-    plugin. The hooks of a broken plugin are not returned: all of it is used, or nothing.
+    Never raises an error of the plugin, except KeyboardInterrupt, to which a note is added that names the
+    plugin. The hooks of a broken plugin are not returned: a plugin is used as a whole, or not at all.
     """
     started = time.perf_counter()
     is_new = report.module not in sys.modules
@@ -70,7 +70,7 @@ def examine(report: PluginReport) -> tuple[PluginReport, dict[str, Hook]]:
     except PluginError as error:
         text = "" if error.__cause__ is None else _traceback(error.__cause__)
         return attrs.evolve(report, status="broken", reason=str(error), traceback=text, import_s=import_s), {}
-    except BaseException as error:  # a plugin must not end the program, be it by sys.exit or by a panic of its library
+    except BaseException as error:  # a plugin must not end the program, not even by sys.exit or a panic of its library
         import_s = import_s or (time.perf_counter() - started if is_new else 0.0)
         reason = _why(error, report)
         return attrs.evolve(report, status="broken", reason=reason, traceback=_traceback(error), import_s=import_s), {}
@@ -102,11 +102,11 @@ def _hooks(module: types.ModuleType) -> dict[str, Hook]:
             options = getattr(thing, _MARK)
             hook = options.get("specname") or name
             if hook not in known and options.get("optionalhook"):
-                continue  # written for a later penstock as well
+                continue  # also written for a later penstock
             if hook not in known:
                 raise PluginError(f"there is no hook {hook!r}; {_did_you_mean(hook, known)}")
             if options.get("wrapper") or options.get("hookwrapper"):
-                raise PluginError(f"hook {hook!r} is a wrapper; write a plain function, and leave other plugins alone")
+                raise PluginError(f"hook {hook!r} is a wrapper; write a plain function instead")
             if hook in hooks:
                 raise PluginError(f"hook {hook!r} is there twice; join the two functions")
             _check_parameters(hook, thing, known[hook])
@@ -120,13 +120,13 @@ def _hooks(module: types.ModuleType) -> dict[str, Hook]:
 
 def _check_unmarked(name: str, thing: object, module: types.ModuleType, known: Mapping[str, object]) -> None:
     if hasattr(thing, f"{hookspecs.PROJECT}_spec"):
-        return  # the hook itself, imported to look at
+        return  # the hook itself, imported for reference
     if name in known:
         what = "has no mark" if inspect.isfunction(thing) else f"is a {type(thing).__name__}, not a function"
         raise PluginError(f"{name!r} {what}; define it with @hookimpl from penstock.hookspecs above it")
     if getattr(thing, "__module__", None) == module.__name__:
         raise PluginError(
-            f"{name!r} is not a hook, and names that start with {_PREFIX!r} are kept for hooks; "
+            f"{name!r} is not a hook, and names that start with {_PREFIX!r} are reserved for hooks; "
             f"{_did_you_mean(name, known)}"
         )
 
@@ -169,7 +169,7 @@ def _offers(hook: str, function: Hook) -> tuple[Component, ...]:
 
 def _why(error: BaseException, report: PluginReport) -> str:
     if isinstance(error, SystemExit):
-        return f"called sys.exit({error.code!r}) instead of letting itself be imported; write to its authors"
+        return f"called sys.exit({error.code!r}) on import; write to its authors"
     if isinstance(error, ModuleNotFoundError):
         return (
             f"needs the module {error.name!r}, which is not installed, and which its requirements do not bring; "
@@ -203,7 +203,7 @@ _OUR_FRAMES = (__file__, importlib.__file__)
 
 @contextlib.contextmanager
 def _named_if_endless(report: PluginReport) -> Iterator[None]:
-    """Log a warning if the block still runs after ENDLESS_S seconds, so that whoever waits knows for what."""
+    """Log a warning if the block still runs after ENDLESS_S seconds, so that a waiting user knows the cause."""
     timer = threading.Timer(ENDLESS_S, _warn_endless, (report,))
     timer.daemon = True
     timer.start()
@@ -215,7 +215,7 @@ def _named_if_endless(report: PluginReport) -> Iterator[None]:
 
 
 def _warn_endless(report: PluginReport) -> None:
-    import logging  # here, since listing must stay light
+    import logging  # imported here: listing must stay light
 
     logging.getLogger(__name__).warning(
         "plugin %s: importing %s still runs after %g s; PENSTOCK_WITHOUT=%s leaves it out",

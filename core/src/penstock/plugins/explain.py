@@ -1,4 +1,4 @@
-"""What to tell a user who asked for a component that cannot be had."""
+"""Explain why a component is not available, and the remedy."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ INSTALLABLE = {
     "video": "penstock-kafka-av",
     "zenoh": "penstock-zenoh",
 }
-"""What to install for the names that people write before they have; "store json" where the role matters."""
+"""The distribution for each well-known component name; "store json" where the role matters."""
 
 _LONGEST = 500
-"""Characters of an error's message that are shown; the traceback has the rest."""
+"""Longest error message shown; the traceback has the rest."""
 
 
 def unknown(role: str, name: str, offers: Iterable[Offer], reports: Sequence[PluginReport]) -> str:
-    """Return why there is no component of this role and name, and what to do about it."""
+    """Return why there is no component of this role and name, and the remedy."""
     plugin, _, short = name.rpartition(":")
     every = list(offers)
     of_role = sorted({offer.component.name for offer in every if offer.role == role})
@@ -55,7 +55,7 @@ def unknown(role: str, name: str, offers: Iterable[Offer], reports: Sequence[Plu
 
 
 def brings(error: BaseException) -> str | None:
-    """Return the distribution of this project that has the module which an import did not find, if one has it."""
+    """Return the distribution of this project that contains a module missing on import, if any."""
     missing = (error.name or "") if isinstance(error, ModuleNotFoundError) else ""
     home = missing.partition(".")[0].replace("_", "-")
     return home if home in INSTALLABLE.values() else None
@@ -71,7 +71,7 @@ def _about_plugin(plugin: str, reports: Sequence[PluginReport]) -> str:
 
 
 def _remedy(plugin: str, role: str, short: str, reports: Sequence[PluginReport], *, may_be_other: bool) -> list[str]:
-    """Return what to install, or which plugins are not in use and may have offered it."""
+    """Return the distribution to install, or the unused plugins that may offer it."""
     exact = INSTALLABLE.get(f"{role} {short}")
     home = plugin or exact or INSTALLABLE.get(short)
     is_missing = home in INSTALLABLE.values() and home not in {report.name for report in reports}
@@ -91,10 +91,10 @@ def _remedy(plugin: str, role: str, short: str, reports: Sequence[PluginReport],
 
 
 def said(error: BaseException) -> str:
-    """Return what an error says, in one line that can be read; never raises, whatever the error is made of."""
+    """Return the message of an error, as one printable line; never raises."""
     try:
         text = " ".join(str(error).split())
-    except (Exception, SystemExit):  # its class is a plugin's
+    except (Exception, SystemExit):  # its class belongs to a plugin
         return "(what it says cannot be printed)"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
@@ -107,7 +107,7 @@ def ambiguous(role: str, name: str, offers: Sequence[Offer]) -> str:
 
 
 def not_loadable(offer: Offer, module: str, error: BaseException) -> str:
-    """Return why the module of a component cannot be imported, and what to do about it."""
+    """Return why the module of a component cannot be imported, and the remedy."""
     library = offer.component.requires
     message = said(error) or type(error).__name__
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
@@ -115,7 +115,7 @@ def not_loadable(offer: Offer, module: str, error: BaseException) -> str:
         advice = f"`pip install --force-reinstall {offer.plugin}`, or write to its authors"
         return f"{offer.title} leads to {module!r}, and there is no module {missing!r}; {advice}"
     if missing:
-        # What the plugin requires is there, or it would have been reported: this is something beside, or an extra.
+        # The plugin's requirements are installed, or it would be reported: this is an extra or undeclared.
         advice = f"`pip install {library or missing}`, or an extra of {offer.plugin} that brings it"
         return f"{offer.title} needs {(library or missing)!r}, which is not installed; {advice}"
     if isinstance(error, ImportError) and library:

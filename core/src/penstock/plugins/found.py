@@ -1,4 +1,4 @@
-"""Plugins: the plugins that were found, as a value."""
+"""Plugins: the plugins found, as a value."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from penstock.plugins.watch import is_traced, new_manager, trace, watch
 
 @attrs.frozen(eq=False)
 class Plugins:
-    """Hold what was found: a report for each plugin, what the working ones offer, and their watching hooks.
+    """The result of a search: a report for each plugin, the components of working ones, and their run hooks.
 
-    Made by `discover`; made directly from reports in tests. It never changes; any thread may use it.
+    Made by `discover`, or directly from reports in tests. Immutable; any thread may use it.
     """
 
     reports: tuple[PluginReport, ...] = ()
@@ -42,16 +42,16 @@ class Plugins:
         prefer: Iterable[str] = (),
         strict: bool = False,
     ) -> Plugins:
-        """Find the plugins that are installed, and examine each by itself.
+        """Find the installed plugins, and examine each in isolation.
 
-        What a plugin does wrong is in its report and never raised: see `PluginReport.status`. The order is that of
-        the distributions' names, whatever the disk says.
+        Errors of a plugin are in its report and never raised: see `PluginReport.status`. They are sorted by
+        distribution name, independently of the disk.
 
         Args:
-            path: Directories to look for metadata in; None for `sys.path`. Modules are imported as ever: these
+            path: Directories to look for metadata in; None for `sys.path`. Modules are imported normally: these
                 directories must be on `sys.path` too.
             without: Distributions to leave out, besides those in the environment variable PENSTOCK_WITHOUT
-                ("penstock-npy,penstock-shm"; "*" stands for all but penstock's own).
+                ("penstock-npy,penstock-shm"; "*" means all except penstock's own).
             prefer: Distributions, or qualified names ("penstock-npy", "penstock-npy:npy"), that win where several
                 plugins offer one name; those named earlier win over later ones.
             strict: Raise if a plugin is broken or incompatible.
@@ -60,14 +60,14 @@ class Plugins:
             PluginError: `strict`, and a plugin is broken or incompatible; all of them are named.
             KeyboardInterrupt: the user interrupted the import of a plugin, which a note names.
         """
-        from penstock.plugins.installed import find_installed  # heavy, and of no use before this call
+        from penstock.plugins.installed import find_installed  # heavy, and unused before this call
 
         names = (*without, *os.environ.get("PENSTOCK_WITHOUT", "").split(","))
         manager = new_manager()
         reports: list[PluginReport] = []
         for found in find_installed(path, without=frozenset(normalised(name) for name in names)):
             if is_traced() and found.status == "ok":
-                trace(f"{found.title}: importing {found.module}")  # before it may take the program down with it
+                trace(f"{found.title}: importing {found.module}")  # before it can crash the program
             report, hooks = examine(found) if found.status == "ok" else (found, {})
             report = _without_repeats(report, reports)
             if report.status == "ok":
@@ -90,14 +90,14 @@ class Plugins:
 
     @property
     def hook(self) -> pluggy.HookRelay:
-        """Return what calls the watching hooks: `plugins.hook.penstock_checkpoint(name=…, positions=…)`.
+        """Return the caller of the run hooks: `plugins.hook.penstock_checkpoint(name=…, positions=…)`.
 
-        These calls never raise for what a plugin does: its errors are logged.
+        These calls never raise errors of a plugin: they are logged.
         """
         return self.manager.hook
 
     def components(self, role: str) -> list[Offer]:
-        """Return what is offered in a role, sorted by name and then by plugin. Raises ConfigError for another role."""
+        """Return the components of a role, sorted by name and then by plugin. Raises ConfigError for another role."""
         if role not in ROLES:
             close = get_close_matches(str(role), ROLES, 1, 0.5)
             raise ConfigError(f"role {role!r}: {f'did you mean {close[0]!r}' if close else 'use ' + ', '.join(ROLES)}")
@@ -113,7 +113,7 @@ class Plugins:
         """Return the offer of this name, "npy", or of this plugin and name, "penstock-npy:npy".
 
         Raises:
-            UnknownComponentError: none that works; the message has close names, the known ones, and what to install.
+            UnknownComponentError: no working plugin offers it; the message has close and known names, and the remedy.
             AmbiguousComponentError: several plugins offer it, and `prefer` names none of them.
         """
         wanted = _normalised(name)
@@ -133,7 +133,7 @@ class Plugins:
         return offers[0]
 
     def ambiguous(self) -> list[tuple[Offer, ...]]:
-        """Return the offers that share role and name with others, and that `prefer` does not decide between."""
+        """Return the offers that share role and name with others, unless `prefer` chooses one."""
         shared = []
         for role in ROLES:
             by_name: dict[str, list[Offer]] = {}
@@ -143,11 +143,11 @@ class Plugins:
         return shared
 
     def load(self, role: str, name: str) -> Any:
-        """Import a component and return it: a class, or a function. Building it is the caller's.
+        """Import a component and return it: a class, or a function. The caller builds it.
 
         Raises:
             UnknownComponentError, AmbiguousComponentError: as `find`.
-            ComponentLoadError: its module or the library that it needs cannot be imported, or it is not in there.
+            ComponentLoadError: its module or a required library cannot be imported, or the module lacks it.
         """
         offer = self.find(role, name)
         module_name, _, inside = offer.component.path.partition(":")
@@ -155,7 +155,7 @@ class Plugins:
             thing: Any = importlib.import_module(module_name)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # a plugin's module may do anything; ours is to say which it was
+        except BaseException as error:  # a plugin's module may raise anything; the error names the plugin
             raise ComponentLoadError(explain.not_loadable(offer, module_name, error)) from error
         for attribute in inside.split("."):
             try:
@@ -181,7 +181,7 @@ class Plugins:
 
 
 def _normalised(name: str) -> str:
-    """Return a component's name with that of its plugin, if it has one, as package indexes spell it."""
+    """Return a component's name, with its plugin's name, if any, as package indexes spell it."""
     if not isinstance(name, str):
         raise ConfigError(f"component {name!r}: write its name as text, as in 'npy' or 'penstock-npy:npy'")
     plugin, colon, short = name.strip().rpartition(":")

@@ -1,4 +1,4 @@
-"""Installed entry points: walked in one order everywhere, and judged by their metadata before any is imported."""
+"""Installed entry points: listed in a fixed order, and checked by their metadata before any import."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from penstock.hookspecs import CONTRACT, ENTRY_POINT_GROUP, PROJECT
 from penstock.plugins.report import PluginReport, Status, normalised
 
 NAMELESS = "(no name)"
-"""The name that a distribution is given in its report if its metadata is damaged."""
+"""The name in the report of a distribution whose metadata is damaged."""
 
 _VersionOf = Callable[[str], str | None]
 _CONTRACT_GROUP = re.compile(rf"{PROJECT}\.(v\d+)\Z")
@@ -35,11 +35,11 @@ _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*\Z")
 def find_installed(path: Sequence[str] | None, *, without: frozenset[str]) -> list[PluginReport]:
     """Return a report for every entry point of every contract, sorted by distribution and entry.
 
-    Nothing is imported. Those with the status "ok" are left to be imported and examined; the others are settled.
+    Nothing is imported. Those with the status "ok" are still to be imported and examined; the others are final.
 
     Args:
         path: Directories to look in; None for `sys.path`.
-        without: Normalised names of the distributions to leave out; "*" stands for all but penstock's own.
+        without: Normalised names of the distributions to leave out; "*" means all except penstock's own.
     """
     places = list(dict.fromkeys(sys.path if path is None else path))
     reports: list[PluginReport] = []
@@ -57,7 +57,7 @@ def find_installed(path: Sequence[str] | None, *, without: frozenset[str]) -> li
 
 @attrs.frozen
 class _Found:
-    """A distribution that speaks of penstock. `location` is where its modules are."""
+    """A distribution with entry points for penstock. `location` is the directory of its modules."""
 
     distribution: importlib.metadata.Distribution
     name: str
@@ -88,7 +88,7 @@ def _read(distribution: importlib.metadata.Distribution) -> tuple[str, str, tupl
         metadata = distribution.metadata
         fields = [(metadata.get_all(field) or [""])[0] for field in ("Name", "Version")]
         requires = tuple(metadata.get_all("Requires-Dist") or ())
-    except (OSError, UnicodeDecodeError, TypeError):  # TypeError: Python 3.14 gives None where there is no metadata
+    except (OSError, UnicodeDecodeError, TypeError):  # TypeError: Python 3.14 returns None without metadata
         return NAMELESS, "", ()
     return normalised(fields[0]) if fields[0] else NAMELESS, fields[1], requires
 
@@ -96,7 +96,7 @@ def _read(distribution: importlib.metadata.Distribution) -> tuple[str, str, tupl
 def _text(distribution: importlib.metadata.Distribution) -> str:
     try:
         return distribution.read_text("entry_points.txt") or ""
-    except (OSError, UnicodeDecodeError):  # of whatever it is, we cannot know that it is a plugin
+    except (OSError, UnicodeDecodeError):  # it cannot be known whether it is a plugin
         return ""
 
 
@@ -108,18 +108,18 @@ def _age(version: str) -> tuple[bool, Version]:
 
 
 def _reports(found: _Found, version_of: _VersionOf, without: frozenset[str]) -> Iterator[PluginReport]:
-    """Yield one for each entry point that is, or was meant to be, of penstock."""
+    """Yield one for each entry point of penstock, including misspelled groups."""
     base = PluginReport(name=found.name, version=found.version, location=found.location)
     try:
         entries = [e for e in found.distribution.entry_points if _MEANT.match(e.group)]
-    except Exception as error:  # whatever its parser raises over a file that is not in its format
+    except Exception as error:  # its parser raises anything for a malformed file
         problem = f"its entry_points.txt cannot be read ({error}); install it again: pip install --force-reinstall"
         yield attrs.evolve(base, status="broken", reason=f"{problem} {found.name}")
         return
     spoken = any(entry.group == ENTRY_POINT_GROUP for entry in entries)
     for entry in sorted(entries, key=lambda e: (e.name, e.group, e.value)):
         if spoken and entry.group != ENTRY_POINT_GROUP:
-            continue  # it speaks to several penstocks, this one among them
+            continue  # it supports several contracts, this one among them
         status, reason = _judge(entry, found, version_of, without)
         yield attrs.evolve(base, entry=entry.name, module=entry.value, status=status, reason=reason)
 
@@ -130,7 +130,7 @@ def _judge(
     if found.name in without or ("*" in without and found.name != PROJECT):
         return "left out", "left out by the user (PENSTOCK_WITHOUT, or without=)"
     if found.name == NAMELESS:
-        return "broken", "its metadata has no name; remove what is left of it, and install it again"
+        return "broken", "its metadata has no name; remove its files, and install it again"
     contract = _CONTRACT_GROUP.match(entry.group)
     if contract is None:
         return "broken", f"entry-point group {entry.group!r} is not known; did you mean {ENTRY_POINT_GROUP!r}?"
@@ -145,7 +145,7 @@ def _judge(
 
 
 def _unmet(found: _Found, version_of: _VersionOf) -> tuple[Status, str] | None:
-    """Return what is wrong if it needs another penstock, or a distribution that is not there or in another version."""
+    """Return the problem if it needs another penstock, or a distribution that is missing or of another version."""
     for name, specifier in _requirements(found.requires):
         version = version_of(normalised(name))
         if version is None and normalised(name) != PROJECT:  # penstock may run from its sources
@@ -156,7 +156,7 @@ def _unmet(found: _Found, version_of: _VersionOf) -> tuple[Status, str] | None:
         if normalised(name) == PROJECT:
             remedy = f"install a version of {found.name} for it, or another penstock"
             return "incompatible", f"{wanted.format('this is')}; {remedy}"
-        remedy = f"`pip install '{name}{specifier}'`, or a version of {found.name} for what is there"
+        remedy = f"`pip install '{name}{specifier}'`, or a version of {found.name} for the installed one"
         return "broken", f"{wanted.format('there is')}; {remedy}"
     return None
 
@@ -164,7 +164,7 @@ def _unmet(found: _Found, version_of: _VersionOf) -> tuple[Status, str] | None:
 def _is_in(version: str, specifier: str) -> bool:
     try:
         return not specifier or SpecifierSet(specifier).contains(Version(version), prereleases=True)
-    except InvalidVersion:  # it cannot be compared; importing will tell
+    except InvalidVersion:  # it cannot be compared; the import decides
         return True
 
 
@@ -188,9 +188,9 @@ def _version_line(distribution: importlib.metadata.Distribution) -> str:
 
 
 def _requirements(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield the name and the versions ("<0.2,>=0.1") of those that hold here.
+    """Yield the name and the versions ("<0.2,>=0.1") of the requirements that apply here.
 
-    The parser of `packaging` takes as long to import as all of this module: it is used only for what is not plain.
+    The parser of `packaging` takes as long to import as all of this module: it is used only for complex ones.
     """
     for text in texts:
         plain = _PLAIN.match(text)
@@ -202,13 +202,13 @@ def _requirements(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
             try:
                 requirement = Requirement(text)
             except InvalidRequirement:
-                continue  # it did not hinder the installation; importing will tell
+                continue  # it did not prevent the installation; the import decides
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 yield requirement.name, str(requirement.specifier)
 
 
 def _second_copy(second: PluginReport, first: PluginReport) -> PluginReport:
-    """Return the report of a distribution whose name another one has, which Python finds before it."""
+    """Return the report of a distribution that another of the same name shadows."""
     if second.location == first.location:
         return attrs.evolve(
             second,

@@ -1,4 +1,4 @@
-"""What is known of a plugin after it was looked at, and one thing that it offers."""
+"""The report of one plugin, and one component that it offers."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def normalised(name: str) -> str:
 
 @attrs.frozen(kw_only=True)
 class PluginReport:
-    """Say of one plugin whether it works, why not, and what it offers.
+    """The report of one plugin: whether it works, why not, and its components.
 
     Attributes:
-        name: The distribution that it came in, spelled as package indexes do ("penstock-npy").
+        name: Its distribution, spelled as package indexes do ("penstock-npy").
         version: The version of the distribution; "" if its metadata names none.
         status: "ok"; "left out" by the user or by another copy of it; "incompatible" with this penstock, and not
             imported; or "broken".
-        reason: One sentence that says what is wrong and what to do; of an "ok" plugin, "" or a remark (slow import).
+        reason: One sentence with the problem and the remedy; for an "ok" plugin, "" or a remark (slow import).
         entry: The name of its entry point.
         module: The module that its entry point names.
-        location: The directory that it is installed in.
-        components: What it offers, by role, in the order in which it offers them; empty unless "ok".
-        import_s: Seconds that importing its hooks took; 0.0 if it was not imported, or had been already.
-        traceback: The traceback of what it raised, or "".
+        location: Its installation directory.
+        components: Its components by role, in its order; empty unless "ok".
+        import_s: Seconds spent importing its hooks; 0.0 if it was not imported, or was imported before.
+        traceback: The traceback of its error, or "".
     """
 
     name: str
@@ -59,13 +59,13 @@ class PluginReport:
 
 @attrs.frozen(kw_only=True)
 class Offer:
-    """Name one component together with the plugin that offers it.
+    """One component with the plugin that offers it.
 
     Attributes:
         plugin: The distribution ("penstock-npy").
         version: Its version.
         role: "source", "decoder", "processor" or "store".
-        component: What the plugin says of it.
+        component: The plugin's description of it.
     """
 
     plugin: str
@@ -80,5 +80,5 @@ class Offer:
 
     @property
     def title(self) -> str:
-        """Return how messages name it, "store 'npy' (penstock-npy 0.1.0)"."""
+        """Return its name in messages, "store 'npy' (penstock-npy 0.1.0)"."""
         return f"{self.role} {self.component.name!r} ({f'{self.plugin} {self.version}'.strip()})"

@@ -1,4 +1,4 @@
-"""Watchers: the hooks that a run calls, each held so that its errors stop neither the run nor other watchers."""
+"""Run hooks of plugins: their errors stop neither the run nor other hooks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def new_manager() -> pluggy.PluginManager:
 
 
 def is_traced() -> bool:
-    """Return whether the user wants to see which hooks run."""
+    """Return whether the user wants a trace of hook calls."""
     return os.environ.get("PENSTOCK_TRACE", "") not in ("", "0")
 
 
@@ -37,7 +37,7 @@ def trace(text: str) -> None:
 
 
 def watch(manager: pluggy.PluginManager, report: PluginReport, hooks: Mapping[str, Hook]) -> None:
-    """Let the watching hooks of a plugin be called by the manager."""
+    """Register the run hooks of a plugin with the manager."""
     plugin = report.name if manager.get_plugin(report.name) is None else f"{report.name}:{report.entry}"
     guarded = types.ModuleType(plugin)
     for name, function in hooks.items():
@@ -57,7 +57,7 @@ def _guard(function: Hook, *, plugin: str, hook: str) -> Hook:
             function(*args)
         except KeyboardInterrupt:
             raise
-        except BaseException:  # a watcher must not stop what it watches, be it by sys.exit or by a panic of its library
+        except BaseException:  # a hook must not stop the run, not even by sys.exit or a panic of its library
             if not is_silent:
                 is_silent = True
                 import logging  # here, since listing must stay light
@@ -80,4 +80,4 @@ def _before(hook: str, implementations: Sequence[pluggy.HookImpl], arguments: Ma
 def _after(
     outcome: pluggy.Result[Any], hook: str, implementations: Sequence[pluggy.HookImpl], arguments: Mapping[str, Any]
 ) -> None:
-    """Say nothing: watchers return nothing, and their errors are logged."""
+    """Do nothing: run hooks return nothing, and their errors are logged."""

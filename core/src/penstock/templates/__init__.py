@@ -1,4 +1,4 @@
-"""Names of files, keys and topics from templates, in which nothing that a record says can do harm."""
+"""Names of files, keys and topics from templates, safe against the content of records."""
 
 from penstock.templates.setting import is_template
 from penstock.templates.template import Template

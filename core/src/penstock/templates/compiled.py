@@ -1,4 +1,4 @@
-"""Templates compiled once: by jinja2, or as plain pieces where nothing but names and `'%06d' % name` is in them."""
+"""Templates compiled once: by jinja2, or as plain pieces if they use only names and `'%06d' % name`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NO_SLUG = re.compile(r"[^a-z0-9._]+")
 
 
 class Compiled:
-    """A template that is ready: the names it uses, and `render(values) -> str`."""
+    """A compiled template: the names it uses, and `render(values) -> str`."""
 
     __slots__ = ("render", "variables")
 
@@ -33,7 +33,7 @@ def compile_template(source: str, text: str) -> Compiled:
     """Return the template of `source`, which is `text` or the end of it.
 
     Raises:
-        TemplateError: it is no template, or uses a filter that there is not.
+        TemplateError: it is not a template, or uses an unknown filter.
     """
     try:
         tree = _ENVIRONMENT.parse(source)
@@ -41,7 +41,7 @@ def compile_template(source: str, text: str) -> Compiled:
         template = _ENVIRONMENT.from_string(source)
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"template {text!r}: {error.message} (line {error.lineno})") from error
-    except Exception as error:  # jinja2 computes what is constant, and lets whatever that raises through
+    except Exception as error:  # jinja2 evaluates constants, and passes their errors on
         raise TemplateError(f"template {text!r}: {error}") from error
     pieces = _pieces(tree)
     if pieces is None:
@@ -49,14 +49,14 @@ def compile_template(source: str, text: str) -> Compiled:
 
     def render(values: Mapping[str, Any]) -> str:
         if not variables <= values.keys():
-            return template.render(values)  # jinja2 says what is missing
+            return template.render(values)  # jinja2 reports the missing name
         return "".join([text if name is None else text % (values[name],) for text, name in pieces])
 
     return Compiled(variables, render)
 
 
 def _pieces(tree: nodes.Template) -> list[tuple[str, str | None]] | None:
-    """Return (text, None) and (format, name) in order; None if there is more in the template than that."""
+    """Return (text, None) and (format, name) in order; None if the template has other parts."""
     pieces: list[tuple[str, str | None]] = []
     for output in tree.body:
         for node in output.nodes if isinstance(output, nodes.Output) else [output]:
@@ -77,7 +77,7 @@ def _slug(value: Any) -> str:
     plain = unicodedata.normalize("NFKD", str(value)).encode("ascii", "ignore").decode().lower()
     name = _NO_SLUG.sub("-", plain).strip("-.")
     if not name:
-        raise ValueError(f"slug: nothing is left of {str(value)[:80]!r}")
+        raise ValueError(f"slug: no valid character in {str(value)[:80]!r}")
     return name
 
 
@@ -86,7 +86,7 @@ def _strftime(value: Any, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = _EPOCH + timedelta(microseconds=value // 1000)
     if not hasattr(value, "strftime"):
-        raise ValueError(f"strftime: {value!r} is no time; use time or time_ns")
+        raise ValueError(f"strftime: {value!r} is not a time; use time or time_ns")
     return str(value.strftime(form))
 
 

@@ -1,4 +1,4 @@
-"""The fence around a root: what a path under it may be made of."""
+"""Checks that keep paths under a root."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _FOREIGN = re.compile(r"[\\:]") if os.name == "nt" else None  # separators and d
 
 
 def check_text(name: str, template: str) -> None:
-    """Refuse a name that is empty, has control characters (NUL, newline), or is no proper text, with TemplateError."""
+    """Refuse a name that is empty, has control characters (NUL, newline), or is not valid text, with TemplateError."""
     if not name:
-        raise TemplateError(f"template {template!r}: gives an empty name")
+        raise TemplateError(f"template {template!r}: yields an empty name")
     control = _CONTROL.search(name)
     if control:
         raise TemplateError(
@@ -27,12 +27,12 @@ def check_text(name: str, template: str) -> None:
     try:
         name.encode()
     except UnicodeEncodeError as error:
-        raise TemplateError(f"template {template!r}: {_short(name)} is no proper text: {error.reason}") from None
+        raise TemplateError(f"template {template!r}: {_short(name)} is not valid text: {error.reason}") from None
 
 
 def fence(name: str, root: Path, template: str) -> Path:
     """Return the path of `name` under `root`, or raise TemplateError if it would leave it or cannot be a path."""
-    if len(name) <= _MAX_PATH_BYTES:  # what is longer is not looked through first: it may be as long as a record
+    if len(name) <= _MAX_PATH_BYTES:  # longer ones are not parsed: they may be as long as a record
         check_text(name, template)
     if len(name) > _MAX_PATH_BYTES or len(name.encode()) > _MAX_PATH_BYTES:
         raise TemplateError(f"template {template!r}: {_short(name)} is longer than {_MAX_PATH_BYTES} bytes")
@@ -42,12 +42,12 @@ def fence(name: str, root: Path, template: str) -> Path:
             what = "an empty part, or is absolute" if not part else f"the part {part!r}"
             raise TemplateError(
                 f"template {template!r}: {_short(name)} has {what}; it must lie under {str(root)!r} "
-                "(the filter slug makes a plain name of any value)"
+                "(the filter slug turns any value into a plain name)"
             )
         if len(part.encode()) > _MAX_NAME_BYTES:
             raise TemplateError(
                 f"template {template!r}: the name {_short(part)} has {len(part.encode())} bytes; "
-                f"at most {_MAX_NAME_BYTES} are possible"
+                f"at most {_MAX_NAME_BYTES} are allowed"
             )
     _check_links(parts, root, template)
     return root.joinpath(*parts)
@@ -59,7 +59,7 @@ def _check_links(parts: list[str], root: Path, template: str) -> None:
         here = os.path.join(here, part)
         try:
             mode = os.lstat(here).st_mode
-        except OSError:  # not there yet, so there is no link either; who writes it will meet any other error
+        except OSError:  # missing, so not a link; writing reports any other error
             return
         if stat.S_ISLNK(mode) and not _is_under(here, root):
             raise TemplateError(

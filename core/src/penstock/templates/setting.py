@@ -1,4 +1,4 @@
-"""A validator for settings that are templates, so that a wrong one is found before anything opens."""
+"""A validator for settings that are templates, so that errors are found before anything opens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def is_template(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """Check a setting that is a template; the directory in `root`, if the component has such a setting, is its root.
 
     Raises:
-        ConfigError: it cannot be compiled; the message names the setting and says what is wrong.
+        ConfigError: it cannot be compiled; the message names the setting and the problem.
     """
     from penstock.templates.template import Template
 

@@ -1,4 +1,4 @@
-"""Template: a text with gaps that each record fills in; a path never leads out of its root."""
+"""Template: a text with placeholders filled from each record; a path never leaves its root."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ _OF_RECORD = frozenset(("channel", "source_name", "seq", "time_ns", "time", "coo
 class Template:
     """Make names from records: `Template("archive/{{ channel }}/{{ '%06d' % seq }}.npy")`.
 
-    The text is a jinja2 template, run in jinja2's sandbox; what the record does not have is an error. It can use
+    The text is a jinja2 template, run in jinja2's sandbox; a name that the record lacks is an error. It can use
     `channel`, `seq`, `time_ns`, `time` (an aware datetime in UTC), `coords`, `metadata`, `source_name` (what the
-    metadata says, else the channel), each key of the metadata, and each of `defaults` that the metadata lacks; and,
-    beside those of jinja2, the filters `slug` and `strftime` (`time|strftime("%Y-%m-%d")`). What a record says is
-    put in as it is, and never read as a template.
+    metadata name, else the channel), each key of the metadata, and each of `defaults` that the metadata lacks; and,
+    besides those of jinja2, the filters `slug` and `strftime` (`time|strftime("%Y-%m-%d")`). Values of a record are
+    inserted literally, and never read as a template.
 
     Args:
         text: The template. It is trusted; the records are not.
-        root: The directory that no path leads out of. Without it, the directories at the start of the text that
+        root: The directory that contains all paths. Without it, the directories at the start of the text that
             need no record are the root: "archive" above, "." if there are none.
         defaults: Values for what the metadata of a record lacks. They are trusted: one that holds a directory (it
             has a "/", is a Path, or is named "root") cannot be replaced by the metadata, and may be part of the root.
 
     Attributes:
         text: The template as given.
-        root: The directory that no path leads out of.
+        root: The directory that contains all paths.
         variables: The names that the template uses; empty if every record would get the same name.
 
     Raises:
-        TemplateError: the text is no template.
+        TemplateError: the text is not a template.
     """
 
     __slots__ = ("_defaults", "_path", "_protected", "_whole", "root", "text", "variables")
@@ -67,7 +67,7 @@ class Template:
             if PurePath(text).is_absolute():
                 raise TemplateError(f"template {text!r}: is absolute, but has the root {str(root)!r}; leave one out")
         if ".." in rest.split("/"):
-            raise TemplateError(f"template {text!r}: '..' after what a record fills in would lead out of it")
+            raise TemplateError(f"template {text!r}: '..' after a part filled from a record would leave it")
         self._whole = compile_template(text, text)
         self._path = self._whole if rest == text else compile_template(rest, text)
         self.variables = self._whole.variables
@@ -101,14 +101,14 @@ class Template:
             try:
                 context[name] = self._value(name, record)
             except KeyError:
-                pass  # an expression may do without: `{{ camera or 'none' }}`, `camera|default('x')`
+                pass  # an expression may not need it: `{{ camera or 'none' }}`, `camera|default('x')`
             except (OverflowError, TypeError) as error:
                 raise TemplateError(f"template {self.text!r}: {name} of record {_named(record)}: {error}") from error
         try:
             return str(compiled.render(context))
         except TemplateError:
             raise
-        except Exception as error:  # whatever an expression of the template raises for these values
+        except Exception as error:  # an expression of the template may raise anything for these values
             self._explain(error, context, record)
             raise TemplateError(f"template {self.text!r}: record {_named(record)}: {error}") from error
 
@@ -137,7 +137,7 @@ class Template:
 
 
 def _check_braces(text: str) -> None:
-    """Raise TemplateError for `{seq:04d}`, a gap as `str.format` has it, which would fill in nothing here."""
+    """Raise TemplateError for `{seq:04d}`, a placeholder of `str.format`, which jinja2 would not fill in."""
     found = _DOUBLE.search(text) or _BARE.search(_JINJA.sub("", text))
     if found is None:
         return
@@ -154,7 +154,7 @@ def _check_braces(text: str) -> None:
     else:
         meant = name
     raise TemplateError(
-        f"template {text!r}: {found[0]} is a gap of Python's str.format, and this is a jinja2 template: "
+        f"template {text!r}: {found[0]} is a placeholder of Python's str.format, but this is a jinja2 template: "
         f"write {{{{ {meant} }}}}"
     )
 
