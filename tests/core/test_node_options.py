@@ -11,8 +11,8 @@ import penstock as ps
 from penstock.builtin import hooks
 from penstock.compose import shapes
 from penstock.compose.graph_file import EdgeEntry, NodeEntry
+from penstock.compose.import_path import import_path
 from penstock.compose.node import NODE_OPTIONS, Edge, Node
-from penstock.compose.resolve import import_path
 from penstock.errors import ConfigError, StoreError, WiringError
 
 FACTORIES = [ps.source, ps.decoder, ps.processor, ps.store]

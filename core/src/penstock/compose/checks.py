@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from penstock.compose.import_path import is_import_path
 from penstock.compose.node import Edge, Node, describe
-from penstock.compose.resolve import Part, is_import_path, resolve
+from penstock.compose.resolve import Part, resolve
 from penstock.errors import ConfigError, PluginError, WiringError
 from penstock.link import link_classes
 from penstock.processor import SupportsDeadline, SupportsRun

@@ -11,9 +11,10 @@ import attrs
 
 from penstock.compose.checks import parts_of, shape_problems
 from penstock.compose.graph_file import DEAD_LETTERS, FORMAT, GraphFile, edge_to_plain, flow_of, node_to_plain
+from penstock.compose.import_path import is_import_path
 from penstock.compose.node import Edge, Flow, Joinable, Node, label, name_nodes
 from penstock.compose.option_checks import check_name
-from penstock.compose.resolve import Part, is_import_path
+from penstock.compose.resolve import Part
 from penstock.errors import ConfigError, WiringError
 from penstock.short_text import listed
 from penstock.suggestions import close_to, suggests_keywords

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib
 import inspect
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from penstock.component import KINDS, SupportsNodeName
+from penstock.compose.import_path import import_path, is_import_path
 from penstock.compose.making import Maker, copy_of, is_class, is_function, makes_processors
 from penstock.compose.node import NODE_OPTIONS, Node, describe, label
-from penstock.errors import ComponentLoadError, ConfigError, PenstockError, PluginError, WiringError
-from penstock.hookspecs import PROJECT
+from penstock.errors import ConfigError, PenstockError, PluginError, WiringError
 from penstock.suggestions import close_to
 from penstock.user_function import form_of
 
@@ -80,21 +79,6 @@ def resolve(node: Node, plugins: Plugins) -> Part:
     return _made(node, getattr(owner, "__module__", "?"), node.given)
 
 
-def import_path(path: str) -> Any:
-    """Import "package.module:name" and return the object. Raises ComponentLoadError."""
-    module, _, name = path.partition(":")
-    try:
-        found = importlib.import_module(module)
-        for step in name.split("."):
-            found = getattr(found, step)
-    except Exception as error:  # whatever the module does while it is imported
-        from penstock.plugins.explain import brings
-
-        advice = f"; `pip install {home}` brings it" if (home := brings(error)) else ""
-        raise ComponentLoadError(f"{path!r} cannot be imported: {type(error).__name__}: {error}{advice}") from error
-    return found
-
-
 def build(owner: Any, settings: Mapping[str, Any]) -> Any:
     """Make a component of this class, or a function with these settings. Raises ConfigError."""
     if isinstance(owner, type):
@@ -135,12 +119,6 @@ def _hints(owner: type, settings: Mapping[str, Any], said: str) -> str:
 def label_of(owner: Any) -> str:
     """Return what a function or class calls itself."""
     return str(getattr(owner, "__qualname__", owner))
-
-
-def is_import_path(use: str) -> bool:
-    """Tell whether a name leads to a module ("my.module:name"), and not to a component that a plugin offers."""
-    home, colon, _ = use.partition(":")
-    return bool(colon) and home != PROJECT and ("." in home or "-" not in use)
 
 
 def _resolve_name(node: Node, plugins: Plugins) -> Part:

@@ -106,7 +106,7 @@ class Retry:
 
 
 def _imported(path: str) -> ErrorClass:
-    from penstock.compose.resolve import import_path
+    from penstock.compose.import_path import import_path
 
     found = import_path(path)
     if not _is_error(found):

@@ -14,9 +14,9 @@ import attrs
 
 from penstock.compose.factories import processor
 from penstock.compose.factories import source as source_node
+from penstock.compose.import_path import import_path, is_import_path
 from penstock.compose.making import settings_of
 from penstock.compose.node import Flow, Node, describe
-from penstock.compose.resolve import import_path, is_import_path
 from penstock.error_text import text_of
 from penstock.errors import ConfigError, PenstockError, RunError
 from penstock.run.run import Run, acts_for

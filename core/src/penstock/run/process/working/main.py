@@ -12,8 +12,9 @@ from typing import Any
 
 import attrs
 
+from penstock.compose.import_path import import_path
 from penstock.compose.node import Node
-from penstock.compose.resolve import import_path, resolve
+from penstock.compose.resolve import resolve
 from penstock.errors import EndOfSource, SourceError
 from penstock.link import Link
 from penstock.run.process.error_data import error_to_data
