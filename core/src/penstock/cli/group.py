@@ -23,7 +23,6 @@ COMMANDS = {
     "new": "penstock.cli.new:new",
     "plugins": "penstock.cli.plugins:plugins",
     "read": "penstock.cli.read:read",
-    "recover": "penstock.cli.recover:recover",
     "replay": "penstock.cli.replay:replay",
     "run": "penstock.cli.run:run",
     "validate": "penstock.cli.run:validate",

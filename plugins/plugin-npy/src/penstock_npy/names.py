@@ -1,0 +1,71 @@
+"""Read out of a file's name what a template put into it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import attrs
+
+from penstock.templates import Template
+
+_TAG = re.compile(r"\{\{\s*(.*?)\s*\}\}|\{[%#].*?[%#]\}", re.DOTALL)
+_PLAIN = re.compile(r"(?:(coords|metadata)\.)?([A-Za-z_]\w*)\Z")
+_NUMBER = re.compile(r"(['\"])%0?\d*d\1\s*%\s*(?:(coords|metadata)\.)?([A-Za-z_]\w*)\Z")
+_FIELDS = ("channel", "seq", "time_ns")
+
+
+@attrs.define(eq=False)
+class NamePattern:
+    """Match names that a template has made: `{{ channel }}/{{ '%06d' % seq }}.npy`.
+
+    Understood are names alone and `'%06d' % name`; of any other expression nothing is known but that it is there.
+
+    Args:
+        text: The template.
+    """
+
+    text: str
+    _pattern: re.Pattern[str] = attrs.field(init=False)
+    _groups: dict[str, tuple[str, str, bool]] = attrs.field(factory=dict, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        root = Template(self.text).root.as_posix()
+        text = self.text.removeprefix(f"{root}/")
+        parts, end = [], 0
+        for tag in _TAG.finditer(text):
+            parts += [re.escape(text[end : tag.start()]), self._group(tag[1] or "")]
+            end = tag.end()
+        self._pattern = re.compile("".join([*parts, re.escape(text[end:])]), re.DOTALL)
+
+    def _group(self, expression: str) -> str:
+        number, plain = _NUMBER.match(expression), _PLAIN.match(expression)
+        found = number or plain
+        if found is None:
+            return r".+?"
+        where, name = found.groups()[-2:]
+        is_number = number is not None or name in ("seq", "time_ns", "_split_index")
+        for group, known in self._groups.items():
+            if known[:2] == (where or "", name):
+                return f"(?:(?P={group})|.+?)"
+        group = f"g{len(self._groups)}"
+        self._groups[group] = where or "", name, is_number
+        return f"(?P<{group}>-?\\d+)" if is_number else f"(?P<{group}>.+?)"
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Return the fields of a record that a name tells, `coords` and `metadata` as dicts; None for other names."""
+        found = self._pattern.fullmatch(name)
+        if found is None:
+            return None
+        fields: dict[str, Any] = {"coords": {}, "metadata": {}}
+        for group, (where, key, is_number) in self._groups.items():
+            value: Any = int(found[group]) if is_number else found[group]
+            if where == "coords" and not is_number and re.fullmatch(r"-?(0|[1-9]\d{0,17})", value):
+                value = int(value)
+            if not where and key in _FIELDS:
+                fields[key] = value
+            elif where != "coords":
+                fields["metadata"][key] = value
+            else:
+                fields["coords"][key] = value
+        return fields
