@@ -25,6 +25,7 @@ from penstock_npy.tagged import tagged_text
 from penstock_npy.writing import fail, name_of
 
 _MOST_OPEN = 64
+_MOST_KNOWN = 10_000
 _NOTHING: Said = ("{}", "{}")
 _LITTLE = -(1 << 63)
 
@@ -79,6 +80,19 @@ class _State:
     folder: Folder
     series: dict[str, _Series] = attrs.field(factory=dict)
     lock: threading.RLock = attrs.field(factory=threading.RLock)
+    keys: dict[str, str] | None = None
+    """The files of channels, where these alone decide."""
+
+    def key_of(self, record: Record) -> str:
+        """Return the path below the root. Raises StoreError that cannot be retried."""
+        if self.keys is None:
+            return self.folder.key_of(record)
+        key = self.keys.get(record.channel)
+        if key is None:
+            if len(self.keys) > _MOST_KNOWN:
+                self.keys.clear()
+            key = self.keys[record.channel] = self.folder.key_of(record)
+        return key
 
 
 @attrs.define(kw_only=True)
@@ -118,17 +132,17 @@ class NpyStackStore:
             TemplateError: the template cannot be compiled.
             CannotConnectToStoreError: the root is no directory, or may not be written to.
         """
-        self._state = _State(Folder.open(self._where, self.path, self.root, ".npy", self.when_exists, False))
+        folder = Folder.open(self._where, self.path, self.root, ".npy", self.when_exists, False)
+        self._state = _State(folder, keys={} if folder.template.variables <= {"channel"} else None)
 
     def write(self, records: Sequence[Record]) -> None:
         state = self._opened()
-        folder = state.folder
         failed: list[tuple[Record, BaseException]] = []
         groups: dict[str, list[tuple[Record, Any, Said]]] = {}
         with state.lock:
             for record in records:
                 try:
-                    key = folder.key_of(record)
+                    key = state.key_of(record)
                     groups.setdefault(key, []).append((record, *self._prepared(record)))
                 except StoreError as error:
                     failed.append((record, error))
