@@ -12,9 +12,11 @@ from penstock.errors import CannotConnectToStoreError, ObjectNotFoundError, Reco
 from penstock.record import Record
 from penstock.store import Key
 from penstock.templates import Template
+from penstock_npy.checksums import Checksums
 from penstock_npy.files import Buffers, FileWriter, WhenExists
 from penstock_npy.index import DIRECTORY, Index, file_id
 from penstock_npy.numbering import Numbering
+from penstock_npy.reserve import Reserve
 from penstock_npy.writing import name_of
 
 SIDECAR = ".json"
@@ -34,6 +36,8 @@ class Folder:
         writer: What writes the files.
         template: What makes a record's path.
         index: What was known about each record.
+        reserve: The room that stays free.
+        checksums: What notes the checksum of each file, or None.
     """
 
     where: str
@@ -42,11 +46,22 @@ class Folder:
     writer: FileWriter
     template: Template
     index: Index
+    reserve: Reserve
+    checksums: Checksums | None = None
     numbering: Numbering = attrs.field(factory=Numbering)
 
     @classmethod
     def open(
-        cls, where: str, path: str, root: Path | None, suffix: str, when_exists: WhenExists, sync_each: bool
+        cls,
+        where: str,
+        path: str,
+        root: Path | None,
+        suffix: str,
+        when_exists: WhenExists,
+        *,
+        sync_each: bool = False,
+        reserve_bytes: int = 0,
+        checksums: str = "none",
     ) -> Folder:
         """Compile the template and see that its root can be written to.
 
@@ -70,7 +85,9 @@ class Folder:
                 f"{where}: {above} may not be written to; change its permissions or the path"
             )
         index = Index(Path(template.root), path)
-        return cls(where, suffix, when_exists, FileWriter(sync_each), template, index)
+        reserve = Reserve(where, Path(template.root), reserve_bytes)
+        sums = None if checksums == "none" else Checksums()
+        return cls(where, suffix, when_exists, FileWriter(sync_each), template, index, reserve, sums)
 
     @property
     def root(self) -> Path:
@@ -124,16 +141,21 @@ class Folder:
 
     def _write(self, record: Record, path: Path, buffers: Buffers, said: bytes | None, entry: str | None) -> None:
         beside = None if said is None else (path.with_name(path.name + SIDECAR), [said])
-        if entry is None:
+        self.reserve.take(sum(len(buffer) for buffer in buffers))
+        if entry is None and self.checksums is None:
             self.writer.write(path, buffers, self.when_exists, beside=beside)
             return
         key = path.relative_to(self.root).as_posix()
 
         def note(status: os.stat_result) -> None:
-            self.index.add(key, file_id(status), record.channel, entry)
-            self.writer.must_last(self.index.path_of(record.channel))
+            if entry is not None:
+                self.index.add(key, file_id(status), record.channel, entry)
+                self.writer.must_last(self.index.path_of(record.channel))
+            if self.checksums is not None:
+                self.writer.must_last(self.checksums.add(path, buffers))
 
-        self.writer.write(path, buffers, self.when_exists, beside=beside, note=note, lock=self.index.directory)
+        lock = self.index.directory if entry is not None else None
+        self.writer.write(path, buffers, self.when_exists, beside=beside, note=note, lock=lock)
 
     def file_at(self, key: object) -> Path | None:
         """Return the file of a key, or None if there is none or the key leads out of the root."""

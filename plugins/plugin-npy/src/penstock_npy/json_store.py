@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import attrs
 
@@ -17,6 +17,7 @@ from penstock.templates import is_template
 from penstock_npy.files import WhenExists
 from penstock_npy.folder import Folder
 from penstock_npy.json_form import json_bytes
+from penstock_npy.reserve import reserve_setting
 from penstock_npy.writing import name_of, write_each
 
 
@@ -37,6 +38,10 @@ class JsonStore:
         merge_metadata: True keeps the metadata in the same object, under the key "metadata"; data that is no mapping
             goes under "data" then. A mapping that has this key itself is refused.
         indent: Spaces to indent by; None writes one line.
+        reserve_bytes: Bytes that stay free on the disk. What would leave less is a StoreError that says the figures and
+            may be tried again, so that the run waits or spills as its edges say, before the disk is full.
+        checksums: "xxh3" notes the checksum of each file in a file `checksums` in its directory, which
+            `xxhsum --check checksums` and `penstock_npy.checksums.verify_checksums` verify; "none" does not.
         only_ascii: True escapes what is not ASCII, for programs that read no UTF-8.
     """
 
@@ -51,6 +56,8 @@ class JsonStore:
         default=None, validator=attrs.validators.optional(attrs.validators.instance_of(int))
     )
     only_ascii: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    reserve_bytes: int = reserve_setting()
+    checksums: Literal["none", "xxh3"] = attrs.field(default="none", validator=attrs.validators.in_(("none", "xxh3")))
     _folder: Folder | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
     def open(self) -> None:
@@ -60,7 +67,16 @@ class JsonStore:
             TemplateError: the template cannot be compiled.
             CannotConnectToStoreError: the root is no directory, or may not be written to.
         """
-        self._folder = Folder.open(self._where, self.path, self.root, ".json", self.when_exists, self.sync_each)
+        self._folder = Folder.open(
+            self._where,
+            self.path,
+            self.root,
+            ".json",
+            self.when_exists,
+            sync_each=self.sync_each,
+            reserve_bytes=self.reserve_bytes,
+            checksums=self.checksums,
+        )
 
     def write(self, records: Sequence[Record]) -> None:
         folder = self._opened()

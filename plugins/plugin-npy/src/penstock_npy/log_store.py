@@ -27,6 +27,7 @@ from penstock.store import Key
 from penstock_npy.channel_name import channel_name
 from penstock_npy.entry_log import segments
 from penstock_npy.log_channel import RECORD, LogChannel, numbers
+from penstock_npy.reserve import Reserve, reserve_setting
 from penstock_npy.segment import MOST_BYTES, SegmentWriter, entry_buffers, index_path
 from penstock_npy.writing import fail, name_of
 
@@ -49,6 +50,7 @@ class _Channel:
 class _State:
     """What an open store has."""
 
+    reserve: Reserve
     channels: dict[str, _Channel] = attrs.field(factory=dict)
     lock: threading.RLock = attrs.field(factory=threading.RLock)
 
@@ -76,6 +78,8 @@ class NpyLogStore:
         keep_bytes: Bytes that a channel may have; the oldest files go when it has more. None: no limit.
         keep_s: Seconds that a file is kept after it was last written to. None: no limit. Of both limits: the file that
             is written to never goes, and what goes is gone with all its records.
+        reserve_bytes: Bytes that stay free on the disk. What would leave less is a StoreError that says the figures and
+            may be tried again, so that the run waits or spills as its edges say, before the disk is full.
     """
 
     takes: ClassVar[str] = "any"
@@ -88,6 +92,7 @@ class NpyLogStore:
     segment_s: float | None = attrs.field(default=None, validator=_positive)
     keep_bytes: int | None = attrs.field(default=None, validator=_positive)
     keep_s: float | None = attrs.field(default=None, validator=_positive)
+    reserve_bytes: int = reserve_setting()
     _state: _State | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
     def open(self) -> None:
@@ -102,7 +107,7 @@ class NpyLogStore:
         if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
             what = "may not be written to" if above.is_dir() else "is a file"
             raise CannotConnectToStoreError(f"{self._where}: {above} {what}; give another path")
-        self._state = _State()
+        self._state = _State(Reserve(self._where, self.path, self.reserve_bytes))
 
     def write(self, records: Sequence[Record]) -> None:
         state = self._opened()
@@ -253,6 +258,7 @@ class NpyLogStore:
         if not written:
             return
         try:
+            state.reserve.take(offset)
             writer.append(buffers, places)
         except OSError as error:
             failed += [(record, self._failure(record, error)) for record in written]

@@ -20,6 +20,7 @@ from penstock.templates import is_template
 from penstock_npy.folder import Folder
 from penstock_npy.npy_format import npy_buffers
 from penstock_npy.pair_lock import locked
+from penstock_npy.reserve import reserve_setting
 from penstock_npy.stack_file import Said, StackReader, StackWriter, origin_of
 from penstock_npy.tagged import tagged_text
 from penstock_npy.writing import fail, name_of
@@ -114,6 +115,8 @@ class NpyStackStore:
         root: Directory that no file leaves; None takes the part of `path` before its first variable.
         when_exists: What becomes of a record whose seq its channel has: "error" raises RecordExistsError, "skip" drops
             the new one.
+        reserve_bytes: Bytes that stay free on the disk. What would leave less is a StoreError that says the figures and
+            may be tried again, so that the run waits or spills as its edges say, before the disk is full.
     """
 
     takes: ClassVar[str] = "array"
@@ -123,6 +126,7 @@ class NpyStackStore:
     when_exists: Literal["error", "skip"] = attrs.field(
         default="error", validator=attrs.validators.in_(("error", "skip"))
     )
+    reserve_bytes: int = reserve_setting()
     _state: _State | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
     def open(self) -> None:
@@ -132,7 +136,9 @@ class NpyStackStore:
             TemplateError: the template cannot be compiled.
             CannotConnectToStoreError: the root is no directory, or may not be written to.
         """
-        folder = Folder.open(self._where, self.path, self.root, ".npy", self.when_exists, False)
+        folder = Folder.open(
+            self._where, self.path, self.root, ".npy", self.when_exists, reserve_bytes=self.reserve_bytes
+        )
         self._state = _State(folder, keys={} if folder.template.variables <= {"channel"} else None)
 
     def write(self, records: Sequence[Record]) -> None:
@@ -283,6 +289,7 @@ class NpyStackStore:
 
     def _append(self, folder: Folder, series: _Series, key: str, batch: list[tuple[Record, Any, Said]]) -> None:
         data = batch[0][1]
+        folder.reserve.take(data.nbytes * len(batch))
         writer = series.writer
         if writer is not None and not writer.is_there:
             raise StoreError(

@@ -22,6 +22,7 @@ from penstock_npy.folder import SIDECAR, Folder
 from penstock_npy.index import entry_of, fields_of, file_id
 from penstock_npy.npy_format import npy_buffers
 from penstock_npy.pair_lock import locked
+from penstock_npy.reserve import reserve_setting
 from penstock_npy.writing import name_of, write_each
 
 SPLIT_INDEX = "_split_index"
@@ -56,6 +57,10 @@ class NpyStore:
         split: True writes one file for each sub-array of axis 0, with its number as `_split_index` in the template
             and in the metadata. Their names are looked up before any is written: with "error", a record one of whose
             names is taken writes none. The key of a record is that of its first file then.
+        reserve_bytes: Bytes that stay free on the disk. What would leave less is a StoreError that says the figures and
+            may be tried again, so that the run waits or spills as its edges say, before the disk is full.
+        checksums: "xxh3" notes the checksum of each file in a file `checksums` in its directory, which
+            `xxhsum --check checksums` and `penstock_npy.checksums.verify_checksums` verify; "none" does not.
     """
 
     takes: ClassVar[str] = "array"
@@ -68,6 +73,8 @@ class NpyStore:
         default="index", validator=attrs.validators.in_(("index", "json", "none"))
     )
     split: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    reserve_bytes: int = reserve_setting()
+    checksums: Literal["none", "xxh3"] = attrs.field(default="none", validator=attrs.validators.in_(("none", "xxh3")))
     _folder: Folder | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -84,7 +91,16 @@ class NpyStore:
             TemplateError: the template cannot be compiled.
             CannotConnectToStoreError: the root is no directory, or may not be written to.
         """
-        self._folder = Folder.open(self._where, self.path, self.root, ".npy", self.when_exists, self.sync_each)
+        self._folder = Folder.open(
+            self._where,
+            self.path,
+            self.root,
+            ".npy",
+            self.when_exists,
+            sync_each=self.sync_each,
+            reserve_bytes=self.reserve_bytes,
+            checksums=self.checksums,
+        )
 
     def write(self, records: Sequence[Record]) -> None:
         folder = self._opened()
