@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import subprocess
 import sys
+import textwrap
 import threading
+import time
 
 import hypothesis
 import numpy
@@ -47,6 +50,66 @@ def test_leaks_are_found(tmp_path):
     done.set()
     thread.join()
     os.close(left[0])
+
+
+@pytest.mark.parametrize(
+    ("threads", "stays"),
+    [("pool_*", True), (("other", "pool_?"), True), ("pool", False), ((), False), ("POOL_*", False), ("", False)],
+)
+def test_threads_of_a_pool_may_stay_if_they_are_declared(threads, stays):
+    """A thread whose name matches a glob is not waited for and not named; any other is, with the remedy."""
+    done = threading.Event()
+    pooled = threading.Thread(target=done.wait, name="pool_0")
+    check = no_leaks(wait_s=60 if stays else 0, threads=threads)
+    began = time.monotonic()
+    try:
+        if stays:
+            with check:
+                pooled.start()
+            assert time.monotonic() - began < 30
+        else:
+            with pytest.raises(AssertionError, match=r"thread 'pool_0' still runs; name it in `threads`"), check:
+                pooled.start()
+    finally:
+        done.set()
+        pooled.join()
+
+
+def test_a_contract_class_declares_threads(tmp_path):
+    """`threads` of a contract class holds for each of its tests; without it, a pool that stays fails them."""
+    source = """
+        import threading
+        from penstock.testing import ProcessorContract
+        from penstock.record import Record
+
+        done, pool = threading.Event(), []
+
+        def doubled(record):
+            if not pool:
+                pool.append(threading.Thread(target=done.wait, name="pool_0", daemon=True))
+                pool[0].start()
+            return record
+
+        class Case(ProcessorContract):
+            def make_processor(self):
+                return doubled
+
+            def make_records(self):
+                return [Record(b"a", channel="a", seq=number) for number in range(3)]
+
+        class TestDeclared(Case):
+            threads = ("pool_*",)
+
+        class TestUndeclared(Case):
+            def make_processor(self):
+                pool.clear()
+                return doubled
+    """
+    (tmp_path / "test_pool.py").write_text(textwrap.dedent(source), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-k", "test_gives_records", "-p", "no:cacheprovider", "."]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert re.search(r"2 passed, .*\b1 error\b", done.stdout), done.stdout
+    assert "name it in `threads` if a library's pool keeps it by design" in done.stdout
 
 
 def test_faults_come_when_ordered():

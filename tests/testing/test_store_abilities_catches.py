@@ -234,6 +234,24 @@ class LeavesHalfFilesBehind(Folder):
         temporary.unlink()
 
 
+class TakesOnlySmallGrids(Folder):
+    """A sound store of one kind of data: whatever the contract made up by itself would be refused."""
+
+    def pack(self, record):
+        if getattr(record.data, "shape", None) != (3, 4):
+            raise ValueError("no grid of 3 by 4")
+        return super().pack(record)
+
+
+class CaseTakesOnlySmallGrids(FolderCase):
+    store = TakesOnlySmallGrids
+
+
+def test_a_full_disk_is_met_with_the_data_of_the_author(tmp_path):
+    """The disk is filled with what `make_data` gives, so that a store of small fixed records passes."""
+    CaseTakesOnlySmallGrids().test_full_disk(tmp_path)
+
+
 @breaks("test_read_while_it_is_written")
 class ListsWhenItIsOpened(Folder):
     def open(self):

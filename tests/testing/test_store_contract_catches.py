@@ -355,3 +355,28 @@ def test_every_test_can_fail(untried):
     """For each of these tests of the contract there is a store that fails it; the others have a module of their own."""
     others = {name for base in (StoreAbilities, StoreDurability) for name in vars(base)}
     assert set(untried(StoreContract, BROKEN)) - others == set()
+
+
+@pytest.mark.parametrize(
+    ("refuses", "said"),
+    [
+        ((), "it refuses 'float16' .*: name it in `refuses` if that is by design"),
+        (("int8",), "take it out of `refuses`"),
+    ],
+)
+def test_what_is_refused_is_said_with_the_remedy(tmp_path, refuses, said):
+    """A failure over a kind of array says what an author writes if that kind is refused by design, or is not."""
+
+    class KnowsNoFloat16(Folder):
+        def pack(self, record):
+            if record.data.dtype == "float16":
+                raise ValueError("no float16")
+            return super().pack(record)
+
+    class Case(FolderCase):
+        store = KnowsNoFloat16
+
+    case = Case()
+    case.refuses = refuses
+    with pytest.raises(AssertionError, match=said):
+        case.test_arrays(tmp_path, "int8" if refuses else "float16")

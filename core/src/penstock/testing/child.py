@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import os
 import signal
 import sys
@@ -12,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from penstock.errors import StoreError
-from penstock.testing.faults import file_size_limit
+from penstock.testing.full_disk import fill_disk
 from penstock.testing.steps import die_step_by_step
 from penstock.testing.store_case import StoreCase
 
@@ -51,31 +49,6 @@ def write_for_ever(case: StoreCase, directory: Path, _: int) -> None:
         print(number, flush=True)
 
 
-def fill_disk(case: StoreCase, directory: Path, _: int) -> None:
-    """Write one record, then one that does not fit on the disk, then another with room again."""
-    store: Any = case.make_store(directory)
-    store.open()
-    store.write([case.record(0)])
-    store.sync()
-    before = _files(directory)
-    said: dict[str, Any] = {"error": "none", "retryable": False}
-    large = case.record(1, data=_large(case))
-    with file_size_limit(max(before.values(), default=0) + (1 << 16)):
-        try:
-            store.write([large])
-            store.sync()
-        except StoreError as error:
-            said = {"error": "StoreError", "retryable": error.retryable, "message": str(error)}
-        except Exception as error:  # it is what the test is about: the parent shows it
-            said = {"error": type(error).__name__, "retryable": False, "message": str(error)}
-        said["held_while_full"] = len(store)
-    said["left_behind"] = sorted(set(_files(directory)) - set(before))
-    store.write([large])
-    store.sync()
-    store.close()
-    print(json.dumps(said), flush=True)
-
-
 def read_live(case: StoreCase, directory: Path, _: int) -> None:
     """For each line, look whether as many records are there, and say how many."""
     store: Any = case.make_reader(directory)
@@ -108,21 +81,6 @@ ACTIONS: dict[str, Callable[[StoreCase, Path, int], None]] = {
         write_channel,
     )
 }
-
-
-def _large(case: StoreCase) -> Any:
-    small = case.make_data(1)
-    if isinstance(small, bytes):
-        return os.urandom(8 << 20)
-    if hasattr(small, "dtype"):
-        import numpy
-
-        return numpy.frombuffer(os.urandom(8 << 20), "uint8")
-    return {"large": "x" * (8 << 20)}
-
-
-def _files(directory: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_size for path in directory.rglob("*") if path.is_file()}
 
 
 def _load(file: str, module: str, qualname: str) -> Any:

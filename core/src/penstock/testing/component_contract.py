@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,6 +93,12 @@ class ComponentContract:
     shared_memory = ""
     """Glob pattern of names below /dev/shm that the component makes, if its process's id is not in them ("psm_*")."""
 
+    threads: str | Collection[str] = ()
+    """Globs of names of threads that may outlive the component, since a library pools them ("asyncio_*").
+
+    Building the component must not start even these.
+    """
+
     def make(self, tmp_path: Path) -> Any:
         """Return the component, as new; the contract of the role gives it a name."""
         raise NotImplementedError
@@ -103,7 +109,7 @@ class ComponentContract:
 
     @pytest.fixture(autouse=True)
     def _leaves_nothing_behind(self) -> Iterator[None]:
-        with no_leaks(shared_memory=self.shared_memory):
+        with no_leaks(shared_memory=self.shared_memory, threads=self.threads):
             yield
 
     def test_building_does_nothing(self, tmp_path: Path) -> None:
@@ -157,7 +163,7 @@ class ComponentContract:
             component.open()
         assert str(caught.value), "say what could not be opened, and why"
         del caught  # its traceback holds what `open` held
-        found = leaks(before, shared_memory=self.shared_memory)
+        found = leaks(before, shared_memory=self.shared_memory, threads=self.threads)
         assert not found, f"open() failed and left something behind: {found}"
         component.close()
         component.close()

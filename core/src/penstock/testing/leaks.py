@@ -9,7 +9,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import attrs
@@ -43,27 +43,42 @@ class Held:
         return cls(frozenset(threading.enumerate()), _files(), _children(), _shared_memory(shared_memory))
 
 
-def leaks(before: Held, *, wait_s: float = 2.0, shared_memory: str = "") -> list[str]:
+def leaks(
+    before: Held, *, wait_s: float = 2.0, shared_memory: str = "", threads: str | Collection[str] = ()
+) -> list[str]:
     """Return what this process holds more than `before`, each as a line to read.
 
     What is about to go (a thread, a socket that a library closes in a thread of its own) is waited for, up to `wait_s`
-    seconds in all.
+    seconds in all. Threads whose names match `threads`, a glob or several ("asyncio_*"), are neither waited for nor
+    listed: they belong to the pool of a library, which keeps them until the program ends.
     """
+    patterns = (threads,) if isinstance(threads, str) else tuple(threads)
     gc.collect()
     ends = time.monotonic() + wait_s
-    for thread in set(threading.enumerate()) - before.threads:
+    for thread in _new_threads(before, patterns):
         if thread is not threading.current_thread():
             thread.join(max(0.0, ends - time.monotonic()))
-    found = _more(before, shared_memory)
+    found = _more(before, shared_memory, patterns)
     while found and time.monotonic() < ends:
         time.sleep(_LOOK_AGAIN_S)  # the kernel tells nobody when a descriptor is closed
-        found = _more(before, shared_memory)
+        found = _more(before, shared_memory, patterns)
     return found
 
 
-def _more(before: Held, shared_memory: str) -> list[str]:
+def _new_threads(before: Held, patterns: tuple[str, ...]) -> list[threading.Thread]:
+    return [
+        thread
+        for thread in threading.enumerate()
+        if thread not in before.threads and not any(fnmatch.fnmatchcase(thread.name, pattern) for pattern in patterns)
+    ]
+
+
+def _more(before: Held, shared_memory: str, patterns: tuple[str, ...]) -> list[str]:
     after = Held.now(shared_memory=shared_memory)
-    found = [f"thread {thread.name!r} still runs" for thread in after.threads - before.threads]
+    found = [
+        f"thread {thread.name!r} still runs; name it in `threads` if a library's pool keeps it by design"
+        for thread in _new_threads(before, patterns)
+    ]
     found += [f"file descriptor {fd} is still open: {target}" for fd, target in after.files - before.files]
     found += [f"child process {child} still runs" for child in after.children - before.children]
     found += [f"shared memory /dev/shm/{name} is still there" for name in after.shared_memory - before.shared_memory]
@@ -71,16 +86,17 @@ def _more(before: Held, shared_memory: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def no_leaks(*, wait_s: float = 2.0, shared_memory: str = "") -> Iterator[None]:
+def no_leaks(*, wait_s: float = 2.0, shared_memory: str = "", threads: str | Collection[str] = ()) -> Iterator[None]:
     """Fail if the block leaves a thread, file, child process or shared memory behind.
 
     `leaves_nothing` is the same as a fixture. An error of the block itself
     goes first. Other processes make shared memory too: what this one made is known by its id in the name, or by
-    being mapped here; give a pattern, `shared_memory="psm_*"`, to count more.
+    being mapped here; give a pattern, `shared_memory="psm_*"`, to count more. Threads that match `threads`
+    ("asyncio_*", or a tuple of globs) may stay.
     """
     before = Held.now(shared_memory=shared_memory)
     yield
-    found = leaks(before, wait_s=wait_s, shared_memory=shared_memory)
+    found = leaks(before, wait_s=wait_s, shared_memory=shared_memory, threads=threads)
     assert not found, "left behind: " + "; ".join(found)
 
 

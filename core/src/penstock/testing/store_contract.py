@@ -131,11 +131,12 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
             except StoreError as error:
                 refusal = error
             if refusal is not None:
-                assert name in self.refuses or not self.takes_arrays(), f"refuses {name}: {refusal}"
+                declared = name in self.refuses or not self.takes_arrays()
+                assert declared, f"it refuses {name!r} ({refusal}): name it in `refuses` if that is by design"
                 assert not refusal.retryable, "trying again cannot help: retryable=False"
                 assert len(store) == 0, "what was refused must not be there"
                 return
-            assert name not in self.refuses, f"takes {name}, though `refuses` names it"
+            assert name not in self.refuses, f"it takes {name!r}, which `refuses` names: take it out of `refuses`"
             assert store.key_of(record) in store
             if self.takes_arrays():
                 self.assert_holds(store, [record])
