@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from types import SimpleNamespace
 
@@ -9,21 +11,24 @@ import msgspec
 import zenoh
 
 from penstock_zenoh import wire
-from penstock_zenoh.audience import Audience
+from penstock_zenoh.audience import BEHIND, Audience
+
+DEAD = 2**22 + 1  # no process of Linux has this number
 
 
-def token(kind) -> SimpleNamespace:
-    key = wire.source_key("00ff", wire.SourceCard("lab/**", 8, 1000, "process 7 on vm"))
+def token(kind, pid: int = DEAD) -> SimpleNamespace:
+    key = wire.source_key("00ff", wire.SourceCard("lab/**", 8, 1000, f"process {pid} on {socket.gethostname()}"))
     return SimpleNamespace(key_expr=key, kind=kind)
 
 
-def receipt(taken: int) -> SimpleNamespace:
-    return SimpleNamespace(payload=zenoh.ZBytes(msgspec.msgpack.encode(wire.Receipt("00ff", 0, taken, taken, 0))))
+def receipt(taken: int, *, mark: int = 0, leaves: bool = False) -> SimpleNamespace:
+    said = wire.Receipt("00ff", mark, taken, taken, 0, leaves)
+    return SimpleNamespace(payload=zenoh.ZBytes(msgspec.msgpack.encode(said)))
 
 
-def audience_with_two_sent() -> Audience:
-    audience = Audience("lab/a")
-    audience.on_token(token(zenoh.SampleKind.PUT))
+def audience_with_two_sent(pid: int = DEAD, timeout_s: float = 30.0) -> Audience:
+    audience = Audience("lab/a", timeout_s)
+    audience.on_token(token(zenoh.SampleKind.PUT, pid))
     for number in (1, 2):
         assert audience.admit("lab/a", number, 10, at_least=1, timeout_s=1) is None
     return audience
@@ -45,5 +50,39 @@ def test_what_a_source_had_not_taken_when_it_left_is_a_loss_once():
     audience.on_receipt(receipt(1))
     audience.on_token(token(zenoh.SampleKind.DELETE))
     (problem,) = audience.confirm(lambda *_: None, totals=None, timeout_s=1)
-    assert problem == "the source 'lab/**' (process 7 on vm) went away with 1 records that it had not taken"
+    where = f"the source 'lab/**' (process {DEAD} on {socket.gethostname()})"
+    assert problem == f"{where} went away with 1 records that it had not taken"
     assert audience.confirm(lambda *_: None, totals=None, timeout_s=1) == []
+
+
+def test_a_source_that_comes_back_is_sent_what_it_lacks():
+    """A token that goes and comes is a broken link: what the source had not received is named."""
+    audience = audience_with_two_sent(pid=os.getpid())
+    audience.on_receipt(receipt(1))
+    audience.on_token(token(zenoh.SampleKind.DELETE, os.getpid()))
+    assert audience.admit("lab/a", 3, 10, at_least=1, timeout_s=0) is None
+    assert not audience.is_heard("lab/a")
+    assert audience.needed_from() == 2
+    audience.on_token(token(zenoh.SampleKind.PUT, os.getpid()))
+    assert audience.admit("lab/a", 4, 10, at_least=1, timeout_s=0) == BEHIND
+    (listener,) = audience.behind()
+    assert audience.unreceived(listener) == [2, 3]
+    assert not audience.behind()
+
+
+def test_a_source_that_closes_is_not_waited_for():
+    """A source that says that it leaves is gone at once, though its process lives."""
+    audience = audience_with_two_sent(pid=os.getpid())
+    audience.on_receipt(receipt(2, leaves=True))
+    audience.on_token(token(zenoh.SampleKind.DELETE, os.getpid()))
+    assert audience.needed_from() is None
+    assert audience.confirm(lambda *_: None, totals=None, timeout_s=1) == []
+
+
+def test_a_source_that_stays_away_is_given_up():
+    """After `timeout_s` a source that has not come back is a loss that is named, and nothing is kept for it."""
+    audience = audience_with_two_sent(pid=os.getpid(), timeout_s=0.05)
+    audience.on_token(token(zenoh.SampleKind.DELETE, os.getpid()))
+    (problem,) = audience.confirm(lambda *_: None, totals=None, timeout_s=5)
+    assert "went away with 2 records that it had not taken" in problem
+    assert audience.needed_from() is None

@@ -79,6 +79,7 @@ class Arrivals:
     Attributes:
         capacity: Records of one publisher that may wait.
         capacity_bytes: Their bytes; a single larger one may.
+        away_s: How long a publisher that has gone may come back, a broken link: its process is not known to be dead.
         changed: Guards all of it; told whenever something changes.
         waiting: What waits for the reader.
         is_closed: Nothing is held any more.
@@ -89,6 +90,7 @@ class Arrivals:
 
     capacity: int
     capacity_bytes: int
+    away_s: float = 0.0
     changed: threading.Condition = attrs.field(factory=threading.Condition)
     waiting: deque[Arrival] = attrs.field(factory=deque)
     is_closed: bool = False
@@ -107,6 +109,8 @@ class Arrivals:
         with self.changed:
             for sample in samples:
                 arrival = self._arrival(sample)
+                if arrival is None:
+                    continue
                 publisher = arrival.publisher
                 while when_full == "wait" and self._is_full(publisher):
                     self.changed.notify_all()
@@ -151,11 +155,11 @@ class Arrivals:
         with self.changed:
             return [each for each in self.publishers.values() if each.taken_since]
 
-    def receipt(self, publisher: Publisher, source: str) -> wire.Receipt:
+    def receipt(self, publisher: Publisher, source: str, *, leaves: bool = False) -> wire.Receipt:
         """Return a receipt for this publisher as things stand."""
         with self.changed:
             publisher.taken_since = publisher.taken_bytes_since = 0
-            return wire.Receipt(source, publisher.mark, publisher.received, publisher.taken, publisher.lost)
+            return wire.Receipt(source, publisher.mark, publisher.received, publisher.taken, publisher.lost, leaves)
 
     def count_lost(self, publisher: Publisher, channel: str, count: int) -> None:
         """Take note of records that never arrived."""
@@ -187,17 +191,21 @@ class Arrivals:
         """Tell whether so many publishers were seen, all have ended or vanished, and nothing waits or is on its way."""
         with self.changed:
             everybody = self.publishers.values()
-            return len(everybody) >= at_least and not self.waiting and all(map(_is_over, everybody))
+            return (
+                len(everybody) >= at_least
+                and not self.waiting
+                and all(each.is_ended or self._has_vanished(each) for each in everybody)
+            )
 
     def vanished(self) -> list[Publisher]:
         """Return the publishers that went away without an end, whose records have all arrived."""
         with self.changed:
-            return [each for each in self.publishers.values() if _has_vanished(each)]
+            return [each for each in self.publishers.values() if self._has_vanished(each)]
 
     def newly_vanished(self) -> list[Publisher]:
         """Return those of `vanished` that have not been noticed yet."""
         with self.changed:
-            return [each for each in self.publishers.values() if not each.is_noticed and _has_vanished(each)]
+            return [each for each in self.publishers.values() if not each.is_noticed and self._has_vanished(each)]
 
     def forget(self, publisher: Publisher) -> None:
         """Drop what is known of a publisher that will not come back."""
@@ -218,7 +226,8 @@ class Arrivals:
             wire.remember(self.publishers, publisher_id, publisher)
         return publisher
 
-    def _arrival(self, sample: zenoh.Sample) -> Arrival:
+    def _arrival(self, sample: zenoh.Sample) -> Arrival | None:
+        """Return what has arrived; None if it came again, after a broken link."""
         attached = sample.attachment
         numbers = wire.read_attachment(attached.to_bytes()) if attached is not None else None
         size_bytes = len(sample.payload)
@@ -228,9 +237,11 @@ class Arrivals:
         publisher_id, number, key_number = numbers
         publisher = self._known(publisher_id)
         expected = publisher.next_numbers.get(key, key_number)
+        if key_number < expected:
+            return None
         lost = max(0, key_number - expected)
         publisher.lost += lost
-        publisher.received = number
+        publisher.received = max(number, publisher.received)
         if publisher.vanished_at is not None:
             publisher.vanished_at = time.monotonic()  # it is still arriving
         wire.remember(publisher.next_numbers, key, key_number + 1)
@@ -262,10 +273,9 @@ class Arrivals:
                     self.lost[channel] = self.lost.get(channel, 0) + missing
         return True
 
-
-def _has_vanished(publisher: Publisher) -> bool:
-    return publisher.vanished_at is not None and time.monotonic() >= publisher.vanished_at + _GRACE_S
-
-
-def _is_over(publisher: Publisher) -> bool:
-    return publisher.is_ended or _has_vanished(publisher)
+    def _has_vanished(self, publisher: Publisher) -> bool:
+        """Tell whether a publisher has gone, and will not come back."""
+        if publisher.vanished_at is None:
+            return False
+        gone_s = time.monotonic() - publisher.vanished_at
+        return gone_s >= _GRACE_S and (gone_s >= self.away_s or wire.is_dead(publisher.process))

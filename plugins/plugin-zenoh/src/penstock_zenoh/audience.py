@@ -10,10 +10,15 @@ from collections.abc import Callable
 import attrs
 import zenoh
 
-from penstock_zenoh.wire import Mark, Receipt, SourceCard, intersects, read_card, read_message
+from penstock_zenoh.wire import Mark, Receipt, SourceCard, intersects, is_dead, read_card, read_message
 
 _REPEAT_S = 0.5
 _OVERTAKEN_S = 0.5
+_LOOK_S = 0.1
+_REMEMBERED = 256
+
+BEHIND = "a source has come back"
+"""What `admit` returns when something must be sent again first."""
 
 
 @attrs.define(eq=False)
@@ -28,7 +33,9 @@ class Listener:
         last: Number of the last record sent to it.
         receipt: Its newest receipt.
         lost_seen: How many of its lost records have been reported.
-        present: False once its token is gone.
+        present: False while its token is gone: it died, or a link is broken.
+        gone_at: Since when, on the monotonic clock.
+        is_behind: It has come back, and what it had not received is to be sent again.
     """
 
     id: str
@@ -39,6 +46,8 @@ class Listener:
     receipt: Receipt = attrs.field(factory=lambda: Receipt("", 0, 0, 0, 0))
     lost_seen: int = 0
     present: bool = True
+    gone_at: float = 0.0
+    is_behind: bool = False
 
     def has_room(self) -> bool:
         """Tell whether it can be sent another record; one that waits for nothing takes a record of any size."""
@@ -54,13 +63,22 @@ class Audience:
     """Keep account of the sources that listen to one store. All methods may be called from any thread.
 
     The callbacks run in zenoh's threads; they take the lock for microseconds and never wait.
+
+    Attributes:
+        announced: The key expression of what is sent.
+        timeout_s: How long a source that has gone may come back: a link is broken, its process may live.
+        all_present: No source is away.
     """
 
     announced: str
+    timeout_s: float = 30.0
+    all_present: bool = True
     _changed: threading.Condition = attrs.field(factory=threading.Condition)
     _listeners: dict[str, Listener] = attrs.field(factory=dict)
     _matching: dict[str, tuple[Listener, ...]] = attrs.field(factory=dict)
     _departed: dict[str, Listener] = attrs.field(factory=dict)
+    _has_behind: bool = False
+    _given_up: dict[str, Listener] = attrs.field(factory=dict)
     _mark: int = 0
     _closed: bool = False
 
@@ -70,13 +88,21 @@ class Audience:
         if token is None or not intersects(self.announced, token[1].key):
             return
         with self._changed:
-            gone = self._listeners.pop(token[0], None)
-            if sample.kind == zenoh.SampleKind.PUT:
-                self._listeners[token[0]] = Listener(*token) if gone is None else gone
-            elif gone is not None:
-                gone.present = False
-                if gone.sent:  # its last receipt may still be on the way
-                    self._departed[gone.id] = gone
+            known = self._listeners.get(token[0])
+            if sample.kind != zenoh.SampleKind.PUT:
+                if known is not None:
+                    known.present, known.gone_at = False, time.monotonic()
+                    if known.receipt.leaves:
+                        self._depart(known)
+            elif known is None:
+                self._listeners[token[0]] = fresh = Listener(*token)
+                given_up = self._given_up.pop(token[0], None)
+                if given_up is not None:
+                    fresh.receipt, fresh.lost_seen = given_up.receipt, given_up.lost_seen
+            elif not known.present:
+                known.present, known.is_behind = True, True
+                self._has_behind = True
+            self.all_present = all(each.present for each in self._listeners.values())
             self._matching.clear()
             self._changed.notify_all()
 
@@ -92,7 +118,58 @@ class Audience:
             listener.receipt = receipt
             while listener.sent and listener.sent[0][0] <= receipt.taken:
                 listener.sent_bytes -= listener.sent.popleft()[1]
+            if receipt.leaves and receipt.source in self._listeners and not listener.present:
+                self._depart(listener)
             self._changed.notify_all()
+
+    def behind(self) -> list[Listener]:
+        """Return the sources that have come back, each once: what they have not received is to be sent again."""
+        with self._changed:
+            self._has_behind = False
+            found = [each for each in self._listeners.values() if each.is_behind]
+            for each in found:
+                each.is_behind = False
+            return found
+
+    def unreceived(self, listener: Listener) -> list[int]:
+        """Return the numbers of the records that this source has not received, as far as it has said."""
+        with self._changed:
+            return [number for number, _ in listener.sent if number > listener.receipt.received]
+
+    def needed_from(self) -> int | None:
+        """Return the number of the oldest record that somebody may need again; None: none is."""
+        with self._changed:
+            return min((each.sent[0][0] for each in self._listeners.values() if each.sent), default=None)
+
+    def is_heard(self, key: str) -> bool:
+        """Tell whether somebody is there who may hear of this key; foreign subscribers may always be."""
+        with self._changed:
+            matching = self._match(key)
+            return not matching or any(each.present for each in matching)
+
+    def _depart(self, listener: Listener) -> None:
+        """Wait no more for a source that has gone."""
+        self._listeners.pop(listener.id, None)
+        if listener.sent:  # its last receipt may still be on the way
+            self._departed[listener.id] = listener
+        self._given_up[listener.id] = listener
+        if len(self._given_up) > _REMEMBERED:
+            del self._given_up[next(iter(self._given_up))]
+        self.all_present = all(each.present for each in self._listeners.values())
+        self._matching.clear()
+        self._changed.notify_all()
+
+    def _wait(self, timeout_s: float | None = None) -> None:
+        """Wait for a change; meanwhile look whether a source that has gone will not come back."""
+        away = [each for each in self._listeners.values() if not each.present]
+        now = time.monotonic()
+        for each in away:
+            if now - each.gone_at >= self.timeout_s or is_dead(each.card.process):
+                self._depart(each)
+                return
+        if away:
+            timeout_s = _LOOK_S if timeout_s is None else min(timeout_s, _LOOK_S)
+        self._changed.wait(timeout_s)
 
     def admit(self, key: str, number: int, size_bytes: int, *, at_least: int, timeout_s: float) -> str | None:
         """Wait until the sources that match `key` are there and have room, and book one record for each of them.
@@ -110,6 +187,8 @@ class Audience:
         with self._changed:
             deadline = None
             while not self._closed:
+                if self._has_behind:
+                    return BEHIND
                 matching = self._match(key)
                 if len(matching) < at_least:
                     now = time.monotonic()
@@ -119,11 +198,11 @@ class Audience:
                             f"{len(matching)} of {at_least} sources subscribe to {key!r} after {timeout_s:g} s: start "
                             "the source, compare its key and endpoints with these, or set wait_for_subscribers=0"
                         )
-                    self._changed.wait(deadline - now)
+                    self._wait(deadline - now)
                     continue
                 for listener in matching:
                     if not listener.has_room():
-                        self._changed.wait()
+                        self._wait()
                         break
                 else:
                     for listener in matching:
@@ -134,7 +213,12 @@ class Audience:
             return "the store has been closed"
 
     def confirm(
-        self, send: Callable[[Listener, Mark], None], *, totals: dict[str, int] | None, timeout_s: float
+        self,
+        send: Callable[[Listener, Mark], None],
+        *,
+        totals: dict[str, int] | None,
+        timeout_s: float,
+        send_again: Callable[..., None] = lambda listener, *, repeat: None,
     ) -> list[str]:
         """Ask every source for a receipt of all that was sent to it, and wait for them.
 
@@ -142,6 +226,7 @@ class Audience:
             send: Sends a mark to a source.
             totals: At the end: how many records went out on each key. None: it goes on.
             timeout_s: Seconds to wait.
+            send_again: Sends again what a source has not received, if it has come back, or with `repeat`.
 
         Returns:
             What has been lost since the last call, one sentence each; empty if everything has arrived.
@@ -153,18 +238,25 @@ class Audience:
         deadline = time.monotonic() + timeout_s
         while True:
             with self._changed:
-                open_ = [each for each in asked if each.present and each.receipt.mark < mark]
+                open_ = [
+                    each for each in asked if self._listeners.get(each.id) is each and not self._has_all(each, mark)
+                ]
             if not open_ or time.monotonic() >= deadline:
                 break
             for each in open_:
-                mine = {key: total for key, total in (totals or {}).items() if intersects(each.card.key, key)}
-                send(each, Mark(mark, each.last, totals is not None, mine))
+                if each.present:
+                    send_again(each, repeat=each.receipt.mark >= mark)
+                    mine = {key: total for key, total in (totals or {}).items() if intersects(each.card.key, key)}
+                    send(each, Mark(mark, each.last, totals is not None, mine))
             with self._changed:  # a mark that met a broken connection is repeated
                 until = min(deadline, time.monotonic() + _REPEAT_S)
-                self._changed.wait_for(
-                    lambda: all(each.receipt.mark >= mark or not each.present for each in asked),
-                    max(0.0, until - time.monotonic()),
-                )
+                while time.monotonic() < until and not all(self._has_all(each, mark) for each in open_):
+                    before = [each.present for each in open_]
+                    self._wait(until - time.monotonic())
+                    if before != [each.present for each in open_]:
+                        break
+                    if any(self._listeners.get(each.id) is not each for each in open_):
+                        break
         with self._changed:
             if any(each.sent for each in self._departed.values()):  # a token's end overtakes the last receipt
                 self._changed.wait_for(lambda: not any(each.sent for each in self._departed.values()), _OVERTAKEN_S)
@@ -175,15 +267,20 @@ class Audience:
             ]
             self._departed.clear()
             for each in asked:
+                if self._listeners.get(each.id) is not each:
+                    continue
                 lost = each.receipt.lost - each.lost_seen
                 each.lost_seen = each.receipt.lost
-                if not each.present:
-                    continue
                 if each.receipt.mark < mark:
                     problems.append(f"{each.describe()} has not confirmed within {timeout_s:g} s")
                 elif lost or each.receipt.received < each.last:
-                    problems.append(f"{each.describe()} misses {max(lost, 1)} or more records")
+                    problems.append(f"{each.describe()} misses {max(lost, 1)} records")
             return problems
+
+    def _has_all(self, listener: Listener, mark: int) -> bool:
+        """Tell whether a source has answered a mark, and has all that was sent to it before, or counted it as lost."""
+        receipt = listener.receipt
+        return receipt.mark >= mark and (receipt.received >= listener.last or receipt.lost > listener.lost_seen)
 
     def unconfirmed(self) -> list[str]:
         """Return a sentence for each source that has not taken all that was sent to it."""

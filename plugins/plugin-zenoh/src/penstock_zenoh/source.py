@@ -24,6 +24,7 @@ from penstock_zenoh.outside import forget, keep_in_children
 from penstock_zenoh.session import RENDEZVOUS, Network, let_go
 from penstock_zenoh.times import time_of
 
+_RECEIPTS_EVERY_S = 0.1
 _log = logging.getLogger(__name__)
 
 
@@ -50,7 +51,9 @@ class ZenohSource:
     store waits then. Foreign publishers are held back by zenoh itself, if they publish with congestion control
     *block*, and drop otherwise; while one is held back, the others of this source are too.
 
-    Records that never arrived (a broken connection) are seen by their running numbers: `lost_upstream` counts them,
+    A publisher whose link is broken may come back within `timeout_s`; what it had sent in vain it sends again, and
+    nothing comes twice. Records that never arrived (a longer break) are seen by their running numbers: `lost_upstream`
+    counts them,
     and the record after a gap has `discontinuity`. What is no record (`rejected`) is counted, logged at most once a
     second, and left out; the next record of its key has `discontinuity`. A publisher that starts again is no gap.
 
@@ -69,7 +72,7 @@ class ZenohSource:
         rendezvous: Without `listen` and `connect`: the loopback endpoint where processes of this machine meet.
         config: zenoh configuration, merged last (TLS, access control …): nested plain data, or the text of a JSON5
             file. Never printed.
-        timeout_s: Seconds to wait for a connection when opening.
+        timeout_s: Seconds to wait for a connection when opening, and for a publisher behind a broken link.
     """
 
     gives: ClassVar[str] = "any"
@@ -111,7 +114,7 @@ class ZenohSource:
             raise SourceError(f"{self._name()}: {error}") from error
         except ConfigError as error:
             raise ConfigError(f"{self._name()}: {error}") from error
-        arrivals = Arrivals(self.capacity, self.capacity_bytes)
+        arrivals = Arrivals(self.capacity, self.capacity_bytes, self.timeout_s)
         self._lost, self._rejected, self._rejected_logged = arrivals.lost, 0, (0, 0.0)
         self._broken.clear()
         self._foreign_seq.clear()
@@ -160,7 +163,7 @@ class ZenohSource:
             record = self._record(arrival, subscription.arrivals)
             if record is not None:
                 records.append(record)
-        for publisher in subscription.arrivals.receipts_due(taken):
+        for publisher in subscription.receipts_due(taken):
             subscription.send_receipt(publisher)
         self._log_rejected()
         return records
@@ -227,15 +230,14 @@ class ZenohSource:
                 publisher.process,
                 publisher.received,
             )
-            if not self.until_end:
-                arrivals.forget(publisher)
         if self.until_end and arrivals.have_ended(self.publishers):
             vanished = arrivals.vanished()
             if vanished:
                 names = ", ".join(f"{each.process} (after record {each.received})" for each in vanished)
                 raise SourceError(
                     f"{self._name()}: vanished without an end: {names}; what it had not sent by then is lost: "
-                    "see why it died, and start it again"
+                    "see why it died, and start it again",
+                    retryable=False,
                 )
             raise EndOfSource(f"{self._name()}: all publishers have closed")
 
@@ -261,6 +263,7 @@ class _Subscription:
         self._keep_ended = keep_ended
         self._id = wire.new_id()
         self._has_arrived = False
+        self._receipts_at = self.since
         liveliness = session.liveliness()
         card = wire.SourceCard(key, arrivals.capacity, arrivals.capacity_bytes, wire.this_process())
         subscriber = session.declare_subscriber(key, zenoh.handlers.FifoChannel(arrivals.capacity))
@@ -288,17 +291,25 @@ class _Subscription:
         self._has_arrived = self._has_arrived or bool(taken)
         return taken
 
+    def receipts_due(self, taken: Sequence[Arrival]) -> list[Publisher]:
+        """Return who must hear now: who may wait for room, and from time to time all."""
+        now = time.monotonic()
+        if now < self._receipts_at + _RECEIPTS_EVERY_S:
+            return self.arrivals.receipts_due(taken)
+        self._receipts_at = now
+        return self.arrivals.receipts_left()
+
     def seen(self) -> bool:
         """Tell whether a publisher was seen, or anything has come."""
         return self._has_arrived or bool(self.arrivals.publishers)
 
-    def send_receipt(self, publisher: Publisher) -> None:
+    def send_receipt(self, publisher: Publisher, *, leaves: bool = False) -> None:
         """Tell a publisher what has been received and taken."""
         with contextlib.suppress(zenoh.ZError):  # a closed session: the token's end tells the same
             self._session.put(
                 wire.receipt_key(publisher.id),
-                msgspec.msgpack.encode(self.arrivals.receipt(publisher, self._id)),
-                congestion_control=zenoh.CongestionControl.BLOCK,
+                msgspec.msgpack.encode(self.arrivals.receipt(publisher, self._id, leaves=leaves)),
+                congestion_control=zenoh.CongestionControl.DROP,  # a put that blocks outlasts a broken link
                 priority=zenoh.Priority.INTERACTIVE_HIGH,
                 express=True,
             )
@@ -306,7 +317,7 @@ class _Subscription:
     def close(self) -> None:
         """Undeclare everything, end the thread, close the session."""
         for publisher in list(self.arrivals.publishers.values()):
-            self.send_receipt(publisher)
+            self.send_receipt(publisher, leaves=True)
         self.arrivals.close()
         let_go(self._session, self._held)
         self._intake.join()
@@ -328,5 +339,7 @@ class _Subscription:
         is_there = sample.kind == zenoh.SampleKind.PUT
         self.arrivals.on_token(token[0], token[1].process, is_there=is_there)
         known = self.arrivals.publishers.get(token[0])
-        if known is not None and known.is_ended and not is_there and not self._keep_ended:
+        if known is not None and is_there and known.received:
+            self.send_receipt(known)  # it has come back, and what was sent meanwhile is gone
+        elif known is not None and known.is_ended and not is_there and not self._keep_ended:
             self.arrivals.forget(known)

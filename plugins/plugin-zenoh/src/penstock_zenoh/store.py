@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
@@ -19,7 +20,7 @@ from penstock.record import Record
 from penstock.templates import Template
 from penstock_zenoh import settings as s
 from penstock_zenoh import wire
-from penstock_zenoh.audience import Audience, Listener
+from penstock_zenoh.audience import BEHIND, Audience, Listener
 from penstock_zenoh.outside import MOST_KEY_BYTES, forget, has_panicked, is_library_error, keep_in_children
 from penstock_zenoh.session import RENDEZVOUS, Network, let_go
 
@@ -50,8 +51,11 @@ class ZenohStore:
     long as that source is there. Nothing is published before `wait_for_subscribers` sources are there. Subscribers
     that are not penstock sources get the same payloads with congestion control *block*; they give no receipts.
 
-    A source that is killed loses what it had not taken; the next `sync` or `close` says how much. After a broken
-    connection the store goes on where it was, and what was on the way is counted as lost by the source.
+    A source that is killed loses what it had not taken; the next `sync` or `close` says how much. A source behind a
+    broken link is waited for, `timeout_s` at most: the store keeps what the source had not taken (as much as it lets
+    wait: `capacity`, `capacity_bytes`), waits when that is full, and sends again what had not arrived, in order.
+    Beyond that time the source is given up: `sync` says what it had not confirmed, and the source counts what it
+    misses if it ever comes back.
 
     Attributes:
         key: Key to publish on, a jinja2 template: "lab/camera/{{ channel }}".
@@ -192,7 +196,9 @@ class _Publishing:
         self._id = wire.new_id()
         self._sending = threading.Lock()  # marks of sync() and close() may come from another thread than write()
         announced = announced_key(store.key)
-        self._audience = audience = Audience(announced)
+        self._audience = audience = Audience(announced, store.timeout_s)
+        self._kept: deque[tuple[int, str, bytes, bytes]] = deque()  # (number, key, payload, attachment) until taken
+        self._order = threading.Lock()
         liveliness = session.liveliness()
         self._held = (
             session.declare_subscriber(
@@ -211,27 +217,70 @@ class _Publishing:
         publisher = self._publishers.get(key) or self._publisher(key)
         payload = encode_bytes(record)
         number = self._number + 1
-        problem = self._audience.admit(
-            key,
-            number,
-            len(payload),
-            at_least=self._store.wait_for_subscribers,
-            timeout_s=self._store.timeout_s,
-        )
+        while True:
+            problem = self._audience.admit(
+                key,
+                number,
+                len(payload),
+                at_least=self._store.wait_for_subscribers,
+                timeout_s=self._store.timeout_s,
+            )
+            if problem != BEHIND:
+                break
+            self._catch_up()
         if problem is not None:
             raise StoreError(problem)
         key_number = self._next.get(key, 0)
+        attachment = wire.attachment(self._id, number, key_number)
+        self._keep((number, key, payload, attachment))
         try:
-            publisher.put(payload, attachment=wire.attachment(self._id, number, key_number))
+            if self._audience.all_present or self._audience.is_heard(key):
+                with self._order:
+                    publisher.put(payload, attachment=attachment)
         except zenoh.ZError as error:
             raise StoreError(f"zenoh does not send to {key!r}: {error}") from error
         self._number = number
         self._next[key] = key_number + 1
 
+    def _keep(self, sent: tuple[int, str, bytes, bytes]) -> None:
+        """Keep a record until all sources have taken it; their room bounds how much that is."""
+        kept = self._kept
+        kept.append(sent)
+        if len(kept) % 16 == 0 or kept[0][0] == sent[0]:
+            self._forget()
+
+    def _forget(self) -> None:
+        needed = self._audience.needed_from()
+        kept = self._kept
+        while kept and (needed is None or kept[0][0] < needed):
+            kept.popleft()
+
+    def _catch_up(self) -> None:
+        """Send again what sources that have come back had not received."""
+        for listener in self._audience.behind():
+            self._send_again(listener)
+
+    def _send_again(self, listener: Listener) -> None:
+        wanted = set(self._audience.unreceived(listener))
+        _log.info("%s: sending %d records again", listener.describe(), len(wanted))
+        with self._order:
+            for number, key, payload, attachment in list(self._kept):
+                if number in wanted:
+                    with contextlib.suppress(zenoh.ZError):
+                        self._publishers[key].put(payload, attachment=attachment)
+
+    def _again(self, listener: Listener, *, repeat: bool) -> None:
+        """Send again to a source that has come back, or that says that it lacks something."""
+        if repeat or listener.is_behind:
+            listener.is_behind = False
+            self._send_again(listener)
+
     def confirm(self, *, at_end: bool) -> list[str]:
         """Ask for receipts; return what was lost."""
         totals = dict(self._next) if at_end else None
-        return self._audience.confirm(self._send_mark, totals=totals, timeout_s=self._store.timeout_s)
+        return self._audience.confirm(
+            self._send_mark, totals=totals, timeout_s=self._store.timeout_s, send_again=self._again
+        )
 
     def is_here(self) -> bool:
         """Tell whether this process opened it; a fork has none of zenoh's threads."""
@@ -252,7 +301,7 @@ class _Publishing:
             self._session.put(
                 wire.mark_key(self._id, listener.id),
                 msgspec.msgpack.encode(mark),
-                congestion_control=zenoh.CongestionControl.BLOCK,
+                congestion_control=zenoh.CongestionControl.DROP,  # a put that blocks outlasts a broken link
                 express=True,
             )
 

@@ -63,13 +63,17 @@ class Mark(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Receipt(msgspec.Struct, array_like=True, frozen=True):
-    """Confirm: `mark` is the last mark answered; `received`, `taken` are running numbers; `lost` counts records."""
+    """Confirm: `mark` is the last mark answered; `received`, `taken` are running numbers; `lost` counts records.
+
+    `leaves` says that the source closes: it will not come back.
+    """
 
     source: str
     mark: int
     received: int
     taken: int
     lost: int
+    leaves: bool = False
 
 
 def source_key(source: str, card: SourceCard) -> str:
@@ -130,6 +134,21 @@ def new_id() -> str:
 def this_process() -> str:
     """Return what messages call this process."""
     return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def is_dead(process: str) -> bool:
+    """Tell whether what `this_process` returned elsewhere was a process of this machine that has ended."""
+    words = process.split()
+    if len(words) != 4 or words[3] != socket.gethostname() or not words[1].isdigit():
+        return False
+    try:
+        os.kill(int(words[1]), 0)
+        with open(f"/proc/{words[1]}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except ProcessLookupError:
+        return True
+    except (OSError, IndexError):  # it is somebody else's, or this is no Linux
+        return False
 
 
 def intersects(expression: str, other: str) -> bool:

@@ -1,0 +1,139 @@
+"""Links between machines: two network namespaces, a cable between them, and what happens when it is cut."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+FULL = os.environ.get("PENSTOCK_FAULTS") == "full"
+END = Path(__file__).with_name("link_end.py")
+RATE = 100
+CUTS = [(4, 1024), (4, 1 << 20), (20, 1024), (20, 1 << 20)] if FULL else [(4, 1 << 20), (20, 1024)]
+"""Seconds and bytes; the long form has all four."""
+
+
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+
+
+class Cable:
+    """Two hosts, `a` and `b`, and the cable between them."""
+
+    def __init__(self, name: str, directory: Path) -> None:
+        self.a, self.b = f"{name}a", f"{name}b"
+        self._directory = directory
+        self._started: list[subprocess.Popen[str]] = []
+        for host in (self.a, self.b):
+            ip("netns", "add", host)
+        ip("link", "add", self.a, "type", "veth", "peer", "name", self.b)
+        for host, address in ((self.a, "10.77.0.1/24"), (self.b, "10.77.0.2/24")):
+            ip("link", "set", host, "netns", host)
+            ip("-n", host, "addr", "add", address, "dev", host)
+            ip("-n", host, "link", "set", host, "up")
+            ip("-n", host, "link", "set", "lo", "up")
+
+    def start(self, role: str, *, count: int, size: int, timeout_s: float) -> subprocess.Popen[str]:
+        host = self.b if role == "send" else self.a
+        arguments = [role, "tcp/10.77.0.1:7450", count, size, RATE, timeout_s, self._directory / f"dead-{role}"]
+        process = subprocess.Popen(
+            ["ip", "netns", "exec", host, sys.executable, str(END), *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
+        )
+        self._started.append(process)
+        return process
+
+    def pull(self) -> None:
+        ip("-n", self.b, "link", "set", self.b, "down")
+
+    def plug_in(self) -> None:
+        ip("-n", self.b, "link", "set", self.b, "up")
+
+    def remove(self) -> None:
+        for process in self._started:
+            process.kill()
+            process.communicate()
+        for host in (self.a, self.b):
+            with contextlib.suppress(subprocess.CalledProcessError):
+                ip("netns", "del", host)
+
+
+@pytest.fixture
+def cable(tmp_path) -> Iterator[Cable]:
+    if shutil.which("ip") is None or os.geteuid() != 0:
+        pytest.skip("network namespaces need root, and `ip` of iproute2")
+    made = Cable(f"pz{os.getpid() % 100_000}", tmp_path)
+    yield made
+    made.remove()
+
+
+def result(process: subprocess.Popen[str]) -> dict:
+    output = process.communicate(timeout=150)[0]
+    return json.loads(output.splitlines()[-1])
+
+
+def cut(cable: Cable, *, seconds: float, size: int, timeout_s: float, count: int) -> tuple[dict, dict]:
+    """Send while the cable is pulled for `seconds`; return what sender and receiver report."""
+    receiver = cable.start("receive", count=count, size=size, timeout_s=timeout_s)
+    sender = cable.start("send", count=count, size=size, timeout_s=timeout_s)
+    assert sender.stdout is not None
+    assert json.loads(sender.stdout.readline()) == {"begun": True}
+    wait(1.0)
+    cable.pull()
+    wait(seconds)
+    cable.plug_in()
+    return result(sender), result(receiver)
+
+
+def wait(seconds: float) -> None:
+    """Let time pass: how long a cable is out is what is tested."""
+    subprocess.run(["sleep", str(seconds)], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(("seconds", "size"), CUTS)
+def test_a_cut_shorter_than_the_timeout_loses_nothing(seconds, size, cable):
+    """A cable that is out for 4 s or 20 s: everything arrives once and in order, and both ends say that all is well."""
+    count = 400 if size > 1024 else 600
+    sender, receiver = cut(cable, seconds=seconds, size=size, timeout_s=60, count=count)
+    assert (receiver["distinct"], receiver["stored"], receiver["in_order"]) == (count, count, True), receiver
+    assert receiver["ok"], receiver["report"]
+    assert sender["stored"] == count
+    assert sender["ok"], sender["report"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_a_cut_longer_than_the_timeout_is_an_error_at_both_ends(cable):
+    """What a longer cut costs is an error at both ends: nothing is lost in silence, and what arrives is in order."""
+    sender, receiver = cut(cable, seconds=20, size=1024, timeout_s=3, count=600)
+    assert not sender["ok"], sender["report"]
+    assert not receiver["ok"], receiver["report"]
+    assert receiver["in_order"]
+    assert receiver["distinct"] < 600
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_dead_sender_ends_until_end_with_an_error(cable):
+    """A sender that is killed, and never comes back, ends a source with `until_end` by an error that names it."""
+    receiver = cable.start("receive", count=0, size=1024, timeout_s=3)
+    sender = cable.start("send", count=10_000, size=1024, timeout_s=3)
+    assert sender.stdout is not None
+    sender.stdout.readline()
+    wait(1.0)
+    sender.kill()
+    told = result(receiver)
+    assert not told["ok"]
+    assert "vanished without an end" in told["report"]
