@@ -67,7 +67,7 @@ def _object(mapping: Mapping[Any, Any], above: tuple[int, ...]) -> dict[str, Any
     written: dict[str, Any] = {}
     keys: dict[str, Any] = {}
     for key, item in mapping.items():
-        text = _key(key)
+        text = key_text(key)
         if text in keys:
             raise ValueError(f"its keys {keys[text]!r:.60} and {key!r:.60} are both {text!r:.60} in JSON; rename one")
         keys[text] = key
@@ -75,9 +75,10 @@ def _object(mapping: Mapping[Any, Any], above: tuple[int, ...]) -> dict[str, Any
     return written
 
 
-def _key(key: Any) -> str:
+def key_text(key: Any) -> str:
+    """Return the key of a mapping as text, as JSON needs it. Raises TypeError."""
     if isinstance(key, enum.Enum):
-        return _key(key.value)
+        return key_text(key.value)
     if isinstance(key, str):
         return str.__str__(key)
     simple = plain(key) if type(key) not in _SCALARS else key

@@ -1,8 +1,8 @@
-"""Coordinates and metadata as JSON from which they come back as they were.
+"""Coordinates and metadata as JSON from which they come back as they were, but for keys, which become text.
 
 What JSON has no form for is an object with one key: {"$float": "nan"}, {"$bytes": base64}, {"$datetime": ISO 8601},
 {"$date": …}, {"$time": …}, {"$timedelta": seconds}, {"$array": [dtype, shape, base64]}; {"$dict": [[key, value], …]}
-stands for a mapping with keys that are no text or begin with "$".
+represents a mapping with keys that begin with "$" or become the same text.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from penstock_npy.json_form import plain
+from penstock_npy.json_form import key_text, plain
 
 _SIMPLE = frozenset((str, int, bool, type(None)))
 _MOST_DEEP = 200
@@ -58,10 +58,11 @@ def _tag(value: Any, depth: int) -> Any:
     if value is None or type(value) in _SIMPLE:
         return value
     if isinstance(value, Mapping):
-        pairs = [(key, _tag(each, depth + 1)) for key, each in value.items()]
-        if all(type(key) is str and key[:1] != "$" for key, _ in pairs):
-            return dict(pairs)
-        return {"$dict": [[_tag(key, depth + 1), each] for key, each in pairs]}
+        tagged = {key: _tag(each, depth + 1) for key, each in value.items()}
+        texts = {key_text(key): each for key, each in tagged.items()}
+        if len(texts) == len(tagged) and not any(text[:1] == "$" for text in texts):
+            return texts
+        return {"$dict": [[_tag(key, depth + 1), each] for key, each in tagged.items()]}
     if isinstance(value, list | tuple):
         return [_tag(each, depth + 1) for each in value]
     if isinstance(value, bytes | bytearray | memoryview):
