@@ -1,7 +1,9 @@
 """Policies of full edges: values, words and tables that mean the same, and wrong ones that fail when they are made."""
 
 import pickle
+from typing import get_args
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 import penstock as ps
 from penstock.builtin.push import PushSource
 from penstock.compose.node import Edge
-from penstock.compose.policies import POLICIES, policy_of
+from penstock.compose.policies import POLICIES, PolicyWord, policy_of
 from penstock.errors import ConfigError, UnknownOptionError
 from penstock.run.edges import full
 from penstock.run.edges.edge import LiveEdge
@@ -123,6 +125,11 @@ def test_a_wrong_policy_in_a_file_is_named_with_its_path(said, problem):
 def test_every_policy_has_its_admission():
     """The run knows what each policy does."""
     assert set(full._ADMISSIONS) == set(POLICIES)
+
+
+def test_editors_complete_the_words_of_policies_without_options():
+    """The words that the signature of `ps.edge` lists are those of the policies that take no argument."""
+    assert list(get_args(PolicyWord)) == [one.word for one in POLICIES if not attrs.fields(one)]
 
 
 def test_a_live_edge_takes_values():

@@ -61,6 +61,7 @@ ps.edge(when_ful="block")  # wrong: a misspelled option
 ps.edge(when_full=3)  # wrong: no policy
 ps.edge(when_full=ps.Sample)  # wrong: a class
 ps.Sample("3")  # wrong: text for a number
+ps.Spill(7)  # wrong: no path
 ps.Spill()  # wrong: no directory
 ps.Spill("d", max_byte=3)  # wrong: a misspelled option
 ps.Retry(times="3")  # wrong: text for a number

@@ -17,7 +17,7 @@ import penstock.store as store_contract
 from penstock.compose import shapes
 from penstock.compose.contract_docs import shows_contract
 from penstock.compose.node import NODE_OPTIONS, Edge, Node, OnError, Place
-from penstock.compose.policies import Policy
+from penstock.compose.policies import Policy, PolicyWord
 from penstock.compose.retry import Retry
 from penstock.errors import ConfigError, WiringError
 from penstock.suggestions import close_to, suggests_keywords
@@ -405,7 +405,7 @@ def edge(
     *,
     capacity: int | None = None,
     capacity_bytes: int | None = None,
-    when_full: Policy | str = "block",
+    when_full: Policy | PolicyWord | str = "block",
     expect_every_s: float | None = None,
 ) -> Edge:
     """Make the edge that the next `>>` uses.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 import attrs
 
@@ -33,7 +33,7 @@ def _whole(cls: str) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
     return check
 
 
-def _path_text(value: Any) -> Any:
+def _path_text(value: str | os.PathLike[str]) -> str:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
@@ -122,6 +122,9 @@ class Spill:
 
 
 Policy = Block | DropOldest | DropNewest | Latest | Sample | Spill
+
+PolicyWord = Literal["block", "drop_oldest", "drop_newest", "latest"]
+"""The words of policies without options; "sample(10)" and "spill(directory)" are text, too."""
 
 POLICIES: Final[tuple[type[Policy], ...]] = (Block, DropOldest, DropNewest, Latest, Sample, Spill)
 _BY_WORD: Final[dict[str, type[Policy]]] = {policy.word: policy for policy in POLICIES}
