@@ -18,6 +18,7 @@ GROUP = f"{PROJECT}.commands"
 INSTALLABLE = {
     "demo": "penstock-demo",
     "doctor": "penstock-zenoh",
+    "lmdb": "penstock-lmdb",
     "recover": "penstock-npy",
     "scout": "penstock-zenoh",
     "shm": "penstock-shm",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from penstock_lmdb.objects import LMDBStore
     from penstock_lmdb.objects import LMDBStore as LMDBStoreInterface
     from penstock_lmdb.objects import LMDBStore as StoreInterface
+    from penstock_lmdb.source import LmdbSource
     from penstock_lmdb.store import LmdbRecordStore
     from penstock_lmdb.store import LmdbRecordStore as LmdbStore
 
@@ -23,6 +24,7 @@ _HOMES = {
     "LMDBStore": ("penstock_lmdb.objects", "LMDBStore"),
     "LMDBStoreInterface": ("penstock_lmdb.objects", "LMDBStore"),
     "LmdbRecordStore": ("penstock_lmdb.store", "LmdbRecordStore"),
+    "LmdbSource": ("penstock_lmdb.source", "LmdbSource"),
     "LmdbStore": ("penstock_lmdb.store", "LmdbRecordStore"),
     "ObjectNotFoundError": ("penstock_lmdb.errors", "ObjectNotFoundError"),
     "StoreInterface": ("penstock_lmdb.objects", "LMDBStore"),
@@ -36,6 +38,7 @@ __all__ = [
     "LMDBStore",
     "LMDBStoreInterface",
     "LmdbRecordStore",
+    "LmdbSource",
     "LmdbStore",
     "ObjectNotFoundError",
     "StoreInterface",

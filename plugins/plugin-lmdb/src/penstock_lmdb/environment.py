@@ -237,6 +237,17 @@ class Environment:
         self.check_process()
         return {**self._env.info(), "page_size": self._env.stat()["psize"]}
 
+    def copy_to(self, path: Path) -> int:
+        """Write a compacted copy; return the number of the last transaction before it. Raises lmdb.Error."""
+        last = int(self._env.info()["last_txnid"])
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+        try:
+            self._env.copyfd(descriptor, compact=True)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return last
+
     def _check_file(self) -> None:
         """Raise StoreError if the file that is open is no longer the one at the path: nobody could find its records."""
         if self._identity is not None and _identity(self._place.data_file) != self._identity:

@@ -9,6 +9,19 @@ from penstock.hookspecs import hookimpl
 
 
 @hookimpl
+def penstock_sources() -> Iterable[Component]:
+    """Offer the source of this plugin."""
+    return [
+        Component(
+            "lmdb",
+            "penstock_lmdb.source:LmdbSource",
+            summary="the records of an LMDB file, replayed in time",
+            requires="lmdb",
+        )
+    ]
+
+
+@hookimpl
 def penstock_stores() -> Iterable[Component]:
     """Offer the store of this plugin."""
     return [

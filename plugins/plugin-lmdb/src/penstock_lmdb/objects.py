@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -23,13 +20,14 @@ from penstock_lmdb.environment import Environment
 from penstock_lmdb.errors import CannotConnectToStoreInterfaceError, CannotGetObjectError, ObjectNotFoundError
 from penstock_lmdb.object_table import ObjectTable, Put
 from penstock_lmdb.object_value import LMDBData, Values, to_data
+from penstock_lmdb.store_path import choose_path, find_store
+from penstock_lmdb.subscription import ALL_KINDS, Event, Subscription, Subscriptions, wanted
 
 _LONGEST_ID = 511
 _KEPT_CHANGES = 100_000
 _AT_ONCE = 1000
 _MAP_SIZE = 1 << 24
 _PICKLED = b"pickle"
-_STEM = re.compile(r"lmdb_(\d{8}_\d{6})(?:_(\d+))?")
 
 ObjectID = str | bytes
 
@@ -82,7 +80,7 @@ class LMDBStore:
         """
         if not commit_freq > 0:
             raise ConfigError(f"LMDBStore: commit_freq={commit_freq!r} must be a number of seconds above 0")
-        self.path = _find(Path(path), name) if load else _choose(Path(path), name)
+        self.path = find_store(Path(path), name) if load else choose_path(Path(path), name)
         self.flush_immediately, self.commit_freq = flush_immediately, commit_freq
         self._where = f"LMDBStore {str(self.path)!r}"
         self._values, self._load = Values(tuple(encoders)), load
@@ -98,6 +96,7 @@ class LMDBStore:
         except errors.CannotConnectToStoreError as error:
             raise CannotConnectToStoreInterfaceError(self.path, str(error)) from error
         self._table = ObjectTable(self._environment.databases, kept(self._environment.databases, _KEPT_CHANGES))
+        self._subscriptions = Subscriptions()
         self._numbers = threading.Lock()
         self._last_number = 0
         self._closed = False
@@ -191,6 +190,26 @@ class LMDBStore:
         """Use an encoder for objects of its type from now on. Raises ConfigError if its name is taken by another."""
         self._values.register(encoder)
 
+    def subscribe(
+        self, callback: Callable[[Event], None], pattern: str = "*", *, since: int | None = None, **coords: Any
+    ) -> Callable[[], None]:
+        """Call `callback` with each put, replace and delete; return a function that ends it.
+
+        It is called for what any process does, in order, as soon as that is committed, and in a thread of its own.
+
+        Args:
+            callback: It gets an `Event`: kind, key (the id), name, position.
+            pattern: One of `fnmatch` for the id or the name.
+            since: The position of an event: everything that followed it is told of first. None: only what comes.
+            coords: What the coordinates of a record must match.
+
+        Raises:
+            StoreError: what followed `since` has been forgotten; a file remembers 100,000 changes.
+        """
+        self._check()
+        what = wanted(pattern, coords, ALL_KINDS)
+        return self._subscriptions.add(Subscription(self._environment, self._table.log, what, callback, since))
+
     # -- durability --------------------------------------------------------------------------------------------------
 
     def commit(self) -> None:
@@ -221,6 +240,7 @@ class LMDBStore:
             finally:
                 self._closed = True
                 exits.forget(self)
+                self._subscriptions.end()
                 self._buffer.stop()
                 self._environment.close()
 
@@ -364,40 +384,3 @@ def _to_id(key: bytes, is_bytes: bool) -> ObjectID:
 
 def _copied(view: memoryview | None) -> bytearray | None:
     return None if view is None else bytearray(view)
-
-
-def _choose(path: Path, name: str | None) -> Path:
-    """Return the directory of a new store, or of the one of this name."""
-    if name is not None:
-        return path / name
-    stem = f"lmdb_{datetime.now():%Y%m%d_%H%M%S}"
-    with contextlib.suppress(OSError):
-        path.mkdir(parents=True, exist_ok=True)
-    for own in _names(path, stem):
-        try:
-            own.mkdir()  # so that nobody else takes it
-        except FileExistsError:
-            continue
-        except OSError:  # opening says why
-            return own
-        return own
-    raise AssertionError("names do not end")
-
-
-def _names(path: Path, stem: str) -> Iterator[Path]:
-    yield path / stem
-    number = 1
-    while True:
-        number += 1
-        yield path / f"{stem}_{number}"
-
-
-def _find(path: Path, name: str | None) -> Path:
-    """Return where an existing store is."""
-    if name is not None:
-        return path / name
-    if path.is_file() or (path / "data.mdb").exists():
-        return path
-    found = ((_STEM.fullmatch(file.parent.name), file.parent) for file in path.glob("lmdb_*/data.mdb"))
-    stores = sorted((match[1], int(match[2] or 1), own) for match, own in found if match)
-    return stores[-1][2] if stores else path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -74,56 +74,35 @@ class Reader:
     def keys(self, query: Query, order: Order) -> Iterator[bytes]:
         """Yield the keys, in the order of their bytes, or of time and then of their bytes."""
         if not Index(self.environment.databases).is_there:  # layout 1
-            yield from self._scan(query)
+            yield from self._pages(query, "key")  # which has no times in order
         elif query.exact or query.ranges:
             yield from self._by_axes(query, order)
         elif order == "time":
-            yield from self._by_time(query)
+            yield from self._pages(query, "time")
         elif query.from_ns is not None or query.to_ns is not None:
-            yield from sorted(self._by_time(query))
+            yield from sorted(self._pages(query, "time"))
         else:
-            yield from self._scan(query)
+            yield from self._pages(query, "key")
 
-    def _scan(self, query: Query) -> Iterator[bytes]:
-        def page(transaction: Transaction, after: bytes) -> tuple[list[bytes], bytes]:
-            cursor = transaction.cursor(self.environment.databases["records"])
-            there = cursor.set_range(after or query.prefix) if after or query.prefix else cursor.first()
-            if there and after and bytes(cursor.key()) == after:
-                there = cursor.next()
+    def _pages(self, query: Query, order: Order) -> Iterator[bytes]:
+        databases = self.environment.databases
+
+        def page(transaction: Transaction) -> tuple[list[bytes], bytes]:
             found: list[bytes] = []
-            for _ in range(_AT_ONCE):
-                if not there or not (key := bytes(cursor.key())).startswith(query.prefix):
-                    return found, b""
-                if not query.needs_record or query.matches(cursor.value()):
+            place = b""
+            for count, (place, key) in enumerate(follows(databases, transaction, query, order, after)):
+                if order == "time" or not query.needs_record or query.matches(transaction.get(key)):
                     found.append(key)
-                after = key
-                there = cursor.next()
-            return found, after
+                if count >= _AT_ONCE:
+                    return found, place
+            return found, b""
 
-        yield from self._pages(page)
-
-    def _by_time(self, query: Query) -> Iterator[bytes]:
-        first = b"" if query.from_ns is None else time_key(query.from_ns)
-        end = _LAST if query.to_ns is None else time_key(query.to_ns)
-
-        def page(transaction: Transaction, after: bytes) -> tuple[list[bytes], bytes]:
-            cursor = transaction.cursor(self.environment.databases["times"])
+        after = b""
+        while True:
+            found, after = self.environment.read(page)
+            yield from found
             if not after:
-                there = cursor.set_range(first) if first else cursor.first()
-            else:
-                there = _behind(cursor, after[:8], after[8:])
-            found: list[bytes] = []
-            for _ in range(_AT_ONCE):
-                if not there or (time := bytes(cursor.key())) >= end:
-                    return found, b""
-                key = bytes(cursor.value())
-                if key.startswith(query.prefix):
-                    found.append(key)
-                after = time + key
-                there = cursor.next()
-            return found, after
-
-        yield from self._pages(page)
+                return
 
     def _by_axes(self, query: Query, order: Order) -> Iterator[bytes]:
         found = self.environment.read(lambda transaction: self._select(transaction, query, order))
@@ -166,15 +145,6 @@ class Reader:
                 time = decode(value).time_ns if order == "time" else 0
             found.append((time, key))
         return found
-
-    def _pages(self, page: Callable[[Transaction, bytes], tuple[list[bytes], bytes]]) -> Iterator[bytes]:
-        after = b""
-        while True:
-            last = after
-            found, after = self.environment.read(lambda transaction: page(transaction, last))  # noqa: B023 - called at once
-            yield from found
-            if not after:
-                return
 
 
 def _behind(cursor: Any, key: bytes, value: bytes) -> bool:
@@ -226,3 +196,34 @@ def _checked(axis: str, value: slice) -> slice:
     if None not in ends and type(ends[0]) is not type(ends[1]):
         raise CoordinatesError(f"axis {axis!r}: {value!r} begins with an int and ends with a str, or the reverse")
     return slice(*ends)
+
+
+def follows(
+    databases: Mapping[str, Any], transaction: Transaction, query: Query, order: Order, after: bytes
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the keys behind a place, each with its own place, by prefix and time only.
+
+    A place is a key, or in the order of time the bytes of the time and the key.
+    """
+    if order == "time":
+        first = b"" if query.from_ns is None else time_key(query.from_ns)
+        end = _LAST if query.to_ns is None else time_key(query.to_ns)
+        cursor = transaction.cursor(databases["times"])
+        there = _behind(cursor, after[:8], after[8:]) if after and after[:8] >= first else _at(cursor, first)
+        while there and (time := bytes(cursor.key())) < end:
+            key = bytes(cursor.value())
+            if key.startswith(query.prefix):
+                yield time + key, key
+            there = cursor.next()
+        return
+    cursor = transaction.cursor(databases["records"])
+    there = _at(cursor, max(after, query.prefix))
+    if there and after and bytes(cursor.key()) == after:
+        there = cursor.next()
+    while there and (key := bytes(cursor.key())).startswith(query.prefix):
+        yield key, key
+        there = cursor.next()
+
+
+def _at(cursor: Any, key: bytes) -> bool:
+    return bool(cursor.set_range(key) if key else cursor.first())

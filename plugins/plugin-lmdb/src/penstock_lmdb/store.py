@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -25,6 +25,7 @@ from penstock_lmdb.environment import Environment
 from penstock_lmdb.naming import KeyBy, Naming, lookup, name_of, shown
 from penstock_lmdb.query import Order, Query, Reader
 from penstock_lmdb.record_table import Failed, RecordTable
+from penstock_lmdb.subscription import ALL_KINDS, Event, Subscription, Subscriptions, Wanted, wanted
 
 _SHOWN = 3
 _OVERHEAD = 300  # bytes of a record beside its data, about
@@ -35,6 +36,7 @@ class _Opened:
     environment: Environment
     naming: Naming
     table: RecordTable
+    subscriptions: Subscriptions
 
 
 @attrs.define(kw_only=True)
@@ -119,7 +121,7 @@ class LmdbRecordStore:
         except BaseException:
             environment.close()
             raise
-        self._opened = _Opened(environment, naming, table)
+        self._opened = _Opened(environment, naming, table, Subscriptions())
 
     def write(self, records: Sequence[Record]) -> None:
         """Write all of them in one transaction, except those that are at fault themselves.
@@ -160,6 +162,7 @@ class LmdbRecordStore:
         if opened.environment.is_held:
             raise StoreError(f"{self._where}: cannot be closed inside reading(); end the block first", retryable=False)
         self._opened = None
+        opened.subscriptions.end()
         try:
             opened.table.end()
         finally:
@@ -181,6 +184,10 @@ class LmdbRecordStore:
 
         Raises ObjectNotFoundError, or CannotGetObjectError if what is there is no record.
         """
+        return self._decode(key, self.raw(key))
+
+    def raw(self, key: Key) -> bytearray | memoryview:
+        """Return the bytes of the record of this key, as `get` does: a copy, or a view inside `reading()`."""
         environment = self._get_opened().environment
         wanted = lookup(key)
         view: Any = None
@@ -190,7 +197,8 @@ class LmdbRecordStore:
             view = environment.read(lambda txn: _copied(txn.get(wanted)))
         if view is None:
             raise ObjectNotFoundError(f"{self._where}: holds nothing of key {key!r}")
-        return self._decode(key, view)
+        found: bytearray | memoryview = view
+        return found
 
     def get_many(self, keys: Iterable[Key], *, missing: Literal["raise", "none"] = "raise") -> list[Record | None]:
         """Return the records of these keys, as many and in their order, all of one moment.
@@ -279,6 +287,44 @@ class LmdbRecordStore:
             lambda txn: opened.table.replace(txn, wanted, record, value), size_bytes=len(value)
         ):
             raise ObjectNotFoundError(f"{self._where}: holds nothing of key {key!r}")
+
+    # -- being told --------------------------------------------------------------------------------------------------
+
+    def subscribe(
+        self, callback: Callable[[Key], None], pattern: str = "*", *, since: int | None = None, **coords: Any
+    ) -> Callable[[], None]:
+        """Call `callback` with the key of each new record that matches; return a function that ends it.
+
+        It is called in a thread of its own, for what any process writes, in order. See `watch`.
+        """
+        return self._follow(wanted(pattern, coords, frozenset(("put",))), lambda event: callback(str(event.key)), since)
+
+    def watch(
+        self, callback: Callable[[Event], None], pattern: str = "*", *, since: int | None = None, **coords: Any
+    ) -> Callable[[], None]:
+        """Call `callback` with each put, replace and delete that matches; return a function that ends it.
+
+        Args:
+            callback: What to call, in a thread of its own, in the order of the changes. If it raises, that is logged.
+            pattern: One of `fnmatch` for the key or the channel.
+            since: The position of an event: everything that followed it is told of first. None: only what comes.
+            coords: What the coordinates must match; of a delete, those of what was told of before.
+
+        Raises:
+            StoreError: what followed `since` has been forgotten; see `keep_changes`.
+        """
+        return self._follow(wanted(pattern, coords, ALL_KINDS), callback, since)
+
+    def last_change(self) -> int:
+        """Return the position of the last change of the file; 0 if there was none."""
+        opened = self._get_opened()
+        return opened.environment.read(opened.table.log.last)
+
+    def _follow(self, what: Wanted, tell: Callable[[Event], None], since: int | None) -> Callable[[], None]:
+        opened = self._get_opened()
+        return opened.subscriptions.add(Subscription(opened.environment, opened.table.log, what, tell, since))
+
+    # -- positions ---------------------------------------------------------------------------------------------------
 
     def sync_with(self, positions: Mapping[str, Any]) -> None:
         """Make everything written and these positions durable, in one transaction that covers both.
