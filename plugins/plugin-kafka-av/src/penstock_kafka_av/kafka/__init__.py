@@ -1,0 +1,1 @@
+"""Kafka: a source of records from topics, and a store that produces them. Importing this package imports no client."""

@@ -1,0 +1,88 @@
+"""Channels: the list of cameras of a source, from a file, a topic or Mongo, read again during a run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from penstock.error_text import text_of
+from penstock.errors import ConfigError, SourceError
+
+_log = logging.getLogger("penstock.kafka")
+_KINDS: Final = ("file", "topic", "mongo")
+
+
+def check_channels_from(_: object, __: object, value: Any) -> None:
+    """Refuse what says of no place where channels are. Raises ConfigError."""
+    if value is None or isinstance(value, str):
+        return
+    if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in _KINDS:
+        raise ConfigError("channels_from: must be {'file': path}, {'topic': name} or {'mongo': {…}}")
+
+
+class Channels:
+    """Read the channels of a source; a list that cannot be read later on leaves the last one in force.
+
+    Args:
+        place: A path, or {"file": path}, {"topic": name}, {"mongo": {"uri", "database", "collection", "field"}}.
+        bootstrap_servers: Where the topic is.
+        options: Options of its client.
+    """
+
+    def __init__(
+        self, place: Mapping[str, Any] | str, *, bootstrap_servers: Sequence[str], options: Mapping[str, Any]
+    ) -> None:
+        self._kind: str = "file" if isinstance(place, str) else next(iter(place))
+        self._where: Any = place if isinstance(place, str) else place[self._kind]
+        self._bootstrap_servers = bootstrap_servers
+        self._options = options
+        self._known: tuple[str, ...] | None = None
+        self._read_at = 0.0
+
+    def current(self, *, every_s: float) -> tuple[str, ...]:
+        """Return the channels, read again if the last look is `every_s` seconds ago. Raises SourceError at first."""
+        now = time.monotonic()
+        if self._known is not None and now - self._read_at < every_s * 0.9:
+            return self._known
+        self._read_at = now
+        try:
+            found = tuple(dict.fromkeys(str(each) for each in self._read()))
+        except Exception as error:  # a file that is being written, a server that is down: the list stays as it was
+            if self._known is None:
+                raise SourceError(f"channels_from {self._kind}: {text_of(error)}") from error
+            _log.warning("channels_from %s: %s; the list stays as it was", self._kind, text_of(error))
+            return self._known
+        self._known = found
+        return found
+
+    def _read(self) -> Sequence[Any]:
+        if self._kind == "file":
+            return channels_of_text(Path(self._where).read_text("utf-8"))
+        if self._kind == "topic":
+            from penstock_kafka_av.kafka.compacted import latest_by_key
+
+            found = latest_by_key(self._where, self._bootstrap_servers, self._options)
+            return [key for key, value in found.items() if value is not None]
+        from penstock_kafka_av.comux.mongo import MongoConnect
+
+        with MongoConnect(**self._where) as mongo:
+            return mongo.ret_cam_ids()
+
+
+def channels_of_text(text: str) -> list[str]:
+    r"""Return the channels in a JSON list, or one a line; "#" begins a comment. Raises ConfigError.
+
+    >>> channels_of_text("left\n# the old one\nright\n"), channels_of_text('["left", 3]')
+    (['left', 'right'], ['left', '3'])
+    """
+    if text.lstrip().startswith("["):
+        try:
+            return [str(each) for each in json.loads(text)]
+        except ValueError as error:
+            raise ConfigError(f"the list of channels is no JSON: {error}") from error
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return [line for line in lines if line]

@@ -1,0 +1,65 @@
+"""Options of the Kafka client: passed through as they are, with secrets from the environment, and never printed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import attrs
+
+from penstock.errors import ConfigError
+
+OWN: Final = frozenset({"bootstrap.servers", "enable.auto.commit", "enable.auto.offset.store", "transactional.id"})
+"""What the source and the store decide themselves: offsets are committed at checkpoints only."""
+
+
+def servers(value: Any) -> tuple[str, ...]:
+    """Return broker addresses as a tuple; text may name several, with commas. Raises ConfigError."""
+    given = value.split(",") if isinstance(value, str) else value
+    if not isinstance(given, Sequence) or not given or not all(isinstance(each, str) and each for each in given):
+        raise ConfigError(f"bootstrap_servers={value!r}: give 'host:port', or a list of these")
+    return tuple(each.strip() for each in given)
+
+
+def check_options(_: object, __: object, value: Any) -> None:
+    """Refuse options that are none, without printing their values. Raises ConfigError."""
+    if not isinstance(value, Mapping):
+        raise ConfigError("options: must be a mapping, as {'security.protocol': 'SASL_SSL'}")
+    for name, setting in value.items():
+        if not isinstance(name, str):
+            raise ConfigError(f"options: {name!r} is no name of a client option")
+        if name in OWN:
+            raise ConfigError(f"options: {name!r} is set by penstock; leave it out")
+        if isinstance(setting, Mapping) and (set(setting) != {"env"} or not isinstance(setting["env"], str)):
+            raise ConfigError(f'options: {name}: write a value, or {{env = "NAME"}} for a secret')
+
+
+def client_config(bootstrap_servers: Sequence[str], options: Mapping[str, Any], **own: Any) -> dict[str, Any]:
+    """Return the client's configuration: defaults, then the user's options, then what must be so.
+
+    Args:
+        bootstrap_servers: Addresses of brokers.
+        options: The user's, as given; `{"env": NAME}` is looked up now.
+        own: Defaults that the user's options may replace, spelled with "_" for ".".
+
+    Raises:
+        ConfigError: a variable of the environment is missing; the message names it.
+    """
+    config: dict[str, Any] = {name.replace("_", "."): value for name, value in own.items()}
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            variable = value["env"]
+            if variable not in os.environ:
+                raise ConfigError(f"options: {name}: the environment has no variable {variable!r}: set it")
+            config[name] = os.environ[variable]
+        else:
+            config[name] = value
+    config["bootstrap.servers"] = ",".join(bootstrap_servers)
+    return config
+
+
+def seconds(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+    """Refuse what is no positive number of seconds. Raises ConfigError."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ConfigError(f"{field.name}={value!r}: must be seconds above 0")

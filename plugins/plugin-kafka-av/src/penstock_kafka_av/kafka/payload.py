@@ -1,0 +1,121 @@
+"""What a record becomes on a topic: its value, its headers, its key and its partition."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import attrs
+
+from penstock.codec import encode_bytes
+from penstock.errors import CodecError, StoreError
+from penstock.record import Record
+
+PayloadKind = Literal["codec", "json", "data", "parent"]
+KINDS: Final = ("codec", "json", "data", "parent")
+
+
+@attrs.frozen
+class Payload:
+    """The value of a message and what goes with it; `partition` is None where the key decides."""
+
+    value: bytes | None
+    key: Any = None
+    partition: int | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def payload_of(record: Record, kind: PayloadKind) -> Payload:
+    """Return what is produced for a record, before the templates of the store have their say.
+
+    Raises:
+        StoreError: the record cannot be written in this way; not retryable.
+    """
+    if kind == "codec":
+        try:
+            return Payload(encode_bytes(record), key=record.channel)
+        except CodecError as error:
+            raise StoreError(str(error), retryable=False) from error
+    if kind == "json":
+        return Payload(as_json(record.data), key=record.channel)
+    if kind == "data":
+        return Payload(_bytes(record), key=record.channel)
+    packet = origin(record)
+    said = packet.metadata
+    results = () if packet is record else result_headers(record.data)
+    kept = [(name, as_header(each)) for name, each in _mapping(said.get("headers")).items()]
+    taken = {name for name, _ in results}
+    number = said.get("partition")
+    return Payload(
+        None if said.get("tombstone") else _bytes(packet),
+        key=said.get("key"),
+        partition=number if isinstance(number, int) else None,
+        headers=(*(each for each in kept if each[0] not in taken), *results),
+    )
+
+
+def origin(record: Record) -> Record:
+    """Return the record that this one was made of in the end: the packet of a frame, the frame's result included."""
+    while record.parent is not None:
+        record = record.parent
+    return record
+
+
+def result_headers(data: Any) -> tuple[tuple[str, bytes], ...]:
+    """Return results as headers: a mapping has one for each item, anything but an array is one named "result".
+
+    Raises:
+        StoreError: it has no JSON form.
+    """
+    if isinstance(data, Mapping):
+        return tuple((str(name), as_header(each)) for name, each in data.items())
+    if hasattr(data, "dtype") and hasattr(data, "ndim") and data.ndim > 0:  # the frame itself is no result
+        return ()
+    return () if data is None else (("result", as_header(data)),)
+
+
+def as_header(value: Any) -> bytes:
+    """Return a header: text and bytes as they are, all else as JSON. Raises StoreError."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    return value.encode("utf-8", "replace") if isinstance(value, str) else as_json(value)
+
+
+def as_json(value: Any) -> bytes:
+    """Return JSON text; numbers and arrays of numpy as numbers and lists, bytes as text. Raises StoreError."""
+    try:
+        return json.dumps(value, default=_plain, ensure_ascii=False).encode("utf-8", "replace")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StoreError(f"{type(value).__name__} has no JSON form: {error}", retryable=False) from error
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value).decode("utf-8", "replace")
+    if isinstance(value, set | frozenset | tuple):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is not plain")
+
+
+def _mapping(value: Any) -> Mapping[Any, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _bytes(record: Record) -> bytes:
+    data = record.data
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, str):
+        return data.encode("utf-8", "replace")
+    try:
+        return memoryview(data).tobytes()
+    except TypeError:
+        raise StoreError(
+            f"data is {type(data).__name__}, not bytes: set payload='codec' or 'json', or put it behind packets",
+            retryable=False,
+        ) from None

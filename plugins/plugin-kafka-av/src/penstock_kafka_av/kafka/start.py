@@ -1,0 +1,104 @@
+"""Where a partition is begun: at the end, the beginning, a time, or behind what the group has committed."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from penstock.errors import ConfigError
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer, TopicPartition
+
+WORDS: Final = ("end", "beginning", "committed")
+
+
+def start_of(value: Any) -> str | int:
+    """Return a setting `start` as one of WORDS, or a time in milliseconds since 1970. Raises ConfigError.
+
+    >>> start_of("1970-01-01T00:00:02Z"), start_of(2.5), start_of("end")
+    (2000, 2500, 'end')
+    """
+    if value in WORDS:
+        return str(value)
+    if isinstance(value, str):
+        try:
+            value = datetime.datetime.fromisoformat(value)
+        except ValueError:
+            raise ConfigError(
+                f"start={value!r}: must be 'end', 'beginning', 'committed', or a time: seconds since 1970, or "
+                "'2026-05-04T12:30:00+02:00'"
+            ) from None
+    if isinstance(value, datetime.datetime):
+        if value.tzinfo is None:
+            raise ConfigError(f"start={value.isoformat()!r}: say its time zone, as in '…T12:30:00Z'")
+        value = value.timestamp()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e11:
+        raise ConfigError(f"start={value!r}: must be 'end', 'beginning', 'committed', or seconds since 1970")
+    return round(value * 1000)
+
+
+@attrs.define(kw_only=True)
+class Starts:
+    """Decide where each partition begins.
+
+    A partition that a store or an earlier opening kept a position for goes on there. Else, what the group has committed
+    counts, unless this consumer found its group empty and was told where to start: then its first partitions start
+    there. Topics and partitions that appear later begin at their first message: all of it is newer than the start.
+
+    Attributes:
+        start: One of WORDS, or milliseconds since 1970.
+        group: Whether there is a group that may have committed something.
+        literal: Whether `start` goes before what was committed; until the first partitions were begun.
+        timeout_s: Seconds to wait for the broker's answers.
+        known: Topics and partitions that were there at the start, as "topic/partition".
+        sought: Positions that somebody kept, by "topic/partition".
+    """
+
+    start: str | int
+    group: bool
+    literal: bool
+    timeout_s: float
+    known: Collection[str] = ()
+    sought: dict[str, int] = attrs.field(factory=dict)
+
+    def begin(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> Mapping[str, int]:
+        """Return the first offset of each partition, by "topic/partition". Raises KafkaException."""
+        first: dict[str, int] = {}
+        left = []
+        for each in partitions:
+            name = f"{each.topic}/{each.partition}"
+            if name in self.sought:
+                first[name] = self.sought.pop(name)
+            else:
+                left.append(each)
+        if left and self.group and not (self.literal and self.start != "committed"):
+            for each in consumer.committed(left, timeout=self.timeout_s):
+                if each.offset >= 0 and each.error is None:
+                    first[f"{each.topic}/{each.partition}"] = each.offset
+        if partitions:
+            self.literal = False
+        first.update(self._fresh(consumer, [each for each in left if f"{each.topic}/{each.partition}" not in first]))
+        return first
+
+    def _fresh(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> Mapping[str, int]:
+        from confluent_kafka import TopicPartition
+
+        first: dict[str, int] = {}
+        by_time = []
+        for each in partitions:
+            name = f"{each.topic}/{each.partition}"
+            if name in self.known and isinstance(self.start, int):
+                by_time.append(TopicPartition(each.topic, each.partition, self.start))
+                continue
+            low, high = consumer.get_watermark_offsets(each, timeout=self.timeout_s)
+            first[name] = high if self.start == "end" and name in self.known else low
+        for each in consumer.offsets_for_times(by_time, timeout=self.timeout_s) if by_time else ():
+            at = each.offset
+            if at < 0:  # nothing is as late as that
+                at = consumer.get_watermark_offsets(each, timeout=self.timeout_s)[1]
+            first[f"{each.topic}/{each.partition}"] = at
+        return first

@@ -1,0 +1,144 @@
+"""KafkaStore: produces records to topics, each confirmed by the broker before `write` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import attrs
+from attrs.validators import in_, instance_of, optional
+
+from penstock.errors import ConfigError, StoreError, TemplateError
+from penstock.record import Record
+from penstock.templates import Template
+from penstock_kafka_av.kafka.message import Messages
+from penstock_kafka_av.kafka.options import check_options, client_config, seconds, servers
+from penstock_kafka_av.kafka.payload import KINDS, PayloadKind
+from penstock_kafka_av.kafka.producing import Producing
+from penstock_kafka_av.kafka.topics import channel_template
+from penstock_kafka_av.kafka.transaction import Transactions
+
+
+def _template(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and field.name == "partition"):
+        return
+    try:
+        Template(channel_template(value) if isinstance(value, str) else value)
+    except TemplateError as error:
+        raise ConfigError(f"{field.name}={value!r}: {error}") from error
+
+
+def _header_templates(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) and name for name in value):
+        raise ConfigError("headers: must be a mapping of names to templates")
+    for each in value.values():
+        _template(_, field, each)
+
+
+@attrs.define(kw_only=True)
+class KafkaStore:
+    """Produce records to topics. `write` returns when the brokers that are in sync have each message, in order, once.
+
+    The producer is idempotent (`acks=all`): what the client sends again is there once, and in order. A record that is
+    written again by a run that was killed is there twice, unless `transactional` is set: then records and the positions
+    of the sources become visible together at a checkpoint, or not at all, and a consumer with
+    `isolation.level=read_committed` (the default) sees each exactly once. The positions are kept in the topic
+    "penstock-positions". One process at a time can use a transactional name; an older one is fenced off.
+
+    Attributes:
+        bootstrap_servers: "host:port" of brokers: a list, or text with commas.
+        topic: A template: "stream_{{ channel }}", or comux's "stream_:cam_id". The topic must exist, unless the broker
+            makes topics by itself.
+        key: A template; by default the channel, and with `payload="parent"` the key of the packet.
+        partition: A number or a template of one; by default the key decides, and with `payload="parent"` it is the
+            partition of the packet.
+        payload: "codec" (the whole record as penstock writes it; the decoder `record` reads it), "json" (its data),
+            "data" (its data, which are bytes), or "parent": the packet that the record was made of as it came, with its
+            headers and with the record's data as headers: an item of a mapping each, text and bytes as they are, the
+            rest as JSON; other data but an array as the header "result".
+        headers: Names to templates, beside those.
+        transactional: The name of the transactions ("transactional.id"), or None.
+        timeout_s: Seconds to wait for the broker at `open`.
+        options: Options of the client (librdkafka's names), passed through; `{env = "NAME"}` for secrets. Never
+            printed. "message.timeout.ms" (300 s) is how long a broker that is down is waited for.
+    """
+
+    takes: ClassVar[str] = "any"
+
+    bootstrap_servers: str | Sequence[str] = attrs.field(converter=servers)
+    topic: str = attrs.field(default="stream_{{ channel }}", validator=[instance_of(str), _template])
+    key: str | None = attrs.field(default=None, validator=_template)
+    partition: int | str | None = attrs.field(default=None, validator=_template)
+    payload: PayloadKind = attrs.field(default="codec", validator=in_(KINDS))
+    headers: Mapping[str, str] = attrs.field(factory=dict, validator=_header_templates)
+    transactional: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
+    timeout_s: float = attrs.field(default=10.0, validator=seconds)
+    options: Mapping[str, Any] = attrs.field(factory=dict, validator=check_options, repr=False)
+    _open: Producing | None = attrs.field(default=None, init=False, repr=False, eq=False)
+
+    def __new__(cls, *_: Any, transactional: str | None = None, **__: Any) -> KafkaStore:
+        """Make one that has the ability to keep positions only if it is transactional."""
+        return object.__new__(TransactionalKafkaStore if transactional is not None else cls)
+
+    def open(self) -> None:
+        """Connect. Raises CannotConnectToStoreError naming the brokers; ConfigError for bad options."""
+        if self._open is not None:
+            raise StoreError(f"{self._where()} is open already: close it first", retryable=False)
+        producing = self._made()
+        producing.open(self.timeout_s)
+        self._open = producing
+
+    def _made(self) -> Producing:
+        return Producing(self._where(), client_config(self.bootstrap_servers, self.options), self._messages())
+
+    def _messages(self) -> Messages:
+        return Messages(
+            topic=channel_template(self.topic), key=self.key, partition=self.partition, payload=self.payload,
+            headers=self.headers,
+        )  # fmt: skip
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Produce, and wait until the broker has them. Raises StoreError naming those that it does not have."""
+        self._opened().write(records)
+
+    def sync(self) -> None:
+        """Return when everything written is durable; with `transactional`, and visible."""
+        self._opened().sync()
+
+    def close(self) -> None:
+        """End; a transaction that is open is committed."""
+        producing, self._open = self._open, None
+        if producing is not None:
+            producing.close()
+
+    def _opened(self) -> Producing:
+        if self._open is None:
+            raise StoreError(f"{self._where()} is not open: call open() first", retryable=False)
+        return self._open
+
+    def _where(self) -> str:
+        return f"kafka store {self.topic!r} at {','.join(self.bootstrap_servers)}"
+
+
+class TransactionalKafkaStore(KafkaStore):
+    """Produce records and the positions of the sources in transactions: what `KafkaStore(transactional=…)` makes."""
+
+    __slots__ = ()
+
+    def _made(self) -> Producing:
+        assert self.transactional is not None
+        config = client_config(self.bootstrap_servers, self.options)
+        return Transactions(self._where(), config, self._messages(), name=self.transactional)
+
+    def sync_with(self, positions: Mapping[str, Any]) -> None:
+        """Commit everything written and these positions in one transaction. Raises StoreError."""
+        self._transactions().sync_with(positions)
+
+    def positions(self) -> Mapping[str, Any]:
+        """Return the positions of the last `sync_with` of this transactional name, or an empty mapping."""
+        return self._transactions().positions()
+
+    def _transactions(self) -> Transactions:
+        producing = self._opened()
+        assert isinstance(producing, Transactions)
+        return producing

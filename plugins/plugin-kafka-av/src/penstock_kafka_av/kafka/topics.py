@@ -1,0 +1,100 @@
+"""Topics: which topics a source reads, and the channel of each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import attrs
+
+from penstock.errors import ConfigError
+
+_GAP = re.compile(r"\{\{\s*channel\s*\}\}|:cam_id")
+_LEGAL = re.compile(r"[a-zA-Z0-9._-]+")
+
+
+@attrs.frozen
+class Schema:
+    """A pattern of topic names with a gap for the channel: `raw_{{ channel }}`, or comux's `raw_:cam_id`.
+
+    Raises:
+        ConfigError: it has no gap, or more than one.
+    """
+
+    text: str
+
+    def __attrs_post_init__(self) -> None:
+        if not isinstance(self.text, str) or len(_GAP.findall(self.text)) != 1:
+            raise ConfigError(f"schema={self.text!r}: needs one gap, as in 'raw_{{{{ channel }}}}' or 'raw_:cam_id'")
+
+    def topic(self, channel: str) -> str:
+        """Return the topic of a channel. Raises ConfigError if Kafka does not allow the name."""
+        topic = _GAP.sub(lambda _: channel, self.text)
+        if not _LEGAL.fullmatch(topic) or len(topic) > 249:
+            raise ConfigError(f"channel {channel!r}: {topic!r} is no topic: letters, digits, '.', '_' and '-' are")
+        return topic
+
+    def channel(self, topic: str) -> str | None:
+        """Return the channel of a topic, or None if the topic does not match."""
+        found = re.fullmatch(self.pattern, topic)
+        return found[1] if found else None
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression for the topics, with the channel as its group."""
+        before, after = _GAP.split(self.text)
+        return f"^{re.escape(before)}(.+){re.escape(after)}$"
+
+
+def channel_template(text: str) -> str:
+    """Return a template of ours for one that may be comux's: ":cam_id" stands for the channel."""
+    return text.replace(":cam_id", "{{ channel }}")
+
+
+@attrs.frozen
+class Topics:
+    """The topics of a source: a list, a regular expression, or a schema with or without its channels.
+
+    Attributes:
+        names: The topics, or None: those that match.
+        pattern: A regular expression for whole names.
+        schema: What tells the channel of a topic; without it, the topic is the channel.
+    """
+
+    names: tuple[str, ...] | None = None
+    pattern: str | None = None
+    schema: Schema | None = None
+
+    @classmethod
+    def of(
+        cls, *, topics: Sequence[str] | None, pattern: str | None, schema: str | None, channels: Sequence[str] | None
+    ) -> Topics:
+        """Return what the settings of a source say. Raises ConfigError unless exactly one way is chosen."""
+        chosen = [name for name, value in (("topics", topics), ("pattern", pattern), ("schema", schema)) if value]
+        if len(chosen) != 1:
+            raise ConfigError(f"set one of topics, pattern and schema, not {' and '.join(chosen) or 'none'}")
+        if topics:
+            return cls(names=tuple(topics))
+        if pattern:
+            whole = f"^(?:{pattern.removeprefix('^').removesuffix('$')})$"
+            try:
+                re.compile(whole)
+            except re.error as error:
+                raise ConfigError(f"pattern={pattern!r}: {error}") from error
+            return cls(pattern=whole)
+        made = Schema(schema or "")
+        if channels is None:
+            return cls(pattern=made.pattern, schema=made)
+        return cls(names=tuple(dict.fromkeys(made.topic(channel) for channel in channels)), schema=made)
+
+    def choose(self, existing: Iterable[str]) -> list[str]:
+        """Return those of the cluster's topics that are meant; Kafka's own ("__…") are only if they are named."""
+        if self.names is not None:
+            return [name for name in self.names if name in set(existing)]
+        matches = re.compile(self.pattern or "")
+        return sorted(name for name in existing if matches.match(name) and not name.startswith("__"))
+
+    def channel(self, topic: str) -> str:
+        """Return the channel of a topic."""
+        channel = self.schema.channel(topic) if self.schema is not None else None
+        return topic if channel is None else channel

@@ -1,0 +1,162 @@
+"""Transactions: a producer whose records, and the positions before them, become visible together or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from penstock.codec import decode, encode_bytes
+from penstock.errors import CannotConnectToStoreError, PenstockError, StoreError
+from penstock.record import Record
+from penstock_kafka_av.kafka.compacted import latest_by_key
+from penstock_kafka_av.kafka.errors import error_of, text_of
+from penstock_kafka_av.kafka.message import Messages
+from penstock_kafka_av.kafka.producing import Producing
+
+POSITIONS_TOPIC: Final = "penstock-positions"
+_ATTEMPTS: Final = 5
+_MAKING_S: Final = 10.0
+
+
+class Transactions(Producing):
+    """A transactional producer. What a transaction holds is kept until it is committed, so that it can be done again.
+
+    Args:
+        where: What errors begin with.
+        config: Of the client.
+        messages: What is produced for a record.
+        name: The transactional id; the broker fences off an older producer of the same one.
+    """
+
+    def __init__(self, where: str, config: dict[str, Any], messages: Messages, *, name: str) -> None:
+        self._plain = dict(config)
+        super().__init__(
+            where, {"transaction.timeout.ms": 120_000, **config, "transactional.id": name}, messages
+        )  # fmt: skip
+        self._name = name
+        self._records: list[Record] = []
+        self._is_begun = False
+        self._positions: Mapping[str, Any] = {}
+        self._timeout_s = 10.0
+
+    def open(self, timeout_s: float) -> None:
+        """Fence off older ones, end what they left open, and read the positions. Raises CannotConnectToStoreError."""
+        super().open(timeout_s)
+        self._timeout_s = timeout_s
+        try:
+            self._producer.init_transactions(max(timeout_s, 30.0))
+            self._make_topic()
+            servers = str(self._plain["bootstrap.servers"]).split(",")
+            options = {name: value for name, value in self._plain.items() if name != "bootstrap.servers"}
+            kept = latest_by_key(POSITIONS_TOPIC, servers, options, timeout_s=max(timeout_s, 30.0)).get(self._name)
+        except (KafkaException, TimeoutError) as error:
+            raise CannotConnectToStoreError(f"{self._where}: cannot begin transactions: {text_of(error)}") from error
+        self._positions = {} if kept is None else dict(decode(kept).data)
+
+    def _make_topic(self) -> None:
+        client = AdminClient(self._plain)
+        if POSITIONS_TOPIC in client.list_topics(timeout=self._timeout_s).topics:
+            return
+        asked = client.create_topics([NewTopic(POSITIONS_TOPIC, 1, config={"cleanup.policy": "compact"})])
+        with contextlib.suppress(KafkaException):  # another process has made it meanwhile; else producing says so
+            asked[POSITIONS_TOPIC].result(_MAKING_S)
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Produce into the transaction. Raises StoreError naming those that cannot be in it."""
+        fit: list[Record] = []
+        unfit: list[tuple[Record, BaseException]] = []
+        for record in records:
+            try:
+                self._messages.of(record)
+                fit.append(record)
+            except PenstockError as error:
+                unfit.append((record, self._own_error(error)))
+        try:
+            self._begin()
+            super().write(fit)
+        except StoreError as error:
+            self._abort()
+            gone = {id(record) for record, _ in error.failed}
+            self._records += [record for record in fit if id(record) not in gone]
+            unfit += error.failed
+        except KafkaException as error:
+            self._abort()
+            raise self._fatal(error) from error
+        else:
+            self._records += fit
+        if unfit:
+            raise StoreError(
+                f"{self._where}: {len(unfit)} of {len(records)} records not written; the first: {unfit[0][1]}",
+                failed=unfit,
+                retryable=any(getattr(error, "retryable", False) for _, error in unfit),
+            )
+
+    def sync(self) -> None:
+        """Commit everything written, with the positions as they were."""
+        if self._records:
+            self._commit(None)
+
+    def sync_with(self, positions: Mapping[str, Any]) -> None:
+        """Commit everything written, and these positions."""
+        if self._records or dict(positions) != dict(self._positions):
+            self._commit(dict(positions))
+
+    def positions(self) -> Mapping[str, Any]:
+        """Return the positions of the last commit."""
+        return dict(self._positions)
+
+    def _commit(self, positions: dict[str, Any] | None) -> None:
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._begin()
+                if positions is not None:
+                    value = encode_bytes(Record(positions))
+                    self._producer.produce(POSITIONS_TOPIC, value, self._name)
+                    self._wait()
+                self._producer.commit_transaction()
+                break
+            except (KafkaException, StoreError) as error:
+                inner = error_of(error)
+                if inner is not None and inner.fatal():
+                    raise self._fatal(error) from error
+                if inner is not None and inner.retriable() and not inner.txn_requires_abort():
+                    time.sleep(0.1)
+                self._abort()
+                if attempt == _ATTEMPTS - 1:
+                    raise StoreError(f"{self._where}: the transaction failed: {text_of(error)}") from error
+        self._is_begun = False
+        self._records = []
+        if positions is not None:
+            self._positions = positions
+
+    def _begin(self) -> None:
+        if not self._is_begun:
+            self._producer.begin_transaction()
+            self._is_begun = True
+            if self._records:  # what was aborted is done again before what comes
+                super().write(self._records)
+
+    def _abort(self) -> None:
+        if self._is_begun:
+            with contextlib.suppress(KafkaException):
+                self._producer.abort_transaction()
+            self._is_begun = False
+
+    def _fatal(self, error: BaseException) -> StoreError:
+        return StoreError(
+            f"{self._where}: {text_of(error)}; does another process use transactional={self._name!r}?", retryable=False
+        )
+
+    def close(self) -> None:
+        """Commit what is open."""
+        try:
+            self.sync()
+        finally:
+            self._abort()
+            del self._producer

@@ -1,0 +1,79 @@
+"""A real broker for all tests here; what a test needs of it has names of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.errors import EndOfSource
+from penstock.testing import no_leaks
+
+SERVICES = Path(__file__).parent.parent / "services"
+
+
+def _module(name: str) -> Any:
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, SERVICES / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+def _broker(directory: Path) -> Iterator[Any]:
+    cached, module = _module("cached"), _module("broker")
+    try:
+        made = module.Broker(directory)
+    except cached.NotThere as missing:
+        pytest.skip(str(missing))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A broker that all tests share."""
+    yield from _broker(tmp_path_factory.mktemp("broker"))
+
+
+@pytest.fixture(scope="session")
+def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A broker that tests kill and start again."""
+    yield from _broker(tmp_path_factory.mktemp("own-broker"))
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A directory of its own for dead letters, and nothing left behind."""
+    monkeypatch.chdir(tmp_path)
+    with no_leaks(wait_s=10.0):
+        yield
+
+
+@pytest.fixture
+def read() -> Callable[..., list[Any]]:
+    """Read until so many records are here, or the source ends; the source must be open."""
+
+    def until(source: Any, count: int = 10**9, *, within_s: float = 30.0) -> list[Any]:
+        records: list[Any] = []
+        ends = time.monotonic() + within_s
+        while len(records) < count:
+            try:
+                records += source.read(min(500, count - len(records)), 0.2)
+            except EndOfSource:
+                break
+            assert time.monotonic() < ends, f"only {len(records)} of {count} records came"
+        return records
+
+    return until

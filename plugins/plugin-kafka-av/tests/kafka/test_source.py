@@ -1,0 +1,272 @@
+"""The kafka source against a real broker: D1 of what it takes over from comux, and what went wrong there."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+import penstock as ps
+from penstock.errors import ConfigError, SourceError
+from penstock_kafka_av import KafkaSource
+
+
+def opened(broker, **settings):
+    source = KafkaSource(bootstrap_servers=broker.address, **settings)
+    source.open()
+    return source
+
+
+def numbers(count, start=0):
+    return [b"%d" % number for number in range(start, start + count)]
+
+
+@pytest.fixture
+def source_of(broker):
+    """Open sources that are closed at the end."""
+    made = []
+
+    def make(**settings):
+        made.append(opened(broker, **settings))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_d1_one_topic_a_camera_by_schema(broker, source_of, read):
+    """A schema, penstock's or comux's, makes the channel of the topic, with or without a list of channels."""
+    one, other = broker.topic("d1raw_north"), broker.topic("d1raw_south")
+    broker.produce(one, numbers(3), key=b"k", headers={"a": b"1", "b": b"\xff"})
+    broker.produce(other, numbers(2))
+    for settings in (
+        {"schema": "d1raw_{{ channel }}"},
+        {"schema": "d1raw_:cam_id"},
+        {"schema": "d1raw_:cam_id", "channels": ["north", "south"]},
+    ):
+        records = read(source_of(**settings, until_end=True))
+        assert sorted((record.channel, record.seq, record.data) for record in records) == [
+            ("north", 0, b"0"), ("north", 1, b"1"), ("north", 2, b"2"), ("south", 0, b"0"), ("south", 1, b"1"),
+        ]  # fmt: skip
+    first = next(record for record in records if record.channel == "north")
+    said = dict(first.metadata)
+    assert abs(said.pop("timestamp_ms") / 1000 - time.time()) < 600
+    assert said == {
+        "topic": one, "partition": 0, "offset": 0, "key": "k", "headers": {"a": "1", "b": b"\xff"},
+        "time_from": "sender",
+    }  # fmt: skip
+    assert first.time_ns == first.metadata["timestamp_ms"] * 1_000_000
+
+
+def test_d1_all_partitions(broker, source_of, read):
+    """All partitions are read, in order each, and no two messages of a topic have one number."""
+    topic = broker.topic(partitions=3)
+    for partition in range(3):
+        broker.produce(topic, numbers(5), partition=partition)
+    records = read(source_of(topics=[topic], until_end=True))
+    assert len({record.seq for record in records}) == 15
+    for partition in range(3):
+        own = [record for record in records if record.metadata["partition"] == partition]
+        assert [record.metadata["offset"] for record in own] == [0, 1, 2, 3, 4]
+        assert sorted(record.seq for record in own) == [record.seq for record in own]
+
+
+def test_d1_starts(broker, source_of, read):
+    """It starts at the end, the beginning, a time, or behind what was committed, as it is told."""
+    topic = broker.topic()
+    broker.produce(topic, numbers(3))
+    time.sleep(0.01)  # a later millisecond
+    middle = time.time()
+    broker.produce(topic, numbers(3, 3))
+    live = source_of(topics=topic, start="end")
+    broker.produce(topic, numbers(1, 6))
+    assert [record.data for record in read(live, 1)] == [b"6"]
+    assert len(read(source_of(topics=topic, start="beginning", until_end=True))) == 7
+    assert read(source_of(topics=topic, start=middle, until_end=True))[0].data == b"3"
+    late = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+    assert read(source_of(topics=topic, start=late, until_end=True)) == []
+    grouped = source_of(topics=topic, group=f"g-{topic}", until_end=True)
+    assert len(read(grouped)) == 7
+    grouped.commit({f"{topic}/0": 5})
+    grouped.close()
+    assert [record.data for record in read(source_of(topics=topic, group=f"g-{topic}", until_end=True))] == [b"5", b"6"]
+    alone = source_of(topics=topic, group=f"g-{topic}x", start="beginning", until_end=True)
+    assert len(read(alone)) == 7
+
+
+def test_d1_commits_only_at_checkpoints(broker, read):
+    """A run commits what its store has, and nothing that failed to be stored."""
+    topic = broker.topic()
+    broker.produce(topic, numbers(100))
+    kafka = {"bootstrap_servers": broker.address, "topics": [topic], "group": f"g-{topic}", "until_end": True}
+
+    def refuse(record):
+        if record.seq >= 60:
+            raise ValueError("no more")
+
+    flow = ps.source("kafka", **kafka) >> ps.processor(refuse, on_error="stop") >> ps.store("null")
+    report = ps.Pipeline(flow).run()
+    assert not report.ok
+    assert len(ps.Pipeline(ps.source("kafka", **kafka)).collect()) == 100
+    assert ps.Pipeline(ps.source("kafka", **kafka) >> ps.store("null")).run().ok
+    assert ps.Pipeline(ps.source("kafka", **kafka)).collect() == []
+
+
+@pytest.mark.parametrize("on_lag", ["end", "keyframe"])
+def test_d1_too_far_behind(broker, source_of, read, on_lag):
+    """Further behind than `max_lag`, it jumps to the end or the last keyframe; each message is given or counted."""
+    topic = broker.topic()
+    key, other = b"\0\0\1\x65key", b"\0\0\1\x41not"
+    broker.produce(topic, [key if number in (0, 40, 80) else other for number in range(100)])
+    source = source_of(topics=topic, start="beginning", max_lag=30, on_lag=on_lag)
+    records = read(source, 20 if on_lag == "keyframe" else 0)
+    while not source.dropped_upstream():
+        records += source.read(500, 0.2)
+    broker.produce(topic, [other] * 3)
+    records += read(source, 3)
+    assert len(records) + sum(source.dropped_upstream().values()) == 103
+    assert records[0].seq == (80 if on_lag == "keyframe" else 100)
+    assert [record.discontinuity for record in records[:2]] == [True, False]
+    assert "behind" in source.remark()
+    assert source.lag() == 0
+
+
+def test_topics_and_partitions_that_appear(broker, source_of, read):
+    """A topic or a partition that appears is read from its first message, by the same source, in a group or not."""
+    for group in (None, "appear"):
+        mark = broker.topic()
+        schema = f"{mark}_{{{{ channel }}}}"
+        source = source_of(schema=schema, group=group and f"{group}-{mark}", start="end", refresh_s=0.2)
+        assert source.read(1, 0.0) == []
+        broker.topic(f"{mark}_new")
+        broker.produce(f"{mark}_new", numbers(3))
+        assert [record.data for record in read(source, 3)] == numbers(3)
+        broker.add_partitions(f"{mark}_new", 2)
+        broker.produce(f"{mark}_new", numbers(2), partition=1)
+        assert [(record.metadata["partition"], record.data) for record in read(source, 2)] == [(1, b"0"), (1, b"1")]
+        source.close()
+
+
+def test_d6_channels_from_a_file_change(broker, source_of, read, tmp_path):
+    """A list of cameras in a file is read again: a camera that is added joins, one that is taken out leaves."""
+    mark = broker.topic()
+    for name in ("a", "b"):
+        broker.produce(broker.topic(f"{mark}_{name}"), numbers(2))
+    file = tmp_path / "cameras.txt"
+    file.write_text("a\n")
+    source = source_of(schema=f"{mark}_:cam_id", channels_from={"file": str(file)}, refresh_s=0.2)
+    assert {record.channel for record in read(source, 2)} == {"a"}
+    file.write_text('["b"]')
+    assert {record.channel for record in read(source, 2)} == {"b"}
+    broker.produce(f"{mark}_a", numbers(1))
+    broker.produce(f"{mark}_b", numbers(1))
+    assert {record.channel for record in read(source, 1)} == {"b"}
+
+
+def test_d6_channels_from_a_topic(broker, source_of, read):
+    """The keys of a topic are the cameras; a tombstone takes one out."""
+    mark, cameras = broker.topic(), broker.topic(cleanup_policy="compact")
+    for name in ("a", "b"):
+        broker.produce(broker.topic(f"{mark}_{name}"), numbers(2))
+        broker.produce(cameras, [b"{}"], key=name)
+    broker.produce(cameras, [None], key="b")
+    source = source_of(schema=f"{mark}_:cam_id", channels_from={"topic": cameras}, until_end=True)
+    assert {record.channel for record in read(source)} == {"a"}
+
+
+def test_slow_downstream_stays_in_its_group(broker, read):
+    """A record that takes many poll intervals costs nobody the group: the consumer polls on, paused."""
+    topic = broker.topic()
+    broker.produce(topic, numbers(4))
+    options = {"max.poll.interval.ms": 1500, "session.timeout.ms": 1500, "heartbeat.interval.ms": 300}
+    source = opened(broker, topics=topic, group=f"g-{topic}", options=options)
+    try:
+        assert len(read(source, 2)) >= 1
+        before = source.position()
+        threading.Event().wait(4.0)  # a processor at work: more than two poll intervals
+        source.commit(before)
+        assert source.position() == before
+        broker.produce(topic, numbers(1, 4))
+        assert read(source, 5 - before[f"{topic}/0"])[-1].data == b"4"
+    finally:
+        source.close()
+
+
+def test_two_members_share_the_cameras(broker, source_of, read):
+    """Cameras of one partition each are spread over the members of a group, and move when one leaves."""
+    mark = broker.topic()
+    names = [broker.topic(f"{mark}_{number}") for number in range(6)]
+    settings = {"schema": f"{mark}_:cam_id", "group": f"g-{mark}", "refresh_s": 0.5}
+    one, other = source_of(**settings), source_of(**settings)
+    ends = time.monotonic() + 30
+    while sorted(map(len, (one.position(), other.position()))) != [3, 3]:
+        one.read(10, 0.1), other.read(10, 0.1)
+        assert time.monotonic() < ends, (one.position(), other.position())
+    other.close()
+    for name in names:
+        broker.produce(name, numbers(1))
+    assert {record.channel for record in read(one, 6)} == {str(number) for number in range(6)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "topics, pattern and schema"),
+        ({"topics": ["a"], "pattern": "a"}, "topics and pattern"),
+        ({"pattern": "("}, "pattern"),
+        ({"schema": "raw"}, "gap"),
+        ({"topics": ["a"], "channels": ["b"]}, "schema"),
+        ({"topics": ["a"], "start": "yesterday"}, "yesterday"),
+        ({"topics": ["a"], "start": "2026-01-01T00:00:00"}, "zone"),
+        ({"topics": ["a"], "max_lag": 0}, "max_lag"),
+        ({"topics": ["a"], "options": {"enable.auto.commit": True}}, "enable.auto.commit"),
+        ({"topics": ["a"], "options": {"sasl.password": {"file": "x"}}}, "sasl.password"),
+        ({"topics": ["a"], "channels_from": {"nowhere": 1}}, "channels_from"),
+    ],
+)
+def test_settings_that_are_wrong(settings, words):
+    """A wrong setting is a ConfigError that names it, before anything connects."""
+    with pytest.raises(ConfigError, match=words):
+        KafkaSource(bootstrap_servers="127.0.0.1:9", **settings)
+
+
+def test_d7_options_go_to_the_client(broker, monkeypatch, caplog):
+    """Any option reaches the client; a misspelt one is named; a missing variable of the environment too."""
+    with pytest.raises(ConfigError, match=r"fetch\.min\.bites"):
+        opened(broker, topics="t", options={"fetch.min.bites": 1})
+    monkeypatch.delenv("NOT_THERE", raising=False)
+    with pytest.raises(ConfigError, match="NOT_THERE"):
+        opened(broker, topics="t", options={"sasl.password": {"env": "NOT_THERE"}})
+
+
+def test_d7_sasl_and_tls(broker, monkeypatch, read, caplog):
+    """SASL and TLS work with a secret of the environment; a wrong password and an expired certificate are said."""
+    topic = broker.topic()
+    broker.produce(topic, numbers(1))
+    monkeypatch.setenv("CAMERA_PASSWORD", "loopback-only")
+    sasl = {"security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN", "sasl.username": "camera"}
+    right = {**sasl, "sasl.password": {"env": "CAMERA_PASSWORD"}}
+
+    def source(address, options, **more):
+        return KafkaSource(bootstrap_servers=address, topics=[topic], until_end=True, options=options, **more)
+
+    for address, options in (
+        (broker.sasl, right),
+        (broker.tls, {"security.protocol": "SSL", "ssl.ca.location": str(broker.ca)}),
+    ):
+        made = source(address, options)
+        made.open()
+        try:
+            assert len(read(made)) == 1
+        finally:
+            made.close()
+    wrong = source(broker.sasl, {**sasl, "sasl.password": "guessed-secret"}, timeout_s=5)
+    with pytest.raises(SourceError, match=r"(?i)auth") as refused:
+        wrong.open()
+    assert not refused.value.retryable
+    stale = source(broker.stale, {"security.protocol": "SSL", "ssl.ca.location": str(broker.stale_ca)}, timeout_s=5)
+    with pytest.raises(SourceError, match=r"(?i)certificate"):
+        stale.open()
+    assert "guessed-secret" not in repr(wrong) + str(refused.value) + caplog.text
