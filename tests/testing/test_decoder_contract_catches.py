@@ -203,6 +203,12 @@ class GivesText(Lines):
         return super().line(line, packet).replace(data=line.decode())
 
 
+@breaks("test_fields_have_their_types")
+class GivesItsTimeAsFloat(Lines):
+    def line(self, line, packet):
+        return super().line(line, packet).replace(time_ns=1.5e9)
+
+
 @breaks("test_takes_views", raises=AttributeError)
 class KnowsNoViews(Lines):
     def bytes_of(self, record):

@@ -279,6 +279,12 @@ class StopsAtABadRecord(Folder):
             super().write([record])
 
 
+@breaks("test_odd_fields")
+class CutsNumbersTo64Bits(Folder):
+    def write_one(self, record):
+        super().write_one(record.replace(seq=record.seq % 2**64, time_ns=record.time_ns % 2**64))
+
+
 @breaks("test_many_small_records")
 class LosesOneInAHundred(Folder):
     def write_one(self, record):

@@ -13,6 +13,7 @@ import pytest
 
 from penstock.decoder import Decoder
 from penstock.errors import DecodeError
+from penstock.fields import is_exact
 from penstock.processor import SupportsHeld, SupportsLifecycle
 from penstock.record import Record
 from penstock.run.steps.naming import Naming
@@ -115,6 +116,11 @@ class DecoderContract(ComponentContract):
                     frames = list(decoder.flush() if packet is None else decoder.decode(packet))
                     found += frames if own else naming.frames(packet, frames)
         return found
+
+    def test_fields_have_their_types(self) -> None:
+        """Every field of what it gives has just the type that `Record` says, so that it can be written and read."""
+        for record in self.expected():
+            assert is_exact(record), f"a field of {record!r:.200} has not the type that Record says"
 
     def test_gives_what_it_says(self) -> None:
         """The data are of the kind that `gives` names, and those of the packets of the kind that `takes` names."""

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
+from penstock.fields import is_exact
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, SupportsLifecycle
 from penstock.record import Record
 from penstock.run.steps.naming import Naming
@@ -72,6 +73,11 @@ class ProcessorContract(ComponentContract):
         """Each result is a Record, several of them, or None."""
         for result in self.expected():
             assert isinstance(result, Record), f"{type(result).__name__} is no Record"
+
+    def test_fields_have_their_types(self) -> None:
+        """Every field of what it gives has just the type that `Record` says, so that it can be written and read."""
+        for record in self.expected():
+            assert is_exact(record), f"a field of {record!r:.200} has not the type that Record says"
 
     def test_gives_what_it_says(self) -> None:
         """The data are of the kind that `gives` names, and those of the records of the kind that `takes` names."""

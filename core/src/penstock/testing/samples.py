@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy
 
+from penstock.coords import DataCoordinates
+
 Array = numpy.ndarray[Any, numpy.dtype[Any]]
 
 
@@ -79,3 +81,15 @@ METADATA: dict[str, Any] = {
     "with/slash": "with.dot",
 }
 """Metadata that every format can hold."""
+
+ODD_FIELDS: dict[str, dict[str, Any]] = {
+    "a negative number": {"seq": -1},
+    "a number of more than 64 bits": {"seq": 2**70},
+    "a time before 1970": {"time_ns": -1},
+    "a time of more than 64 bits": {"time_ns": 2**70},
+    "a coordinate of more than 64 bits": {"coords": DataCoordinates(time=2**70)},
+    "metadata with keys that are no text": {"metadata": {1: "one", ("a", 2): "pair"}},
+    "metadata that no format knows": {"metadata": {"driver": object()}},
+    "metadata with a surrogate": {"metadata": {"name": "\ud800"}},
+}
+"""Fields that the types of `Record` allow, and that many formats cannot hold."""

@@ -20,7 +20,7 @@ from penstock.store import SupportsRead
 from penstock.testing.any_errors import ENDING, RaisingData
 from penstock.testing.component_contract import can, needs
 from penstock.testing.equality import assert_same_record, is_same_record
-from penstock.testing.samples import ARRAYS, CHANNELS, METADATA, ODD_CHANNELS
+from penstock.testing.samples import ARRAYS, CHANNELS, METADATA, ODD_CHANNELS, ODD_FIELDS
 from penstock.testing.store_abilities import StoreAbilities
 from penstock.testing.store_durability import StoreDurability
 from penstock.testing.store_model import StoreModel
@@ -304,6 +304,26 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
             if can(store, SupportsRead):
                 self.assert_holds(store, good)
                 assert len(store) == 2
+
+    @pytest.mark.parametrize("name", ODD_FIELDS)
+    @needs(SupportsRead)
+    def test_odd_fields(self, tmp_path: Path, name: str) -> None:
+        """A record with an odd number, time, coordinate or metadata comes back as it was, or is refused by name; its
+        neighbours are written.
+        """
+        with self.opened(tmp_path) as store:
+            good, odd = self.records(2), self.record(5).replace(**ODD_FIELDS[name])
+            refusal = None
+            try:
+                store.write([good[0], odd, good[1]])
+            except StoreError as error:
+                refusal = error
+            self.assert_holds(store, good)
+            if refusal is not None:
+                assert [record for record, _ in refusal.failed] == [odd], f"failed names the one with {name}"
+                assert not refusal.retryable, "trying again cannot help: retryable=False"
+                return
+            assert_same_record(odd, store.get(store.key_of(odd)), fields=self.keeps)
 
     def test_many_small_records(self, tmp_path: Path) -> None:
         """`many` small records in lists of a hundred are all there."""

@@ -74,6 +74,10 @@ class _Series:
         return None
 
 
+_END = 1 << 63
+"""What seq and time_ns stay below in a file of times."""
+
+
 @attrs.define(eq=False)
 class _State:
     """What an open store has."""
@@ -149,6 +153,9 @@ class NpyStackStore:
             for record in records:
                 try:
                     key = state.key_of(record)
+                    if not (-_END <= record.seq < _END and -_END <= record.time_ns < _END):
+                        message = f"record {name_of(record)}: its seq or time_ns takes more than 64 bits"
+                        raise StoreError(f"{self._where}: {message}", retryable=False)
                     groups.setdefault(key, []).append((record, *self._prepared(record)))
                 except StoreError as error:
                     failed.append((record, error))

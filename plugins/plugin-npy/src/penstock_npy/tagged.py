@@ -80,6 +80,11 @@ def _tag(value: Any, depth: int) -> Any:
     return _tag(plain(value), depth + 1)
 
 
+def _key(value: Any) -> Any:
+    """Return a key: JSON has lists for tuples, and a list is no key."""
+    return tuple(map(_key, value)) if isinstance(value, list) else value
+
+
 def _array(inside: Any) -> Any:
     import numpy
 
@@ -95,5 +100,5 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "$time": datetime.time.fromisoformat,
     "$timedelta": lambda seconds: datetime.timedelta(seconds=seconds),
     "$array": _array,
-    "$dict": lambda pairs: {untagged(key): untagged(each) for key, each in pairs},
+    "$dict": lambda pairs: {_key(untagged(key)): untagged(each) for key, each in pairs},
 }
