@@ -92,3 +92,25 @@ def test_what_cannot_be_read(archive, arguments, sentence):
     errors = read(archive, *arguments, status=1)
     assert sentence in errors
     assert len(errors.splitlines()) == 1
+
+
+def test_several_stores(archive):
+    """Several stores are listed one behind the other, each under its name; --key shows the first that has it."""
+    lines = read(archive, "bare", "json", "all.log").splitlines()
+    assert [line for line in lines if line.endswith(":")] == ["bare:", "json:", "all.log:"]
+    assert len(lines) == 12
+    assert len(read(archive, "bare", "json", "--json").splitlines()) == 6
+    assert json.loads(read(archive, "bare", "json", "--json", "--key", "1.json"))["key"] == "1.json"
+    assert "no.npy" in read(archive, "bare", "json", "--key", "no.npy", status=1)
+    assert "settings are for one store" in read(archive, "npy", "json", "path=x", status=2)
+
+
+def test_a_stack(archive):
+    """A directory of stacks is listed frame by frame, with what is known about each."""
+    frames = [ps.Record(numpy.full((2, 3), n, "uint8"), channel="cam", seq=n, coords={"t": n}) for n in range(3)]
+    ps.Pipeline(ps.source(frames) >> ps.store("npy-stack", path=f"{archive}/stack/{{{{ channel }}}}.npy")).run(
+        check=True
+    )
+    lines = read(archive, "stack").splitlines()
+    assert len(lines) == 3
+    assert all("2x3 uint8" in line and f"t={number}" in line for number, line in enumerate(lines))

@@ -287,3 +287,30 @@ def test_a_function_of_another_form_is_refused_before_anything_opens(function):
         ps.Pipeline(ps.source([1]) >> ps.processor(function, name="f") >> ps.store("null")).check()
     with pytest.raises(WiringError, match=r"\(record\) or \(coords, data, metadata\)"):
         ps.DataHandler("memory", function)
+
+
+async def _awaited(record):
+    return record
+
+
+async def _streamed(record):
+    yield record
+
+
+@pytest.mark.parametrize(
+    ("returned", "said"),
+    [
+        (lambda record: _awaited(record), "coroutine"),
+        (lambda record: [_awaited(record)], "coroutine"),
+        (lambda record: _streamed(record), "async_generator"),
+        (lambda record: ValueError("too dark"), "raise it"),
+        (lambda record: [record.data, KeyError("x")], "raise it"),
+    ],
+    ids=["coroutine", "in a list", "asynchronous generator", "error", "error in a list"],
+)
+def test_what_nobody_means_as_data_is_no_result(returned, said, tmp_path):
+    """A coroutine that nobody awaits, or an error that is returned, is a failure of its record, not what is stored."""
+    flow = ps.source([1, 2]) >> ps.processor(returned, name="mistaken") >> ps.store("null")
+    report = ps.Pipeline(flow, dead_letters=tmp_path).run()
+    assert (report.stored, report.dead_lettered) == (0, 2)
+    assert said in report.account.node("mistaken").last_error

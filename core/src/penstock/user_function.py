@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from types import AsyncGeneratorType, CoroutineType
 from typing import Any, Final, cast
 
 import msgspec
 
 from penstock.coords import DataCoordinates
+from penstock.error_text import shown
 from penstock.errors import WiringError
 from penstock.read_only import ReadOnlyDict, ReadOnlyList, ReadOnlySet
 from penstock.record import Record
@@ -27,6 +29,7 @@ FACTORY: Final = 0
 """No argument at all: it makes the processor."""
 
 _PLAIN = frozenset((str, int, float, bool, bytes, type(None)))
+_NO_DATA: Final = (DataCoordinates, CoroutineType, AsyncGeneratorType, BaseException)
 _WANTED: Final = "return (coords, data, metadata), a list of such tuples, or None"
 
 
@@ -127,7 +130,7 @@ def understood(record: Record, result: Any) -> Record | list[Any] | None:
         return _of_triple(record, result)
     if isinstance(result, (list, tuple)):
         return [_item(record, each) for each in result]
-    _refuse_coords(record, result)
+    _refuse_mistakes(record, result)
     return _replace(record, data=result)
 
 
@@ -147,13 +150,21 @@ def _is_triple(result: tuple[Any, ...]) -> bool:
 def _item(record: Record, item: Any) -> Any:
     if isinstance(item, tuple) and _is_triple(item):
         return _of_triple(record, item)
-    _refuse_coords(record, item)
+    _refuse_mistakes(record, item)
     return item
 
 
-def _refuse_coords(record: Record, data: Any) -> None:
+def _refuse_mistakes(record: Record, data: Any) -> None:
+    """Raise TypeError for what nobody means as data: it would be stored, and nobody would hear of it."""
+    if not isinstance(data, _NO_DATA):
+        return
     if isinstance(data, DataCoordinates):
         raise TypeError(f"returned {data!r:.80} as data for {record.coords!r}: {_WANTED}")
+    if isinstance(data, CoroutineType):
+        data.close()  # else Python warns that nobody awaited it
+    if isinstance(data, BaseException):
+        raise TypeError(f"returned {shown(data)} as data: raise it, or return its text") from data
+    raise TypeError(f"returned a {type(data).__name__}: a run calls plain functions, and awaits nothing")
 
 
 def _of_parts(record: Record, result: Any) -> Any:

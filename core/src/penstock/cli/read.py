@@ -1,4 +1,4 @@
-"""`penstock read STORE`: list what a store holds, or show one record of it."""
+"""`penstock read STORE…`: list what stores hold, or show one record of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from penstock.cli.console import printable, printable_lines
-from penstock.errors import CannotGetObjectError, ConfigError
+from penstock.errors import CannotGetObjectError, ConfigError, ObjectNotFoundError
 from penstock.plugins import Plugins
 from penstock.record import Record
 from penstock.store import SupportsRead
@@ -20,35 +20,57 @@ from penstock.store import SupportsRead
 
 @click.command()
 @click.argument("store")
-@click.argument("settings", nargs=-1, metavar="[SETTING=VALUE]...")
+@click.argument("more", nargs=-1, metavar="[STORE|SETTING=VALUE]...")
 @click.option("--key", help="Show the record of this key in full.")
 @click.option("--limit", type=click.IntRange(1), help="List at most this many records.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: one object per line, or the one record.")
-def read(store: str, settings: tuple[str, ...], key: str | None, limit: int | None, as_json: bool) -> None:
-    """List the records in STORE: key, channel, number, time, coordinates, and type of the data.
+def read(store: str, more: tuple[str, ...], key: str | None, limit: int | None, as_json: bool) -> None:
+    """List the records in each STORE: key, channel, number, time, coordinates, and type of the data.
 
     STORE is a path (a directory of .npy or .json files, an LMDB directory, a log), or the name of a store with its
-    settings: penstock read npy path='archive/{{ seq }}.npy'
+    settings: penstock read npy path='archive/{{ seq }}.npy'. Of several stores, --key shows the record in the first
+    that has it.
     """
-    opened = _open(store, dict(map(_setting, settings)))
-    try:
-        if key is not None:
-            record = opened.get(key)
-            click.echo(json.dumps({**_summary(key, record), "data": _in_full(record.data)}, default=str)
-                       if as_json else printable_lines(_shown(key, record)))  # fmt: skip
-            return
-        count = 0
-        for each in islice(iter(opened.keys()), limit):
-            count += 1
-            try:
-                summary = _summary(str(each), opened.get(each))
-            except CannotGetObjectError as error:
-                summary = {"key": str(each), "error": str(error)}
-            click.echo(json.dumps(summary, default=str) if as_json else printable(_line(summary)))
-        if not count and not as_json:
-            click.echo(f"{store}: no records")
-    finally:
-        opened.close()
+    stores = [store, *(each for each in more if "=" not in each or Path(each).exists())]
+    settings = dict(_setting(each) for each in more if each not in stores)
+    if settings and len(stores) > 1:
+        raise click.UsageError(f"{stores[1]!r}: settings are for one store: name that one alone")
+    missing: list[ObjectNotFoundError] = []
+    for each in stores:
+        if key is None and len(stores) > 1 and not as_json:
+            click.echo(printable(f"{each}:"))
+        opened = _open(each, settings)
+        try:
+            if key is None:
+                _list(each, opened, limit, as_json=as_json)
+            else:
+                _show(opened, key, as_json=as_json)
+                return
+        except ObjectNotFoundError as error:
+            missing.append(error)
+        finally:
+            opened.close()
+    if missing:
+        raise missing[0]
+
+
+def _show(opened: Any, key: str, *, as_json: bool) -> None:
+    record = opened.get(key)
+    click.echo(json.dumps({**_summary(key, record), "data": _in_full(record.data)}, default=str)
+               if as_json else printable_lines(_shown(key, record)))  # fmt: skip
+
+
+def _list(name: str, opened: Any, limit: int | None, *, as_json: bool) -> None:
+    count = 0
+    for each in islice(iter(opened.keys()), limit):
+        count += 1
+        try:
+            summary = _summary(str(each), opened.get(each))
+        except CannotGetObjectError as error:
+            summary = {"key": str(each), "error": str(error)}
+        click.echo(json.dumps(summary, default=str) if as_json else printable(_line(summary)))
+    if not count and not as_json:
+        click.echo(f"{name}: no records")
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -83,6 +105,8 @@ def _writer_of(path: Path) -> tuple[str, dict[str, Any]]:
     if path.suffix in (".lmdb", ".mdb") or (path / "data.mdb").exists():
         return "lmdb", {"path": str(path), "readonly": True}
     root = path if path.is_dir() else path.parent
+    if next(root.rglob("*.times.npy"), None) is not None:
+        return "npy-stack", {"path": str(root / "{{ channel }}.npy"), "root": str(root)}
     for suffix, store in ((".npy", "npy"), (".json", "json")):
         found = next(root.rglob(f"*{suffix}"), None)
         if found is not None:
@@ -107,7 +131,7 @@ class _Log:
         try:
             return self._records[int(key)]
         except (ValueError, IndexError):
-            raise ConfigError(f"no record {key!r}: the keys are 0 to {len(self._records) - 1}") from None
+            raise ObjectNotFoundError(f"no record {key!r}: the keys are 0 to {len(self._records) - 1}") from None
 
     def close(self) -> None:
         """Do nothing."""
