@@ -869,3 +869,18 @@ def test_a_store_with_gaps_keeps_its_records_when_a_handler_goes_on(process_func
     store.delete("data/2")
     put(10)
     assert sorted(store.get(key).data for key in store.keys()) == [0, 3, 10, 11, 12, 13]  # noqa: SIM118 - no dict
+
+
+def test_a_store_that_cannot_be_closed_does_not_hide_what_left_the_body(caplog):
+    """An exception out of the block goes on as itself, also if closing the store raises; else that is raised."""
+
+    @attrs.define(kw_only=True)
+    class Stuck(MemoryStore):
+        def close(self):
+            raise OSError("stuck")
+
+    with pytest.raises(KeyboardInterrupt), ps.DataHandler(Stuck()):
+        raise KeyboardInterrupt
+    assert "stuck" in caplog.text
+    with pytest.raises(OSError, match="stuck"), ps.DataHandler(Stuck()):
+        pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -58,3 +59,22 @@ def test_a_source_that_promises_exact_fields_may_still_have_an_odd_channel(tmp_p
     flow = ps.source(source, name="files") >> ps.store("null")
     report = ps.Pipeline(flow, dead_letters=tmp_path / "dead").run()
     assert (report.received, report.stored, report.dead_lettered) == (1, 0, 1)
+
+
+def test_what_an_iterator_gave_before_it_blocked_for_ever_is_counted():
+    """Items that were taken from an iterator which never returns are lost upstream after an abort, not forgotten."""
+    blocks, ends = threading.Event(), threading.Event()
+
+    def camera():
+        yield from range(5)
+        blocks.set()
+        ends.wait()
+
+    kept = ps.store("null")
+    run = ps.Pipeline(ps.source(camera(), name="camera") >> kept).start()
+    assert blocks.wait(30.0)
+    report = run.stop(drain=False)
+    ends.set()
+    node = report.account.node("camera")
+    assert node.received + node.lost_upstream == 5
+    assert not report.ok

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, ClassVar
 
@@ -49,6 +49,8 @@ class IterableSource:
     _given: int = attrs.field(default=0, init=False, eq=False, repr=False)
     _raised: BaseException | None = attrs.field(default=None, init=False, eq=False, repr=False)
     _count: int = attrs.field(default=0, init=False, eq=False, repr=False)
+    _collecting: Sequence[Any] = attrs.field(default=(), init=False, eq=False, repr=False)
+    _left_inside: int = attrs.field(default=0, init=False, eq=False, repr=False)
     _remark: str = attrs.field(default="", init=False, eq=False, repr=False)
 
     def take_node_name(self, name: str) -> None:
@@ -63,7 +65,7 @@ class IterableSource:
         except BaseException as error:  # the iterable is the user's
             kind = type(self.items).__name__
             raise SourceError(f"cannot iterate over this {kind}: {text_of(error)}", retryable=False) from error
-        self._given, self._raised = 0, None
+        self._given, self._raised, self._left_inside = 0, None, 0
         if self.reuses_buffers is None and not _may_refill(self.items):
             self._watch = None
         else:
@@ -79,6 +81,7 @@ class IterableSource:
         if self._iterator is None:
             raise SourceError("the source is not open", retryable=False)
         items: list[Any] = []
+        self._collecting = items
         if self._raised is None:
             try:
                 self._collect(items, self._iterator, max_records, timeout_s)
@@ -87,6 +90,7 @@ class IterableSource:
                 self._raised = error
             except BaseException as error:  # whatever a user's generator raises, SystemExit too
                 self._raised = error
+        self._collecting = ()  # whoever works in place looks who else holds an array
         self._given += len(items)
         if items:  # they come first; an error waits for the next call
             return self._records(items)
@@ -147,6 +151,14 @@ class IterableSource:
         self._count += 1
         channel = self._node if self.channel is None else self.channel
         return Record(item, channel=channel, seq=number, time_ns=time.time_ns())
+
+    def abandon(self) -> None:
+        """Count as lost what was taken from an iterator that does not return. Any thread."""
+        self._left_inside = len(self._collecting)
+
+    def lost_upstream(self) -> Mapping[str, int]:
+        """Return how many items an iterator had given when it was left behind, in a list that was not handed over."""
+        return {self._node if self.channel is None else self.channel: self._left_inside} if self._left_inside else {}
 
     def remark(self) -> str:
         """Return that the iterator was used up, if it was."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -36,6 +37,8 @@ from penstock.suggestions import suggests_keywords
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
+
+_log = logging.getLogger("penstock.handler")
 
 CALLBACKS_S: Final = 5.0
 """How long the end of a handler waits for callbacks that have events left."""
@@ -391,7 +394,12 @@ class DataHandler:
             self._run.__exit__(kind, error, trace)
         finally:
             if self._run.finished:
-                self.close()
+                try:
+                    self.close()
+                except BaseException as closing:  # it must not hide what left the body
+                    if error is None:
+                        raise
+                    _log.error("handler %r: its store could not be closed: %s", self.name, text_of(closing))
 
     def __repr__(self) -> str:
         state = "closed" if self._reading.closed else self._over or "at work"

@@ -107,10 +107,15 @@ class SourceLane(Lane):
         """Let the source count what it holds as lost."""
         source: Any = self.source
         if isinstance(source, SupportsEndSoon):
-            try:
-                source.close()  # type: ignore[attr-defined]  # a source has it
-            except BaseException as error:  # as in close
-                self.guard.fail_late("close", error)
+            method = "close"
+        elif callable(getattr(source, "abandon", None)):
+            method = "abandon"
+        else:
+            return
+        try:
+            getattr(source, method)()
+        except BaseException as error:  # as in close
+            self.guard.fail_late(method, error)
 
     # Called from other threads.
 
