@@ -52,7 +52,7 @@ def shown(function):
 
 @pytest.mark.parametrize("section", MODULES)
 def test_every_method_of_every_ability_is_on_the_page(section):
-    """Each contract and ability has a row for each method, with the parameters of the code, in the order of the code."""
+    """Each contract and ability has a row for each method, with its parameters, in the order of the code."""
     said = [(row[0].strip("`"), row[1].strip("`")) for row in rows(SECTIONS[section])]
     assert [row for row in said if row[0] != "Processor"] == promised(MODULES[section])
 
