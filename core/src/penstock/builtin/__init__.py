@@ -1,1 +1,1 @@
-"""What every pipeline needs, offered like the components of any other plugin."""
+"""Built-in components, offered like those of any plugin."""

@@ -65,7 +65,7 @@ class Sample:
 
 @attrs.define(kw_only=True)
 class Rate:
-    """Let at most so many records a second of each channel pass, by their `time_ns`; the others are discarded.
+    """Limit the records of each channel per second, by their `time_ns`; the others are discarded.
 
     Attributes:
         per_s: Records a second.
@@ -80,7 +80,7 @@ class Rate:
             raise ConfigError(f"$.per_s: {value!r} must be above 0")
 
     def __call__(self, record: Record) -> Record | None:
-        """Return the record if the last one that passed is long enough ago; a clock that went back starts anew."""
+        """Return the record if the last one that passed is long enough ago; a clock that goes back starts again."""
         due = self._due_ns.get(record.channel)
         step = 1e9 / self.per_s
         if due is not None and due - step <= record.time_ns < due:
@@ -92,7 +92,7 @@ class Rate:
 
 @attrs.define(kw_only=True)
 class Split:
-    """Give each part of an array or list, along the first axis, as a record of its own.
+    """Return each part of an array or list, along the first axis, as a record of its own.
 
     Its `seq` is computed from that of the whole and the number of the part (see penstock.identity), its coordinates
     have the number of the part under `axis`. A single part keeps the `seq` of the whole.

@@ -15,7 +15,7 @@ from penstock.errors import CannotGetObjectError, ObjectNotFoundError, StoreErro
 from penstock.record import Record
 
 METHODS: Final = ("put", "get_data", "get_metadata", "finish", "close")
-"""What a storage must have; `__contains__` is used if it is there."""
+"""The methods of a storage; `__contains__` is used if it is there."""
 
 
 def as_store(storage: Any) -> DataStorageStore:
@@ -31,13 +31,13 @@ def as_store(storage: Any) -> DataStorageStore:
 
 @attrs.define(kw_only=True)
 class DataStorageStore:
-    """Keep records in a storage as ExEngine knows it, by their coordinates: `put(coords, data, metadata)` and so on.
+    """Keep records in a storage in the form of ExEngine, by their coordinates: `put(coords, data, metadata)` and so on.
 
-    It is given coordinates of its own, which it may change, as those of ExEngine's backends do.
+    It receives a copy of the coordinates, which it may change, as ExEngine's backends do.
 
     The storage is used as it is. It keeps data and metadata; channel, number and time of a record are not kept. Arrays
-    are copied, since a storage may hold on to what it is given. When they are safe is for the storage to say: it is
-    told by `finish`, once, that nothing more will come. A run leaves it open; a handler closes it when it is closed.
+    are copied, since a storage may keep its arguments. Durability depends on the storage: `finish` is called once, when
+    nothing more will come. A run leaves it open; a handler closes it when it is closed.
 
     Attributes:
         storage: The storage.
@@ -60,7 +60,7 @@ class DataStorageStore:
         for record in records:
             try:
                 self.storage.put(DataCoordinates(record.coords), _own(record.data), dict(record.metadata))
-            except Exception as error:  # whatever the storage raises: it costs this record and no other
+            except Exception as error:  # a storage may raise anything: only this record fails
                 failed.append((record, error))
             else:
                 with self._lock:
@@ -71,16 +71,16 @@ class DataStorageStore:
             raise StoreError(message, failed=failed) from why
 
     def sync(self) -> None:
-        """Do nothing: a storage has no such thing."""
+        """Do nothing: a storage has no sync."""
 
     def finish(self) -> None:
-        """Tell the storage that nothing more will come. Any number of times."""
+        """Call the storage's `finish`, once. Any number of times."""
         if not self._finished:
             self._finished = True
             self.storage.finish()
 
     def close(self) -> None:
-        """Finish. The storage stays open, so that its user can read what it holds; it is the user's to close."""
+        """Finish. The storage stays open, so that the user can read it; the user closes it."""
         self.finish()
 
     def close_storage(self) -> None:
@@ -97,7 +97,7 @@ class DataStorageStore:
         return json.dumps(dict(sorted(record.coords.items())))
 
     def key_at(self, coords: Mapping[str, Any]) -> str | None:
-        """Return the key of these coordinates if the storage has them, from whatever time."""
+        """Return the key of these coordinates if the storage has them, old or new."""
         key = json.dumps(dict(sorted(coords.items())))
         return key if key in self else None
 
@@ -105,7 +105,7 @@ class DataStorageStore:
         """Return data and metadata of a key, as a record. Raises ObjectNotFoundError, CannotGetObjectError."""
         coords = _coords(key)
         if coords is None:
-            raise ObjectNotFoundError(f"{self._name}: {key!r} is no key of coordinates")
+            raise ObjectNotFoundError(f"{self._name}: {key!r} is not a key of coordinates")
         try:
             data, metadata = self.storage.get_data(coords), self.storage.get_metadata(coords)
         except Exception as error:  # whatever the storage raises
@@ -117,7 +117,7 @@ class DataStorageStore:
         return Record(data, coords=coords, metadata=metadata or {})
 
     def keys(self, **coords: Any) -> Iterator[str]:
-        """Yield the keys of what was written here, in this order; a storage cannot list what it had before."""
+        """Yield the keys of records written here, in order; a storage cannot list older ones."""
         with self._lock:
             keys = list(self._keys)
         for key in keys:
@@ -143,7 +143,7 @@ class DataStorageStore:
 
 def _coords(key: object) -> DataCoordinates | None:
     try:
-        return DataCoordinates(json.loads(key))  # type: ignore[arg-type]  # what it cannot take, it refuses
+        return DataCoordinates(json.loads(key))  # type: ignore[arg-type]  # it raises for invalid values
     except (TypeError, ValueError):
         return None
 

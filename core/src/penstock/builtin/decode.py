@@ -1,4 +1,4 @@
-"""RecordDecoder and JsonDecoder: bytes from anywhere, as records and as what JSON says."""
+"""RecordDecoder and JsonDecoder: bytes as records, and JSON text as data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from penstock.record import Record
 
 @attrs.define(kw_only=True)
 class RecordDecoder:
-    """Turn bytes that `penstock.codec` wrote into the record that they hold, whatever brought them here.
+    """Turn bytes written by `penstock.codec` into their record, whatever their transport.
 
     The record comes out as it was written; only its channel is that of the packet where it has none. Its arrays are
     views of the packet's bytes, read-only. It keeps nothing: each packet is one record.
@@ -43,13 +43,13 @@ class RecordDecoder:
 
 @attrs.define(kw_only=True)
 class JsonDecoder:
-    """Turn JSON text (UTF-8) into what it says; the rest of the record stays as it is. It keeps nothing."""
+    """Turn JSON text (UTF-8) into its value; the rest of the record stays as it is. It keeps nothing."""
 
     takes: ClassVar[str] = "bytes"
     gives: ClassVar[str] = "any"
 
     def decode(self, record: Record) -> Iterable[Record]:
-        """Return the record with what the text says as data. Raises DecodeError."""
+        """Return the record with the decoded text as data. Raises DecodeError."""
         try:
             text = record.data
             data = json.loads(text.tobytes() if isinstance(text, memoryview) else text)

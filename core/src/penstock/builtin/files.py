@@ -1,4 +1,4 @@
-"""FilesSource: the files of a directory as records, again after a crash from where everything was stored."""
+"""FilesSource: the files of a directory as records; after a crash it continues with those not committed."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from penstock.record import Record
 
 @attrs.define(kw_only=True)
 class FilesSource:
-    """Give the content of each file that matches, in the order of their names.
+    """Read the content of each matching file, in the order of their names.
 
     A record has the bytes of a file as data, its path below the directory as metadata `path`, the time of its last
     change, and the directory's name as channel unless `channel` is set. Its `seq` is computed from that path alone: it
-    stays the same whatever files come, go or were committed. A file that is written while it is read is given as it
-    was. One that is gone before it could be read is counted as lost upstream; one that cannot be read is an error.
+    does not depend on other files. A file that is written while it is read is returned as it
+    was. One that vanishes before it is read is counted as lost upstream; one that cannot be read is an error.
 
-    Its position names the files that were given, so that a later run gives every other one, wherever its name sorts.
+    Its position names the files read, so that a later run reads every other one, wherever its name sorts.
 
     Attributes:
-        directory: Where to look.
-        pattern: Which files, as for `Path.glob`; "**/*.raw" looks into sub-directories.
+        directory: The directory.
+        pattern: The files, as for `Path.glob`; "**/*.raw" includes sub-directories.
         channel: The channel of all records; None: the name of the directory.
-        state: A file that remembers which files were committed, so that a later run gives the others; it forgets
-            those that are gone. None: each run begins anew.
+        state: A file that records which files were committed, so that a later run reads the others; it forgets
+            those that are gone. None: each run starts over.
     """
 
     gives: ClassVar[str] = "bytes"
@@ -108,7 +108,7 @@ class FilesSource:
         return self.directory.name if self.channel is None else self.channel
 
     def position(self) -> dict[str, Any]:
-        """Return the names of the files given, and the last of them."""
+        """Return the names of the files read, and the last of them."""
         return {"done": self._given[-1] if self._given else "", "files": tuple(self._given)}
 
     def lost_upstream(self) -> Mapping[str, int]:
@@ -116,7 +116,7 @@ class FilesSource:
         return {self._channel(): self._lost} if self._lost else {}
 
     def commit(self, position: Any) -> None:
-        """Write the names of the files that are safe into the state file, whole or not at all."""
+        """Write the names of the committed files into the state file, whole or not at all."""
         if self.state is None or not position["files"]:
             return
         self.state.parent.mkdir(parents=True, exist_ok=True)
@@ -128,9 +128,9 @@ class FilesSource:
         temporary.replace(self.state)
 
     def seek(self, position: Any) -> None:
-        """Give the files that this position does not name.
+        """Read the files that this position does not name.
 
-        A position of penstock 0.1.0, the name of one file, stands for every file that sorts up to it.
+        A position of penstock 0.1.0, the name of one file, covers every file that sorts up to it.
         """
         done = position["done"] if isinstance(position, Mapping) else position
         files = position.get("files") if isinstance(position, Mapping) else None

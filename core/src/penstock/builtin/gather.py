@@ -1,4 +1,4 @@
-"""Batch and Align: several records become one, by number and time, or by the moment at which they happened."""
+"""Batch and Align: several records become one, by number and time, or by their time."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def _above_zero(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
 
 @attrs.define(kw_only=True)
 class Batch:
-    """Join records into lists of `size`, over all channels or each channel for itself.
+    """Join records into lists of `size`, over all channels or per channel.
 
-    The record that comes out has as data a list of the data (or one stacked array), the channel of its records or, if
+    The resulting record has as data a list of the data (or one stacked array), the channel of its records or, if
     they are of several, "batch", the time of the first, and in its metadata `channels`, `seqs` and `times_ns` of all.
     Its `seq` is computed from theirs: the same records are the same batch in every run, and others are another. What is
     inside at the end leaves as a smaller batch; a checkpoint waits for what is inside, so that a crash loses none of
@@ -31,7 +31,7 @@ class Batch:
 
     Attributes:
         size: Records in a batch.
-        timeout_s: Seconds after its first record when a batch leaves though it is not full; None: it waits.
+        timeout_s: Seconds after its first record when an incomplete batch is emitted; None: it waits.
         by_channel: Make a batch for each channel.
         stack: Stack the arrays along a new first axis, (size, ...); they must have one shape and dtype.
     """
@@ -85,7 +85,7 @@ class Batch:
         return [record for records in self._kept.values() for record in records]
 
     def flush(self) -> Iterable[Record]:
-        """Return what is inside as batches that are not full."""
+        """Return the buffered records as incomplete batches."""
         return [self._leave(channel) for channel in list(self._kept)]
 
     def wait_s(self) -> float | None:
@@ -102,16 +102,16 @@ class Batch:
 
 
 def _form(record: Record) -> tuple[Any, Any]:
-    """Return the shape and dtype of an array: what must be alike."""
+    """Return the shape and dtype of an array, which must match."""
     return getattr(record.data, "shape", ()), getattr(record.data, "dtype", type(record.data))
 
 
 @attrs.define(kw_only=True)
 class Align:
-    """Give one record for each moment, with what each channel had then.
+    """Return one record for each moment, with the data of each channel at that time.
 
     The earliest waiting record of any channel sets the moment; a channel takes part with its next record if that is
-    within the tolerance. The record that comes out has as data a dict of channel to data, the channel "aligned", the
+    within the tolerance. The resulting record has as data a dict of channel to data, the channel "aligned", the
     time of the earliest, as `seq` that of all its records, or one computed from theirs, and in its metadata `skew_s`
     (seconds between its earliest and latest), `seqs`, `times_ns` and `missing`.
 
@@ -119,8 +119,8 @@ class Align:
         channels: The channels to align; records of others are discarded.
         tolerance_s: Seconds that the records of one moment may lie apart, by their `time_ns`.
         deadline_s: Seconds to wait for a channel that has nothing yet, counted from the arrival of the moment's record.
-        missing: What to do with a moment for which a channel has nothing, once its next record is later than the
-            tolerance or the deadline is over: "skip" the moment, or give it with "none" for the channel. With "wait"
+        missing: The action for a moment without a record of a channel, once its next record is later than the
+            tolerance or the deadline is over: "skip" the moment, or emit it with "none" for the channel. With "wait"
             there is no deadline, and a moment that a channel is known to have missed is skipped.
     """
 
@@ -182,11 +182,11 @@ class Align:
         )
 
     def held(self) -> Iterable[Record]:
-        """Return what waits for the other channels."""
+        """Return the records that wait for other channels."""
         return [record for queue in self._waiting.values() for _, record in queue]
 
     def flush(self) -> Iterable[Record]:
-        """Return the moments that can still be given; those that lack a channel go by the rule."""
+        """Return the moments that can still be emitted; those that lack a channel follow `missing`."""
         return self._moments(final=True)
 
     def wait_s(self) -> float | None:

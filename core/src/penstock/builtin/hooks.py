@@ -1,4 +1,4 @@
-"""What penstock itself offers."""
+"""The components of penstock itself."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from penstock.hookspecs import hookimpl
 
 @hookimpl
 def penstock_sources() -> list[Component]:
-    """Offer what can be read without any plugin."""
+    """Offer the built-in sources."""
     return [
         Component("iterable", "penstock.builtin.iterable:IterableSource", summary="items of a Python iterable"),
         Component(
             "files", "penstock.builtin.files:FilesSource", summary="the files of a directory, by name", gives="bytes"
         ),
         Component(
-            "dead-letters", "penstock.builtin.letters:DeadLetterSource", summary="what failed in earlier runs, again"
+            "dead-letters",
+            "penstock.builtin.letters:DeadLetterSource",
+            summary="the records that failed in earlier runs",
         ),
         Component("push", "penstock.builtin.push:PushSource", summary="what other threads put"),
     ]
@@ -23,7 +25,7 @@ def penstock_sources() -> list[Component]:
 
 @hookimpl
 def penstock_decoders() -> list[Component]:
-    """Offer what can be decoded without any plugin."""
+    """Offer the built-in decoders."""
     return [
         Component(
             "record", "penstock.builtin.decode:RecordDecoder", summary="bytes of penstock's own codec", takes="bytes"
@@ -34,20 +36,20 @@ def penstock_decoders() -> list[Component]:
 
 @hookimpl
 def penstock_processors() -> list[Component]:
-    """Offer what can be done to records of any kind."""
+    """Offer the built-in processors."""
     return [
         Component("batch", "penstock.builtin.gather:Batch", summary="several records become one list"),
         Component("align", "penstock.builtin.gather:Align", summary="one record for each moment of several channels"),
         Component("filter", "penstock.builtin.choose:Filter", summary="those that match"),
         Component("sample", "penstock.builtin.choose:Sample", summary="every n-th of a channel"),
-        Component("rate", "penstock.builtin.choose:Rate", summary="at most so many a second"),
-        Component("split", "penstock.builtin.choose:Split", summary="each part of an array for itself"),
+        Component("rate", "penstock.builtin.choose:Rate", summary="at most so many records a second"),
+        Component("split", "penstock.builtin.choose:Split", summary="each part of an array as a record"),
     ]
 
 
 @hookimpl
 def penstock_stores() -> list[Component]:
-    """Offer what can be kept without any plugin."""
+    """Offer the built-in stores."""
     return [
         Component("memory", "penstock.builtin.memory:MemoryStore", summary="a dict in this process"),
         Component("null", "penstock.builtin.memory:NullStore", summary="keeps nothing"),

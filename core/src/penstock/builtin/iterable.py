@@ -1,4 +1,4 @@
-"""IterableSource: whatever Python can iterate over, as records."""
+"""IterableSource: the items of any Python iterable, as records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from penstock.fields import ExactRecords
 from penstock.record import Record
 
 _AT_ONCE = (list, tuple, range)
-"""Sequences whose items are there at once: nothing of the user's runs when they are asked for."""
+"""Sequences whose items exist already: iterating over them runs no user code."""
 _SLOW_S = 0.0001
 """What an iterator takes for an item when that is handed over at once: as much as it costs to hand a list over."""
 _LONGEST_S = 0.005
@@ -25,17 +25,17 @@ _LONGEST_S = 0.005
 
 @attrs.define(kw_only=True)
 class IterableSource:
-    """Give the items of an iterable. Records stay as they are; anything else becomes the `data` of one.
+    """Read the items of an iterable. Records stay as they are; anything else becomes the `data` of one.
 
-    An iterator cannot be asked again: after a crash, what it gave is gone. If it raises, the source ends with an error.
+    An iterator cannot be restarted: after a crash, its items are lost. If it raises, the source ends with an error.
 
     Attributes:
         items: The iterable.
         channel: The channel of the records made of items; None: the name of the node, so that two iterables of a
             pipeline are two channels.
-        reuses_buffers: Whether the iterable fills an array again that it gave before, as drivers of cameras do. True
-            copies each, False none. None: the first 16 arrays are copied while it is learnt whether their memory comes
-            back; if it does, each is copied. See `penstock.buffers` for what that cannot see.
+        reuses_buffers: Whether the iterable reuses an array, as camera drivers do. True
+            copies each, False none. None: the first 16 arrays are copied, to detect whether their memory comes
+            back; if it does, each is copied. See `penstock.buffers` for its limits.
     """
 
     stays_valid: ClassVar[bool] = True
@@ -62,7 +62,7 @@ class IterableSource:
         self._remark = ""
         try:
             self._iterator = iter(self.items)
-        except BaseException as error:  # the iterable is the user's
+        except BaseException as error:  # the user's iterable may raise anything
             kind = type(self.items).__name__
             raise SourceError(f"cannot iterate over this {kind}: {text_of(error)}", retryable=False) from error
         self._given, self._raised, self._left_inside = 0, None, 0
@@ -88,7 +88,7 @@ class IterableSource:
             except BufferReusedError as error:
                 items[:] = [item for item in items if not _shares(item, error.array)]
                 self._raised = error
-            except BaseException as error:  # whatever a user's generator raises, SystemExit too
+            except BaseException as error:  # a user's generator may raise anything, even SystemExit
                 self._raised = error
         self._collecting = ()  # whoever works in place looks who else holds an array
         self._given += len(items)
@@ -107,7 +107,7 @@ class IterableSource:
         raise EndOfSource("the iterable is at its end")
 
     def _collect(self, items: list[Any], iterator: Iterator[Any], most: int, timeout_s: float) -> None:
-        """Add the next items; on an error, what came before it is in the list."""
+        """Add the next items; on an error, the items before it are in the list."""
         watch = self._watch
         if watch is None:
             items.extend(islice(iterator, most))
@@ -122,7 +122,7 @@ class IterableSource:
                 next_asked = came
             else:
                 items.append(watch.kept(item))
-                next_asked = clock()  # a copy takes time that is not the iterator's
+                next_asked = clock()  # excludes the time of copying
             if came - asked > _SLOW_S or came >= deadline or len(items) >= most:
                 break
             asked = next_asked
@@ -161,7 +161,7 @@ class IterableSource:
         return {self._node if self.channel is None else self.channel: self._left_inside} if self._left_inside else {}
 
     def remark(self) -> str:
-        """Return that the iterator was used up, if it was."""
+        """Return a remark if the iterator was exhausted before."""
         return self._remark
 
     def close(self) -> None:
@@ -173,7 +173,7 @@ class IterableSource:
 
 
 def _may_refill(items: Any) -> bool:
-    """Return whether code of the user's runs between two items, which could fill the same memory again."""
+    """Return whether user code runs between two items, which could reuse the same memory."""
     return type(items) not in _AT_ONCE and type(items).__name__ != "ndarray"
 
 

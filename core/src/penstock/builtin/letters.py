@@ -1,4 +1,4 @@
-"""Dead letters and record logs as components: read them again, or keep records in one."""
+"""Dead letters and record logs as components: read them, or keep records in a log."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @attrs.define(kw_only=True)
 class DeadLetterSource:
-    """Give the records that failed in earlier runs, as they were when they failed.
+    """Read the records that failed in earlier runs, as they were when they failed.
 
     Attributes:
         directory: A run's dead-letter directory, or one above several.
-        node: Only what failed at this node; None: all.
+        node: Only records that failed at this node; None: all.
     """
 
     directory: Path
@@ -43,7 +43,7 @@ class DeadLetterSource:
 
         Raises:
             EndOfSource: there are no more.
-            SourceError: all that can be read were given, and some logs or entries were damaged; it names the first.
+            SourceError: all readable records were returned, and some logs or entries are damaged; it names the first.
         """
         records: list[Record] = []
         for letter in self._letters or ():

@@ -22,14 +22,14 @@ def _is_template(instance: Any, field: attrs.Attribute[Any], value: Any) -> None
 
 @attrs.define(kw_only=True, getstate_setstate=False)
 class MemoryStore:
-    """Keep records in a dict, by "channel/seq" unless `key` says otherwise. Thread-safe.
+    """Keep records in a dict, by "channel/seq" unless `key` is set. Thread-safe.
 
-    Gone with the process; a pickled one has the settings only. Nothing inside is shared with those who write or read.
+    Lost with the process; pickling keeps the settings only. Records are copied when written and read.
 
     Attributes:
         key: A template for the key; see `penstock.templates`.
         capacity: Records it holds at most; more are refused with a StoreError, never evicted. None: no limit.
-        when_exists: What to do with a record whose key is taken: "error", "replace" or "skip".
+        when_exists: The action for a record whose key is taken: "error", "replace" or "skip".
     """
 
     takes: ClassVar[str] = "any"
@@ -107,13 +107,13 @@ class MemoryStore:
                 yield key
 
     def delete(self, key: str) -> None:
-        """Forget a record. Raises ObjectNotFoundError."""
+        """Delete a record. Raises ObjectNotFoundError."""
         with self._lock:
             self.get(key)
             del self._records[key]
 
     def replace(self, key: str, record: Record) -> None:
-        """Put a record in the place of another. Raises ObjectNotFoundError."""
+        """Replace a record. Raises ObjectNotFoundError."""
         with self._lock:
             self.get(key)
             self._records[key] = own(record)
@@ -149,7 +149,7 @@ class MemoryStore:
 
 @attrs.define(kw_only=True)
 class NullStore:
-    """Keep nothing: for trials, and to measure what stands before it."""
+    """Discard all records: for trials, and to measure the nodes before it."""
 
     takes: ClassVar[str] = "any"
     blocks: ClassVar[bool] = False
@@ -168,7 +168,7 @@ class NullStore:
 
 
 def own(record: Record) -> Record:
-    """Return the record with data and metadata that nobody else will change."""
+    """Return the record with private copies of data and metadata."""
     data = record.data
     if isinstance(data, bytearray):
         data = bytes(data)

@@ -17,7 +17,7 @@ from penstock.record import Record
 from penstock.record_size import OVERHEAD_BYTES, size_of
 
 _UNNAMED: Final = "\0 the name of the node"
-"""The channel of what is put before the node has a name; it is given the name when it is read."""
+"""The channel of records put before the node has a name, replaced by the name when they are read."""
 WhenFull = Literal["block", "drop_oldest", "drop_newest"]
 
 
@@ -27,16 +27,16 @@ class PutTimeoutError(PenstockError, TimeoutError):
 
 @attrs.define(kw_only=True)
 class Inlet:
-    """A bounded queue between any number of threads that put and the one that reads. All methods: any thread.
+    """A bounded queue between any number of putting threads and one reader. All methods: any thread.
 
-    What is on its way is no setting: two are equal if their settings are, and a pickled one arrives empty.
+    Its content is not a setting: two are equal if their settings are, and pickling drops the content.
 
     Attributes:
         capacity, capacity_bytes, when_full: Those of `PushSource`.
         on_drop: Called with each record that `drop_oldest` drops, under the lock: it must not wait.
         dropped: Records dropped because it was full, by channel.
         lost: Records left inside at the end, by channel.
-        closed: Set when nobody reads any more.
+        closed: Set when there is no reader any more.
     """
 
     capacity: int = 1024
@@ -79,14 +79,14 @@ class Inlet:
         """Wait for room for what the record will hold, then put in what `make` returns, a record of this channel.
 
         `make` is called under the lock, so that records are made in the order in which they are read; it must not
-        wait. If it returns None or raises, nothing was put; it is not called for what `drop_newest` drops.
+        wait. If it returns None or raises, nothing was put; it is not called for records that `drop_newest` drops.
 
         Returns:
             Whether it was put; False if `make` returned None, or if the inlet is full and drops the newest.
 
         Raises:
             PutTimeoutError: there was no room within `timeout_s` seconds.
-            RunError: nobody reads any more, or `end` was called.
+            RunError: there is no reader any more, or `end` was called.
         """
         size_bytes = OVERHEAD_BYTES + size_of(held)
         with self._lock:
@@ -112,7 +112,7 @@ class Inlet:
             return True
 
     def take(self, most: int, timeout_s: float) -> list[Record]:
-        """Return what is first, at most `most` records; none if nothing came in time. Raises EndOfSource."""
+        """Return the first records, at most `most`; none if none came in time. Raises EndOfSource."""
         with self._lock:
             if not self._items and not self._ended and timeout_s > 0:
                 self._idle = True
@@ -127,13 +127,13 @@ class Inlet:
         return [record for record, _ in taken]
 
     def wake(self) -> None:
-        """Let the reader return that waits for records, or the next one that would."""
+        """Wake the reader that waits for records, or the next one to wait."""
         with self._lock:
             self._woken = True
             self._something.notify_all()
 
     def end(self) -> None:
-        """Let nothing more be put; what is inside is still read, and then the source ends."""
+        """Accept no more records; those inside are still read, and then the source ends."""
         with self._lock:
             self._ended = True
             self._something.notify_all()
@@ -155,7 +155,7 @@ class Inlet:
             self.dropped.clear()
 
     def close(self) -> None:
-        """Let those go who wait for room; count what nobody will read as lost."""
+        """Wake the threads that wait for room; count unread records as lost."""
         with self._lock:
             self.closed = True
             while self._items:
@@ -203,20 +203,20 @@ def _inlet(capacity: int, capacity_bytes: int, when_full: WhenFull) -> Inlet:
 
 @attrs.define(kw_only=True)
 class PushSource:
-    """Give what other threads put: keep the component, give it to `ps.source`, and call `put` on it.
+    """Read records that other threads put: keep the component, pass it to `ps.source`, and call `put` on it.
 
-    Every run of a pipeline with this component reads the same records. It cannot be asked again: after a crash, what
-    was put and not stored is gone. In a pipeline that was read from a file there is nobody who could put.
+    Every run of a pipeline with this component reads the same records. It cannot be restarted: after a crash, records
+    was put and not stored is gone. In a pipeline read from a file, nothing can put records.
 
     Attributes:
         capacity: Records that wait at most.
         capacity_bytes: Bytes of their data at most, about, or a single record.
-        when_full: What `put` does when it is full: "block" waits; "drop_oldest" and "drop_newest" drop, which the
+        when_full: The behaviour of `put` when full: "block" waits; "drop_oldest" and "drop_newest" drop, which the
             account counts as dropped upstream.
         channel: The channel of the records made of plain data; None: the name of the node.
-        reuses_buffers: Whether those who put fill an array again that they have put: True copies each, False none;
-            None: it is learnt, as by `IterableSource`.
-        inlet: Where they wait; shared by the copies of this component.
+        reuses_buffers: Whether callers reuse an array that they have put: True copies each, False none;
+            None: detected, as in `IterableSource`.
+        inlet: The queue; shared by the copies of this component.
     """
 
     in_memory: ClassVar[bool] = True
@@ -257,12 +257,12 @@ class PushSource:
             timeout_s: Seconds that the whole call may wait for room; 0 does not wait; None waits for ever.
 
         Returns:
-            How many were put; less than were given only if `when_full` is "drop_newest".
+            The number of records put; less than all only if `when_full` is "drop_newest".
 
         Raises:
             PutTimeoutError: there was no room in time; those before it were put.
             RunError: the source has ended; those before it were put.
-            BufferReusedError: the memory of one that is still on its way was put again.
+            BufferReusedError: the memory of a record in flight was put again.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         count = 0
@@ -278,7 +278,7 @@ class PushSource:
         return count
 
     def end(self) -> None:
-        """Let nothing more be put; the source ends when what was put has been read. Any thread."""
+        """Accept no more records; the source ends when all have been read. Any thread."""
         self.inlet.end()
 
     def end_soon(self) -> None:
@@ -286,7 +286,7 @@ class PushSource:
         self.inlet.end_for_now()
 
     def wake(self) -> None:
-        """Let the `read` that waits, or else the next one, return at once. Any thread."""
+        """Let the waiting `read`, or else the next one, return at once. Any thread."""
         self.inlet.wake()
 
     def lag(self) -> int:
@@ -305,7 +305,7 @@ class PushSource:
         return records
 
     def close(self) -> None:
-        """Let those go who wait to put; what was not read is lost, and counted."""
+        """Wake the threads that wait to put; unread records are lost, and counted."""
         self.inlet.close()
 
     def lost_upstream(self) -> Mapping[str, int]:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger("penstock.handler")
 
 CALLBACKS_S: Final = 5.0
-"""How long the end of a handler waits for callbacks that have events left."""
+"""Seconds that the end of a handler waits for callbacks with pending events."""
 
 _DROPPED: Final = "they were dropped, since the handler was full"
 
@@ -49,39 +49,39 @@ Found = tuple[Any, Mapping[str, Any] | None]
 
 
 class DataHandler:
-    """Take in data by coordinates, process and store them, and give them back at any moment.
+    """Accept data by coordinates, process and store them, and return them at any moment.
 
-    Behind it runs a pipeline, `push >> process_function >> storage`. From the moment when `put` returns, the data can
-    be had: from memory until the store has written them, then from the store, until `close`. All methods may be called
+    It runs a pipeline, `push >> process_function >> storage`. From the moment when `put` returns, the data can
+    be read: from memory until the store has written them, then from the store, until `close`. All methods may be called
     from any thread; `finish`, `abort` and `close` not from the processor.
 
-    A record that fails for good goes to the dead letters; whoever asks for it is told (DataFailedError). After a
-    crash, what was put and not yet stored is gone: there is nobody who could be asked again.
+    A record that fails for good goes to the dead letters; reading it raises DataFailedError. After a crash, data that
+    were put but not stored are lost: they cannot be requested again.
 
     Args:
         storage: A store: a component, the name of one, or a node (`ps.store("npy", path=…)`), whose `retry` and
-            `on_error` hold. A component is used as it is: the handler opens and closes it. `get` reads it from the
-            threads of those who ask; if it cannot be read, data can be had only as long as they are in memory.
-            A storage as ExEngine knows it (`put`, `get_data`, `get_metadata`, `finish`, `close`) is taken, too.
-            A store that keeps no metadata is named in the log: they are gone when data are read from it.
+            `on_error` hold. A component is used as it is: the handler opens and closes it. `get` reads it in the
+            caller's thread; if it cannot be read, data are available only as long as they are in memory.
+            A storage in the form of ExEngine (`put`, `get_data`, `get_metadata`, `finish`, `close`) is accepted, too.
+            A store that keeps no metadata is named in the log: they are missing when data are read from it.
         process_function: A function `(coords, data, metadata)` that returns such a tuple, a list of them, or None to
             discard or keep for later; or any processor, or a node (`ps.processor(fn, workers=2)`). It works in a
             thread of its own. Such a function may write into `data` and `metadata`, which are copies of its own;
-            `DataProcessor(fn, in_place=False)` leaves the copy of an array out, which is read-only then. None stores
-            what was put.
+            `DataProcessor(fn, in_place=False)` omits the copy of an array, which is read-only then. None stores
+            the data as they were put.
         process_fn: Another name for `process_function`.
         capacity: Records that wait in front of the processor at most; as many more may wait in front of the store.
         capacity_bytes: Bytes of their data at most, about, at each of the two.
         when_full: What `put` does when it is full, as a word or a policy (`ps.DropOldest()`): "block" waits,
             "drop_oldest" and "drop_newest" drop, which the report counts as lost.
-        when_exists: What becomes of coordinates that are there already, in the handler or in the store: "error"
-            raises RecordExistsError (in the processor: the record is dead-lettered), "skip" leaves what is there,
-            "replace" puts the new in the place of the old, in the store too.
-        name: What threads, errors and the report call it; the channel of its records.
+        when_exists: The action for coordinates that exist already, in the handler or in the store: "error"
+            raises RecordExistsError (in the processor: the record is dead-lettered), "skip" keeps the old data,
+            "replace" replaces them, in the store too.
+        name: Its name in threads, errors and the report; the channel of its records.
         dead_letters: The directory for records that failed for good, made when first needed; None: that of `Pipeline`.
-        reuses_buffers: Whether those who put fill an array again that they have put: True copies each, False none.
-            None: the first 16 are copied while it is learnt whether their memory comes back; if it does, each is.
-        plugins: Where components are found; None: whatever is installed.
+        reuses_buffers: Whether callers reuse an array that they have put: True copies each, False none.
+            None: the first 16 are copied, to detect whether their memory is reused; if it is, each is copied.
+        plugins: The plugins that offer components; None: those installed.
 
     Raises:
         ConfigError, WiringError, PluginError: an argument is wrong; before anything opens.
@@ -107,7 +107,7 @@ class DataHandler:
         if when_exists not in get_args(WhenExists):
             raise ConfigError(f"when_exists={when_exists!r}: must be one of {', '.join(get_args(WhenExists))}")
         if process_function is not None and process_fn is not None:
-            raise ConfigError("give process_function or process_fn, which mean the same, not both")
+            raise ConfigError("pass process_function or process_fn, which are the same, not both")
         process_function = process_fn if process_function is None else process_function
         try:
             self._push = PushSource(capacity=capacity, capacity_bytes=capacity_bytes, when_full=when_full, channel=name)
@@ -148,9 +148,9 @@ class DataHandler:
             except BaseException:
                 self._run.stop(drain=False)
                 raise
-        except (WiringError, ConfigError, PluginError):  # nothing has been opened, and it may work elsewhere
+        except (WiringError, ConfigError, PluginError):  # nothing was opened, so the component may be used elsewhere
             raise
-        except BaseException:  # closing never hides what came first
+        except BaseException:  # closing never hides the first error
             with contextlib.suppress(BaseException):
                 inner.close()
             raise
@@ -174,24 +174,24 @@ class DataHandler:
         timeout_s: float | None = None,
         reuses_buffers: bool | None = None,
     ) -> bool:
-        """Hand data over. They belong to the handler from now on: do not change them, unless `reuses_buffers` is True.
+        """Put data. They belong to the handler from now on: do not change them, unless `reuses_buffers` is True.
 
         Args:
-            coords: Where they belong.
-            data: Anything that the processor and the store take; mostly an array.
-            metadata: What is known about them.
+            coords: Their coordinates.
+            data: Anything that the processor and the store accept; usually an array.
+            metadata: Their metadata.
             timeout_s: Seconds to wait for room; 0 does not wait; None waits for ever.
-            reuses_buffers: True copies these data, False does not; None: what the handler was made with.
+            reuses_buffers: True copies these data, False does not; None: the handler's setting.
 
         Returns:
-            True if they were taken; False if they were left out by `when_exists="skip"` or `when_full="drop_newest"`.
+            True if they were accepted; False if `when_exists="skip"` or `when_full="drop_newest"` dropped them.
 
         Raises:
-            CoordinatesError, RecordFieldError: these are no coordinates, or no metadata.
+            CoordinatesError, RecordFieldError: the coordinates or the metadata are invalid.
             RecordExistsError: there are data of these coordinates, and `when_exists` is "error".
-            DataTimeoutError: there was no room in time; nothing was taken.
+            DataTimeoutError: there was no room in time; nothing was put.
             RunError: the handler is finished, or has failed.
-            BufferReusedError: the memory of data that are still on their way was put again; nothing was taken.
+            BufferReusedError: the memory of data in flight was put again; nothing was put.
         """
         coords = coords if type(coords) is DataCoordinates else DataCoordinates(coords)
         if self._reading.held_before:
@@ -222,7 +222,7 @@ class DataHandler:
             return record
 
         if self._push.inlet.full and coords in self._ledger and not self._ledger.may_replace(coords):
-            return False  # no need to wait for room to be told so
+            return False  # no need to wait for room in this case
         try:
             taken = self._push.inlet.put((data, known) if known else data, admit, timeout_s, channel=self.name)
         except PutTimeoutError as error:
@@ -248,19 +248,19 @@ class DataHandler:
 
         Args:
             coords: All axes of one record.
-            return_data: Whether the data are wanted; None stands in their place if not.
+            return_data: Whether to return the data; None takes their place if not.
             return_metadata: The same for the metadata.
-            processed: True: only what the processor gave; False: only what was put, which is gone as soon as it is
-                processed; None: whatever is there.
+            processed: True: only results of the processor; False: only data as put, which are discarded once
+                processed; None: whichever exists.
             timeout_s: Seconds to wait for them; 0 does not wait; None waits for ever.
 
         Returns:
             (data, metadata). Arrays from memory are read-only.
 
         Raises:
-            ObjectNotFoundError: there are none and `timeout_s` is 0, or none will ever come.
+            ObjectNotFoundError: there are none and `timeout_s` is 0, or none can come any more.
             DataTimeoutError: none came in time.
-            DataDiscardedError: the processor gave nothing for them.
+            DataDiscardedError: the processor returned nothing for them.
             DataFailedError: they failed for good.
             CannotGetObjectError: they are stored, but the store cannot read them.
             RunError: the handler is closed. ConfigError: `processed=True`, and there is no processor.
@@ -288,28 +288,28 @@ class DataHandler:
         processed: bool | None = None,
         stored: bool = False,
     ) -> Any:
-        """Wait until the data of these coordinates are there, and return them.
+        """Wait for the data of these coordinates, and return them.
 
         Args:
-            coords: One, or a list, or an iterator, which is gone through one by one; one without end never returns.
+            coords: One, or a list, or an iterator, which is waited for one by one; an infinite one never returns.
             timeout_s: Seconds to wait for all of them together; None waits for ever.
             return_data: As in `get`.
             return_metadata: As in `get`.
             processed: As in `get`.
-            stored: Wait until they are in the store, from which they are returned then.
+            stored: Wait until they are in the store, and return them from there.
 
         Returns:
             (data, metadata), or a list of these, in the order of `coords`.
 
         Raises:
             DataTimeoutError: not all came in time; it names the first that did not.
-            DataDiscardedError, DataFailedError, ObjectNotFoundError: they can no longer come; and as `get`.
+            DataDiscardedError, DataFailedError, ObjectNotFoundError: they cannot come any more; also as `get`.
         """
         deadline = deadline_of(timeout_s)
         one = isinstance(coords, Mapping)
         several: Iterable[Any] = [coords] if one else coords
         waiters: Iterable[Waiter] = (self._reading.ask(each, processed, stored) for each in several)
-        if isinstance(several, Sequence):  # asked all at once, so that nothing passes by while another is waited for
+        if isinstance(several, Sequence):  # registered all at once, so that none is missed during a wait
             waiters = list(waiters)
         found: list[Found] = []
         read = return_data or return_metadata
@@ -325,7 +325,7 @@ class DataHandler:
     def __contains__(self, coords: object) -> bool:
         """Return whether there are data of these coordinates now, in memory or in the store."""
         try:
-            wanted = DataCoordinates(coords)  # type: ignore[arg-type]  # it says itself what it cannot take
+            wanted = DataCoordinates(coords)  # type: ignore[arg-type]  # it raises for invalid values itself
         except CoordinatesError:
             return False
         if not self._reading.closed:
@@ -338,10 +338,10 @@ class DataHandler:
         """Call `callback(coords)` for each event from now on; return a function that ends it.
 
         Args:
-            event: "acquired" (it was put), "processed" (the processor gave it), or "stored" (it can be read from the
+            event: "acquired" (put), "processed" (returned by the processor), or "stored" (readable from the
                 store; it is durable when the handler is finished).
-            callback: Called in a thread of its own, in order. Its errors are logged. For one that is slower than what
-                happens, up to 10,000 events wait; then the oldest are left out, and counted in the log.
+            callback: Called in a thread of its own, in order. Its errors are logged. For a callback slower than the
+                events, up to 10,000 wait; then the oldest are dropped, and counted in the log.
 
         Raises:
             ConfigError: there is no such event.
@@ -349,17 +349,17 @@ class DataHandler:
         return self._events.subscribe(event, callback)
 
     def stats(self) -> Account:
-        """Return what has been done so far."""
+        """Return the statistics so far."""
         return self._run.stats()
 
     def finish(self, timeout_s: float | None = None) -> RunReport:
-        """Take in nothing more, store everything durably, and return the report. It can be read from until `close`.
+        """Accept no more data, store everything durably, and return the report. Reading works until `close`.
 
         Args:
             timeout_s: Seconds to wait; None waits for ever. May be called again.
 
         Raises:
-            DataTimeoutError: not everything was stored in time; it goes on.
+            DataTimeoutError: not everything was stored in time; storing continues.
         """
         self._over = self._over or "it is finished"
         self._push.end()
@@ -369,7 +369,7 @@ class DataHandler:
         return self._ended(report)
 
     def abort(self) -> RunReport:
-        """End at once, and return the report: what was put and is not stored is lost, and counted there."""
+        """End at once, and return the report: data that are not stored are lost, and counted there."""
         self._over = self._over or "it was aborted"
         self._push.end()
         return self._ended(self._run.stop(drain=False))
@@ -411,7 +411,7 @@ class DataHandler:
         return report
 
     def _watch(self) -> None:
-        """Wait for the end of the run, be it that it failed, and let everybody know."""
+        """Wait for the end of the run, successful or not, and notify all waiters."""
         report = self._run.wait()
         assert report is not None  # it waits for ever
         if report.aborted or report.errors:
@@ -421,7 +421,7 @@ class DataHandler:
         self._events.end()
 
     def _failed(self, part: Part, record: Record, error: BaseException) -> None:
-        """Hear of a record that failed for good; called in the lane of the component."""
+        """Record a failure for good; called in the lane of the component."""
         why = f"{part.where} failed: {text_of(error)}{remedy_for(record, error)}"
         self._ledger.failed(record, why, stored=part.node.role == "store")
 

@@ -1,4 +1,4 @@
-"""What a handler raises beside the errors that everybody knows; each names the coordinates."""
+"""The errors of a handler, besides the general ones; each names the coordinates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from penstock.errors import ObjectNotFoundError, PenstockError
 
 
 class DataTimeoutError(PenstockError, TimeoutError):
-    """There was no room for a record, or it did not come, or not all was stored, within the time."""
+    """A timeout: no room for a record, no record, or not everything stored in time."""
 
 
 class _OfCoordinatesError(PenstockError):
@@ -31,7 +31,7 @@ class _OfCoordinatesError(PenstockError):
 
 
 class DataDiscardedError(_OfCoordinatesError, ObjectNotFoundError):
-    """The processor gave nothing for these coordinates: it discarded them, or keeps them for later."""
+    """The processor returned nothing for these coordinates: it discarded them, or keeps them for later."""
 
 
 class DataFailedError(_OfCoordinatesError, RuntimeError):

@@ -1,4 +1,4 @@
-"""Events: who is told that data were acquired, processed or stored, each in a thread of its own."""
+"""Events: callbacks for data acquired, processed or stored, each in a thread of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Event = Literal["acquired", "processed", "stored"]
 Callback = Callable[[DataCoordinates], object]
 
 CAPACITY: Final = 10_000
-"""Events that wait for a callback at most; for a slower one the oldest are left out, and counted in the log."""
+"""Most events that wait for a callback; beyond that the oldest are dropped, and counted in the log."""
 
 
 class _Subscription:
@@ -59,7 +59,7 @@ class _Subscription:
         while (coords := self._next()) is not None:
             try:
                 self.callback(coords)
-            except BaseException as error:  # a subscriber may raise anything: it must harm nobody else
+            except BaseException as error:  # a callback may raise anything: it must not affect others
                 callback, trace = shown(self.callback), trace_of(error)
                 _log.error("the callback %s for %r failed at %r\n%s", callback, self.event, coords, trace)
         if self.missed:
@@ -67,10 +67,10 @@ class _Subscription:
 
 
 class Events:
-    """Tell subscribers what happened. Never waits for them. Any thread.
+    """Notify subscribers. Never waits for them. Any thread.
 
     Attributes:
-        wanted: The events that somebody is subscribed to.
+        wanted: The events with subscribers.
     """
 
     def __init__(self, name: str) -> None:
@@ -87,7 +87,7 @@ class Events:
         if not callable(callback):
             raise ConfigError(f"callback {callback!r}: must be callable with the coordinates")
         with self._lock:
-            if self._over:  # nothing will ever happen again
+            if self._over:  # there will be no more events
                 return lambda: None
             subscription = _Subscription(event, callback, self._name)
             self._set((*self._subscriptions, subscription))
@@ -104,20 +104,20 @@ class Events:
         self.wanted = frozenset(each.event for each in subscriptions)
 
     def tell(self, event: Event, coords: Iterable[DataCoordinates]) -> None:
-        """Let those be told who want to know. Ask `wanted` first: it is cheaper."""
+        """Notify the subscribers of an event. Check `wanted` first: it is cheaper."""
         for subscription in self._subscriptions:
             if subscription.event == event:
                 subscription.tell(coords)
 
     def end(self) -> None:
-        """Let every subscription end when it has told what it knows; returns at once."""
+        """Let every subscription end after its pending events; returns at once."""
         with self._lock:
             self._over = True
             for subscription in self._subscriptions:
                 subscription.end(now=False)
 
     def join(self, timeout_s: float) -> None:
-        """Wait until all have been told; a callback that blocks for longer is named in the log, and left behind."""
+        """Wait until all are notified; a callback that blocks for longer is named in the log, and abandoned."""
         deadline = time.monotonic() + timeout_s
         for subscription in self._subscriptions:
             if subscription.thread is not threading.current_thread():

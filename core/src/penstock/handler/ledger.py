@@ -1,4 +1,4 @@
-"""Ledger: where the data of each coordinates are, from the moment they are put, and who waits for them."""
+"""Ledger: the location of the data of all coordinates, from `put` on, and the waiters for them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from penstock.record import Record
 WhenExists = Literal["error", "replace", "skip"]
 
 _DISCARDED = ""
-"""The trouble of coordinates for which the processor gave nothing; any other text says what failed."""
+"""The state of coordinates for which the processor returned nothing; any other text is an error."""
 
 
 class _Item:
-    """The data of one coordinates: in front of the processor, behind it, in the store, or nowhere and why."""
+    """The data of one coordinates: before the processor, behind it, in the store, or missing and why."""
 
     __slots__ = ("key", "raw", "ready", "trouble")
 
@@ -40,7 +40,7 @@ class Stored:
     """Data that are no longer in memory.
 
     Attributes:
-        key: Under which the store has them; "" if it cannot be read.
+        key: Their key in the store; "" if it cannot be read.
     """
 
     key: str
@@ -50,12 +50,12 @@ Outcome = Record | Stored | PenstockError
 
 
 class Waiter:
-    """Somebody who waits for the data of one coordinates.
+    """A waiter for the data of one coordinates.
 
     Attributes:
-        coords, processed: What for.
+        coords, processed: The data requested.
         stored: Whether they must be in the store.
-        outcome: What came: a record, where it is stored, or the error to raise; None as long as nothing did.
+        outcome: A record, its location in the store, or the error to raise; None as long as it waits.
     """
 
     def __init__(self, coords: DataCoordinates, processed: bool | None, stored: bool = False) -> None:
@@ -71,20 +71,20 @@ class Waiter:
         self._answered.set()
 
     def wait(self, timeout_s: float | None) -> bool:
-        """Wait; return whether something came in time."""
+        """Wait; return whether there is an outcome in time."""
         return self._answered.wait(timeout_s)
 
 
 class Ledger:
-    """Know of every coordinates where its data are, with no moment in between. Any thread; it never waits.
+    """Track the location of the data of all coordinates, without gaps. Any thread; it never waits.
 
-    Data leave the memory when they are stored, discarded or failed. What stays, until the handler is forgotten, is
-    an entry for each coordinates with its key or with what failed.
+    Data leave the memory when they are stored, discarded or failed. As long as the handler exists, it keeps
+    an entry for each coordinates, with its key or its error.
 
     Attributes:
         processes: Whether there is a processor.
-        when_exists: What becomes of coordinates that come twice.
-        events: Who is told.
+        when_exists: The action for coordinates put twice.
+        events: The subscribers.
     """
 
     def __init__(self, name: str, *, processes: bool, when_exists: WhenExists, events: Events) -> None:
@@ -104,24 +104,24 @@ class Ledger:
         return item is not None and item.there()
 
     def knows(self, coords: DataCoordinates) -> bool:
-        """Return whether these coordinates were ever put, given by the processor, or found in the store."""
+        """Return whether these coordinates were ever put, returned by the processor, or found in the store."""
         return coords in self._items
 
     def _new(self, coords: DataCoordinates) -> _Item:
         item = self._items[coords] = _Item()
         return item
 
-    # -- what happens --------------------------------------------------------------------------------------------------
+    # -- events -------------------------------------------------------------------------------------------------
 
     def found(self, coords: DataCoordinates, key: str) -> None:
-        """Note data that were in the store before."""
+        """Record data that were in the store before."""
         with self._lock:
             item = self._items.get(coords) or self._new(coords)
             if not item.there():
                 item.key = key
 
     def admit(self, record: Record) -> bool:
-        """Take in a record that is put; return False if it is skipped. Raises RecordExistsError."""
+        """Record a record that is put; return False if it is skipped. Raises RecordExistsError."""
         coords = record.coords
         with self._lock:
             item = self._items.get(coords)
@@ -137,18 +137,18 @@ class Ledger:
         return True
 
     def may_replace(self, coords: DataCoordinates) -> bool:
-        """Return whether a record may take the place of one that is there. Raises RecordExistsError."""
+        """Return whether a record may replace an existing one. Raises RecordExistsError."""
         if self.when_exists == "error":
             raise RecordExistsError(
-                f"handler {self.name!r}: there are data of {coords!r} already; give other coordinates, or set "
+                f"handler {self.name!r}: there are data of {coords!r} already; use other coordinates, or set "
                 "when_exists='replace' or 'skip'"
             )
         return self.when_exists == "replace"
 
     def processed(self, record: Record, results: Sequence[Record], *, kept: bool = False) -> list[Record]:
-        """Note what the processor gave for a record, and return it, with numbers of its own.
+        """Record the processor's results for a record, and return them, with numbers of their own.
 
-        `kept` says that the processor has the record still. Raises RecordExistsError, and notes nothing then.
+        `kept` means that the processor still holds the record. Raises RecordExistsError, and records nothing then.
         """
         with self._lock:
             given = self._give(results)
@@ -161,7 +161,7 @@ class Ledger:
         return given
 
     def late(self, results: Sequence[Record]) -> list[Record]:
-        """Note what the processor gave for nothing in particular: when it was flushed, or its time was over."""
+        """Record results of the processor without a record: from a flush or an expired deadline."""
         with self._lock:
             return self._give(results)
 
@@ -194,12 +194,12 @@ class Ledger:
         return given
 
     def begin_at(self, number: int, free_name: Callable[[Record], Record] | None = None) -> None:
-        """Number what is stored from here on; `free_name` passes over numbers that the store has already."""
+        """Number records for the store; `free_name` skips numbers that the store has already."""
         self._given = number
         self._free_name = free_name
 
     def stored(self, records: Sequence[Record], keys: Sequence[str]) -> None:
-        """Note that these records are in the store; they leave the memory."""
+        """Record that these records are in the store; they leave the memory."""
         processes = self.processes
         with self._lock:
             for record, key in zip(records, keys, strict=True):
@@ -207,7 +207,7 @@ class Ledger:
                 item.key = key
                 item.trouble = None
                 if item.ready is not None:
-                    if item.ready.seq == record.seq:  # else a newer one of the same coordinates has come: it stays
+                    if item.ready.seq == record.seq:  # else a newer one of the same coordinates exists: it stays
                         item.ready = None
                 elif item.raw is not None and not processes and item.raw.seq == record.seq:
                     item.raw = None
@@ -217,7 +217,7 @@ class Ledger:
                 self.events.tell("stored", [record.coords for record in records])
 
     def failed(self, record: Record, why: str, *, stored: bool) -> None:
-        """Note that a record failed for good: in the store, or (`stored` False) before it."""
+        """Record that a record failed for good: in the store, or (`stored` False) before it."""
         with self._lock:
             item = self._items.get(record.coords) or self._new(record.coords)
             if stored or not self.processes:
@@ -229,7 +229,7 @@ class Ledger:
             self._wake(record.coords)
 
     def refused(self, coords: DataCoordinates, why: str) -> None:
-        """Note that data of these coordinates were not let in."""
+        """Record that data of these coordinates were refused."""
         with self._lock:
             item = self._items.get(coords) or self._new(coords)
             if not item.there():
@@ -237,7 +237,7 @@ class Ledger:
             self._wake(coords)
 
     def _release(self, item: _Item, record: Record) -> None:
-        """Let go of what is stored; a newer record of the same coordinates stays."""
+        """Release stored records; a newer record of the same coordinates stays."""
         if self.processes:
             if item.ready is not None and item.ready.seq == record.seq:
                 item.ready = None
@@ -250,7 +250,7 @@ class Ledger:
         return item.key if item is not None else None
 
     def end(self, why: str) -> None:
-        """Note that nothing will happen any more; what is in memory and not stored is lost, and nobody waits on."""
+        """Record the end: records in memory that are not stored are lost, and all waits end."""
         with self._lock:
             self._over = why
             for item in self._items.values():
@@ -261,10 +261,10 @@ class Ledger:
             for coords in list(self._waiters):
                 self._wake(coords)
 
-    # -- who asks ------------------------------------------------------------------------------------------------------
+    # -- waiters -----------------------------------------------------------------------------------------------------
 
     def ask(self, coords: DataCoordinates, processed: bool | None, stored: bool = False) -> Waiter:
-        """Return a waiter, answered at once if there is something to say already."""
+        """Return a waiter, with its outcome if that is known already."""
         waiter = Waiter(coords, processed, stored)
         with self._lock:
             outcome = self._look(waiter)
@@ -275,7 +275,7 @@ class Ledger:
         return waiter
 
     def forget(self, waiters: Iterable[Waiter]) -> None:
-        """Let go of waiters that nobody waits for any more."""
+        """Remove waiters that are no longer in use."""
         with self._lock:
             for waiter in waiters:
                 others = self._waiters.get(waiter.coords)
@@ -285,7 +285,7 @@ class Ledger:
                         del self._waiters[waiter.coords]
 
     def absent(self, waiter: Waiter) -> ObjectNotFoundError:
-        """Return what to raise for data that are not there and that nobody wants to wait for."""
+        """Return the error for data that are missing, without waiting."""
         if waiter.coords in self:
             return ObjectNotFoundError(
                 f"handler {self.name!r}: the data of {waiter.coords!r} are not processed yet; wait with timeout_s"

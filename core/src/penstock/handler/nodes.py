@@ -1,4 +1,4 @@
-"""The nodes of a handler's pipeline: those that the user gave, with other components in them."""
+"""The nodes of a handler's pipeline: the user's nodes, with wrapped components."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from penstock.errors import ConfigError
 
 
 def node_of(thing: Any, make: Callable[[Any], Node]) -> Node:
-    """Return the node of what a user gave. Raises ConfigError if a handler cannot follow it."""
+    """Return the node for a user's argument. Raises ConfigError if a handler cannot track it."""
     node = thing if isinstance(thing, Node) else make(thing)
     if node.place == "process":
         raise ConfigError(
@@ -29,5 +29,5 @@ def node_of(thing: Any, make: Callable[[Any], Node]) -> Node:
 
 
 def instead(part: Part, component: Any) -> Node:
-    """Return the node of a part with another component in it, under the same name."""
+    """Return the node of a part with a wrapped component, under the same name."""
     return attrs.evolve(part.node, use="", settings={}, given=component, name=part.node.name or label(part.node))

@@ -15,15 +15,15 @@ from penstock.record import Record
 
 
 def deadline_of(timeout_s: float | None) -> float | None:
-    """Return when these seconds are over, by the monotonic clock; None for never."""
+    """Return the end of these seconds by the monotonic clock; None for never."""
     return None if timeout_s is None else time.monotonic() + timeout_s
 
 
 class Reading:
-    """Answer those who ask, from any thread.
+    """Answer requests, from any thread.
 
     Attributes:
-        held_before: Whether the store had something before the handler began.
+        held_before: Whether the store held records before the handler began.
         closed: Whether the store is closed.
     """
 
@@ -35,7 +35,7 @@ class Reading:
         self._store = store
 
     def ask(self, coords: Mapping[str, Any], processed: bool | None, stored: bool = False) -> Waiter:
-        """Ask for the data of these coordinates. Raises RunError, ConfigError, CoordinatesError."""
+        """Request the data of these coordinates. Raises RunError, ConfigError, CoordinatesError."""
         coords = coords if type(coords) is DataCoordinates else DataCoordinates(coords)
         if self.closed:
             raise RunError(f"handler {self._name!r}: it is closed; get the data of {coords!r} from the store")
@@ -45,9 +45,9 @@ class Reading:
         return self._ledger.ask(coords, processed, stored)
 
     def wait(self, waiter: Waiter, timeout_s: float | None, deadline: float | None, *, read: bool = True) -> Record:
-        """Wait until they are there, and return them; `timeout_s` is what the user said. Raises as `get` does.
+        """Wait for the data, and return them; `timeout_s` is the user's argument. Raises as `get` does.
 
-        If they are in the store and nobody wants to have them (`read` is False), the record that is returned is empty.
+        If they are in the store and not requested (`read` is False), the record returned is empty.
         """
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -91,7 +91,7 @@ class Reading:
         return record
 
     def look_up(self, coords: DataCoordinates) -> None:
-        """Let the ledger know of data that the store had before this handler began."""
+        """Tell the ledger about data that were in the store before this handler began."""
         if not self.held_before or self._ledger.knows(coords):
             return
         inner = self._store.inner
@@ -105,5 +105,5 @@ class Reading:
                 if inner.get(key).coords == coords:
                     self._ledger.found(coords, key)
                     return
-        except (CoordinatesError, ObjectNotFoundError):  # it keeps no coordinates, or something was just deleted
+        except (CoordinatesError, ObjectNotFoundError):  # it keeps no coordinates, or the record was just deleted
             return

@@ -1,4 +1,4 @@
-"""start_told: start a run that tells somebody of each record that failed for good."""
+"""start_told: start a run that reports each record that failed for good."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def start_told(
     failed: Callable[[Part, Record, BaseException], None],
     finished_at_exit: Callable[[], None],
 ) -> Run:
-    """Start a pipeline; call `failed` with each record that goes to the dead letters, or that even they refuse.
+    """Start a pipeline; call `failed` with each record that goes to the dead letters, or is refused even by them.
 
-    The watching hooks do not name the record, and those who wait for its data must hear of it. `finished_at_exit` is
+    The run hooks do not name the record, but waiters for its data must be notified. `finished_at_exit` is
     called when the end of the program has drained the run.
     """
 

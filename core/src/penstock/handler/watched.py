@@ -1,4 +1,4 @@
-"""WatchedProcessor and WatchedStore: the user's components, with a ledger that learns what they do."""
+"""WatchedProcessor and WatchedStore: the user's components, with a ledger that records their results."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _log = logging.getLogger("penstock.handler")
 
 @attrs.define(kw_only=True, slots=False, eq=False)
 class WatchedProcessor:
-    """Call a processor and tell the ledger what it gave. Each worker of a run has one, with a processor of its own.
+    """Call a processor and report its results to the ledger. Each worker of a run has one, with its own processor.
 
     It has the abilities of its processor, and no others.
 
     Attributes:
-        make: Return the processor.
-        ledger: What is told.
-        look_up: Let the ledger know whether the store has data of these coordinates from an earlier time.
+        make: Returns the processor.
+        ledger: The ledger.
+        look_up: Tells the ledger whether the store holds older data of these coordinates.
     """
 
     make: Callable[[], Any]
@@ -44,7 +44,7 @@ class WatchedProcessor:
         self.takes = getattr(inner, "takes", "any")
         self.gives = getattr(inner, "gives", "any")
         self.in_place = works_in_place(inner)
-        self.own_identity = True  # the ledger numbers what it is told of
+        self.own_identity = True  # the ledger numbers the results
         self._call = _of_records(inner)
         self._kept: dict[int, Record] = {}
         self._keeps = isinstance(inner, SupportsHeld)
@@ -70,7 +70,7 @@ class WatchedProcessor:
             for result in results:
                 if result.coords != record.coords:
                     self.look_up(result.coords)
-        except BaseException as error:  # whatever it is, it goes on, even one that takes no note
+        except BaseException as error:  # any error is raised on, even one that rejects notes
             with contextlib.suppress(BaseException):
                 error.add_note(f"while processing {record.coords!r}")
             raise
@@ -89,7 +89,7 @@ class WatchedProcessor:
         return given
 
     def _release(self, held: dict[int, Record]) -> None:
-        """Tell of those that it had and has no more: their coordinates were among what it gave, or never will be."""
+        """Report records that it held and released: their coordinates are among the results, or never will be."""
         for seq in self._kept.keys() - held.keys():
             self.ledger.processed(self._kept[seq], ())
         self._kept = held
@@ -102,15 +102,15 @@ class WatchedProcessor:
 
 
 class WatchedStore:
-    """Write into a store and tell the ledger what is in it.
+    """Write into a store and report its content to the ledger.
 
     The handler closes the store itself: it is read from until then.
 
     Attributes:
         inner: The store.
-        stands_for: The same, which thereby cannot work in another run meanwhile.
+        stands_for: The same, so that it cannot be used in another run meanwhile.
         reads: Whether it can be read from.
-        knows_keys: Whether it knows at once what it has of some coordinates.
+        knows_keys: Whether it finds the key of coordinates quickly.
     """
 
     def __init__(self, inner: Any, ledger: Ledger) -> None:
@@ -131,7 +131,7 @@ class WatchedStore:
         self.inner.open()
 
     def write(self, records: Sequence[Record]) -> None:
-        """Write them; those that were written in a call that failed are not written again by its repetition."""
+        """Write them; records written in a failed call are not written again when it is repeated."""
         if self._written:
             records = [record for record in records if record.seq not in self._written]
         try:
@@ -164,16 +164,16 @@ class WatchedStore:
             self.inner.close()
 
     def free_name(self, record: Record) -> Record:
-        """Return the record with the next number whose key the store does not have, if its keys come of numbers.
+        """Return the record with the next number whose key is free in the store, if its keys contain numbers.
 
-        A store that some records were deleted from, or that some never came to, has fewer records than numbers.
+        A store from which records were deleted, or which some never reached, has fewer records than numbers.
         """
         try:
             key = self.inner.key_of(record)
             while key in self.inner:
                 following = record.replace(seq=record.seq + 1)
                 key, before = self.inner.key_of(following), key
-                if key == before:  # of coordinates: those of the record are looked at elsewhere
+                if key == before:  # keys of coordinates are checked elsewhere
                     break
                 record = following
         except BaseException:  # as in _key_of, which reports it
@@ -185,7 +185,9 @@ class WatchedStore:
             return
         try:
             self.inner.write(records)
-        except BaseException as error:  # whatever a store raises: if it names what failed, the others are written
+        except (
+            BaseException
+        ) as error:  # a store may raise anything: if it names the failed records, the others were written
             failed = {id(record) for record, _ in failed_records(error) or ()}
             if failed and failed <= {id(record) for record in records}:
                 self._tell([record for record in records if id(record) not in failed])
@@ -201,14 +203,14 @@ class WatchedStore:
         self.ledger.stored(records, keys)
 
     def _check_metadata(self, records: Sequence[Record], keys: Sequence[str]) -> None:
-        """Read the first record with metadata back, while it is in memory, and say what the store does not keep."""
+        """Read back the first record with metadata, while it is in memory, and report what the store does not keep."""
         for record, key in zip(records, keys, strict=True):
             if not record.metadata:
                 continue
             self._may_lose_metadata = False
             try:
                 kept = self.inner.get(key).metadata
-            except BaseException:  # whatever the store raises: who reads the record will be told
+            except BaseException:  # a store may raise anything: reading the record reports it
                 return
             if lost := [name for name in record.metadata if name not in kept]:
                 _log.warning(
@@ -221,7 +223,7 @@ class WatchedStore:
             return
 
     def _key_of(self, record: Record) -> str:
-        """Return the key of a record that is written; "" if the store cannot tell, no reason to write again."""
+        """Return the key of a written record; "" if the store does not know it, which needs no retry."""
         try:
             return str(self.inner.key_of(record)) if self.reads else ""
         except BaseException as error:  # as in _write
@@ -229,7 +231,7 @@ class WatchedStore:
             return ""
 
     def _replace(self, records: Sequence[Record]) -> None:
-        """Write those that are new together, and put the others in the place of the old ones; in order."""
+        """Write new records together, and replace existing ones; in order."""
         new: list[Record] = []
         done = 0
         coords: set[DataCoordinates] = set()
@@ -245,14 +247,16 @@ class WatchedStore:
                 self._put_in_place(record, self.ledger.key_of(record.coords) or "")
                 done += 1
             self._write(new)
-        except BaseException as error:  # whatever a store raises: what was not written must be named, and nothing else
+        except (
+            BaseException
+        ) as error:  # a store may raise anything: the error must name exactly the records not written
             failed = self._not_written(records, done, len(new), error)
             raise StoreError(message_of(error), failed=failed) from error
 
     def _not_written(
         self, records: Sequence[Record], done: int, tried: int, error: BaseException
     ) -> list[tuple[Record, BaseException]]:
-        """Name what failed; what comes behind it waits for it, so that no newer record is overtaken by an older."""
+        """Name the failed records; later ones wait, so that an older record never replaces a newer one."""
         named = {id(record): cause for record, cause in failed_records(error) or ()}
         failed: list[tuple[Record, BaseException]] = []
         for index, record in enumerate(records[done:]):
@@ -271,7 +275,7 @@ class WatchedStore:
         if key == old and self._can_replace:
             try:
                 self.inner.replace(old, record)
-            except ObjectNotFoundError:  # somebody else deleted it
+            except ObjectNotFoundError:  # it was deleted meanwhile
                 self.inner.write([record])
         else:
             self.inner.write([record])
@@ -282,7 +286,7 @@ class WatchedStore:
 
 
 def _end_writing(data: Any) -> None:
-    """Make the array that was copied for a function read-only: others will hold it."""
+    """Make the array copied for a function read-only: other nodes will hold it."""
     flags = getattr(data, "flags", None)
     if getattr(flags, "writeable", False):
         data.flags.writeable = False
