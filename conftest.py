@@ -21,9 +21,9 @@ _last_file = ""
 
 
 def pytest_runtest_logstart(location: tuple[str, int | None, str]) -> None:
-    """Before each file, keep what is there from the checks for leaks, each of which looks through all objects.
+    """Before each file, exclude existing objects from the checks for leaks, each of which scans all objects.
 
-    With thousands of collected tests, every look takes a tenth of a second: more than most tests.
+    With thousands of collected tests, every scan takes a tenth of a second: more than most tests.
     """
     global _last_file
     if location[0] != _last_file:

@@ -71,7 +71,7 @@ def run(*given):
 
 
 def test_an_end_mark_closes_the_channel():
-    """What the decoder still had is given, the decoder is closed before the run ends, and the books balance."""
+    """What the decoder still had is given, the decoder is closed before the run ends, and the account balances."""
     ends = end_of_channel("a", seq=2)
     report = run(*records("a", "xy"), ends, *records("b", "z"))
     assert (report.stored, report.ok) == (3, True)

@@ -49,7 +49,7 @@ def run(store, items, tmp_path, **options):
 
 
 def test_a_thousand_records_into_a_dead_store(tmp_path):
-    """With the default retry the run is over in a few seconds: every record is dead-lettered, and the books balance."""
+    """With the default retry the run is over in a few seconds: all records are dead letters; the account balances."""
     began = time.monotonic()
     report = run(Dead(), range(1000), tmp_path)
     assert time.monotonic() - began < 10

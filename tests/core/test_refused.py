@@ -39,7 +39,7 @@ class Picky:
 
 
 def test_what_a_source_refuses_is_dead_lettered(tmp_path):
-    """What a source could make nothing of goes to the dead letters with its bytes and reason, and the books balance."""
+    """What a source could make nothing of goes to the dead letters with its bytes and reason; the account balances."""
     source = Picky()
     pipeline = ps.Pipeline(ps.source(source, name="picky") >> ps.store("memory"), dead_letters=str(tmp_path / "dead"))
     report = pipeline.run()

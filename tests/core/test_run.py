@@ -270,7 +270,7 @@ def test_workers_share_the_work(ordered):
 
 
 def test_workers_between_fans():
-    """Workers behind a fan-in and before a fan-out keep the order of each channel, and the books balance."""
+    """Workers behind a fan-in and before a fan-out keep the order of each channel, and the account balances."""
     one, two = Shelf(), Shelf()
     sources = [ps.source(Numbers(count=500), name="a"), ps.source(Numbers(count=500), name="b")]
     tagged = [
@@ -445,7 +445,7 @@ def test_what_cannot_be_opened_is_named_and_everything_else_closed():
 
 
 def test_abort_counts_what_is_lost():
-    """`stop(drain=False)` ends at once; what was on its way is counted as lost, and the books still balance."""
+    """`stop(drain=False)` ends at once; what was on its way is counted as lost, and the account still balances."""
     hold, entered = threading.Event(), threading.Event()
 
     def wait(records):

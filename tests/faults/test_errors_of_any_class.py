@@ -314,7 +314,7 @@ def test_any_answer_of_wait_s_is_lived_with(wait_s):
 
 
 def test_an_abort_looks_between_the_records_of_a_list():
-    """After an abort no further record of a list is worked at, and the books balance."""
+    """After an abort no further record of a list is worked at, and the account balances."""
     begun, go_on, worked = threading.Event(), threading.Event(), []
 
     def slow(record):

@@ -1,4 +1,4 @@
-"""Random graphs with random faults: whatever happens, the books balance, and what should be stored is."""
+"""Random graphs with random faults: whatever happens, the account balances, and what should be stored is."""
 
 from __future__ import annotations
 

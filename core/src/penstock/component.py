@@ -1,4 +1,4 @@
-"""Component: what a plugin says of a thing it offers, without importing it."""
+"""Component: a plugin's description of one component, without importing it."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def _kind(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
 
 @attrs.frozen
 class Component:
-    """Describe one source, decoder, processor or store: a name, and where to import it from when it is used.
+    """Describe one source, decoder, processor or store: its name, and its import path, used when needed.
 
     Attributes:
-        name: What users write in `ps.store("npy")`; unique within the plugin and role.
+        name: The name in `ps.store("npy")`; unique within the plugin and role.
         path: "module:Class"; imported on first use.
         summary: One line for `penstock plugins`.
-        takes: What it takes as data ("bytes", "array", "mapping", "any"); of no meaning for a source.
-        gives: What its records carry as data; of no meaning for a store.
-        requires: The library whose absence explains a failing import, and is named then ("av").
+        takes: The data that it accepts ("bytes", "array", "mapping", "any"); unused for a source.
+        gives: The data of its records; unused for a store.
+        requires: The library named when its import fails ("av").
     """
 
     name: str = attrs.field(validator=_name)
@@ -52,8 +52,8 @@ class Component:
 
 @runtime_checkable
 class SupportsNodeName(Protocol):
-    """A component that wants to know the name of the node that it stands for."""
+    """A component that needs the name of its node."""
 
     def take_node_name(self, name: str) -> None:
-        """Be told the name, before `open`; "" if the node has none."""
+        """Receive the name, before `open`; "" if the node has none."""
         ...

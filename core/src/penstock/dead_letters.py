@@ -1,4 +1,4 @@
-"""Dead letters as files: where a run keeps the records that failed for good, for those who read them."""
+"""Dead letters as files: the records of a run that failed for good."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ LOG: Final = "records.log"
 def read_dead_letters(directory: Path, on_damage: Callable[[Path, Exception], None] | None = None) -> Iterator[Record]:
     """Yield the dead letters below a directory, oldest run first; the record that failed is the `parent` of each.
 
-    A log or an entry that cannot be read does not keep the others back: `on_damage` is called with its path and why,
-    once for each. Without it, what is wrong with the first is raised when all others have been given.
+    A log or an entry that cannot be read does not stop the others: `on_damage` is called with its path and the error,
+    once for each. Without it, the first error is raised after all others have been yielded.
     """
     from penstock.recordlog import read_log
 

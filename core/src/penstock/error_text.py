@@ -1,7 +1,7 @@
-"""What can be said of an error that somebody else's code raised: every function here returns, whatever the error does.
+"""Safe descriptions of errors that user code raised: every function here returns, even if the error itself raises.
 
-An error is an object of the user's: its `__str__`, `__repr__`, `__class__` and its attributes may raise. So its class
-is asked for by `type`, never by `isinstance`, and everything else in a `try`.
+An error is a user's object: its `__str__`, `__repr__`, `__class__` and attributes may raise. So its class is found by
+`type`, never by `isinstance`, and all other access is in a `try`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def class_path(error: BaseException) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """Return its message; if it cannot be printed, that."""
+    """Return its message, or a note that it cannot be printed."""
     return _try(lambda: plain_text(str(error))[:_LONGEST_MESSAGE], "(its message cannot be printed: __str__ raises)")
 
 
@@ -52,14 +52,14 @@ def trace_of(error: BaseException) -> str:
     """Return its traceback, with its causes, as text."""
     try:
         text = "".join(traceback.format_exception(error))
-    except BaseException:  # the traceback module looks into the error
+    except BaseException:  # the traceback module accesses the error
         where = _try(lambda: "".join(traceback.format_tb(error.__traceback__)), "")
         text = f"Traceback (most recent call last):\n{where}{text_of(error)}\n"
     return plain_text(text)[-LONGEST_TRACEBACK:]
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Return False if the error says that trying again cannot help."""
+    """Return False if the error is marked as not retryable."""
     return _try(lambda: bool(getattr(error, "retryable", True)), otherwise=True)
 
 
@@ -71,7 +71,7 @@ def shown(value: Any) -> str:
 
 
 def failed_records(error: BaseException) -> list[tuple[Record, BaseException]] | None:
-    """Return the records that a StoreError names, each with its error; None if it names none, or not as it should."""
+    """Return the records that a StoreError names, each with its error; None if it names none, or is malformed."""
     from penstock.errors import StoreError
     from penstock.record import Record
 
@@ -86,7 +86,7 @@ def failed_records(error: BaseException) -> list[tuple[Record, BaseException]] |
 
 
 def text_for_record(record: Record, error: BaseException) -> str:
-    """Return what failed for which record: its place, the class and the message, and the remedy where one is known."""
+    """Return a description of a failed record: record, class, message, and the remedy where one is known."""
     return f"{place_of(record)}: {message_of(error)} ({class_name(error)}){remedy_for(record, error)}"
 
 
@@ -100,7 +100,7 @@ def place_of(record: Record) -> str:
 
 
 def remedy_for(record: Record, error: BaseException) -> str:
-    """Return what to do if the error comes of writing to data that arrived read-only, else ""."""
+    """Return the remedy if the error comes from writing to read-only data, else ""."""
     if is_a(error, PenstockError) or not is_a(error, (ValueError, TypeError, RuntimeError)):
         return ""
     said = message_of(error).lower()
@@ -130,5 +130,5 @@ def plain_text(text: Any) -> str:
 def _try(call: Callable[[], T], otherwise: T) -> T:
     try:
         return call()
-    except BaseException:  # whatever an error, or what it refers to, does when it is looked at
+    except BaseException:  # accessing an error, or its attributes, may raise anything
         return otherwise

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class PenstockError(Exception):
-    """The root of the tree: catch this to catch whatever penstock raises by itself."""
+    """The root of the tree: catch this to catch every error of penstock itself."""
 
 
 class ConfigError(PenstockError, ValueError):
@@ -23,7 +23,7 @@ class WiringError(PenstockError, ValueError):
 
 
 class PluginError(PenstockError):
-    """Something is wrong with a plugin or with what it offers."""
+    """A plugin or one of its components is faulty."""
 
 
 class UnknownComponentError(PluginError, LookupError):
@@ -53,7 +53,7 @@ class SourceError(PenstockError, RuntimeError):
 
 
 class BufferReusedError(SourceError):
-    """The memory of an array that is still on its way was handed over again: it is overwritten. `array` is that."""
+    """The memory of an array in flight was handed over again, and is overwritten. `array` is that array."""
 
     def __init__(self, message: str, *, retryable: bool = False, array: Any = None) -> None:
         super().__init__(message, retryable=retryable)
@@ -61,7 +61,7 @@ class BufferReusedError(SourceError):
 
 
 class EndOfSource(PenstockError, EOFError):  # noqa: N818 - an event, not an error
-    """Raised by `Source.read` when nothing will ever come again."""
+    """Raised by `Source.read` when no more records will come."""
 
 
 class DecodeError(PenstockError, ValueError):
@@ -69,23 +69,23 @@ class DecodeError(PenstockError, ValueError):
 
 
 class CodecError(PenstockError, ValueError):
-    """These bytes are no record, or this record cannot be written as bytes."""
+    """These bytes are not a record, or this record cannot be written as bytes."""
 
 
 class ReadOnlyError(PenstockError, TypeError):
-    """Metadata or data that other nodes hold too cannot be changed; return a new record instead."""
+    """Metadata or data shared with other nodes cannot be changed; return a new record instead."""
 
     retryable = False
 
 
 class RecordFieldError(PenstockError, TypeError):
-    """A record's own field (`seq`, `time_ns`, `channel`, …) has a type that it cannot have; nothing can read it."""
+    """A record's own field (`seq`, `time_ns`, `channel`, …) has an invalid type and cannot be converted."""
 
     retryable = False
 
 
 class TemplateError(PenstockError, ValueError):
-    """A template names what is missing, does what is forbidden, or leads out of its root."""
+    """A template uses a missing name or a forbidden operation, or leaves its root."""
 
 
 class CoordinatesError(PenstockError, ValueError):
@@ -95,8 +95,8 @@ class CoordinatesError(PenstockError, ValueError):
 class StoreError(PenstockError, OSError):
     """A store could not write, read or sync.
 
-    `failed` names the records (`penstock.Record`) that were *not* written, each with its error; the others of the same
-    call were written. An empty `failed` on an error from `write` says that none was written. `retryable` is False
+    `failed` lists the records (`penstock.Record`) that were *not* written, each with its error; the others of the same
+    call were written. An empty `failed` on an error from `write` means that none was written. `retryable` is False
     where trying again cannot help (the record itself is at fault).
     """
 
@@ -136,22 +136,22 @@ class CannotConnectToStoreError(PenstockError, ConnectionError):
 
 
 class RunError(PenstockError, RuntimeError):
-    """A run cannot start, or was asked for something that its state forbids."""
+    """A run cannot start, or its state forbids the request."""
 
 
 class WorkerDiedError(PenstockError, RuntimeError):
-    """The process in which a component works has died; what it was working at was not done, or not seen to be."""
+    """The process of a component has died; its last work was not done, or not confirmed."""
 
 
 class RemoteError(PenstockError, RuntimeError):
-    """A component in another process raised an error of a class that this process does not make again.
+    """A component in another process raised an error whose class cannot be rebuilt in this process.
 
     The message begins with the name of the class; the cause holds the traceback of the other process.
     """
 
 
 class RunFailedError(RunError):
-    """A run has ended, and not everything went well; `report`, its `penstock.RunReport`, says what."""
+    """A run has ended with problems; `report` is its `penstock.RunReport`."""
 
     def __init__(self, message: str, *, report: Any) -> None:
         super().__init__(message)
@@ -162,7 +162,7 @@ class RunFailedError(RunError):
 
 
 class RunAborted(RunError):  # noqa: N818 - an event that ends a run, not a fault
-    """The run is ending without draining; whoever waits in it gives up with this."""
+    """The run is ending without draining; raised in everything that waits inside it."""
 
 
 def _with_retryable(cls: Any, message: str, retryable: bool) -> Any:

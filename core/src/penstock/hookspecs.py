@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PROJECT = "penstock"
 CONTRACT = "v1"
 ENTRY_POINT_GROUP = f"{PROJECT}.{CONTRACT}"
-"""The number of the contract is in the name: a plugin for another contract is told apart without importing it."""
+"""The name contains the contract's number: a plugin for another contract is recognised without importing it."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -44,29 +44,29 @@ def penstock_stores() -> Iterable[Component]:  # type: ignore[empty-body]  # a h
 
 @hookspec
 def penstock_run_started(name: str, nodes: Mapping[str, str]) -> None:
-    """Be told that a run has opened everything; `nodes` maps each node's name to its role."""
+    """Called when a run has opened everything; `nodes` maps each node's name to its role."""
 
 
 @hookspec
 def penstock_run_finished(name: str, report: RunReport) -> None:
-    """Be told that a run has closed everything, with its report."""
+    """Called with the report when a run has closed everything."""
 
 
 @hookspec
 def penstock_records_dropped(name: str, edge: str, channel: str, count: int) -> None:
-    """Be told, at most once a second for an edge and channel, how many records were dropped there since last time."""
+    """Called at most once a second for an edge and channel, with the number of records dropped since the last call."""
 
 
 @hookspec
 def penstock_record_dead_lettered(name: str, node: str, channel: str, error: BaseException) -> None:
-    """Be told that a record went to the dead letters of a run."""
+    """Called when a record went to the dead letters of a run."""
 
 
 @hookspec
 def penstock_checkpoint(name: str, positions: Mapping[str, Any]) -> None:
-    """Be told that everything up to these positions (by source node) is durable and committed."""
+    """Called when everything up to these positions (by source node) is durable and committed."""
 
 
 @hookspec
 def penstock_stalled(name: str, node: str, silent_s: float) -> None:
-    """Be told that a source or edge is silent, or a component blocks, for longer than its `expect_every_s`."""
+    """Called when a source or edge is silent, or a component blocks, for longer than its `expect_every_s`."""

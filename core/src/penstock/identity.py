@@ -1,4 +1,4 @@
-"""Identity: the `seq` of records that are made of others, computed from those and never counted anew in each run.
+"""Identity: the `seq` of derived records, computed from their parents and never counted anew in each run.
 
 (channel, seq) names a record. What is made of one record keeps its number; what is made of it beside others, or of
 several records, or of a name, gets a number of 64 bits that depends on nothing else, so that it is the same when the
@@ -10,7 +10,7 @@ same input is done again, and another's is different (docs/decisions/0012-identi
     3 nnnnnnnnnnnn iijjkk            and once more
     7 nnnnnnnnnnnn cccccc            c records of one channel, from n on without a gap
     8 nnnnnnnnnnnn dddddd            records of one channel from n on, with a digest of their numbers
-    10**18 and above                 whatever does not fit: a digest
+    10**18 and above                 everything that does not fit: a digest
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from penstock.record import Record
 
 COUNTED: Final = 10**18
-"""Numbers below were counted by a source or its sender; from here on they are computed, and a leap means nothing."""
+"""Smaller numbers were counted by a source or its sender; larger ones are computed, and gaps mean nothing."""
 _BASES: Final = 10**12
 _PLACES: Final = 10**6
 _RADIX: Final = {1: 10**6, 2: 10**3, 3: 10**2}
@@ -62,7 +62,7 @@ def part_number(channel: str, seq: int, index: int) -> int:
 
 
 def gathered_number(records: Sequence[Record]) -> int:
-    """Return the number of a record that is made of all of these, which are of one channel or of several.
+    """Return the number of a record made from all of these, which are of one channel or of several.
 
     Of one channel, it is unique in this channel; of several, in any.
     """
@@ -91,7 +91,7 @@ def named_number(name: str) -> int:
 
 
 def digest_number(kind: str, *fields: str | int) -> int:
-    """Return a number that these fields alone decide, and that others of its kind share once in 10**18."""
+    """Return a number determined by these fields alone; two collide once in 10**18."""
     hashed = hashlib.blake2b(kind.encode(), digest_size=8)
     for field in _spelled(fields):
         hashed.update(len(field).to_bytes(8, "big"))

@@ -1,4 +1,4 @@
-"""Link: what joins two processes: a store at one end and a source of the same name at the other, each way."""
+"""Link: joins two processes by a store at one end and a source of the same name at the other, each way."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ LINK: Final = "shm"
 """The source and the store that link the processes of one machine."""
 
 _WORDS: Final = "\0penstock"
-"""The channel of the record that ends a message; a NUL byte is in no name of a channel that people write."""
+"""The channel of the record that ends a message; users' channel names do not contain NUL bytes."""
 _AT_ONCE: Final = 1024
 
 
 @attrs.frozen(eq=False)
 class Message:
-    """What one side said to the other.
+    """A message from one side to the other.
 
     Attributes:
-        words: What is to be done, or what was; plain data.
+        words: The request or the answer; plain data.
         records: The records that belong to it, in order.
-        missing: Those that could not be sent, by their place in the list as it was, each with the reason.
+        missing: Records that could not be sent, by their index in the original list, each with the reason.
     """
 
     words: Mapping[str, Any]
@@ -40,7 +40,7 @@ class Message:
 
     @property
     def places(self) -> list[int]:
-        """The places that `records` had in the list as it was."""
+        """The indices of `records` in the original list."""
         count = len(self.records) + len(self.missing)
         return [place for place in range(count) if place not in self.missing]
 
@@ -59,7 +59,7 @@ class Link:
         self._words: Mapping[str, Any] | None = None
 
     def open(self) -> None:
-        """Open both ends, the listening one first. Raises what they raise; nothing stays open then."""
+        """Open both ends, the listening one first. Raises their errors; nothing stays open then."""
         self._back.open()
         try:
             self._there.open()
@@ -68,13 +68,13 @@ class Link:
             raise
 
     def close(self) -> None:
-        """Close both ends. Records that came stay valid."""
+        """Close both ends. Received records stay valid."""
         self._there.close()
         self._back.close()
         self._came.clear()
 
     def send(self, words: Mapping[str, Any], records: Sequence[Record] = ()) -> dict[int, BaseException]:
-        """Send a message; return the records that cannot be written as bytes, by place. The others have gone.
+        """Send a message; return the records that cannot be written as bytes, by index. The others were sent.
 
         Raises:
             StoreError: the link is broken.
@@ -92,7 +92,7 @@ class Link:
         return {}
 
     def receive(self, timeout_s: float) -> Message | None:
-        """Return the next message, or None if it is not whole within `timeout_s` seconds.
+        """Return the next message, or None if it is not complete within `timeout_s` seconds.
 
         Raises:
             EndOfSource: the other side has closed.
@@ -117,7 +117,7 @@ class Link:
         if self._words is not None:
             words, missing = self._words, said["missing"]
         elif said["count"] != len(self._records):
-            self._words = said["words"]  # which are missing is said next
+            self._words = said["words"]  # the missing ones follow
             return None
         else:
             words = said["words"]
@@ -129,7 +129,7 @@ def link_classes(plugins: Plugins, name: str = LINK) -> tuple[Any, Any]:
     """Return the classes of the store and the source that make a link.
 
     Raises:
-        PluginError: they are not installed, cannot be imported, or are no ends of a link.
+        PluginError: they are not installed, cannot be imported, or are not ends of a link.
     """
     store, source = plugins.load("store", name), plugins.load("source", name)
     for made, ability in ((store, SupportsStoreLink), (source, SupportsSourceLink)):

@@ -1,4 +1,4 @@
-"""The contract of a processor: any callable, and the abilities that one may have beside it."""
+"""The contract of a processor: any callable, and its optional abilities."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ all its results itself: no two alike, the same when the same records come again,
 
 @runtime_checkable
 class SupportsLifecycle(Protocol):
-    """A processor or decoder that takes hold of something outside."""
+    """A processor or decoder that uses an external resource."""
 
     def open(self) -> None:
-        """Take hold of it; called once, before the first record, in the thread that will call the processor."""
+        """Acquire it; called once, before the first record, in the thread that will call the processor."""
         ...
 
     def close(self) -> None:
-        """Let go of it; any number of times."""
+        """Release it; any number of times."""
         ...
 
 
 @runtime_checkable
 class SupportsRun(Protocol):
-    """A processor that acts on the run that it belongs to (a control channel)."""
+    """A processor that acts on its run (a control channel)."""
 
     def bind(self, run: Any) -> None:
-        """Be told which `Run` it is; called before `open`."""
+        """Receive the `Run`; called before `open`."""
         ...
 
 
@@ -51,7 +51,7 @@ class SupportsFlush(Protocol):
     """A processor that keeps records for later."""
 
     def flush(self) -> Iterable[Record]:
-        """Return what is still inside; called at the end, when nothing more will come."""
+        """Return the buffered records; called at the end, when nothing more will come."""
         ...
 
 
@@ -63,7 +63,7 @@ class SupportsHeld(Protocol):
     """
 
     def held(self) -> Iterable[Record]:
-        """Return the records taken that a restart would need again: those whose result is not out yet."""
+        """Return the records received that a restart would need again: those whose result is not emitted yet."""
         ...
 
 
@@ -76,5 +76,5 @@ class SupportsDeadline(Protocol):
         ...
 
     def expire(self) -> Iterable[Record]:
-        """Return what is due now; called from the thread that calls the processor."""
+        """Return the results due now; called from the thread that calls the processor."""
         ...

@@ -1,4 +1,4 @@
-"""Data and metadata that several hold at the same time: read-only, at any depth, and without a copy of any array."""
+"""Shared data and metadata: read-only, at any depth, and without a copy of any array."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _refuse(self: Any, *args: Any, **_: Any) -> NoReturn:
 
 
 class ReadOnlyDict(dict[Any, Any]):
-    """A dict that cannot be changed, nor what is in it. A copy of it, or what pickle makes of it, is a plain dict."""
+    """A dict that cannot be changed, nor its content. A copy, or a pickled one, is a plain dict."""
 
     __slots__ = ()
     __setitem__ = __delitem__ = __ior__ = _refuse
@@ -39,7 +39,7 @@ class ReadOnlyDict(dict[Any, Any]):
 
 
 class ReadOnlyList(list[Any]):
-    """A list that cannot be changed, nor what is in it. A copy of it, or what pickle makes of it, is a plain list."""
+    """A list that cannot be changed, nor its content. A copy, or a pickled one, is a plain list."""
 
     __slots__ = ()
     __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
@@ -53,7 +53,7 @@ class ReadOnlyList(list[Any]):
 
 
 class ReadOnlySet(set[Any]):
-    """A set that cannot be changed. A copy of it, or what pickle makes of it, is a plain set."""
+    """A set that cannot be changed. A copy, or a pickled one, is a plain set."""
 
     __slots__ = ()
     __ior__ = __iand__ = __isub__ = __ixor__ = _refuse
@@ -121,7 +121,7 @@ def frozen_value(value: Any, depth: int = 0) -> Any:
 
 
 def owned(record: Record) -> Record:
-    """Return a record that may be written to: what is read-only in its data and metadata is copied."""
+    """Return a record that may be written to: read-only parts of its data and metadata are copied."""
     data, metadata = owned_value(record.data), owned_value(record.metadata)
     if data is record.data and metadata is record.metadata:
         return record
@@ -129,7 +129,7 @@ def owned(record: Record) -> Record:
 
 
 def owned_value(value: Any, depth: int = 0) -> Any:
-    """Return a value that may be written to: itself, or with copies of what is read-only in it."""
+    """Return a value that may be written to: itself, or with copies of its read-only parts."""
     kind = type(value)
     if kind in _IMMUTABLE or depth > _DEEPEST:
         return value

@@ -1,4 +1,4 @@
-"""Record: one piece of data on its way, with where and when it came from."""
+"""Record: one piece of data with its origin and time."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class _Payload(msgspec.Struct, frozen=True, eq=False):
 
 
 class Record(_Payload, frozen=True, eq=False, kw_only=True):
-    """Hold one piece of data, and say where it came from. Frozen: `replace` gives a changed copy.
+    """One piece of data with its origin. Frozen: `replace` returns a changed copy.
 
     A struct of msgspec rather than an attrs class: one is made for every record of a run, and a frozen attrs
     class takes five times as long to make (see docs/decisions/0002-record-is-a-struct.md).
     Two records are equal only if they are the same object, since their data may be arrays.
 
     Attributes:
-        data: Anything; mostly `bytes` (a packet) or a numpy array. It belongs to whoever holds the record, unless
+        data: Anything; mostly `bytes` (a packet) or a numpy array. It belongs to the holder of the record, unless
             it arrives read-only: then it is shared.
-        channel: Where it came from (a camera, a topic, a HERO). Order is kept within a channel.
+        channel: Its origin (a camera, a topic, a HERO). Order is kept within a channel.
         seq: Number within the channel, counted from 0.
-        time_ns: When it happened, in nanoseconds since 1970-01-01 UTC: from the sender where it says so, else on
+        time_ns: Time of the event, in nanoseconds since 1970-01-01 UTC: from the sender if it has one, else on
             arrival.
-        coords: Where it belongs: its axes and values; empty if the source knows none.
-        metadata: What the sender says about it. Not trusted: it may come from a network.
+        coords: Its coordinates; empty if the source knows none.
+        metadata: The sender's metadata. Not trusted: it may come from a network.
         parent: The record that this one was decoded from, or None.
         discontinuity: True if it does not continue the record before it in its channel (a seek, a reconnect, a
             drop upstream); the run then resets the decoder of the channel.

@@ -12,7 +12,7 @@ from penstock.coords import DataCoordinates
 from penstock.record import Record
 
 OVERHEAD_BYTES = 400
-"""What a record takes beside its data: the struct, a small metadata dict, slots in lists (measured, rounded up)."""
+"""Overhead of a record: the struct, a small metadata dict, slots in lists (measured, rounded up)."""
 
 _SCALAR_BYTES: Final = 32
 _SCALARS = frozenset((int, float, bool, complex, type(None)))
@@ -21,14 +21,14 @@ _SHORT: Final = 16
 _SHORT_BYTES: Final = 4096
 _ITERABLES = (list, tuple, set, frozenset, deque)
 _WHOLE = (type, type(sys), type(len), type(lambda: None))
-"""What belongs to the program, not to a record: its attributes are not followed."""
+"""Types that belong to the program, not to a record: their attributes are not followed."""
 
 
 def size_of(data: Any) -> int:
-    """Return the bytes that something takes with all that it holds: arrays, bytes and memoryviews, however nested.
+    """Return the bytes of a value with all its content: arrays, bytes and memoryviews, however nested.
 
-    A buffer that is reached twice counts once; of an array that is a view, what it shows. Never raises: what cannot
-    be measured counts as an object of 64 bytes.
+    A buffer reached twice counts once; of a view, only its own elements. Never raises: values that cannot
+    be measured count as objects of 64 bytes.
     """
     kind = type(data)
     if kind is bytes or kind is bytearray:
@@ -74,7 +74,7 @@ def even_parts(records: Sequence[Record], small_bytes: int) -> list[tuple[Sequen
 
 
 def _held(records: Sequence[Record]) -> list[Any]:
-    """Return what is to be weighed: the data of each record, or the record if it holds more."""
+    """Return the values to measure: the data of each record, or the record if it holds more."""
     return [record.data if record.parent is None and not record.metadata else record for record in records]
 
 
@@ -161,7 +161,7 @@ def _walk(todo: list[Any], numpy: Any) -> int:
 
 
 def _look_into(value: Any, todo: list[Any], buffers: dict[int, tuple[int, int]], numpy: Any) -> int:
-    """Return the size of one object; what it holds goes to `todo`, its buffer to `buffers`."""
+    """Return the size of one object; its content goes to `todo`, its buffer to `buffers`."""
     if isinstance(value, bytes | bytearray):
         buffers[id(value)] = (len(value), len(value))
         return 0

@@ -68,10 +68,10 @@ class RecordLog:
         return self._file.tell()
 
     def sync(self) -> None:
-        """Return when everything appended is on the disk.
+        """Return once everything appended is on the disk.
 
         Raises:
-            StoreError: the file was removed or replaced meanwhile: nobody could find what is in it. Not retryable.
+            StoreError: the file was removed or replaced meanwhile, so its records are lost. Not retryable.
             OSError: the disk failed.
         """
         if self._file is None:
@@ -100,7 +100,7 @@ def read_log(
 ) -> Iterator[tuple[int, Record]]:
     """Yield the records of a log with the offset behind each, from an offset that it gave before.
 
-    An entry that was never finished ends the log; a damaged one is a CodecError that names its offset. With
+    An incomplete entry ends the log; a damaged one is a CodecError that names its offset. With
     `on_damage`, that is called with the error, and the entries behind it are read.
     """
     with path.open("rb") as file:
@@ -130,7 +130,7 @@ def read_log(
 
 
 def _whole_bytes(path: Path) -> int:
-    """Return how many bytes of a log are whole entries; 0 if there is nothing worth keeping."""
+    """Return how many bytes of a log are complete entries; 0 if there are none."""
     if not path.exists() or path.stat().st_size < len(MAGIC):
         return 0
     with path.open("rb") as file:

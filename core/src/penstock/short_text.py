@@ -26,7 +26,7 @@ def short(value: Any) -> str:
         text = " ".join(_brief.repr(value).split())
     except KeyboardInterrupt:
         raise
-    except BaseException:  # what a user's class raises when it is looked at must not reach whoever prints it
+    except BaseException:  # errors of a user's class must not reach the code that prints it
         return f"<{type(value).__name__}>"
     return text if len(text) <= MOST_LETTERS else text[: MOST_LETTERS - 1] + "…"
 

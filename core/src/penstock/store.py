@@ -1,4 +1,4 @@
-"""The contract of a store, and the abilities that one may have beside it."""
+"""The contract of a store, and its optional abilities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from penstock.record import Record
 
 Key = str
-"""What a store knows a record by: unique in it, and spelled as the store likes (a path, a template's result)."""
+"""The identity of a record in a store: unique in it, in the store's own form (a path, a template's result)."""
 
 
 @runtime_checkable
@@ -21,16 +21,16 @@ class Store(Protocol):
     """
 
     takes: ClassVar[str] = "any"
-    """What it can keep: "bytes", "array", "mapping" or "any"."""
+    """The data it can keep: "bytes", "array", "mapping" or "any"."""
 
     def open(self) -> None:
-        """Take hold of the outside. Raises CannotConnectToStoreError, StoreError or OSError, and holds nothing then."""
+        """Acquire external resources. Raises CannotConnectToStoreError, StoreError or OSError, and then holds none."""
         ...
 
     def write(self, records: Sequence[Record]) -> None:
         """Write all of them, or raise a StoreError whose `failed` names those that were not written.
 
-        Afterwards nothing of the caller's is referred to: arrays may be changed. A record is whole or absent, after
+        Afterwards no data of the caller are referred to: arrays may be changed. A record is whole or absent, after
         a crash too; durable only after `sync`.
         """
         ...
@@ -40,16 +40,16 @@ class Store(Protocol):
         ...
 
     def close(self) -> None:
-        """Sync and let go. Any number of times, also after an `open` that failed."""
+        """Sync and release resources. Any number of times, also after a failed `open`."""
         ...
 
 
 @runtime_checkable
 class SupportsRead(Protocol):
-    """A store that can be asked for what it holds: from any thread, also while another one writes."""
+    """A store that can be read: from any thread, also while another one writes."""
 
     def key_of(self, record: Record) -> Key:
-        """Return the key under which this record is, or would be, kept."""
+        """Return the key under which this record is, or would be, stored."""
         ...
 
     def get(self, key: Key) -> Record:
@@ -67,7 +67,7 @@ class SupportsRead(Protocol):
 
 @runtime_checkable
 class SupportsKeyAt(Protocol):
-    """A store that keeps one record for each coordinates, and knows at once whether it has it."""
+    """A store that keeps one record for each coordinates, and finds it quickly."""
 
     def key_at(self, coords: Mapping[str, Any]) -> Key | None:
         """Return the key of the record with these coordinates; None if there is none. From any thread."""
@@ -76,7 +76,7 @@ class SupportsKeyAt(Protocol):
 
 @runtime_checkable
 class SupportsDelete(Protocol):
-    """A store that can forget."""
+    """A store that can delete records."""
 
     def delete(self, key: Key) -> None:
         """Remove the record of this key. Raises ObjectNotFoundError."""
@@ -88,18 +88,18 @@ class SupportsReplace(Protocol):
     """A store that can change a record."""
 
     def replace(self, key: Key, record: Record) -> None:
-        """Put this record in the place of the one of this key, at once or not at all. Raises ObjectNotFoundError."""
+        """Replace the record of this key, completely or not at all. Raises ObjectNotFoundError."""
         ...
 
 
 @runtime_checkable
 class SupportsSubscribe(Protocol):
-    """A store that tells of new records."""
+    """A store that notifies subscribers of new records."""
 
     def subscribe(self, callback: Callable[[Key], None], pattern: str = "*", **coords: Any) -> Callable[[], None]:
         """Call `callback` with the key of each new record that matches; return a function that ends it.
 
-        `pattern` is one of `fnmatch` for the key. What was written before is not told of. Ending it again does nothing.
+        `pattern` is one of `fnmatch` for the key. Earlier records are not reported. Ending it again does nothing.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""User functions: call a processor in the form that it takes, and understand what it returns.
+"""User functions: call a processor in its own form, and interpret its results.
 
 `Pipeline` and `DataHandler` both call processors by `adapted`, and read their results by `understood`.
 """
@@ -19,7 +19,7 @@ from penstock.read_only import ReadOnlyDict, ReadOnlyList, ReadOnlySet
 from penstock.record import Record
 
 _replace = msgspec.structs.replace
-"""What `Record.replace` calls; without the detour through it, a call takes a quarter of the time."""
+"""Called by `Record.replace`; calling it directly takes a quarter of the time."""
 
 RECORD: Final = 1
 """The form `(record)`."""
@@ -34,7 +34,7 @@ _WANTED: Final = "return (coords, data, metadata), a list of such tuples, or Non
 
 
 def form_of(processor: Any) -> int:
-    """Return how many arguments a callable wants: RECORD, PARTS, or FACTORY if it takes none.
+    """Return the form of a callable: RECORD, PARTS, or FACTORY if it takes no argument.
 
     One that can be called with a record alone gets the record: further parameters with defaults are its settings.
     A decorator's own parameters count, not those of the function that it wraps, unless it passes on whatever comes.
@@ -59,9 +59,9 @@ def form_of(processor: Any) -> int:
 
 
 def adapted(processor: Any) -> Callable[[Record], Any]:
-    """Return a function of one record that calls a processor, and raises in the call what the processor raises.
+    """Return a function of one record that calls a processor, and raises its errors within the call.
 
-    A function of the record itself that returns is left as it is: this is the hot path. What a generator yields is
+    A plain function of the record is returned unchanged: this is the hot path. The results of a generator are
     listed within the call, since it would raise later otherwise.
     """
     if form_of(processor) == PARTS:
@@ -82,9 +82,9 @@ def adapted(processor: Any) -> Callable[[Record], Any]:
 
 
 def works_in_place(processor: Any) -> bool:
-    """Return whether a processor may write into the array that it is given: as it says itself by `in_place`.
+    """Return whether a processor may write into its array, by its own `in_place`.
 
-    One that says nothing may if it takes (coords, data, metadata): users of ExEngine write such functions.
+    Without it, a processor may if it takes (coords, data, metadata): users of ExEngine write such functions.
     """
     declared = getattr(processor, "in_place", None)
     return form_of(processor) == PARTS if declared is None else bool(declared)
@@ -113,7 +113,7 @@ def _own_value(value: Any) -> Any:
 
 
 def understood(record: Record, result: Any) -> Record | list[Any] | None:
-    """Return what a processor means by its result for a record. What was understood already stays as it is.
+    """Interpret a processor's result for a record. Results interpreted before stay as they are.
 
     Returns:
         None for nothing; one record, with the number of its parent if it was a value; or a list, in which values that
@@ -143,7 +143,7 @@ def _binds(signature: inspect.Signature, count: int) -> bool:
 
 
 def _is_triple(result: tuple[Any, ...]) -> bool:
-    """Tell (coords, data, metadata) from three records: several mappings are returned as a list."""
+    """Distinguish (coords, data, metadata) from three records: several mappings are returned as a list."""
     return len(result) == 3 and isinstance(result[0], Mapping) and (result[2] is None or isinstance(result[2], Mapping))
 
 
@@ -168,7 +168,7 @@ def _refuse_mistakes(record: Record, data: Any) -> None:
 
 
 def _of_parts(record: Record, result: Any) -> Any:
-    """Understand the result of a function of three arguments, which returns nothing but tuples of three, or records."""
+    """Interpret the result of a function of three arguments, which returns only tuples of three, or records."""
     if result is None or isinstance(result, Record):
         return result
     if isinstance(result, (list, Iterator)):

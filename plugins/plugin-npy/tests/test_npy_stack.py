@@ -227,7 +227,7 @@ def test_killed_at_any_moment(tmp_path):
 
 
 def test_in_a_pipeline(tmp_path):
-    """A run writes a stack for each camera, and its books balance."""
+    """A run writes a stack for each camera, and its account balances."""
     frames = ps.source([np.full((8, 8), n, "u2") for n in range(50)], channel="left")
     report = ps.Pipeline(frames >> ps.store("npy-stack", path=f"{tmp_path}/{{{{ channel }}}}.npy")).run(check=True)
     assert report.stored == 50

@@ -136,7 +136,7 @@ def test_what_is_no_data_with_metadata_is_refused_with_its_bytes(value, endpoint
 
 
 def test_garbage_is_dead_lettered_and_counted(endpoint, emit, tmp_path):
-    """Bytes that are no CBOR go to the dead letters; the books balance, and neighbours are stored."""
+    """Bytes that are no CBOR go to the dead letters; the account balances, and neighbours are stored."""
     source = HeroSource(object_selector="cam", event_name="data", connect=[endpoint], bounds=())
     pipeline = ps.Pipeline(
         ps.source(source, name="cam") >> ps.store("null", name="kept"), dead_letters=str(tmp_path / "dead")

@@ -17,7 +17,7 @@ def _takes_parts(_: object, __: object, function: Any) -> None:
     except TypeError:
         form = None
     if form != PARTS:
-        raise ConfigError(f"DataProcessor({function!r}): pass a function of (coords, data, metadata)")
+        raise ConfigError(f"DataProcessor({function!r}): give a function of (coords, data, metadata)")
 
 
 @attrs.define

@@ -94,7 +94,7 @@ class DecoderContract(ComponentContract):
         assert_unique(self._named(self.make_packets()))
 
     def test_names_do_not_depend_on_where_it_begins(self) -> None:
-        """Begun at a later packet, as after a restart, a name stands for the same packet: nothing is counted."""
+        """Begun at a later packet, as after a restart, a name means the same packet: nothing is counted."""
         parents = {(record.channel, record.seq): record.parent for record in self._named(self.make_packets())}
         for start in range(1, len(self.make_packets())):
             for record in self._named(self.make_packets()[start:]):

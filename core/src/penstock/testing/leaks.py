@@ -1,4 +1,4 @@
-"""Threads, files, child processes and shared memory that a component must have let go of when it is closed."""
+"""Threads, files, child processes and shared memory that a component must release when it is closed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Held:
 
     @classmethod
     def now(cls, *, shared_memory: str = "") -> Held:
-        """Look. `shared_memory` is a glob pattern of names below /dev/shm to count, whoever made them ("psm_*")."""
+        """Take a snapshot. `shared_memory`: glob pattern of names below /dev/shm to count, of any process ("psm_*")."""
         return cls(frozenset(threading.enumerate()), _files(), _children(), _shared_memory(shared_memory))
 
 

@@ -97,7 +97,7 @@ class ProcessorContract(ComponentContract):
         assert_unique(self._named(self.make_records()))
 
     def test_names_do_not_depend_on_where_it_begins(self) -> None:
-        """With `own_identity`, begun at a later record, as after a restart, a name stands for the same data."""
+        """With `own_identity`, begun at a later record, as after a restart, a name means the same data."""
         if not getattr(self.make_processor(), "own_identity", False):
             return
         names = {(result.channel, result.seq): result for result in self._named(self.make_records())}

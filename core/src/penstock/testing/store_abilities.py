@@ -151,7 +151,7 @@ class StoreAbilities(StoreCase):
 
     @needs(SupportsRead, SupportsSubscribe)
     def test_subscribe(self, tmp_path: Path) -> None:
-        """Who subscribed is told of each new key once, until the subscription ends."""
+        """A subscriber is notified of each new key once, until the subscription ends."""
         with self.opened(tmp_path) as store:
             told: queue.Queue[str] = queue.Queue()
             end = store.subscribe(told.put)
@@ -167,7 +167,7 @@ class StoreAbilities(StoreCase):
 
     @needs(SupportsRead, SupportsSubscribe)
     def test_subscribe_to_some(self, tmp_path: Path) -> None:
-        """Who subscribed to a pattern of keys, or to coordinates, is told of what matches, and of nothing else."""
+        """A subscriber to a pattern of keys, or to coordinates, is notified of matching keys, and of no others."""
         records = self.records(6)
         with self.opened(tmp_path) as store:
             keys = [store.key_of(record) for record in records]

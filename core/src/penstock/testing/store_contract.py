@@ -36,8 +36,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
     ```
 
     Abilities (`SupportsRead`, `SupportsDelete`, …) are found by asking the store; of one that it lacks, no method
-    may be there. What differs from the ordinary is said by the attributes of `StoreCase`: `keeps`, `outlives`,
-    `refuses`…
+    may be there. The attributes of `StoreCase` declare its deviations: `keeps`, `outlives`, `refuses`…
     """
 
     def test_has_the_methods_of_a_store(self, tmp_path: Path) -> None:
