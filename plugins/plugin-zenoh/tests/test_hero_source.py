@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -244,3 +245,63 @@ def test_a_default_that_holds_a_directory_stays(endpoint, emit):
         "root": "x",
         "gain": 2,
     }
+
+
+def test_sigterm_while_events_are_queued_loses_none(endpoint, emit, tmp_path):
+    """A run that is told to end stores all events that wait here, more than fit into its queues, and counts them."""
+    source = HeroSource(
+        object_selector="cam", event_name="data", connect=[endpoint], bounds=(), sequence_key="n", capacity=10_000
+    )
+    gate = threading.Event()
+
+    def slow(record):
+        gate.wait(30)
+        return record
+
+    pipeline = ps.Pipeline(ps.source(source, name="cam") >> ps.processor(slow) >> ps.store("null", name="kept"))
+    run = pipeline.start()
+    for number in range(10_000):
+        emit("cam", "data", [number, {"n": number}])
+    while source.lag() + run.stats().node("cam").received < 10_000:
+        run.wait(0.02)
+    run.stop_soon()
+    gate.set()
+    report = run.wait(60)
+    assert (report.received, report.stored, report.lost_upstream) == (10_000, 10_000, 0), str(report)
+    assert report.ok
+
+
+def test_a_hero_that_goes_on_sending_does_not_keep_a_run_from_its_end(endpoint, emit):
+    """While a HERO sends without a pause, a run that is told to end ends."""
+    source = HeroSource(object_selector="cam", event_name="data", connect=[endpoint], bounds=(), capacity=16)
+    run = ps.Pipeline(ps.source(source) >> ps.store("null", name="kept")).start()
+    ended = threading.Event()
+
+    def send():
+        while not ended.is_set():
+            emit("cam", "data", [1, {}])
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    while not run.stats().node("kept").stored:
+        run.wait(0.01)
+    report = run.stop()
+    ended.set()
+    sender.join()
+    assert report.ok, str(report)
+    assert report.received == report.stored
+
+
+def test_two_heros_of_one_name_are_remarked(endpoint, emit):
+    """Two HEROs of one name interleave their counts: each event is stored under a number of its own, and it is said."""
+    source = HeroSource(
+        object_selector="cam", event_name="data", connect=[endpoint], bounds=(), sequence_key="n", until_silent_s=0.5
+    )
+    run = ps.Pipeline(ps.source(source) >> ps.store("null", name="kept")).start()
+    for number in range(20):
+        for _ in range(2):
+            emit("cam", "data", [number, {"n": number}])
+    report = run.wait(60)
+    assert report.stored == 40
+    assert report.lost_upstream == 0
+    assert "began anew 20 times (or two HEROs have this name)" in str(report)

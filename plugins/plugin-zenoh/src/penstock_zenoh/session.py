@@ -41,6 +41,7 @@ class Network:
         listen: Endpoints to listen on.
         connect: Endpoints to connect to, all of them; lost connections are taken up again.
         config: zenoh configuration, merged last: nested plain data, or the text of a JSON5 file.
+        mode: "peer", "client" (of a router, which it only connects to), or "router".
         whole: Text of a whole zenoh configuration, taken as it is; then nothing of the others counts.
         timeout_s: Seconds after which opening gives up, and after which a connection that takes nothing is closed.
     """
@@ -49,6 +50,7 @@ class Network:
     listen: tuple[str, ...] | None = None
     connect: tuple[str, ...] | None = None
     config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
+    mode: str = "peer"
     whole: str | None = attrs.field(default=None, repr=False)
     timeout_s: float = 30.0
 
@@ -56,10 +58,10 @@ class Network:
         """Open a session. Raises ConnectionError that says what could not be reached and what to do; ConfigError."""
         if self.whole is not None:
             return self._open_whole(self.whole)
-        if self.listen is None and self.connect is None:
+        if self.listen is None and self.connect is None and self.mode == "peer":
             return self._meet()
         try:
-            return self._open(self.listen or (), self.connect or (), self.timeout_s)
+            return self._open(*self._ends(), self.timeout_s)
         except zenoh.ZError as error:
             raise ConnectionError(self._explain(error)) from error
 
@@ -68,6 +70,14 @@ class Network:
             return zenoh.open(zenoh.Config.from_json5(text))
         except zenoh.ZError as error:
             raise ConnectionError(f"zenoh does not open with this whole configuration: {_reason(error)}") from None
+
+    def _ends(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Return where to listen and connect; a router listens at the rendezvous, a client connects there."""
+        given = self.listen is not None or self.connect is not None
+        at = () if given else (self.rendezvous,)
+        if self.mode == "client":
+            return (), self.connect or at
+        return self.listen or at, self.connect or ()
 
     def _meet(self) -> zenoh.Session:
         """Listen at the rendezvous, or, where somebody does already, connect to it; either may go away meanwhile."""
@@ -93,6 +103,7 @@ class Network:
         tree = json.loads(str(zenoh.Config()))
         own = {
             **_DEFAULTS,
+            "mode": self.mode,
             "listen/endpoints": list(listen),
             "connect/endpoints": list(connect),
             "connect/timeout_ms": max(1, int(timeout_s * 1000)),

@@ -21,6 +21,10 @@ def endpoints(value: Any) -> tuple[str, ...] | None:
     return tuple(given)
 
 
+MODES = ("peer", "client", "router")
+"""What a session can be."""
+
+
 def text(_: object, field: attrs.Attribute[Any], value: Any) -> None:
     """Refuse what is no text. Raises ConfigError."""
     if not isinstance(value, str) or not value:

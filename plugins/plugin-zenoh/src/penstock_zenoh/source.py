@@ -21,10 +21,11 @@ from penstock_zenoh import wire
 from penstock_zenoh.arrivals import Arrival, Arrivals, Publisher
 from penstock_zenoh.intake import Intake
 from penstock_zenoh.outside import forget, keep_in_children
+from penstock_zenoh.payloads import foreign_record
 from penstock_zenoh.session import RENDEZVOUS, Network, let_go
-from penstock_zenoh.times import time_of
 
 _RECEIPTS_EVERY_S = 0.1
+_HISTORY_S = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -61,6 +62,9 @@ class ZenohSource:
         key: zenoh key expression: "lab/camera/**".
         raw: Foreign payloads, without penstock's attachment, are given as they are: data is the payload (bytes),
             channel the key, seq counted per key. Otherwise they must hold `penstock.codec` bytes.
+        by_encoding: Foreign payloads are read by their encoding: JSON, CBOR and text become values, what is not what it
+            says is dead-lettered, anything else stays bytes. Needs `raw`.
+        history: Give first what storages (or other queryables) answer for the key, oldest first. Needs `raw`.
         until_end: End once `publishers` publishers have been seen and each has closed. If one vanished without (it
             was killed, the network broke), the end is a SourceError that names it. Else: wait for others for ever.
         publishers: See `until_end`.
@@ -70,6 +74,7 @@ class ZenohSource:
         listen: zenoh endpoints to listen on, as "tcp/0.0.0.0:7450". Default: see `rendezvous`.
         connect: zenoh endpoints to connect to; opening fails if none answers within `timeout_s`.
         rendezvous: Without `listen` and `connect`: the loopback endpoint where processes of this machine meet.
+        mode: "peer", "client" of a router, or "router".
         config: zenoh configuration, merged last (TLS, access control …): nested plain data, or the text of a JSON5
             file. Never printed.
         timeout_s: Seconds to wait for a connection when opening, and for a publisher behind a broken link.
@@ -80,6 +85,8 @@ class ZenohSource:
 
     key: str = attrs.field(validator=_key)
     raw: bool = attrs.field(default=False, validator=s.flag)
+    by_encoding: bool = attrs.field(default=False, validator=s.flag)
+    history: bool = attrs.field(default=False, validator=s.flag)
     until_end: bool = attrs.field(default=False, validator=s.flag)
     publishers: int = attrs.field(default=1, validator=s.at_least(1))
     first_within_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(s.seconds))
@@ -88,6 +95,7 @@ class ZenohSource:
     listen: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
     connect: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
     rendezvous: str = attrs.field(default=RENDEZVOUS, validator=s.text)
+    mode: str = attrs.field(default="peer", validator=attrs.validators.in_(s.MODES))
     config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
     timeout_s: float = attrs.field(default=30.0, validator=s.seconds)
     _open: _Subscription | None = attrs.field(default=None, init=False, repr=False, eq=False)
@@ -96,6 +104,7 @@ class ZenohSource:
     _rejected_logged: tuple[int, float] = attrs.field(default=(0, 0.0), init=False, repr=False, eq=False)
     _broken: dict[str, bool] = attrs.field(factory=dict, init=False, repr=False, eq=False)
     _foreign_seq: dict[str, int] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _refused: list[tuple[Record, BaseException]] = attrs.field(factory=list, init=False, repr=False, eq=False)
 
     def open(self) -> None:
         """Subscribe. Raises SourceError naming the endpoint that is out of reach; ConfigError for one that is none."""
@@ -106,6 +115,7 @@ class ZenohSource:
             listen=cast("tuple[str, ...] | None", self.listen),
             connect=cast("tuple[str, ...] | None", self.connect),
             config=self.config,
+            mode=self.mode,
             timeout_s=self.timeout_s,
         )
         try:
@@ -118,8 +128,10 @@ class ZenohSource:
         self._lost, self._rejected, self._rejected_logged = arrivals.lost, 0, (0, 0.0)
         self._broken.clear()
         self._foreign_seq.clear()
+        self._refused.clear()
         try:
-            self._open = _Subscription(session, self.key, arrivals, keep_ended=self.until_end)
+            history_s = min(self.timeout_s, _HISTORY_S) if self.history else 0.0
+            self._open = _Subscription(session, self.key, arrivals, keep_ended=self.until_end, history_s=history_s)
         except BaseException:
             let_go(session)
             raise
@@ -151,6 +163,11 @@ class ZenohSource:
         """Return how many messages were no records and were left out, since `open`; any thread."""
         return self._rejected
 
+    def take_refused(self) -> Sequence[tuple[Record, BaseException]]:
+        """Return what came since the last call and is not what its encoding says, with the reasons."""
+        refused, self._refused = self._refused, []
+        return refused
+
     def close(self) -> None:
         """Leave; what has arrived and was not read is lost, and the stores that sent it are told."""
         subscription, self._open = self._open, None
@@ -171,10 +188,14 @@ class ZenohSource:
     def _record(self, arrival: Arrival, arrivals: Arrivals) -> Record | None:
         sample, publisher, key = arrival.sample, arrival.publisher, arrival.key
         if self.raw and not publisher.id and sample.kind == zenoh.SampleKind.PUT:
-            return self._foreign(key, arrival)
+            return self._foreign(key, arrival, by_encoding=self.by_encoding)
         try:
             record = decode(sample.payload.to_bytes())
         except CodecError as error:
+            if publisher.id and sample.encoding != zenoh.Encoding.ZENOH_BYTES:  # of a store that publishes for others
+                if arrival.lost_before:
+                    arrivals.count_lost(publisher, key, arrival.lost_before)
+                return self._foreign(key, arrival, by_encoding=True)
             self._rejected += 1
             wire.remember(self._broken, key, True)
             if self._rejected == 1:
@@ -192,22 +213,14 @@ class ZenohSource:
             return record.replace(discontinuity=True)
         return record
 
-    def _foreign(self, key: str, arrival: Arrival) -> Record:
-        sample = arrival.sample
+    def _foreign(self, key: str, arrival: Arrival, *, by_encoding: bool) -> Record | None:
         seq = self._foreign_seq.get(key, 0)
         wire.remember(self._foreign_seq, key, seq + 1)
-        time_ns, time_from = time_of(sample.timestamp, arrival.at_ns)
-        return Record(
-            sample.payload.to_bytes(),
-            channel=key,
-            seq=seq,
-            time_ns=time_ns,
-            metadata={
-                "key": key,
-                "encoding": str(sample.encoding),
-                "time_from": time_from,
-            },
-        )
+        try:
+            return foreign_record(arrival, seq, by_encoding=by_encoding)
+        except CodecError as error:
+            self._refused.append((foreign_record(arrival, seq, by_encoding=False), error))
+            return None
 
     def _look_around(self, subscription: _Subscription) -> None:
         """Nothing waits: see whether that is the end."""
@@ -254,7 +267,9 @@ class ZenohSource:
 class _Subscription:
     """An open session of a source: its subscribers, its token, its receipts."""
 
-    def __init__(self, session: zenoh.Session, key: str, arrivals: Arrivals, *, keep_ended: bool) -> None:
+    def __init__(
+        self, session: zenoh.Session, key: str, arrivals: Arrivals, *, keep_ended: bool, history_s: float
+    ) -> None:
         self.arrivals = arrivals
         self.since = time.monotonic()
         self._process = os.getpid()
@@ -267,6 +282,8 @@ class _Subscription:
         liveliness = session.liveliness()
         card = wire.SourceCard(key, arrivals.capacity, arrivals.capacity_bytes, wire.this_process())
         subscriber = session.declare_subscriber(key, zenoh.handlers.FifoChannel(arrivals.capacity))
+        if history_s:
+            arrivals.put(_history(session, key, history_s), when_full="exceed")
         # Callbacks run in zenoh's own threads: they are rare and short, and need no thread of Python's for each.
         self._held = (
             subscriber,
@@ -343,3 +360,15 @@ class _Subscription:
             self.send_receipt(known)  # it has come back, and what was sent meanwhile is gone
         elif known is not None and known.is_ended and not is_there and not self._keep_ended:
             self.arrivals.forget(known)
+
+
+def _history(session: zenoh.Session, key: str, timeout_s: float) -> list[zenoh.Sample]:
+    """Return what storages have for a key, the oldest first; those without a time keep their order, before the others.
+
+    It is asked for when the subscriber is there already, so that nothing falls between.
+    """
+    replies = session.get(key, timeout=timeout_s, consolidation=zenoh.ConsolidationMode.NONE)
+    samples = [reply.ok for reply in replies if reply.ok is not None]
+    return sorted(
+        samples, key=lambda sample: 0.0 if sample.timestamp is None else sample.timestamp.get_time().timestamp()
+    )

@@ -8,7 +8,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, cast, get_args
 
 import attrs
 import msgspec
@@ -22,8 +22,18 @@ from penstock_zenoh import settings as s
 from penstock_zenoh import wire
 from penstock_zenoh.audience import BEHIND, Audience, Listener
 from penstock_zenoh.outside import MOST_KEY_BYTES, forget, has_panicked, is_library_error, keep_in_children
+from penstock_zenoh.payloads import Form, encoding_of, payload_of
 from penstock_zenoh.session import RENDEZVOUS, Network, let_go
 
+_PRIORITIES = (
+    "real_time",
+    "interactive_high",
+    "interactive_low",
+    "data_high",
+    "data",
+    "data_low",
+    "background",
+)
 _log = logging.getLogger(__name__)
 _OPENING = ("{{", "{%", "{#")
 
@@ -62,6 +72,12 @@ class ZenohStore:
         listen: zenoh endpoints to listen on, as "tcp/0.0.0.0:7450". Default: see `rendezvous`.
         connect: zenoh endpoints to connect to; opening fails if none answers.
         rendezvous: Without `listen` and `connect`: the loopback endpoint where processes of this machine meet.
+        mode: "peer", "client" of a router, or "router".
+        encoding: "record" publishes all of a record, for penstock. "bytes", "json" and "cbor" publish its data alone,
+            with that content type, for other programs; a penstock source makes new records of these.
+        priority: zenoh's priority: "real_time", "interactive_high", "interactive_low", "data_high", "data",
+            "data_low", "background".
+        express: True sends each record at once, where zenoh would collect small ones.
         config: zenoh configuration, merged last (TLS, access control …): nested plain data, or the text of a JSON5
             file. Never printed.
         wait_for_subscribers: How many sources must subscribe to a key before anything is published on it; 0 to
@@ -76,6 +92,10 @@ class ZenohStore:
     listen: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
     connect: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
     rendezvous: str = attrs.field(default=RENDEZVOUS, validator=s.text)
+    mode: str = attrs.field(default="peer", validator=attrs.validators.in_(s.MODES))
+    encoding: Form = attrs.field(default="record", validator=attrs.validators.in_(get_args(Form)))
+    priority: str = attrs.field(default="data", validator=attrs.validators.in_(_PRIORITIES))
+    express: bool = attrs.field(default=False, validator=s.flag)
     config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
     wait_for_subscribers: int = attrs.field(default=1, validator=s.at_least(0))
     timeout_s: float = attrs.field(default=30.0, validator=s.seconds)
@@ -95,6 +115,7 @@ class ZenohStore:
             listen=cast("tuple[str, ...] | None", self.listen),
             connect=cast("tuple[str, ...] | None", self.connect),
             config=self.config,
+            mode=self.mode,
             timeout_s=self.timeout_s,
         )
         try:
@@ -189,6 +210,8 @@ class _Publishing:
         self._store = store
         self._template = Template(store.key)
         self._variables = self._template.variables
+        form = store.encoding
+        self._encode = encode_bytes if form == "record" else lambda record: payload_of(record, form)
         self._keys: dict[str, str] = {}  # rendered keys by channel, where they depend on nothing else
         self._publishers: dict[str, zenoh.Publisher] = {}
         self._next: dict[str, int] = {}
@@ -215,7 +238,7 @@ class _Publishing:
         """Publish one record. Raises TemplateError, CodecError, or StoreError."""
         key = self._key(record)
         publisher = self._publishers.get(key) or self._publisher(key)
-        payload = encode_bytes(record)
+        payload = self._encode(record)
         number = self._number + 1
         while True:
             problem = self._audience.admit(
@@ -320,7 +343,12 @@ class _Publishing:
             shown = key if len(key) <= 100 else f"{key[:100]}…"
             raise StoreError(f"key {shown!r}: {problem}", retryable=False)
         publisher = self._session.declare_publisher(
-            key, congestion_control=zenoh.CongestionControl.BLOCK, reliability=zenoh.Reliability.RELIABLE
+            key,
+            encoding=encoding_of(self._store.encoding),
+            congestion_control=zenoh.CongestionControl.BLOCK,
+            priority=getattr(zenoh.Priority, self._store.priority.upper()),
+            express=self._store.express,
+            reliability=zenoh.Reliability.RELIABLE,
         )
         if len(self._publishers) >= wire.KEYS_REMEMBERED:
             oldest = next(iter(self._publishers))

@@ -26,6 +26,8 @@ from penstock_zenoh.outside import forget, keep_in_children
 from penstock_zenoh.session import RENDEZVOUS, Network, let_go
 from penstock_zenoh.times import time_of
 
+_ENDING_S = 0.1  # what the intake has in its hands comes within this time
+_IN_HAND = 512
 STARTED, STOPPED = "acquisition_started", "acquisition_stopped"
 _log = logging.getLogger(__name__)
 
@@ -94,6 +96,7 @@ class HeroSource:
     _account: Account = attrs.field(factory=Account, init=False, repr=False, eq=False)
     _refused: list[tuple[Record, BaseException]] = attrs.field(factory=list, init=False, repr=False, eq=False)
     _fed: Fed = attrs.field(factory=Fed, init=False, repr=False, eq=False)
+    _left: int = attrs.field(default=0, init=False, repr=False, eq=False)
     _given: int = attrs.field(default=0, init=False, repr=False, eq=False)
     _last_ns: int = attrs.field(default=0, init=False, repr=False, eq=False)
 
@@ -130,11 +133,14 @@ class HeroSource:
             raise SourceError(f"{self._name()} was opened by another process, of which this is a fork: open one here")
         records = [record for event in self._fed.take(max_records) for record in self._of_value(*event, None)]
         if not records:
-            arrivals = observation.take(max_records, 0.0 if self._fed.has_ended else timeout_s)
+            is_ending = self._fed.has_ended
+            most = min(max_records, self._left) if is_ending else max_records
+            arrivals = observation.take(most, _ENDING_S if is_ending else timeout_s) if most else []
+            self._left -= len(arrivals) if is_ending else 0
+            if is_ending and not arrivals and not self._fed.waiting:
+                raise EndOfSource(f"{self._name()}: it was told to end")
             for arrival in arrivals:
                 records += self._of_arrival(arrival)
-            if not arrivals and self._fed.has_ended and not self._fed.waiting:
-                raise EndOfSource(f"{self._name()}: it was told to end")
         now = time.monotonic_ns()
         if records:
             self._last_ns = now
@@ -149,9 +155,12 @@ class HeroSource:
 
     def end_soon(self) -> None:
         """Take in nothing more; `read` gives what is inside, then raises EndOfSource. Any thread."""
+        observation = self._open
+        # What is inside by now: a HERO that goes on sending must not keep a run from its end.
+        self._left = self.capacity + _IN_HAND + (0 if observation is None else observation.waiting())
         self._fed.end()
-        if self._open is not None:
-            self._open.wake()
+        if observation is not None:
+            observation.wake()
 
     def take_refused(self) -> Sequence[tuple[Record, BaseException]]:
         """Return the events since the last call that are of no use, with their bytes and the reasons."""

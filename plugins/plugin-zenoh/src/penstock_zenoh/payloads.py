@@ -1,0 +1,86 @@
+"""Payloads that are no records of penstock: read by their encoding, and written for others to read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Literal
+
+import zenoh
+
+from penstock.codec import encode_bytes
+from penstock.errors import CodecError
+from penstock.record import Record
+from penstock_zenoh.arrivals import Arrival
+from penstock_zenoh.hero.cbor import decode as decode_cbor
+from penstock_zenoh.hero.cbor_out import encode as encode_cbor
+from penstock_zenoh.times import time_of
+
+Form = Literal["record", "bytes", "json", "cbor"]
+"""How a store writes the data of records: with everything, for penstock; or the data alone, for others."""
+
+
+def foreign_record(arrival: Arrival, seq: int, *, by_encoding: bool) -> Record:
+    """Return a record of a foreign sample: its payload as data, its key as channel.
+
+    Raises:
+        CodecError: the payload is not what its encoding says; only with `by_encoding`.
+    """
+    sample = arrival.sample
+    time_ns, time_from = time_of(sample.timestamp, arrival.at_ns)
+    encoding = str(sample.encoding)
+    metadata: dict[str, Any] = {"key": arrival.key, "encoding": encoding, "time_from": time_from}
+    attached = sample.attachment
+    if attached is not None:
+        metadata["attachment"] = attached.to_bytes()
+    data: Any = sample.payload.to_bytes()
+    if by_encoding:
+        read = _READ.get(encoding.partition(";")[0])
+        data = data if read is None else _read(read, data, encoding)
+    return Record(data, channel=arrival.key, seq=seq, time_ns=time_ns, metadata=metadata)
+
+
+def payload_of(record: Record, form: Form) -> bytes:
+    """Return the payload of a record. Raises CodecError for data that have no such form."""
+    if form == "record":
+        return encode_bytes(record)
+    if form == "cbor":
+        return encode_cbor(record.data)
+    if form == "bytes":
+        if isinstance(record.data, bytes | bytearray | memoryview):
+            return bytes(record.data)
+        raise CodecError(f"data is a {type(record.data).__name__}, not bytes: set encoding to 'record' or 'cbor'")
+    try:
+        return json.dumps(record.data, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CodecError(f"data has no form in JSON: {error}") from error
+
+
+def encoding_of(form: Form) -> zenoh.Encoding:
+    """Return what the payloads of this form say of themselves."""
+    return {
+        "record": zenoh.Encoding.ZENOH_BYTES,
+        "bytes": zenoh.Encoding.APPLICATION_OCTET_STREAM,
+        "json": zenoh.Encoding.APPLICATION_JSON,
+        "cbor": zenoh.Encoding.APPLICATION_CBOR,
+    }[form]
+
+
+def _read(read: Callable[[bytes], Any], data: bytes, encoding: str) -> Any:
+    try:
+        return read(data)
+    except (ValueError, RecursionError, CodecError) as error:
+        raise CodecError(f"a payload is not what its encoding {encoding!r} says: {error}") from error
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8")
+
+
+_READ: dict[str, Callable[[bytes], Any]] = {
+    "application/json": json.loads,
+    "text/json": json.loads,
+    "application/cbor": decode_cbor,
+    "text/plain": _text,
+    "zenoh/string": _text,
+}
