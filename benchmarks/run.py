@@ -23,6 +23,7 @@ SECTIONS = (
     "startup",
     "records_as_bytes",
     "stores",
+    "lmdb_files",
     "coordinates",
     "handler",
     "between_processes",

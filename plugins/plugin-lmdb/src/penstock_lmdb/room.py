@@ -39,7 +39,8 @@ class Room:
         wanted = used + size_bytes + RESERVE
         if wanted <= self._allocated or not hasattr(os, "posix_fallocate"):
             return
-        wanted = -(-wanted // _STEP) * _STEP
+        step = max(_STEP, used // 16 // _STEP * _STEP)
+        wanted = -(-wanted // step) * step
         try:
             self._allocate(wanted)
         except OSError as error:

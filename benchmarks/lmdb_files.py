@@ -1,0 +1,189 @@
+"""LMDB: records and objects beside a bare loop of the library, with the same durability, and reading from a large file."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import lmdb
+import numpy
+from measure import Row, best, per_record
+
+import penstock as ps
+
+LIST = 1000
+MAP = 1 << 31
+COMMITTED = "all of it, against kill -9; synced at the end against a power cut"
+
+
+def rows(scale: float) -> Iterator[Row]:
+    """Measure, in a temporary directory of the working directory's disk."""
+    top = Path(tempfile.mkdtemp(prefix="bench-", dir=Path.cwd()))
+
+    def fresh() -> Path:
+        for old in top.iterdir():
+            shutil.rmtree(old)
+        return Path(tempfile.mkdtemp(dir=top))
+
+    try:
+        yield from _writing(scale, fresh)
+        yield from _objects(scale, fresh)
+        yield from _reading(scale, fresh)
+    finally:
+        shutil.rmtree(top)
+
+
+def _writing(scale: float, fresh: Callable[[], Path]) -> Iterator[Row]:
+    from penstock_lmdb import LmdbRecordStore
+
+    def ours(records: list[ps.Record], at_once: int, **settings: object) -> Callable[[], None]:
+        def work() -> None:
+            store = LmdbRecordStore(path=fresh() / "x.lmdb", map_size=MAP, **settings)  # type: ignore[arg-type]  # settings of a benchmark
+            store.open()
+            for start in range(0, len(records), at_once):
+                store.write(records[start : start + at_once])
+                if at_once == 1:
+                    store.sync()
+            store.sync()
+            store.close()
+
+        return work
+
+    def bare(records: list[ps.Record], at_once: int, *, sync: bool) -> Callable[[], None]:
+        def work() -> None:
+            with lmdb.open(str(fresh()), map_size=MAP, sync=sync) as environment:
+                for start in range(0, len(records), at_once):
+                    with environment.begin(write=True) as transaction:
+                        for record in records[start : start + at_once]:
+                            transaction.put(f"camera/{record.seq:012d}".encode(), record.data.tobytes())
+                environment.sync(True)
+
+        return work
+
+    def made(size: int, count: int) -> list[ps.Record]:
+        arrays = numpy.random.default_rng(0).integers(0, 255, (16, size), "uint8")
+        return [ps.Record(arrays[n % 16], channel="camera", seq=n, time_ns=n) for n in range(count)]
+
+    for size, at_once, least in ((1 << 10, LIST, 0.5), (1 << 19, 16, 0.9)):
+        records = made(size, max(32, int((20_000 if size == 1 << 10 else 200) * scale)))
+        seconds = best(ours(records, at_once, flush_each="sync"), bare(records, at_once, sync=False), 5)
+        yield per_record(
+            f"store lmdb, {size >> 10} KiB records",
+            f"lmdb alone, {at_once} puts of raw bytes a transaction",
+            seconds, len(records), least_ratio=least, durability=COMMITTED,
+        )  # fmt: skip
+    records = made(1 << 10, max(20, int(100 * scale)))
+    yield per_record(
+        "store lmdb, 1 KiB records, each synced", "lmdb alone, a synced transaction a put",
+        best(ours(records, 1, flush_each="sync"), bare(records, 1, sync=True), 3), len(records), least_ratio=0.9,
+        durability="each, against a power cut",
+    )  # fmt: skip
+
+
+def _objects(scale: float, fresh: Callable[[], Path]) -> Iterator[Row]:
+    from penstock_lmdb import LMDBData, LMDBStore
+
+    arrays = numpy.random.default_rng(0).integers(0, 255, (16, 1024), "uint8")
+    count = max(200, int(20_000 * scale))
+
+    def ours() -> None:
+        with LMDBStore(fresh(), "x") as store:
+            for n in range(count):
+                store.put(arrays[n % 16], "frame")
+
+    def pickling() -> None:
+        """Pickle into a dict, and commit it each second, as improv's store does."""
+        with lmdb.open(str(fresh()), map_size=MAP) as environment:
+            waiting: dict[bytes, bytes] = {}
+            due = time.monotonic() + 1
+            for n in range(count):
+                waiting[os.urandom(20)] = pickle.dumps(LMDBData(arrays[n % 16], time.time(), "frame"))
+                if time.monotonic() > due or n == count - 1:
+                    with environment.begin(write=True) as transaction:
+                        for key, value in waiting.items():
+                            transaction.put(key, value)
+                    waiting, due = {}, time.monotonic() + 1
+            environment.sync(True)
+
+    def bare() -> None:
+        with lmdb.open(str(fresh()), map_size=MAP) as environment:
+            with environment.begin(write=True) as transaction:
+                for n in range(count):
+                    transaction.put(b"%016x" % n, arrays[n % 16].tobytes())
+            environment.sync(True)
+
+    for what, work, least in (
+        ("pickle into a dict, one commit a second", pickling, 1.0),
+        ("lmdb alone, one transaction", bare, 0.5),
+    ):
+        yield per_record(
+            "LMDBStore, 1 KiB objects", what, best(ours, work, 5), count, least_ratio=least,
+            durability="all of it, against a power cut, at the end",
+        )  # fmt: skip
+
+
+def _reading(scale: float, fresh: Callable[[], Path]) -> Iterator[Row]:
+    from penstock_lmdb import LmdbRecordStore
+
+    path = fresh() / "x.lmdb"
+    count = max(10_000, int(1_000_000 * scale))
+    store = LmdbRecordStore(path=path, map_size=MAP, flush_each="sync", keep_changes=0)
+    store.open()
+    frames = [ps.Record(numpy.zeros(1 << 19, "uint8"), channel="frame", seq=n) for n in range(16)]
+    store.write(frames)
+    for start in range(0, count, 10 * LIST):
+        store.write(
+            [ps.Record(n, channel="n", seq=n, time_ns=n, coords={"t": n}) for n in range(start, start + 10 * LIST)]
+        )
+    keys = [store.key_of(record) for record in frames] * 500
+
+    def views() -> None:
+        with store.reading():
+            for key in keys:
+                store.get(key)
+
+    with lmdb.open(str(path.parent / "bare"), map_size=MAP) as environment:
+        with environment.begin(write=True) as transaction:
+            for n in range(16):
+                transaction.put(b"%012d" % n, bytes(1 << 19))
+        plain = [b"%012d" % (n % 16) for n in range(len(keys))]
+
+        def bare() -> None:
+            with environment.begin(buffers=True) as transaction:
+                for key in plain:
+                    numpy.frombuffer(transaction.get(key), "uint8")
+
+        seconds = best(views, bare, 5)
+    rate = len(keys) / seconds[0]
+    yield Row(
+        name="store lmdb, get of 512 KiB as a view", reference="lmdb alone, get and numpy.frombuffer", unit="/s",
+        figure=rate, reference_figure=len(keys) / seconds[1], ratio=seconds[1] / seconds[0], goal=">= 100,000/s",
+        met=rate >= 100_000,
+    )  # fmt: skip
+    middle = count // 2
+
+    def select() -> None:
+        assert len(list(store.keys(t=slice(middle, middle + 1000)))) == 1000
+
+    seconds = best(select, lambda: None, 5)
+    yield _time(f"store lmdb, 1,000 keys of {count:,} by a range", seconds[0], 0.020)
+    store.close()
+
+    def opened() -> None:
+        again = LmdbRecordStore(path=path, readonly=True)
+        again.open()
+        again.close()
+
+    yield _time(f"store lmdb, open a file of {count:,} records", best(opened, lambda: None, 5)[0], 0.050)
+
+
+def _time(name: str, seconds: float, most: float) -> Row:
+    return Row(
+        name=name, reference="none", unit="ms", figure=1000 * seconds, reference_figure=0.0, ratio=0.0,
+        goal=f"<= {1000 * most:.0f} ms", met=seconds <= most,
+    )  # fmt: skip
