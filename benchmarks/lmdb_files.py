@@ -1,4 +1,4 @@
-"""LMDB: records and objects beside a bare loop of the library, with the same durability, and reading from a large file."""
+"""LMDB files beside bare loops of the library with the same durability, and reading from a large file."""
 
 from __future__ import annotations
 

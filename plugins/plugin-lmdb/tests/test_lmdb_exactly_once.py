@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import attrs
@@ -34,6 +35,7 @@ class Numbers:
         if self._next >= self.upto:
             raise EndOfSource("done")
         first, self._next = self._next, min(self._next + 5, self.upto)
+        threading.Event().wait(0.0005)  # so that a run is longer than most of its kills come late
         return [ps.Record(n, channel="n", seq=n, time_ns=random.getrandbits(40)) for n in range(first, self._next)]
 
     def position(self):

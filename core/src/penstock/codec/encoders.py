@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from penstock.codec.installed_encoders import installed_encoders
 from penstock.errors import CannotGetObjectError, ConfigError
 
 Mark = tuple[list[str | int], str]
@@ -90,6 +91,7 @@ class Encoders:
 
     def __init__(self, encoders: Iterable[Encoder] = ()) -> None:
         self._by_name = {SPARSE.name: SPARSE}
+        self._looked = False
         for encoder in encoders:
             self.register(encoder)
 
@@ -99,6 +101,23 @@ class Encoders:
             raise ConfigError(f"encoder {encoder!r}: must be an Encoder, not {type(encoder).__name__}")
         if self._by_name.setdefault(encoder.name, encoder) != encoder:
             raise ConfigError(f"encoder {encoder.name!r}: another one of this name is registered; use another name")
+
+    def add_installed(self) -> bool:
+        """Use the encoders of installed plugins too, where none of their name is registered; return False if none came.
+
+        For objects that nothing registered could encode. The second call does nothing.
+        """
+        before = len(self._by_name)
+        if not self._looked:
+            self._looked = True
+            for encoder in installed_encoders():
+                self._add(encoder)
+        return len(self._by_name) > before
+
+    def _add(self, encoder: Any) -> None:
+        """Use an encoder of a plugin, unless one of its name is registered."""
+        if isinstance(encoder, Encoder) and encoder.name not in self._by_name:
+            self._by_name = {SPARSE.name: SPARSE, encoder.name: encoder, **self._by_name}  # registered ones come before
 
     def encode(self, value: Any) -> tuple[Any, list[Mark]]:
         """Return a copy of the value with all parts encoded that have an encoder, and their paths."""
@@ -131,6 +150,9 @@ class Encoders:
             CannotGetObjectError: no encoder of a name is registered here, or it cannot decode it.
         """
         for path, name in reversed(list(marks)):  # inner parts were encoded last
+            if name not in self._by_name:
+                for installed in installed_encoders(name):
+                    self._add(installed)
             encoder = self._by_name.get(name)
             if encoder is None:
                 raise CannotGetObjectError(

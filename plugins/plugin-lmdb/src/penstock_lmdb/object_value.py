@@ -90,6 +90,8 @@ class Values:
         try:
             return self._encode(self._encoders, obj, name, number, id_is_bytes)
         except CodecError:
+            if self._encoders.add_installed():
+                return self.encode(obj, name=name, number=number, id_is_bytes=id_is_bytes)
             if self._pickling is None:
                 raise
             return self._encode(self._pickling, obj, name, number, id_is_bytes)

@@ -351,7 +351,12 @@ class ShmObjectStore:
         now_ns, is_record = time.time_ns(), isinstance(data, Record)
         encoded, marks = self._encoders.encode(data.data if is_record else data)
         record = data.replace(data=encoded) if is_record else Record(encoded, time_ns=now_ns)
-        pieces = to_pieces(Content(record, is_record, marks), name=name, queue=queue, time_ns=now_ns)
+        try:
+            pieces = to_pieces(Content(record, is_record, marks), name=name, queue=queue, time_ns=now_ns)
+        except CodecError:
+            if not self._encoders.add_installed():
+                raise
+            return self._prepare(index, data, name, queue)
         size = sum(len(p) for p in pieces)
         temporary = index.temporary_path()
         if self.max_bytes is None or self._fits(index, size, self.max_bytes):
