@@ -314,6 +314,7 @@ def test_a_state_that_is_damaged(opened, tmp_path):
         NpyLogSource(path=tmp_path / "log", state=tmp_path / "state").open()
 
 
+@pytest.mark.timeout(60 * ROUNDS)
 def test_killed_at_any_moment(tmp_path):
     """After kill -9 what was synced is there and whole, and the next run goes on; again and again."""
     chance = random.Random(3)

@@ -202,6 +202,7 @@ def test_a_file_that_is_removed_while_it_is_written_to(opened, tmp_path):
     store._state.folder.writer.forget(tmp_path / "camera.npy")
 
 
+@pytest.mark.timeout(60 * ROUNDS)
 def test_killed_at_any_moment(tmp_path):
     """After kill -9 numpy maps the file, what was synced is whole, and the next run goes on; again and again."""
     chance = random.Random(7)

@@ -1,0 +1,269 @@
+"""Disks that are full or have no inodes, directories of others, and processes that are killed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from penstock.errors import CannotConnectToStoreError, StoreError
+from penstock.record import Record
+from penstock_npy import JsonStore, NpyLogStore, NpyStackStore, NpyStore
+from penstock_npy.recover import recover
+
+ROUNDS = 100 if os.environ.get("PENSTOCK_FAULTS") == "full" else 5
+SIZE = 4 << 20
+STORES = {
+    "npy": lambda root, **settings: NpyStore(path="{{ channel }}/{{ '%06d' % seq }}.npy", root=root, **settings),
+    "json": lambda root, **settings: JsonStore(path="{{ channel }}/{{ '%06d' % seq }}.json", root=root, **settings),
+    "npy-stack": lambda root, **settings: NpyStackStore(path="{{ channel }}.npy", root=root, **settings),
+    "npy-log": lambda root, **settings: NpyLogStore(path=root, **settings),
+}
+stores = pytest.mark.parametrize("name", STORES)
+CHILD = """
+import sys
+import numpy as np
+from penstock.record import Record
+from penstock_npy import JsonStore, NpyStore
+
+name, root, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
+make = {"npy": NpyStore, "json": JsonStore}[name]
+store = make(path="{{ channel }}/{{ '%06d' % seq }}." + name, root=root, when_exists="skip")
+store.open()
+while True:
+    store.write([Record(np.full(1000, n) if name == "npy" else {"n": [n] * 1000}, channel="camera", seq=n,
+                        metadata={"n": n}) for n in range(number, number + 5)])
+    number += 5
+    store.sync()
+    print(number, flush=True)
+"""
+STRANGER = """
+import os
+from penstock.errors import PenstockError
+from penstock_npy import JsonStore, NpyLogStore, NpyStackStore, NpyStore
+make = {{
+    "npy": lambda root: NpyStore(path="{{{{ seq }}}}.npy", root=root),
+    "json": lambda root: JsonStore(path="{{{{ seq }}}}.json", root=root),
+    "npy-stack": lambda root: NpyStackStore(path="a.npy", root=root),
+    "npy-log": lambda root: NpyLogStore(path=root),
+}}[{name!r}]
+store = make({own!r})
+store.open()  # imports what another user perhaps may not read
+store.close()
+os.setgid(65534)
+os.setuid(65534)
+store = make({root!r})
+try:
+    store.open()
+except PenstockError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def record(name, number, size=100_000):
+    """Return a record whose data tell its number, and fill `size` bytes."""
+    data = {"n": number, "filling": "x" * size} if name == "json" else np.full(size, number % 251, "u1")
+    return Record(data, channel="camera", seq=number, metadata={"n": number})
+
+
+def assert_whole(store, name, numbers):
+    """Fail unless the store gives these records back whole."""
+    for number in numbers:
+        found = store.get(store.key_of(record(name, number)))
+        if name == "json":
+            assert found.data["n"] == number
+        else:
+            assert (found.data == number % 251).all()
+            assert found.metadata == {"n": number}
+
+
+class Disk:
+    """A small disk; without the right to mount one, files may not grow."""
+
+    def __init__(self, path, inodes):
+        self.path = path
+        command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},nr_inodes={inodes}", "tmpfs", path]
+        self.is_mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        self._limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(self):
+        if self.is_mounted:
+            with (self.path / "ballast").open("wb", buffering=0) as file:
+                file.write(bytes(SIZE - (600 << 10)))
+        else:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, self._limits[1]))
+
+    def free(self):
+        if self.is_mounted:
+            (self.path / "ballast").unlink(missing_ok=True)
+        else:
+            resource.setrlimit(resource.RLIMIT_FSIZE, self._limits)
+
+    def close(self):
+        self.free()
+        if self.is_mounted:
+            subprocess.run(["umount", "-l", self.path], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Make small disks, and take them away at the end."""
+    disks = []
+
+    def make(inodes=1000):
+        path = tmp_path / f"disk{len(disks)}"
+        path.mkdir()
+        disks.append(Disk(path, inodes))
+        return disks[-1]
+
+    yield make
+    for disk in disks:
+        disk.close()
+
+
+@pytest.fixture
+def tmp_path_of_all():
+    """A directory that every user may look into, unlike those of pytest."""
+    with tempfile.TemporaryDirectory(prefix="penstock-test-") as directory:
+        yield Path(directory)
+
+
+@stores
+def test_a_full_disk(small_disk, name):
+    """A full disk is an error that may be tried again and names who was not written; with room again it goes on."""
+    disk = small_disk()
+    store = STORES[name](disk.path / "out")
+    store.open()
+    store.write([record(name, 0, 500)])
+    disk.fill()
+    with pytest.raises(StoreError) as caught:
+        store.write([record(name, number) for number in range(1, 20)])
+    assert caught.value.retryable
+    failed = [each.seq for each, _ in caught.value.failed]
+    assert failed
+    written = [number for number in range(20) if number not in failed]
+    assert len(store) == len(written)
+    assert_whole(store, name, written)
+    disk.free()
+    store.write([record(name, number) for number in failed])
+    store.sync()
+    assert_whole(store, name, range(20))
+    store.close()
+    again = STORES[name](disk.path / "out")
+    again.open()
+    assert len(again) == 20
+    assert_whole(again, name, range(20))
+    again.close()
+
+
+@pytest.mark.parametrize("name", ["npy", "json"])
+def test_no_inodes(small_disk, name, monkeypatch):
+    """A disk without inodes is an error that may be tried again, and leaves nothing that is half a file."""
+    disk = small_disk(inodes=16)
+    if not disk.is_mounted:
+        opened = os.open
+
+        def refuse(path, flags, *rest, **more):
+            if flags & (os.O_CREAT | os.O_WRONLY) and len(list(disk.path.rglob("*"))) > 10:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+            return opened(path, flags, *rest, **more)
+
+        monkeypatch.setattr("os.open", refuse)
+    store = STORES[name](disk.path / "out")
+    store.open()
+    with pytest.raises(StoreError, match="No space left") as caught:
+        store.write([record(name, number, 100) for number in range(30)])
+    assert caught.value.retryable
+    failed = {each.seq for each, _ in caught.value.failed}
+    written = [number for number in range(30) if number not in failed]
+    assert written
+    assert len(store) == len(written)
+    assert_whole(store, name, written)
+    store.sync()
+    store.close()
+
+
+@stores
+def test_a_directory_of_somebody_else(tmp_path, tmp_path_of_all, name):
+    """A directory that this user may not write to is an error when the store is opened, which names it."""
+    root = tmp_path_of_all
+    root.chmod(0o755)
+    if os.getuid():  # without the right to be somebody else
+        root.chmod(0o555)
+        store = STORES[name](root)
+        with pytest.raises(CannotConnectToStoreError, match="may not be written to"):
+            store.open()
+        return
+    script = STRANGER.format(name=name, root=str(root), own=str(tmp_path / "own"))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert "CannotConnectToStoreError" in done.stdout, done.stderr
+    assert f"{root} may not be written to" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["npy", "json"])
+@pytest.mark.timeout(60 * ROUNDS)
+def test_killed_at_any_moment(tmp_path, name):
+    """After kill -9 all that was synced is whole under its name, no file is cut, and the next run goes on."""
+    chance = random.Random(name)
+    synced = 0
+    for _ in range(ROUNDS):
+        command = [sys.executable, "-c", CHILD, name, tmp_path, str(max(0, synced - 5))]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            for _ in range(chance.randrange(1, 20)):
+                synced = int(child.stdout.readline())
+            child.kill()
+            synced = max([synced, *(int(line) for line in child.stdout.read().splitlines())])
+        store = STORES[name](tmp_path)
+        store.open()
+        keys = list(store.keys())
+        assert len(keys) >= synced
+        for number, key in enumerate(keys):
+            found = store.get(key)
+            assert key == store.key_of(record(name, number))
+            assert (found.data["n"] if name == "json" else found.data.tolist()) == [number] * 1000
+            assert name == "json" or found.metadata == {"n": number}
+        store.close()
+    assert recover(tmp_path).damaged == {}
+
+
+@stores
+def test_two_runs_on_one_path(tmp_path, name):
+    """Stores that are open on one path at the same time lose nothing: both write, or one is told to try again."""
+    one, other = STORES[name](tmp_path / "out"), STORES[name](tmp_path / "out")
+    one.open()
+    other.open()
+    one.write([record(name, 0)])
+    try:
+        other.write([record(name, 1)])
+    except StoreError as error:
+        assert error.retryable  # noqa: PT017 - raising is optional
+        one.close()
+        other.write([record(name, 1)])
+    assert len(other) == 2
+    assert_whole(other, name, [0, 1])
+    one.close()
+    other.close()
+
+
+@stores
+@pytest.mark.parametrize("channel", ["..", "../up", "/abs", "a\0b", "c" * 300, "end.", "A", "a"])
+def test_names_that_lead_elsewhere_cost_only_themselves(tmp_path, name, channel):
+    """A channel whose name is no file's is refused for good, or kept; its neighbours are, and nothing lies outside."""
+    store = STORES[name](tmp_path / "out")
+    store.open()
+    try:
+        store.write([record(name, 0), record(name, 1).replace(channel=channel), record(name, 2)])
+    except StoreError as error:
+        assert [each.seq for each, _ in error.failed] == [1]  # noqa: PT017 - raising is optional
+        assert not error.retryable  # noqa: PT017 - raising is optional
+    assert_whole(store, name, [0, 2])
+    store.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
