@@ -22,7 +22,8 @@ from penstock.report.account import Account
 from penstock.report.run_report import RunReport
 from penstock.run.claims import Claims
 from penstock.run.lanes.checkpoints import Checkpoints
-from penstock.run.lanes.lane import InboxLane, Lane
+from penstock.run.lanes.inbox_lane import InboxLane
+from penstock.run.lanes.lane import Lane
 from penstock.run.lanes.source_lane import SourceLane
 from penstock.run.plan.changes import Graph, whole_account
 from penstock.run.plan.planning import Plan

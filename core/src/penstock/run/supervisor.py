@@ -11,7 +11,8 @@ from penstock.report.account import Account
 from penstock.report.run_report import RunReport
 from penstock.run import at_exit
 from penstock.run.engine import Engine
-from penstock.run.lanes.lane import Lane, close_inboxes
+from penstock.run.lanes.inbox_lane import close_inboxes
+from penstock.run.lanes.lane import Lane
 from penstock.run.lanes.source_lane import SourceLane
 from penstock.run.plan.changes import whole_account
 from penstock.run.telling import tell_problems

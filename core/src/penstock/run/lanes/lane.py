@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Final
 
@@ -15,13 +15,12 @@ from penstock.error_text import is_a, text_of
 from penstock.errors import RunAborted, RunError
 from penstock.record import Record
 from penstock.record_size import size_of, weigh
-from penstock.run.edges.chunk import END, MOST_AT_ONCE, Barrier, Chunk, End
+from penstock.run.edges.chunk import END, MOST_AT_ONCE, Barrier
 from penstock.run.edges.edge import LiveEdge
-from penstock.run.edges.inbox import Inbox, InboxEdge
+from penstock.run.edges.inbox import InboxEdge
 from penstock.run.edges.outlet import Outlet, shared
 from penstock.run.lanes.allocator import keep_freed_memory
 from penstock.run.lanes.context import LaneContext
-from penstock.run.lanes.merge import Merge
 from penstock.run.lanes.opening import Opening, opening
 from penstock.run.steps.make import step_for
 from penstock.run.steps.step import Step
@@ -368,62 +367,3 @@ class Lane:
             return
         self._parked = None
         self.barrier(barrier, index + 1)
-
-
-class InboxLane(Lane):
-    """A lane that reads edges.
-
-    Attributes:
-        inbox: What it reads.
-        node: A step of the node that is reported when names fall together; None if only one node gives.
-    """
-
-    def __init__(
-        self, run: LaneContext, name: str, steps: Sequence[Step], inbox: Inbox, *, counted: bool = False
-    ) -> None:
-        super().__init__(run, name, steps, counted=counted)
-        self.inbox = inbox
-        self.node: Step | None = steps[0] if steps else None
-        self._merge = Merge(self._same_names)
-
-    @property
-    def edges(self) -> Sequence[InboxEdge]:
-        """The edges that the lane reads."""
-        return self.inbox.edges
-
-    def nudge(self) -> None:
-        """Let the lane look up from its inbox."""
-        self.inbox.nudge()
-
-    def work(self) -> None:
-        """Take what comes until every edge has ended."""
-        while True:
-            item = self.inbox.get(self.wait_s())
-            if isinstance(item, Chunk):
-                edge = self.inbox.taken_from
-                if len(self.inbox.edges) > 1 and edge is not None and not edge.counted:
-                    self._merge.note(edge.name, item.records)
-                self.process(item.born_ns, item.records)
-            elif isinstance(item, Barrier):
-                self.barrier(item)
-            elif isinstance(item, End):
-                return
-            self.tick()
-
-    def _same_names(self, message: str) -> None:
-        """Report that records of one name came from several nodes: an error where a store keeps one of them only."""
-        if self.node is None:
-            return
-        keeping = self.run.checkpoints.stores_that_keep_one()
-        if keeping:
-            message += f" (store {keeping[0]!r} keeps one of them)"
-            self.run.trouble(f"{self.node.part.where}: {message}", RunError(message))
-        else:
-            self.node.tally.remark = message
-
-
-def close_inboxes(lanes: Iterable[Lane]) -> None:
-    """Let lanes end to which nothing can come any more: their sources were removed, and the run is to end."""
-    for lane in lanes:
-        if isinstance(lane, InboxLane):
-            lane.inbox.close()

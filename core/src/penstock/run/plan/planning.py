@@ -17,7 +17,8 @@ from penstock.run.edges.edge import LiveEdge
 from penstock.run.edges.inbox import Inbox
 from penstock.run.edges.outlet import ByChannel, ByLoad, ByTurns, Outlet
 from penstock.run.lanes.context import LaneContext
-from penstock.run.lanes.lane import InboxLane, Lane
+from penstock.run.lanes.inbox_lane import InboxLane
+from penstock.run.lanes.lane import Lane
 from penstock.run.lanes.source_lane import SourceLane
 from penstock.run.steps.make import step_for
 from penstock.run.steps.step import Step
