@@ -189,6 +189,24 @@ def test_a3_a_subclass_of_a_file_archiver_calls_its_store(tmp_path, place):
     assert numpy.load(tmp_path / "doubled-cam.npy").tolist() == [8, 8]
 
 
+@pytest.mark.parametrize("odd", [3, None, "text", [1], (1, 2), (1, {}, {}), (1, {2: 3}), numpy.zeros(2)])
+def test_a3_what_is_fed_in_another_shape_is_a_dead_letter(odd, place):
+    """Something that is not (data, metadata) costs itself: the archiver works on, and the books balance."""
+    stored = []
+
+    class Mine(HERODataArchiver):
+        def _store(self, source_name, payload, metadata):
+            stored.append(payload)
+
+    archiver = Mine("cam", "data", **place)
+    archiver.feed("cam", odd)
+    archiver.feed("cam", (1, {}))
+    archiver._stop()
+    assert stored == [1]
+    assert (archiver.report.received, archiver.report.dead_lettered) == (2, 1)
+    assert archiver.report.balanced
+
+
 def test_a3_feeding_from_threads_loses_nothing(place):
     """What several threads feed is stored before `_stop` returns, more than fits into the queue."""
     stored = []

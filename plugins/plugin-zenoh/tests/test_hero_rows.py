@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 
 import numpy
 import pytest
@@ -176,3 +180,61 @@ def test_a2_an_archived_run_is_replayed_with_its_timing(endpoint):
     assert [dict(record.metadata) for record in records] == [{"n": n} for n in range(3)]
     assert numpy.array_equal(records[2].data, image(2))
     assert records[2].time_ns - records[0].time_ns > 450_000_000
+
+
+def test_a4_kill_9_of_an_archiver_leaves_no_cut_file(heros, endpoint, tmp_path):
+    """An archiver that is killed in the middle of a stream leaves whole files, or none."""
+    camera = heros("camera", listen=[endpoint], name="cam")
+    code = (
+        "import sys; from penstock_zenoh import ArrayArchiver;"
+        "ArrayArchiver(sys.argv[1] + '/{{ frame }}.npy', object_selector='cam', event_name='acquisition_data',"
+        " connect=[sys.argv[2]]); sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path), endpoint],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
+    )
+    try:
+        camera.do("wait", event="acquisition_data")
+        camera.tell("run", frames=3000)
+        while len(list(tmp_path.glob("*.npy"))) < 20:
+            assert process.poll() is None
+    finally:
+        process.kill()
+        process.communicate()
+    files = list(tmp_path.glob("*.npy"))
+    assert len(files) >= 20
+    for path in files:
+        assert numpy.array_equal(numpy.load(path), image(int(path.stem)))
+
+
+def test_a1_a_router_that_is_killed_and_started_again(peer, endpoint, other_endpoint):
+    """A source that hears a HERO through a router hears it again when the router has been killed and started anew."""
+    router = peer("source", rendezvous=endpoint, key="none", mode="router")
+    router.do("open")
+    source = HeroSource(
+        object_selector="cam", event_name="data", connect=[endpoint], mode="client", bounds=(), sequence_key="n"
+    )
+    store = HeroStore(hero="cam", event_name="data", connect=[endpoint], mode="client", wait_for_observers=True)
+    source.open()
+    store.open()
+    store.write([Record(0, metadata={"n": 0})])
+    got: list[Record] = []
+    deadline = time.monotonic() + 60
+    while not got and time.monotonic() < deadline:
+        got += source.read(10, 1)
+    router.kill()
+    again = peer("source", rendezvous=endpoint, key="none", mode="router")
+    again.do("open")
+    number = 1
+    while len(got) < 2 and time.monotonic() < deadline:
+        store.write([Record(number, metadata={"n": number})])
+        number += 1
+        got += source.read(10, 0.2)
+    source.close()
+    store.close()
+    again.do("close")
+    assert [record.data for record in got[:1]] == [0]
+    assert len(got) >= 2
+    assert source.lost_upstream().get("cam", 0) == got[1].data - 1

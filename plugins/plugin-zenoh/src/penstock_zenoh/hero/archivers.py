@@ -95,9 +95,10 @@ class HERODataArchiver:
     def feed(self, source_name: str, data: Iterable[Any], retry_count: int = 0) -> None:
         """Take an event (data, metadata) as if the HERO `source_name` had sent it. Waits while too many wait.
 
-        Raises RunError after `_stop`. `retry_count` is not needed; it is there since herostools has it.
+        What has another shape is dead-lettered, as from the network. Raises RunError after
+        `_stop`. `retry_count` is not needed; it is there since herostools has it.
         """
-        self._source.feed(source_name, data if isinstance(data, Mapping) else list(data))
+        self._source.feed(source_name, list(data) if isinstance(data, tuple) else data)
 
     def is_queue_drained(self) -> bool:
         """Tell whether everything that has come so far is stored, or dead-lettered."""

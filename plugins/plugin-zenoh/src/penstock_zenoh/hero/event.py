@@ -39,9 +39,9 @@ def read_event_key(key: str) -> tuple[str, str, str] | None:
 
 
 def _pair(value: Any) -> tuple[Any, Mapping[str, Any]]:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return _real(value), _named(value)
-    if isinstance(value, list) and len(value) == 2 and isinstance(value[1], dict):
+    if isinstance(value, list) and len(value) == 2 and isinstance(value[1], Mapping):
         return _real(value[0]), _named(value[1])
     raise HeroEventError(
         f"an event is {_described(value)}, and neither (data, metadata) nor a dict: set shape='observables' or "
@@ -80,7 +80,7 @@ def _real(data: Any) -> Any:
     return data
 
 
-def _named(metadata: dict[Any, Any]) -> Mapping[str, Any]:
+def _named(metadata: Mapping[Any, Any]) -> Mapping[str, Any]:
     for key in metadata:
         if not isinstance(key, str):
             raise HeroEventError(f"the metadata of an event have the key {key!r:.60}, which is no text")

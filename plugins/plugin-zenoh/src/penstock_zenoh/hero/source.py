@@ -65,6 +65,7 @@ class HeroSource:
         listen: zenoh endpoints to listen on. Default: see `rendezvous`.
         connect: zenoh endpoints to connect to, as "tcp/camera.lab:7460"; opening fails if none answers.
         rendezvous: Without `listen` and `connect`: the loopback endpoint where processes of this machine meet.
+        mode: "peer", "client" of a router, or "router".
         config: zenoh configuration, merged last: nested plain data, or the text of a JSON5 file. Never printed.
         heros_config: Without `listen`, `connect` and `config`, take the whole configuration of the environment
             variable HEROS_ZENOH_CONFIG, as heros does.
@@ -89,6 +90,7 @@ class HeroSource:
     listen: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
     connect: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
     rendezvous: str = attrs.field(default=RENDEZVOUS, validator=s.text)
+    mode: str = attrs.field(default="peer", validator=attrs.validators.in_(s.MODES))
     config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
     heros_config: bool = attrs.field(default=False, validator=s.flag)
     timeout_s: float = attrs.field(default=30.0, validator=s.seconds)
@@ -272,6 +274,7 @@ class HeroSource:
             listen=self.listen,  # type: ignore[arg-type]  # its converter makes a tuple
             connect=self.connect,  # type: ignore[arg-type]
             config=self.config,
+            mode=self.mode,
             whole=whole,
             timeout_s=self.timeout_s,
         )

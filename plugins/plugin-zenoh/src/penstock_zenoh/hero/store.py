@@ -40,6 +40,7 @@ class HeroStore:
         listen: zenoh endpoints to listen on. Default: see `rendezvous`.
         connect: zenoh endpoints to connect to; opening fails if none answers.
         rendezvous: Without `listen` and `connect`: the loopback endpoint where processes of this machine meet.
+        mode: "peer", "client" of a router, or "router".
         config: zenoh configuration, merged last. Never printed.
         timeout_s: Seconds to wait for a connection, and for observers.
     """
@@ -55,6 +56,7 @@ class HeroStore:
     listen: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
     connect: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
     rendezvous: str = attrs.field(default=RENDEZVOUS, validator=s.text)
+    mode: str = attrs.field(default="peer", validator=attrs.validators.in_(s.MODES))
     config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
     timeout_s: float = attrs.field(default=30.0, validator=s.seconds)
     _open: _Emission | None = attrs.field(default=None, init=False, repr=False, eq=False)
@@ -70,6 +72,7 @@ class HeroStore:
             listen=self.listen,  # type: ignore[arg-type]  # its converter makes a tuple
             connect=self.connect,  # type: ignore[arg-type]
             config=self.config,
+            mode=self.mode,
             timeout_s=self.timeout_s,
         )
         try:
