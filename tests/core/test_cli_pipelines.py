@@ -95,7 +95,7 @@ def test_a_report_cannot_steer_a_terminal(place):
 )
 @pytest.mark.parametrize("command", ["run", "validate --import"])
 def test_a_wrong_file_is_one_sentence(place, command, change, words):
-    """What is wrong in a file is said in one sentence with the place, and nothing is written."""
+    """An error in a file is reported in one sentence with the place, and nothing is written."""
     text = (place / "files.toml").read_text()
     (place / "files.toml").write_text(change(text))
     done = penstock(*command.split(), "files.toml", cwd=place)

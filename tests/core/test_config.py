@@ -170,7 +170,7 @@ def test_c1_subclasses_of_numbers_and_text_come_back(tmp_path):
 
 
 def test_c1_what_is_left_out_has_its_default(tmp_path):
-    """A file with one field gives an object with the others at their defaults; ints stand for floats."""
+    """A file with one field gives an object with the others at their defaults; ints are accepted as floats."""
     file = tmp_path / "a.yaml"
     file.write_text("camera:\n  rate: 25\n")
     back = Settings.from_yaml(file)

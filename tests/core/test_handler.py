@@ -120,7 +120,7 @@ def test_found_while_waiting_while_stored_and_afterwards():
 
 @pytest.mark.parametrize("processor", [None, lambda c, d, m: (c, d, m)], ids=["stored", "processed"])
 def test_no_gap_while_many_put_and_get(processor):
-    """Whoever puts finds it, again and again, until the end and after it; whoever awaits gets it: from any thread."""
+    """Data that were put are found until the end and after it, and by waiting threads: from any thread."""
     puts, each = 4, 150
     with ps.DataHandler("memory", processor, capacity=7) as handler:
 
@@ -357,7 +357,7 @@ def test_a_store_that_fails_in_part_is_not_given_twice_what_it_has():
 
 @pytest.mark.parametrize("on_error", ["dead_letter", "stop"])
 def test_a_store_that_always_raises(on_error):
-    """If nothing can be stored, whoever waits is told, the report is not ok, and nothing hangs."""
+    """If nothing can be stored, waiters get an error, the report is not ok, and nothing hangs."""
     store = opened(poison=lambda record: True)
     with ps.DataHandler(ps.store(store, retry=QUICK, on_error=on_error), capacity=4) as handler:
         errors = []
@@ -679,7 +679,7 @@ def test_several_workers_each_with_a_processor_of_its_own():
     ],
 )
 def test_wrong_arguments(arguments, options, error, words):
-    """What is wrong with the arguments is said before anything opens."""
+    """Wrong arguments are reported before anything opens."""
     with pytest.raises(error, match=words):
         ps.DataHandler(*arguments, **options)
 

@@ -31,7 +31,7 @@ class Refused:
 
 @pytest.mark.timeout(30)
 def test_a_source_that_fails_while_the_starter_looks_elsewhere(monkeypatch):
-    """If the source fails before whoever starts the run has seen that the stores are open, the start still ends."""
+    """If the source fails before the starting thread has seen that the stores are open, the start still ends."""
     source = Refused()
 
     class Late(threading.Barrier):

@@ -64,7 +64,7 @@ def run(source, store, *, retry=None, **settings):
 
 
 class Kept:
-    """Keeps what is written; `sync` raises as often as it is told."""
+    """Keeps what is written; `sync` raises as often as requested."""
 
     takes = "any"
 
@@ -206,7 +206,7 @@ def test_a_file_keeps_its_number_whatever_others_do(tmp_path):
 
 
 def test_a_state_of_an_earlier_version_is_read(tmp_path):
-    """A state file with the name of the last file alone stands for all that sort up to it."""
+    """A state file with the name of the last file alone covers all that sort up to it."""
     (tmp_path / "in").mkdir()
     for name in ("a", "b", "c"):
         (tmp_path / "in" / name).write_text(name)

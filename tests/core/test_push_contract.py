@@ -7,7 +7,7 @@ from penstock.testing import SourceContract
 
 
 class TestPushSource(SourceContract):
-    """Whoever builds it keeps it, to put records into it."""
+    """The code that builds it keeps it, to put records into it."""
 
     repeats = False
     picklable = False  # its inlet is shared with those who put

@@ -93,7 +93,7 @@ def test_the_error_names_the_remedy_and_the_remedy_works():
 
 
 def test_without_a_fan_out_nothing_is_made_read_only():
-    """On one way a record belongs to whoever has it, and is the very same."""
+    """On one way a record belongs to its holder, and is the same object."""
     seen, given = [], record()
     ps.Pipeline(ps.source([given]) >> seen.append >> ps.store("null")).run()
     assert seen[0] is given
@@ -141,7 +141,7 @@ def test_a_function_of_three_may_change_the_metadata_that_it_returns():
 
 
 def test_what_a_handler_gives_while_it_processes_is_read_only():
-    """Whoever gets data while the processor has them cannot change them for it, and the putter cannot either."""
+    """Data returned while the processor has them cannot be changed, nor can the putter change them."""
     metadata = {"tags": ["a"]}
     with DataHandler(ps.store("memory")) as handler:
         handler.put({"n": 1}, {"image": numpy.zeros(2)}, metadata)

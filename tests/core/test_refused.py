@@ -8,7 +8,7 @@ from penstock.record import Record
 
 
 class Picky:
-    """Give numbers; refuse odd ones; be told of what is durable."""
+    """Give numbers; refuse odd ones; record what is durable."""
 
     def __init__(self) -> None:
         self.told: list[int] = []

@@ -204,7 +204,7 @@ def test_command_of_a_plugin_is_run_and_listed(site, shell):
     ],
 )
 def test_command_that_cannot_be_loaded_hinders_no_other(site, shell, source, said):
-    """A command that fails to load is said to when it is used, and in the help; all others work."""
+    """A command that fails to load is reported when it is used, and in the help; all others work."""
     add_command(site, "penstock-tape", source)
     for arguments in (("tape",), ("tape", "--any", "thing"), ("tape", "--help")):
         done = shell(*arguments)

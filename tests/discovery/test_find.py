@@ -1,4 +1,4 @@
-"""Asking for a component: by name, by plugin and name, and what is said if it cannot be had."""
+"""Asking for a component: by name, by plugin and name, and the error if it is not available."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def offering(*components: str, role: str = "store") -> str:
 
 
 def refused(plugins: Plugins, role: str, name: str, kind: type[Exception] = UnknownComponentError) -> str:
-    """Return the one line that is said when this is loaded."""
+    """Return the one line of the error when this is loaded."""
     with pytest.raises(kind) as caught:
         plugins.load(role, name)
     assert "\n" not in str(caught.value)

@@ -175,7 +175,7 @@ def test_a_source_that_was_paused_was_not_silent(monkeypatch, on_log):
 
 
 def test_drops_of_an_edge_that_comes_again_are_told_from_the_first():
-    """An edge that has the name of one that was removed is told of by its own counts, not by what that had dropped."""
+    """An edge with the name of a removed one is reported by its own counters, not by the drops of the old one."""
     told = []
     watch = Watch(lambda hook, **facts: told.append((hook, facts)))
     for dropped in (5, 3):

@@ -362,7 +362,7 @@ def test_an_abort_names_what_blocks_and_for_how_long(call, monkeypatch):
 
 
 class Given:
-    """Stands for a component as it is."""
+    """A proxy for a component."""
 
     def __init__(self, inner):
         self._inner = inner

@@ -20,7 +20,7 @@ def content(number):
 
 
 def committed(directory):
-    """Return how many files are said to be safe."""
+    """Return how many files are reported as safe."""
     state = directory / "state.json"
     return int(json.loads(state.read_text())["done"][:4]) + 1 if state.exists() else 0
 

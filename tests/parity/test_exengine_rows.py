@@ -55,7 +55,7 @@ def test_e3_a_storage_is_found_by_its_name():
 
 
 def test_e3_the_names_of_a_storage():
-    """`get_data`, `get_metadata`, `in` and `[]` give what is there, wherever it is; what is not there is a KeyError."""
+    """`get_data`, `get_metadata`, `in` and `[]` return existing data from anywhere; missing data are a KeyError."""
     with ps.DataHandler("memory") as handler:
         handler.put({"t": 1}, "picture", {"by": "me"})
         for _ in range(2):

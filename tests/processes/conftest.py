@@ -75,7 +75,7 @@ class Lead:
 
 @pytest.fixture
 def lead():
-    """Lead records through steps; what came out lies in shared memory, and is let go of at the end."""
+    """Lead records through steps; results are in shared memory, and are released at the end."""
     lead = Lead()
     yield lead
     lead.got.clear()

@@ -151,7 +151,7 @@ def test_half_an_ability_is_found(tmp_path):
 
 
 def test_what_is_claimed_against_the_truth_is_found(tmp_path):
-    """A source that is said not to end, and does, fails."""
+    """A source declared as endless that ends fails."""
     source = TestASourceThatNeverEnds()
     source.make_source = lambda _: EndsAllTheSame()
     with pytest.raises(EndOfSource):

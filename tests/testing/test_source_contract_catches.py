@@ -108,7 +108,7 @@ class TestLines(LinesCase):
 
 
 class TestLinesThatForget(LinesCase):
-    """So does it if it is said to be asked by its position only."""
+    """So does one that is declared to repeat by its position only."""
 
     remembers_commit = False
 

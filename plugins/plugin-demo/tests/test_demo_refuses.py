@@ -67,7 +67,7 @@ def test_a_video_without_its_index(demo: Demo, bikes: Path, tmp_path: Path) -> N
 
 
 def test_a_video_cut_off_in_the_middle(demo: Demo, bikes: Path, tmp_path: Path) -> None:
-    """A video that breaks off is said to do so; what could be decoded is stored whole, and the exit status is not 0."""
+    """A video that breaks off is reported; what could be decoded is stored whole, and the exit status is not 0."""
     file = cut(bikes, tmp_path / "cut.mp4", faststart=True)
     assert "process 1" in refusal(demo, "--video", file, "--out", tmp_path / "out")
     files = sorted((tmp_path / "out" / "run-0001" / "frames").rglob("*"))

@@ -130,7 +130,7 @@ def test_what_no_position_covers_is_taken_back(make, how):
 
 
 def test_nothing_is_taken_back_without_positions(make):
-    """What was synced or closed without positions stays, whoever asks for positions later."""
+    """Records synced or closed without positions stay, even if positions are requested later."""
     store = make()
     assert store.positions() == {}
     store.write(records(0, 1))

@@ -209,7 +209,7 @@ def test_readonly_cannot_be_changed(opened, tmp_path):
 
 
 def test_errors_at_open(opened, tmp_path):
-    """What cannot be opened is said with its path and what to do, and leaves nothing open."""
+    """A file that cannot be opened is reported with its path and remedy, and leaves nothing open."""
     (tmp_path / "text.lmdb").write_text("no database" * 1000)
     (tmp_path / "empty").mkdir()
     lmdb.open(str(tmp_path / "foreign")).close()
@@ -242,7 +242,7 @@ def reachable():
 
 @pytest.mark.parametrize("mode", [0o555, 0o000], ids=["read-only", "closed"])
 def test_errors_without_permission(reachable, mode):
-    """Where nothing may be written, or read, that is said with the path, and nothing is left."""
+    """Missing permissions to write or read are reported with the path, and nothing is left."""
     reachable.chmod(mode)
     with (
         permissions_hold(),

@@ -41,7 +41,7 @@ def facts(told, count):
 
 
 def test_b1_every_kind_in_order(make):
-    """A subscriber is told of put, replace and delete of a key in their order, of what matches only."""
+    """A subscriber receives put, replace and delete of matching keys in their order, and no others."""
     store, told, odd = make(), queue.Queue(), queue.Queue()
     end = store.watch(told.put, "c/*")
     store.watch(odd.put, t=1)
@@ -62,7 +62,7 @@ def test_b1_every_kind_in_order(make):
 
 
 def test_b1_from_a_position_after_being_away(make):
-    """A subscriber that comes back with the position of its last event is told of what it has missed, and no more."""
+    """A subscriber that returns with its last position receives the events that it missed, and no more."""
     store, told = make(), queue.Queue()
     end = store.watch(told.put)
     store.write(records(0, 1, 2))
@@ -78,7 +78,7 @@ def test_b1_from_a_position_after_being_away(make):
 
 
 def test_b1_from_another_process(make, tmp_path):
-    """A process that only reads is told of what another one writes, each in its order."""
+    """A process that only reads is notified of the writes of another one, in their order."""
     store = make()
     code = (
         "import sys; from penstock_lmdb import LmdbRecordStore\n"
@@ -112,7 +112,7 @@ def test_changes_that_were_forgotten(make):
 
 
 def test_a_subscriber_that_raises_costs_itself_one_event(make, caplog):
-    """An error of a subscriber is logged, and it is told of the next change."""
+    """An error of a subscriber is logged, and it receives the next change."""
     store, told = make(), queue.Queue()
 
     def tell(event):

@@ -1,4 +1,4 @@
-"""C3: the logger that takes entries from any process, and writes what was put, whoever dies."""
+"""C3: the logger that takes entries from any process, and writes them, whichever process dies."""
 
 from __future__ import annotations
 

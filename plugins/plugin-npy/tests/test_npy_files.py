@@ -227,7 +227,7 @@ def test_roots_without_permission(reachable, mode):
 
 
 def test_directory_in_the_way_is_retryable(opened, tmp_path):
-    """A file where a directory has to be is said as such, not as a record that exists."""
+    """A file where a directory has to be is reported as such, not as a record that exists."""
     (tmp_path / "camera").write_text("in the way")
     with pytest.raises(StoreError, match="has to be a directory") as caught:
         opened(root=tmp_path).write([record()])

@@ -134,7 +134,7 @@ def test_coordinates_are_found_without_reading_arrays(opened, tmp_path):
 
 
 def test_an_index_that_is_removed_while_it_is_written_to(opened, tmp_path, caplog):
-    """Whoever removes the index during a run is told so in the log, with the remedy; lines that come later are kept."""
+    """An index removed during a run is reported in the log, with the remedy; later lines are kept."""
     store = opened()
     store.write([record(0)])
     shutil.rmtree(tmp_path / ".index")

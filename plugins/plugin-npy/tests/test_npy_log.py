@@ -344,7 +344,7 @@ def test_a_run_that_is_replayed(tmp_path):
 
 
 def test_the_directory_of_a_channel_is_removed(opened, tmp_path):
-    """Whoever removes a log that is written to is told at the next write and sync."""
+    """A log removed while it is written is reported at the next write and sync."""
     store = opened()
     store.write([record(0)])
     (path,) = Path(tmp_path / "log").rglob("*.log")

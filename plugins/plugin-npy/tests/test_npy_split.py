@@ -97,7 +97,7 @@ def test_numbers_for_names_that_are_taken(opened, tmp_path):
 
 
 def test_numbers_go_on_after_a_restart(opened, tmp_path):
-    """A store that is opened later goes on behind the highest number of a series, whoever wrote it."""
+    """A store that is opened later continues behind the highest number of a series, from any writer."""
     for number in range(1, 100):
         (tmp_path / f"image-{number}.npy").write_bytes(b"")
     (tmp_path / "image.npy").write_bytes(b"")

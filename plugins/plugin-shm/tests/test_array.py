@@ -320,7 +320,7 @@ def test_descriptors_come_back():
 
 
 def test_c2_disconnect_while_it_is_locked(array):
-    """C2: letting go of the array, or destroying it, inside of its lock ends the lock, and harms nobody."""
+    """C2: disconnecting the array, or destroying it, inside of its lock ends the lock, and harms nobody."""
     other = SharedMemoryArray("test", lock_timeout_s=5.0).connect()
     with array.locked():
         array.disconnect()

@@ -133,7 +133,7 @@ def test_array_is_read_in_place_and_read_only(source):
 
 
 def test_record_stays_valid_until_released(source):
-    """A record that is kept is not overwritten, whatever is written later and whoever closes; a view suffices."""
+    """A record that is kept is not overwritten by later writes or by closing either side; a view suffices."""
     store = ShmStore("test")
     store.open()
     store.write([Record(np.full(200_000, 1), seq=0)])

@@ -70,7 +70,7 @@ def test_clean_removes_what_nobody_uses(place, start):
 
 
 def test_a_start_removes_what_dead_runs_left(place, start):
-    """Whoever opens a channel removes the channels of dead runs, and arrays that were never finished; nothing else."""
+    """Opening a channel removes the channels of dead runs, and arrays that were never finished; nothing else."""
     peers = [start("consume", f"dead {number}") for number in range(3)]
     for peer in peers:
         peer.hear()

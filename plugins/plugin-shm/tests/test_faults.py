@@ -40,7 +40,7 @@ class Soon:
 
 
 def test_killed_producers_and_consumers(chance, start):
-    """Whoever is killed, whenever: those who survive get whole records in order, or are told; nobody hangs."""
+    """Any process may be killed at any time: the others get whole records in order, or an error; none hangs."""
     for turn in range(ROUNDS):
         producer = start("produce", f"test {turn}", 0, chance.choice([10, 1000, 300_000]))
         victim, survivor = start("consume", f"test {turn}", 1), start("consume", f"test {turn}", 1)

@@ -217,7 +217,7 @@ def test_b2_changes_are_told(store, start):
 
 
 def test_b1_found_by_name_and_by_id(store):
-    """B1: put returns the id; get, replace and delete take it, or the name; a subscriber is told of what is put."""
+    """B1: put returns the id; get, replace and delete take it, or the name; a subscriber is notified of new objects."""
     told: queue.Queue[str] = queue.Queue()
     store.subscribe(told.put)
     key = store.put(b"1", "a")

@@ -67,7 +67,7 @@ def test_a7_doctor_reports_the_loss_and_what_to_paste(camera, endpoint):
 
 
 def test_nobody_there(endpoint):
-    """An empty network is said to be one; an endpoint that nobody answers at is an error that names it."""
+    """An empty network is reported; an endpoint that nobody answers at is an error that names it."""
     assert "no HERO" in run(scout, "--listen", endpoint, "--seconds", "0.2").output
     assert "see `penstock scout`" in run(doctor, "zenoh", "--listen", endpoint, "--seconds", "0.2").output
     done = subprocess.run(

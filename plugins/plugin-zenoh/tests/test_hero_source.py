@@ -22,7 +22,7 @@ from penstock_zenoh.session import Network
 
 @pytest.fixture
 def network(endpoint):
-    """A plain zenoh session that stands for HEROs."""
+    """A plain zenoh session that represents HEROs."""
     session = Network(listen=(endpoint,)).open()
     yield session
     session.close()

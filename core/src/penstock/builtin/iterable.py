@@ -90,7 +90,7 @@ class IterableSource:
                 self._raised = error
             except BaseException as error:  # a user's generator may raise anything, even SystemExit
                 self._raised = error
-        self._collecting = ()  # whoever works in place looks who else holds an array
+        self._collecting = ()  # in-place processors check who else holds an array
         self._given += len(items)
         if items:  # they come first; an error waits for the next call
             return self._records(items)

@@ -93,7 +93,7 @@ def _lines(node: Node) -> list[str]:
 
 
 def _mermaid(text: str) -> str:
-    """Return text that stands for itself between quotes in a mermaid label."""
+    """Return text escaped for a quoted mermaid label."""
     return "".join(f"#{ord(letter)};" if letter in '"#<>&' else letter for letter in text)
 
 

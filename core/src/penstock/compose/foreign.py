@@ -71,7 +71,7 @@ def foreign_pipeline(content: Any, path: Path) -> Pipeline | None:
 
 
 def _kinds() -> list[tuple[str, ForeignFile]]:
-    """Return the kinds that installed plugins know, sorted; a plugin that is broken is told of, and left out."""
+    """Return the kinds that installed plugins know, sorted; a broken plugin is logged, and left out."""
     without = {normalised(name) for name in os.environ.get("PENSTOCK_WITHOUT", "").split(",") if name.strip()}
     found: dict[str, tuple[str, ForeignFile]] = {}
     for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name):

@@ -1,4 +1,4 @@
-"""Policies: what an edge does when it is full, as values, and as the words that stand for them.
+"""Policies: the behaviour of a full edge, as values, and as words for them.
 
 Every policy has its word ("drop_oldest") and a text form, `str(policy)`, of which `policy_of` makes an equal one. What
 each does to the records of an edge is in `penstock.run.edges.full`.
@@ -44,7 +44,7 @@ def _directory(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
 
 @attrs.frozen
 class Block:
-    """Let whoever gives records wait until there is room. Nothing is lost."""
+    """Make the node before the edge wait until there is room. Nothing is lost."""
 
     word: ClassVar[str] = "block"
 
@@ -132,7 +132,7 @@ _FORMS: Final = "block, drop_oldest, drop_newest, latest, sample(n) or spill(dir
 
 
 def policy_of(value: Policy | str) -> Policy:
-    """Return the policy that a text stands for ("latest", "sample(10)", "spill(dir, 20 GiB)"), or a policy itself.
+    """Return the policy for a text ("latest", "sample(10)", "spill(dir, 20 GiB)"), or a policy itself.
 
     Raises:
         ConfigError: it is no policy, or one with a wrong argument.

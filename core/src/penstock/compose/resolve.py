@@ -1,4 +1,4 @@
-"""Part: a node resolved to what it stands for: where its component comes from and how a fresh one is made."""
+"""Part: a resolved node: the origin of its component, and how to make a new one."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _METHODS = {
 
 @attrs.frozen(kw_only=True)
 class Part:
-    """What a node stands for.
+    """A resolved node.
 
     Attributes:
         node: The node.

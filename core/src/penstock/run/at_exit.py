@@ -73,7 +73,7 @@ def _forget() -> None:
 
 
 def _drain_all() -> None:
-    with contextlib.suppress(KeyboardInterrupt):  # whoever does not wait for the threads wants the end
+    with contextlib.suppress(KeyboardInterrupt):  # an interrupt ends the wait for the threads
         _join_others()
     with _lock:
         runs = [run for run in _at_work if not _is_waited_for(run)]

@@ -25,7 +25,7 @@ INTERRUPTIONS: Final = (KeyboardInterrupt, SigtermExit)
 
 
 class EndingRun(Protocol):
-    """A run, as seen by whoever ends it."""
+    """The methods of a run that the code ending it needs."""
 
     name: str
 

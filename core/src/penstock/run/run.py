@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from penstock.plugins import Plugins
 
 _log = logging.getLogger("penstock.run")
-_log.addHandler(logging.NullHandler())  # whoever wants the log configures it; what matters is in the report
+_log.addHandler(logging.NullHandler())  # users who want the log configure it; the essentials are in the report
 
 ABORT_GRACE_S: Final = 5.0
 """How long an abort waits for the lanes to leave; a component that blocks for longer is named and left behind."""

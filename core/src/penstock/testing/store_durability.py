@@ -110,7 +110,7 @@ class StoreDurability(StoreCase):
     def test_full_disk(self, tmp_path: Path) -> None:
         """A full disk is a StoreError that can be retried and leaves nothing torn; with room again, it works.
 
-        The records are those that `make_data` gives. A store that is said to write no files of its own, or to forget,
+        The records are those that `make_data` gives. A store declared to write no files of its own, or to forget,
         writes none.
         """
         if not self.on_disk or not self.outlives:

@@ -1,7 +1,7 @@
 """Process 1 of the demo: publishes the packets of a video. Started by `penstock demo`, which it tells how it goes.
 
 It writes two lines of JSON to its standard output: that it is ready, and how it ended. When its standard input closes,
-whoever started it is gone or wants it to end.
+its parent is gone or wants it to end.
 """
 
 from __future__ import annotations

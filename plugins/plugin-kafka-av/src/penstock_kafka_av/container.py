@@ -193,7 +193,7 @@ class Container:
                 if packet.is_keyframe and packet.size:
                     frames = context.decode(packet) or context.decode(None)
                     return matrix_in(frames[0], always=True) if frames else None
-        except av.FFmpegError:  # whoever reads on or decodes it will say so
+        except av.FFmpegError:  # reading on or decoding reports it
             return None
         return None
 

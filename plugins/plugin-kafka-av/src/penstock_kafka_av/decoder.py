@@ -69,7 +69,7 @@ class AvDecoder:
         pixel_format: What the arrays hold: "bgr24" or "rgb24" are (height, width, 3) uint8, "gray" (height, width)
             uint8, "yuv420p" its planes as (height * 3 / 2, width) uint8, "gray16le" (height, width) uint16; any other
             that PyAV converts to arrays. Arrays are C-contiguous and belong to the receiver. "lazy" gives pictures that
-            become arrays when somebody asks (`numpy.asarray`), for whoever needs the pixels of a few only.
+            become arrays on request (`numpy.asarray`), for code that needs the pixels of a few only.
         packets: "whole" if each record is one packet, "stream" if the stream was cut anywhere (then `parent` is the
             record in which the frame's packet begins).
         threads: Threads of the decoder; "auto" divides the processors among the decoders that are open in this process,
@@ -144,7 +144,7 @@ class AvDecoder:
             check_can_turn(self.pixel_format)
 
     def close(self) -> None:
-        """Let go of libav's decoder; what was inside is lost."""
+        """Release libav's decoder; buffered pictures are lost."""
         self.reset()
 
     def decode(self, record: Record) -> Sequence[Record]:

@@ -201,7 +201,7 @@ class Decoding:
         for frame in frames:
             try:
                 self._emit(frame)
-            except DecodeError:  # counted by whoever raised it
+            except DecodeError:  # counted where it was raised
                 return
 
     def forget(self, *, gap: bool) -> None:
@@ -390,7 +390,7 @@ class Decoding:
             self._drop(serial)
 
     def _drop(self, serial: int) -> None:
-        """Let go of a packet, and count it if no picture came of it."""
+        """Release a packet, and count it if it yielded no picture."""
         if not self._sent.pop(serial).is_out and not self._has_fields:
             self.skipped += 1
 

@@ -20,7 +20,7 @@ _FORMAT = "bgr24"
 class LazyPicture:
     """Hold a picture as libav decoded it; `numpy.asarray(picture)` is (height, width, 3) uint8 in BGR order.
 
-    For whoever looks at a few pictures of many: most of the time goes into converting them. It stays in its process:
+    For code that looks at a few pictures of many: most of the time is spent on conversion. It stays in its process:
     what is written or sent has to be an array before. May be used from any thread.
     """
 

@@ -23,7 +23,7 @@ PARAMETERS = (
     "sample_aspect_ratio",
     "display_matrix",
 )
-"""What a packet's metadata says of its stream, for whoever opens a decoder."""
+"""The stream's parameters in a packet's metadata, for opening a decoder."""
 
 REOPEN = frozenset({"extradata", "codec_tag", "pix_fmt", "bits_per_coded_sample"})
 """Those of which a change needs another decoder."""

@@ -163,7 +163,7 @@ class Playback:
         return {self.channel: count} if count else {}
 
     def close(self) -> None:
-        """Let go of the container."""
+        """Release the container."""
         if self._feed is not None:
             self._feed.close()
             self._feed = None

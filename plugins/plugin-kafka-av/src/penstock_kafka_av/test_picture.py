@@ -92,7 +92,7 @@ class TestPictureSource:
         return records
 
     def close(self) -> None:
-        """Let go of the encoder."""
+        """Release the encoder."""
         self._encoder = None
         self._ready.clear()
 

@@ -74,7 +74,7 @@ def test_d1_all_partitions(broker, source_of, read):
 
 
 def test_d1_starts(broker, source_of, read):
-    """It starts at the end, the beginning, a time, or behind what was committed, as it is told."""
+    """It starts at the end, the beginning, a time, or behind the committed offset, as configured."""
     topic = broker.topic()
     broker.produce(topic, numbers(3))
     time.sleep(0.01)  # a later millisecond
@@ -242,7 +242,7 @@ def test_d7_options_go_to_the_client(broker, monkeypatch, caplog):
 
 
 def test_d7_sasl_and_tls(broker, monkeypatch, read, caplog):
-    """SASL and TLS work with a secret of the environment; a wrong password and an expired certificate are said."""
+    """SASL and TLS work with a secret of the environment; a wrong password and an expired certificate are reported."""
     topic = broker.topic()
     broker.produce(topic, numbers(1))
     monkeypatch.setenv("CAMERA_PASSWORD", "loopback-only")

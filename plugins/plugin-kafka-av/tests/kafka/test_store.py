@@ -64,7 +64,7 @@ def test_d4_the_packet_again_with_results_as_headers(broker, write, all_of):
 
 
 def test_templates(broker, write, all_of):
-    """Topic, key, partition and headers are made by templates; comux's :cam_id stands for the channel."""
+    """Topic, key, partition and headers are made by templates; comux's :cam_id means the channel."""
     mark = broker.topic()
     broker.topic(f"{mark}_left", partitions=2)
     record = Record({"n": 1}, channel="left", seq=5, metadata={"site": "hall"})

@@ -42,7 +42,7 @@ class Buffer:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Let nobody else add a change in this block, so that it can depend on what is there."""
+        """Let nobody else add a change in this block, so that it can depend on the present content."""
         with self._lock:
             yield
 

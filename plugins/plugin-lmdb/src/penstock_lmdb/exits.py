@@ -100,4 +100,4 @@ def _flush_all() -> None:
         try:
             flush()
         except Exception:  # one that fails must not keep the others from being flushed
-            _log.exception("what was buffered could not be written at the end of the process")
+            _log.exception("buffered records could not be written at the end of the process")

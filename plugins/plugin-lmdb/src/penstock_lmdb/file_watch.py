@@ -1,4 +1,4 @@
-"""A watch on a file: it wakes up whoever waits when any process writes to it."""
+"""A watch on a file: it wakes waiting threads when any process writes to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LOOK_ANYWAY_S = 1.0
 class FileWatch:
     """Wait for writes to a file, by inotify on Linux; elsewhere, and where no watch can be had, look 20 times a second.
 
-    `wait` may return without a write: look what is there.
+    `wait` may return without a write: check the content.
     """
 
     def __init__(self, path: Path) -> None:

@@ -114,7 +114,7 @@ class Values:
         """Return an object and the record around it.
 
         Raises:
-            CodecError: what is there is no record, or was pickled.
+            CodecError: the value is not a record, or was pickled.
             CannotGetObjectError: it needs an encoder that is not here, or that fails.
         """
         record = decode(value)

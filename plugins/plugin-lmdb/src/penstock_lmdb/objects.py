@@ -200,7 +200,7 @@ class LMDBStore:
         Args:
             callback: It gets an `Event`: kind, key (the id), name, position.
             pattern: One of `fnmatch` for the id or the name.
-            since: The position of an event: everything that followed it is told of first. None: only what comes.
+            since: The position of an event: everything that followed it is reported first. None: later events only.
             coords: What the coordinates of a record must match.
 
         Raises:

@@ -182,7 +182,7 @@ class LmdbRecordStore:
         Its arrays are copies of their own and may be changed; inside `reading()` they are views of the file, read-only,
         and valid until the block ends.
 
-        Raises ObjectNotFoundError, or CannotGetObjectError if what is there is no record.
+        Raises ObjectNotFoundError, or CannotGetObjectError if the value is not a record.
         """
         return self._decode(key, self.raw(key))
 
@@ -288,7 +288,7 @@ class LmdbRecordStore:
         ):
             raise ObjectNotFoundError(f"{self._where}: holds nothing of key {key!r}")
 
-    # -- being told --------------------------------------------------------------------------------------------------
+    # -- subscribing -------------------------------------------------------------------------------------------------
 
     def subscribe(
         self, callback: Callable[[Key], None], pattern: str = "*", *, since: int | None = None, **coords: Any
@@ -307,8 +307,8 @@ class LmdbRecordStore:
         Args:
             callback: What to call, in a thread of its own, in the order of the changes. If it raises, that is logged.
             pattern: One of `fnmatch` for the key or the channel.
-            since: The position of an event: everything that followed it is told of first. None: only what comes.
-            coords: What the coordinates must match; of a delete, those of what was told of before.
+            since: The position of an event: everything that followed it is reported first. None: later events only.
+            coords: What the coordinates must match; of a delete, those reported before.
 
         Raises:
             StoreError: what followed `since` has been forgotten; see `keep_changes`.

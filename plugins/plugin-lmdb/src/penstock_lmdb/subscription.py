@@ -26,7 +26,7 @@ ALL_KINDS = frozenset(("put", "replace", "delete"))
 
 @attrs.frozen
 class Event:
-    """A change that a subscriber is told of.
+    """A change reported to a subscriber.
 
     Attributes:
         kind: "put", "replace" or "delete".

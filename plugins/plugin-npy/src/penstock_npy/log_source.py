@@ -73,7 +73,7 @@ class NpyLogSource:
     _lost: dict[str, int] = attrs.field(factory=dict, init=False, repr=False, eq=False)
 
     def open(self) -> None:
-        """Look at what is there. Raises SourceError if there is no such directory, or the state is damaged."""
+        """List the files. Raises SourceError if there is no such directory, or the state is damaged."""
         if not self.path.is_dir():
             raise SourceError(f"{self.path} is no directory: name the one of a log", retryable=False)
         self._cursors, self._began, self._lost = {}, None, {}

@@ -101,7 +101,7 @@ class LoggerProcess:
         self.listener.close()
         for connection in self._connections.values():
             with contextlib.suppress(OSError):
-                connection.socket.shutdown(socket.SHUT_RD)  # whoever puts from now on is told
+                connection.socket.shutdown(socket.SHUT_RD)  # later puts raise
         self._drain(0.0)
         self._sync(0.0)
         self.writer.close()
@@ -149,7 +149,7 @@ class LoggerProcess:
                 self._selector.register(accepted, selectors.EVENT_READ, connection)
 
     def _write(self, entries: list[Entry]) -> None:
-        """Write them all, however long it takes: meanwhile nothing is read, so that whoever puts waits."""
+        """Write them all, however long it takes: meanwhile nothing is read, so that putting processes wait."""
         said = False
         while True:
             try:

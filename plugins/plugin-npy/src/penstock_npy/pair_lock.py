@@ -14,7 +14,7 @@ from penstock.errors import StoreError
 
 _NO_LOCKS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EINVAL}
 _HERE = threading.RLock()
-"""What stands for it where the system has no locks of directories."""
+"""A substitute where the system has no locks of directories."""
 
 
 @contextlib.contextmanager

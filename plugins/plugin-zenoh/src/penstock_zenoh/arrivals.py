@@ -213,7 +213,7 @@ class Arrivals:
             self.publishers.pop(publisher.id, None)
 
     def close(self) -> None:
-        """Let go whoever waits, and what waits."""
+        """Wake all waiting threads, and drop waiting records."""
         with self.changed:
             self.is_closed = True
             self.waiting.clear()

@@ -292,7 +292,7 @@ class Audience:
             ]
 
     def close(self) -> None:
-        """Let go whoever waits."""
+        """Wake all waiting threads."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -20,7 +20,7 @@ class Intake:
     """Take samples out of a channel of zenoh, in order.
 
     zenoh's channel rather than a callback, since a callback needs the interpreter's lock for each record and waits
-    5 ms for it whenever the reader computes. Whoever takes from the channel owns it until what he took is in
+    5 ms for it whenever the reader computes. A taker owns the channel until its samples are in
     `arrivals`. The reader takes by itself as long as there is something: no thread is switched to. The thread waits in
     the channel for a reader that found nothing (the channel itself cannot wait with a time limit), and empties it
     while the reader is busy elsewhere, so that marks are answered and zenoh's threads do not stand still.

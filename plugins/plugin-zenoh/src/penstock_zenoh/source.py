@@ -293,7 +293,7 @@ class _Subscription:
             liveliness.declare_subscriber(
                 wire.PUBLISHERS, zenoh.handlers.Callback(self._on_token, indirect=False), history=True
             ),
-            liveliness.declare_token(wire.source_key(self._id, card)),  # last: whoever sees it may send
+            liveliness.declare_token(wire.source_key(self._id, card)),  # last: a sender that sees it may send
         )
         self._intake = Intake(subscriber.handler, arrivals, name=f"penstock-zenoh {key}", when_due=self.send_receipt)
         keep_in_children(self)

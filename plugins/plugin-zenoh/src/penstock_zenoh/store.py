@@ -131,7 +131,7 @@ class ZenohStore:
             raise
 
     def _renew(self, publishing: _Publishing, error: BaseException) -> _Publishing:
-        """Take a new session in the place of one that panicked; what it had not confirmed is told by `sync`."""
+        """Take a new session in the place of one that panicked; `sync` reports what it had not confirmed."""
         _log.error("%s: the zenoh library panicked (%s); going on with a new session", self._name(), error)
         self._unconfirmed += publishing.unconfirmed()
         self._open = None

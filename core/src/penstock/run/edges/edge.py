@@ -29,7 +29,7 @@ class LiveEdge:
     `penstock.run.edges.full` calls `append`, `free`, `wait_for_room`, `drop`, `discard` and `marked`.
 
     Attributes:
-        counted: One list that is put is one list that is taken, neither cut nor joined, be it empty: that is how
+        counted: One list that is put is one list that is taken, neither cut nor joined, even if empty: that is how
             the lists of several workers are brought back in order.
         name: "before >> after".
         detached: Its giver is being removed: the inbox forgets the edge when it has ended.
@@ -87,7 +87,7 @@ class LiveEdge:
                 self.inbox.wake()
 
     def close(self) -> None:
-        """Let go of the directory; only for an edge of a run that could not start. More than once does nothing."""
+        """Release the directory; only for an edge of a run that could not start. More than once does nothing."""
         if self._spill is not None:
             with self.inbox.lock:
                 self._spill.close()

@@ -47,7 +47,7 @@ class InboxEdge(Protocol):
         ...
 
     def abort(self) -> None:
-        """Count what waits as lost, and end the waiting of whoever puts."""
+        """Count waiting records as lost, and end the waits of the lanes that put."""
         ...
 
 
@@ -81,7 +81,7 @@ class Inbox:
         """Read this edge too. Raises RunError if everything has ended."""
         with self.lock:
             if self._closed:
-                raise RunError(f"edge {edge.name}: what it leads to has ended already")
+                raise RunError(f"edge {edge.name}: its consumer has ended already")
             self.edges = [*self.edges, edge]
 
     def close(self) -> None:
@@ -91,7 +91,7 @@ class Inbox:
             self._something.notify()
 
     def expect(self, barrier: Barrier) -> None:
-        """Be told that this barrier is about to come: where no edge is left to bring it, it passes by itself."""
+        """Announce this barrier: if no edge is left to carry it, it passes by itself."""
         with self.lock:
             self._pending = barrier.number
             if not self.edges:

@@ -75,7 +75,7 @@ class SpillQueue(deque[Item]):
             self._refill()
 
     def close(self) -> None:
-        """Let go of the files; what nobody read stays for the next run. Any number of times."""
+        """Release the files; unread records stay for the next run. Any number of times."""
         if self._state == "open":
             self.files.close()
         self._state = "closed"

@@ -84,7 +84,7 @@ class SpillFiles:
             self._number = int(path.stem)
 
     def close(self) -> None:
-        """Let go of the files. Those that are not read through stay, with a note of where to read on."""
+        """Release the files. Those not fully read stay, with a note of the position to continue at."""
         if self._writing is not None:
             self._writing.close(sync=False)
             self._writing = None
@@ -166,7 +166,7 @@ class SpillFiles:
         damaged = segment.path.with_suffix(".damaged")
         segment.path.rename(damaged)
         segment.read_to = segment.size_bytes
-        _log.error("%s; what follows in it is not read; the file is kept as %s", error, damaged)
+        _log.error("%s; the rest of it is not read; the file is kept as %s", error, damaged)
 
     def sweep(self) -> bool:
         """Remove the files that are read through; return whether there were any."""

@@ -283,7 +283,7 @@ class Lane:
             errand, future = self._errands.popleft()
             try:
                 errand()
-            except RunError as error:  # whoever asked gets it
+            except RunError as error:  # raised in the thread that asked
                 future.set_exception(error)
             except BaseException as error:  # a component may raise anything; the lane goes on
                 refused = RunError(f"lane {self.name!r}: {text_of(error)}")

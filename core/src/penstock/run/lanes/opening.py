@@ -75,7 +75,7 @@ class Opening:
         return self._well
 
     def _judge(self) -> None:
-        """Decide for all: whoever goes on may fail in the next step before the last one has looked at this one."""
+        """Decide for all lanes: one that continues may fail in the next step before others have checked this one."""
         self._well = not self.errors
 
 

@@ -31,8 +31,8 @@ READ_TIMEOUT_S: Final = 0.1
 WOKEN_TIMEOUT_S: Final = 0.5
 """The same for a source that can be woken (`SupportsWake`): neither waits for it."""
 FORGET_FAILURES_S: Final = 60.0
-"""A source that was well for so long has all its tries again; one that fails more often runs out of them, be it that
-it gives some records between its failures (a file that is damaged at the same place each time)."""
+"""A source that worked for this long has all its tries again; one that fails more often runs out of them, even if it
+returns some records between its failures (a file that is damaged at the same place each time)."""
 
 
 class SourceLane(Lane):

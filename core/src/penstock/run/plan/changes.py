@@ -68,7 +68,7 @@ class Graph:
         joins: What joins them.
         names: The names of the node objects that users hold, as long as they do, and of those in `nodes`.
         retired: The accounts of nodes and edges that were removed; of those of one name, the sum.
-        lock: Held, for a moment, by whoever changes the plan or reads all of it.
+        lock: Held briefly while the plan is changed or read as a whole.
     """
 
     nodes: dict[str, Node]

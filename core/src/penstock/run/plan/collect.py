@@ -106,7 +106,7 @@ def _steps(name: str, steps: Sequence[Step], elapsed_s: float) -> NodeAccount:
 
 
 def _total(counters: Iterable[Counter[str]]) -> Counter[str]:
-    """Add counters to which lanes go on adding channels: `dict` copies each at one blow."""
+    """Add counters to which lanes go on adding channels: `dict` copies each atomically."""
     total: Counter[str] = Counter()
     for counter in counters:
         total.update(dict(counter))
@@ -120,7 +120,7 @@ def _sum(tallies: Sequence[Tally], field: str) -> int:
 def _channels(counters: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     for field, counter in counters.items():
-        for channel, count in dict(counter).items():  # `dict` copies it at one blow; its lane goes on counting
+        for channel, count in dict(counter).items():  # `dict` copies it atomically; its lane continues counting
             if count:
                 found.setdefault(channel, {})[field] = count
     return found

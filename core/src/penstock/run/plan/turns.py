@@ -59,7 +59,7 @@ class Turns:
         """Note what the change waits for. Raises RunError if the current thread works for one of these."""
         if self._is_for(components):
             raise RunError(
-                f"run {self._run!r}: what asks for this is among what would leave, and would wait for its own end: "
+                f"run {self._run!r}: the caller is among the nodes to remove, and would wait for its own end: "
                 "ask from outside the run"
             )
         self._leaving = components

@@ -123,7 +123,7 @@ class Guard:
 
 
 class _FailedError(Exception):
-    """Stands for an error while stamina counts its tries.
+    """A proxy for an error while stamina counts its tries.
 
     The user's own one might end its loop (StopIteration), or raise when it is logged.
     """

@@ -23,7 +23,7 @@ from penstock.user_function import adapted, understood, works_in_place
 _NOTHING: type = type(None)
 _replace = msgspec.structs.replace
 _GIVEN_UP = object()
-"""Stands for the result of a record that failed for good, and is counted already."""
+"""The result of a record that failed for good, and is counted already."""
 
 
 class ProcessStep(Step):

@@ -340,7 +340,7 @@ class Consuming:
             self._consumer.resume([each.key() for each in self.partitions.values()])
 
     def _refresh(self) -> None:
-        """Look which topics there are; whoever has the lock next follows them, `take` or the thread."""
+        """List the topics; the next holder of the lock follows them, `take` or the thread."""
         self._refreshed_at = time.monotonic()
         with contextlib.suppress(KafkaException):  # no broker answers: it is asked again next time
             self._found = self._topics(), self._look()

@@ -47,7 +47,7 @@ class Schema:
 
 
 def channel_template(text: str) -> str:
-    """Return a template of ours for one that may be comux's: ":cam_id" stands for the channel."""
+    """Return a template of ours for one that may be comux's: ":cam_id" means the channel."""
     return text.replace(":cam_id", "{{ channel }}")
 
 

@@ -37,7 +37,7 @@ class Account:
         return Account, ()  # a copy of a source in another process counts anew
 
     def begin(self) -> None:
-        """Be told of dead letters, until `close`."""
+        """Subscribe to dead letters, until `close`."""
         listeners.add(self._acquisitions.dead_lettered)
 
     def bound(self, channel: str, realm: str, value: Any, time_ns: int, *, mark: int, is_start: bool) -> None:

@@ -1,1 +1,1 @@
-"""The side of the run: what stands for a component that works in another process."""
+"""The side of the run: proxies for components that work in another process."""

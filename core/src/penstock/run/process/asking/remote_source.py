@@ -16,7 +16,7 @@ from penstock.source import SupportsCommit, SupportsDrop, SupportsLag, SupportsL
 
 
 class RemoteSource:
-    """Stand for a source in another process.
+    """The proxy of a source in another process.
 
     If the process dies, `read` raises a SourceError, and the run opens this again, by its policy: another process
     begins where the source begins, or goes on where it was if it can seek. What the dead one had read and not handed
@@ -130,7 +130,7 @@ _ABILITIES = (
 
 
 def remote_source(part: Part, run: RunContext, tally: Tally) -> RemoteSource:
-    """Return what stands for a source in a process of its own, with its abilities."""
+    """Return the proxy of a source in a process of its own, with its abilities."""
     kinds = tuple(kind for ability, kind in _ABILITIES if isinstance(part.sample, ability))
     made: RemoteSource = type("RemoteSource", kinds or (RemoteSource,), {})(part, run, tally)
     return made

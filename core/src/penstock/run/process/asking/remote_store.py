@@ -25,7 +25,7 @@ _AT_ONCE: Final = 64
 
 
 class RemoteStore:
-    """Stand for a store in another process.
+    """The proxy of a store in another process.
 
     What was written and not synced is kept here: if the process dies, another one writes it again, so that a store
     which gathers in memory loses nothing. What the dead one may have written is looked for first, where the store can
@@ -152,6 +152,6 @@ class _RemoteTransaction(RemoteStore):
 
 
 def remote_store(part: Part, run: RunContext, tally: Tally) -> RemoteStore:
-    """Return what stands for a store in a process of its own, with its abilities."""
+    """Return the proxy of a store in a process of its own, with its abilities."""
     kind = _RemoteTransaction if isinstance(part.sample, SupportsTransaction) else RemoteStore
     return kind(part, run, tally)

@@ -144,7 +144,7 @@ class WorkerProcess:
         return True
 
     def kill(self) -> None:
-        """End the process at once and let go of everything. Any number of times."""
+        """End the process at once and release everything. Any number of times."""
         process, self._process = self._process, None
         link, self._link = self._link, None
         self._busy = False
@@ -199,8 +199,8 @@ class WorkerProcess:
             raise self._died() from error
 
     def _died(self) -> WorkerDiedError:
-        """Let go of a process that is dead, or cut off; return how it ended."""
-        assert self._process is not None  # whoever asks has one
+        """Release a process that is dead, or cut off; return how it ended."""
+        assert self._process is not None  # every caller has one
         try:
             code: int | None = self._process.wait(ABORT_S)
         except subprocess.TimeoutExpired:

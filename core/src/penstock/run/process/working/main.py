@@ -65,7 +65,7 @@ def _serve(link: Link, origin: str, definition: bytes) -> None:
             given, records = {"error": error_to_data(error)}, ()
         del message
         link.send(given, records)
-        del given, records  # what lies in shared memory is let go of before waiting
+        del given, records  # release shared memory before waiting
 
 
 def _closed(served: WorkerComponent) -> Mapping[str, Any]:
