@@ -293,7 +293,7 @@ def test_a_hero_that_goes_on_sending_does_not_keep_a_run_from_its_end(endpoint, 
 
 
 def test_two_heros_of_one_name_are_remarked(endpoint, emit):
-    """Two HEROs of one name interleave their counts: each event is stored under a number of its own, and it is said."""
+    """Two HEROs of one name interleave counts: each event is stored under a number of its own, and it is reported."""
     source = HeroSource(
         object_selector="cam", event_name="data", connect=[endpoint], bounds=(), sequence_key="n", until_silent_s=0.5
     )
