@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import threading
 import time
 from pathlib import Path
@@ -348,6 +349,91 @@ class KnowsItsLagInOneThread(Lines):
 class CannotSayWhatItRejected(Lines):
     def rejected(self):
         return None
+
+
+@attrs.define(kw_only=True, slots=False)
+class Inbox:
+    """A sound source that others call with data, as a driver does: when it is full, the caller waits."""
+
+    capacity: int = 100
+    _waiting: queue.Queue = attrs.field(factory=queue.Queue, init=False, eq=False)
+    _next: int = attrs.field(default=0, init=False, eq=False)
+
+    def open(self):
+        self._waiting, self._next = queue.Queue(self.capacity), 0
+
+    def put(self, data):
+        self._waiting.put(data)
+
+    def read(self, max_records, timeout_s):
+        try:
+            data = self._waiting.get(timeout=timeout_s) if timeout_s else self._waiting.get_nowait()
+        except queue.Empty:
+            return ()
+        self._next += 1
+        return [Record(data, channel="inbox", seq=self._next - 1)]
+
+    def close(self):
+        pass
+
+
+class InboxCase(SourceContract):
+    source = Inbox
+    ends = repeats = False
+    picklable = False  # the queue, which others put into, stays in its process
+
+    def make_source(self, tmp_path):
+        self.made = self.source()
+        return self.made
+
+    def feed(self, tmp_path):
+        for number in range(self.count):
+            self.made.put(b"%d" % number)
+
+
+class TestInbox(InboxCase):
+    """A source with a bounded queue passes everything."""
+
+
+class DropsWhatIsTooMuch(Inbox):
+    _dropped = 0
+
+    def put(self, data):
+        try:
+            self._waiting.put_nowait(data)
+        except queue.Full:
+            self._dropped += 1
+
+    def dropped_upstream(self):
+        return {"inbox": self._dropped}
+
+
+class TestInboxThatDrops(InboxCase):
+    """So does one that drops and counts."""
+
+    source = DropsWhatIsTooMuch
+
+
+class TakesInWithoutBound(Inbox):
+    def open(self):
+        self._waiting, self._next = queue.Queue(), 0
+
+
+class CaseTakesInWithoutBound(InboxCase):
+    source = TakesInWithoutBound
+
+
+class TestTakesInWithoutBoundByDesign(CaseTakesInWithoutBound):
+    """A source that is said to keep all by design passes."""
+
+    most_unread = None
+
+
+BROKEN.append(
+    pytest.param(
+        "test_takes_in_only_so_much_while_nobody_reads", CaseTakesInWithoutBound, AssertionError, id="no bound"
+    )
+)
 
 
 @pytest.mark.parametrize(("test", "case", "raises"), BROKEN)

@@ -13,6 +13,7 @@ class TestShmSource(SourceContract):
     """The source keeps every promise of the contract."""
 
     repeats = False
+    most_unread = 500
 
     def make_source(self, tmp_path):
         return ShmSource(f"contract {tmp_path}", until_end=True)

@@ -29,8 +29,11 @@ from penstock.source import (
 )
 from penstock.testing.component_contract import ComponentContract, can, is_kind, lacks, needs
 from penstock.testing.equality import assert_same_record, assert_unique
+from penstock.testing.unread import bytes_taken_unread
 
 _PATIENCE_S = 20.0
+_UNREAD_BYTES = 50
+"""Bytes for each record by which memory may grow beside a queue: less than any record in a queue takes."""
 
 
 class SourceContract(ComponentContract):
@@ -63,6 +66,12 @@ class SourceContract(ComponentContract):
 
     slack_s = 0.5
     """Seconds by which `read` may exceed its `timeout_s`."""
+
+    most_unread: int | None = 5000
+    """How many records may wait in the source while nobody reads; four times as many are fed to find out.
+
+    None for a source that keeps all by design, or whose sender in the test keeps in this process what was not taken.
+    """
 
     def make_source(self, tmp_path: Path) -> Source:
         """Return the source, as new; twice with the same directory, it is the same one opened again."""
@@ -229,6 +238,20 @@ class SourceContract(ComponentContract):
                 assert time.monotonic() - began < _PATIENCE_S / 2, f"it gave {len(found)} records after all its time"
                 assert found, "it returned nothing, long before its time was over"
                 missing -= len(found)
+
+    def test_takes_in_only_so_much_while_nobody_reads(self, tmp_path: Path) -> None:
+        """While nobody reads, it lets the sender wait or drops and counts: what it holds does not grow without bound.
+
+        `feed` is called in another thread, with a `count` of `most_unread`, then of four times as many.
+        """
+        if self.most_unread is None or type(self).feed is SourceContract.feed:
+            return  # all is kept by design, or nothing can be made to come
+        few = bytes_taken_unread(self, tmp_path / "few", self.most_unread)
+        many = bytes_taken_unread(self, tmp_path / "many", 4 * self.most_unread)
+        assert many <= 2 * few + _UNREAD_BYTES * self.most_unread, (
+            f"{4 * self.most_unread} records that nobody read took {many} bytes, {self.most_unread} took {few}: bound "
+            "the queue and count what it drops, or say most_unread = None if that is by design"
+        )
 
     @needs(SupportsSeek)
     def test_position_and_seek(self, tmp_path: Path) -> None:
