@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from penstock_zenoh.hero.archivers import ArrayArchiver, HERODataArchiver, JsonArchiver
     from penstock_zenoh.hero.event import HeroEventError
+    from penstock_zenoh.queries import control
 
-__all__ = ["ArrayArchiver", "HERODataArchiver", "HeroEventError", "JsonArchiver"]
+__all__ = ["ArrayArchiver", "HERODataArchiver", "HeroEventError", "JsonArchiver", "control"]
 
 _WHERE = {
     "ArrayArchiver": "penstock_zenoh.hero.archivers",
     "HERODataArchiver": "penstock_zenoh.hero.archivers",
     "HeroEventError": "penstock_zenoh.hero.event",
     "JsonArchiver": "penstock_zenoh.hero.archivers",
+    "control": "penstock_zenoh.queries",
 }
 
 
