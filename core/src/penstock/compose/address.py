@@ -43,14 +43,14 @@ def why_no_path(thing: Any) -> str:
 
 
 def address_of(given: Any) -> tuple[str, dict[str, Any]] | None:
-    """Return the import path and the settings by which a file or another process can make what was given, or None."""
+    """Return the import path and the settings from which a file or another process can make this object, or None."""
     owner, settings = _owner_of(given)
     path = None if settings is None else path_of(owner)
     return None if path is None or settings is None else (path, settings)
 
 
 def why_no_address(given: Any) -> str:
-    """Return why a file cannot name what was given, or ""."""
+    """Return why a file cannot name this object, or ""."""
     owner, settings = _owner_of(given)
     if settings is None and isinstance(given, Iterable) and not hasattr(given, "read"):
         return f"it is a {type(given).__qualname__} of this program, and a file holds no data"
@@ -61,7 +61,7 @@ def why_no_address(given: Any) -> str:
 
 
 def _owner_of(given: Any) -> tuple[Any, dict[str, Any] | None]:
-    """Return the function or class that is imported, and the settings to call it with, or None if nobody knows them."""
+    """Return the function or class to import, and the settings to call it with, or None if they are unknown."""
     if isinstance(given, functools.partial) and isinstance(given.func, types.FunctionType) and not given.args:
         return given.func, dict(given.keywords)
     if isinstance(given, type) or hasattr(given, "__qualname__"):

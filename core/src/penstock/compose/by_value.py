@@ -44,7 +44,7 @@ def definition_of(node: Node, *, use: str = "") -> bytes:
 
 
 def why_not_sent(node: Node) -> str:
-    """Return which part of a component cannot be sent and why, or ""."""
+    """Return the part of a component that cannot be sent and the reason, or ""."""
     given = _made_from_settings(node.given)
     try:
         _dumps((given, node.settings))
@@ -129,7 +129,7 @@ def is_importable(module: types.ModuleType) -> bool:
         try:
             found = (finder.find_spec(name[:end], path, None) for finder in sys.meta_path)
             spec = next((each for each in found if each is not None), None)
-        except Exception:  # a finder may raise anything: then nobody can import it
+        except Exception:  # a finder may raise anything: then it cannot be imported
             return False
         if spec is None:
             return False
@@ -155,7 +155,7 @@ def _culprit(thing: Any, error: Exception, depth: int = 0) -> tuple[str, Excepti
 
 
 def _parts(thing: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what a thing consists of, with what an error calls it."""
+    """Yield the parts of an object, each with its name in errors."""
     if isinstance(thing, functools.partial):
         yield "", thing.func
         yield from ((f"argument {number}", value) for number, value in enumerate(thing.args))

@@ -1,4 +1,4 @@
-"""Checks of a pipeline's wiring: everything that can be known to be wrong before anything opens."""
+"""Checks of a pipeline's wiring: all errors that can be found before anything opens."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def parts_of(nodes: Iterable[Node], joins: Joins, plugins: Plugins, *, import_pa
 
 
 def shape_problems(nodes: Iterable[Node], joins: Joins) -> list[str]:
-    """Return what is wrong with the shape of the graph: loose ends, loops, nothing at all."""
+    """Return the problems in the shape of the graph: loose ends, loops, an empty pipeline."""
     nodes, joins = list(nodes), list(joins)
     if not nodes:
         return ["the pipeline is empty: give it at least a source and what takes its records"]
@@ -74,7 +74,7 @@ def shape_problems(nodes: Iterable[Node], joins: Joins) -> list[str]:
 
 
 def kind_problems(parts: Mapping[str, Part], joins: Joins) -> list[str]:
-    """Return where a component gives what its neighbour does not take."""
+    """Return the joins where a component's output does not fit its neighbour's input."""
     problems = []
     for before, after, _ in joins:
         if before not in parts or after not in parts:
@@ -89,7 +89,7 @@ def kind_problems(parts: Mapping[str, Part], joins: Joins) -> list[str]:
 
 
 def option_problems(parts: Iterable[Part], plugins: Plugins) -> list[str]:
-    """Return where a node has options that its component cannot follow."""
+    """Return the nodes with options that their components do not support."""
     problems = []
     parts = list(parts)
     for part in parts:
@@ -124,7 +124,7 @@ def retry_problems(parts: Iterable[Part]) -> list[str]:
 
 
 def sharing_problems(parts: Iterable[Part]) -> list[str]:
-    """Return where one object that has a state was given to two nodes."""
+    """Return the stateful objects that were passed to two nodes."""
     problems = []
     first: dict[int, Part] = {}
     for part in parts:

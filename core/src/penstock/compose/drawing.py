@@ -76,7 +76,7 @@ def to_svg(pipeline: PipelineGraph) -> str:
 
 
 def edge_text(edge: Edge) -> str:
-    """Return what is worth saying of an edge: "" for a bare one."""
+    """Return the label of an edge: "" for a default one."""
     if edge == PLAIN:
         return ""
     limits = [f"{edge.capacity} records"] if edge.capacity else []

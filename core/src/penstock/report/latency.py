@@ -37,7 +37,7 @@ class Latency:
         return self.max_ns / 1e9
 
     def merge(self, other: Latency) -> None:
-        """Add what another histogram counted."""
+        """Add the counts of another histogram."""
         for index, count in enumerate(other._buckets):
             self._buckets[index] += count
         self.count += other.count

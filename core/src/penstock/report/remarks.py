@@ -1,4 +1,4 @@
-"""Remarks: what a user should know of a run although nothing failed."""
+"""Remarks: notable facts about a run in which nothing failed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from penstock.report.account import Account, NodeAccount
 
 
 def doubts(account: Account, where: Callable[[NodeAccount], str]) -> list[str]:
-    """Return what is probably not meant: a node that gave nothing, an iterator that was used up before."""
+    """Return probable mistakes: a node that emitted nothing, an iterator that was exhausted before."""
     leads_on = {edge.before for edge in account.edges}
     found = []
     for node in account.nodes:
@@ -22,7 +22,7 @@ def doubts(account: Account, where: Callable[[NodeAccount], str]) -> list[str]:
 
 
 def recoveries(account: Account, where: Callable[[NodeAccount], str]) -> list[str]:
-    """Return what failed and went well in the end, or was tried again at least: one sentence for each node and kind."""
+    """Return failures that were recovered or retried: one sentence for each node and kind."""
     found = []
     for node in account.nodes:
         last = " ".join(node.last_error.split())

@@ -74,7 +74,7 @@ def edge_rows(report: RunReport) -> list[tuple[str, ...]]:
 
 
 def notes(report: RunReport) -> list[str]:
-    """Return what stands below the tables, a line each: drops, remarks, problems, and whether the sums agree."""
+    """Return the notes below the tables, a line each: drops, remarks, problems, and whether the sums agree."""
     lines: list[str] = []
     for edge in report.account.edges:
         for channel, ends in edge.channels.items():
