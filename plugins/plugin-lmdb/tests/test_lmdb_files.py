@@ -20,7 +20,7 @@ import pytest
 from penstock.errors import CannotConnectToStoreError, CannotGetObjectError, StoreError
 from penstock.record import Record
 from penstock.testing import permissions_hold
-from penstock_lmdb import LmdbRecordStore
+from penstock_lmdb import LmdbRecordStore, room
 from penstock_lmdb.data_file import find_damage
 
 READ_ALL = """
@@ -192,8 +192,9 @@ def test_opened_twice_is_an_error_that_can_be_pickled(tmp_path):
         pass
 
 
-def test_what_was_allocated_ahead_is_given_back(tmp_path):
-    """A file that was closed ends with its last page."""
+def test_what_was_allocated_ahead_is_given_back(tmp_path, monkeypatch):
+    """Where the disk is nearly full, room is allocated ahead; a file that was closed ends with its last page."""
+    monkeypatch.setattr(room, "PLENTY", 1 << 60)
     with opened(tmp_path / "a.lmdb") as store:
         store.write(records(1))
         assert (tmp_path / "a.lmdb").stat().st_size > 1 << 17

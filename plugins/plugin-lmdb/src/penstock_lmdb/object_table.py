@@ -17,9 +17,12 @@ from penstock_lmdb.object_value import ID, NAME
 _LONGEST_NAME = 400
 
 
-@attrs.frozen
+@attrs.define
 class Put:
-    """An object that waits to be committed, or was: its bytes, and what it is found by."""
+    """An object that waits to be committed, or was: its bytes, and what it is found by. Not changed after it was made.
+
+    It is not frozen, since one is made for every put, and a frozen attrs class takes three times as long to make.
+    """
 
     value: bytes
     name: str

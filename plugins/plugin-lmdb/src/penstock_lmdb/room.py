@@ -13,8 +13,16 @@ import lmdb
 
 from penstock.errors import StoreError
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]  # a module that is not there
+
 RESERVE = 1 << 17
 """Bytes on the disk that only deleting, and keeping positions, may use."""
+
+PLENTY = 1 << 26
+"""Bytes that are free on a disk that is not nearly full."""
 
 _STEP = 1 << 16
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -29,7 +37,7 @@ class Room:
     _allocated: int = 0
 
     def take(self, env: lmdb.Environment, databases: Iterable[Any], size_bytes: int) -> None:
-        """Allocate what a transaction of this size may need, and the reserve.
+        """Allocate what a transaction of this size may need, and the reserve, if the disk is nearly full.
 
         Raises:
             StoreError: the disk is full, and what is free within the file does not do. It can be retried.
@@ -37,7 +45,7 @@ class Room:
         page = int(env.stat()["psize"])
         used = (int(env.info()["last_pgno"]) + 1) * page
         wanted = used + size_bytes + RESERVE
-        if wanted <= self._allocated or not hasattr(os, "posix_fallocate"):
+        if wanted <= self._allocated or not hasattr(os, "posix_fallocate") or self._has_plenty(size_bytes):
             return
         step = max(_STEP, used // 16 // _STEP * _STEP)
         wanted = -(-wanted // step) * step
@@ -51,6 +59,16 @@ class Room:
                     f"{self.where}: the disk is full ({error.strerror}), nothing of this call was written; delete "
                     "records or free some space, then try again"
                 ) from error
+
+    def _has_plenty(self, size_bytes: int) -> bool:
+        """Return whether the disk is so far from full that nothing has to be allocated ahead, which costs time."""
+        if resource is not None and resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+            return False
+        try:
+            found = os.statvfs(self.path)
+        except OSError:
+            return False
+        return found.f_bavail * found.f_frsize > PLENTY + 2 * size_bytes
 
     def _allocate(self, wanted: int) -> None:
         file = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
