@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 _HOMES = {
+    "Comux": "comux.comux",
+    "Control": "comux.control",
     "KafkaSource": "kafka.source",
     "KafkaStore": "kafka.store",
     "MongoConnect": "comux.mongo",
 }
 
-__all__ = ["KafkaSource", "KafkaStore", "MongoConnect"]
+__all__ = ["Comux", "Control", "KafkaSource", "KafkaStore", "MongoConnect"]
 
 
 def __getattr__(name: str) -> Any:

@@ -28,6 +28,12 @@ def _module(name: str) -> Any:
     return sys.modules[name]
 
 
+@pytest.fixture(scope="session")
+def services() -> Callable[[str], Any]:
+    """Import a module of the directory of servers."""
+    return _module
+
+
 def _broker(directory: Path) -> Iterator[Any]:
     cached, module = _module("cached"), _module("broker")
     try:
@@ -54,9 +60,12 @@ def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A directory of its own for dead letters, and nothing left behind."""
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A directory of its own for dead letters, and nothing left behind (but a broker that the test started again)."""
     monkeypatch.chdir(tmp_path)
+    if "own_broker" in request.fixturenames:
+        yield
+        return
     with no_leaks(wait_s=10.0):
         yield
 

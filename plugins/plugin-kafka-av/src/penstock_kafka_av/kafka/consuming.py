@@ -109,7 +109,10 @@ class Consuming:
             if self._failure is not None:
                 failure, self._failure = self._failure, None
                 raise failure
-            return self._sorted(found)
+            given = self._sorted(found)
+            for partition in {id(each): each for each, _ in given}.values():
+                self.high(partition)
+            return given
 
     def _sorted(self, found: Iterable[Message]) -> list[tuple[Partition, Message]]:
         given = []
@@ -171,11 +174,13 @@ class Consuming:
             )  # fmt: skip
 
     def high(self, partition: Partition) -> int:
-        """Return the offset behind the last message of a partition, as far as the client knows; -1 if it does not."""
-        try:
-            return int(self._consumer.get_watermark_offsets(partition.key(), cached=True)[1])
-        except (KafkaException, RuntimeError):  # not assigned any more, or closed
-            return -1
+        """Return the offset behind the last message of a partition, as far as the client knows; -1 if it does not.
+
+        Called by the thread that reads: the client's call can block, with the interpreter, beside one of `consume`.
+        """
+        with self._lock:
+            partition.high = int(self._consumer.get_watermark_offsets(partition.key(), cached=True)[1])
+        return partition.high
 
     def commit(self, position: Mapping[str, int]) -> None:
         """Commit what of a position is still this consumer's. Raises SourceError."""

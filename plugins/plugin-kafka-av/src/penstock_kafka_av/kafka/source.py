@@ -249,16 +249,12 @@ class KafkaSource:
         consuming = self._open
         if consuming is None:
             return 0
-        return sum(max(0, consuming.high(each) - each.next) for each in list(consuming.partitions.values()))
+        return sum(max(0, each.high - each.next) for each in list(consuming.partitions.values()))
 
     def lag_s(self) -> float:
         """Return the seconds since the last message given was made, of the partition furthest behind; 0 if none is."""
         consuming = self._open
-        behind = (
-            [each for each in list(consuming.partitions.values()) if consuming.high(each) > each.next]
-            if consuming
-            else []
-        )
+        behind = [each for each in list(consuming.partitions.values()) if each.high > each.next] if consuming else []
         return max((time.time() - each.last_ms / 1000 for each in behind if each.last_ms), default=0.0)
 
     def lost_upstream(self) -> Mapping[str, int]:

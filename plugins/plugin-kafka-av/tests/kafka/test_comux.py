@@ -1,0 +1,326 @@
+"""Comux, Control and MongoConnect by the names of comux, against real brokers: D2 to D6."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import subprocess
+import threading
+import time
+import uuid
+
+import numpy as np
+import pytest
+
+from penstock.errors import EndOfSource, ObjectNotFoundError, SourceError
+from penstock_kafka_av import Comux, Control, KafkaSource, MongoConnect
+from penstock_kafka_av.test_picture import TestPictureSource
+
+SNIPPET = """
+open("pid", "w").write(str(os.getpid()))
+cameras = Comux(cam_ids, consume_schema, produce_schema, "ERROR")
+cameras.setup_consumers(consumer_bootstrap_servers, overwrite=True, end=True,
+                        max_offset_diff=20, strict_on_fail=True, over_write=False, **{})
+cameras.setup_controller(config_topic, control_bootstrap_servers, acts)
+cameras.setup_decoders(rate=10, W=1920, H=1080,
+                        de_codec="h264", pix_fmt="yuv420p")
+cameras.setup_producer(
+  producer_bootstrap_servers, strict_on_fail=True, over_write=False, **{})
+cameras.start()
+while True:
+  batch: List[Tuple[str, int | np.ndarray]] = cameras.get_batch(timeout=10)
+  for cam_id, index, array in batch:
+    model = choose_mode_based_on(cam_id)
+    if array is None:
+      continue
+    results = model.predict(array)
+    headers: dict = prepare(results)
+    cameras.send(cam_id, index, headers)
+"""
+"""The snippet of comux's README, as users have it in their programs."""
+
+
+class Enough(Exception):
+    """Ends the snippet, which has no end of its own."""
+
+
+@pytest.fixture(scope="session")
+def packets():
+    """Packets of the test picture, with B-frames and a keyframe every ten."""
+    source = TestPictureSource(frames=40, width=64, height=48, rate=10, bframes=2)
+    source.open()
+    found = []
+    try:
+        while True:
+            found += source.read(100, 1.0)
+    except EndOfSource:
+        return [each.data for each in found]
+    finally:
+        source.close()
+
+
+@pytest.fixture
+def cameras(broker):
+    """Two cameras with topics of their own: the schemas and the ids."""
+    mark = uuid.uuid4().hex[:6]
+    ids = ["north", "south"]
+    for each in ids:
+        broker.topic(f"raw{mark}_{each}", partitions=2)
+        broker.topic(f"stream{mark}_{each}", partitions=2)
+    return f"raw{mark}_:cam_id", f"stream{mark}_:cam_id", ids
+
+
+def topic_of(schema, cam_id):
+    return schema.replace(":cam_id", cam_id)
+
+
+def everything(broker, topic, read):
+    source = KafkaSource(bootstrap_servers=broker.address, topics=[topic], until_end=True)
+    source.open()
+    try:
+        return read(source)
+    finally:
+        source.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the snippet leaves its pid file open
+def test_the_snippet_of_the_readme(broker, cameras, packets, read):
+    """The README's snippet runs with its import line changed; results go back with the packets they belong to."""
+    consume, produce, ids = cameras
+    config = broker.topic()
+    seen = []
+    started = threading.Event()
+
+    class Model:
+        def predict(self, array):
+            assert array.shape == (48, 64, 3)
+            assert array.dtype == np.uint8
+            seen.append(array)
+            if len(seen) == 30:
+                raise Enough
+            return {"mean": float(array.mean()), "boxes": [[1, 2]], "text": "Å"}
+
+    class Watched(Comux):
+        def start(self):
+            super().start()
+            started.set()
+
+    def feed():
+        started.wait(60)
+        for number, packet in enumerate(packets):
+            for each in ids:
+                broker.produce(topic_of(consume, each), [packet], key=f"{each}-{number}", partition=1)
+
+    names = {
+        "os": __import__("os"), "np": np, "List": list, "Tuple": tuple, "Comux": Watched, "cam_ids": ids,
+        "consume_schema": consume, "produce_schema": produce, "consumer_bootstrap_servers": [broker.address],
+        "producer_bootstrap_servers": [broker.address], "control_bootstrap_servers": [broker.address],
+        "config_topic": config, "acts": {}, "choose_mode_based_on": lambda cam_id: Model(),
+        "prepare": lambda results: results,
+    }  # fmt: skip
+    feeding = threading.Thread(target=feed)
+    feeding.start()
+    try:
+        with pytest.raises(Enough):
+            exec(compile(SNIPPET, "README of comux", "exec"), names)
+    finally:
+        started.set()
+        feeding.join()
+        if "cameras" in names:
+            names["cameras"].kill()
+    sent = [message for each in ids for message in everything(broker, topic_of(produce, each), read)]
+    assert len(sent) == 29
+    for message in sent:
+        number = int(message.metadata["key"].rpartition("-")[2])
+        assert message.data == packets[number], "the packet is the one that its key names"
+        assert message.metadata["partition"] == 1
+        assert json.loads(message.metadata["headers"]["boxes"]) == [[1, 2]]
+        assert message.metadata["headers"]["text"] == "Å"
+
+
+@pytest.fixture
+def comux(broker, cameras):
+    """A Comux of both cameras, from the beginning of their topics, that is ended."""
+    consume, produce, ids = cameras
+    made = Comux(ids, consume, produce)
+    made.setup_consumers([broker.address], end=False, max_offset_diff=None)
+    made.setup_producer(broker.address)
+    yield made
+    made.kill()
+
+
+def test_d2_d3_frames_in_order_each_with_its_packet(broker, cameras, comux, packets):
+    """Get gives a camera's frames oldest first, each with the index of its packet; nothing is left out."""
+    consume, _, _ = cameras
+    broker.produce(topic_of(consume, "north"), packets, partition=0)
+    comux.start()
+    indices = [comux.get("north", timeout=20)[1] for _ in range(30)]
+    assert indices == list(range(30))
+    assert comux.get("south", timeout=0.05) is None
+    with pytest.raises(ObjectNotFoundError, match="west"):
+        comux.get("west", timeout=0)
+
+
+def test_d3_a_batch_has_one_frame_of_each_camera(broker, cameras, comux, packets):
+    """get_batch gives one frame for each camera; a camera that is silent holds up nobody; None if all are."""
+    consume, _, ids = cameras
+    assert comux.get_batch(timeout=0.05) is None
+    comux.start()
+    assert comux.get_batch(timeout=0.05) is None
+    for each in ids:
+        broker.produce(topic_of(consume, each), packets[:20], partition=0)
+    assert sorted(cam_id for cam_id, _, _ in comux.get_batch(timeout=20)) == ids
+    [*_, (cam_id, index, record)] = comux.get_batch(frame=True, timeout=20)
+    assert (record.channel, record.seq) == (cam_id, index)
+    broker.produce(topic_of(consume, "north"), packets[20:], partition=0)
+    while comux.get("south", timeout=2.0) is not None:
+        pass
+    began = time.monotonic()
+    assert [cam_id for cam_id, _, _ in comux.get_batch(timeout=20)] == ["north"]
+    assert time.monotonic() - began < 10
+
+
+def test_d2_what_cannot_be_decoded_is_none(broker, cameras, comux, packets):
+    """Garbage has an entry without an array; the frames after the next keyframe come as ever; neighbours are whole."""
+    consume, _, _ = cameras
+    broker.produce(topic_of(consume, "north"), [packets[0], b"garbage", None, *packets[10:]], partition=0)
+    broker.produce(topic_of(consume, "south"), packets, partition=0)
+    comux.start()
+    frames = [comux.get("north", timeout=20) for _ in range(20)]
+    assert any(array is None for _, _, array in frames)
+    assert sum(array is not None for _, _, array in frames) >= 10
+    assert [comux.get("south", timeout=20)[1] for _ in range(30)] == list(range(30))
+
+
+def test_d5_cameras_come_and_go_by_the_config_topic(broker, cameras, packets, read):
+    """Actions of a config topic create, update and delete cameras; unknown ones and failures are answered."""
+    consume, produce, _ = cameras
+    config, replies = broker.topic(), broker.topic()
+    calls = queue.SimpleQueue()
+
+    def fail(comux, value):
+        raise RuntimeError("no such lens")
+
+    comux = Comux(["north"], consume, produce)
+    comux.setup_consumers(broker.address, end=False, max_offset_diff=None)
+    comux.setup_controller(
+        config, broker.address, {"zoom": lambda c, value: calls.put((c, value)) or "zoomed", "fail": fail},
+        reply_topic=replies,
+    )  # fmt: skip
+    try:
+        comux.start()
+        broker.produce(topic_of(consume, "north"), packets, partition=0)
+        broker.produce(topic_of(consume, "south"), packets, partition=0)
+        for action, value in (
+            ("zoom", b'{"by": 2}'), ("create", b"south"), ("explode", b""), ("fail", None), ("delete", b'"nobody"'),
+        ):  # fmt: skip
+            broker.produce(config, [value], key=action)
+        assert [comux.get("north", timeout=20)[1] for _ in range(30)] == list(range(30))
+        assert calls.get(timeout=20) == (comux, {"by": 2})
+        ends = time.monotonic() + 20
+        answers = []
+        while len(answers) < 5:
+            answers = [json.loads(each.data) for each in everything(broker, replies, read)]
+            assert time.monotonic() < ends, answers
+        assert [(each["action"], each["ok"]) for each in answers] == [
+            ("zoom", True), ("create", True), ("explode", False), ("fail", False), ("delete", False),
+        ]  # fmt: skip
+        assert "explode" in answers[2]["result"]
+        assert "no such lens" in answers[3]["error"]
+        assert "nobody" in answers[4]["error"]
+        assert comux.get("south", timeout=20)[1] == 0
+        assert comux.control.offset == 4
+        assert comux.control.topic_last_offset == 5
+        assert set(comux.consumers) == set(comux.threads) == {"north", "south"}
+        broker.produce(config, [b"south"], key="delete")
+        while "south" in comux.consumers:
+            assert time.monotonic() < ends + 20
+            time.sleep(0.01)  # the action is carried out in another thread
+    finally:
+        comux.kill()
+
+
+def test_the_second_constructor(broker, cameras, packets):
+    """Comux(cam_ids, bootstrap_servers, control_topic, control_bootstrap_servers, acts, …) as its README has it."""
+    consume, produce, ids = cameras
+    config = broker.topic()
+    comux = Comux(ids, [broker.address], config, [broker.address], {}, consume_schema=consume, produce_schema=produce,
+                  end=False, max_offset_diff=None)  # fmt: skip
+    try:
+        comux.connect_all()
+        assert isinstance(comux.control, Control)
+        assert comux.control.act("none", 1) == "✘ No action 'none' defined!"
+        broker.produce(topic_of(consume, "south"), packets, partition=0)
+        first = comux.consumers["south"]
+        comux.connect("south", False)
+        assert comux.consumers["south"] is first
+        comux.listen(first)
+        assert comux.get("south", timeout=20)[1] == 0
+        comux.kill("south")
+        assert "south" not in comux.consumers
+        assert comux.get_cam_id_from_topic(topic_of(consume, "north")) == "north"
+        assert comux.get_topic_from_cam_id("north") == topic_of(consume, "north")
+    finally:
+        comux.kill()
+
+
+def test_strict_on_fail(caplog):
+    """A broker that is not there is logged with strict_on_fail=False; what cannot be sent is raised or logged."""
+    comux = Comux(["a"])
+    comux.setup_consumers("127.0.0.1:9", strict_on_fail=False)
+    assert "127.0.0.1:9" in caplog.text
+    with pytest.raises(ObjectNotFoundError, match="frame 7"):
+        comux.send("a", 7, {})
+
+
+@pytest.fixture(scope="session")
+def mongo(services, tmp_path_factory):
+    """The address of a server of Mongo's protocol."""
+    cached = services("cached")
+    try:
+        binary = cached.mongo_binary()
+    except cached.NotThere as missing:
+        pytest.skip(str(missing))
+    directory = tmp_path_factory.mktemp("mongo")
+    [port] = cached.free_ports(1)
+    process = subprocess.Popen([binary, f"127.0.0.1:{port}", directory], stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)  # fmt: skip
+    try:
+        yield f"mongodb://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_d6_camera_ids_from_mongo(broker, mongo, read):
+    """MongoConnect gives the ids of the collection as they are now; a source that reads them there follows."""
+    pymongo = pytest.importorskip("pymongo")
+    with contextlib.closing(pymongo.MongoClient(mongo)) as client:
+        collection = client["site"]["cameras"]
+        collection.insert_many([{"cam_id": "a"}, {"cam_id": 7}, {"name": "no camera"}, {"cam_id": "a"}])
+        with MongoConnect(mongo, "site", "cameras", timeout_s=30) as connected:
+            assert connected.ret_cam_ids() == ["a", "7"]
+            collection.insert_one({"cam_id": "b"})
+            assert connected.ret_cam_ids() == ["a", "7", "b"]
+        mark = broker.topic()
+        for name in ("a", "b", "c"):
+            broker.produce(broker.topic(f"{mark}_{name}"), [b"x"])
+        where = {"uri": mongo, "database": "site", "collection": "cameras"}
+        source = KafkaSource(
+            bootstrap_servers=broker.address, schema=f"{mark}_:cam_id", channels_from={"mongo": where}, refresh_s=0.3
+        )
+        source.open()
+        try:
+            assert {record.channel for record in read(source, 2)} == {"a", "b"}
+            collection.insert_one({"cam_id": "c"})
+            assert {record.channel for record in read(source, 1)} == {"c"}
+        finally:
+            source.close()
+
+
+def test_mongo_that_is_not_there():
+    """A server that does not answer is named, without the password."""
+    with pytest.raises(SourceError, match=r"127\.0\.0\.1:9") as refused:
+        MongoConnect("mongodb://user:word-of-secret@127.0.0.1:9", timeout_s=0.3).connect()
+    assert "word-of-secret" not in str(refused.value)

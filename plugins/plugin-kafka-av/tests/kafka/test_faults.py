@@ -1,0 +1,281 @@
+"""Faults against a real broker: each has the outcome that the documents state, and costs no neighbour."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+import penstock as ps
+from penstock_kafka_av import KafkaSource
+
+FULL = os.environ.get("PENSTOCK_FAULTS") == "full"
+MEMBERS = 3
+CAMERAS = 8
+KILLS = 20 if FULL else 3
+EXACT_KILLS = 10 if FULL else 2
+PER_CAMERA = 400 if FULL else 120
+
+MEMBER = """
+import sys, json
+import penstock as ps
+settings = json.loads(sys.argv[1])
+source = ps.source("kafka", name="cameras", **settings["source"])
+store = ps.store("kafka", name="out", **settings["store"])
+pipeline = ps.Pipeline(source >> store, checkpoint_every_s=0.1)
+print("begun", flush=True)
+report = pipeline.run()
+print(report.ok, flush=True)
+"""
+
+
+def numbers(count, start=0):
+    return [b"%d" % number for number in range(start, start + count)]
+
+
+def everything(broker, topic, read, **settings):
+    source = KafkaSource(bootstrap_servers=broker.address, topics=[topic], until_end=True, **settings)
+    source.open()
+    try:
+        return read(source)
+    finally:
+        source.close()
+
+
+def member(settings):
+    return subprocess.Popen(
+        [sys.executable, "-c", MEMBER, json.dumps(settings)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+
+
+def test_tombstones_and_empty_messages(broker, read):
+    """A message without a value is a record that says so; one of 0 bytes is an empty record."""
+    topic = broker.topic()
+    broker.produce(topic, [None, b"", b"x"], key=b"k")
+    records = everything(broker, topic, read)
+    assert [record.data for record in records] == [b"", b"", b"x"]
+    assert [record.metadata.get("tombstone", False) for record in records] == [True, False, False]
+
+
+def test_20_mb(broker, read):
+    """A message of 20 MB comes through, and so do its neighbours."""
+    topic = broker.topic(max_message_bytes=25_000_000)
+    big = os.urandom(1000) * 20_000
+    broker.produce(topic, [b"before", big, b"after"])
+    assert [record.data for record in everything(broker, topic, read)] == [b"before", big, b"after"]
+
+
+def test_offsets_out_of_range(broker, read):
+    """What the broker deleted before it was read counts as lost; what was committed beyond the end begins anew."""
+    topic = broker.topic()
+    broker.produce(topic, numbers(50))
+    group = f"g-{topic}"
+    source = KafkaSource(bootstrap_servers=broker.address, topics=[topic], group=group, until_end=True)
+    source.open()
+    first = read(source, 10)
+    source.commit({f"{topic}/0": 10})
+    source.close()
+    assert len(first) == 10
+    broker.delete_before(topic, 30)
+    source.open()
+    try:
+        records = read(source)
+        assert [record.seq for record in records] == list(range(30, 50))
+        assert records[0].discontinuity
+        assert source.lost_upstream() == {topic: 20}
+    finally:
+        source.close()
+
+
+def test_a_topic_that_is_made_again(broker, read):
+    """A topic that is deleted and made again is read from its first message by the source that runs, in a group or not.
+
+    A neighbour is not disturbed.
+    """
+    for group in (None, "again"):
+        mark, neighbour = broker.topic(), broker.topic()
+        broker.produce(mark, numbers(5))
+        source = KafkaSource(
+            bootstrap_servers=broker.address, topics=[mark, neighbour], group=group and f"{group}-{mark}", refresh_s=0.2
+        )
+        source.open()
+        try:
+            assert len(read(source, 5)) == 5
+            source.commit(source.position())
+            broker.delete_topic(mark)
+            ends = time.monotonic() + 30
+            while f"{mark}/0" in source.position():
+                assert source.read(1, 0.1) == []
+                assert time.monotonic() < ends
+            broker.topic(mark)
+            broker.produce(mark, [b"new"])
+            broker.produce(neighbour, [b"other"])
+            assert sorted(record.data for record in read(source, 2)) == [b"new", b"other"]
+        finally:
+            source.close()
+
+
+def test_a_broker_that_is_killed_and_started_again(own_broker, read):
+    """A broker that is killed is waited for, by source and store; every record is there in the end, in order."""
+    raw, out = own_broker.topic(), own_broker.topic()
+    own_broker.produce(raw, numbers(500))
+    source = ps.source("kafka", name="in", bootstrap_servers=own_broker.address, topics=[raw], group=f"g-{raw}")
+    seen = threading.Event()
+
+    def slow(record):
+        if record.seq == 250:
+            seen.set()
+        time.sleep(0.002)  # a processor at work, so that the kill falls in the middle
+        return record
+
+    store = ps.store("kafka", name="out", bootstrap_servers=own_broker.address, topic=out, payload="data")
+    with ps.Pipeline(source >> ps.processor(slow) >> store, checkpoint_every_s=0.2).start() as run:
+        assert seen.wait(60)
+        own_broker.kill()
+        own_broker.start()
+        own_broker.produce(raw, numbers(100, 500))
+        ends = time.monotonic() + 60
+        while run.stats().node("in").received < 600:
+            assert time.monotonic() < ends
+            run.wait(0.1)
+    assert run.report.received == run.report.stored == 600
+    assert [record.data for record in everything(own_broker, out, read)] == numbers(600)
+
+
+def test_members_that_are_killed(broker, read):
+    """Three processes share eight cameras; whichever is killed, nothing is missing from what they stored."""
+    mark, out = broker.topic(), broker.topic(partitions=CAMERAS)
+    names = [broker.topic(f"{mark}_{number}") for number in range(CAMERAS)]
+    settings = {
+        "source": {
+            "bootstrap_servers": broker.address, "schema": f"{mark}_:cam_id", "group": f"g-{mark}", "refresh_s": 1.0,
+            "options": {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300},
+        },
+        "store": {"bootstrap_servers": broker.address, "topic": out, "payload": "data", "key": "{{ channel }}",
+                  "partition": "{{ channel }}"},
+    }  # fmt: skip
+    members = [member(settings) for _ in range(MEMBERS)]
+    try:
+        for each in members:
+            assert each.stdout.readline() == "begun\n"
+        step = PER_CAMERA // (KILLS + 1)
+        for kill in range(KILLS + 1):
+            for name in names:
+                broker.produce(name, numbers(step, kill * step))
+            if kill < KILLS:
+                victim = members.pop(0)
+                victim.kill()
+                victim.wait()
+                victim.stdout.close()
+                members.append(member(settings))
+                assert members[-1].stdout.readline() == "begun\n"
+        wanted = {
+            (camera, b"%d" % number) for camera in map(str, range(CAMERAS)) for number in range((KILLS + 1) * step)
+        }
+        ends = time.monotonic() + 60
+        while True:
+            found = [(record.metadata["key"], record.data) for record in everything(broker, out, read)]
+            if wanted <= set(found):
+                break
+            assert time.monotonic() < ends, f"{len(wanted - set(found))} of {len(wanted)} are missing"
+        assert wanted == set(found)
+    finally:
+        for each in members:
+            each.terminate()
+        for each in members:
+            each.wait(60)
+            each.stdout.close()
+
+
+def test_exactly_once_through_kills(broker, read):
+    """A transactional pipeline that is killed again and again has each record once for readers of committed ones."""
+    raw, out = broker.topic(partitions=2), broker.topic(partitions=1)
+    settings = {
+        "source": {"bootstrap_servers": broker.address, "topics": [raw], "refresh_s": 1.0},
+        "store": {"bootstrap_servers": broker.address, "topic": out, "payload": "data", "transactional": f"tx-{raw}"},
+    }
+    made = 0
+    process = member(settings)
+    try:
+        for kill in range(EXACT_KILLS + 1):
+            assert process.stdout.readline() == "begun\n"
+            for _ in range(20):
+                broker.produce(raw, numbers(25, made), partition=made // 25 % 2)
+                made += 25
+            ends = time.monotonic() + 60
+            while len(everything(broker, out, read)) < made - (250 if kill < EXACT_KILLS else 0):
+                assert time.monotonic() < ends
+            if kill < EXACT_KILLS:
+                process.kill()
+                process.wait()
+                process.stdout.close()
+                process = member(settings)
+    finally:
+        process.terminate()
+        process.wait(60)
+        process.stdout.close()
+    found = [record.data for record in everything(broker, out, read)]
+    assert sorted(found) == sorted(numbers(made))
+
+
+def test_a_control_topic_of_a_pipeline(broker, read):
+    """D5: `ps.control` takes its actions from a topic, key and value, and answers on another; cameras run on."""
+    config, replies, raw = broker.topic(), broker.topic(), broker.topic()
+    kafka = {"bootstrap_servers": broker.address}
+    kept = ps.source("kafka", name="one", topics=[raw], **kafka) >> ps.store("null", name="kept")
+    acting = ps.control("kafka", name="config", topics=[config], start="end", actions={"double": lambda run, n: n * 2},
+                        **kafka)  # fmt: skip
+    answers = acting >> ps.store("kafka", name="replies", topic=replies, payload="json", **kafka)
+    with ps.Pipeline(kept, answers).start() as run:
+        two = {
+            "nodes": [
+                {"name": "two", "source": "kafka", "settings": {**kafka, "topics": [raw]}},
+                {"name": "kept-two", "store": "null"},
+            ],
+            "edges": [{"before": "two", "after": "kept-two"}],
+        }
+        broker.produce(raw, numbers(200))
+        found, ends = [], time.monotonic() + 30
+        for action, value in (("double", b"21"), ("create", json.dumps(two).encode()), ("explode", b"{not json")):
+            broker.produce(config, [value], key=action)
+            expected = len(found) + 1
+            while len(found) < expected:
+                found = [json.loads(record.data) for record in everything(broker, replies, read)]
+                assert time.monotonic() < ends, found
+        assert [(each["action"], each["ok"]) for each in found] == [
+            ("double", True), ("create", True), ("explode", False),
+        ]  # fmt: skip
+        assert found[0]["result"] == 42
+        while run.stats().node("kept").stored < 200:
+            assert time.monotonic() < ends
+            run.wait(0.05)
+
+
+def test_one_camera_disturbs_no_other(broker, read):
+    """Garbage on one camera's topic is dead-lettered; the frames of its neighbour are all there."""
+    from penstock.errors import EndOfSource
+    from penstock_kafka_av.test_picture import TestPictureSource
+
+    mark = f"v{uuid.uuid4().hex[:6]}"
+    good, bad = broker.topic(f"{mark}_good"), broker.topic(f"{mark}_bad")
+    pictures = TestPictureSource(frames=20, width=64, height=48, rate=10)
+    pictures.open()
+    packets = []
+    try:
+        while True:
+            packets += [each.data for each in pictures.read(100, 1.0)]
+    except EndOfSource:
+        pictures.close()
+    broker.produce(good, packets)
+    broker.produce(bad, [b"garbage", None, b"", packets[3][:10], *packets[5:10]])
+    source = ps.source("kafka", bootstrap_servers=broker.address, schema=f"{mark}_:cam_id", until_end=True)
+    store = ps.store("memory")
+    report = ps.Pipeline(source >> ps.decoder("av") >> store).run()
+    assert report.received == 29
+    assert report.dead_lettered >= 3
+    assert report.account.node("memory").stored >= 20
