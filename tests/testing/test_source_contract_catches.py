@@ -424,7 +424,7 @@ class CaseTakesInWithoutBound(InboxCase):
 
 
 class TestTakesInWithoutBoundByDesign(CaseTakesInWithoutBound):
-    """A source that is said to keep all by design passes."""
+    """A source that declares that it keeps all by design passes."""
 
     most_unread = None
 
