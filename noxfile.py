@@ -176,6 +176,7 @@ def faults(session: nox.Session) -> None:
         "plugins/plugin-shm/tests/test_faults.py",
         "plugins/plugin-kafka-av/tests/kafka/test_faults.py",
         "plugins/plugin-lmdb/tests/test_lmdb_exactly_once.py",
+        "plugins/plugin-lmdb/tests/test_lmdb_many_readers.py",
         "plugins/plugin-zenoh/tests/test_links.py",
         "plugins/plugin-npy/tests/test_npy_faults.py",
         "plugins/plugin-npy/tests/test_npy_log.py",

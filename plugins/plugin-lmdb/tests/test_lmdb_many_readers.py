@@ -1,0 +1,72 @@
+"""Eight processes read a file while one writes: each reads whole records, and the file does not grow without bound."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from penstock.record import Record
+from penstock_lmdb import LmdbRecordStore
+
+SECONDS = 180 if os.environ.get("PENSTOCK_FAULTS") == "full" else 3
+READ = """
+import sys
+from penstock.errors import ObjectNotFoundError
+from penstock_lmdb import LmdbRecordStore
+store = LmdbRecordStore(path=sys.argv[1], readonly=True)
+store.open()
+print("ready", flush=True)
+count, wanted = 0, True
+import threading
+threading.Thread(target=lambda: sys.stdin.read() or globals().update(wanted=False)).start()
+while wanted:
+    for key in store.keys():
+        try:
+            data = store.get(key).data
+        except ObjectNotFoundError:
+            continue
+        assert data == data[:1] * len(data)
+        count += 1
+    with store.reading():
+        assert len(list(store.keys())) == len(store)
+store.close()
+print(count)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_b3_eight_readers_beside_a_writer(tmp_path):
+    """Readers that come and go find whole records only, and the file stays about as large as what it holds."""
+    path = tmp_path / "a.lmdb"
+    store = LmdbRecordStore(path=path, when_exists="replace", flush_each="sync", map_size=1 << 16)
+    store.open()
+    store.write([Record(b"x" * 3000, channel="c", seq=n) for n in range(100)])
+    command = [sys.executable, "-c", READ, path]
+    readers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)]
+    try:
+        for reader in readers:
+            assert reader.stdout.readline() == "ready\n"
+        number, ends = 0, time.monotonic() + SECONDS
+        while time.monotonic() < ends:
+            number += 1
+            letter = b"abcdefgh"[number % 8 : number % 8 + 1] or b"z"
+            store.write([Record(letter * (1000 + number % 5000), channel="c", seq=number % 100)])
+        for reader in readers:
+            reader.stdin.close()
+        for reader in readers:
+            assert int(reader.stdout.read()) > 0
+            assert reader.wait(60) == 0
+    finally:
+        for reader in readers:
+            reader.kill()
+            reader.wait()
+            reader.stdin.close()
+            reader.stdout.close()
+    assert number > 100
+    store.close()
+    assert path.stat().st_size < 20_000_000  # it holds 0.6 MB; each write makes up to 60 kB of pages anew
