@@ -35,6 +35,7 @@ class Listener:
         lost_seen: How many of its lost records have been reported.
         present: False while its token is gone: it died, or a link is broken.
         gone_at: Since when, on the monotonic clock.
+        is_given_up: It stayed away for too long.
         is_behind: It has come back, and what it had not received is to be sent again.
     """
 
@@ -47,6 +48,7 @@ class Listener:
     lost_seen: int = 0
     present: bool = True
     gone_at: float = 0.0
+    is_given_up: bool = False
     is_behind: bool = False
 
     def has_room(self) -> bool:
@@ -164,7 +166,9 @@ class Audience:
         away = [each for each in self._listeners.values() if not each.present]
         now = time.monotonic()
         for each in away:
-            if now - each.gone_at >= self.timeout_s or is_dead(each.card.process):
+            is_over = is_dead(each.card.process)
+            if is_over or now - each.gone_at >= self.timeout_s:
+                each.is_given_up = not is_over
                 self._depart(each)
                 return
         if away:
@@ -261,7 +265,10 @@ class Audience:
             if any(each.sent for each in self._departed.values()):  # a token's end overtakes the last receipt
                 self._changed.wait_for(lambda: not any(each.sent for each in self._departed.values()), _OVERTAKEN_S)
             problems = [
-                f"{each.describe()} went away with {len(each.sent)} records that it had not taken"
+                f"{each.describe()} stayed away for {self.timeout_s:g} s, with up to {len(each.sent)} records that it "
+                "had not taken; what it misses, it counts"
+                if each.is_given_up
+                else f"{each.describe()} went away with {len(each.sent)} records that it had not taken"
                 for each in self._departed.values()
                 if each.sent
             ]
