@@ -1,4 +1,4 @@
-"""The json store: each record's mapping as one `.json` file."""
+"""The json store: each record as one `.json` file, or as one line of a `.jsonl`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any, ClassVar, Literal, get_args
 
 import attrs
 
-from penstock.errors import CannotGetObjectError, CoordinatesError, StoreError
+from penstock.errors import CannotGetObjectError, ConfigError, CoordinatesError, StoreError
 from penstock.record import Record
 from penstock.store import Key
 from penstock.templates import is_template
 from penstock_npy.files import WhenExists
 from penstock_npy.folder import Folder
+from penstock_npy.index import entry_of
 from penstock_npy.json_form import json_bytes
+from penstock_npy.json_lines import JsonLines
 from penstock_npy.reserve import reserve_setting
 from penstock_npy.writing import name_of, write_each
 
@@ -38,6 +40,10 @@ class JsonStore:
         merge_metadata: True keeps the metadata in the same object, under the key "metadata"; data that is no mapping
             goes under "data" then. A mapping that has this key itself is refused.
         indent: Spaces to indent by; None writes one line.
+        lines: True appends each record as a line to its file, which ends in ".jsonl": one a channel, by template.
+            The key of a record is the file's path, "#" and its seq; channel, seq, time, coordinates and metadata are
+            kept in an index, as by `NpyStore`. A line that is replaced or deleted becomes blank. One store writes to a
+            file at a time.
         reserve_bytes: Bytes that stay free on the disk. What would leave less is a StoreError that says the figures and
             may be tried again, so that the run waits or spills as its edges say, before the disk is full.
         checksums: "xxh3" notes the checksum of each file in a file `checksums` in its directory, which
@@ -56,9 +62,17 @@ class JsonStore:
         default=None, validator=attrs.validators.optional(attrs.validators.instance_of(int))
     )
     only_ascii: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    lines: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
     reserve_bytes: int = reserve_setting()
     checksums: Literal["none", "xxh3"] = attrs.field(default="none", validator=attrs.validators.in_(("none", "xxh3")))
     _folder: Folder | None = attrs.field(default=None, init=False, repr=False, eq=False)
+    _lines: JsonLines | None = attrs.field(default=None, init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.lines and (self.when_exists not in ("error", "skip") or self.indent is not None):
+            raise ConfigError("lines: True needs when_exists 'error' or 'skip', and no indent")
+        if self.lines and self.checksums != "none":
+            raise ConfigError("lines: True has no checksums, since its files grow; use npy-log, or lines=False")
 
     def open(self) -> None:
         """Compile the template and see that the root can be written to; nothing is made before the first record.
@@ -71,12 +85,13 @@ class JsonStore:
             self._where,
             self.path,
             self.root,
-            ".json",
+            ".jsonl" if self.lines else ".json",
             self.when_exists,
             sync_each=self.sync_each,
             reserve_bytes=self.reserve_bytes,
             checksums=self.checksums,
         )
+        self._lines = JsonLines(self._folder) if self.lines else None
 
     def write(self, records: Sequence[Record]) -> None:
         folder = self._opened()
@@ -87,45 +102,81 @@ class JsonStore:
 
     def close(self) -> None:
         folder, self._folder = self._folder, None
+        lines, self._lines = self._lines, None
         if folder is not None:
-            folder.sync()
+            try:
+                folder.sync()
+            finally:
+                folder.index.close()
+                if lines is not None:
+                    lines.close()
 
     def key_of(self, record: Record) -> Key:
-        return self._opened().key_of(record)
+        key = self._opened().key_of(record)
+        return f"{key}#{record.seq}" if self.lines else key
 
     def get(self, key: Key) -> Record:
         """Return the record of this key: its `data`, and its metadata if they were merged.
 
         Raises ObjectNotFoundError, or CannotGetObjectError if the file is damaged or no JSON.
         """
-        path = self._opened().existing(key)
+        folder = self._opened()
+        fields: dict[str, Any] = {}
+        if self._lines is not None:
+            where = key
+            text, fields = self._lines.get(key)
+        else:
+            path = folder.existing(key)
+            where = os.fspath(path)
+            try:
+                text = path.read_bytes()
+                fields["time_ns"] = path.stat().st_mtime_ns
+            except OSError as error:
+                raise CannotGetObjectError(f"{self._where}: {where} cannot be read: {error}") from error
         try:
-            value = json.loads(path.read_bytes())
-        except (OSError, ValueError, RecursionError) as error:
-            raise CannotGetObjectError(f"{self._where}: {path} cannot be read: {error}") from error
-        time_ns = path.stat().st_mtime_ns
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise CannotGetObjectError(f"{self._where}: {where} cannot be read: {error}") from error
         if not self.merge_metadata:
-            return Record(value, time_ns=time_ns)
+            return Record(value, **fields)
         if not isinstance(value, dict) or not isinstance(value.get("metadata"), dict):
-            raise CannotGetObjectError(f"{self._where}: {path} has no metadata; read it with merge_metadata=False")
+            raise CannotGetObjectError(f"{self._where}: {where} has no metadata; read it with merge_metadata=False")
         metadata = value.pop("metadata")
-        return Record(value["data"] if value.keys() == {"data"} else value, metadata=metadata, time_ns=time_ns)
+        fields.setdefault("metadata", metadata)
+        return Record(value["data"] if value.keys() == {"data"} else value, **fields)
 
     def keys(self, **coords: Any) -> Iterator[Key]:
-        """Yield the keys in the order of their names. Raises CoordinatesError for coordinates: none are kept."""
+        """Yield the keys in the order of their names; lines in the order of writing.
+
+        Raises:
+            CoordinatesError: coordinates are given, but without `lines` none are kept.
+        """
+        folder = self._opened()
+        if self._lines is not None:
+            return self._lines.keys(coords)
         if coords:
             raise CoordinatesError(f"{self._where}: keeps no coordinates; ask for all keys")
-        return self._opened().all_keys()
+        return folder.all_keys()
 
     def __contains__(self, key: object) -> bool:
-        return self._opened().file_at(key) is not None
+        folder = self._opened()
+        return folder.file_at(key) is not None if self._lines is None else self._lines.has(key)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._opened().all_keys())
+        self._opened()
+        return sum(1 for _ in self.keys())
 
     def delete(self, key: Key) -> None:
         """Remove the file of this key. Raises ObjectNotFoundError, or StoreError."""
         folder = self._opened()
+        if self._lines is not None:
+            try:
+                self._lines.delete(key)
+            except StoreError:
+                raise
+            except OSError as error:
+                raise StoreError(f"{self._where}: {key} cannot be removed: {error}") from error
+            return
         path = folder.existing(key)
         try:
             os.unlink(path)
@@ -134,7 +185,12 @@ class JsonStore:
         folder.writer.forget(path)
 
     def replace(self, key: Key, record: Record) -> None:
+        """Put this record in the place of the one of this key. Raises ObjectNotFoundError, or StoreError."""
         folder = self._opened()
+        lines = self._lines
+        if lines is not None:
+            write_each([record], lambda record: lines.replace(key, record, self._text(record)), where=self._where)
+            return
         path = folder.existing(key)
         changed = attrs.evolve(folder, when_exists="replace", writer=folder.writer)
         write_each([record], lambda record: self._write(changed, record, path), where=self._where)
@@ -150,16 +206,24 @@ class JsonStore:
 
     def _write(self, folder: Folder, record: Record, path: Path | None = None) -> None:
         path = path or folder.path_of(record)
+        text = self._text(record)
+        if self._lines is None:
+            folder.write(record, path, [text])
+        else:
+            self._lines.write(record, text)
+
+    def _text(self, record: Record) -> bytes:
         try:
             value = record.data
             if isinstance(value, bytes | bytearray | memoryview):
                 raise TypeError(f"{type(value).__name__} alone are no JSON; put them into a mapping, or use npy-log")
             if self.merge_metadata:
                 value = _merged(value, record.metadata)
-            text = json_bytes(value, indent=self.indent, only_ascii=self.only_ascii)
-        except (TypeError, ValueError) as error:
+            if self.lines:
+                entry_of(record)
+            return json_bytes(value, indent=self.indent, only_ascii=self.only_ascii)
+        except (TypeError, ValueError, RecursionError) as error:
             raise StoreError(f"{self._where}: record {name_of(record)}: {error}", retryable=False) from error
-        folder.write(record, path, [text])
 
 
 def _merged(data: Any, metadata: Mapping[str, Any]) -> dict[str, Any]:
