@@ -137,8 +137,17 @@ class Place:
         while True:
             try:
                 self._check_owner(env)
-                databases = {name: self._open_database(env, name, many) for name, many in DATABASES.items()}
-                self._check_layout(env, databases["info"])
+                if self.readonly:
+                    databases = {name: self._open_database(env, name, many) for name, many in DATABASES.items()}
+                    with env.begin() as transaction:
+                        self._check_layout(transaction, databases["info"])
+                    return databases
+                with env.begin(write=True) as transaction:  # one commit for all that are missing
+                    databases = {
+                        name: env.open_db(name.encode(), txn=transaction, dupsort=many)
+                        for name, many in DATABASES.items()
+                    }
+                    self._check_layout(transaction, databases["info"])
                 return databases
             except lmdb.MapResizedError:
                 env.set_mapsize(0)  # another process made it larger since it was opened: follow
@@ -156,20 +165,18 @@ class Place:
 
     def _open_database(self, env: lmdb.Environment, name: str, many: bool) -> Any:
         try:
-            return env.open_db(name.encode(), create=not self.readonly, dupsort=many)
+            return env.open_db(name.encode(), create=False, dupsort=many)
         except (lmdb.NotFoundError, lmdb.ReadonlyError):
             if name == "records":
                 raise
             return None
 
-    def _check_layout(self, env: lmdb.Environment, info: Any) -> None:
+    def _check_layout(self, transaction: Any, info: Any) -> None:
         if info is None:
             return
-        with env.begin() as transaction:
-            found = transaction.get(_LAYOUT_KEY, db=info)
+        found = transaction.get(_LAYOUT_KEY, db=info)
         if found is None and not self.readonly:
-            with env.begin(write=True) as transaction:
-                transaction.put(_LAYOUT_KEY, str(LAYOUT).encode(), db=info)
+            transaction.put(_LAYOUT_KEY, str(LAYOUT).encode(), db=info)
         elif found is not None and not (found.isdigit() and int(found) <= LAYOUT):
             raise CannotConnectToStoreError(
                 f"{self.where} was written by a later penstock-lmdb (layout {found.decode(errors='replace')[:20]}; "
