@@ -72,7 +72,7 @@ def test_a_video_cut_off_in_the_middle(demo: Demo, bikes: Path, tmp_path: Path) 
     assert "process 1" in refusal(demo, "--video", file, "--out", tmp_path / "out")
     files = sorted((tmp_path / "out" / "run-0001" / "frames").rglob("*"))
     frames = [file for file in files if file.suffix == ".npy"]
-    assert [file for file in files if file.is_file()] == frames
+    assert [file for file in files if file.is_file() and file.parent.name != ".index"] == frames
     assert 0 < len(frames) < 250
     assert {np.load(frame).shape for frame in frames} == {np.load(frames[0]).shape}
 
