@@ -68,7 +68,7 @@ def test_an_array_that_cannot_be_stacked_costs_only_itself():
     report = ps.Pipeline(flow).run()
     assert report.dead_lettered == 2
     assert [record.data.shape for record in kept] == [(3, 3)]
-    assert report.account.node("batch").gathered == 2
+    assert report.account.node("batch").buffered == 2
 
 
 def test_a_batch_in_a_run_meets_its_time_limit():

@@ -162,7 +162,7 @@ def test_replace_changes_a_processor_a_store_and_a_source():
     assert two.log
     assert camera.committed[-1] == camera.next
     assert (camera.closed, other.closed, len(one.closed)) == (1, 1, 1)
-    assert run.report.account.node("mark").taken == camera.next + other.next
+    assert run.report.account.node("mark").records_in == camera.next + other.next
     first_of_other = next(record for record in two.log if record.channel == "other")
     assert first_of_other.discontinuity
 

@@ -57,7 +57,7 @@ def test_a_processor_gives_none_one_or_several():
     assert report.ok, report
     assert report.discarded == 3
     node = report.account.node("split")
-    assert (node.taken, node.passed, node.extra, node.sent) == (9, 6, 3, 9)
+    assert (node.records_in, node.passed, node.extra, node.records_out) == (9, 6, 3, 9)
     assert node.channels == {"range": {"discarded": 3}}
     assert shelf.data == [1, 0, 2, 0, -2, 0, 4, 0, 5, 0, -5, 0, 7, 0, 8, 0, -8, 0]
 
@@ -356,7 +356,7 @@ def test_a_checkpoint_waits_for_what_a_processor_holds():
     assert report.ok, report
     assert numbers.committed[-1] == 3
     assert shelf.data == [(0, 1), 2]
-    assert report.account.node("Pairs").gathered == 2
+    assert report.account.node("Pairs").buffered == 2
 
 
 def test_a_sync_that_fails_commits_nothing_until_it_works():
@@ -528,7 +528,7 @@ def test_the_report_is_for_people_and_programs():
 
 
 def test_stats_while_it_runs():
-    """Figures can be read at any time."""
+    """SourceCounters can be read at any time."""
     gate = threading.Event()
     with ps.Pipeline(ps.source(Numbers(count=5, gate=gate)) >> ps.store("null")).start() as run:
         assert run.stats().node("Numbers").role == "source"

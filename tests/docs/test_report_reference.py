@@ -79,10 +79,10 @@ def test_the_sums_of_the_page_are_those_that_are_checked(value):
 
 
 WRONG = {
-    "dead_lettered": dict.fromkeys(["taken", "dead_lettered"], 1),
-    "skipped": dict.fromkeys(["taken", "skipped"], 1),
-    "failed": dict.fromkeys(["taken", "failed"], 1),
-    "lost": dict.fromkeys(["taken", "lost"], 1),
+    "dead_lettered": dict.fromkeys(["records_in", "dead_lettered"], 1),
+    "skipped": dict.fromkeys(["records_in", "skipped"], 1),
+    "failed": dict.fromkeys(["records_in", "failed"], 1),
+    "lost": dict.fromkeys(["records_in", "lost"], 1),
     "lost_upstream": {"lost_upstream": 1},
     "rejected": {"rejected": 1},
 }

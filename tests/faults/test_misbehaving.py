@@ -271,7 +271,7 @@ def test_what_is_inside_when_a_flush_fails_goes_to_the_dead_letters(role, kind):
     flow = ps.source(range(7)) >> getattr(ps, role)(component, name="keeps") >> ps.store("null")
     report = ps.Pipeline(flow).run()
     assert report.balanced, report
-    assert (report.dead_lettered, report.account.node("keeps").gathered) == (7, 0)
+    assert (report.dead_lettered, report.account.node("keeps").buffered) == (7, 0)
     letters = list(read_dead_letters(Path(report.dead_letters)))
     assert [letter.parent.data for letter in letters] == list(range(7))
     assert letters[0].metadata["message"] == "the index is broken"
@@ -354,7 +354,7 @@ def test_a_component_that_would_wait_for_itself_is_told():
     assert report is not None
     assert report.ok, report
     assert all("would wait for itself" in message for message in refused)
-    assert len(refused) == 3 * report.account.node("meddle").taken
+    assert len(refused) == 3 * report.account.node("meddle").records_in
 
 
 def test_a_watcher_that_leaves_the_process_stops_no_run():

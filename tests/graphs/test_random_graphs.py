@@ -187,7 +187,7 @@ def test_the_books_always_balance(flows, abort, tmp_path):
     report = run.stop(drain=False) if abort else run.wait(60)
     assert report is not None, "the run hangs"
     assert report.balanced, str(report)
-    assert all(node.gathered >= 0 for node in report.account.nodes)
+    assert all(node.buffered >= 0 for node in report.account.nodes)
     if not abort:
         assert report.in_flight == 0
         assert report.lost == 0

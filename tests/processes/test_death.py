@@ -84,7 +84,7 @@ def test_what_a_component_holds_is_given_again(lead, there):
 
     def kill():
         assert started.wait(30)
-        while runs[0].stats().node("Pairs").gathered < 3:  # until it is known that 4 waits in the process
+        while runs[0].stats().node("Pairs").buffered < 3:  # until it is known that 4 waits in the process
             runs[0].wait(0.005)
         [pid] = children()
         os.kill(pid, signal.SIGKILL)

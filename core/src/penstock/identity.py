@@ -68,13 +68,13 @@ def gathered_number(records: Sequence[Record]) -> int:
     """
     channel, numbers = records[0].channel, [record.seq for record in records]
     if any(record.channel != channel for record in records):
-        return digest_number("gathered", *(field for record in records for field in (record.channel, record.seq)))
+        return digest_number("buffered", *(field for record in records for field in (record.channel, record.seq)))
     first, count = numbers[0], len(numbers)
     if not 0 <= first < _BASES:
-        return digest_number("gathered", channel, *numbers)
+        return digest_number("buffered", channel, *numbers)
     if count < _PLACES and numbers == list(range(first, first + count)):
         return _RUN * COUNTED + first * _PLACES + count
-    return _WITH_GAPS * COUNTED + first * _PLACES + digest_number("gathered", channel, *numbers) % _PLACES
+    return _WITH_GAPS * COUNTED + first * _PLACES + digest_number("buffered", channel, *numbers) % _PLACES
 
 
 def moment_number(records: Sequence[Record], *, is_complete: bool) -> int:

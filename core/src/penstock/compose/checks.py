@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from penstock.compose.import_path import is_import_path
 from penstock.compose.node import Edge, Node, describe
-from penstock.compose.resolve import Part, resolve
+from penstock.compose.resolve import ResolvedNode, resolve
 from penstock.errors import ConfigError, PluginError, WiringError
 from penstock.link import link_classes
 from penstock.processor import SupportsDeadline, SupportsRun
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 Joins = Iterable[tuple[str, str, Edge]]
 
 
-def parts_of(nodes: Iterable[Node], joins: Joins, plugins: Plugins, *, import_paths: bool = True) -> dict[str, Part]:
+def parts_of(
+    nodes: Iterable[Node], joins: Joins, plugins: Plugins, *, import_paths: bool = True
+) -> dict[str, ResolvedNode]:
     """Resolve every node and check what joins them.
 
     Args:
@@ -32,7 +34,7 @@ def parts_of(nodes: Iterable[Node], joins: Joins, plugins: Plugins, *, import_pa
     Raises:
         WiringError, ConfigError, PluginError: what is wrong; with several problems, a WiringError that lists them.
     """
-    parts: dict[str, Part] = {}
+    parts: dict[str, ResolvedNode] = {}
     errors: list[Exception] = []
     nodes, joins = list(nodes), list(joins)
     for node in nodes:
@@ -73,7 +75,7 @@ def shape_problems(nodes: Iterable[Node], joins: Joins) -> list[str]:
     return problems
 
 
-def kind_problems(parts: Mapping[str, Part], joins: Joins) -> list[str]:
+def kind_problems(parts: Mapping[str, ResolvedNode], joins: Joins) -> list[str]:
     """Return the joins where a component's output does not fit its neighbour's input."""
     problems = []
     for before, after, _ in joins:
@@ -88,7 +90,7 @@ def kind_problems(parts: Mapping[str, Part], joins: Joins) -> list[str]:
     return problems
 
 
-def option_problems(parts: Iterable[Part], plugins: Plugins) -> list[str]:
+def option_problems(parts: Iterable[ResolvedNode], plugins: Plugins) -> list[str]:
     """Return the nodes with options that their components do not support."""
     problems = []
     parts = list(parts)
@@ -111,7 +113,7 @@ def option_problems(parts: Iterable[Part], plugins: Plugins) -> list[str]:
     return problems
 
 
-def retry_problems(parts: Iterable[Part]) -> list[str]:
+def retry_problems(parts: Iterable[ResolvedNode]) -> list[str]:
     """Return which errors a `retry` names by an import path that leads to no exception; imports them."""
     problems = []
     for part in parts:
@@ -123,10 +125,10 @@ def retry_problems(parts: Iterable[Part]) -> list[str]:
     return problems
 
 
-def sharing_problems(parts: Iterable[Part]) -> list[str]:
+def sharing_problems(parts: Iterable[ResolvedNode]) -> list[str]:
     """Return the stateful objects that were passed to two nodes."""
     problems = []
-    first: dict[int, Part] = {}
+    first: dict[int, ResolvedNode] = {}
     for part in parts:
         if part.own is not None and first.setdefault(id(part.own), part) is not part:
             problems.append(
@@ -137,23 +139,23 @@ def sharing_problems(parts: Iterable[Part]) -> list[str]:
     return problems
 
 
-def _place_problems(part: Part) -> list[str]:
+def _place_problems(resolved: ResolvedNode) -> list[str]:
     """Return why a component cannot work in a process of its own."""
-    if isinstance(part.sample, SupportsRun):
-        return [f"{part.where}: place='process': it acts on the run itself, which is in this process: use a thread"]
-    if not part.use and getattr(part.sample, "in_memory", False):
+    if isinstance(resolved.sample, SupportsRun):
+        return [f"{resolved.where}: place='process': it acts on the run itself, which is in this process: use a thread"]
+    if not resolved.use and getattr(resolved.sample, "in_memory", False):
         return [
-            f"{part.where}: place='process': what it holds is in the memory of the process that works with it, where "
-            "yours would stay empty: use a thread"
+            f"{resolved.where}: place='process': what it holds is in the memory of the process that works with it, "
+            "where yours would stay empty: use a thread"
         ]
     from penstock.compose.by_value import why_not_sent  # imports cloudpickle, which threads do not need
 
-    reason = why_not_sent(part.node)
+    reason = why_not_sent(resolved.node)
     if reason:
         remedy = "take hold of it in open(), which is called there, or use a thread"
-        if part.node.role == "source" and not hasattr(part.node.given, "read") and not part.use:
+        if resolved.node.role == "source" and not hasattr(resolved.node.given, "read") and not resolved.use:
             remedy = "give a list, or a class with open(), read() and close(), or use a thread"
-        return [f"{part.where}: place='process': {reason}; {remedy}"]
+        return [f"{resolved.where}: place='process': {reason}; {remedy}"]
     return []
 
 

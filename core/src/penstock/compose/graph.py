@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from penstock.compose.node import Edge, Flow, Node
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
@@ -49,6 +49,6 @@ class PipelineGraph(Protocol):
         """Return the whole graph as one flow."""
         ...
 
-    def parts(self, plugins: Plugins | None = None) -> dict[str, Part]:
+    def parts(self, plugins: Plugins | None = None) -> dict[str, ResolvedNode]:
         """Resolve the nodes, by name. Raises WiringError, ConfigError, PluginError."""
         ...

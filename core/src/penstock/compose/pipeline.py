@@ -14,7 +14,7 @@ from penstock.compose.graph_file import DEAD_LETTERS, FORMAT, GraphFile, edge_to
 from penstock.compose.import_path import is_import_path
 from penstock.compose.node import Edge, Flow, Joinable, Node, label, name_nodes
 from penstock.compose.option_checks import check_name
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.errors import ConfigError, WiringError
 from penstock.short_text import listed
 from penstock.suggestions import close_to, suggests_keywords
@@ -104,7 +104,7 @@ class Pipeline:
         parts_of(self.nodes, self.edges, plugins or _discover(), import_paths=import_paths)
         return tuple(node for node in self.nodes if not import_paths and is_import_path(node.use))
 
-    def parts(self, plugins: Plugins | None = None) -> dict[str, Part]:
+    def parts(self, plugins: Plugins | None = None) -> dict[str, ResolvedNode]:
         """Resolve the nodes, by name; raises as `check` does."""
         return parts_of(self.nodes, self.edges, plugins or _discover())
 

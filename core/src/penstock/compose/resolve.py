@@ -1,4 +1,4 @@
-"""Part: a resolved node: the origin of its component, and how to make a new one."""
+"""ResolvedNode: a resolved node: the origin of its component, and how to make a new one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _METHODS = {
 
 
 @attrs.frozen(kw_only=True)
-class Part:
+class ResolvedNode:
     """A resolved node.
 
     Attributes:
@@ -65,7 +65,7 @@ class Part:
         return f"{describe(self.node)} ({self.origin})"
 
 
-def resolve(node: Node, plugins: Plugins) -> Part:
+def resolve(node: Node, plugins: Plugins) -> ResolvedNode:
     """Find and make the component of a node. Nothing is opened.
 
     Raises:
@@ -121,7 +121,7 @@ def label_of(owner: Any) -> str:
     return str(getattr(owner, "__qualname__", owner))
 
 
-def _resolve_name(node: Node, plugins: Plugins) -> Part:
+def _resolve_name(node: Node, plugins: Plugins) -> ResolvedNode:
     try:
         if is_import_path(node.use):
             owner, origin, path = import_path(node.use), node.use.partition(":")[0], node.use
@@ -134,7 +134,7 @@ def _resolve_name(node: Node, plugins: Plugins) -> Part:
     return _made(node, origin, owner, use=path)
 
 
-def _made(node: Node, origin: str, given: Any, *, use: str = "") -> Part:
+def _made(node: Node, origin: str, given: Any, *, use: str = "") -> ResolvedNode:
     """Decide whose object the component is, and check it; see penstock.compose.making."""
     where = f"{describe(node)} ({origin})"
     own: Any = None
@@ -153,7 +153,7 @@ def _made(node: Node, origin: str, given: Any, *, use: str = "") -> Part:
 
     sample = _told(node, make.first if isinstance(make, Maker) else make())
     _check(node, where, sample)
-    return Part(node=node, origin=origin, make=make_there, sample=sample, own=own, use=use)
+    return ResolvedNode(node=node, origin=origin, make=make_there, sample=sample, own=own, use=use)
 
 
 def _told(node: Node, component: Any) -> Any:

@@ -18,7 +18,7 @@ from penstock.compose.factories import processor, source, store
 from penstock.compose.node import Edge, Flow
 from penstock.compose.pipeline import Pipeline
 from penstock.compose.policies import Block, DropNewest, DropOldest
-from penstock.compose.resolve import Part, resolve
+from penstock.compose.resolve import ResolvedNode, resolve
 from penstock.coords import DataCoordinates
 from penstock.error_text import remedy_for, shown, text_of
 from penstock.errors import ConfigError, CoordinatesError, PluginError, RecordFieldError, RunError, WiringError
@@ -420,10 +420,10 @@ class DataHandler:
         self._ledger.end(self._over)
         self._events.end()
 
-    def _failed(self, part: Part, record: Record, error: BaseException) -> None:
+    def _failed(self, resolved: ResolvedNode, record: Record, error: BaseException) -> None:
         """Record a failure for good; called in the lane of the component."""
-        why = f"{part.where} failed: {text_of(error)}{remedy_for(record, error)}"
-        self._ledger.failed(record, why, stored=part.node.role == "store")
+        why = f"{resolved.where} failed: {text_of(error)}{remedy_for(record, error)}"
+        self._ledger.failed(record, why, stored=resolved.node.role == "store")
 
     def _dropped(self, record: Record) -> None:
         self._ledger.failed(record, _DROPPED, stored=False)

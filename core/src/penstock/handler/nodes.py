@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from penstock.compose.node import Node, label
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.errors import ConfigError
 
 
@@ -28,6 +28,8 @@ def node_of(thing: Any, make: Callable[[Any], Node]) -> Node:
     return node
 
 
-def instead(part: Part, component: Any) -> Node:
+def instead(resolved: ResolvedNode, component: Any) -> Node:
     """Return the node of a part with a wrapped component, under the same name."""
-    return attrs.evolve(part.node, use="", settings={}, given=component, name=part.node.name or label(part.node))
+    return attrs.evolve(
+        resolved.node, use="", settings={}, given=component, name=resolved.node.name or label(resolved.node)
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from penstock.compose.pipeline import Pipeline
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.plugins import Plugins
 from penstock.record import Record
 from penstock.run.engine import Engine
@@ -16,7 +16,7 @@ def start_told(
     pipeline: Pipeline,
     plugins: Plugins,
     *,
-    failed: Callable[[Part, Record, BaseException], None],
+    failed: Callable[[ResolvedNode, Record, BaseException], None],
     finished_at_exit: Callable[[], None],
 ) -> Run:
     """Start a pipeline; call `failed` with each record that goes to the dead letters, or is refused even by them.

@@ -12,15 +12,15 @@ import attrs
 class NodeAccount:
     """What one node did.
 
-    Its law: taken = passed + discarded + gathered + stored + dead_lettered + skipped + failed + lost.
+    Its law: records_in = passed + discarded + buffered + stored + dead_lettered + skipped + failed + lost.
 
     Attributes:
         node, role, component: Its name, its role, and who offers the component.
         received: Records that a source gave.
-        taken: Records that came to it.
+        records_in: Records that came to it.
         passed, extra: Those that it gave something on for; records given on beyond one for each of these.
         discarded: Those that it gave nothing on for.
-        gathered: Those whose content leaves with that of others (batches, pictures inside a decoder).
+        buffered: Those whose content leaves with that of others (batches, pictures inside a decoder).
         stored, dead_lettered, skipped, failed: What became of the others; `failed` ended the run.
         lost: In its hands at an abort, or refused even by the dead letters.
         lost_upstream: What a source saw to be missing when it came.
@@ -32,7 +32,7 @@ class NodeAccount:
         rate: Records per second, over the whole run.
         data_bytes: Bytes of data that a source gave or a store took, about.
         work_p50_s, work_p99_s: Seconds that it works at one record.
-        age_p50_s, age_p99_s: Seconds from the source's hand until a store has written.
+        latency_p50_s, latency_p99_s: Seconds from the source's hand until a store has written.
         retries, syncs, restarts: Calls made again; syncs; processes started in the place of one that died.
         reopened: How often a source was closed and opened again after an error.
         lag: Records that wait at the sender, where a source can tell.
@@ -44,11 +44,11 @@ class NodeAccount:
     role: str
     component: str
     received: int = 0
-    taken: int = 0
+    records_in: int = 0
     passed: int = 0
     extra: int = 0
     discarded: int = 0
-    gathered: int = 0
+    buffered: int = 0
     stored: int = 0
     dead_lettered: int = 0
     skipped: int = 0
@@ -62,8 +62,8 @@ class NodeAccount:
     data_bytes: int = 0
     work_p50_s: float | None = None
     work_p99_s: float | None = None
-    age_p50_s: float | None = None
-    age_p99_s: float | None = None
+    latency_p50_s: float | None = None
+    latency_p99_s: float | None = None
     retries: int = 0
     syncs: int = 0
     restarts: int = 0
@@ -77,7 +77,7 @@ class NodeAccount:
         return f"NodeAccount({self.node!r}, {self.role}{_counts(self)})"
 
     @property
-    def sent(self) -> int:
+    def records_out(self) -> int:
         """Records that it gave on."""
         if self.role == "source":
             return self.received - self.dead_lettered - self.skipped - self.failed - self.lost
@@ -87,7 +87,7 @@ class NodeAccount:
     def accounted(self) -> int:
         """Records that it took and that something became of."""
         ends = self.stored + self.dead_lettered + self.skipped + self.failed + self.lost
-        return self.passed + self.discarded + self.gathered + ends
+        return self.passed + self.discarded + self.buffered + ends
 
 
 @attrs.frozen(kw_only=True)
@@ -147,7 +147,9 @@ class Account:
         came: Counter[str] = Counter()
         for edge in self.edges:
             came[edge.after] += edge.taken
-        in_hand = (max(came[node.node], node.taken) - node.accounted for node in self.nodes if node.role != "source")
+        in_hand = (
+            max(came[node.node], node.records_in) - node.accounted for node in self.nodes if node.role != "source"
+        )
         return self.total("in_flight") + sum(max(0, count) for count in in_hand)
 
     def node(self, name: str) -> NodeAccount:
@@ -175,36 +177,39 @@ class Account:
                     f"edge {edge.edge}: put {came_in}, but taken, dropped, lost, kept and in flight are {ends}"
                 )
         for node in self.nodes:
-            if node.role != "source" and node.taken != node.accounted:
-                problems.append(f"node {node.node}: took {node.taken}, but accounts for {node.accounted}")
+            if node.role != "source" and node.records_in != node.accounted:
+                problems.append(
+                    f"node {node.node}: records_in is {node.records_in}, but it accounts for {node.accounted}"
+                )
             gone = [edge for edge in self.edges if edge.before == node.node]
-            if node.sent > sum(edge.put for edge in gone) and (gone or node.role == "source"):
-                problems.append(f"node {node.node}: gave {node.sent}, of which some went to nobody")
+            if node.records_out > sum(edge.put for edge in gone) and (gone or node.role == "source"):
+                problems.append(f"node {node.node}: gave {node.records_out}, of which some went to nobody")
             came = [edge for edge in self.edges if edge.after == node.node]
-            if came and sum(edge.taken for edge in came) != node.taken:
-                problems.append(f"node {node.node}: its edges gave {sum(e.taken for e in came)}, it took {node.taken}")
+            given = sum(edge.taken for edge in came)
+            if came and given != node.records_in:
+                problems.append(f"node {node.node}: its edges gave {given}, records_in is {node.records_in}")
             for edge in self.edges:
-                if edge.before == node.node and edge.put != node.sent and not edge.partial:
-                    problems.append(f"edge {edge.edge}: {node.node} sent {node.sent}, but {edge.put} were put")
+                if edge.before == node.node and edge.put != node.records_out and not edge.partial:
+                    problems.append(f"edge {edge.edge}: {node.node} sent {node.records_out}, but {edge.put} were put")
         return problems
 
 
 def count_lost(edges: list[EdgeAccount], nodes: dict[str, NodeAccount]) -> None:
     """Count as lost, after an abort, what lanes had in their hands; of all edges and nodes, those removed included."""
     for index, edge in enumerate(edges):
-        sent = nodes[edge.before].sent if edge.before in nodes and not edge.partial else edge.put
+        sent = nodes[edge.before].records_out if edge.before in nodes and not edge.partial else edge.put
         short = max(0, sent - edge.put)
         edges[index] = attrs.evolve(edge, put=edge.put + short, lost=edge.lost + short)
     for name, node in nodes.items():
         behind = [index for index, edge in enumerate(edges) if edge.before == name]
-        short = node.sent - sum(edges[index].put for index in behind)
+        short = node.records_out - sum(edges[index].put for index in behind)
         if behind and short > 0:  # it gave to one that was there for a part of the time
             edge = edges[behind[-1]]
             edges[behind[-1]] = attrs.evolve(edge, put=edge.put + short, lost=edge.lost + short)
     for name, node in nodes.items():
         came = sum(edge.taken for edge in edges if edge.after == name)
-        taken = max(node.taken, came)
-        nodes[name] = attrs.evolve(node, taken=taken, lost=node.lost + max(0, taken - node.accounted))
+        taken = max(node.records_in, came)
+        nodes[name] = attrs.evolve(node, records_in=taken, lost=node.lost + max(0, taken - node.accounted))
 
 
 def _counts(account: NodeAccount | EdgeAccount) -> str:

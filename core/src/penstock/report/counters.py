@@ -1,4 +1,4 @@
-"""Tally: what became of the records that one component took."""
+"""Counters: what became of the records that one component took."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from penstock.report.latency import Latency
 
 
 @attrs.define(eq=False)
-class Tally:
+class Counters:
     """Count what one instance of a component did. Written by its lane only; anybody may read.
 
     Attributes:
         received: Records that a source gave, by channel.
-        taken: Records that came to the component.
+        records_in: Records that came to the component.
         passed: Those for which it gave something on.
         extra: Records given on beyond one for each passed (several of one, or out of `flush`).
         discarded: Those for which it gave nothing, by channel.
-        gathered: Those that it kept, and whose content leaves, or left, with that of others.
+        buffered: Those that it kept, and whose content leaves, or left, with that of others.
         skipped, failed: Those that failed for good under `on_error` "skip" and "stop", by channel.
         dead_lettered: Those that went to the dead letters, by channel.
         lost: Those in its hands when the run was aborted, or that even the dead letters could not take.
@@ -35,11 +35,11 @@ class Tally:
     """
 
     received: Counter[str] = attrs.field(factory=Counter)
-    taken: int = 0
+    records_in: int = 0
     passed: int = 0
     extra: int = 0
     discarded: Counter[str] = attrs.field(factory=Counter)
-    gathered: int = 0
+    buffered: int = 0
     skipped: Counter[str] = attrs.field(factory=Counter)
     failed: Counter[str] = attrs.field(factory=Counter)
     dead_lettered: Counter[str] = attrs.field(factory=Counter)
@@ -54,7 +54,7 @@ class Tally:
     last_error: str = ""
     remark: str = ""
     work: Latency = attrs.field(factory=Latency)
-    age: Latency = attrs.field(factory=Latency)
+    latency: Latency = attrs.field(factory=Latency)
 
 
 def count_channels(counter: Counter[str], records: Sequence[Record]) -> None:

@@ -14,10 +14,10 @@ def doubts(account: Account, where: Callable[[NodeAccount], str]) -> list[str]:
     for node in account.nodes:
         if node.remark:
             found.append(f"{where(node)}: {node.remark}")
-        gave_nothing = node.taken and node.discarded == node.taken and not node.sent
+        gave_nothing = node.records_in and node.discarded == node.records_in and not node.records_out
         if node.role != "source" and gave_nothing and node.node in leads_on:
             hint = " (does it return what it makes?)" if node.role == "processor" else ""
-            found.append(f"{where(node)} gave nothing for {_all(node.taken)}{hint}")
+            found.append(f"{where(node)} gave nothing for {_all(node.records_in)}{hint}")
     return found
 
 

@@ -46,7 +46,7 @@ class RunReport:
     @property
     def emitted(self) -> int:
         """Records that decoders and processors gave on."""
-        return sum(node.sent for node in self.account.nodes if node.role != "source")
+        return sum(node.records_out for node in self.account.nodes if node.role != "source")
 
     @property
     def discarded(self) -> int:
@@ -168,7 +168,7 @@ class RunReport:
             "dead_letters": self.dead_letters,
             "started_ns": self.started_ns,
             "duration_s": self.duration_s,
-            "nodes": [{**attrs.asdict(node), "sent": node.sent} for node in self.account.nodes],
+            "nodes": [{**attrs.asdict(node), "records_out": node.records_out} for node in self.account.nodes],
             "edges": [attrs.asdict(edge) for edge in self.account.edges],
         }
 

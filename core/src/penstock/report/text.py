@@ -43,22 +43,38 @@ def _state(report: RunReport) -> str:
 def node_rows(report: RunReport) -> list[tuple[str, ...]]:
     """Return the table of nodes: a row of headings, and one for each node."""
     rows: list[tuple[str, ...]] = [
-        ("node", "took", "gave", "stored", "discarded", "gathered", "dead", "lost", "per s", "p50 ms", "p99 ms")
+        (
+            "node",
+            "records_in",
+            "records_out",
+            "stored",
+            "discarded",
+            "buffered",
+            "dead_lettered",
+            "lost",
+            "rate /s",
+            "work_p50 ms",
+            "work_p99 ms",
+            "latency_p50 ms",
+            "latency_p99 ms",
+        )
     ]
     for node in report.account.nodes:
         rows.append(
             (
                 f"{node.node} ({node.role})",
-                "" if node.role == "source" else str(node.taken),
-                "" if node.role == "store" else str(node.sent),
+                "" if node.role == "source" else str(node.records_in),
+                "" if node.role == "store" else str(node.records_out),
                 str(node.stored) if node.role == "store" else "",
                 _few(node.discarded),
-                _few(node.gathered),
+                _few(node.buffered),
                 _few(node.dead_lettered),
                 _few(node.lost + node.failed + node.skipped + node.lost_upstream),
                 f"{node.rate:,.0f}",
-                _ms(node.age_p50_s if node.role == "store" else node.work_p50_s),
-                _ms(node.age_p99_s if node.role == "store" else node.work_p99_s),
+                _ms(node.work_p50_s),
+                _ms(node.work_p99_s),
+                _ms(node.latency_p50_s if node.role == "store" else None),
+                _ms(node.latency_p99_s if node.role == "store" else None),
             )
         )
     return rows

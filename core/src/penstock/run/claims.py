@@ -7,7 +7,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.errors import WiringError
 
 _lock = threading.Lock()
@@ -22,7 +22,7 @@ class Claims:
         self._run = run
         self._own: dict[str, int] = {}
 
-    def take(self, parts: Iterable[Part]) -> None:
+    def take(self, parts: Iterable[ResolvedNode]) -> None:
         """Claim the objects of these parts, all or none. Raises WiringError if one works already."""
         own = {part.node.name or "": part for part in parts if part.own is not None}
         with _lock:
@@ -43,16 +43,16 @@ class Claims:
                 _claimed.pop(self._own.pop(name, 0), None)
 
     @contextlib.contextmanager
-    def exchanged(self, part: Part) -> Iterator[None]:
+    def exchanged(self, resolved: ResolvedNode) -> Iterator[None]:
         """Claim the object of a part that takes the place of another in this block, which is free behind it.
 
         Raises:
             WiringError: it works already. After any error, the other one keeps its claim.
         """
-        name = part.node.name or ""
+        name = resolved.node.name or ""
         old = self._own.pop(name, None)
         try:
-            self.take([part])
+            self.take([resolved])
             yield
         except BaseException:
             self.drop([name])

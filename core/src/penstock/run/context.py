@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from penstock.record import Record
 
 if TYPE_CHECKING:
-    from penstock.compose.resolve import Part
+    from penstock.compose.resolve import ResolvedNode
     from penstock.plugins import Plugins
 
 
@@ -29,7 +29,7 @@ class RunContext(Protocol):
         """The run as its users hold it, for a component that acts on it."""
         ...
 
-    def dead_letter(self, part: Part, record: Record, error: BaseException, tries: int) -> None:
+    def dead_letter(self, resolved: ResolvedNode, record: Record, error: BaseException, tries: int) -> None:
         """Keep a record that failed for good. Raises if that is not possible."""
         ...
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import text_for_record, trace_of
 from penstock.errors import RunError
 from penstock.fields import readable
@@ -81,7 +81,7 @@ class Engine:
         self.owner: threading.Thread | None = None
         self.is_told = True
         self.finished_at_exit: Callable[[], None] = lambda: None
-        self.failed: Callable[[Part, Record, BaseException], None] = lambda part, record, error: None
+        self.failed: Callable[[ResolvedNode, Record, BaseException], None] = lambda part, record, error: None
         self.started = time.monotonic()
         self.started_ns = time.time_ns()
         self._letters_from: set[str | None] = set()
@@ -177,21 +177,23 @@ class Engine:
 
     # -- errors and watchers -------------------------------------------------------------------------------------------
 
-    def dead_letter(self, part: Part, record: Record, error: BaseException, tries: int) -> None:
+    def dead_letter(self, resolved: ResolvedNode, record: Record, error: BaseException, tries: int) -> None:
         """Keep a record that failed for good. Raises if that is not possible."""
         try:
-            self._keep(part, record, error, tries)
+            self._keep(resolved, record, error, tries)
         finally:
-            self.failed(part, record, error)
+            self.failed(resolved, record, error)
 
-    def _keep(self, part: Part, record: Record, error: BaseException, tries: int) -> None:
-        self.dead_letters.put(part, record, error, tries)
-        level = logging.DEBUG if part.node.name in self._letters_from else logging.WARNING  # a million must not flood
-        self._letters_from.add(part.node.name)
+    def _keep(self, resolved: ResolvedNode, record: Record, error: BaseException, tries: int) -> None:
+        self.dead_letters.put(resolved, record, error, tries)
+        level = (
+            logging.DEBUG if resolved.node.name in self._letters_from else logging.WARNING
+        )  # a million must not flood
+        self._letters_from.add(resolved.node.name)
         named, _ = readable(record)
-        _log.log(level, "%s: %s", part.where, text_for_record(record, error))
+        _log.log(level, "%s: %s", resolved.where, text_for_record(record, error))
         self.tell(
-            "penstock_record_dead_lettered", name=self.name, node=part.node.name, channel=named.channel, error=error
+            "penstock_record_dead_lettered", name=self.name, node=resolved.node.name, channel=named.channel, error=error
         )
 
     def trouble(self, message: str, error: BaseException) -> None:

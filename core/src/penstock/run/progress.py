@@ -76,4 +76,4 @@ class Progress:
 
 
 def _count(node: NodeAccount) -> int:
-    return node.received if node.role == "source" else node.taken
+    return node.received if node.role == "source" else node.records_in

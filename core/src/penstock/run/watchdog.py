@@ -37,12 +37,12 @@ class Watch:
                 self._check(edge.name, edge.settings.expect_every_s, now - edge.last_put)
         for name, source in list(plan.sources.items()):
             if not source.ended and not source.paused:
-                self._check(name, source.part.node.expect_every_s, now - source.last_record)
+                self._check(name, source.resolved.node.expect_every_s, now - source.last_record)
         for lane in list(plan.lanes):
             name, since = lane.active or ("", now)
             for step in lane.steps:
                 busy_s = now - since if step.name == name else 0.0
-                self._check(step.name, step.part.node.expect_every_s or LONGEST_CALL_S, busy_s)
+                self._check(step.name, step.resolved.node.expect_every_s or LONGEST_CALL_S, busy_s)
 
     def _tell_dropped(self, edge: LiveEdge) -> None:
         with edge.inbox.lock:

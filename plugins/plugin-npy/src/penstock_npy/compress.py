@@ -88,8 +88,8 @@ def compress_npy_logs(
         raise ConfigError(f"compress_npy_logs: {directory} is no directory; give DataLogger.output_directory")
     done = Compressed({}, {}, {})
     with locked(os.fspath(directory)):
-        for source, gathered in sorted(_gather(directory, done.skipped).items()):
-            _archive(directory, source, gathered, done, on_damaged, remove_sources)
+        for source, buffered in sorted(_gather(directory, done.skipped).items()):
+            _archive(directory, source, buffered, done, on_damaged, remove_sources)
     for path, reason in done.skipped.items():
         if on_damaged == "error":
             raise CannotGetObjectError(f"compress_npy_logs: {path}: {reason}; remove it, or set on_damaged='skip'")
@@ -107,18 +107,18 @@ def _gather(directory: Path, skipped: dict[Path, str]) -> dict[int, _Gathered]:
                 if match is None or int(match[1]) > 255:
                     skipped[directory / name] = "its name is not that of an entry"
                     continue
-                gathered = found.setdefault(int(match[1]), _Gathered())
-                gathered.times.append(int(match[2]))
-                gathered.kinds.append(_FILE)
-                gathered.places.append(int(match[3] or 0))
+                buffered = found.setdefault(int(match[1]), _Gathered())
+                buffered.times.append(int(match[2]))
+                buffered.kinds.append(_FILE)
+                buffered.places.append(int(match[3] or 0))
             elif _SOURCE.match(name) and int(name) < 256 and entry.is_dir():
-                gathered = found.setdefault(int(name), _Gathered())
+                buffered = found.setdefault(int(name), _Gathered())
                 for path in segments(directory / name):
-                    _gather_segment(path, gathered, skipped)
-    return {source: gathered for source, gathered in found.items() if len(gathered.times)}
+                    _gather_segment(path, buffered, skipped)
+    return {source: buffered for source, buffered in found.items() if len(buffered.times)}
 
 
-def _gather_segment(path: Path, gathered: _Gathered, skipped: dict[Path, str]) -> None:
+def _gather_segment(path: Path, buffered: _Gathered, skipped: dict[Path, str]) -> None:
     writer = SegmentWriter(path)
     try:
         cut = writer.open()  # cuts off what was never finished
@@ -129,15 +129,15 @@ def _gather_segment(path: Path, gathered: _Gathered, skipped: dict[Path, str]) -
     if cut:
         _log.warning("compress_npy_logs: %s ended in %d bytes of an entry that was never finished", path, cut)
     places = read_places(path)
-    gathered.segments.append(path)
-    gathered.add(places["time"], _SEGMENTS + len(gathered.segments) - 1, places["offset"])
+    buffered.segments.append(path)
+    buffered.add(places["time"], _SEGMENTS + len(buffered.segments) - 1, places["offset"])
 
 
 def _archive(
-    directory: Path, source: int, gathered: _Gathered, done: Compressed, on_damaged: str, remove_sources: bool
+    directory: Path, source: int, buffered: _Gathered, done: Compressed, on_damaged: str, remove_sources: bool
 ) -> None:
     path = directory / f"{source}_log.npz"
-    taken = _Taken(directory, source, gathered)
+    taken = _Taken(directory, source, buffered)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         taken.add_old(path)
@@ -164,7 +164,7 @@ class _Taken:
 
     directory: Path
     source: int
-    gathered: _Gathered
+    buffered: _Gathered
     old: NpzFile | None = None
 
     def add_old(self, path: Path) -> None:
@@ -179,19 +179,19 @@ class _Taken:
             if match is None:
                 raise CannotGetObjectError(f"{path}: {name} is no entry of a log; move this archive away")
             times.append(int(match[2]))
-        before = self.gathered
-        self.gathered = _Gathered(segments=before.segments)
-        self.gathered.add(times, _OLD, range(len(times)))  # first, so that they stay first among equals
-        self.gathered.add(before.times, 0, before.places)
-        kinds = numpy.frombuffer(self.gathered.kinds, "=u4").copy()
+        before = self.buffered
+        self.buffered = _Gathered(segments=before.segments)
+        self.buffered.add(times, _OLD, range(len(times)))  # first, so that they stay first among equals
+        self.buffered.add(before.times, 0, before.places)
+        kinds = numpy.frombuffer(self.buffered.kinds, "=u4").copy()
         kinds[len(times) :] = numpy.frombuffer(before.kinds, "=u4")
-        self.gathered.kinds = array("I", kinds.tobytes())
+        self.buffered.kinds = array("I", kinds.tobytes())
 
     def write(self, file: Any, skipped: dict[Path, str], on_damaged: str) -> int:
         """Write an archive of all; return how many entries it has."""
-        times = numpy.frombuffer(self.gathered.times, "=u8")
-        kinds = numpy.frombuffer(self.gathered.kinds, "=u4")
-        places = numpy.frombuffer(self.gathered.places, "=u8")
+        times = numpy.frombuffer(self.buffered.times, "=u8")
+        kinds = numpy.frombuffer(self.buffered.kinds, "=u4")
+        places = numpy.frombuffer(self.buffered.places, "=u8")
         order = numpy.lexsort((places, kinds, times))
         in_order = times[order]
         is_unique = bool((in_order[1:] != in_order[:-1]).all())
@@ -231,7 +231,7 @@ class _Taken:
             return known
         shared = numpy.intersect1d(times[kinds == _OLD], times[kinds != _OLD])
         for row in numpy.flatnonzero(numpy.isin(times, shared) & (kinds == _OLD)).tolist():
-            content = self._content(int(times[row]), _OLD, int(self.gathered.places[row]))
+            content = self._content(int(times[row]), _OLD, int(self.buffered.places[row]))
             known[int(times[row]), xxh3_64_intdigest(content)] += 1
         return known
 
@@ -241,7 +241,7 @@ class _Taken:
         if kind == _OLD:
             assert self.old is not None
             return self.old.path
-        return self.gathered.segments[kind - _SEGMENTS]
+        return self.buffered.segments[kind - _SEGMENTS]
 
     def _content(self, time: int, kind: int, place: int) -> bytes:
         where = self._where(time, kind, place)
@@ -265,15 +265,15 @@ class _Taken:
                 path.unlink(missing_ok=True)
                 if path.suffix == ".log":
                     index_path(path).unlink(missing_ok=True)
-        for directory in {path.parent for path in self.gathered.segments}:
+        for directory in {path.parent for path in self.buffered.segments}:
             with contextlib.suppress(OSError):
                 directory.rmdir()
 
     def _files(self) -> Iterator[Path]:
-        for time, kind, place in zip(self.gathered.times, self.gathered.kinds, self.gathered.places, strict=True):
+        for time, kind, place in zip(self.buffered.times, self.buffered.kinds, self.buffered.places, strict=True):
             if kind == _FILE:
                 yield self._where(time, kind, place)
-        yield from self.gathered.segments
+        yield from self.buffered.segments
 
     def close(self) -> None:
         if self.old is not None:

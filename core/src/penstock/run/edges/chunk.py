@@ -33,11 +33,11 @@ class Chunk:
     """A list of records that travels together, never changed once it is put.
 
     Attributes:
-        born_ns: When the source handed them over (monotonic clock, ns).
+        received_ns: When the source handed them over (monotonic clock, ns).
         records: At least one, but for an edge whose lists are counted.
         each_bytes: What one of them takes, about.
     """
 
-    born_ns: int
+    received_ns: int
     records: Sequence[Record]
     each_bytes: int

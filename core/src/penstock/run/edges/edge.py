@@ -103,7 +103,7 @@ class LiveEdge:
             chunks = [item for item in self.items if isinstance(item, Chunk)]
         return Counter(record.channel for chunk in chunks for record in chunk.records)
 
-    def put(self, born_ns: int, records: Sequence[Record]) -> None:
+    def put(self, received_ns: int, records: Sequence[Record]) -> None:
         """Hand records over, by the policy of the edge. Raises RunAborted."""
         parts = self._parts(records) if records else [(records, 0)]
         left = len(records)
@@ -111,12 +111,12 @@ class LiveEdge:
             self.put_count += left
             self.last_put = time.monotonic()
             if not records:
-                self.append(Chunk(born_ns, records, 0))
+                self.append(Chunk(received_ns, records, 0))
                 return
             for part, each in parts:
                 left -= len(part)
                 try:
-                    self._admit(born_ns, part, each)
+                    self._admit(received_ns, part, each)
                 except RunAborted:
                     self.lost_count += left
                     raise
@@ -171,7 +171,7 @@ class LiveEdge:
             return first
         # The bytes given back must be those that were counted, so what the division drops is kept in the count.
         self.waiting_bytes -= total_bytes % len(records)
-        return Chunk(first.born_ns, records, total_bytes // len(records))
+        return Chunk(first.received_ns, records, total_bytes // len(records))
 
     def _took(self, chunk: Chunk) -> None:
         count = len(chunk.records)

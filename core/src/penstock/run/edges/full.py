@@ -35,7 +35,7 @@ class Admission:
     def __init__(self, edge: LiveEdge, policy: Any) -> None:
         self.edge = edge
 
-    def put(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+    def put(self, received_ns: int, records: Sequence[Record], each: int) -> None:
         """Take records, each of about so many bytes. Raises RunAborted; what it does not take is counted as lost."""
         raise NotImplementedError
 
@@ -43,7 +43,7 @@ class Admission:
 class Blocking(Admission):
     """Wait for room."""
 
-    def put(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+    def put(self, received_ns: int, records: Sequence[Record], each: int) -> None:
         edge = self.edge
         done = 0
         while done < len(records):
@@ -51,26 +51,26 @@ class Blocking(Admission):
             whole = edge.counted or (not done and free >= len(records))
             part = records if whole else records[done : done + free]
             done += len(part)
-            edge.append(Chunk(born_ns, part, each), behind=len(records) - done)
+            edge.append(Chunk(received_ns, part, each), behind=len(records) - done)
 
 
 class DroppingNewest(Admission):
     """Take what there is room for."""
 
-    def put(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+    def put(self, received_ns: int, records: Sequence[Record], each: int) -> None:
         free = self.edge.free(each)
         taken, refused = records[:free], records[free:]
         if taken:
-            self.edge.append(Chunk(born_ns, self.edge.marked(taken), each), behind=len(refused))
+            self.edge.append(Chunk(received_ns, self.edge.marked(taken), each), behind=len(refused))
         self.edge.drop(refused)
 
 
 class DroppingOldest(Admission):
     """Take everything, and drop from the other end what is too much."""
 
-    def put(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+    def put(self, received_ns: int, records: Sequence[Record], each: int) -> None:
         edge = self.edge
-        edge.append(Chunk(born_ns, records, each))
+        edge.append(Chunk(received_ns, records, each))
         for item in edge.items:
             excess = edge.waiting - edge.capacity
             if isinstance(item, Chunk):
@@ -84,7 +84,7 @@ class DroppingOldest(Admission):
 class KeepingLatest(Admission):
     """Take the newest record of each channel in the place of the older ones."""
 
-    def put(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+    def put(self, received_ns: int, records: Sequence[Record], each: int) -> None:
         edge = self.edge
         newest = {record.channel: index for index, record in enumerate(records)}
         for item in edge.items:
@@ -94,7 +94,7 @@ class KeepingLatest(Admission):
         _forget_empty(edge)
         kept = set(newest.values())
         edge.drop([record for index, record in enumerate(records) if index not in kept])
-        edge.append(Chunk(born_ns, [records[index] for index in sorted(kept)], each))
+        edge.append(Chunk(received_ns, [records[index] for index in sorted(kept)], each))
 
 
 class Sampling(Admission):
@@ -105,11 +105,11 @@ class Sampling(Admission):
         self._every = policy.n
         self._turn: Counter[str] = Counter()
 
-    def put(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+    def put(self, received_ns: int, records: Sequence[Record], each: int) -> None:
         edge = self.edge
         free = edge.free(each)
         if free >= len(records):
-            edge.append(Chunk(born_ns, edge.marked(records), each))
+            edge.append(Chunk(received_ns, edge.marked(records), each))
             return
         for index, record in enumerate(records):
             if not edge.free(each):
@@ -118,7 +118,7 @@ class Sampling(Admission):
                     edge.drop([record])
                     continue
                 edge.wait_for_room(each, len(records) - index)
-            edge.append(Chunk(born_ns, edge.marked([record]), each), behind=len(records) - index - 1)
+            edge.append(Chunk(received_ns, edge.marked([record]), each), behind=len(records) - index - 1)
 
 
 class Spilling(Admission):
@@ -138,13 +138,13 @@ class Spilling(Admission):
             on_room=edge.room.notify,
         )
 
-    def put(self, born_ns: int, records: Sequence[Record], each: int) -> None:
+    def put(self, received_ns: int, records: Sequence[Record], each: int) -> None:
         edge = self.edge
         while not edge.inbox.aborted:
             full: OSError | None = None
             if self.spill.has_room():
                 try:
-                    edge.append(Chunk(born_ns, records, 0))
+                    edge.append(Chunk(received_ns, records, 0))
                 except OSError as error:  # nothing is lost: as long as the disk is full, the edge blocks
                     full = error
                 else:

@@ -15,7 +15,7 @@ from penstock.run.edges.edge import LiveEdge
 class Outlet(Protocol):
     """What a lane hands records, barriers and the end to. `LiveEdge` is one."""
 
-    def put(self, born_ns: int, records: Sequence[Record]) -> None:
+    def put(self, received_ns: int, records: Sequence[Record]) -> None:
         """Hand records over."""
         ...
 
@@ -31,12 +31,12 @@ class ByTurns:
         self._edges = edges
         self._turn = 0
 
-    def put(self, born_ns: int, records: Sequence[Record]) -> None:
+    def put(self, received_ns: int, records: Sequence[Record]) -> None:
         """Cut the list into as many parts as there are workers, so that all have something to do."""
         workers = len(self._edges)
         size = max(1, -(-len(records) // workers))
         for start in range(0, len(records), size):
-            self._edges[self._turn].put(born_ns, records[start : start + size])
+            self._edges[self._turn].put(received_ns, records[start : start + size])
             self._turn = (self._turn + 1) % workers
 
     def control(self, item: Barrier | End) -> None:
@@ -51,12 +51,12 @@ class ByLoad:
     def __init__(self, edges: Sequence[LiveEdge]) -> None:
         self._edges = edges
 
-    def put(self, born_ns: int, records: Sequence[Record]) -> None:
+    def put(self, received_ns: int, records: Sequence[Record]) -> None:
         """Cut the list as `ByTurns` does; each part goes to the shortest queue."""
         size = max(1, -(-len(records) // len(self._edges)))
         for start in range(0, len(records), size):
             edge = min(self._edges, key=_waiting)
-            edge.put(born_ns, records[start : start + size])
+            edge.put(received_ns, records[start : start + size])
 
     def control(self, item: Barrier | End) -> None:
         """Tell all of them."""
@@ -70,14 +70,14 @@ class ByChannel:
     def __init__(self, edges: Sequence[LiveEdge]) -> None:
         self._edges = edges
 
-    def put(self, born_ns: int, records: Sequence[Record]) -> None:
+    def put(self, received_ns: int, records: Sequence[Record]) -> None:
         """Sort the records by the worker of their channel."""
         parts: dict[int, list[Record]] = {}
         for record in records:
             worker = crc32(record.channel.encode("utf-8", "surrogatepass")) % len(self._edges)
             parts.setdefault(worker, []).append(record)
         for worker, part in parts.items():
-            self._edges[worker].put(born_ns, part)
+            self._edges[worker].put(received_ns, part)
 
     def control(self, item: Barrier | End) -> None:
         """Tell all of them."""

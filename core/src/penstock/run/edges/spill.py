@@ -27,7 +27,7 @@ Item = Chunk | Barrier | End
 class _Stretch:
     """So many records, one after another in the files, handed over by the source at about the same time."""
 
-    born_ns: int
+    received_ns: int
     count: int
 
 
@@ -172,7 +172,7 @@ class SpillQueue(deque[Item]):
         if isinstance(last, _Stretch) and last.count + len(chunk.records) <= BACK_AT_ONCE:
             last.count += len(chunk.records)
         else:
-            self._later.append(_Stretch(chunk.born_ns, len(chunk.records)))
+            self._later.append(_Stretch(chunk.received_ns, len(chunk.records)))
         self.on_disk += len(chunk.records)
         return True
 
@@ -204,7 +204,7 @@ class SpillQueue(deque[Item]):
         self.on_disk -= len(records)
         if not stretch.count:
             self._later.popleft()
-        self._bring_back(Chunk(stretch.born_ns, self._mark(records), 0))
+        self._bring_back(Chunk(stretch.received_ns, self._mark(records), 0))
 
     def _read_left_over(self) -> None:
         segment = self.files.unread

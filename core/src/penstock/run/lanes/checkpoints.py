@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import text_of
 from penstock.run.edges.chunk import Barrier
 from penstock.run.steps.store_step import StoreStep
@@ -22,7 +22,7 @@ class CommittingSource(Protocol):
     """
 
     left: bool
-    part: Part
+    resolved: ResolvedNode
 
     def post(self, word: str, value: Any = None) -> None:
         """Ask its lane for something: "barrier", "commit"."""
@@ -94,7 +94,7 @@ class Checkpoints:
             return sorted(
                 step.name
                 for step in self._stores
-                if getattr(step.part.sample, "when_exists", "error") in ("skip", "replace")
+                if getattr(step.resolved.sample, "when_exists", "error") in ("skip", "replace")
             )
 
     def kept_position(self, source: str) -> Any:
@@ -140,14 +140,14 @@ class Checkpoints:
         """Note the position of a source at the barrier; called before the barrier goes on."""
         with self.lock:
             if barrier.number == self.number and self._active:
-                self._positions[lane.part.node.name or ""] = position
+                self._positions[lane.resolved.node.name or ""] = position
                 self._waiting_sources.discard(lane)
                 self._finish_if_complete()
 
     def source_ending(self, lane: CommittingSource, position: Any) -> None:
         """Note the last position of a source; called before its end goes on."""
         with self.lock:
-            self._final[lane.part.node.name or ""] = position
+            self._final[lane.resolved.node.name or ""] = position
 
     def store_reached(self, step: StoreStep, barrier: Barrier) -> None:
         """Sync a store that the barrier has reached. Called in the lane of the store."""
@@ -171,7 +171,7 @@ class Checkpoints:
         well = self._sync(step, positions)
         with self.lock:
             if not well:
-                self.poison(f"{step.part.where}: its last sync() failed")
+                self.poison(f"{step.resolved.where}: its last sync() failed")
             step.ended = True
             self._stores.discard(step)
             self._waiting_stores.discard(step)
@@ -190,7 +190,7 @@ class Checkpoints:
         try:
             step.sync(kept)
         except BaseException as error:  # what a store raises: nothing is committed, and the next one tries again
-            step.guard.fail_late("sync", error)
+            step.error_policy.fail_late("sync", error)
             step.synced = False
             return False
         return True
@@ -216,5 +216,5 @@ class Checkpoints:
         self.done += 1
         self._durable.update(self._positions)
         for lane in self._sources:
-            lane.post("commit", (self.number, self._positions.get(lane.part.node.name or "")))
+            lane.post("commit", (self.number, self._positions.get(lane.resolved.node.name or "")))
         self._completed(dict(self._positions))

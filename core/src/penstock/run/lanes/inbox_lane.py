@@ -46,7 +46,7 @@ class InboxLane(Lane):
                 edge = self.inbox.taken_from
                 if len(self.inbox.edges) > 1 and edge is not None and not edge.counted:
                     self._merge.note(edge.name, item.records)
-                self.process(item.born_ns, item.records)
+                self.process(item.received_ns, item.records)
             elif isinstance(item, Barrier):
                 self.barrier(item)
             elif isinstance(item, End):
@@ -60,9 +60,9 @@ class InboxLane(Lane):
         keeping = self.run.checkpoints.stores_that_keep_one()
         if keeping:
             message += f" (store {keeping[0]!r} keeps one of them)"
-            self.run.trouble(f"{self.node.part.where}: {message}", RunError(message))
+            self.run.trouble(f"{self.node.resolved.where}: {message}", RunError(message))
         else:
-            self.node.tally.remark = message
+            self.node.counters.remark = message
 
 
 def close_inboxes(lanes: Iterable[Lane]) -> None:

@@ -6,23 +6,23 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from penstock.buffers import IMMUTABLE, BufferWatch
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import shown, text_of
 from penstock.errors import BufferReusedError, RecordFieldError, SourceError
 from penstock.fields import ExactRecords, all_exact, exact, is_exact, readable
 from penstock.record import Record
 from penstock.record_size import size_of
-from penstock.report.counters import Tally, count_channels
-from penstock.run.steps.guard import Guard
+from penstock.report.counters import Counters, count_channels
+from penstock.run.steps.error_policy import ErrorPolicy
 
 
 class Intake:
     """Take the lists that a source gives. Used by the lane of the source."""
 
-    def __init__(self, part: Part, guard: Guard, tally: Tally) -> None:
-        self._part = part
+    def __init__(self, resolved: ResolvedNode, guard: ErrorPolicy, counters: Counters) -> None:
+        self._part = resolved
         self._guard = guard
-        self._tally = tally
+        self._tally = counters
         self._watch: BufferWatch | None = None
         self._is_exact = False
         self._take_refused: Callable[[], Sequence[tuple[Record, BaseException]]] | None = None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Final
 
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import is_a, text_of
 from penstock.errors import RunAborted, RunError
 from penstock.record import Record
@@ -79,7 +79,7 @@ class Lane:
     def open(self) -> None:
         """Open the components, the last one first. Called in the thread of the lane."""
         for step in reversed(self.steps):
-            with opening(step.part):
+            with opening(step.resolved):
                 step.open()
                 if isinstance(step, StoreStep):
                     self.run.checkpoints.store_opened(step)
@@ -129,15 +129,15 @@ class Lane:
 
     def end(self) -> None:
         """Flush the steps, one after the other, each through those behind it; then tell those behind the lane."""
-        born = time.monotonic_ns()
+        received_ns = time.monotonic_ns()
         for index, step in enumerate(self.steps):
             self.active = (step.name, time.monotonic())
             late = step.flush()
             self._unless_aborted()
             if late:
-                self._hand_on(born, self._through(index + 1, late, born))
+                self._hand_on(received_ns, self._through(index + 1, late, received_ns))
         if self._late:
-            self._emit(born, [])
+            self._emit(received_ns, [])
         self._go_on_with_barrier(flushed=True)
         for step in self.steps:
             if isinstance(step, StoreStep):
@@ -148,18 +148,18 @@ class Lane:
 
     # -- records ---------------------------------------------------------------------------------------------------
 
-    def process(self, born_ns: int, records: Sequence[Record]) -> None:
+    def process(self, received_ns: int, records: Sequence[Record]) -> None:
         """Lead records through all steps, in parts that are small enough if they grow on the way."""
         if not records:  # a worker that gave nothing says so, to keep its turn
             return
         if len(records) <= self._grain:
-            self._hand_on(born_ns, self._through(0, records, born_ns))
+            self._hand_on(received_ns, self._through(0, records, received_ns))
         else:
-            self._in_parts(born_ns, records)
+            self._in_parts(received_ns, records)
         if self._parked is not None:
             self._go_on_with_barrier()
 
-    def _in_parts(self, born_ns: int, records: Sequence[Record]) -> None:
+    def _in_parts(self, received_ns: int, records: Sequence[Record]) -> None:
         """Lead records through the steps in parts that fit the cache; hand what comes of several on as one list."""
         start = parts = 0
         begun = time.monotonic_ns()
@@ -169,20 +169,20 @@ class Lane:
             part = records[start : start + self._grain]
             start += len(part)
             parts += 1
-            given.extend(self._through(0, part, born_ns))
+            given.extend(self._through(0, part, received_ns))
             if parts >= LIST_GRAINS or time.monotonic_ns() - begun > GRAIN_NS:
-                self._hand_on(born_ns, given)
+                self._hand_on(received_ns, given)
                 given, parts, begun = [], 0, time.monotonic_ns()
-        self._hand_on(born_ns, given)
+        self._hand_on(received_ns, given)
 
     def _late_through(self, first: int, records: Sequence[Record]) -> None:
         """Lead what a step gave by itself through those behind it, and on."""
         now = time.monotonic_ns()
         self._hand_on(now, self._through(first, records, now))
 
-    def _hand_on(self, born_ns: int, records: Sequence[Record]) -> None:
+    def _hand_on(self, received_ns: int, records: Sequence[Record]) -> None:
         if records or self._counted:
-            self._emit(born_ns, records)
+            self._emit(received_ns, records)
 
     def list_size(self) -> int:
         """Return how many records make up a list that suits the edges behind this lane.
@@ -200,7 +200,7 @@ class Lane:
         if self.run.aborting:
             raise RunAborted("the run is aborted")
 
-    def _through(self, first: int, records: Sequence[Record], born_ns: int) -> Sequence[Record]:
+    def _through(self, first: int, records: Sequence[Record], received_ns: int) -> Sequence[Record]:
         """Lead records through the steps from the one with this index on; return what comes of them."""
         count = len(records)
         heaviest = weigh(records) * count
@@ -211,12 +211,12 @@ class Lane:
             taken = len(records)
             sent = step.run(records)
             now = time.monotonic_ns()
-            tally = step.tally
-            tally.work.add((now - before) // taken, taken)
+            counters = step.counters
+            counters.work.add((now - before) // taken, taken)
             if not sent:
-                if step.part.node.role == "store":
-                    tally.age.add(now - born_ns, taken)
-                    tally.data_bytes += taken * size_of(records[0].data)
+                if step.resolved.node.role == "store":
+                    counters.latency.add(now - received_ns, taken)
+                    counters.data_bytes += taken * size_of(records[0].data)
                 records = sent
                 break
             records = sent
@@ -239,14 +239,14 @@ class Lane:
         ):
             self._grain *= 2
 
-    def _emit(self, born_ns: int, records: Sequence[Record]) -> None:
+    def _emit(self, received_ns: int, records: Sequence[Record]) -> None:
         if self._late:
             records, self._late = [*self._late, *records], []
         outlets = self.outlets
         if len(outlets) > 1:
             records = shared(records)
         for outlet in outlets:
-            outlet.put(born_ns, records)
+            outlet.put(received_ns, records)
 
     def tick(self) -> None:
         """Let the steps act whose time has come."""
@@ -309,7 +309,7 @@ class Lane:
         """Return the names of the nodes that work in this lane."""
         return {step.name for step in self.steps} or {self.name.partition(":")[0]}
 
-    def swap(self, step: Step, part: Part) -> Step:
+    def swap(self, step: Step, resolved: ResolvedNode) -> Step:
         """Put another component in the place of one; what was inside leaves first. In the thread of the lane.
 
         Raises:
@@ -321,12 +321,12 @@ class Lane:
             self._late_through(index + 1, late)
         if self._parked is not None and self._parked[1] == index:
             self._go_on_with_barrier(flushed=True)
-        fresh = step_for(part, self.run, step.tally)
+        fresh = step_for(resolved, self.run, step.counters)
         if isinstance(step, StoreStep):
             step.sync()
             step.close()
         try:
-            with opening(part):
+            with opening(resolved):
                 fresh.open()
         except RunError:
             if isinstance(step, StoreStep):

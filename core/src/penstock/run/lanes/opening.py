@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import class_name, message_of
 from penstock.errors import RunError
 from penstock.run.edges.inbox import InboxEdge
@@ -94,8 +94,8 @@ class opening:  # noqa: N801 - used in `with`, as a function of contextlib would
     Not made with contextlib: that takes a RuntimeError because of a StopIteration for its own, and drops it.
     """
 
-    def __init__(self, part: Part) -> None:
-        self._part = part
+    def __init__(self, resolved: ResolvedNode) -> None:
+        self._part = resolved
 
     def __enter__(self) -> None:
         pass

@@ -9,19 +9,19 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import text_of
 from penstock.errors import EndOfSource, RunAborted, SourceError
 from penstock.record import Record
 from penstock.record_size import OVERHEAD_BYTES, size_of
-from penstock.report.counters import Tally
+from penstock.report.counters import Counters
 from penstock.run.lanes.context import LaneContext
 from penstock.run.lanes.continued_numbers import ContinuedNumbers
-from penstock.run.lanes.figures import Figures
 from penstock.run.lanes.intake import Intake
 from penstock.run.lanes.lane import Lane
 from penstock.run.lanes.opening import opening
-from penstock.run.steps.guard import Guard
+from penstock.run.lanes.source_counters import SourceCounters
+from penstock.run.steps.error_policy import ErrorPolicy
 from penstock.run.steps.placing import make_component
 from penstock.run.steps.step import Step
 from penstock.source import SupportsCommit, SupportsDurable, SupportsEndSoon, SupportsSeek, SupportsWake
@@ -39,20 +39,20 @@ class SourceLane(Lane):
     """A lane that reads a source. It lives on after the source's end until what it gave is durable and committed.
 
     Attributes:
-        tally: What the source gave.
+        counters: What the source gave.
         figures: What the source says of itself.
         paused: While it is set, the source is not read.
         failed: Why the source ended before its end, or "".
     """
 
-    def __init__(self, run: LaneContext, part: Part, steps: Sequence[Step]) -> None:
-        name = part.node.name or ""
+    def __init__(self, run: LaneContext, resolved: ResolvedNode, steps: Sequence[Step]) -> None:
+        name = resolved.node.name or ""
         super().__init__(run, "+".join([name, *(step.name for step in steps)]), steps)
-        self.part = part
+        self.resolved = resolved
         self.source: Any = None
-        self.tally = Tally()
-        self.guard = Guard(part, self.tally, run)
-        self.figures = Figures(lambda method, error: self.guard.fail_late(method, error))
+        self.counters = Counters()
+        self.error_policy = ErrorPolicy(resolved, self.counters, run)
+        self.source_counters = SourceCounters(lambda method, error: self.error_policy.fail_late(method, error))
         self.paused = False
         self.failed = ""
         self.last_read = time.monotonic()
@@ -74,20 +74,20 @@ class SourceLane(Lane):
         self._position: Any = None
         self._opened_at: Any = None
         self._committed: Any = None
-        self._intake = Intake(part, self.guard, self.tally)
+        self._intake = Intake(resolved, self.error_policy, self.counters)
 
     def node_names(self) -> set[str]:
         """Return the names of the source and of the nodes behind it in this lane."""
-        return {self.part.node.name or "", *(step.name for step in self.steps)}
+        return {self.resolved.node.name or "", *(step.name for step in self.steps)}
 
     def open_source(self) -> None:
         """Make and open the source."""
-        with opening(self.part):
-            self.source = make_component(self.part, self.run, self.tally)
+        with opening(self.resolved):
+            self.source = make_component(self.resolved, self.run, self.counters)
             self.source.open()
             self._intake.opened(self.source)
-            self.figures.opened(self.source)
-            position = self.run.checkpoints.kept_position(self.part.node.name or "")
+            self.source_counters.opened(self.source)
+            position = self.run.checkpoints.kept_position(self.resolved.node.name or "")
             if position is not None and isinstance(self.source, SupportsSeek):
                 self.source.seek(position)
             self._begin_position()
@@ -97,10 +97,10 @@ class SourceLane(Lane):
         for source in (self.source, *(retired[0] for retired in self._retired)):
             if source is not None:
                 try:
-                    self.active = (self.part.node.name or "", time.monotonic())
+                    self.active = (self.resolved.node.name or "", time.monotonic())
                     source.close()
                 except BaseException as error:  # closing never hides what came first, nor keeps others from it
-                    self.guard.fail_late("close", error)
+                    self.error_policy.fail_late("close", error)
         super().close()
 
     def abandon(self) -> None:
@@ -115,7 +115,7 @@ class SourceLane(Lane):
         try:
             getattr(source, method)()
         except BaseException as error:  # as in close
-            self.guard.fail_late(method, error)
+            self.error_policy.fail_late(method, error)
 
     # Called from other threads.
 
@@ -126,7 +126,7 @@ class SourceLane(Lane):
             try:
                 self.source.wake()
             except BaseException as error:  # as in _read_once; its read returns by itself
-                self.guard.fail_late("wake", error)
+                self.error_policy.fail_late("wake", error)
 
     def post(self, word: str, value: Any = None) -> None:
         """Ask the lane for something: "barrier", "commit", "close"."""
@@ -142,7 +142,7 @@ class SourceLane(Lane):
                 try:
                     self.source.end_soon()
                 except BaseException as error:  # as in _read_once
-                    self.guard.fail_late("end_soon", error)
+                    self.error_policy.fail_late("end_soon", error)
                     self._stopping = True
         else:
             self._stopping = True
@@ -166,14 +166,14 @@ class SourceLane(Lane):
     def _read_once(self) -> bool:
         longest_s = WOKEN_TIMEOUT_S if self._wakes else READ_TIMEOUT_S
         wait = self.wait_s()
-        self.active = (self.part.node.name or "", time.monotonic())
+        self.active = (self.resolved.node.name or "", time.monotonic())
         try:
             read = self.source.read(self.list_size(), longest_s if wait is None else min(wait, longest_s))
         except EndOfSource:
             self._note_position()
             return False
         except BaseException as error:  # whatever a source raises ends this source at most, never its neighbours
-            if self.guard.is_abort(error):
+            if self.error_policy.is_abort(error):
                 raise
             return self._restart(error)
         try:
@@ -189,7 +189,7 @@ class SourceLane(Lane):
             if self._broken:
                 records = self._after_break(records)
             if self._is_live:
-                records = list(self._numbers.take(records, self.part.where))
+                records = list(self._numbers.take(records, self.resolved.where))
             if not self.steps:
                 self._regrain(len(records), (OVERHEAD_BYTES + size_of(records[0].data)) * len(records), 0)
             self.process(now, records)
@@ -198,16 +198,16 @@ class SourceLane(Lane):
 
     def _restart(self, error: BaseException) -> bool:
         """Close and open the source again, by its policy; return False if it is to end."""
-        self.guard.note(error)
+        self.error_policy.note(error)
 
         def reopen() -> None:
             if self._stopping or self._ending or self.run.aborting:
                 return
-            self.figures.closing()
+            self.source_counters.closing()
             self.source.close()
             self.source.open()
-            self.tally.reopened += 1
-            self.figures.opened(self.source)
+            self.counters.reopened += 1
+            self.source_counters.opened(self.source)
             if self._position is not None and isinstance(self.source, SupportsSeek):
                 self.source.seek(self._position)
             else:
@@ -217,15 +217,15 @@ class SourceLane(Lane):
         self._failures = 1 if now - self._failed_at > FORGET_FAILURES_S else self._failures + 1
         self._failed_at = now
         try:
-            if self._failures >= (self.guard.retry.times or sys.maxsize):
+            if self._failures >= (self.error_policy.retry.times or sys.maxsize):
                 raise error
-            self.guard.again(reopen, error)
+            self.error_policy.again(reopen, error)
             self._broken = True
             self._numbers.opened_again()
         except BaseException as last:  # as above
-            self.failed = f"{self.part.where}: {text_of(last)}"
+            self.failed = f"{self.resolved.where}: {text_of(last)}"
             self.run.trouble(self.failed, last)
-            if self.part.node.on_error == "stop":
+            if self.resolved.node.on_error == "stop":
                 self.run.stop_soon()
             return False
         return True
@@ -293,7 +293,7 @@ class SourceLane(Lane):
             try:
                 self._position = _own(self._stands())
             except BaseException as error:  # as in _read_once; the records are not to blame, the last position holds
-                self.guard.fail_late("position", error)
+                self.error_policy.fail_late("position", error)
 
     def _place(self) -> Any:
         """Return where a source stands that was opened and not read yet, or None if it does not know yet."""
@@ -312,7 +312,7 @@ class SourceLane(Lane):
         if not place or any(place == known for known in (self._position, self._committed, self._opened_at)):
             return
         self._commits, self._position = False, self._committed
-        self.guard.fail_late(
+        self.error_policy.fail_late(
             "open",
             SourceError(
                 f"it goes on at {place!r:.80} after a read that failed, and cannot seek: records before that may be "
@@ -320,21 +320,21 @@ class SourceLane(Lane):
             ),
         )
 
-    def swap_source(self, part: Part) -> None:
+    def swap_source(self, resolved: ResolvedNode) -> None:
         """Read another source from now on. In the thread of the lane.
 
         The old one stays open until what it gave is durable and committed. Raises RunError if the new one cannot be
         opened; the old one is read on.
         """
-        fresh = make_component(part, self.run, self.tally)
-        with opening(part):
+        fresh = make_component(resolved, self.run, self.counters)
+        with opening(resolved):
             fresh.open()
         self._retired.append((self.source, self._position, self.run.checkpoints.number + 1))
-        self.figures.closing()
-        self.source, self.part = fresh, part
-        self.figures.opened(fresh)
-        self.guard = Guard(part, self.tally, self.run)
-        self._intake = Intake(part, self.guard, self.tally)
+        self.source_counters.closing()
+        self.source, self.resolved = fresh, resolved
+        self.source_counters.opened(fresh)
+        self.error_policy = ErrorPolicy(resolved, self.counters, self.run)
+        self._intake = Intake(resolved, self.error_policy, self.counters)
         self._intake.opened(fresh)
         self._begin_position()
         self._broken = True
@@ -348,7 +348,7 @@ class SourceLane(Lane):
             try:
                 source.close()
             except BaseException as error:  # as in close
-                self.guard.fail_late("close", error)
+                self.error_policy.fail_late("close", error)
 
     def _commit(self, source: Any, position: Any) -> None:
         if position is None:
@@ -359,11 +359,11 @@ class SourceLane(Lane):
             if source is self.source:
                 self._committed = position
         except BaseException as error:  # the records are safe; the source may ask again, and give them twice
-            self.guard.note(error)
+            self.error_policy.note(error)
             try:
-                self.guard.again(lambda: told(position), error)
+                self.error_policy.again(lambda: told(position), error)
             except BaseException as last:  # as above
-                self.guard.fail_late("commit", last)
+                self.error_policy.fail_late("commit", last)
 
 
 def _own(position: Any) -> Any:

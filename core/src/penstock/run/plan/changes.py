@@ -13,7 +13,7 @@ import attrs
 
 from penstock.compose.checks import kind_problems, neighbours, option_problems, sharing_problems
 from penstock.compose.node import Flow, Joinable, Node, describe, name_nodes
-from penstock.compose.resolve import Part, resolve
+from penstock.compose.resolve import ResolvedNode, resolve
 from penstock.errors import RunError, WiringError
 from penstock.report.account import Account, EdgeAccount, NodeAccount, count_lost
 from penstock.run.claims import Claims
@@ -72,7 +72,7 @@ class Graph:
     """
 
     nodes: dict[str, Node]
-    parts: dict[str, Part]
+    parts: dict[str, ResolvedNode]
     joins: list[Join]
     names: WeakKeyDictionary[Node, str] = attrs.field(factory=WeakKeyDictionary)
     retired_nodes: dict[str, NodeAccount] = attrs.field(factory=dict)
@@ -89,7 +89,11 @@ class Graph:
 
 
 def add(
-    run: ChangingRun, graph: Graph, built: Plan, flows: Sequence[Joinable], checked: Mapping[str, Part] | None = None
+    run: ChangingRun,
+    graph: Graph,
+    built: Plan,
+    flows: Sequence[Joinable],
+    checked: Mapping[str, ResolvedNode] | None = None,
 ) -> list[str]:
     """Add what is new in these flows; return the names of the new nodes. See `Run.add`.
 
@@ -134,7 +138,7 @@ def add(
     return [node.name or "" for node in nodes]
 
 
-def _resolve(run: ChangingRun, graph: Graph, nodes: Sequence[Node], joins: Sequence[Join]) -> dict[str, Part]:
+def _resolve(run: ChangingRun, graph: Graph, nodes: Sequence[Node], joins: Sequence[Join]) -> dict[str, ResolvedNode]:
     parts = {node.name or "": resolve(node, run.plugins) for node in nodes}
     every = {**graph.parts, **parts}
     problems = kind_problems(every, joins) + option_problems(parts.values(), run.plugins)
@@ -330,11 +334,11 @@ def replace(run: ChangingRun, graph: Graph, built: Plan, node: Node | str, new: 
     graph.names[new] = graph.names[fresh] = name
 
 
-def _swap(run: ChangingRun, built: Plan, part: Part) -> None:
-    name = part.node.name or ""
-    if part.node.role == "source":
+def _swap(run: ChangingRun, built: Plan, resolved: ResolvedNode) -> None:
+    name = resolved.node.name or ""
+    if resolved.node.role == "source":
         lane = built.sources[name]
-        _asked(run, lane, lambda: lane.swap_source(part))
+        _asked(run, lane, lambda: lane.swap_source(resolved))
     else:
         run.turns.leaving([step.component for step in built.steps[name]])
         for index, step in enumerate(built.steps[name]):
@@ -342,7 +346,7 @@ def _swap(run: ChangingRun, built: Plan, part: Part) -> None:
 
             def errand(host: Lane = host, index: int = index) -> None:
                 before = built.steps[name][index]
-                after = host.swap(before, part)
+                after = host.swap(before, resolved)
                 built.steps[name][index] = after
                 if isinstance(before, StoreStep) and isinstance(after, StoreStep):
                     run.checkpoints.exchange(before, after)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from penstock.report.account import Account, EdgeAccount, NodeAccount
-from penstock.report.counters import Tally
+from penstock.report.counters import Counters
 from penstock.report.latency import Latency
 from penstock.run.edges.edge import LiveEdge
 from penstock.run.lanes.source_lane import SourceLane
@@ -33,75 +33,79 @@ def take_account(built: Plan, elapsed_s: float) -> Account:
 
 
 def _source(name: str, lane: SourceLane, elapsed_s: float) -> NodeAccount:
-    tally, missing, dropped = lane.tally, lane.figures.lost_upstream(), lane.figures.dropped_upstream()
+    counters, missing, dropped = (
+        lane.counters,
+        lane.source_counters.lost_upstream(),
+        lane.source_counters.dropped_upstream(),
+    )
     return NodeAccount(
         node=name,
         role="source",
-        component=lane.part.origin,
-        received=tally.received.total(),
-        dead_lettered=tally.dead_lettered.total(),
-        skipped=tally.skipped.total(),
-        failed=tally.failed.total(),
-        lost=tally.lost,
+        component=lane.resolved.origin,
+        received=counters.received.total(),
+        dead_lettered=counters.dead_lettered.total(),
+        skipped=counters.skipped.total(),
+        failed=counters.failed.total(),
+        lost=counters.lost,
         lost_upstream=missing.total(),
         dropped_upstream=dropped.total(),
-        rejected=lane.figures.rejected(),
+        rejected=lane.source_counters.rejected(),
         channels=_channels(
             {
-                "received": tally.received,
+                "received": counters.received,
                 "lost_upstream": missing,
                 "dropped_upstream": dropped,
-                "dead_lettered": tally.dead_lettered,
-                "skipped": tally.skipped,
-                "failed": tally.failed,
+                "dead_lettered": counters.dead_lettered,
+                "skipped": counters.skipped,
+                "failed": counters.failed,
             }
         ),
-        rate=tally.received.total() / elapsed_s if elapsed_s else 0.0,
-        data_bytes=tally.data_bytes,
-        retries=tally.retries,
-        restarts=tally.restarts,
-        reopened=tally.reopened,
-        lag=lane.figures.lag(),
-        remark=lane.figures.remark(),
-        last_error=tally.last_error,
+        rate=counters.received.total() / elapsed_s if elapsed_s else 0.0,
+        data_bytes=counters.data_bytes,
+        retries=counters.retries,
+        restarts=counters.restarts,
+        reopened=counters.reopened,
+        lag=lane.source_counters.lag(),
+        remark=lane.source_counters.remark(),
+        last_error=counters.last_error,
     )
 
 
 def _steps(name: str, steps: Sequence[Step], elapsed_s: float) -> NodeAccount:
-    tallies = [step.tally for step in steps]
-    part = steps[0].part
-    work, age = Latency(), Latency()
-    for tally in tallies:
-        work.merge(tally.work)
-        age.merge(tally.age)
-    counters = {
-        field: _total(getattr(tally, field) for tally in tallies)
+    all_counters = [step.counters for step in steps]
+    part = steps[0].resolved
+    work, latency = Latency(), Latency()
+    for counters in all_counters:
+        work.merge(counters.work)
+        latency.merge(counters.latency)
+    by_channel = {
+        field: _total(getattr(counters, field) for counters in all_counters)
         for field in ("discarded", "stored", "dead_lettered", "skipped", "failed")
     }
-    taken = _sum(tallies, "taken")
+    records_in = _sum(all_counters, "records_in")
     return NodeAccount(
         node=name,
         role=part.node.role,
         component=part.origin,
-        taken=taken,
-        passed=_sum(tallies, "passed"),
-        extra=_sum(tallies, "extra"),
-        gathered=_sum(tallies, "gathered"),
-        lost=_sum(tallies, "lost"),
-        data_bytes=_sum(tallies, "data_bytes"),
-        retries=_sum(tallies, "retries"),
-        syncs=_sum(tallies, "syncs"),
-        restarts=_sum(tallies, "restarts"),
-        channels=_channels(counters),
-        rate=taken / elapsed_s if elapsed_s else 0.0,
+        records_in=records_in,
+        passed=_sum(all_counters, "passed"),
+        extra=_sum(all_counters, "extra"),
+        buffered=_sum(all_counters, "buffered"),
+        lost=_sum(all_counters, "lost"),
+        data_bytes=_sum(all_counters, "data_bytes"),
+        retries=_sum(all_counters, "retries"),
+        syncs=_sum(all_counters, "syncs"),
+        restarts=_sum(all_counters, "restarts"),
+        channels=_channels(by_channel),
+        rate=records_in / elapsed_s if elapsed_s else 0.0,
         work_p50_s=work.percentile_s(50),
         work_p99_s=work.percentile_s(99),
-        age_p50_s=age.percentile_s(50),
-        age_p99_s=age.percentile_s(99),
-        remark=next((tally.remark for tally in tallies if tally.remark), ""),
-        first_error=next((tally.first_error for tally in tallies if tally.first_error), ""),
-        last_error=next((tally.last_error for tally in reversed(tallies) if tally.last_error), ""),
-        **{field: counter.total() for field, counter in counters.items()},
+        latency_p50_s=latency.percentile_s(50),
+        latency_p99_s=latency.percentile_s(99),
+        remark=next((counters.remark for counters in all_counters if counters.remark), ""),
+        first_error=next((counters.first_error for counters in all_counters if counters.first_error), ""),
+        last_error=next((counters.last_error for counters in reversed(all_counters) if counters.last_error), ""),
+        **{field: counter.total() for field, counter in by_channel.items()},
     )
 
 
@@ -113,8 +117,8 @@ def _total(counters: Iterable[Counter[str]]) -> Counter[str]:
     return total
 
 
-def _sum(tallies: Sequence[Tally], field: str) -> int:
-    return sum(int(getattr(tally, field)) for tally in tallies)
+def _sum(all_counters: Sequence[Counters], field: str) -> int:
+    return sum(int(getattr(counters, field)) for counters in all_counters)
 
 
 def _channels(counters: Mapping[str, Counter[str]]) -> dict[str, dict[str, int]]:
@@ -150,6 +154,6 @@ def _fused(first: str, second: str, nodes: Mapping[str, NodeAccount]) -> EdgeAcc
         edge=f"{first} >> {second}",
         before=first,
         after=second,
-        put=nodes[first].sent,
-        taken=nodes[second].taken,
+        put=nodes[first].records_out,
+        taken=nodes[second].records_in,
     )

@@ -10,7 +10,7 @@ import attrs
 
 from penstock.compose.checks import neighbours
 from penstock.compose.node import PLAIN, Edge, Node
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.errors import RunError
 from penstock.run.edges.chunk import Barrier
 from penstock.run.edges.edge import LiveEdge
@@ -64,7 +64,7 @@ class Attachment:
     edge: LiveEdge
 
 
-def chains(nodes: Sequence[Node], parts: Mapping[str, Part], joins: Sequence[Join]) -> list[list[str]]:
+def chains(nodes: Sequence[Node], parts: Mapping[str, ResolvedNode], joins: Sequence[Join]) -> list[list[str]]:
     """Return the names of the nodes that are fused, list by list, in the order of the nodes."""
     behind, before = neighbours(joins)
     edges = {(first, second): edge for first, second, edge in joins}
@@ -95,7 +95,7 @@ def chains(nodes: Sequence[Node], parts: Mapping[str, Part], joins: Sequence[Joi
 
 
 def extend(
-    run: LaneContext, built: Plan, nodes: Sequence[Node], parts: Mapping[str, Part], joins: Sequence[Join]
+    run: LaneContext, built: Plan, nodes: Sequence[Node], parts: Mapping[str, ResolvedNode], joins: Sequence[Join]
 ) -> tuple[list[Lane], list[Attachment]]:
     """Add lanes for these nodes to a plan and join them, to each other and to nodes that the plan has already.
 
@@ -146,7 +146,7 @@ def _cross(run: LaneContext, built: Plan, first: str, second: str, edge: Edge, f
     return Attachment(giver=givers[0] if from_old else None, edge=live)
 
 
-def _add_chain(run: LaneContext, built: Plan, chain: Sequence[Part]) -> None:
+def _add_chain(run: LaneContext, built: Plan, chain: Sequence[ResolvedNode]) -> None:
     head, node = chain[0], chain[0].node
     name = node.name or ""
     tail = chain[-1].node.name or ""
@@ -177,7 +177,7 @@ def _add_chain(run: LaneContext, built: Plan, chain: Sequence[Part]) -> None:
 def _join(
     run: LaneContext,
     built: Plan,
-    parts: Mapping[str, Part],
+    parts: Mapping[str, ResolvedNode],
     first: str,
     second: str,
     edge: Edge,

@@ -22,7 +22,7 @@ SOURCE_FIGURES: Final = {
 }
 """What each reply of a source says of it, by the ability that it has for it."""
 
-COUNTS: Final = ("passed", "extra", "gathered", "retries")
+COUNTS: Final = ("passed", "extra", "buffered", "retries")
 """The counters that the worker side counts and the run adds up."""
 
 

@@ -17,7 +17,7 @@ from penstock.fields import readable
 from penstock.record import Record
 
 if TYPE_CHECKING:
-    from penstock.compose.resolve import Part
+    from penstock.compose.resolve import ResolvedNode
     from penstock.recordlog import RecordLog
 
 
@@ -36,9 +36,9 @@ class DeadLetters:
         self._log: RecordLog | None = None
         self._lock = threading.Lock()
 
-    def put(self, part: Part, record: Record, error: BaseException, tries: int) -> None:
+    def put(self, resolved: ResolvedNode, record: Record, error: BaseException, tries: int) -> None:
         """Keep one. Raises OSError if that is not possible: the record is lost then."""
-        letter = _letter(part, record, error, tries)
+        letter = _letter(resolved, record, error, tries)
         with self._lock:
             if self._log is None:
                 self._log = self._opened()
@@ -80,7 +80,7 @@ class DeadLetters:
                 self._log = None
 
 
-def _letter(part: Part, record: Record, error: BaseException, tries: int) -> Record:
+def _letter(resolved: ResolvedNode, record: Record, error: BaseException, tries: int) -> Record:
     named, _ = readable(record)
     return Record(
         None,
@@ -88,8 +88,8 @@ def _letter(part: Part, record: Record, error: BaseException, tries: int) -> Rec
         seq=named.seq,
         time_ns=time.time_ns(),
         metadata={
-            "node": part.node.name,
-            "component": part.origin,
+            "node": resolved.node.name,
+            "component": resolved.origin,
             "error": class_path(error),
             "message": message_of(error) + remedy_for(record, error),
             "traceback": trace_of(error),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.decoder import CHANNEL_ENDS, SupportsRest, SupportsSkipped
 from penstock.processor import SupportsHeld
 from penstock.record import Record
-from penstock.report.counters import Tally
+from penstock.report.counters import Counters
 from penstock.run.context import RunContext
 from penstock.run.steps.idle_channels import IdleChannels
 from penstock.run.steps.naming import Naming
@@ -19,17 +19,17 @@ from penstock.run.steps.step import Step, only_records
 class DecodeStep(Step):
     """A decoder: one instance for each channel, made when the channel first comes."""
 
-    def __init__(self, part: Part, run: RunContext, tally: Tally | None = None) -> None:
-        super().__init__(part, run, tally)
+    def __init__(self, resolved: ResolvedNode, run: RunContext, counters: Counters | None = None) -> None:
+        super().__init__(resolved, run, counters)
         self._decoders: dict[str, Any] = {}
-        self._keeps = isinstance(part.sample, SupportsHeld)
-        own = getattr(part.sample, "own_identity", False)
-        self._naming = None if own else Naming(part.where, run.trouble)
-        rest_s = getattr(part.sample, "idle_rest_s", None) if isinstance(part.sample, SupportsRest) else None
-        close_s = getattr(part.sample, "idle_close_s", None)
+        self._keeps = isinstance(resolved.sample, SupportsHeld)
+        own = getattr(resolved.sample, "own_identity", False)
+        self._naming = None if own else Naming(resolved.where, run.trouble)
+        rest_s = getattr(resolved.sample, "idle_rest_s", None) if isinstance(resolved.sample, SupportsRest) else None
+        close_s = getattr(resolved.sample, "idle_close_s", None)
         self.clocked = rest_s is not None or close_s is not None
         self._idle = IdleChannels(rest_s=rest_s, close_s=close_s)
-        self._skipped: dict[str, int] | None = {} if isinstance(part.sample, SupportsSkipped) else None
+        self._skipped: dict[str, int] | None = {} if isinstance(resolved.sample, SupportsSkipped) else None
 
     def open(self) -> None:
         """Do nothing: the channels are not known yet."""
@@ -37,7 +37,7 @@ class DecodeStep(Step):
     def _decoder(self, channel: str) -> Any:
         made = self._decoders.get(channel)
         if made is None:
-            made = self.part.make()
+            made = self.resolved.make()
             if callable(getattr(made, "open", None)):
                 made.open()
             self._decoders[channel] = made
@@ -46,8 +46,8 @@ class DecodeStep(Step):
     def run(self, records: Sequence[Record]) -> list[Record]:
         """Give each packet to the decoder of its channel."""
         given: list[Record] = []
-        tally = self.tally
-        tally.taken += len(records)
+        counters = self.counters
+        counters.records_in += len(records)
         if self.clocked:
             self._idle.used({record.channel for record in records})
         for record in self._begin(records):
@@ -55,7 +55,7 @@ class DecodeStep(Step):
             try:
                 frames = [] if ends and record.data is None else self._decode(record)
             except BaseException as error:  # a library under the decoder may raise anything: it costs one packet
-                if self.guard.is_abort(error):
+                if self.error_policy.is_abort(error):
                     raise
                 again = self._retry(record, error)
                 if again is None:
@@ -65,12 +65,12 @@ class DecodeStep(Step):
                 frames = again
             if frames:
                 given.extend(frames)
-                tally.passed += 1
-                tally.extra += len(frames) - 1
+                counters.passed += 1
+                counters.extra += len(frames) - 1
             elif self._keeps and not (self._skipped is not None and self._has_skipped(record.channel)):
-                tally.gathered += 1
+                counters.buffered += 1
             else:
-                tally.discarded[record.channel] += 1
+                counters.discarded[record.channel] += 1
             if ends:
                 given.extend(self._end_channel(record.channel))
         self._end()
@@ -85,11 +85,11 @@ class DecodeStep(Step):
 
     def _retry(self, record: Record, error: BaseException) -> list[Record] | None:
         try:
-            return self.guard.again(lambda: self._decode(record), error)
+            return self.error_policy.again(lambda: self._decode(record), error)
         except BaseException as last:  # as in run
-            if self.guard.is_abort(last):
+            if self.error_policy.is_abort(last):
                 raise
-            self.guard.give_up(record, last, self.guard.tries(last))
+            self.error_policy.give_up(record, last, self.error_policy.tries(last))
             return None
 
     def _has_skipped(self, channel: str) -> bool:
@@ -102,7 +102,7 @@ class DecodeStep(Step):
     def _end_channel(self, channel: str) -> list[Record]:
         """Close a channel, and count what its decoder still had as more than its records gave."""
         frames = self._close(channel)
-        self.tally.extra += len(frames)
+        self.counters.extra += len(frames)
         return frames
 
     def _close(self, channel: str) -> list[Record]:
@@ -123,7 +123,7 @@ class DecodeStep(Step):
             frames = only_records(decoder.flush(), "flush")
             return frames if self._naming is None else self._naming.frames(None, frames)
         except BaseException as error:  # one channel's end must not cost another's
-            self.guard.fail_late("flush", error)
+            self.error_policy.fail_late("flush", error)
             self.give_up_held(held.values(), error)
             return []
 
@@ -140,13 +140,13 @@ class DecodeStep(Step):
                 try:
                     decoder.rest()
                 except BaseException as error:  # it works on as it is
-                    self.guard.fail_late("rest", error)
+                    self.error_policy.fail_late("rest", error)
         return given
 
     def flush(self) -> list[Record]:
         """Return what the decoders still have, channel by channel."""
         given = [frame for decoder in self._decoders.values() for frame in self._flushed(decoder)]
-        self.tally.extra += len(given)
+        self.counters.extra += len(given)
         return given
 
     def held(self) -> dict[int, Record]:
@@ -159,7 +159,7 @@ class DecodeStep(Step):
         try:
             return {id(record): record for made in decoders for record in made.held()}
         except BaseException as error:  # as in run; who knows what is inside
-            self.guard.fail_held(error)
+            self.error_policy.fail_held(error)
             return {}
 
     def close(self) -> None:

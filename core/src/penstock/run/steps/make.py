@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from penstock.compose.resolve import Part
-from penstock.report.counters import Tally
+from penstock.compose.resolve import ResolvedNode
+from penstock.report.counters import Counters
 from penstock.run.context import RunContext
 from penstock.run.steps.decode_step import DecodeStep
 from penstock.run.steps.process_step import ProcessStep
@@ -11,11 +11,11 @@ from penstock.run.steps.step import Step
 from penstock.run.steps.store_step import StoreStep
 
 
-def step_for(part: Part, run: RunContext, tally: Tally | None = None) -> Step:
-    """Make the step for a part; with the tally of another it goes on counting there."""
-    if part.node.place == "process" and part.node.role != "store":
+def step_for(resolved: ResolvedNode, run: RunContext, counters: Counters | None = None) -> Step:
+    """Make the step for a part; with the counters of another it goes on counting there."""
+    if resolved.node.place == "process" and resolved.node.role != "store":
         from penstock.run.process.asking.remote_step import RemoteStep
 
-        return RemoteStep(part, run, tally)
+        return RemoteStep(resolved, run, counters)
     kinds: dict[str, type[Step]] = {"decoder": DecodeStep, "processor": ProcessStep, "store": StoreStep}
-    return kinds[part.node.role](part, run, tally)
+    return kinds[resolved.node.role](resolved, run, counters)

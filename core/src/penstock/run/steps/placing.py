@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from penstock.compose.resolve import Part
-from penstock.report.counters import Tally
+from penstock.compose.resolve import ResolvedNode
+from penstock.report.counters import Counters
 from penstock.run.context import RunContext
 
 
-def make_component(part: Part, run: RunContext, tally: Tally) -> Any:
+def make_component(resolved: ResolvedNode, run: RunContext, counters: Counters) -> Any:
     """Return the component of a source or a store; not opened."""
-    if part.node.place != "process":
-        return part.make()
-    if part.node.role == "source":
+    if resolved.node.place != "process":
+        return resolved.make()
+    if resolved.node.role == "source":
         from penstock.run.process.asking.remote_source import remote_source
 
-        return remote_source(part, run, tally)
+        return remote_source(resolved, run, counters)
     from penstock.run.process.asking.remote_store import remote_store
 
-    return remote_store(part, run, tally)
+    return remote_store(resolved, run, counters)

@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.fields import all_exact, exact
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, SupportsRun
 from penstock.read_only import owned
 from penstock.record import Record
-from penstock.report.counters import Tally, count_channels
+from penstock.report.counters import Counters, count_channels
 from penstock.run.context import RunContext
 from penstock.run.steps.naming import Naming
 from penstock.run.steps.step import Step, only_records, seconds_of
@@ -29,13 +29,13 @@ _GIVEN_UP = object()
 class ProcessStep(Step):
     """A processor: call it for each record."""
 
-    def __init__(self, part: Part, run: RunContext, tally: Tally | None = None) -> None:
-        super().__init__(part, run, tally)
+    def __init__(self, resolved: ResolvedNode, run: RunContext, counters: Counters | None = None) -> None:
+        super().__init__(resolved, run, counters)
         self._made: Any = None
         self._call: Callable[[Record], Any] = lambda record: record
         self._function: Callable[[Record], Any] = self._call
         self._in_place = self._keeps = self._flushes = False
-        self._naming: Naming | None = Naming(part.where, run.trouble)
+        self._naming: Naming | None = Naming(resolved.where, run.trouble)
 
     @property
     def component(self) -> Any:
@@ -49,7 +49,7 @@ class ProcessStep(Step):
 
     def open(self) -> None:
         """Make the processor, open it if it wants, and see which form of arguments it takes."""
-        self._made = self.part.make()
+        self._made = self.resolved.make()
         self._in_place = works_in_place(self._made)
         self._call = self._function = adapted(self._made)
         if getattr(self._made, "own_identity", False):
@@ -67,7 +67,7 @@ class ProcessStep(Step):
         call, given = self._call, records
         if self._in_place:
             records = [owned(_own(record)) for record in given]
-        self.tally.taken += len(records)
+        self.counters.records_in += len(records)
         results: list[Any] = []
         add = results.append
         todo = self._begin(records)
@@ -77,13 +77,13 @@ class ProcessStep(Step):
                     add(call(record))
                 break
             except BaseException as error:  # whatever a user's function raises, SystemExit too: it costs one record
-                if self.guard.is_abort(error):
+                if self.error_policy.is_abort(error):
                     raise
                 add(self._retry(given[len(results)], error))
         self._end()
         kinds = list(map(type, results))  # counted in half the time that a set takes
         if kinds.count(Record) == len(kinds) and (results == records or all_exact(results)):
-            self.tally.passed += len(results)
+            self.counters.passed += len(results)
             return results if self._naming is None else self._naming.each(records, results)
         if kinds.count(_NOTHING) == len(kinds):
             self._count_empty(records)
@@ -100,7 +100,7 @@ class ProcessStep(Step):
             try:
                 expanded = self._expand(record, result)
             except BaseException as error:  # a generator, or a list of the user's, that raises only now
-                if self.guard.is_abort(error):
+                if self.error_policy.is_abort(error):
                     raise
                 again = self._retry(record, error, self._whole)
                 if again is _GIVEN_UP:
@@ -108,8 +108,8 @@ class ProcessStep(Step):
                 expanded = again
             if expanded:
                 given += expanded
-                self.tally.passed += 1
-                self.tally.extra += len(expanded) - 1
+                self.counters.passed += 1
+                self.counters.extra += len(expanded) - 1
             else:
                 empty.append(record)
         self._count_empty(empty)
@@ -117,9 +117,9 @@ class ProcessStep(Step):
 
     def _count_empty(self, records: Sequence[Record]) -> None:
         if self._keeps:
-            self.tally.gathered += len(records)
+            self.counters.buffered += len(records)
         elif records:
-            count_channels(self.tally.discarded, records)
+            count_channels(self.counters.discarded, records)
 
     def _whole(self, record: Record) -> list[Record]:
         return self._expand(record, self._call(record))
@@ -128,11 +128,11 @@ class ProcessStep(Step):
         """Call again as the policy says; return what came, or _GIVEN_UP for a record that failed for good."""
         try:
             own = _own if self._in_place else _as_it_is
-            return self.guard.again(lambda: (call or self._call)(own(record)), error)
+            return self.error_policy.again(lambda: (call or self._call)(own(record)), error)
         except BaseException as last:  # as in run
-            if self.guard.is_abort(last):
+            if self.error_policy.is_abort(last):
                 raise
-            self.guard.give_up(record, last, self.guard.tries(last))
+            self.error_policy.give_up(record, last, self.error_policy.tries(last))
             return _GIVEN_UP
 
     def _expand(self, record: Record, result: Any) -> list[Record]:
@@ -158,7 +158,7 @@ class ProcessStep(Step):
         try:
             return {id(record): record for record in self._made.held()}
         except BaseException as error:  # as in run; who knows what is inside
-            self.guard.fail_held(error)
+            self.error_policy.fail_held(error)
             return {}
 
     def wait_s(self) -> float | None:
@@ -168,7 +168,7 @@ class ProcessStep(Step):
         try:
             return seconds_of(self._made.wait_s())
         except BaseException as error:  # as in run; without a clock it still has its flush
-            self.guard.fail_late("wait_s", error)
+            self.error_policy.fail_late("wait_s", error)
             return None
 
     def expire(self) -> list[Record]:
@@ -180,10 +180,10 @@ class ProcessStep(Step):
         try:
             given = only_records(getattr(self._made, method)(), method)
         except BaseException as error:  # a flush that raises must not keep what is behind it from ending
-            self.guard.fail_late(method, error)
+            self.error_policy.fail_late(method, error)
             self.give_up_held(held.values(), error)
             return []
-        self.tally.extra += len(given)
+        self.counters.extra += len(given)
         return given if self._naming is None else self._naming.late(given)
 
     def close(self) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.errors import RunAborted
 from penstock.fields import all_exact, exact
 from penstock.record import Record
-from penstock.report.counters import Tally
+from penstock.report.counters import Counters
 from penstock.run.context import RunContext
-from penstock.run.steps.guard import Guard
+from penstock.run.steps.error_policy import ErrorPolicy
 
 _LONGEST_WAIT_S: Final = 3600.0
 """Threads cannot wait for ever in one go; a lane asks again."""
@@ -39,11 +39,11 @@ def seconds_of(wait: Any) -> float | None:
 class Step:
     """One component in a lane: it takes a list of records and gives one. Used by the thread of the lane only."""
 
-    def __init__(self, part: Part, run: RunContext, tally: Tally | None = None) -> None:
-        self.part = part
-        self.name = part.node.name or ""
-        self.tally = tally or Tally()
-        self.guard = Guard(part, self.tally, run)
+    def __init__(self, resolved: ResolvedNode, run: RunContext, counters: Counters | None = None) -> None:
+        self.resolved = resolved
+        self.name = resolved.node.name or ""
+        self.counters = counters or Counters()
+        self.error_policy = ErrorPolicy(resolved, self.counters, run)
         self._run = run
         self._todo: list[Record] = []
         self.clocked = False  # asked for every list of records, and isinstance with a protocol is slow
@@ -103,9 +103,9 @@ class Step:
     def give_up_held(self, records: Iterable[Record], error: BaseException) -> None:
         """Do what `on_error` says with records that were inside when a flush failed: nothing comes of them."""
         for record in records:
-            if self.tally.gathered:  # it may keep one that it has failed for, which is counted already
-                self.tally.gathered -= 1
-                self.guard.give_up(record, error)
+            if self.counters.buffered:  # it may keep one that it has failed for, which is counted already
+                self.counters.buffered -= 1
+                self.error_policy.give_up(record, error)
 
     def close_component(self, component: Any) -> None:
         """Close a component if it wants; an error is reported."""
@@ -114,4 +114,4 @@ class Step:
             if callable(close):
                 close()
         except BaseException as error:  # closing never hides the first error; the run reports this one too
-            self.guard.fail_late("close", error)
+            self.error_policy.fail_late("close", error)

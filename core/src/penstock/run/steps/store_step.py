@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import failed_records, is_a, is_retryable
 from penstock.errors import RecordExistsError, RunAborted
 from penstock.record import Record
-from penstock.report.counters import Tally, count_channels
+from penstock.report.counters import Counters, count_channels
 from penstock.run.context import RunContext
 from penstock.run.steps.outage import Outage
 from penstock.run.steps.placing import make_component
@@ -20,21 +20,21 @@ from penstock.run.steps.step import Step
 class StoreStep(Step):
     """A store: write lists, and sync when a barrier passes."""
 
-    def __init__(self, part: Part, run: RunContext, tally: Tally | None = None) -> None:
-        super().__init__(part, run, tally)
+    def __init__(self, resolved: ResolvedNode, run: RunContext, counters: Counters | None = None) -> None:
+        super().__init__(resolved, run, counters)
         self.store: Any = None
-        self.outage = Outage(self.guard.retry.wait_max_s)
+        self.outage = Outage(self.error_policy.retry.wait_max_s)
         self.synced = True
         self.ended = False
 
     def open(self) -> None:
         """Make and open the store."""
-        self.store = make_component(self.part, self._run, self.tally)
+        self.store = make_component(self.resolved, self._run, self.counters)
         self.store.open()
 
     def run(self, records: Sequence[Record]) -> list[Record]:
         """Write them; the bad ones go their way without their neighbours."""
-        self.tally.taken += len(records)
+        self.counters.records_in += len(records)
         if self.outage.is_on and not self.outage.may_try():
             self._give_up_untried(records)
             return []
@@ -43,11 +43,11 @@ class StoreStep(Step):
         try:
             self.store.write(list(records))  # its own: others may hold this list, or it is written again
         except BaseException as error:  # a store may raise anything; the records are in our hands
-            if self.guard.is_abort(error):
+            if self.error_policy.is_abort(error):
                 raise
             self._write_again(records, error, began)
         else:
-            count_channels(self.tally.stored, records)
+            count_channels(self.counters.stored, records)
             if self.outage.failed:
                 self.outage.end()
         return []
@@ -57,7 +57,7 @@ class StoreStep(Step):
 
         While the store is down, nothing is tried again together, and one by one only as long as that costs no time.
         """
-        self.guard.note(error)
+        self.error_policy.note(error)
         left = self._sort(records, error)
         if self.outage.is_on and left:
             self.outage.note(error, records=0, took_s=time.monotonic() - began)
@@ -77,11 +77,11 @@ class StoreStep(Step):
 
         if left:
             try:
-                self.guard.again(write, error)
+                self.error_policy.again(write, error)
             except BaseException as last:  # as in run
-                if self.guard.is_abort(last):
+                if self.error_policy.is_abort(last):
                     raise
-                self.guard.note(last)
+                self.error_policy.note(last)
         self._one_by_one(left)
 
     def _one_by_one(self, records: Sequence[Record], known: BaseException | None = None, tries: int = 0) -> None:
@@ -98,19 +98,19 @@ class StoreStep(Step):
                     raise known
                 self._write([record])
             except BaseException as last:  # as in run
-                if self.guard.is_abort(last):
+                if self.error_policy.is_abort(last):
                     raise
                 if is_retryable(last) and not is_a(last, RecordExistsError):
                     self.outage.note(last, records=1, took_s=time.monotonic() - began)
-                self.guard.give_up(record, _own_error(record, last), tries or self.guard.tries(last))
+                self.error_policy.give_up(record, _own_error(record, last), tries or self.error_policy.tries(last))
 
     def _give_up_untried(self, records: Sequence[Record]) -> None:
         for record in records:
-            self.guard.give_up(record, self.outage.untried(), 0)
+            self.error_policy.give_up(record, self.outage.untried(), 0)
 
     def _write(self, records: Sequence[Record]) -> None:
         self.store.write(list(records))
-        count_channels(self.tally.stored, records)
+        count_channels(self.counters.stored, records)
         self.outage.end()
 
     def _sort(self, records: Sequence[Record], error: BaseException) -> list[Record]:
@@ -128,9 +128,9 @@ class StoreStep(Step):
             if is_retryable(cause) and is_retryable(error):
                 left.append(record)
             else:
-                self.guard.give_up(record, cause)
+                self.error_policy.give_up(record, cause)
         if written:
-            count_channels(self.tally.stored, written)
+            count_channels(self.counters.stored, written)
             self.outage.end()
         return left
 
@@ -145,9 +145,9 @@ class StoreStep(Step):
         try:
             call()
         except BaseException as error:  # a full disk shows up here: it may be free again at the next try
-            self.guard.note(error)
-            self.guard.again(call, error)
-        self.tally.syncs += 1
+            self.error_policy.note(error)
+            self.error_policy.again(call, error)
+        self.counters.syncs += 1
         self.synced = True
 
     def close(self) -> None:

@@ -111,7 +111,7 @@ class TellingDecoder:
         return self._av.held()
 
     def close(self) -> None:
-        """Let go of libav."""
+        """Close the decoder."""
         self._av.close()
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.errors import CodecError, EndOfSource, SourceError, WorkerDiedError
 from penstock.record import Record
-from penstock.report.counters import Tally
+from penstock.report.counters import Counters
 from penstock.run.context import RunContext
 from penstock.run.process.asking.worker_process import WorkerProcess
 from penstock.run.process.error_data import error_from_data
@@ -26,9 +26,9 @@ class RemoteSource:
     gives: ClassVar[str] = "any"
     stays_valid: ClassVar[bool] = True  # it has crossed from another process
 
-    def __init__(self, part: Part, run: RunContext, tally: Tally) -> None:
-        self._place = WorkerProcess(part, run)
-        self._tally = tally
+    def __init__(self, resolved: ResolvedNode, run: RunContext, counters: Counters) -> None:
+        self._place = WorkerProcess(resolved, run)
+        self._tally = counters
         self._died = False
         self._state: Mapping[str, Any] = {}
         self._refused: list[tuple[Record, BaseException]] = []
@@ -64,7 +64,7 @@ class RemoteSource:
         reasons = list(missing.values())
         if answer.missing:
             raise SourceError(
-                f"{self._place.part.where}: {len(missing)} records cannot be sent from its process: {reasons[0]}",
+                f"{self._place.resolved.where}: {len(missing)} records cannot be sent from its process: {reasons[0]}",
                 retryable=False,
             )
         return [
@@ -129,8 +129,8 @@ _ABILITIES = (
 )
 
 
-def remote_source(part: Part, run: RunContext, tally: Tally) -> RemoteSource:
+def remote_source(resolved: ResolvedNode, run: RunContext, counters: Counters) -> RemoteSource:
     """Return the proxy of a source in a process of its own, with its abilities."""
-    kinds = tuple(kind for ability, kind in _ABILITIES if isinstance(part.sample, ability))
-    made: RemoteSource = type("RemoteSource", kinds or (RemoteSource,), {})(part, run, tally)
+    kinds = tuple(kind for ability, kind in _ABILITIES if isinstance(resolved.sample, ability))
+    made: RemoteSource = type("RemoteSource", kinds or (RemoteSource,), {})(resolved, run, counters)
     return made

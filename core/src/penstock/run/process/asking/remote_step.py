@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import text_of
 from penstock.errors import CodecError, WorkerDiedError
 from penstock.record import Record
-from penstock.report.counters import Tally
+from penstock.report.counters import Counters
 from penstock.run.context import RunContext
 from penstock.run.process.asking.worker_process import WorkerProcess
 from penstock.run.process.error_data import error_from_data
@@ -38,16 +38,16 @@ class RemoteStep(Step):
     list is done again, record by record. A component that keeps records or a state without `held` has lost them.
     """
 
-    def __init__(self, part: Part, run: RunContext, tally: Tally | None = None) -> None:
-        super().__init__(part, run, tally)
-        self._place = WorkerProcess(part, run)
+    def __init__(self, resolved: ResolvedNode, run: RunContext, counters: Counters | None = None) -> None:
+        super().__init__(resolved, run, counters)
+        self._place = WorkerProcess(resolved, run)
         self._number = 0
         self._kept: dict[int, Record] = {}
         self._given: Counter[int] = Counter()
         self._due: float | None = None
         self._torn: set[str] = set()
         self._over: BaseException | None = None
-        times = self.guard.retry.times
+        times = self.error_policy.retry.times
         self._deaths, self._starts = (max(least, times or sys.maxsize) for least in (DEATHS, STARTS))
 
     def open(self) -> None:
@@ -60,7 +60,7 @@ class RemoteStep(Step):
 
     def run(self, records: Sequence[Record]) -> list[Record]:
         """Have these done there."""
-        self.tally.taken += len(records)
+        self.counters.records_in += len(records)
         return self._done(records)
 
     def flush(self) -> list[Record]:
@@ -86,7 +86,7 @@ class RemoteStep(Step):
         for death in range(1, self._deaths + 1):
             if self._over is not None:
                 for record in records:
-                    self.guard.give_up(record, self._over)
+                    self.error_policy.give_up(record, self._over)
                 return results
             try:
                 return results + self._taken(records)
@@ -95,7 +95,7 @@ class RemoteStep(Step):
                 if len(records) > 1:
                     return results + [result for record in records for result in self._done([record])]
                 if death == self._deaths:
-                    self.guard.give_up(records[0], error, death)
+                    self.error_policy.give_up(records[0], error, death)
         return results
 
     def _late(self, call: str) -> list[Record]:
@@ -106,10 +106,10 @@ class RemoteStep(Step):
             try:
                 return results + self._settle(self._place.ask(call), self._kept)
             except WorkerDiedError as error:
-                self.guard.note(error)
+                self.error_policy.note(error)
                 results += self._again(error)
         else:
-            self.guard.fail_late(call, WorkerDiedError(f"its process died over it {self._deaths} times"))
+            self.error_policy.fail_late(call, WorkerDiedError(f"its process died over it {self._deaths} times"))
         return results
 
     def _taken(self, records: Sequence[Record]) -> list[Record]:
@@ -117,7 +117,7 @@ class RemoteStep(Step):
         self._number += count
         answer = self._place.ask("run", records, first=first)
         for place, refused in answer.refused.items():
-            self.guard.give_up(records[place], refused)
+            self.error_policy.give_up(records[place], refused)
         return self._settle(answer, self._kept | dict(zip(range(first, first + count), records, strict=True)))
 
     def _settle(self, answer: Answer, known: dict[int, Record]) -> list[Record]:
@@ -130,13 +130,13 @@ class RemoteStep(Step):
                 self._given[code] += 1
         self._given = Counter({number: self._given[number] for number in self._kept if self._given[number]})
         for field, count in zip(COUNTS, words["counts"], strict=True):
-            setattr(self.tally, field, getattr(self.tally, field) + count)
-        self.tally.discarded.update(words["discarded"])
+            setattr(self.counters, field, getattr(self.counters, field) + count)
+        self.counters.discarded.update(words["discarded"])
         for number, told, tries in words["letters"]:
-            self.guard.give_up(known[number], error_from_data(told), tries)
+            self.error_policy.give_up(known[number], error_from_data(told), tries)
         for text, told, is_fatal in words["troubles"]:
             error = error_from_data(told)
-            self.guard.note(error)
+            self.error_policy.note(error)
             (self._run.fail if is_fatal else self._run.trouble)(text, error)
         for reason in answer.missing.values():
             self._unsendable(reason)
@@ -146,19 +146,19 @@ class RemoteStep(Step):
     def _unsendable(self, reason: str) -> None:
         """Account for a result that cannot come here."""
         error = CodecError(f"a result cannot be sent from its process: {reason}")
-        if self.tally.passed:
-            self.tally.passed -= 1
-            self.guard.give_up(Record(None), error)
+        if self.counters.passed:
+            self.counters.passed -= 1
+            self.error_policy.give_up(Record(None), error)
         else:
-            self.tally.extra -= 1
-            self.guard.fail_late("flush", error)
+            self.counters.extra -= 1
+            self.error_policy.fail_late("flush", error)
 
     def _again(self, error: WorkerDiedError) -> list[Record]:
         """Start another process that knows what the dead one knew; return results that one had not given."""
         primed = 0
         for _ in range(self._starts):
-            self.guard.note(error)
-            self.tally.restarts += 1
+            self.error_policy.note(error)
+            self.counters.restarts += 1
             _log.warning("%s; another is started", str(error))
             try:
                 self._place.open()
@@ -169,7 +169,7 @@ class RemoteStep(Step):
                 if primed == self._deaths and self._kept:
                     self._forget(error)
             except BaseException as second:  # whatever the component raises when it is opened
-                if self.guard.is_abort(second):
+                if self.error_policy.is_abort(second):
                     raise
                 self._give_up(second)
                 return []
@@ -183,18 +183,18 @@ class RemoteStep(Step):
         counted = {"counts": [0] * len(COUNTS), "discarded": {}, "letters": ()}  # they were counted when first taken
         settled = {**answer.words, **counted, "order": (), "data_of": ()}
         self._settle(Answer(settled, (), (), {}, {}), kept)
-        self.tally.extra += len(results)
+        self.counters.extra += len(results)
         return results
 
     def _forget(self, error: WorkerDiedError) -> None:
         """Let the next process begin without what the others had to know: they died over it."""
         self._torn |= {record.channel for record in self._kept.values()}
         self._kept, self._given = {}, Counter()
-        self.guard.fail_late("held", error)
+        self.error_policy.fail_late("held", error)
 
     def _give_up(self, error: BaseException) -> None:
         self._over = error
-        self._run.fail(f"{self.part.where}: its process died and cannot be started again: {text_of(error)}", error)
+        self._run.fail(f"{self.resolved.where}: its process died and cannot be started again: {text_of(error)}", error)
 
     def _marked(self, records: Sequence[Record]) -> Sequence[Record]:
         """Mark the first record of each channel that does not continue what the new process knows."""

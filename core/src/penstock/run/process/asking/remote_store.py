@@ -6,12 +6,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import failed_records, message_of, text_for_record
 from penstock.errors import StoreError, WorkerDiedError
 from penstock.record import Record
 from penstock.record_size import weights
-from penstock.report.counters import Tally
+from penstock.report.counters import Counters
 from penstock.run.context import RunContext
 from penstock.run.process.asking.worker_process import WorkerProcess
 from penstock.run.process.error_data import error_from_data
@@ -34,10 +34,10 @@ class RemoteStore:
 
     takes: ClassVar[str] = "any"
 
-    def __init__(self, part: Part, run: RunContext, tally: Tally) -> None:
-        self._place = WorkerProcess(part, run)
+    def __init__(self, resolved: ResolvedNode, run: RunContext, counters: Counters) -> None:
+        self._place = WorkerProcess(resolved, run)
         self._run = run
-        self._tally = tally
+        self._tally = counters
         self._unsynced: list[Record] = []
         self._unsynced_bytes = 0
         self._doubtful: dict[int, Record] = {}
@@ -111,7 +111,7 @@ class RemoteStore:
         if self._place.is_open:
             return
         self._tally.restarts += 1
-        _log.warning("%s: another process is started", self._place.part.where)
+        _log.warning("%s: another process is started", self._place.resolved.where)
         self._place.open()
         kept, self._unsynced = self._unsynced, []
         self._doubtful |= {id(record): record for record in kept}
@@ -132,7 +132,7 @@ class RemoteStore:
         failed = failed_records(error) or [(record, error) for record in records]
         record, cause = failed[0]
         self._run.fail(
-            f"{self._place.part.where}: its process died with {len(failed)} records that were not durable, which "
+            f"{self._place.resolved.where}: its process died with {len(failed)} records that were not durable, which "
             f"cannot be written again; the first is {text_for_record(record, cause)}",
             cause,
         )
@@ -151,7 +151,7 @@ class _RemoteTransaction(RemoteStore):
         return found
 
 
-def remote_store(part: Part, run: RunContext, tally: Tally) -> RemoteStore:
+def remote_store(resolved: ResolvedNode, run: RunContext, counters: Counters) -> RemoteStore:
     """Return the proxy of a store in a process of its own, with its abilities."""
-    kind = _RemoteTransaction if isinstance(part.sample, SupportsTransaction) else RemoteStore
-    return kind(part, run, tally)
+    kind = _RemoteTransaction if isinstance(resolved.sample, SupportsTransaction) else RemoteStore
+    return kind(resolved, run, counters)

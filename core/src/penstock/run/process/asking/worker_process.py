@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from penstock.compose.address import path_of
 from penstock.compose.by_value import definition_of
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.errors import EndOfSource, RunAborted, SourceError, StoreError, WorkerDiedError
 from penstock.link import Link, Message, link_classes
 from penstock.record import Record
@@ -47,8 +47,8 @@ class WorkerProcess:
     to, or when this process dies, however that was.
     """
 
-    def __init__(self, part: Part, run: RunContext) -> None:
-        self.part = part
+    def __init__(self, resolved: ResolvedNode, run: RunContext) -> None:
+        self.resolved = resolved
         self._run = run
         self._process: subprocess.Popen[bytes] | None = None
         self._starter: Starter | None = None
@@ -75,7 +75,7 @@ class WorkerProcess:
         link.open()
         self._link = link
         try:
-            self._definition = self._definition or definition_of(self.part.node, use=self.part.use)
+            self._definition = self._definition or definition_of(self.resolved.node, use=self.resolved.use)
             self._starter = Starter([sys.executable, "-c", _MAIN], stdin=subprocess.PIPE)
             self._process = self._starter.process
             assert self._process.stdin is not None  # it was asked for
@@ -98,7 +98,7 @@ class WorkerProcess:
             RunAborted: the run is aborted.
         """
         if self._process is None or self._link is None:
-            raise WorkerDiedError(f"{self.part.where}: has no process to work in")
+            raise WorkerDiedError(f"{self.resolved.where}: has no process to work in")
         self._busy = True
         try:
             refused = self._link.send({"call": call, **words}, records)
@@ -126,7 +126,7 @@ class WorkerProcess:
         def patience() -> None:
             limit_s = ABORT_S if self._run.aborting else CLOSE_S
             if time.monotonic() - started > limit_s:
-                raise TimeoutError(f"{self.part.where}: its process did not close within {limit_s:g} s: killed")
+                raise TimeoutError(f"{self.resolved.where}: its process did not close within {limit_s:g} s: killed")
 
         try:
             self._link.send({"call": "close"})
@@ -135,10 +135,10 @@ class WorkerProcess:
             if "error" in message.words:
                 raise error_from_data(message.words["error"])
         except (StoreError, WorkerDiedError) as error:
-            _log.warning("%s: found dead when it was to be closed: %s", self.part.where, str(error))
+            _log.warning("%s: found dead when it was to be closed: %s", self.resolved.where, str(error))
             return False
         except subprocess.TimeoutExpired:
-            _log.warning("%s: its process has closed and does not end: killed", self.part.where)
+            _log.warning("%s: its process has closed and does not end: killed", self.resolved.where)
         finally:
             self.kill()
         return True
@@ -165,7 +165,7 @@ class WorkerProcess:
             "parent": os.getpid(),
             "path": sys.path,
             "size_bytes": len(self._definition),
-            "origin": self.part.origin,
+            "origin": self.resolved.origin,
             "store": path_of(store),
             "source": path_of(source),
             "names": list(names),
@@ -207,7 +207,7 @@ class WorkerProcess:
             code = None
         pid = self._process.pid
         self.kill()
-        return WorkerDiedError(f"{self.part.where}: process {pid}, in which it works, {_ended(code)}")
+        return WorkerDiedError(f"{self.resolved.where}: process {pid}, in which it works, {_ended(code)}")
 
 
 def _ended(code: int | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import message_of
 from penstock.errors import CodecError, EndOfSource
 from penstock.link import Message
@@ -18,8 +18,8 @@ from penstock.run.steps.salvage import salvaged
 class WorkerSource:
     """Serve a source. Each answer says where it stands, so that the run need not ask."""
 
-    def __init__(self, part: Part) -> None:
-        self._source = part.make()
+    def __init__(self, resolved: ResolvedNode) -> None:
+        self._source = resolved.make()
         self._given: Sequence[Record] = ()
         self._told = [name for ability, name in SOURCE_FIGURES.items() if isinstance(self._source, ability)]
 

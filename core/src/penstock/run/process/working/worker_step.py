@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.link import Message
 from penstock.plugins import Plugins
 from penstock.record import Record
@@ -27,7 +27,7 @@ class _WorkerContext:
         self.letters: list[tuple[Record, BaseException, int]] = []
         self.troubles: list[tuple[str, BaseException, bool]] = []
 
-    def dead_letter(self, part: Part, record: Record, error: BaseException, tries: int) -> None:
+    def dead_letter(self, resolved: ResolvedNode, record: Record, error: BaseException, tries: int) -> None:
         self.letters.append((record, error, tries))
 
     def fail(self, message: str, error: BaseException) -> None:
@@ -40,9 +40,9 @@ class _WorkerContext:
 class WorkerStep:
     """Serve a decoder or processor. The run numbers its records; those that the component holds are kept by number."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, resolved: ResolvedNode) -> None:
         self._context = _WorkerContext()
-        self._step = step_for(part, self._context)
+        self._step = step_for(resolved, self._context)
         self._kept: dict[int, Record] = {}
 
     def open(self) -> Mapping[str, Any]:
@@ -94,9 +94,9 @@ class WorkerStep:
         return self._answer(self._step.expire, self._kept)
 
     def _answer(self, work: Callable[[], Iterable[Record]], known: dict[int, Record]) -> Reply:
-        tally, context = self._step.tally, self._context
-        before = [getattr(tally, field) for field in COUNTS]
-        tally.discarded.clear()
+        counters, context = self._step.counters, self._context
+        before = [getattr(counters, field) for field in COUNTS]
+        counters.discarded.clear()
         context.letters.clear()
         context.troubles.clear()
         results = list(work())
@@ -105,8 +105,8 @@ class WorkerStep:
         held = [numbers[key] for key in self._step.held() if key in numbers]
         self._kept = {number: known[number] for number in held}
         words |= {
-            "counts": [getattr(tally, field) - count for field, count in zip(COUNTS, before, strict=True)],
-            "discarded": dict(tally.discarded),
+            "counts": [getattr(counters, field) - count for field, count in zip(COUNTS, before, strict=True)],
+            "discarded": dict(counters.discarded),
             "letters": [
                 (_number_of(record, known), error_to_data(error), tries) for record, error, tries in context.letters
             ],

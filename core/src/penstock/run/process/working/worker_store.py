@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from penstock.codec import encode_bytes
-from penstock.compose.resolve import Part
+from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import failed_records
 from penstock.errors import RecordExistsError
 from penstock.link import Message
@@ -19,8 +19,8 @@ from penstock.store import SupportsRead
 class WorkerStore:
     """Serve a store."""
 
-    def __init__(self, part: Part) -> None:
-        self._store = part.make()
+    def __init__(self, resolved: ResolvedNode) -> None:
+        self._store = resolved.make()
 
     def open(self) -> Mapping[str, Any]:
         """Open it."""

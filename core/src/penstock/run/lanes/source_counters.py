@@ -1,4 +1,4 @@
-"""Figures: what a source says of itself beside its records, summed over all its openings."""
+"""SourceCounters: what a source says of itself beside its records, summed over all its openings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 _NONE: Counter[str] = Counter()
 
 
-class Figures:
+class SourceCounters:
     """Ask a source what it lost, left out, refused and has before it. Any thread.
 
     A source counts from each `open` on; here the sums go on.

@@ -1,4 +1,4 @@
-"""Guard: what happens to a call that fails, and to the record it failed for, by the policy of its node."""
+"""ErrorPolicy: what happens to a call that fails, and to the record it failed for, by the policy of its node."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from penstock.error_text import is_a, is_retryable, place_of, remedy_for, text_f
 from penstock.errors import ConfigError, PenstockError, RunAborted
 from penstock.fields import is_exact, readable
 from penstock.record import Record
-from penstock.report.counters import Tally
+from penstock.report.counters import Counters
 from penstock.run.context import RunContext
 from penstock.run.steps.trimmed import trim
 
 if TYPE_CHECKING:
-    from penstock.compose.resolve import Part
+    from penstock.compose.resolve import ResolvedNode
 
 T = TypeVar("T")
 
@@ -27,15 +27,15 @@ ONCE = Retry(times=1)
 STORE = Retry(times=3)
 
 
-class Guard:
+class ErrorPolicy:
     """Apply `retry` and `on_error` of one node."""
 
-    def __init__(self, part: Part, tally: Tally, run: RunContext) -> None:
-        self.part = part
-        self.tally = tally
-        self.retry = part.node.retry or (STORE if part.node.role in ("store", "source") else ONCE)
+    def __init__(self, resolved: ResolvedNode, counters: Counters, run: RunContext) -> None:
+        self.resolved = resolved
+        self.counters = counters
+        self.retry = resolved.node.retry or (STORE if resolved.node.role in ("store", "source") else ONCE)
         self._run = run
-        self._errors = error_classes(part.where, self.retry)
+        self._errors = error_classes(resolved.where, self.retry)
 
     def again(self, call: Callable[[], T], error: BaseException) -> T:
         """Make a call that failed with `error` again until it works or the tries are used up; raise the last error.
@@ -61,7 +61,7 @@ class Guard:
         ):
             with attempt:
                 if attempt.num > 1:
-                    self.tally.retries += 1
+                    self.counters.retries += 1
                     try:
                         return call()
                     except BaseException as failure:  # whatever it is: stamina gets a stand-in for it
@@ -83,40 +83,41 @@ class Guard:
         """Do with a record that failed for good what `on_error` says."""
         where = text_for_record(record, error)
         place = f" ({place_of(record)})" if record.coords else ""
-        self.tally.last_error = f"{text_of(error)}{place}{remedy_for(record, error)}"
+        self.counters.last_error = f"{text_of(error)}{place}{remedy_for(record, error)}"
         trim(error)
-        self.tally.first_error = self.tally.first_error or self.tally.last_error
+        self.counters.first_error = self.counters.first_error or self.counters.last_error
         named = record if is_exact(record) else readable(record)[0]
-        match self.part.node.on_error:
+        match self.resolved.node.on_error:
             case "skip":
-                self.tally.skipped[named.channel] += 1
+                self.counters.skipped[named.channel] += 1
             case "stop":
-                self.tally.failed[named.channel] += 1
-                self._run.fail(f"{self.part.where}: {where}", error)
+                self.counters.failed[named.channel] += 1
+                self._run.fail(f"{self.resolved.where}: {where}", error)
             case _:
                 try:
-                    self._run.dead_letter(self.part, record, error, tries)
+                    self._run.dead_letter(self.resolved, record, error, tries)
                 except BaseException as second:  # the dead letters are the last resort: a disk that is full, say
-                    self.tally.lost += 1
+                    self.counters.lost += 1
                     self._run.fail(
-                        f"{self.part.where}: the dead letters failed too: {text_of(second)}; lost is {where}", second
+                        f"{self.resolved.where}: the dead letters failed too: {text_of(second)}; lost is {where}",
+                        second,
                     )
                 else:
-                    self.tally.dead_lettered[named.channel] += 1
+                    self.counters.dead_lettered[named.channel] += 1
 
     def fail_late(self, method: str, error: BaseException) -> None:
         """Report a `flush`, `sync` or `close` that failed for good: no single record is to blame."""
         self.note(error)
-        self._run.trouble(f"{self.part.where}: {method}() failed: {text_of(error)}", error)
+        self._run.trouble(f"{self.resolved.where}: {method}() failed: {text_of(error)}", error)
 
     def fail_held(self, error: BaseException) -> None:
         """End the run, without committing, since a component cannot say what it holds."""
         self.note(error)
-        self._run.fail(f"{self.part.where}: held() failed: {text_of(error)}", error)
+        self._run.fail(f"{self.resolved.where}: held() failed: {text_of(error)}", error)
 
     def note(self, error: BaseException) -> None:
         """Remember an error as the last one."""
-        self.tally.last_error = text_of(error)
+        self.counters.last_error = text_of(error)
 
     def _may_retry(self, error: BaseException) -> bool:
         return not self._run.aborting and is_a(error, self._errors) and is_retryable(error)
