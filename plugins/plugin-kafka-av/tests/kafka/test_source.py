@@ -194,6 +194,19 @@ def test_slow_downstream_stays_in_its_group(broker, read):
         source.close()
 
 
+def test_lag_grows_while_nothing_is_read(broker, source_of, read):
+    """The lag is told while downstream is slow and nothing is read, and is 0 again when all is."""
+    topic = broker.topic()
+    source = source_of(topics=topic, refresh_s=0.2)
+    broker.produce(topic, numbers(30))
+    ends = time.monotonic() + 20
+    while source.lag() < 30:
+        assert time.monotonic() < ends, source.lag()
+        time.sleep(0.05)  # the source asks the broker by itself
+    assert len(read(source, 30)) == 30
+    assert source.lag() == 0
+
+
 def test_two_members_share_the_cameras(broker, source_of, read):
     """Cameras of one partition each are spread over the members of a group, and move when one leaves."""
     mark = broker.topic()

@@ -44,6 +44,7 @@ class Consuming:
         where: str,
         topics: Callable[[], Topics],
         look: Callable[[], Mapping[str, int]],
+        ends: Callable[[Sequence[TopicPartition]], Mapping[str, int]],
         starts: Starts,
         group: bool,
         is_cooperative: bool,
@@ -57,6 +58,7 @@ class Consuming:
         self._where = where
         self._topics = topics
         self._look = look
+        self._ends = ends
         self._starts = starts
         self._group = group
         self._is_cooperative = is_cooperative
@@ -349,6 +351,9 @@ class Consuming:
         self._refreshed_at = time.monotonic()
         with contextlib.suppress(KafkaException):  # no broker answers: it is asked again next time
             self._found = self._topics(), self._look()
+            partitions = dict(self.partitions)
+            for name, end in self._ends([each.key() for each in partitions.values()]).items():
+                partitions[name].high = max(partitions[name].high, end)
 
     def _follow_found(self) -> None:
         found, self._found = self._found, None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
 import attrs
@@ -17,6 +17,7 @@ from penstock.errors import ConfigError, EndOfSource, SourceError
 from penstock.fields import ExactRecords
 from penstock.record import Record
 from penstock_kafka_av.kafka.channels import Channels, check_channels_from
+from penstock_kafka_av.kafka.cluster import Cluster
 from penstock_kafka_av.kafka.consuming import Consuming, existing_topics
 from penstock_kafka_av.kafka.errors import config_error, source_error
 from penstock_kafka_av.kafka.identity import number_of
@@ -133,12 +134,14 @@ class KafkaSource:
         try:
             existing = self._reach(consumer, heard)
             self._channels = self._channel_list()
+            cluster = Cluster(self._admin_config(), timeout_s=self.timeout_s)
             literal = self.group is None or self._is_group_empty()
             consuming = Consuming(
                 consumer,
                 where=self._where(),
                 topics=self._meant,
-                look=self._look(),
+                look=cluster.topics,
+                ends=cluster.ends,
                 starts=Starts(
                     start=start_of(self.start),
                     group=self.group is not None,
@@ -185,17 +188,6 @@ class KafkaSource:
             consumer.poll(0)  # it calls error_cb, which knows more
             known = next((each for each in heard if "_ALL_BROKERS_DOWN" not in each.name()), error)
             raise source_error(self._where(), known, doing="connect") from error
-
-    def _look(self) -> Callable[[], dict[str, int]]:
-        """Return what looks for topics over a connection of its own, where no fetch that waits is before it."""
-        client: list[AdminClient] = []
-
-        def look() -> dict[str, int]:
-            if not client:
-                client.append(AdminClient(self._admin_config(), logger=_log))
-            return existing_topics(client[0], self.timeout_s)
-
-        return look
 
     def _admin_config(self) -> dict[str, Any]:
         return {**client_config(self.bootstrap_servers, self.options), "log_level": 2}

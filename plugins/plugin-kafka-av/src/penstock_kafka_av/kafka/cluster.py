@@ -1,0 +1,45 @@
+"""Cluster: what a source asks of the brokers beside its consumer: which topics there are, and where partitions end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import TopicPartition, admin
+from confluent_kafka.admin import AdminClient
+
+_log = logging.getLogger("penstock.kafka")
+_ADMIN: Any = admin  # its types leave OffsetSpec out
+
+
+class Cluster:
+    """Ask over a connection of its own, where no answer waits behind a fetch that waits for messages.
+
+    Args:
+        config: Of the client.
+        timeout_s: Seconds to wait for an answer.
+    """
+
+    def __init__(self, config: Mapping[str, Any], *, timeout_s: float) -> None:
+        self._config = dict(config)
+        self._timeout_s = timeout_s
+        self._client: AdminClient | None = None
+
+    def topics(self) -> dict[str, int]:
+        """Return the topics, and how many partitions each has. Raises KafkaException."""
+        found = self._connected().list_topics(timeout=self._timeout_s).topics
+        return {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}
+
+    def ends(self, partitions: Sequence[TopicPartition]) -> dict[str, int]:
+        """Return the offset behind the last message of each, by "topic/partition". Raises KafkaException."""
+        if not partitions:
+            return {}
+        wanted = {TopicPartition(each.topic, each.partition): _ADMIN.OffsetSpec.latest() for each in partitions}
+        asked = self._connected().list_offsets(wanted, request_timeout=self._timeout_s)
+        return {f"{key.topic}/{key.partition}": int(each.result(self._timeout_s).offset) for key, each in asked.items()}
+
+    def _connected(self) -> AdminClient:
+        if self._client is None:
+            self._client = AdminClient(self._config, logger=_log)
+        return self._client
