@@ -18,6 +18,8 @@ INSTALLABLE = {
     "kafka": "penstock-kafka-av",
     "lmdb": "penstock-lmdb",
     "npy": "penstock-npy",
+    "npy-log": "penstock-npy",
+    "npy-stack": "penstock-npy",
     "npz": "penstock-npy",
     "shm": "penstock-shm",
     "shm-objects": "penstock-shm",

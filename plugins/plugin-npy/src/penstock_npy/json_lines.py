@@ -27,8 +27,8 @@ _GONE = (0, -1)
 class JsonLines:
     """Append lines, and read them by their keys: the path of the file below the root, "#" and the seq.
 
-    A line is written before the index says that it is there. Behind the last one that it says, whoever opens the file
-    to go on cuts off what is left of a process that died; a file that the index does not know is never cut.
+    A line is written before the index names it. A store that goes on with a file first cuts off the bytes behind the
+    last line that the index names: a process died while it wrote them. A file that the index does not know is never cut.
     """
 
     folder: Folder
