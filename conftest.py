@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Generator
 from typing import TypeVar
 
@@ -12,6 +13,11 @@ import pytest
 
 hypothesis.settings.register_profile("penstock", deadline=None)  # no test asserts how long something takes
 hypothesis.settings.load_profile("penstock")
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as in a job in the background; programs of tests would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 ON_CI = os.environ.get("CI", "").lower() in ("1", "true")

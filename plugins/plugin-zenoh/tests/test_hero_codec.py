@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import importlib
 import json
 import subprocess
 import tracemalloc
@@ -53,7 +54,8 @@ print(json.dumps({{name: serialize(value).hex() for name, value in {VALUES}.item
 
 
 def values() -> dict:
-    return eval(VALUES)
+    names = ("datetime", "decimal", "fractions", "numpy", "uuid")
+    return eval(VALUES, {"UTC": UTC} | {name: importlib.import_module(name) for name in names})
 
 
 def same(one, other) -> bool:
