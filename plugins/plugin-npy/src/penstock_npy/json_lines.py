@@ -28,7 +28,7 @@ class JsonLines:
     """Append lines, and read them by their keys: the path of the file below the root, "#" and the seq.
 
     A line is written before the index names it. A store that goes on with a file first cuts off the bytes behind the
-    last line that the index names: a process died while it wrote them. A file that the index does not know is never cut.
+    last line that the index names: a process died while it wrote them. A file that no index names is never cut.
     """
 
     folder: Folder
