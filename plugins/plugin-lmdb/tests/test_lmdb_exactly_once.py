@@ -15,6 +15,7 @@ import pytest
 import penstock as ps
 from penstock.errors import EndOfSource
 from penstock_lmdb import LmdbRecordStore
+from penstock_lmdb.uncovered import is_alive
 
 COUNT = 3000
 KILLS = 100 if os.environ.get("PENSTOCK_FAULTS") == "full" else 5
@@ -161,3 +162,13 @@ def test_a_living_writer_keeps_what_it_wrote(make, tmp_path):
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.lmdb"], capture_output=True, text=True, timeout=60)
     assert done.stdout == "{'source': 0} 2\n", done.stderr
     assert len(store) == 2
+
+
+def test_a_zombie_is_not_alive():
+    """A process that has ended and that nobody has waited for yet does not count as a writer that lives."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    assert fields[0] == "Z"
+    assert not is_alive(f"{process.pid}:{fields[19]}:0")
+    process.wait()

@@ -39,9 +39,10 @@ def is_alive(session: str) -> bool:
 
 
 def _started(process: int) -> str:
-    """Return when a process was started, in the system's own unit; "" if there is none."""
+    """Return when a process was started, in the system's own unit; "" if there is none, or none but a zombie."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] in ("Z", "X") else fields[19]  # proc(5): state and starttime
     except OSError:
         pass
     if os.path.isdir("/proc/self"):
