@@ -27,12 +27,18 @@ HERE = Path(__file__).parent
 
 
 def children():
-    """Return the ids of the processes that this one has started."""
+    """Return the ids of the worker processes of this one; `multiprocessing` may have left it one of its own."""
     found = set()
     for task in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(OSError):
             found.update(map(int, task.read_text().split()))
-    return sorted(found)
+    return sorted(pid for pid in found if b"penstock.run.process" in _command_line(pid))
+
+
+def _command_line(pid):
+    with contextlib.suppress(OSError):  # it has ended meanwhile
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def test_a_worker_that_dies_once_costs_nothing(lead, there, tmp_path):
