@@ -112,7 +112,7 @@ MADE = NewPlugin(role="store", name="npy").render()
 
 
 def test_pyproject_is_that_of_npy():
-    """All that the pyproject.toml of a store called npy says stands in that of penstock-npy, but for words about it."""
+    """Every entry of a made store's pyproject.toml is in that of penstock-npy, except description and keywords."""
     made, npy = (tomllib.loads(text) for text in (MADE["pyproject.toml"], (NPY / "pyproject.toml").read_text()))
     for each in (made, npy):
         for key in ("description", "keywords"):
@@ -123,7 +123,7 @@ def test_pyproject_is_that_of_npy():
 
 
 def is_part(some, whole):
-    """Return whether all that a mapping says, at any depth, is said in another."""
+    """Return whether every entry of a mapping, at any depth, is in another with the same value."""
     if isinstance(some, dict) and isinstance(whole, dict):
         return all(key in whole and is_part(value, whole[key]) for key, value in some.items())
     return some == whole

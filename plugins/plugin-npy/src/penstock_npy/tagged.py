@@ -1,4 +1,4 @@
-"""Coordinates and metadata as JSON from which they come back as they were, but for keys, which become text.
+"""Coordinates and metadata as JSON that reads back as the same values; only keys of mappings become text.
 
 What JSON has no form for is an object with one key: {"$float": "nan"}, {"$bytes": base64}, {"$datetime": ISO 8601},
 {"$date": …}, {"$time": …}, {"$timedelta": seconds}, {"$array": [dtype, shape, base64]}; {"$dict": [[key, value], …]}
