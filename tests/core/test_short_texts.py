@@ -99,7 +99,7 @@ def test_runs_and_reports_are_short():
     pipeline = ps.Pipeline(ps.source([1], name="camera") >> ps.store("null"), name="lab")
     with pipeline.start() as run:
         assert repr(run).startswith("Run('lab': ")
-        report = run.stop()
+        report = run.wait()
     assert repr(run) == "Run('lab': over, ok)"
     assert repr(report).startswith("RunReport('lab': ok, 1 received, 1 stored, ")
     assert repr(report.account).startswith("Account(2 nodes, 1 edges, ")
