@@ -50,6 +50,25 @@ def test_a_reopened_source_is_named(caplog):
     assert told(caplog) == []
 
 
+def test_notes_of_a_source_are_information(caplog):
+    """What a source notes is in the report, and logged as information; a broken `notes` costs nothing else."""
+    caplog.set_level(logging.INFO, "penstock.report")
+    source = Shaky(0)
+    source.notes = lambda: ["channel 'cam' came", "channel 'cam' went"]
+    report = ps.Pipeline(ps.source(source, name="camera") >> ps.store("null")).run()
+    assert report.ok
+    assert report.account.node("camera").notes == ("channel 'cam' came", "channel 'cam' went")
+    assert [note for note in report.notes if "camera" in note] == report.remarks == report.notes
+    assert [(entry.levelname, "went" in entry.getMessage()) for entry in caplog.records] == [
+        ("INFO", False),
+        ("INFO", True),
+    ]
+    source = Shaky(0)
+    source.notes = lambda: 1 / 0
+    report = ps.Pipeline(ps.source(source, name="camera") >> ps.store("null")).run()
+    assert (report.stored, report.notes) == (12, [])
+
+
 def test_calls_that_were_made_again_are_named():
     """A store that wrote at its second try is in the report, and the run is ok."""
     shelf = Shelf(fail_calls={1: OSError("busy")})

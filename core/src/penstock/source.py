@@ -144,6 +144,15 @@ class SupportsRemark(Protocol):
 
 
 @runtime_checkable
+class SupportsNotes(Protocol):
+    """A source that has facts for the report which are no reason to warn anybody."""
+
+    def notes(self) -> Sequence[str]:
+        """Return a sentence each (a channel that came, an acquisition that is complete); any thread, as `remark`."""
+        ...
+
+
+@runtime_checkable
 class SupportsWake(Protocol):
     """A source whose `read` can be interrupted: while it is idle, a run asks it twice a second instead of ten times."""
 

@@ -118,6 +118,17 @@ def no_thread_stays():
 
 
 HEROS = ("heros==2026.2.2", "herostools==2026.1.1")
+INSTALL_S = 1200
+"""Seconds that it may take to download and install these on a machine that never had them."""
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Do not count the installation of `heros_python` against the time limit of the test that happens to be first."""
+    for item in items:
+        if "heros_python" in getattr(item, "fixturenames", ()):
+            given = item.get_closest_marker("timeout")
+            seconds = given.args if given is not None and given.args else (120,)
+            item.add_marker(pytest.mark.timeout(*seconds, func_only=True), append=False)
 
 
 @pytest.fixture(scope="session")
@@ -142,6 +153,7 @@ def heros_python() -> str:
                 capture_output=True,
                 text=True,
                 check=False,
+                timeout=INSTALL_S,
             )
             if done.returncode:
                 pytest.skip(f"heros cannot be installed: {done.stderr[-500:]}")

@@ -44,8 +44,12 @@ def image(number):
     return numpy.arange(12, dtype=numpy.uint16).reshape(3, 4) * 3 + number
 
 
-def test_a1_observe(camera, endpoint, tmp_path):
-    """Events of a real HERO come as records, with the acquisition that they are of, and its account is complete."""
+def test_a1_observe(camera, endpoint, tmp_path, caplog):
+    """Events of a real HERO come as records, with the acquisition that they are of, and its account is complete.
+
+    A complete acquisition is information: nobody is warned.
+    """
+    caplog.set_level("INFO", "penstock.report")
     kept = MemoryStore()
     with ps.Pipeline(frames(endpoint, tmp_path) >> ps.store(kept, name="kept")).start() as run:
         camera.do("wait", event="acquisition_data")
@@ -72,6 +76,8 @@ def test_a1_observe(camera, endpoint, tmp_path):
     ]
     assert all(one["complete"] and one["missing"] == [] for one in told)
     assert "acquisition 1 of HERO 'lab/cam2': expected 3, emitted 3, arrived 3, stored 3: complete" in str(run.report)
+    told = {entry.levelname for entry in caplog.records if "acquisition" in entry.getMessage()}
+    assert told == {"INFO"}
 
 
 @pytest.mark.parametrize("keyed", [True, False])

@@ -209,7 +209,8 @@ def test_bounds_are_given_as_records_only_if_they_are_asked_for(endpoint, emit, 
     assert [record.data for record in records] == [{"frames": 1}, b"x"]
     assert [record.seq for record in records] == [0, 1]
     source.read(1, 0.5)
-    assert source.remark() == "acquisition 0 of HERO 'cam': expected 1, emitted 1, arrived 1, stored ?: complete"
+    assert source.notes() == ["acquisition 0 of HERO 'cam': expected 1, emitted 1, arrived 1, stored ?: complete"]
+    assert source.remark() == ""
     source.close()
     (path,) = tmp_path.iterdir()
     assert '"complete": true' in path.read_text()

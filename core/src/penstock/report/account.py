@@ -37,6 +37,7 @@ class NodeAccount:
         reopened: How often a source was closed and opened again after an error.
         lag: Records that wait at the sender, where a source can tell.
         remark: What a source says of itself that a user should know, or "".
+        notes: What a source tells of what it read, though nobody needs to be warned.
         first_error, last_error: The first error that a record failed for good with; the last error of any call. Or "".
     """
 
@@ -72,6 +73,7 @@ class NodeAccount:
     first_error: str = ""
     last_error: str = ""
     remark: str = ""
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"NodeAccount({self.node!r}, {self.role}{_counts(self)})"

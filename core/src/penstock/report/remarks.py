@@ -21,6 +21,11 @@ def doubts(account: Account, where: Callable[[NodeAccount], str]) -> list[str]:
     return found
 
 
+def notes(account: Account, where: Callable[[NodeAccount], str]) -> list[str]:
+    """Return what sources tell of what they read."""
+    return [f"{where(node)}: {note}" for node in account.nodes for note in node.notes]
+
+
 def recoveries(account: Account, where: Callable[[NodeAccount], str]) -> list[str]:
     """Return failures that were recovered or retried: one sentence for each node and kind."""
     found = []

@@ -9,7 +9,7 @@ import attrs
 
 from penstock.errors import RunFailedError
 from penstock.report.account import Account, NodeAccount
-from penstock.report.remarks import doubts, recoveries
+from penstock.report.remarks import doubts, notes, recoveries
 
 MOST_NAMED: Final = 5
 """Problems that an error names; its report has them all."""
@@ -129,9 +129,14 @@ class RunReport:
         return doubts(self.account, _where)
 
     @property
+    def notes(self) -> list[str]:
+        """What sources tell of what they read; the end of the run logs it as information."""
+        return notes(self.account, _where)
+
+    @property
     def remarks(self) -> list[str]:
-        """What is worth knowing though it is no failure: doubts, and what was reopened, tried again or restarted."""
-        return [*self.doubts, *recoveries(self.account, _where)]
+        """What is worth knowing though it is no failure: doubts, notes, what was reopened, tried again or restarted."""
+        return [*self.doubts, *self.notes, *recoveries(self.account, _where)]
 
     @property
     def ok(self) -> bool:

@@ -1,4 +1,4 @@
-"""Telling: what is not ok at the end of a run, said by logging, one line for each node."""
+"""Telling: what is not ok at the end of a run, and what its sources note, by logging."""
 
 from __future__ import annotations
 
@@ -14,16 +14,22 @@ MOST_LINES: Final = 20
 
 
 def tell_problems(report: RunReport) -> None:
-    """Log what is not ok, and what is probably not meant, as warnings; nothing if there is neither."""
+    """Log what is not ok, and what is probably not meant, as warnings, and the notes of sources as information."""
     problems, doubts = report.problems, report.doubts
     if problems:
         what = f"{report.received} received, {report.stored} stored"
         _log.warning("run %r: NOT OK: %s%s", report.name, what, _where(report))
-    lines = [*problems, *doubts]
-    for line in lines[:MOST_LINES]:
-        _log.warning("run %r: %s", report.name, _printable(line))
-    if len(lines) > MOST_LINES:
-        _log.warning("run %r: … and %d more: print its report", report.name, len(lines) - MOST_LINES)
+    for line in _lines([*problems, *doubts]):
+        _log.warning("run %r: %s", report.name, line)
+    for line in _lines(report.notes):
+        _log.info("run %r: %s", report.name, line)
+
+
+def _lines(sentences: list[str]) -> list[str]:
+    """Return what is logged of these."""
+    lines = [_printable(sentence) for sentence in sentences[:MOST_LINES]]
+    more = len(sentences) - MOST_LINES
+    return lines if more <= 0 else [*lines, f"… and {more} more: print its report"]
 
 
 def _where(report: RunReport) -> str:

@@ -20,7 +20,7 @@ from penstock.record import Record
 from penstock.run.control import GIVEN
 from penstock_zenoh import settings as s
 from penstock_zenoh.outside import forget, is_library_error, keep_in_children
-from penstock_zenoh.session import RENDEZVOUS, Network, let_go
+from penstock_zenoh.session import RENDEZVOUS, let_go, open_session
 
 _MOST_PENDING = 1000
 
@@ -86,24 +86,10 @@ class QuerySource:
         """Answer queries from now on. Raises SourceError naming the endpoint that is out of reach."""
         if self._session is not None:
             raise SourceError(f"queries on {self.key!r}: is open already: close it first")
-        network = Network(
-            rendezvous=self.rendezvous,
-            listen=self.listen,  # type: ignore[arg-type]  # its converter makes a tuple
-            connect=self.connect,  # type: ignore[arg-type]
-            config=self.config,
-            mode=self.mode,
-            timeout_s=self.timeout_s,
+        self._session, self._held = open_session(
+            self, self._declare, name=f"queries on {self.key!r}", unreachable=SourceError
         )
-        try:
-            session = network.open()
-            try:
-                queryable = session.declare_queryable(self.key, zenoh.handlers.Callback(self._on_query, indirect=False))
-            except BaseException:
-                let_go(session)
-                raise
-        except (ConnectionError, zenoh.ZError) as error:
-            raise SourceError(f"queries on {self.key!r}: {error}") from error
-        self._session, self._held, self._process = session, (queryable,), os.getpid()
+        self._process = os.getpid()
         keep_in_children(self)
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
@@ -147,6 +133,10 @@ class QuerySource:
             _refuse(query, b"the run has ended")
         let_go(session, self._held)
         forget(self)
+
+    def _declare(self, session: zenoh.Session) -> tuple[zenoh.Session, tuple[Any, ...]]:
+        answer = zenoh.handlers.Callback(self._on_query, indirect=False)
+        return session, (session.declare_queryable(self.key, answer),)
 
     def _on_query(self, query: zenoh.Query) -> None:
         with self._lock:

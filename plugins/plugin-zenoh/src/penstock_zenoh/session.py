@@ -6,17 +6,19 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import attrs
 import zenoh
 
-from penstock.errors import ConfigError
+from penstock.errors import ConfigError, PenstockError
 from penstock_zenoh.outside import is_library_error
 
 RENDEZVOUS = "tcp/127.0.0.1:7447"
 """Where processes on one machine meet: the first to come listens there, the others connect to it."""
+
+T = TypeVar("T")
 
 _ANY_LOOPBACK_PORT = "tcp/127.0.0.1:0"
 _log = logging.getLogger(__name__)
@@ -138,6 +140,67 @@ class Network:
             )
         where = ", ".join((*(self.listen or ()), *(self.connect or ()))) or self.rendezvous
         return f"cannot open a zenoh session ({where}): {reason}; check listen=, connect= and config="
+
+
+class End(Protocol):
+    """A source or a store, with the settings that say where its session listens and connects."""
+
+    @property
+    def rendezvous(self) -> str: ...
+    @property
+    def listen(self) -> Sequence[str] | None: ...
+    @property
+    def connect(self) -> Sequence[str] | None: ...
+    @property
+    def config(self) -> Mapping[str, Any] | str | None: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def timeout_s(self) -> float: ...
+
+
+def open_session(
+    end: End,
+    use: Callable[[zenoh.Session], T],
+    *,
+    name: str,
+    unreachable: type[PenstockError],
+    whole: str | None = None,
+) -> T:
+    """Open a session where a source or a store says, and return what `use` makes of it.
+
+    Args:
+        end: Whose settings say where.
+        use: Called with the session; if it raises, the session is closed.
+        name: What messages call this end.
+        unreachable: Raised when the session does not open, or the library refuses what `use` does.
+        whole: Text of a whole zenoh configuration, taken instead of the settings.
+
+    Raises:
+        ConfigError: zenoh does not accept the endpoints or `config`.
+    """
+    network = Network(
+        rendezvous=end.rendezvous,
+        listen=None if end.listen is None else tuple(end.listen),
+        connect=None if end.connect is None else tuple(end.connect),
+        config=end.config,
+        mode=end.mode,
+        whole=whole,
+        timeout_s=end.timeout_s,
+    )
+    try:
+        session = network.open()
+    except ConnectionError as error:
+        raise unreachable(f"{name}: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from error
+    try:
+        return use(session)
+    except BaseException as error:
+        let_go(session)
+        if isinstance(error, zenoh.ZError):
+            raise unreachable(f"{name}: {_reason(error)}") from error
+        raise
 
 
 def let_go(session: zenoh.Session, held: Iterable[Any] = ()) -> None:

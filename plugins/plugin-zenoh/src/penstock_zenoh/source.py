@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import attrs
 import msgspec
@@ -22,7 +22,7 @@ from penstock_zenoh.arrivals import Arrival, Arrivals, Publisher
 from penstock_zenoh.intake import Intake
 from penstock_zenoh.outside import forget, keep_in_children
 from penstock_zenoh.payloads import foreign_record
-from penstock_zenoh.session import RENDEZVOUS, Network, let_go
+from penstock_zenoh.session import RENDEZVOUS, let_go, open_session
 
 _RECEIPTS_EVERY_S = 0.1
 _HISTORY_S = 10.0
@@ -110,31 +110,18 @@ class ZenohSource:
         """Subscribe. Raises SourceError naming the endpoint that is out of reach; ConfigError for one that is none."""
         if self._open is not None:
             raise SourceError(f"{self._name()} is open already: close it first")
-        network = Network(
-            rendezvous=self.rendezvous,
-            listen=cast("tuple[str, ...] | None", self.listen),
-            connect=cast("tuple[str, ...] | None", self.connect),
-            config=self.config,
-            mode=self.mode,
-            timeout_s=self.timeout_s,
-        )
-        try:
-            session = network.open()
-        except ConnectionError as error:
-            raise SourceError(f"{self._name()}: {error}") from error
-        except ConfigError as error:
-            raise ConfigError(f"{self._name()}: {error}") from error
         arrivals = Arrivals(self.capacity, self.capacity_bytes, self.timeout_s)
         self._lost, self._rejected, self._rejected_logged = arrivals.lost, 0, (0, 0.0)
         self._broken.clear()
         self._foreign_seq.clear()
         self._refused.clear()
-        try:
-            history_s = min(self.timeout_s, _HISTORY_S) if self.history else 0.0
-            self._open = _Subscription(session, self.key, arrivals, keep_ended=self.until_end, history_s=history_s)
-        except BaseException:
-            let_go(session)
-            raise
+        history_s = min(self.timeout_s, _HISTORY_S) if self.history else 0.0
+        self._open = open_session(
+            self,
+            lambda session: _Subscription(session, self.key, arrivals, keep_ended=self.until_end, history_s=history_s),
+            name=self._name(),
+            unreachable=SourceError,
+        )
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
         """Return what has arrived. Raises EndOfSource, or SourceError for publishers that vanished or never came."""

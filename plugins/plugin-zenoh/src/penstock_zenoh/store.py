@@ -8,7 +8,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast, get_args
+from typing import Any, ClassVar, get_args
 
 import attrs
 import msgspec
@@ -23,7 +23,7 @@ from penstock_zenoh import wire
 from penstock_zenoh.audience import BEHIND, Audience, Listener
 from penstock_zenoh.outside import MOST_KEY_BYTES, forget, has_panicked, is_library_error, keep_in_children
 from penstock_zenoh.payloads import Form, encoding_of, payload_of
-from penstock_zenoh.session import RENDEZVOUS, Network, let_go
+from penstock_zenoh.session import RENDEZVOUS, let_go, open_session
 
 _PRIORITIES = (
     "real_time",
@@ -110,25 +110,12 @@ class ZenohStore:
         self._open = self._publishing()
 
     def _publishing(self) -> _Publishing:
-        network = Network(
-            rendezvous=self.rendezvous,
-            listen=cast("tuple[str, ...] | None", self.listen),
-            connect=cast("tuple[str, ...] | None", self.connect),
-            config=self.config,
-            mode=self.mode,
-            timeout_s=self.timeout_s,
+        return open_session(
+            self,
+            lambda session: _Publishing(session, self),
+            name=self._name(),
+            unreachable=CannotConnectToStoreError,
         )
-        try:
-            session = network.open()
-        except ConnectionError as error:
-            raise CannotConnectToStoreError(f"{self._name()}: {error}") from error
-        except ConfigError as error:
-            raise ConfigError(f"{self._name()}: {error}") from error
-        try:
-            return _Publishing(session, self)
-        except BaseException:
-            let_go(session)
-            raise
 
     def _renew(self, publishing: _Publishing, error: BaseException) -> _Publishing:
         """Take a new session in the place of one that panicked; `sync` reports what it had not confirmed."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from penstock.source import SupportsDrop, SupportsLag, SupportsLoss, SupportsRejected, SupportsRemark
+from penstock.source import SupportsDrop, SupportsLag, SupportsLoss, SupportsNotes, SupportsRejected, SupportsRemark
 
 T = TypeVar("T")
 _NONE: Counter[str] = Counter()
@@ -56,6 +56,10 @@ class SourceCounters:
         """Return what a user should know of the source, or ""."""
         return self._ask(SupportsRemark, "remark", str, "")
 
+    def notes(self) -> tuple[str, ...]:
+        """Return what the source tells of what it read."""
+        return self._ask(SupportsNotes, "notes", _sentences, ())
+
     def _ask(self, ability: type, method: str, kind: Callable[[Any], T], otherwise: T) -> T:
         source = self._source
         if source is None or not isinstance(source, ability):
@@ -65,6 +69,11 @@ class SourceCounters:
         except BaseException as error:  # see above
             self._failed(method, error)
             return otherwise
+
+
+def _sentences(given: Any) -> tuple[str, ...]:
+    """Return a source's notes as texts."""
+    return tuple(map(str, given))
 
 
 def _counts(given: Any) -> Counter[str]:

@@ -67,6 +67,7 @@ def _source(name: str, lane: SourceLane, elapsed_s: float) -> NodeAccount:
         reopened=counters.reopened,
         lag=lane.source_counters.lag(),
         remark=lane.source_counters.remark(),
+        notes=lane.source_counters.notes(),
         last_error=counters.last_error,
     )
 
@@ -103,6 +104,7 @@ def _steps(name: str, steps: Sequence[Step], elapsed_s: float) -> NodeAccount:
         latency_p50_s=latency.percentile_s(50),
         latency_p99_s=latency.percentile_s(99),
         remark=next((counters.remark for counters in all_counters if counters.remark), ""),
+        notes=(),
         first_error=next((counters.first_error for counters in all_counters if counters.first_error), ""),
         last_error=next((counters.last_error for counters in reversed(all_counters) if counters.last_error), ""),
         **{field: counter.total() for field, counter in by_channel.items()},

@@ -90,11 +90,13 @@ class Account:
         """Return how many events of each channel are known to be missing."""
         return dict(self._lost)
 
+    def notes(self) -> list[str]:
+        """Return a sentence for each acquisition that is complete."""
+        return _bounded([each.summary() for each in list(self._acquisitions.all) if each.complete])
+
     def remark(self) -> str:
-        """Return all of it in words."""
-        said = [each.summary() for each in list(self._acquisitions.all)]
-        if len(said) > _MOST_SENTENCES:
-            said = [*said[:_MOST_SENTENCES], f"and {len(said) - _MOST_SENTENCES} acquisitions more"]
+        """Return in words what is not complete, and which counts began anew."""
+        said = _bounded([each.summary() for each in list(self._acquisitions.all) if not each.complete])
         said += [
             f"the count {self._key!r} of HERO {channel!r} began anew {count} times (or two HEROs have this name)"
             for channel, count in list(self._restarts.items())
@@ -129,3 +131,8 @@ class Account:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+
+
+def _bounded(sentences: list[str]) -> list[str]:
+    more = len(sentences) - _MOST_SENTENCES
+    return sentences if more <= 0 else [*sentences[:_MOST_SENTENCES], f"and {more} acquisitions more"]

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import attrs
 import zenoh
 
-from penstock.errors import CodecError, ConfigError, EndOfSource, SourceError
+from penstock.errors import CodecError, EndOfSource, SourceError
 from penstock.record import Record
 from penstock_zenoh import settings as s
 from penstock_zenoh.arrivals import Arrival, Arrivals
@@ -23,7 +23,7 @@ from penstock_zenoh.hero.fed import Fed
 from penstock_zenoh.hero.names import event_names, realm, selector, subscribed_event
 from penstock_zenoh.intake import Intake
 from penstock_zenoh.outside import forget, keep_in_children
-from penstock_zenoh.session import RENDEZVOUS, Network, let_go
+from penstock_zenoh.session import RENDEZVOUS, let_go, open_session
 from penstock_zenoh.times import time_of
 
 _ENDING_S = 0.1  # what the intake has in its hands comes within this time
@@ -106,24 +106,19 @@ class HeroSource:
         """Subscribe. Raises SourceError naming the endpoint that is out of reach; ConfigError for one that is none."""
         if self._open is not None:
             raise SourceError(f"{self._name()} is open already: close it first")
-        try:
-            session = self._network().open()
-        except ConnectionError as error:
-            raise SourceError(f"{self._name()}: {error}") from error
-        except ConfigError as error:
-            raise ConfigError(f"{self._name()}: {error}") from error
         self._account = Account(index=self.index, sequence_key=self.sequence_key)
         self._refused.clear()
         self._last_ns = 0
         self._fed.begin()
         events = subscribed_event((*self._events(), *self.bounds))
-        try:
-            self._open = _Observation(
-                session, event_key(self.realm, self.object_selector, events), self.capacity, self.capacity_bytes
-            )
-        except BaseException:
-            let_go(session)
-            raise
+        key = event_key(self.realm, self.object_selector, events)
+        self._open = open_session(
+            self,
+            lambda session: _Observation(session, key, self.capacity, self.capacity_bytes),
+            name=self._name(),
+            unreachable=SourceError,
+            whole=self._whole(),
+        )
         self._account.begin()
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
@@ -179,8 +174,12 @@ class HeroSource:
         return len(self._fed.waiting) + (0 if observation is None else observation.waiting())
 
     def remark(self) -> str:
-        """Return the account of the acquisitions in words; any thread."""
+        """Return what is not complete, and counts that began anew; any thread."""
         return self._account.remark()
+
+    def notes(self) -> Sequence[str]:
+        """Return the accounts of complete acquisitions in words; any thread."""
+        return self._account.notes()
 
     def mark(self) -> int:
         """Return how many records it has given."""
@@ -265,19 +264,10 @@ class HeroSource:
     def _events(self) -> tuple[str, ...]:
         return (self.event_name,) if isinstance(self.event_name, str) else tuple(self.event_name)
 
-    def _network(self) -> Network:
-        whole = None
-        if self.heros_config and self.listen is None and self.connect is None and not self.config:
-            whole = os.environ.get("HEROS_ZENOH_CONFIG") or None
-        return Network(
-            rendezvous=self.rendezvous,
-            listen=self.listen,  # type: ignore[arg-type]  # its converter makes a tuple
-            connect=self.connect,  # type: ignore[arg-type]
-            config=self.config,
-            mode=self.mode,
-            whole=whole,
-            timeout_s=self.timeout_s,
-        )
+    def _whole(self) -> str | None:
+        """Return the configuration that heros would take, if it is asked for and nothing else is given."""
+        given = self.listen is not None or self.connect is not None or bool(self.config)
+        return os.environ.get("HEROS_ZENOH_CONFIG") or None if self.heros_config and not given else None
 
     def _name(self) -> str:
         return f"hero source {self.object_selector!r}, event {', '.join(self._events())}"

@@ -18,7 +18,7 @@ from penstock_zenoh.hero.cbor_out import encode
 from penstock_zenoh.hero.event import event_key
 from penstock_zenoh.hero.presence import Presence
 from penstock_zenoh.outside import forget, is_library_error, keep_in_children
-from penstock_zenoh.session import RENDEZVOUS, Network, let_go
+from penstock_zenoh.session import RENDEZVOUS, let_go, open_session
 
 _OURS = frozenset(("source_name", "event", "realm", "arrival_time_ns", "time_from", "acquisition"))
 
@@ -67,25 +67,12 @@ class HeroStore:
             raise StoreError(f"{self._name()} is open already: close it first", retryable=False)
         if "*" in self.realm:
             raise ConfigError(f"{self._name()}: realm={self.realm!r}: a HERO is of one realm")
-        network = Network(
-            rendezvous=self.rendezvous,
-            listen=self.listen,  # type: ignore[arg-type]  # its converter makes a tuple
-            connect=self.connect,  # type: ignore[arg-type]
-            config=self.config,
-            mode=self.mode,
-            timeout_s=self.timeout_s,
+        self._open = open_session(
+            self,
+            lambda session: _Emission(session, self),
+            name=self._name(),
+            unreachable=CannotConnectToStoreError,
         )
-        try:
-            session = network.open()
-        except ConnectionError as error:
-            raise CannotConnectToStoreError(f"{self._name()}: {error}") from error
-        except ConfigError as error:
-            raise ConfigError(f"{self._name()}: {error}") from error
-        try:
-            self._open = _Emission(session, self)
-        except BaseException:
-            let_go(session)
-            raise
 
     def write(self, records: Sequence[Record]) -> None:
         """Emit them; waits for subscribers that are slow. Raises StoreError naming those that were not emitted."""
