@@ -16,6 +16,7 @@ INSTALLABLE = {
     "hevc": "penstock-kafka-av",
     "store json": "penstock-npy",
     "kafka": "penstock-kafka-av",
+    "kafka-link": "penstock-kafka-av",
     "lmdb": "penstock-lmdb",
     "npy": "penstock-npy",
     "npy-log": "penstock-npy",

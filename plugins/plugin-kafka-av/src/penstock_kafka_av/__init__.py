@@ -11,12 +11,14 @@ from typing import Any
 _HOMES = {
     "Comux": "comux.comux",
     "Control": "comux.control",
+    "KafkaLinkSource": "kafka.link.source",
+    "KafkaLinkStore": "kafka.link.store",
     "KafkaSource": "kafka.source",
     "KafkaStore": "kafka.store",
     "MongoConnect": "comux.mongo",
 }
 
-__all__ = ["Comux", "Control", "KafkaSource", "KafkaStore", "MongoConnect"]
+__all__ = ["Comux", "Control", "KafkaLinkSource", "KafkaLinkStore", "KafkaSource", "KafkaStore", "MongoConnect"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,13 +10,20 @@ from penstock.hookspecs import hookimpl
 
 @hookimpl
 def penstock_sources() -> Iterable[Component]:
-    """Offer the Kafka source, the video source and the test picture."""
+    """Offer the Kafka sources, the video source and the test picture."""
     return [
         Component(
             "kafka",
             "penstock_kafka_av.kafka.source:KafkaSource",
             summary="Messages of Kafka topics, by list, pattern or schema",
             gives="bytes",
+            requires="confluent_kafka",
+        ),
+        Component(
+            "kafka-link",
+            "penstock_kafka_av.kafka.link.source:KafkaLinkSource",
+            summary="Records of another pipeline, by a topic that keeps them",
+            gives="any",
             requires="confluent_kafka",
         ),
         Component(
@@ -76,12 +83,19 @@ def penstock_processors() -> Iterable[Component]:
 
 @hookimpl
 def penstock_stores() -> Iterable[Component]:
-    """Offer the Kafka store."""
+    """Offer the Kafka stores."""
     return [
         Component(
             "kafka",
             "penstock_kafka_av.kafka.store:KafkaStore",
             summary="Messages on Kafka topics: records, JSON, or the packet with results as headers",
+            takes="any",
+            requires="confluent_kafka",
+        ),
+        Component(
+            "kafka-link",
+            "penstock_kafka_av.kafka.link.store:KafkaLinkStore",
+            summary="Records to another pipeline, by a topic that keeps them",
             takes="any",
             requires="confluent_kafka",
         ),

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from penstock.errors import CannotConnectToStoreError, SourceError
+from penstock.record import Record
 from penstock.testing import SourceContract, StoreContract
+from penstock_kafka_av.kafka.link.source import KafkaLinkSource
+from penstock_kafka_av.kafka.link.store import KafkaLinkStore
 from penstock_kafka_av.kafka.source import KafkaSource
 from penstock_kafka_av.kafka.store import KafkaStore
 
@@ -87,6 +90,38 @@ class TestTransactionalStore(TestKafkaStore):
     def make_store(self, tmp_path):
         self.settings = {"transactional": f"tx-{tmp_path.name}"}
         return super().make_store(tmp_path)
+
+
+class TestKafkaLinkStore(TestKafkaStore):
+    """The near end of a link."""
+
+    def make_store(self, tmp_path):
+        address = self.broker.address if hasattr(type(self), "broker") else "127.0.0.1:9"
+        return KafkaLinkStore(bootstrap_servers=address, topic=f"l-{tmp_path.name}", partitions=2)
+
+    def make_unopenable(self, tmp_path):
+        return KafkaLinkStore(bootstrap_servers="127.0.0.1:9", topic="none", timeout_s=0.5)
+
+
+class TestKafkaLinkSource(TestKafkaSource):
+    """The far end of a link, read to the end of the run before it."""
+
+    def make_source(self, tmp_path):
+        name = f"l-{tmp_path.name}"
+        if hasattr(type(self), "broker") and name not in self.broker.admin.list_topics(timeout=10).topics:
+            store = KafkaLinkStore(bootstrap_servers=self.broker.address, topic=name, partitions=2)
+            store.open()
+            store.write([Record({"n": n}, channel="c", seq=n, time_ns=n + 1) for n in range(self.count)])
+            store.sync()
+            store.close()
+        return KafkaLinkSource(bootstrap_servers=self.broker.address, topic=name, until_end=True)
+
+    def make_unopenable(self, tmp_path):
+        return KafkaLinkSource(bootstrap_servers="127.0.0.1:9", topic="none", timeout_s=0.5)
+
+    def test_building_does_nothing(self, tmp_path):
+        """Building a source connects to nothing."""
+        KafkaLinkSource(bootstrap_servers="127.0.0.1:9", topic="none")
 
 
 def test_nobody_answers():

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
@@ -39,3 +40,20 @@ def test_several_machines(monkeypatch):
     text = toml.replace('processor = "my_lab.detect:Detector"', 'processor = "background-difference"')
     assert tomllib.loads(text)["nodes"][0]["settings"]["options"]["sasl.password"] == {"env": "KAFKA_PASSWORD"}
     ps.Pipeline.from_toml(text).check()
+
+
+def test_durable_links(broker, tmp_path, read):
+    """The two files of the page run against a broker, and the frames of the cameras arrive behind the link."""
+    before, behind = (
+        ps.Pipeline.from_toml(text.replace("kafka-1:9092", broker.address))
+        for text in blocks("durable-links.md", "toml")
+    )
+    broker.topic("results")
+    broker.produce(broker.topic("raw_link-camera"), [b"1", b"2"])
+    with before.start() as first, behind.start() as second:
+        ends = time.monotonic() + 60
+        while second.stats().node("kept").stored < 2:
+            assert time.monotonic() < ends
+            second.wait(0.1)
+    assert first.report.ok
+    assert second.report.ok

@@ -43,6 +43,7 @@ class Producing:
         self._heard: list[KafkaError] = []
         self._config = {
             "linger.ms": 5,
+            "partitioner": "murmur2_random",  # as Java has it; librdkafka's own spreads the empty key over partitions
             "topic.metadata.propagation.max.ms": 5000,
             "log.connection.close": False,
             **config,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import attrs
 
@@ -44,6 +45,12 @@ class Schema:
         """A regular expression for the topics, with the channel as its group."""
         before, after = _GAP.split(self.text)
         return f"^{re.escape(before)}(.+){re.escape(after)}$"
+
+
+def check_topic(_: object, __: object, value: Any) -> None:
+    """Refuse what is no name of a topic. Raises ConfigError."""
+    if not isinstance(value, str) or not _LEGAL.fullmatch(value) or len(value) > 249:
+        raise ConfigError(f"topic={value!r}: is no name of a topic: letters, digits, '.', '_' and '-' are allowed")
 
 
 def channel_template(text: str) -> str:

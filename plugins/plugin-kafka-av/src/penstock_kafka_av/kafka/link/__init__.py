@@ -1,0 +1,1 @@
+"""Links: an edge between two pipelines that is a topic."""

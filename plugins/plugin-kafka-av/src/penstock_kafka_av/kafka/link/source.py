@@ -1,0 +1,207 @@
+"""KafkaLinkSource: the far end of a link whose records wait in a topic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import attrs
+from attrs.validators import ge, instance_of
+
+from penstock.codec import decode
+from penstock.errors import CodecError, EndOfSource, SourceError
+from penstock.record import Record
+from penstock_kafka_av.kafka.link.looking_back import messages_before
+from penstock_kafka_av.kafka.link.mark import HEADER, Mark
+from penstock_kafka_av.kafka.link.seen import Seen, text_or_bytes
+from penstock_kafka_av.kafka.options import check_options, client_config, seconds, servers
+from penstock_kafka_av.kafka.source import KafkaSource
+from penstock_kafka_av.kafka.topics import check_topic
+
+
+@attrs.define(kw_only=True)
+class KafkaLinkSource:
+    """Give the records that `kafka-link` stores wrote to a topic, each once, as they were, in order for each channel.
+
+    It begins at the first record that its group has not committed, and commits at checkpoints. Sources of one group
+    share the partitions; each group has all records. What a killed run of the store wrote twice is left out (`remark`
+    counts it): the same channel, number and time within the last `remember` records of the partition. After a start,
+    the records before it are looked at for that as far as a store was opened lately.
+
+    What is no record of a link is refused, and dead-lettered by the run. Records that the broker deleted before they
+    were read count as lost. Behind a loss, or where a partition moved, each channel's next record has `discontinuity`.
+
+    Attributes:
+        bootstrap_servers: "host:port" of brokers: a list, or text with commas.
+        topic: The name of the link.
+        group: The consumer group; by default it has the name of the topic.
+        until_end: End once `publishers` stores have been seen, and the last run of each has ended in order. One that
+            was killed or aborted is waited for: it will be started again.
+        publishers: See `until_end`.
+        remember: Records of each partition among which duplicates are found.
+        refresh_s: Seconds between looks for a topic that is not there yet, and for new partitions.
+        timeout_s: Seconds to wait for the broker at `open`.
+        options: Options of the client (librdkafka's names), passed through; `{env = "NAME"}` for secrets. Never
+            printed.
+    """
+
+    gives: ClassVar[str] = "any"
+    stays_valid: ClassVar[bool] = True
+
+    bootstrap_servers: str | Sequence[str] = attrs.field(converter=servers)
+    topic: str = attrs.field(validator=check_topic)
+    group: str | None = attrs.field(default=None, validator=attrs.validators.optional(instance_of(str)))
+    until_end: bool = attrs.field(default=False, validator=instance_of(bool))
+    publishers: int = attrs.field(default=1, validator=[instance_of(int), ge(1)])
+    remember: int = attrs.field(default=10_000, validator=[instance_of(int), ge(1)])
+    refresh_s: float = attrs.field(default=2.0, validator=seconds)
+    timeout_s: float = attrs.field(default=10.0, validator=seconds)
+    options: Mapping[str, Any] = attrs.field(factory=dict, validator=check_options, repr=False)
+    _kafka: KafkaSource | None = attrs.field(default=None, init=False, repr=False, eq=False)
+    _seen: dict[int, Seen] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _channels: dict[str, int] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _broken: set[str] = attrs.field(factory=set, init=False, repr=False, eq=False)
+    _refused: list[tuple[Record, BaseException]] = attrs.field(factory=list, init=False, repr=False, eq=False)
+    _duplicates: int = attrs.field(default=0, init=False, repr=False, eq=False)
+
+    def open(self) -> None:
+        """Connect. Raises SourceError naming the brokers if none answers; ConfigError for bad options."""
+        if self._kafka is not None:
+            raise SourceError(f"{self._where()} is open already: close it first", retryable=False)
+        kafka = KafkaSource(
+            bootstrap_servers=self.bootstrap_servers, topics=[self.topic], group=self.group or self.topic,
+            refresh_s=self.refresh_s, timeout_s=self.timeout_s, options=self.options,
+        )  # fmt: skip
+        kafka.open()
+        self._kafka, self._duplicates = kafka, 0
+        self._seen.clear()
+        self._channels.clear()
+        self._broken.clear()
+        self._refused.clear()
+
+    def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
+        """Return records; () if none came. Raises SourceError, EndOfSource."""
+        kafka = self._opened()
+        messages = kafka.read(max_records, timeout_s)
+        records = []
+        for message in messages:
+            record = self._record(message)
+            if record is not None:
+                records.append(record)
+        if not messages and self.until_end and self._has_ended(kafka):
+            raise EndOfSource(f"{self._where()}: every run before it has ended")
+        return records
+
+    def _record(self, message: Record) -> Record | None:
+        number, offset = message.metadata["partition"], message.metadata["offset"]
+        seen = self._seen_of(number, offset)
+        seen.next = offset + 1
+        if message.discontinuity:
+            self._broken.update(channel for channel, where in self._channels.items() if where == number)
+        try:
+            mark, record = opened(message)
+        except CodecError as error:
+            self._refused.append((message, error))
+            return None
+        if seen.needs_filling(mark):
+            self._fill(number, seen)
+        seen.note(mark)
+        if record is None:
+            return None
+        if not seen.is_new(mark, record):
+            self._duplicates += 1
+            return None
+        self._channels[record.channel] = number
+        if self._broken and record.channel in self._broken:
+            self._broken.discard(record.channel)
+            return record.replace(discontinuity=True)
+        return record
+
+    def _seen_of(self, number: int, offset: int) -> Seen:
+        """Return what is known of a partition; nothing, if somebody else has read on in it meanwhile."""
+        seen = self._seen.get(number)
+        if seen is None or seen.next != offset:
+            seen = self._seen[number] = Seen(offset, remember=self.remember)
+        return seen
+
+    def _fill(self, number: int, seen: Seen) -> None:
+        config = client_config(self.bootstrap_servers, self.options)
+        found = messages_before(
+            config, self.topic, number, seen.begun, count=self.remember, timeout_s=self.timeout_s, where=self._where()
+        )
+        seen.fill(found)
+
+    def _has_ended(self, kafka: KafkaSource) -> bool:
+        """Tell whether all partitions that are assigned are at an end."""
+        position = kafka.position()
+        for name, offset in position.items():
+            number = int(name.rpartition("/")[2])
+            seen = self._seen_of(number, offset)
+            if not seen.is_filled and not seen.has_ended(self.publishers):
+                self._fill(number, seen)
+            if not seen.has_ended(self.publishers):
+                return False
+        return bool(position) and kafka.lag() == 0
+
+    def take_refused(self) -> Sequence[tuple[Record, BaseException]]:
+        """Return the messages since the last call that are no records of a link, with the reasons."""
+        refused, self._refused = self._refused, []
+        return refused
+
+    def position(self) -> dict[str, int]:
+        """Return the next offset of each partition, by "topic/partition"."""
+        return self._opened().position()
+
+    def commit(self, position: Mapping[str, int]) -> None:
+        """Commit to the group what is still this member's. Raises SourceError."""
+        self._opened().commit(position)
+
+    def seek(self, position: Mapping[str, int]) -> None:
+        """Go on at these offsets, in each partition once it is assigned."""
+        self._opened().seek(position)
+        for name in position:  # what comes again is meant to be given again
+            self._seen.pop(int(name.rpartition("/")[2]), None)
+
+    def lag(self) -> int:
+        """Return how many messages wait in the topic for this source."""
+        return self._kafka.lag() if self._kafka is not None else 0
+
+    def lag_s(self) -> float:
+        """Return by how many seconds the partition furthest behind is behind."""
+        return self._kafka.lag_s() if self._kafka is not None else 0.0
+
+    def lost_upstream(self) -> Mapping[str, int]:
+        """Return how many messages the brokers deleted before they were read, under the name of the topic."""
+        return self._kafka.lost_upstream() if self._kafka is not None else {}
+
+    def remark(self) -> str:
+        """Return how many duplicates were left out."""
+        if not self._duplicates:
+            return ""
+        return f"{self._duplicates} records that a broken-off run had written before came again, and were left out"
+
+    def close(self) -> None:
+        """Leave the group."""
+        kafka, self._kafka = self._kafka, None
+        if kafka is not None:
+            kafka.close()
+
+    def _opened(self) -> KafkaSource:
+        if self._kafka is None:
+            raise SourceError(f"{self._where()} is not open: call open() first", retryable=False)
+        return self._kafka
+
+    def _where(self) -> str:
+        return f"kafka-link source {self.topic!r} at {','.join(self.bootstrap_servers)}"
+
+
+def opened(message: Record) -> tuple[Mark, Record | None]:
+    """Return who produced a message, and the record inside; an end has none. Raises CodecError."""
+    headers = message.metadata.get("headers") or {}
+    if HEADER not in headers:
+        raise CodecError(
+            f"offset {message.metadata['offset']} of {message.metadata['topic']!r} has no header {HEADER!r}: "
+            "only kafka-link stores write to a link"
+        )
+    mark = Mark.of(text_or_bytes(headers[HEADER]))
+    return mark, None if mark.is_end else decode(message.data)
