@@ -277,7 +277,7 @@ def test_what_cannot_be_joined_says_why():
     source = ps.source(camera, name="one")
     flow = source >> ps.processor(lambda record: record, name="p") >> ps.store(Shelf(), name="archive")
     with ps.Pipeline(flow).start() as run:
-        with pytest.raises(RunError, match=r"'one' is fused with what stands behind it.*edge"):
+        with pytest.raises(RunError, match=r"'one' is fused with the node behind it.*edge"):
             run.add(source >> ps.store(Shelf(), name="other"))
         with pytest.raises(WiringError, match="nothing takes the records"):
             run.add(ps.source([1], name="loose"))

@@ -78,7 +78,7 @@ def test_a_pipeline_is_pickled_as_data():
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
-        (lambda: ps.Pipeline(ps.store("null")), WiringError, "'null': nothing stands before this store"),
+        (lambda: ps.Pipeline(ps.store("null")), WiringError, "'null': this store has no input"),
         (lambda: ps.Pipeline(ps.source([1])), WiringError, "nothing takes the records of this source"),
         (lambda: ps.Pipeline(), WiringError, "the pipeline is empty"),
         (lambda: ps.Pipeline(ps.source([1]) >> ps.store("nul")), UnknownComponentError, "'nul'.*null"),

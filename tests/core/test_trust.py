@@ -87,7 +87,7 @@ def test_d5_a_message_names_no_error_that_would_be_imported(tmp_path, monkeypatc
     message["argument"]["nodes"][0]["retry"] = {"on": ["OSError", "marking_errors:Mine"]}
     [answer] = asked(message)
     assert not answer["ok"]
-    assert "exception 'marking_errors:Mine' is not made for a message" in answer["error"]
+    assert "exception 'marking_errors:Mine' is refused in a message" in answer["error"]
     assert not mark.exists()
     [answer] = asked(message, allow=["marking_errors:Mine"])
     assert answer["ok"], answer

@@ -232,7 +232,7 @@ def test_a_sequence_that_does_not_have_what_it_says_is_refused():
     report = report_of(
         ps.Pipeline(ps.source(Reads(Short([ps.Record(0)])), retry=ps.Retry(times=1)) >> ps.store("memory"))
     )
-    assert "says that it has 7 records, and gives 1" in report.errors[0]
+    assert "its length is 7, but it yields 1 records" in report.errors[0]
 
 
 def test_a_store_error_that_names_others_says_nothing_of_these():

@@ -68,7 +68,7 @@ def shape_problems(nodes: Iterable[Node], joins: Joins) -> list[str]:
         if node.role == "source" and not behind[name]:
             problems.append(f"{describe(node)}: nothing takes the records of this source")
         if node.role != "source" and not before[name]:
-            problems.append(f"{describe(node)}: nothing stands before this {node.role}: join a source to it with '>>'")
+            problems.append(f"{describe(node)}: this {node.role} has no input: join a source to it with '>>'")
     loop = _loop(nodes, behind)
     if loop:
         problems.append(f"the nodes {' >> '.join(loop)} form a loop: records would run round for ever")

@@ -1,4 +1,4 @@
-"""Runs that are still at work when the program ends: they drain before the interpreter takes its threads down."""
+"""Drain runs that are still at work when the program ends, before the interpreter stops its threads."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class WatchedRun(EndingRun, Protocol):
     """A run that is drained at the end of the program.
 
     Attributes:
-        report: Its report, once it is over.
-        owner: The thread that waits for its end inside `Pipeline.run`, if one does.
-        finished_at_exit: Called when the end of the program has drained it.
+        report: The report, once the run is over.
+        owner: The thread that waits inside `Pipeline.run` for the run to end, if there is one.
+        finished_at_exit: Called after the run was drained at the end of the program.
     """
 
     report: RunReport | None
@@ -30,7 +30,7 @@ class WatchedRun(EndingRun, Protocol):
 
 
 LIMIT_S: Final = 30.0
-"""Seconds that runs may drain at the end of the program; PENSTOCK_EXIT_DRAIN_S says otherwise."""
+"""Seconds that runs may drain at the end of the program, unless PENSTOCK_EXIT_DRAIN_S is set."""
 
 _at_work: dict[WatchedRun, None] = {}
 _lock = threading.Lock()
@@ -46,34 +46,34 @@ def watch_over(run: WatchedRun) -> None:
         if _registered:
             return
         _registered = True
-    # Called before the interpreter joins threads: later none can be started, and executors take nothing any more.
+    # Called before the interpreter joins threads; after that no thread can start and executors accept no work.
     # Executors register here when they are imported, and the last to register is called first.
     register = getattr(threading, "_register_atexit", None)
-    with contextlib.suppress(RuntimeError):  # the interpreter is ending already: atexit is left
+    with contextlib.suppress(RuntimeError):  # the interpreter is already shutting down; atexit still works
         import concurrent.futures.thread  # noqa: F401 - see above
 
         if register is not None:
             register(_drain_all)
-    atexit.register(_drain_all)  # for what a thread has started since, and where there is no such hook
+    atexit.register(_drain_all)  # for runs that a thread has started since, and where there is no such hook
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_forget)
 
 
 def forget(run: WatchedRun) -> None:
-    """Watch over this run no more: it is over."""
+    """Stop watching over this run: it is over."""
     with _lock:
         _at_work.pop(run, None)
 
 
 def _forget() -> None:
-    """Forget the runs of the parent: their threads are not in this process."""
+    """Forget the runs of the parent process: their threads do not exist here."""
     global _lock
     _lock = threading.Lock()
     _at_work.clear()
 
 
 def _drain_all() -> None:
-    with contextlib.suppress(KeyboardInterrupt):  # an interrupt ends the wait for the threads
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends the wait for the threads
         _join_others()
     with _lock:
         runs = [run for run in _at_work if not _is_waited_for(run)]
@@ -105,7 +105,7 @@ def _tell_end(run: WatchedRun, seconds: float) -> None:
 
 
 def _leave_with_failure() -> None:
-    """Let the program end with status 1: what it should have stored is lost."""
+    """Make the program exit with status 1: records that it should have stored are lost."""
     global _lost
     if not _lost:
         _lost = True
@@ -113,7 +113,7 @@ def _leave_with_failure() -> None:
 
 
 def _exit() -> None:
-    """Do what the interpreter does at its end, and leave with status 1, which no function of `atexit` can ask for."""
+    """Finish as the interpreter does, and exit with status 1, which an `atexit` function cannot request."""
     atexit.unregister(_exit)
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
@@ -123,9 +123,9 @@ def _exit() -> None:
 
 
 def _join_others() -> None:
-    """Wait for the threads that keep a program alive: they may put into a run, or stop it themselves.
+    """Wait for the threads that keep a program alive: they may put records into a run, or stop it themselves.
 
-    Those of executors are no such: they end when they are told to, right after this.
+    Threads of executors are not among them: the interpreter ends them right after this.
     """
     while True:
         with _lock:
@@ -147,7 +147,7 @@ def _keeps_alive(thread: threading.Thread) -> bool:
 
 
 def _is_waited_for(run: WatchedRun) -> bool:
-    """Return whether a thread that keeps the program alive is inside `Pipeline.run` with it."""
+    """Return whether a thread that keeps the program alive is waiting for the run inside `Pipeline.run`."""
     owner = run.owner
     return owner is not None and owner.is_alive() and not owner.daemon and owner is not threading.main_thread()
 

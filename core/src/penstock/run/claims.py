@@ -1,4 +1,4 @@
-"""Claims: an object that a user gives works in one run at a time."""
+"""Claims: an object that a user passes in works in one run at a time."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from penstock.errors import WiringError
 
 _lock = threading.Lock()
 _claimed: dict[int, tuple[Any, str]] = {}
-"""What works now, by identity: the object, and where."""
+"""The objects at work, by identity, each with the node that uses it."""
 
 
 class Claims:
-    """The user's own objects that one run works with. Any thread."""
+    """The user's own objects that one run uses. Any thread."""
 
     def __init__(self, run: str) -> None:
         self._run = run
         self._own: dict[str, int] = {}
 
     def take(self, parts: Iterable[ResolvedNode]) -> None:
-        """Claim the objects of these parts, all or none. Raises WiringError if one works already."""
+        """Claim the objects of these nodes, all or none. Raises WiringError if one is already in use."""
         own = {part.node.name or "": part for part in parts if part.own is not None}
         with _lock:
             for part in own.values():
@@ -37,17 +37,17 @@ class Claims:
                 self._own[name] = id(part.own)
 
     def drop(self, names: Iterable[str]) -> None:
-        """Give the objects of these nodes free."""
+        """Release the objects of these nodes."""
         with _lock:
             for name in names:
                 _claimed.pop(self._own.pop(name, 0), None)
 
     @contextlib.contextmanager
     def exchanged(self, resolved: ResolvedNode) -> Iterator[None]:
-        """Claim the object of a part that takes the place of another in this block, which is free behind it.
+        """Claim the object of a node that replaces another in this block; the old object is released after it.
 
         Raises:
-            WiringError: it works already. After any error, the other one keeps its claim.
+            WiringError: it is already in use. After any error, the old object keeps its claim.
         """
         name = resolved.node.name or ""
         old = self._own.pop(name, None)
@@ -63,5 +63,5 @@ class Claims:
             _claimed.pop(old or 0, None)
 
     def drop_all(self, *, but: Collection[str] = ()) -> None:
-        """Give everything free but the objects of these nodes, in which a thread is left behind."""
+        """Release everything except the objects of these nodes, in which a thread is left behind."""
         self.drop([name for name in self._own if name not in but])

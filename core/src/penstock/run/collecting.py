@@ -1,4 +1,4 @@
-"""Collecting: run a pipeline, and have its records as a list."""
+"""Collecting: run a pipeline, and return its records as a list."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def collect(
     check: bool,
     plugins: Plugins,
 ) -> list[Record]:
-    """Do what `Pipeline.collect` says; `make` makes the pipeline that has the collecting store beside the others."""
+    """See `Pipeline.collect`. `make` returns the pipeline with the collecting store added to it."""
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise ConfigError(f"limit={limit!r}: must be a whole number of at least 1")
     collected = Collected(limit)
@@ -69,14 +69,14 @@ class Collected:
         self._lock = threading.Lock()
 
     def begin(self, run: Engine) -> None:
-        """Be told which run it is."""
+        """Remember the run that is to be ended."""
         self._run = run
 
     def open(self) -> None:
         """Do nothing."""
 
     def write(self, records: Sequence[Record]) -> None:
-        """Keep them, with a copy of each array."""
+        """Keep the records, with a copy of each array."""
         with self._lock:
             if self._limit is not None and len(self.records) >= self._limit:
                 return

@@ -1,4 +1,4 @@
-"""RunContext: what a component at work may ask of its run."""
+"""RunContext: the part of a run that its steps can see."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class RunContext(Protocol):
-    """What a step and its error policy see of their run."""
+    """The run, as seen by a step and its error policy."""
 
     @property
     def aborting(self) -> bool:
@@ -21,12 +21,12 @@ class RunContext(Protocol):
 
     @property
     def plugins(self) -> Plugins:
-        """Where components are found."""
+        """The plugins in which components are found."""
         ...
 
     @property
     def handle(self) -> Any:
-        """The run as its users hold it, for a component that acts on it."""
+        """The `Run` object that users hold, for a component that acts on it."""
         ...
 
     def dead_letter(self, resolved: ResolvedNode, record: Record, error: BaseException, tries: int) -> None:
@@ -38,5 +38,5 @@ class RunContext(Protocol):
         ...
 
     def trouble(self, message: str, error: BaseException) -> None:
-        """Report an error that is no single record's fault; the run goes on."""
+        """Report an error that no single record caused; the run goes on."""
         ...

@@ -25,7 +25,7 @@ from penstock.suggestions import close_to
 _log = logging.getLogger("penstock.control")
 
 GIVEN = ("create", "delete", "update", "pause", "resume", "stats")
-"""The actions that penstock knows by itself."""
+"""The actions that are built into penstock."""
 _MOST_WAITING = 1000
 
 
@@ -38,27 +38,27 @@ def control(
     allow: Iterable[Any] = (),
     **settings: Any,
 ) -> Flow:
-    """Make a control channel of a source: its records are actions, its output are the answers.
+    """Make a control channel of a source: its records are actions, its output is the answers.
 
     Args:
-        component: What `ps.source` takes.
-        actions: The user's own actions: name to a function of (run, argument), or the import path of one. A name that
-            is given, too, is the user's.
-        given: Which of penstock's own actions may be called; () for none.
-        allow: What `create` may make beside the components that plugins offer: classes and functions, or their import
-            paths ("my.module:Class"). Nothing else is imported for a message.
-        settings: For `ps.source`.
+        component: The component, as for `ps.source`.
+        actions: The user's own actions: name to a function of (run, argument), or the import path of one. Where a
+            built-in action has the same name, the user's is called.
+        given: Which of the built-in actions may be called; () for none.
+        allow: Classes and functions, or their import paths ("my.module:Class"), that `create` may use in addition to
+            the components that plugins offer. Nothing else is imported for a message.
+        settings: The settings of the source, as for `ps.source`.
     """
     made = Control(actions=dict(actions or {}), given=tuple(given), allow=allow)
     return source_node(component, **settings) >> processor(made, name=f"{settings.get('name', 'control')}-actions")
 
 
 _OWN_PATH = f"{__name__}:Control"
-"""What a pipeline file calls a control channel."""
+"""The name of a control channel in a pipeline file."""
 
 
 def _import_paths(allowed: Iterable[Any]) -> tuple[str, ...]:
-    """Return classes, functions and import paths as import paths. Raises ConfigError for what has none."""
+    """Return classes, functions and import paths as import paths. Raises ConfigError for an object without one."""
     if isinstance(allowed, str):
         raise ConfigError(f"allow={allowed!r}: must be a list, as in allow=[{allowed!r}]")
     paths = []
@@ -74,24 +74,25 @@ def _import_paths(allowed: Iterable[Any]) -> tuple[str, ...]:
 
 @attrs.define(kw_only=True)
 class Control:
-    """Carry out actions, one after the other, in a thread of its own, and give an answer record for each.
+    """Carry out actions, one after the other, in a thread of its own, and return an answer record for each.
 
     A record is an action if its data is a mapping with `action` and, if needed, `argument`, JSON of such a mapping
     (text or bytes), or if its metadata has a `key`: then that is the action and the data is the argument. The answer's
-    data is a mapping with `action`, `ok`, and `result` or `error`. Only listed actions can be called; an unknown one,
-    or one that fails, is answered, and never ends anything.
+    data is a mapping with `action`, `ok`, and `result` or `error`. Only listed actions can be called; an unknown or
+    failed action is answered with an error, and never ends the run.
 
-    create: `argument` is a pipeline as plain data (`nodes`, `edges`), whose edges may name nodes that run; gives the
-    names. Its components are those that plugins offer, or that `allow` lists.
-    delete: a name or a list of names; what would leave records without a consumer is refused, and so is the channel
-    itself, which would wait for its own end.
-    update: `{"node": name, "settings": {...}}`, which changes these settings; not those of a control channel.
-    pause, resume: the name of a source. stats: the account.
+    create: `argument` is a pipeline as plain data (`nodes`, `edges`), whose edges may name running nodes; returns the
+    names of the new nodes. Its components are those that plugins offer, or that `allow` lists.
+    delete: `argument` is a name or a list of names. A deletion that would leave records without a consumer is refused,
+    and so is that of the channel itself, which would wait for its own end.
+    update: `argument` is `{"node": name, "settings": {...}}`; changes these settings, but not those of a control
+    channel.
+    pause, resume: `argument` is the name of a source. stats: returns the account.
 
     Attributes:
-        actions: The user's own: name to function of (run, argument), or its import path.
+        actions: The user's own actions: name to function of (run, argument), or its import path.
         given: Which of the actions above may be called.
-        allow: What `create` may make beside what plugins offer.
+        allow: What `create` may use in addition to the components that plugins offer.
     """
 
     gives: ClassVar[str] = "mapping"
@@ -110,7 +111,7 @@ class Control:
             raise ConfigError(f"$.given: no action {', '.join(unknown)}; there are {', '.join(GIVEN)}")
 
     def bind(self, run: Run) -> None:
-        """Be told which run to act on; called by the run before `open`."""
+        """Set the run to act on; called by the run before `open`."""
         self._run = run
 
     def open(self) -> None:
@@ -121,7 +122,7 @@ class Control:
         self._thread.start()
 
     def __call__(self, record: Any) -> list[Any] | None:
-        """Take an action; give the answers that are ready."""
+        """Queue an action; return the answers that are ready."""
         self._todo.put(record)
         return self.expire()
 
@@ -133,7 +134,7 @@ class Control:
             try:
                 action, argument = _parse(record)
                 answer = {"action": action, "ok": True, "result": self._act(calls, action, argument)}
-            except BaseException as error:  # whatever an action raises is answered and must not end the channel
+            except BaseException as error:  # any error of an action is answered and must not end the channel
                 _log.warning("control: %s", text_of(error))
                 answer = {"action": action, "ok": False, "error": text_of(error)}
             self._answers.put(record.replace(data=answer))
@@ -158,12 +159,12 @@ class Control:
         return run.add(flow)
 
     def _check_may_be_made(self, node: Node) -> None:
-        """Raise ConfigError for what is named by an import path that the author did not list: it is not imported."""
+        """Raise ConfigError if a node names an import path that the author did not list; it is not imported."""
         errors = node.retry.import_paths() if node.retry else []
         for role, path in [(node.role, node.use), *(("exception", path) for path in errors)]:
             if is_import_path(path) and path not in self.allow:
                 raise ConfigError(
-                    f"{describe(node)}: {role} {path!r} is not made for a message: only what plugins offer is, "
+                    f"{describe(node)}: {role} {path!r} is refused in a message: only what plugins offer is allowed, "
                     "and what the author of the pipeline lists in ps.control(…, allow=[…])"
                 )
 
@@ -175,7 +176,7 @@ class Control:
     def _update(run: Run, argument: Any) -> None:
         node = run.node(argument["node"])
         if isinstance(node.given, Control) or node.given is Control or node.use == _OWN_PATH:
-            raise ConfigError(f"{describe(node)}: what a control channel may do is not changed by a message")
+            raise ConfigError(f"{describe(node)}: a control channel is not changed by a message")
         run.replace(node, _with_settings(node, argument["settings"]))
 
     @staticmethod
@@ -191,7 +192,7 @@ class Control:
         return attrs.asdict(run.stats())
 
     def expire(self) -> list[Any]:
-        """Give the answers that are ready."""
+        """Return the answers that are ready."""
         answers = []
         while not self._answers.empty():
             answers.append(self._answers.get())
@@ -202,7 +203,7 @@ class Control:
         return 0.0 if not self._answers.empty() else 0.1
 
     def flush(self) -> list[Any]:
-        """Carry out what is waiting, and give the last answers."""
+        """Carry out the actions that are waiting, and return the last answers."""
         self._end()
         return self.expire()
 
@@ -228,7 +229,7 @@ def _parse(record: Any) -> tuple[str, Any]:
 
 
 def _json_or(data: Any) -> Any:
-    """Return what JSON text says, or the data as they are."""
+    """Return the value of JSON text, or other data unchanged."""
     if isinstance(data, (bytes, str)):
         try:
             return json.loads(data)
@@ -245,7 +246,7 @@ def _with_settings(node: Node, settings: Mapping[str, Any]) -> Node:
         raise RunError(f"node {node.name!r} is a function, or its settings are unknown: it has none to change")
     for key in settings:
         if key not in known:
-            raise ConfigError(f"node {node.name!r}: {key!r} is no setting of it{close_to(key, known)}")
+            raise ConfigError(f"node {node.name!r}: it has no setting {key!r}{close_to(key, known)}")
     try:
         return attrs.evolve(node, given=type(node.given)(**{**known, **settings}))
     except (TypeError, PenstockError) as error:

@@ -1,4 +1,4 @@
-"""The path by which scripts of version 0.1 import what reads dead letters; it is in `penstock.dead_letters`."""
+"""The old name of `penstock.dead_letters`, for scripts written for version 0.1."""
 
 from __future__ import annotations
 

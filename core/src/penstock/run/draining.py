@@ -1,4 +1,4 @@
-"""Draining: end runs from outside, by the end of a `with` block or of the program; a further Ctrl-C drops the rest."""
+"""Draining: end runs at the end of a `with` block or of the program; another Ctrl-C drops the rest."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from penstock.run.signals import SigtermExit, SigtermLeaves
 from penstock.source import SupportsEndSoon
 
 ONE_PRESS_S: Final = 0.4
-"""Signals that come within this time of the first are the same wish: a terminal sends one to each of several parents,
-and people press twice."""
+"""Seconds after the first signal in which further ones count as the same: a terminal sends one to each of several
+parent processes, and people press twice."""
 LOOK_EVERY_S: Final = 0.5
-"""How long a wait lasts at most, so that signals are handled on every platform."""
+"""Seconds that one wait lasts at most, so that signals are handled on every platform."""
 
 INTERRUPTIONS: Final = (KeyboardInterrupt, SigtermExit)
 
@@ -43,11 +43,11 @@ class EndingRun(Protocol):
         ...
 
     def wait(self, timeout_s: float | None = None) -> RunReport | None:
-        """Wait until the run is over; None if it is not over in time."""
+        """Wait until the run is over and return its report; None if it is not over in time."""
         ...
 
     def stats(self) -> Account:
-        """Return what every node and edge has done so far."""
+        """Return the account of the run so far."""
         ...
 
     def sources(self) -> Mapping[str, Any]:
@@ -56,7 +56,7 @@ class EndingRun(Protocol):
 
 
 class Block:
-    """What a `with` block around a run does: drain it at its end, in the process that started it."""
+    """A `with` block around a run, which drains it at the end, in the process that started it."""
 
     def __init__(self, run: EndingRun) -> None:
         self._run = run
@@ -64,7 +64,7 @@ class Block:
         self._sigterm = SigtermLeaves()
 
     def must_be_here(self) -> None:
-        """Raise RunError in a fork: it has none of the threads of the run."""
+        """Raise RunError in a forked process: it has none of the threads of the run."""
         if os.getpid() != self._process:
             raise RunError(f"run {self._run.name!r} is at work in process {self._process}, and not in a fork of it")
 
@@ -73,7 +73,7 @@ class Block:
         self._sigterm.enter()
 
     def leave(self, error: BaseException | None) -> None:
-        """Drain the run; `error` has left the block, if one has. Raises an interruption that came meanwhile."""
+        """Drain the run; `error` is the exception that left the block, if any. Raises an interruption that came."""
         if os.getpid() != self._process:
             return
         try:
@@ -87,15 +87,15 @@ class Block:
 def drain(
     runs: Sequence[EndingRun], *, interrupted: BaseException | None = None, limit_s: float | None = None
 ) -> BaseException | None:
-    """Let runs end, and wait for them. An interruption is announced; the next one drops what is on its way.
+    """End runs, and wait for them. An interruption is announced; the next one drops the records in flight.
 
     Args:
-        runs: Those to end; a run that is over already is none to wait for.
-        interrupted: The exception by which Ctrl-C or SIGTERM has asked for it already, if one has.
-        limit_s: Seconds after which what is on its way is dropped; None waits for ever.
+        runs: The runs to end; those that are already over are ignored.
+        interrupted: The exception with which Ctrl-C or SIGTERM has already requested the end, if there is one.
+        limit_s: Seconds after which the records in flight are dropped; None waits for ever.
 
     Returns:
-        The first interruption, which the caller is to raise; None if there was none.
+        The first interruption, which the caller must raise; None if there was none.
     """
     began = heard_at = time.monotonic()
     begun = False
@@ -129,25 +129,25 @@ def _left(began: float, limit_s: float | None) -> float:
 
 
 def announce(runs: Sequence[EndingRun]) -> None:
-    """Print on the terminal that runs drain, and what a further Ctrl-C does."""
+    """Print on the terminal that runs drain, and that another Ctrl-C drops the rest."""
     for run in runs:
         if not run.finished:
             tell(f"run {run.name!r}: draining {counted(under_way(run))}; Ctrl-C again drops them")
 
 
 def under_way(run: EndingRun) -> int:
-    """Return how many records are on edges, in the hands of components, or in a source that can be emptied."""
+    """Return how many records wait on edges, in components, or in a source that can be emptied."""
     account = run.stats()
     holding = {name for name, source in run.sources().items() if isinstance(source, SupportsEndSoon)}
     return account.under_way + sum(node.lag or 0 for node in account.nodes if node.node in holding)
 
 
 def counted(records: int) -> str:
-    """Return a number of records in words: "1 record", "63 records"."""
+    """Return a number of records as text: "1 record", "63 records"."""
     return f"{records} record{'' if records == 1 else 's'}"
 
 
 def tell(text: str) -> None:
-    """Print a line on stderr, if there is one that takes it."""
+    """Print a line on stderr, if that is possible."""
     with contextlib.suppress(Exception):  # closed, full, or None in a program without a console
         print(f"penstock: {text}", file=sys.stderr, flush=True)

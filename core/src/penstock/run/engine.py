@@ -1,4 +1,4 @@
-"""Engine: what the threads of a run share: its plan and graph, its state, and what they may ask of it.
+"""Engine: the state that the threads of a run share, with its plan and graph.
 
 `Run` is what users hold; lanes, steps, changes, the supervisor and the end of the program work with this. It is the
 `LaneContext` of lanes, the `RunContext` of steps, and the `ChangingRun` of changes.
@@ -38,24 +38,24 @@ _log = logging.getLogger("penstock.run")
 
 
 class Engine:
-    """What the threads of a run share. All methods: any thread.
+    """The shared state of a run's threads. All methods may be called from any thread.
 
     Attributes:
-        handle: The run as its users hold it; components that act on it are given this.
-        plan, graph: Its lanes and edges, and its nodes, as they are now.
-        aborting: Whether it ends without draining.
-        at_work: Whether records flow; before that it is starting.
-        no_more: Whether its sources have been told to end.
-        emptied: Whether it goes on without any source.
+        handle: The `Run` object that users hold; passed to components that act on the run.
+        plan, graph: The current lanes and edges, and the current nodes.
+        aborting: Whether the run ends without draining.
+        at_work: Whether records flow; before that the run is starting.
+        no_more: Whether the sources have been asked to end.
+        emptied: Whether the run goes on without any source.
         checkpoint_wanted: Whether a checkpoint is to begin as soon as none is under way.
         wake: Wakes the supervisor.
-        over: Set when the report is there.
-        errors: What went wrong beside single records.
-        report: The report, once it is over.
-        owner: The thread that waits for its end inside `Pipeline.run`, if one does.
-        is_told: Whether its end logs what is not ok.
-        finished_at_exit: Called when the end of the program has drained it.
-        failed: Called with each record that goes to the dead letters, or that even they refuse.
+        over: Set when the report is ready.
+        errors: Errors that no single record caused.
+        report: The report, once the run is over.
+        owner: The thread that waits inside `Pipeline.run` for the run to end, if there is one.
+        is_told: Whether problems are logged at the end.
+        finished_at_exit: Called after the run was drained at the end of the program.
+        failed: Called with each record that is written to the dead letters, or that they refuse.
     """
 
     def __init__(self, pipeline: PipelineGraph, plugins: Plugins, *, handle: Any) -> None:
@@ -98,22 +98,22 @@ class Engine:
         return self.report if self.over.wait(timeout_s) else None
 
     def stats(self) -> Account:
-        """Return what every node and edge has done so far."""
+        """Return the account of the run so far."""
         return whole_account(self.graph, self.plan, time.monotonic() - self.started)
 
     def sources(self) -> dict[str, Any]:
-        """Return the components that are read, by the names of their nodes."""
+        """Return the source components, by the names of their nodes."""
         return {name: lane.source for name, lane in list(self.plan.sources.items())}
 
     def must_run(self) -> None:
-        """Raise RunError if the run cannot be changed any more."""
+        """Raise RunError if the run can no longer be changed."""
         if self.over.is_set() or self.aborting or self.no_more:
             raise RunError(f"run {self.name!r} is over, or about to be")
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def stop_soon(self) -> None:
-        """Let the sources end; returns at once. The run drains, and ends by itself."""
+        """Ask the sources to end; returns at once. The run drains, then ends."""
         self.no_more = True
         for lane in list(self.plan.sources.values()):
             lane.stop()
@@ -131,7 +131,7 @@ class Engine:
         self.wake.set()
 
     def fail(self, message: str, error: BaseException) -> None:
-        """End the run: sources stop, what is on its way drains, and nothing more is committed."""
+        """End the run: sources stop, records in flight drain, and nothing more is committed."""
         self.checkpoints.poison(message)
         self.trouble(message, error)
         self.stop_soon()
@@ -158,12 +158,12 @@ class Engine:
         self.wake.set()
 
     def alive(self) -> set[Lane]:
-        """Return the lanes whose threads work."""
+        """Return the lanes whose threads are running."""
         with self._lock:
             return set(self._live)
 
     def in_lane(self) -> bool:
-        """Return whether the current thread is that of a lane."""
+        """Return whether the current thread is a lane's."""
         return any(threading.current_thread() is lane.thread for lane in self.alive())
 
     def checkpoint_soon(self) -> None:
@@ -188,7 +188,7 @@ class Engine:
         self.dead_letters.put(resolved, record, error, tries)
         level = (
             logging.DEBUG if resolved.node.name in self._letters_from else logging.WARNING
-        )  # a million must not flood
+        )  # a million of these must not flood the log
         self._letters_from.add(resolved.node.name)
         named, _ = readable(record)
         _log.log(level, "%s: %s", resolved.where, text_for_record(record, error))
@@ -197,9 +197,9 @@ class Engine:
         )
 
     def trouble(self, message: str, error: BaseException) -> None:
-        """Report something that is no single record's fault; the run goes on."""
+        """Report an error that no single record caused; the run goes on."""
         with self._lock:
-            if message in self.errors:  # a call that fails again and again is told once
+            if message in self.errors:  # a call that fails repeatedly is reported once
                 return
             self.errors.append(message)
         _log.error("%s\n%s", message, trace_of(error))

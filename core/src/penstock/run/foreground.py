@@ -32,7 +32,7 @@ def run_in_foreground(
 ) -> RunReport:
     """Run a pipeline to its end; see `Pipeline.run`.
 
-    Unless `is_told`, nothing is logged of what is not ok. `made` is called with its engine before anything opens.
+    Problems are logged only if `is_told`. `made` is called with the engine before anything opens.
     """
     signals = _Signals()
 
@@ -49,7 +49,7 @@ def run_in_foreground(
             try:
                 while report is None:
                     report = run.wait(LOOK_EVERY_S)
-            except BaseException as error:  # a handler of the user's has raised, or an interruption between two looks
+            except BaseException as error:  # raised by a handler of the user's, or an interruption between two waits
                 interruption = error if isinstance(error, (KeyboardInterrupt, SystemExit)) else None
                 drain([run], interrupted=interruption)
                 raise
@@ -57,10 +57,10 @@ def run_in_foreground(
 
 
 class _Signals:
-    """Let SIGINT and SIGTERM drain a run, and the second one abort it, where this thread may handle them.
+    """Drain a run on SIGINT or SIGTERM, and abort it on the second one, where this thread may handle signals.
 
-    The handlers stand before anything opens; as long as the run is not at work, a signal interrupts the start. A
-    handler of the user's stays in its place. The same signal again within a moment is the same wish.
+    The handlers are installed before anything opens; while the run is starting, a signal interrupts the start. A
+    handler of the user's is left in place. The same signal again within a moment counts as one.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class _Signals:
         self._before: dict[int, Any] = {}
 
     def watch(self, run: Engine) -> None:
-        """Be told which run it is."""
+        """Set the run that signals end."""
         self._run = run
 
     def __enter__(self) -> None:

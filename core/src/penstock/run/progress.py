@@ -1,4 +1,4 @@
-"""Progress: live figures of a run on a terminal, in a few lines on stderr."""
+"""Progress: the live counters of a run, in a few lines on stderr."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVERY_S = 0.25
 
 
 class Progress:
-    """Show the counts and rates of every node of a run. Where stderr is no terminal: the last state only."""
+    """Show the counts and rates of every node of a run; only the last state if stderr is not a terminal."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -42,7 +42,7 @@ class Progress:
         self._live.update(self._table(), refresh=True)
         self._live.stop()
         if not self._console.is_terminal:
-            self._console.print()  # what follows begins on a line of its own
+            self._console.print()  # later output begins on a new line
 
     def _refresh(self) -> None:
         while not self._stopped.wait(EVERY_S):
@@ -68,7 +68,7 @@ class Progress:
         return table
 
     def _rate(self, node: NodeAccount, account: Account) -> float:
-        """Return the records per second since the last refresh, or over the whole run in the first."""
+        """Return the records per second since the last refresh; at the first, over the whole run."""
         before = next((old for old in self._before.nodes if old.node == node.node), None) if self._before else None
         if before is None or self._before is None or account.elapsed_s <= self._before.elapsed_s:
             return node.rate

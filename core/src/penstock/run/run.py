@@ -28,14 +28,14 @@ _log = logging.getLogger("penstock.run")
 _log.addHandler(logging.NullHandler())  # users who want the log configure it; the essentials are in the report
 
 ABORT_GRACE_S: Final = 5.0
-"""How long an abort waits for the lanes to leave; a component that blocks for longer is named and left behind."""
+"""Seconds that an abort waits for the lanes to end; a component that blocks for longer is named and left behind."""
 WATCH_EVERY_S: Final = 1.0
 
 
 class Run:
-    """A pipeline at work. Made by `Pipeline.start`; used in `with`, which drains it.
+    """A pipeline at work. Made by `Pipeline.start`; use it in a `with` statement, which drains it.
 
-    All methods may be called from any thread. What its threads share is in `penstock.run.engine`.
+    All methods may be called from any thread. The state that its threads share is in `penstock.run.engine`.
 
     Attributes:
         name: The name of its pipeline.
@@ -51,11 +51,13 @@ class Run:
 
     @classmethod
     def start(cls, pipeline: PipelineGraph, *, plugins: Plugins, made: Callable[[Engine], None] | None = None) -> Run:
-        """Check, plan, open everything, and let it run; `made` is called with its engine before anything opens.
+        """Check and plan a pipeline, open everything, and start it.
+
+        `made` is called with the engine before anything opens.
 
         Raises:
             WiringError, ConfigError, PluginError: before anything opens.
-            RunError: a component could not be opened; all others have been closed again.
+            RunError: a component could not be opened; all others have been closed.
         """
         run = cls(pipeline, plugins)
         engine = run._engine
@@ -88,7 +90,7 @@ class Run:
     def wait(self, timeout_s: float | None = None) -> RunReport | None:
         """Wait until the run is over and return its report; None if it is not over within `timeout_s` seconds.
 
-        Raises RunError if a thread of the run would wait for itself without end.
+        Raises RunError if a thread of the run would wait for itself for ever.
         """
         if not self.finished:
             self._block.must_be_here()
@@ -97,14 +99,14 @@ class Run:
         return self._engine.wait(timeout_s)
 
     def stop(self, *, drain: bool = True) -> RunReport:
-        """End the run and return its report. A component of the run, or its watcher, calls `stop_soon` or `abort`.
+        """End the run and return its report. Components and watchers of the run call `stop_soon` or `abort` instead.
 
         Args:
-            drain: Let everything on its way reach the stores, which sync, and let the sources commit. If False, what
-                is on its way is lost, and counted as such.
+            drain: Wait until all records in flight have reached the stores and are synced, then commit the sources.
+                If False, the records in flight are lost, and counted as lost.
 
         Raises:
-            RunError: it was called by a thread of the run, which would wait for itself.
+            RunError: called by a thread of the run, which would wait for itself.
         """
         self._must_not_wait("stop_soon() or abort()")
         if drain:
@@ -112,11 +114,11 @@ class Run:
         else:
             self.abort()
         report = self.wait()
-        assert report is not None  # it waits for ever
+        assert report is not None  # wait() without a timeout returns a report
         return report
 
     def stop_soon(self) -> None:
-        """Let the sources end; returns at once. The run drains, and ends by itself."""
+        """Ask the sources to end; returns at once. The run drains, then ends."""
         self._engine.stop_soon()
 
     def abort(self) -> None:
@@ -124,13 +126,13 @@ class Run:
         self._engine.abort()
 
     def pause(self, source: str | Node) -> None:
-        """Do not read this source until `resume`; what is on its way goes on. Raises RunError if it is none."""
+        """Stop reading this source until `resume`; records in flight go on. Raises RunError if it is not a source."""
         self._source(source).paused = True
 
     def resume(self, source: str | Node) -> None:
-        """Read this source again. Raises RunError if it is none."""
+        """Read this source again. Raises RunError if it is not a source."""
         lane = self._source(source)
-        lane.last_record = time.monotonic()  # it was not silent, but not asked
+        lane.last_record = time.monotonic()  # a source that was not read is not silent
         lane.paused = False
         lane.post("resume")
 
@@ -139,18 +141,18 @@ class Run:
         return self._graph.nodes[self._graph.name_of(name)]
 
     def node_names(self) -> list[str]:
-        """Return the names of all nodes that run."""
+        """Return the names of all running nodes."""
         return list(self._graph.nodes)
 
     def add(self, *flows: Joinable) -> list[str]:
         """Add nodes while the run is at work, and return their names; nothing else is interrupted.
 
-        A flow may contain nodes that run already: the same objects, or what `node` returns. What is new is opened
-        first, all of it or none; then it takes part.
+        A flow may contain nodes that already run: the same objects, or the result of `node`. The new nodes are opened
+        first, all or none; then records flow through them.
 
         Raises:
-            WiringError, ConfigError, PluginError: something is wrong with what is new.
-            RunError: it cannot be opened or joined, or the run is over.
+            WiringError, ConfigError, PluginError: something is wrong with the new nodes.
+            RunError: they cannot be opened or joined, or the run is over.
         """
         with self._engine.turns:
             names = add(self._engine, self._graph, self._plan, flows)
@@ -160,13 +162,13 @@ class Run:
     def remove(self, *nodes: str | Node) -> None:
         """Remove nodes, with the decoders and processors that only they feed; stores only if they are named.
 
-        It drains: returns when everything they had is with those behind them, stored and committed. The run goes on,
-        even without any source, until it is stopped or the last source ends by itself. Not to be called by a
-        component of the run from its own thread.
+        Drains them: returns when all their records have been passed on, stored and committed. The run goes on,
+        even without any source, until it is stopped or the last source reaches its end. A component of the run must
+        not call this from its own thread.
 
         Raises:
-            RunError: there is no such node, it is fused with one that stays, one that stays would have nothing behind
-                it any more (its records would end nowhere), a thread of the run asks for it, or the run is over. Then
+            RunError: there is no such node, it is fused with one that stays, one that stays would no longer have a
+                consumer (its records would go nowhere), a thread of the run called this, or the run is over. Then
                 nothing has changed.
         """
         self._must_not_wait("another thread, or a control channel", helpers=True)
@@ -181,13 +183,14 @@ class Run:
                 self._wake.set()
 
     def replace(self, node: str | Node, new: Node) -> None:
-        """Put another component of the same role in the place of one; what it had inside leaves first.
+        """Replace a component with another of the same role; records inside the old one are passed on first.
 
-        The counts go on. A new source begins where it begins; what the old one gave is still committed there.
+        The counters go on. A new source begins at its own start; records of the old one are still committed there.
 
         Raises:
             WiringError, ConfigError, PluginError: something is wrong with the new one.
-            RunError: it cannot be opened (the old one works on), a thread of the run asks for it, or the run is over.
+            RunError: it cannot be opened (the old one stays at work), a thread of the run called this, or the run is
+                over.
         """
         self._must_not_wait("another thread, or a control channel", helpers=True)
         with self._engine.turns:
@@ -196,14 +199,14 @@ class Run:
     def _must_not_wait(self, instead: str, *, helpers: bool = False) -> None:
         waits = self._engine.turns.is_helper and not helpers
         if waits or self._engine.in_lane() or threading.current_thread() is self._supervisor.thread:
-            raise RunError(f"a thread of run {self.name!r} would wait for itself: let it use {instead}")
+            raise RunError(f"a thread of run {self.name!r} would wait for itself: use {instead}")
 
     def sources(self) -> dict[str, Any]:
-        """Return the components that are read, by the names of their nodes."""
+        """Return the source components, by the names of their nodes."""
         return self._engine.sources()
 
     def stats(self) -> Account:
-        """Return what every node and edge has done so far."""
+        """Return the account of the run so far."""
         return self._engine.stats()
 
     def __enter__(self) -> Run:
@@ -225,10 +228,10 @@ class Run:
     def _source(self, source: str | Node) -> SourceLane:
         name = self._graph.name_of(source)
         if name not in self._plan.sources:
-            raise RunError(f"node {name!r} is no source of run {self.name!r}; sources: {', '.join(self._plan.sources)}")
+            raise RunError(f"node {name!r} is not a source of {self.name!r}; sources: {', '.join(self._plan.sources)}")
         return self._plan.sources[name]
 
 
 def acts_for(run: Run, component: Any) -> None:
-    """Note that the current thread works for a component of a run: it may change the run, but not wait for itself."""
+    """Note that the current thread belongs to a component of a run: it may change the run, but not wait for itself."""
     run._engine.turns.act_for(component)

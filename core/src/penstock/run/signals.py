@@ -1,4 +1,4 @@
-"""Signals: which of them a run may handle, and SIGTERM as an exception that leaves a `with` block."""
+"""Signals: whether a run may handle one, and SIGTERM as an exception that leaves a `with` block."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ _FREE: Final = {
 
 
 def is_free(number: signal.Signals) -> bool:
-    """Return whether this thread may handle a signal: it is the main one, and nobody else has a handler for it."""
+    """Return whether this thread may handle a signal: it is the main thread, and the signal has no other handler."""
     return threading.current_thread() is threading.main_thread() and signal.getsignal(number) in _FREE[number]
 
 
 class SigtermLeaves:
-    """While it is entered, SIGTERM raises SystemExit in the main thread, as Ctrl-C raises KeyboardInterrupt.
+    """Between `enter` and `leave`, SIGTERM raises SystemExit in the main thread, as Ctrl-C raises KeyboardInterrupt.
 
-    It does nothing outside the main thread, or where there is a handler already. The exit status is 143 (128 + 15).
+    Has no effect outside the main thread, or if there is already a handler. The exit status is 143 (128 + 15).
     """
 
     def __init__(self) -> None:
         self._entered = False
 
     def enter(self) -> None:
-        """Begin. More than once does nothing."""
+        """Install the handler. May be called more than once."""
         if not self._entered and is_free(signal.SIGTERM):
             signal.signal(signal.SIGTERM, self._leave)
             self._entered = True
 
     def leave(self) -> None:
-        """End, unless somebody has set another handler since. More than once does nothing."""
+        """Remove the handler, unless another one has been set since. May be called more than once."""
         if self._entered and threading.current_thread() is threading.main_thread():
             self._entered = False
             if signal.getsignal(signal.SIGTERM) == self._leave:
@@ -45,4 +45,4 @@ class SigtermLeaves:
 
 
 class SigtermExit(SystemExit):
-    """SIGTERM has come: leave, and end with its status."""
+    """Raised on SIGTERM; ends the program with the status of that signal."""

@@ -1,4 +1,4 @@
-"""Supervisor: the thread that leads a run to its report: it begins checkpoints, watches, and sees to the end."""
+"""Supervisor: the thread that begins checkpoints, watches a run, and makes its report at the end."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from penstock.run.watchdog import Watch
 
 
 class Supervisor:
-    """Lead a run to its report, whatever happens: everybody waits for that.
+    """Bring a run to its report, whatever happens: other threads wait for it.
 
     Args:
-        engine: What the threads of the run share.
+        engine: The shared state of the run's threads.
         abort_grace_s: Seconds that an abort waits for the lanes to end; those that do not are left behind.
-        watch_every_s: Seconds between two looks at who is silent and what was dropped.
+        watch_every_s: Seconds between two checks for silent nodes and dropped records.
 
     Attributes:
-        thread: Where it works.
+        thread: The supervisor's thread.
     """
 
     def __init__(self, engine: Engine, *, abort_grace_s: float, watch_every_s: float) -> None:
@@ -46,7 +46,7 @@ class Supervisor:
         engine = self._engine
         try:
             self._lead()
-        except BaseException as error:  # a fault of penstock itself: the run must end and say so, not hang
+        except BaseException as error:  # a bug in penstock: the run must end and report it, not hang
             engine.trouble(f"supervisor: {text_of(error)}", error)
             engine.abort()
         try:
@@ -55,7 +55,7 @@ class Supervisor:
             engine.over.set()
 
     def _lead(self) -> None:
-        """Begin checkpoints, watch, and return when nothing is left to do."""
+        """Begin checkpoints and watch, until nothing is left to do."""
         engine = self._engine
         next_checkpoint = time.monotonic() + engine.checkpoint_every_s
         next_watch = time.monotonic() + self._watch_every_s
@@ -128,7 +128,7 @@ class Supervisor:
         try:
             self._watch.look(engine.plan, time.monotonic())
             account = whole_account(engine.graph, engine.plan, duration_s, aborted=engine.aborting)
-        except BaseException as error:  # a fault of penstock itself: there is a report all the same, and it is not ok
+        except BaseException as error:  # a bug in penstock: there is still a report, and it is not ok
             engine.trouble(f"the account could not be made: {text_of(error)}", error)
         engine.report = RunReport(
             name=engine.name,

@@ -1,4 +1,4 @@
-"""Telling: what is not ok at the end of a run, and what its sources note, by logging."""
+"""Telling: log the problems of a run at its end, and the notes of its sources."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Final
 
 from penstock.report.run_report import RunReport
 
-_log = logging.getLogger("penstock.report")  # without a handler of ours: unconfigured, Python prints warnings on stderr
+_log = logging.getLogger("penstock.report")  # no NullHandler: if nothing is configured, Python prints warnings
 
 MOST_LINES: Final = 20
 """Lines that one run logs at most; the report has them all."""
 
 
 def tell_problems(report: RunReport) -> None:
-    """Log what is not ok, and what is probably not meant, as warnings, and the notes of sources as information."""
+    """Log problems, and results that are probably not intended, as warnings; log the notes of sources at INFO."""
     problems, doubts = report.problems, report.doubts
     if problems:
         what = f"{report.received} received, {report.stored} stored"
@@ -37,6 +37,6 @@ def _where(report: RunReport) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return text in one line that cannot steer a terminal: an error may quote what came from a network."""
+    """Return text in one line without control characters: an error may quote data from the network."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -1,4 +1,4 @@
-"""Watch: tell what full edges dropped, and who is silent or blocks for too long."""
+"""Watch: report the records that full edges dropped, and nodes that are silent or block for too long."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from penstock.run.plan.planning import Plan
 _log = logging.getLogger("penstock.run")
 
 LONGEST_CALL_S: Final = 30.0
-"""A component that works at one list of records for so long is reported as stalled, if it has no `expect_every_s`."""
+"""Seconds that a component may work on one list of records before it is reported as stalled, without
+`expect_every_s`."""
 
 
 class Watch:
-    """Look at a plan from time to time, and tell what is new since the last look. Used by one thread.
+    """Check a plan from time to time, and report changes since the last check. Used by one thread.
 
     Args:
-        tell: Calls a watcher hook with these facts.
+        tell: Calls a watcher hook with these keyword arguments.
     """
 
     def __init__(self, tell: Callable[..., None]) -> None:
@@ -30,7 +31,7 @@ class Watch:
         self._stalled: set[str] = set()
 
     def look(self, plan: Plan, now: float) -> None:
-        """Tell the watchers what was dropped, and who is silent for too long; `now` is in monotonic seconds."""
+        """Report dropped records and silent nodes to the watchers; `now` is in monotonic seconds."""
         for live in list(plan.edges.values()):
             for edge in live:
                 self._tell_dropped(edge)

@@ -1,1 +1,1 @@
-"""Where records wait: edges, inboxes, what a full edge does, and its files."""
+"""The queues between lanes: edges, inboxes, the policies of full edges, and their files."""

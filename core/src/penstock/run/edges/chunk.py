@@ -1,4 +1,4 @@
-"""What travels on the edges of a run: lists of records, barriers, and the end."""
+"""The items that travel on the edges of a run: lists of records, barriers, and the end."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import attrs
 from penstock.record import Record
 
 MOST_AT_ONCE: Final = 1024
-"""Records that are taken together at most, so that a lane looks up often enough."""
+"""The most records that a lane takes at once, so that it notices requests soon enough."""
 
 
 @attrs.frozen
 class Barrier:
-    """Follow the records through every lane: what comes before it belongs to checkpoint `number`."""
+    """A mark that follows the records through every lane: the records before it belong to checkpoint `number`."""
 
     number: int
 
 
 @attrs.frozen
 class End:
-    """Say that nothing more will come on this edge."""
+    """The mark that nothing more will come on this edge."""
 
 
 END: Final = End()
@@ -30,12 +30,12 @@ END: Final = End()
 
 @attrs.define(eq=False)
 class Chunk:
-    """A list of records that travels together, never changed once it is put.
+    """A list of records that travel together, never changed once it is put.
 
     Attributes:
-        received_ns: When the source handed them over (monotonic clock, ns).
-        records: At least one, but for an edge whose lists are counted.
-        each_bytes: What one of them takes, about.
+        received_ns: When the source returned them (monotonic clock, ns).
+        records: At least one, except on an edge whose lists are counted.
+        each_bytes: The approximate size of one of them.
     """
 
     received_ns: int

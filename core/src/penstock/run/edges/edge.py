@@ -1,4 +1,4 @@
-"""LiveEdge: one edge of a run, where records wait, or are dropped or put aside when it is full."""
+"""LiveEdge: one edge of a run, where records wait, and are dropped or written to files when it is full."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ CAPACITY_BYTES: Final = 64 * 2**20
 
 
 class LiveEdge:
-    """One edge of a run: a bounded queue of chunks into an inbox, by its policy when full.
+    """One edge of a run: a bounded queue of chunks into an inbox, with a policy for when it is full.
 
-    All state is under the lock of the inbox. `put` is called by one thread, the lane before it. The policy's class in
+    The lock of the inbox guards all state. `put` is called by one thread, the lane before it. The policy's class in
     `penstock.run.edges.full` calls `append`, `free`, `wait_for_room`, `drop`, `discard` and `marked`.
 
     Attributes:
-        counted: One list that is put is one list that is taken, neither cut nor joined, even if empty: that is how
-            the lists of several workers are brought back in order.
+        counted: Each list that is put is taken as it is, neither split nor joined, even if empty: this restores the
+            order of the lists of several workers.
         name: "before >> after".
-        detached: Its giver is being removed: the inbox forgets the edge when it has ended.
-        partial: Its giver gave records before it was there, or after it was left.
+        detached: The lane before it is being removed: the inbox forgets the edge when it has ended.
+        partial: The lane before it emitted records before the edge existed, or after it was detached.
         drained: Set when the lane behind has taken its end.
-        put_count, taken_count, lost_count: Records that came, that the lane behind took, that an abort left inside.
+        put_count, taken_count, lost_count: Records that were put, taken by the lane behind, and lost in an abort.
         dropped: Records that the policy dropped, by channel.
-        recovered_count: Records that a dead run left in the files of an edge that spills, and that came first.
-        kept_count: Records that an abort left there.
+        recovered_count: Records that a dead run left in the files of an edge that spills; they are taken first.
+        kept_count: Records that an abort left in these files.
     """
 
     def __init__(self, inbox: Inbox, name: str, edge: Edge, *, since: float = 0, counted: bool = False) -> None:
@@ -77,9 +77,9 @@ class LiveEdge:
         self.waiting += count
 
     def open(self) -> None:
-        """Take hold of the directory of an edge that spills, and of what a dead run left there.
+        """Open the directory of an edge that spills, and find the records that a dead run left there.
 
-        More than once does nothing. Raises StoreError, OSError.
+        May be called more than once. Raises StoreError, OSError.
         """
         if self._spill is not None:
             with self.inbox.lock:
@@ -87,7 +87,7 @@ class LiveEdge:
                 self.inbox.wake()
 
     def close(self) -> None:
-        """Release the directory; only for an edge of a run that could not start. More than once does nothing."""
+        """Release the directory of an edge whose run could not start. May be called more than once."""
         if self._spill is not None:
             with self.inbox.lock:
                 self._spill.close()
@@ -98,13 +98,13 @@ class LiveEdge:
         return self.waiting
 
     def waiting_channels(self) -> Counter[str]:
-        """Return how many records of each channel wait here in memory, beside those in files. From any thread."""
+        """Return how many records of each channel wait here in memory, without those in files. From any thread."""
         with self.inbox.lock:
             chunks = [item for item in self.items if isinstance(item, Chunk)]
         return Counter(record.channel for chunk in chunks for record in chunk.records)
 
     def put(self, received_ns: int, records: Sequence[Record]) -> None:
-        """Hand records over, by the policy of the edge. Raises RunAborted."""
+        """Put records into the queue, by the policy of the edge. Raises RunAborted."""
         parts = self._parts(records) if records else [(records, 0)]
         left = len(records)
         with self.inbox.lock:
@@ -122,21 +122,21 @@ class LiveEdge:
                     raise
 
     def _parts(self, records: Sequence[Record]) -> Sequence[tuple[Sequence[Record], int]]:
-        """Return the list with what one of its records takes; in parts if they are heavy and of different sizes."""
-        if self._spill is not None:  # it weighs by itself what stays in memory
+        """Return the list with the size of one record; in parts if the records are large and of different sizes."""
+        if self._spill is not None:  # it measures the records that stay in memory itself
             return [(records, 0)]
         if self.counted:
             return [(records, -(-sum(weights(records)) // len(records)))]
         return even_parts(records, self.capacity_bytes // 16)
 
     def control(self, item: Barrier | End) -> None:
-        """Hand over what is no record; it never waits and is never dropped."""
+        """Put a barrier or the end into the queue; it never waits and is never dropped."""
         with self.inbox.lock:
             self.items.append(item)
             self.inbox.wake()
 
     def abort(self) -> None:
-        """Count what is inside as lost and let a waiting `put` go; called under the lock of the inbox."""
+        """Count the waiting records as lost and end a blocked `put`; called under the lock of the inbox."""
         kept = self._spill.keep() if self._spill is not None else 0
         self.kept_count += kept
         self.lost_count += self.waiting - kept
@@ -146,7 +146,7 @@ class LiveEdge:
         self.room.notify_all()
 
     def take(self, most: int) -> Chunk | Barrier | End:
-        """Return what is first, with what follows it up to `most` records; called under the lock of the inbox."""
+        """Return the first item, joined with the chunks that follow up to `most` records; called under the lock."""
         first = self.items.popleft()
         if not isinstance(first, Chunk):
             return first
@@ -169,7 +169,7 @@ class LiveEdge:
             total_bytes += following.each_bytes * len(following.records)
         if len(records) == len(first.records):
             return first
-        # The bytes given back must be those that were counted, so what the division drops is kept in the count.
+        # As many bytes must be subtracted later as were added, so the remainder of the division is subtracted here.
         self.waiting_bytes -= total_bytes % len(records)
         return Chunk(first.received_ns, records, total_bytes // len(records))
 
@@ -182,7 +182,7 @@ class LiveEdge:
             self.room.notify()
 
     def append(self, chunk: Chunk, *, behind: int = 0) -> None:
-        """Let a chunk in; after an abort it is lost, with those `behind` it that were put together with it."""
+        """Append a chunk; after an abort it is lost, with the `behind` records that were put together with it."""
         if self.inbox.aborted:
             self.lost_count += len(chunk.records) + behind
             raise RunAborted(f"edge {self.name}: the run is aborted")
@@ -192,14 +192,14 @@ class LiveEdge:
         self.inbox.wake()
 
     def free(self, each_bytes: int) -> int:
-        """Return how many records of this size there is room for."""
+        """Return the number of records of this size that fit in."""
         if not self.waiting:
             return max(1, min(self.capacity, self.capacity_bytes // max(1, each_bytes)))
         room_bytes = (self.capacity_bytes - self.waiting_bytes) // max(1, each_bytes)
         return max(0, min(self.capacity - self.waiting, room_bytes))
 
     def wait_for_room(self, each_bytes: int, left: int) -> int:
-        """Wait until there is room for a record, or, where lists are counted, for all that are left."""
+        """Wait until there is room for one record, or, where lists are counted, for all that are left."""
         free = self.free(each_bytes)
         while not free or (self.counted and free < left and self.waiting):
             if self.inbox.aborted:
@@ -213,20 +213,20 @@ class LiveEdge:
         return free
 
     def discard(self, item: Chunk, gone: Sequence[Record], kept: Sequence[Record]) -> None:
-        """Drop records of a chunk that waits here, and keep the others of it."""
+        """Drop some records of a waiting chunk, and keep the others."""
         self.waiting -= len(gone)
         self.waiting_bytes -= len(gone) * item.each_bytes
         self.drop(gone)
         item.records = kept
 
     def drop(self, records: Sequence[Record]) -> None:
-        """Count records that do not go on."""
+        """Count records as dropped."""
         for record in records:
             self.dropped[record.channel] += 1
             self._gaps.add(record.channel)
 
     def marked(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Mark the first record of each channel behind a drop: it does not continue the one before it."""
+        """Mark the first record of each channel after a drop: it does not continue the previous one."""
         if not self._gaps:
             return records
         marked = list(records)

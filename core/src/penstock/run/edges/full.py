@@ -1,4 +1,4 @@
-"""What a full edge does: one class for each policy, which lets records into an edge, drops them, or makes them wait."""
+"""The policies of full edges: one class for each, which admits records, drops them, or makes them wait."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger("penstock.run")
 
 SPILL_AGAIN_S: Final = 1.0
-"""How long an edge that spills waits before it looks again whether the disk has room."""
+"""Seconds before an edge that spills checks again whether the disk has room."""
 
 
 class Admission:
-    """Let records into one edge by its policy. All methods are called under the lock of the inbox.
+    """Admit records to one edge by its policy. All methods are called under the lock of the inbox.
 
     Attributes:
-        spill: The queue of the edge, where it goes on in files; it weighs by itself what stays in memory.
+        spill: The queue of an edge that spills, which measures the records that stay in memory itself.
     """
 
     spill: SpillQueue | None = None
@@ -36,7 +36,7 @@ class Admission:
         self.edge = edge
 
     def put(self, received_ns: int, records: Sequence[Record], each: int) -> None:
-        """Take records, each of about so many bytes. Raises RunAborted; what it does not take is counted as lost."""
+        """Take records of about `each` bytes. Raises RunAborted; records that are not taken are counted as lost."""
         raise NotImplementedError
 
 
@@ -55,7 +55,7 @@ class Blocking(Admission):
 
 
 class DroppingNewest(Admission):
-    """Take what there is room for."""
+    """Take as many records as fit, and drop the rest."""
 
     def put(self, received_ns: int, records: Sequence[Record], each: int) -> None:
         free = self.edge.free(each)
@@ -66,7 +66,7 @@ class DroppingNewest(Admission):
 
 
 class DroppingOldest(Admission):
-    """Take everything, and drop from the other end what is too much."""
+    """Take all records, and drop the oldest ones to make room."""
 
     def put(self, received_ns: int, records: Sequence[Record], each: int) -> None:
         edge = self.edge
@@ -82,7 +82,7 @@ class DroppingOldest(Admission):
 
 
 class KeepingLatest(Admission):
-    """Take the newest record of each channel in the place of the older ones."""
+    """Replace the older records of each channel with the newest."""
 
     def put(self, received_ns: int, records: Sequence[Record], each: int) -> None:
         edge = self.edge
@@ -145,7 +145,7 @@ class Spilling(Admission):
             if self.spill.has_room():
                 try:
                     edge.append(Chunk(received_ns, records, 0))
-                except OSError as error:  # nothing is lost: as long as the disk is full, the edge blocks
+                except OSError as error:  # nothing is lost: the edge blocks while the disk is full
                     full = error
                 else:
                     edge.blocked_since = None
@@ -169,7 +169,7 @@ _ADMISSIONS: Final[dict[type[Policy], type[Admission]]] = {
 
 
 def admission(edge: LiveEdge, policy: Policy) -> Admission:
-    """Return what lets records into an edge by this policy."""
+    """Return the object that admits records to an edge by this policy."""
     return _ADMISSIONS[type(policy)](edge, policy)
 
 

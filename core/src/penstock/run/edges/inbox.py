@@ -1,4 +1,4 @@
-"""Inbox: what a lane reads: one or several edges, by turns, with the barriers that have come on all of them."""
+"""Inbox: the input of a lane: one or several edges, read in turn, and the barriers that have come on all of them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class InboxEdge(Protocol):
 
     Attributes:
         name: "before >> after".
-        counted: It comes from a worker whose lists are neither cut nor joined.
-        since: The checkpoint from which on it takes part in barriers.
-        items: What waits.
+        counted: It comes from a worker whose lists are neither split nor joined.
+        since: The first checkpoint whose barriers it takes part in.
+        items: The items that wait.
         ended: It has ended.
-        held: It is not read on until a barrier has come on all edges.
-        detached: Its giver is being removed: it is forgotten when it has ended.
+        held: It is not read until a barrier has come on all edges.
+        detached: The lane before it is being removed: it is forgotten when it has ended.
         drained: Set when its end has been taken.
     """
 
@@ -43,21 +43,21 @@ class InboxEdge(Protocol):
         ...
 
     def take(self, most: int) -> Chunk | Barrier | End:
-        """Return what is first, with what follows it up to `most` records."""
+        """Return the first item, joined with the chunks that follow up to `most` records."""
         ...
 
     def abort(self) -> None:
-        """Count waiting records as lost, and end the waits of the lanes that put."""
+        """Count waiting records as lost, and end a blocked `put`."""
         ...
 
 
 class Inbox:
-    """What a lane reads: one or several edges, by turns.
+    """The input of a lane: one or several edges, read in turn.
 
     Attributes:
-        edges: The edges that are read; one that was detached leaves when it has ended.
-        in_turn: Take one chunk from each edge in strict rotation; that is how the order survives several workers.
-        aligned: Do not read on behind a barrier until it has come on every edge.
+        edges: The edges that are read; a detached one is removed when it has ended.
+        in_turn: Take one chunk from each edge in strict rotation, which keeps the order of several workers.
+        aligned: After a barrier, do not read an edge until the barrier has come on every edge.
         taken_from: The edge that the last chunk came on.
     """
 
@@ -78,38 +78,38 @@ class Inbox:
         self._pending: int | None = None
 
     def add(self, edge: InboxEdge) -> None:
-        """Read this edge too. Raises RunError if everything has ended."""
+        """Read this edge too. Raises RunError if all edges have ended."""
         with self.lock:
             if self._closed:
                 raise RunError(f"edge {edge.name}: its consumer has ended already")
             self.edges = [*self.edges, edge]
 
     def close(self) -> None:
-        """End when all edges have ended, even if none is left; called when the run is about to end."""
+        """End once all edges have ended, even if none is left; called when the run is about to end."""
         with self.lock:
             self._closing = True
             self._something.notify()
 
     def expect(self, barrier: Barrier) -> None:
-        """Announce this barrier: if no edge is left to carry it, it passes by itself."""
+        """Announce this barrier: if no edge is left to carry it, it passes at once."""
         with self.lock:
             self._pending = barrier.number
             if not self.edges:
                 self._something.notify()
 
     def nudge(self) -> None:
-        """Let the reader look up: `get` returns None once."""
+        """Interrupt the reader: `get` returns None once."""
         with self.lock:
             self._nudged = True
             self._something.notify()
 
     def wake(self) -> None:
-        """Tell the reader that something came; called under the lock."""
+        """Wake the reader, since an item came; called under the lock."""
         if self._idle:
             self._something.notify()
 
     def abort(self) -> None:
-        """End all waiting on both sides with RunAborted; what is inside counts as lost."""
+        """End all waits on both sides with RunAborted; the waiting records count as lost."""
         with self.lock:
             self.aborted = True
             for edge in self.edges:
@@ -117,7 +117,7 @@ class Inbox:
             self._something.notify_all()
 
     def get(self, timeout_s: float | None, most: int = MOST_AT_ONCE) -> Chunk | Barrier | End | None:
-        """Return what is next; a Barrier or END once it has come on every edge; None when the time is over.
+        """Return the next item; a Barrier or END once it has come on every edge; None after `timeout_s`.
 
         Raises RunAborted.
         """
@@ -159,7 +159,7 @@ class Inbox:
         return None
 
     def _controls(self) -> Barrier | End | None:
-        """Take the barriers and ends that are first in their edges; return one that is complete."""
+        """Take the barriers and ends at the front of the edges; return one that has come on all of them."""
         for edge in self.edges:
             while edge.items and not edge.held and not isinstance(edge.items[0], Chunk):
                 item = edge.items.popleft()
@@ -179,7 +179,7 @@ class Inbox:
         return None
 
     def _end(self, edge: InboxEdge) -> Barrier | None:
-        """Note that an edge has ended; return the barrier that waited for nothing else."""
+        """Note that an edge has ended; return the barrier that waited only for it."""
         edge.ended = True
         edge.drained.set()
         self._seen.discard(edge)

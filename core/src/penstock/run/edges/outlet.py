@@ -1,4 +1,4 @@
-"""Outlets: where a lane hands its records: to one edge, or by turns to the edges of several workers."""
+"""Outlets: the outputs of a lane: one edge, or the edges of several workers in turn."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from penstock.run.edges.edge import LiveEdge
 
 
 class Outlet(Protocol):
-    """What a lane hands records, barriers and the end to. `LiveEdge` is one."""
+    """An output of a lane, for records, barriers and the end. `LiveEdge` is one."""
 
     def put(self, received_ns: int, records: Sequence[Record]) -> None:
-        """Hand records over."""
+        """Pass records on."""
         ...
 
     def control(self, item: Barrier | End) -> None:
-        """Hand over a barrier or the end."""
+        """Pass a barrier or the end on."""
         ...
 
 
 class ByTurns:
-    """Give every worker the next part of what comes, in strict rotation, so that the order can be restored."""
+    """Send each worker the next part of the records, in strict rotation, so that the order can be restored."""
 
     def __init__(self, edges: Sequence[LiveEdge]) -> None:
         self._edges = edges
         self._turn = 0
 
     def put(self, received_ns: int, records: Sequence[Record]) -> None:
-        """Cut the list into as many parts as there are workers, so that all have something to do."""
+        """Split the list into as many parts as there are workers, so that all have something to do."""
         workers = len(self._edges)
         size = max(1, -(-len(records) // workers))
         for start in range(0, len(records), size):
@@ -46,13 +46,13 @@ class ByTurns:
 
 
 class ByLoad:
-    """Give each record to the worker that has least to do; the order is not kept."""
+    """Send each record to the worker with the shortest queue; the order is not kept."""
 
     def __init__(self, edges: Sequence[LiveEdge]) -> None:
         self._edges = edges
 
     def put(self, received_ns: int, records: Sequence[Record]) -> None:
-        """Cut the list as `ByTurns` does; each part goes to the shortest queue."""
+        """Split the list as `ByTurns` does; each part goes to the shortest queue."""
         size = max(1, -(-len(records) // len(self._edges)))
         for start in range(0, len(records), size):
             edge = min(self._edges, key=_waiting)
@@ -65,7 +65,7 @@ class ByLoad:
 
 
 class ByChannel:
-    """Give each channel to one worker for good: what decoders need, which keep a state."""
+    """Send each channel to one worker always, as decoders need, which keep a state."""
 
     def __init__(self, edges: Sequence[LiveEdge]) -> None:
         self._edges = edges
@@ -86,7 +86,7 @@ class ByChannel:
 
 
 def shared(records: Sequence[Record]) -> Sequence[Record]:
-    """Return the records with data and metadata that cannot be written to, since several are about to hold them."""
+    """Return the records with read-only data and metadata, since several lanes are about to hold them."""
     return list(map(read_only, records))
 
 

@@ -1,7 +1,7 @@
-"""SpillQueue: the queue of an edge that goes on in files when its part of the memory is full.
+"""SpillQueue: the queue of an edge that continues in files when its share of memory is full.
 
-What is in memory is always older than what is in the files, so that the order is kept: once something is in a file,
-all that comes goes there until the files are empty. Barriers and ends keep their place between the records.
+Records in memory are always older than those in the files, so the order is kept: once a record is in a file, all
+later ones go there until the files are empty. Barriers and ends keep their place between the records.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ Item = Chunk | Barrier | End
 
 @attrs.define(eq=False)
 class _Stretch:
-    """So many records, one after another in the files, handed over by the source at about the same time."""
+    """A number of consecutive records in the files, returned by the source at about the same time."""
 
     received_ns: int
     count: int
 
 
 class SpillQueue(deque[Item]):
-    """A deque whose newer part is in files; as a deque, it is the part in memory. Under the lock of the edge's inbox.
+    """A deque of the items in memory, with newer ones in files. Guarded by the lock of the edge's inbox.
 
     Args:
-        policy: Where its files are, and what they take at most.
-        capacity, capacity_bytes: What it keeps in memory at most.
+        policy: The directory of its files, and their maximal size.
+        capacity, capacity_bytes: The most that it keeps in memory.
         left_over: Called with the number of records that a dead run left, as they are read.
         on_room: Called when there may be more room than before.
 
@@ -68,7 +68,7 @@ class SpillQueue(deque[Item]):
         self._state = "new"
 
     def open(self) -> None:
-        """Take the directory, and bring back what a dead run left. Raises StoreError, OSError; see `SpillFiles`."""
+        """Open the directory, and read back records of a dead run. Raises StoreError, OSError; see `SpillFiles`."""
         if self._state == "new":
             self.files.open()
             self._state = "open"
@@ -81,9 +81,9 @@ class SpillQueue(deque[Item]):
         self._state = "closed"
 
     def keep(self) -> int:
-        """Leave what is in the files to the next run, forget the rest; return how many records that are known stay.
+        """Leave the records in the files to the next run, forget the others; return the known number that stay.
 
-        For an abort. What was read back and not taken is in the files still.
+        For an abort. Records that were read back and not taken are still in the files.
         """
         kept = self.on_disk
         if self and self[0] is self._back:
@@ -99,17 +99,17 @@ class SpillQueue(deque[Item]):
         return kept
 
     def has_room(self) -> bool:
-        """Return whether the files, and what cannot go into them, leave room for more."""
+        """Return whether there is room for more records, in the files or for those that cannot be written to files."""
         self.open()
         return self._memory <= 2 * self._capacity and (not self._spilling() or self.files.has_room())
 
     def append(self, item: Item) -> None:
-        """Put an item last: into memory if it fits and nothing is in the files.
+        """Append an item: to memory if it fits and the files are empty, else to the files.
 
-        Records that cannot be written as bytes stay in memory, at their place.
+        Records that cannot be written as bytes stay in memory, in their order.
 
         Raises:
-            OSError: the disk is full; nothing was taken. Barriers and ends are always taken.
+            OSError: the disk is full; nothing was appended. Barriers and ends are always appended.
         """
         self.open()
         if self._state == "closed":
@@ -134,7 +134,7 @@ class SpillQueue(deque[Item]):
             self._come(item)
 
     def popleft(self) -> Item:
-        """Return what is first; read back what follows it if nothing else is in memory. Raises OSError, StoreError."""
+        """Return the first item; read the next ones back if memory is empty. Raises OSError, StoreError."""
         item = super().popleft()
         count, weight = self._weights.pop(id(item), (0, 0))
         self._memory -= count
@@ -163,7 +163,7 @@ class SpillQueue(deque[Item]):
         self._memory_bytes += weight
 
     def _write(self, chunk: Chunk) -> bool:
-        """Put records into the files; return False if they cannot be written as bytes. Raises OSError."""
+        """Write records to the files; return False if they cannot be written as bytes. Raises OSError."""
         try:
             self.files.write(chunk.records)
         except CodecError:
@@ -177,7 +177,7 @@ class SpillQueue(deque[Item]):
         return True
 
     def _refill(self) -> None:
-        """Bring back what comes next. Called when nothing is in memory: all that was read back has been taken."""
+        """Read the next records back. Called when memory is empty: all records that were read back have been taken."""
         if self._state == "open" and self.files.sweep():
             self._on_room()
         while not self:
@@ -189,7 +189,7 @@ class SpillQueue(deque[Item]):
             elif isinstance(self._later[0], _Stretch):
                 self._read_stretch(self._later[0])
             else:
-                self._come(self._later.popleft())  # type: ignore[arg-type]  # no stretch: see above
+                self._come(self._later.popleft())  # type: ignore[arg-type]  # not a _Stretch: see above
 
     def _come(self, item: Item) -> None:
         if isinstance(item, Chunk):
@@ -199,7 +199,7 @@ class SpillQueue(deque[Item]):
     def _read_stretch(self, stretch: _Stretch) -> None:
         records = self.files.read(min(stretch.count, self._capacity))
         if not records:
-            raise StoreError(f"{self.files.directory}: {stretch.count} records that were spilled are gone from here")
+            raise StoreError(f"{self.files.directory}: {stretch.count} spilled records are missing from its files")
         stretch.count -= len(records)
         self.on_disk -= len(records)
         if not stretch.count:
@@ -224,7 +224,7 @@ class SpillQueue(deque[Item]):
         self._bring_back(Chunk(time.monotonic_ns(), marked, 0))
 
     def _mark(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Mark the first of each channel behind what a dead run left: it does not continue that."""
+        """Mark the first record of each channel after those of a dead run: it does not continue them."""
         if not self._broken_off:
             return records
         marked = list(records)

@@ -1,8 +1,8 @@
 """SpillFiles: the files of one edge that spills: written at one end, read and removed at the other.
 
-They are record logs (see `penstock.recordlog`) of a directory, `00000001.log` and so on. Each is begun when the one
-before it is large enough, and removed when everything in it has been taken. They are not synced: they survive the end
-of the process, not that of the machine. Those that a dead run left are read first by the next one.
+They are record logs (see `penstock.recordlog`) in one directory, `00000001.log` and so on. Each is begun when the
+previous one is large enough, and removed when all of its records have been taken. They are not synced: they survive
+a crash of the process, not of the machine. The next run first reads the files that a dead run left.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from penstock.recordlog import MAGIC, RecordLog, read_log
 try:
     import fcntl
 except ImportError:  # on Windows, two edges that spill into one directory are not told apart
-    fcntl = None  # type: ignore[assignment]  # None says that it is not there
+    fcntl = None  # type: ignore[assignment]  # None: not available
 
 _log = logging.getLogger("penstock.run")
 
 FILE_BYTES: Final = 64 * 2**20
 BACK_AT_ONCE: Final = 256
-"""Records that are read back together at most."""
+"""The most records that are read back at once."""
 BACK_BYTES: Final = 8 * 2**20
-"""Bytes of a file after which no more records are read back together."""
+"""The most bytes of a file that are read back at once, about."""
 
 _NAMES = "[0-9]" * 8 + ".log"
 
@@ -53,8 +53,8 @@ class SpillFiles:
     """A queue of records in files. One thread at a time.
 
     Args:
-        directory: Where they are, one directory for each edge; made when it is opened.
-        most_bytes: What the files take together before there is no room, but for the last list.
+        directory: The directory of the files, one for each edge; made by `open`.
+        most_bytes: The maximal size of all files together; the last list may exceed it.
     """
 
     def __init__(self, directory: Path, most_bytes: int) -> None:
@@ -68,11 +68,11 @@ class SpillFiles:
         self._lock: int | None = None
 
     def open(self) -> None:
-        """Take the directory, and find what a dead run left.
+        """Lock the directory, and find the files that a dead run left.
 
         Raises:
             StoreError: another edge, of this run or another, spills into this directory.
-            OSError: it cannot be made or read.
+            OSError: the directory cannot be made or read.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.directory)
@@ -84,7 +84,7 @@ class SpillFiles:
             self._number = int(path.stem)
 
     def close(self) -> None:
-        """Release the files. Those not fully read stay, with a note of the position to continue at."""
+        """Release the files. Those that are not fully read stay, with a note of the position to continue from."""
         if self._writing is not None:
             self._writing.close(sync=False)
             self._writing = None
@@ -100,7 +100,7 @@ class SpillFiles:
         return next((segment for segment in self.segments if segment.read_to < segment.size_bytes), None)
 
     def has_room(self) -> bool:
-        """Return whether the files take less than they may."""
+        """Return whether the files are smaller than the limit."""
         return sum(segment.size_bytes for segment in self.segments) < self.most_bytes
 
     def write(self, records: Sequence[Record]) -> None:
@@ -132,9 +132,9 @@ class SpillFiles:
         return log
 
     def read(self, most: int) -> list[Record]:
-        """Return what comes next in the file that is `unread`: up to `most` records, or about `BACK_BYTES`.
+        """Return the next records of the file `unread`: up to `most`, or about `BACK_BYTES`.
 
-        Empty if the rest of the file is an entry that was never finished. Raises CodecError, OSError.
+        Empty if only an unfinished entry is left in the file. Raises CodecError, OSError.
         """
         segment = self.unread
         if segment is None:
@@ -156,20 +156,20 @@ class SpillFiles:
         return records
 
     def unread_last(self) -> None:
-        """Take back the last `read`: nobody took what it gave."""
+        """Undo the last `read`: the records that it returned were not taken."""
         if self._last_read is not None:
             segment, start = self._last_read
             segment.read_to = start
 
     def set_aside(self, segment: Segment, error: CodecError) -> None:
-        """Leave a damaged file out, under another name."""
+        """Rename a damaged file, and skip the rest of it."""
         damaged = segment.path.with_suffix(".damaged")
         segment.path.rename(damaged)
         segment.read_to = segment.size_bytes
         _log.error("%s; the rest of it is not read; the file is kept as %s", error, damaged)
 
     def sweep(self) -> bool:
-        """Remove the files that are read through; return whether there were any."""
+        """Remove the files that are fully read; return whether there were any."""
         gone = False
         while self.segments and self.segments[0].read_to >= self.segments[0].size_bytes:
             if len(self.segments) == 1 and self._writing is not None:
@@ -211,5 +211,5 @@ def _lock(directory: Path) -> int | None:
             f"{directory}: another edge spills into this directory: give each one of its own", retryable=False
         ) from None
     except OSError as error:  # a file system without locks
-        _log.warning("%s: cannot be locked (%s): let no other run spill into it", directory, error)
+        _log.warning("%s: cannot be locked (%s): make sure that no other run spills into it", directory, error)
     return file

@@ -1,1 +1,1 @@
-"""The threads of a run: opening, reading sources, leading records through steps, checkpoints."""
+"""The threads of a run: opening, reading sources, passing records through steps, checkpoints."""

@@ -1,4 +1,4 @@
-"""Checkpoints: when all stores have made everything up to a barrier durable, the sources may forget it."""
+"""Checkpoints: once all stores have made the records up to a barrier durable, the sources may commit them."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from penstock.store import SupportsTransaction
 
 
 class CommittingSource(Protocol):
-    """A source that takes part in checkpoints, as seen by them.
+    """The lane of a source, as seen by checkpoints.
 
     Attributes:
-        left: It takes part no more.
-        part: The node that it plays.
+        left: It no longer takes part in checkpoints.
+        resolved: The node of the source.
     """
 
     left: bool
     resolved: ResolvedNode
 
     def post(self, word: str, value: Any = None) -> None:
-        """Ask its lane for something: "barrier", "commit"."""
+        """Send its lane a request: "barrier", "commit"."""
         ...
 
 
 class Checkpoints:
-    """Begin checkpoints, collect what sources and stores say, and let the sources commit. One at a time. Any thread.
+    """Begin checkpoints, one at a time, follow them through sources and stores, and commit the sources. Any thread.
 
-    A barrier is posted to every source; each tells its position there and sends the barrier after its records. Every
-    store that the barrier reaches on all its edges syncs. When all have, the dead letters are synced, and every source
-    commits the position it told.
+    A barrier is posted to every source, which reports its position and sends the barrier after its records. A store
+    that the barrier has reached on all its edges syncs. When all have synced, the dead letters are synced, and every
+    source commits the position that it reported.
 
     Attributes:
-        number: The last one that was begun.
-        done: How many were completed.
-        poisoned: Why nothing may be committed any more, or "".
+        number: The number of the last checkpoint that was begun.
+        done: The number of completed checkpoints.
+        poisoned: The reason why nothing may be committed any more, or "".
     """
 
     def __init__(
@@ -70,17 +70,17 @@ class Checkpoints:
 
     @property
     def active(self) -> bool:
-        """Whether one is under way."""
+        """Whether a checkpoint is under way."""
         return self._active
 
     def join(self, sources: Iterable[CommittingSource], stores: Iterable[StoreStep]) -> None:
-        """Let sources and stores take part from the next one on; those that have ended by now need not."""
+        """Include sources and stores from the next checkpoint on, except those that have ended."""
         with self.lock:
             self._sources.extend(lane for lane in sources if not lane.left)
             self._stores.update(step for step in stores if not step.ended)
 
     def remove_source(self, lane: CommittingSource) -> None:
-        """Go on without this source: it has committed its end, or failed."""
+        """Exclude this source: it has committed its end, or failed."""
         with self.lock:
             lane.left = True
             if lane in self._sources:
@@ -89,7 +89,7 @@ class Checkpoints:
             self._finish_if_complete()
 
     def stores_that_keep_one(self) -> list[str]:
-        """Return the names of the stores that skip or replace a record whose name they have already."""
+        """Return the names of the stores that skip or replace a record whose key exists."""
         with self.lock:
             return sorted(
                 step.name
@@ -102,7 +102,7 @@ class Checkpoints:
         return self._kept.get(source)
 
     def begin(self) -> bool:
-        """Begin one; return False if one is under way, or none may be."""
+        """Begin a checkpoint; return False if one is under way, or none may begin."""
         with self.lock:
             if self._active or self.poisoned or not self._sources:
                 return False
@@ -117,7 +117,7 @@ class Checkpoints:
             return True
 
     def poison(self, reason: str) -> None:
-        """Let nothing be committed any more: a record is neither stored nor kept elsewhere."""
+        """Stop committing: a record is neither stored nor kept elsewhere."""
         with self.lock:
             self.poisoned = self.poisoned or reason
 
@@ -129,7 +129,7 @@ class Checkpoints:
                 self._kept.update(kept)
 
     def exchange(self, before: StoreStep, after: StoreStep) -> None:
-        """Let a store take the place of another, which has been synced and closed."""
+        """Replace a store, which has been synced and closed, with another."""
         with self.lock:
             for stores in (self._stores, self._waiting_stores):
                 if before in stores:
@@ -137,7 +137,7 @@ class Checkpoints:
                     stores.add(after)
 
     def source_reached(self, lane: CommittingSource, barrier: Barrier, position: Any) -> None:
-        """Note the position of a source at the barrier; called before the barrier goes on."""
+        """Note the position of a source at the barrier; called before the barrier is passed on."""
         with self.lock:
             if barrier.number == self.number and self._active:
                 self._positions[lane.resolved.node.name or ""] = position
@@ -145,7 +145,7 @@ class Checkpoints:
                 self._finish_if_complete()
 
     def source_ending(self, lane: CommittingSource, position: Any) -> None:
-        """Note the last position of a source; called before its end goes on."""
+        """Note the last position of a source; called before its end is passed on."""
         with self.lock:
             self._final[lane.resolved.node.name or ""] = position
 
@@ -162,9 +162,9 @@ class Checkpoints:
                 self._finish_if_complete()
 
     def store_ended(self, step: StoreStep) -> None:
-        """Sync a store to which nothing more will come, and go on without it. Called in the lane of the store.
+        """Sync a store that will receive nothing more, and exclude it. Called in the lane of the store.
 
-        If that fails, nothing is committed any more: what the store was given will never be durable.
+        If that fails, nothing is committed any more: records that the store received will never be durable.
         """
         with self.lock:
             positions = dict(self._final) if self._stores <= {step} else None
@@ -180,8 +180,8 @@ class Checkpoints:
     def _sync(self, step: StoreStep, positions: Mapping[str, Any] | None) -> bool:
         """Sync a store; return whether that worked.
 
-        A transactional store keeps the positions, but only if everything else before them is durable: else those of
-        the last checkpoint, so that no other store and no dead letter misses what it has.
+        A transactional store keeps the positions, but only if all other records before them are durable; otherwise it
+        keeps those of the last checkpoint, so that no other store and no dead letter lacks records that it has.
         """
         kept: dict[str, Any] | None = None
         if isinstance(step.store, SupportsTransaction) and not self.poisoned:
@@ -189,7 +189,7 @@ class Checkpoints:
             kept = {name: position for name, position in known.items() if position is not None}
         try:
             step.sync(kept)
-        except BaseException as error:  # what a store raises: nothing is committed, and the next one tries again
+        except BaseException as error:  # a store may raise anything: nothing is committed until the next checkpoint
             step.error_policy.fail_late("sync", error)
             step.synced = False
             return False
@@ -199,7 +199,7 @@ class Checkpoints:
         """Sync the dead letters; if that fails, nothing is committed any more."""
         try:
             self._sync_dead_letters()
-        except Exception as error:  # a disk that is full or gone, or a log that something closed
+        except Exception as error:  # a disk that is full or gone, or a closed log
             message = f"the dead letters could not be synced: {text_of(error)}"
             if not self.poisoned:
                 self._trouble(f"{message}; nothing more is committed", error)

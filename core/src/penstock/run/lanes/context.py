@@ -1,4 +1,4 @@
-"""LaneContext: what a lane sees of its run, beyond what its steps see."""
+"""LaneContext: the part of a run that its lanes can see, which is more than its steps can."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from penstock.run.lanes.checkpoints import Checkpoints
 
 
 class LaneContext(RunContext, Protocol):
-    """What the threads of a run see of it."""
+    """The run, as seen by its threads."""
 
     @property
     def name(self) -> str:
@@ -26,11 +26,11 @@ class LaneContext(RunContext, Protocol):
         ...
 
     def stop_soon(self) -> None:
-        """Let the sources end; returns at once."""
+        """Ask the sources to end; returns at once."""
         ...
 
     def source_ended(self, lane: Any) -> None:
-        """Note that a source has ended, and waits to commit."""
+        """Note that a source has ended, and is waiting to commit."""
         ...
 
     def left(self, lane: Any) -> None:

@@ -1,4 +1,4 @@
-"""ContinuedNumbers: the seq of a camera that was opened again and counts from 0 again goes on where it was."""
+"""ContinuedNumbers: continue the seq of a camera that was reopened and counts from 0 again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _log = logging.getLogger("penstock.run")
 class ContinuedNumbers:
     """Remember the last seq of each channel, and shift those that begin again. Used by the lane of the source.
 
-    Only for a source that cannot be asked again: of any other, the same numbers are the same records once more.
+    Only for a source that cannot be read again: from any other, the same numbers mean the same records.
     """
 
     def __init__(self) -> None:
@@ -23,11 +23,11 @@ class ContinuedNumbers:
         self._unsure: set[str] = set()
 
     def opened_again(self) -> None:
-        """Look at the next record of each channel: it may be numbered from 0 again."""
+        """Check the next record of each channel: it may be numbered from 0 again."""
         self._unsure = set(self._last)
 
     def take(self, records: Sequence[Record], where: str) -> Sequence[Record]:
-        """Return what a source gave, with numbers that go on; `where` names the source in the log."""
+        """Return the records of a source, with continued numbers; `where` names the source in the log."""
         if self._unsure or self._shift:
             records = [self._continued(record, where) for record in records]
         self._last.update({record.channel: record.seq for record in records})

@@ -17,8 +17,8 @@ class InboxLane(Lane):
     """A lane that reads edges.
 
     Attributes:
-        inbox: What it reads.
-        node: A step of the node that is reported when names fall together; None if only one node gives.
+        inbox: The edges that it reads.
+        node: A step of the node that is named when records have the same name; None if only one node feeds the lane.
     """
 
     def __init__(
@@ -35,11 +35,11 @@ class InboxLane(Lane):
         return self.inbox.edges
 
     def nudge(self) -> None:
-        """Let the lane look up from its inbox."""
+        """Interrupt the lane's wait for its inbox."""
         self.inbox.nudge()
 
     def work(self) -> None:
-        """Take what comes until every edge has ended."""
+        """Take items until every edge has ended."""
         while True:
             item = self.inbox.get(self.wait_s())
             if isinstance(item, Chunk):
@@ -54,7 +54,7 @@ class InboxLane(Lane):
             self.tick()
 
     def _same_names(self, message: str) -> None:
-        """Report that records of one name came from several nodes: an error where a store keeps one of them only."""
+        """Report records of the same name from several nodes; it is an error if a store keeps only one of them."""
         if self.node is None:
             return
         keeping = self.run.checkpoints.stores_that_keep_one()
@@ -66,7 +66,7 @@ class InboxLane(Lane):
 
 
 def close_inboxes(lanes: Iterable[Lane]) -> None:
-    """Let lanes end to which nothing can come any more: their sources were removed, and the run is to end."""
+    """End lanes that can receive nothing more: their sources were removed, and the run is to end."""
     for lane in lanes:
         if isinstance(lane, InboxLane):
             lane.inbox.close()

@@ -1,4 +1,4 @@
-"""Intake: what a source gives becomes the run's own: counted, with proper fields, in memory that stays."""
+"""Intake: take over the records of a source: count them, check their fields, and keep their memory valid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from penstock.run.steps.error_policy import ErrorPolicy
 
 
 class Intake:
-    """Take the lists that a source gives. Used by the lane of the source."""
+    """Take over the lists that a source returns. Used by the lane of the source."""
 
     def __init__(self, resolved: ResolvedNode, guard: ErrorPolicy, counters: Counters) -> None:
         self._part = resolved
@@ -29,17 +29,17 @@ class Intake:
         self._batch = 0
 
     def opened(self, source: Any) -> None:
-        """Take from this source from now on."""
+        """Use this source from now on."""
         self._watch = self._watched(source)
         self._is_exact = bool(getattr(source, "exact_fields", False))
         self._take_refused = getattr(source, "take_refused", None)
 
     def take(self, read: Sequence[Record]) -> Sequence[Record]:
-        """Return a list of the run's own. Records that cannot be taken are given up by themselves.
+        """Return the records in a list of the run's own. Invalid records are given up one by one.
 
         Raises:
-            SourceError: it is no sequence of records.
-            BufferReusedError: the memory of records on their way has come back.
+            SourceError: `read` is not a sequence of records.
+            BufferReusedError: the source has reused the memory of records that are in flight.
         """
         records = self._listed(read)
         if self._take_refused is not None:
@@ -47,18 +47,18 @@ class Intake:
         return records if self._watch is None else self._own(records)
 
     def _listed(self, read: Sequence[Record]) -> Sequence[Record]:
-        """Count what a source gave, all or nothing, and return it as a list of the run's own, with proper fields.
+        """Count the records of a source, all or none, and return them with valid fields, in a list of the run's own.
 
-        A record whose fields mean nothing is given up by itself. Raises SourceError if that is no sequence of records,
-        or one that raises or does not have what it says.
+        A record with invalid fields is given up alone. Raises SourceError if `read` is not a sequence of records,
+        or one that raises or does not have the length that it reports.
         """
         try:
             records = read if type(read) is ExactRecords else list(read)
             if len(records) != len(read):
-                raise ValueError(f"it says that it has {len(read)} records, and gives {len(records)}")
+                raise ValueError(f"its length is {len(read)}, but it yields {len(records)} records")
             if not records:
                 return records
-            # Even what penstock made may have an odd channel, as that is a setting: the first record shows it.
+            # Even penstock's own records may have an invalid channel, which is a setting: check the first record.
             believed = self._is_exact or type(records) is ExactRecords
             proper = all_exact(records[:1] if believed else records)
             size_bytes = len(records) * size_of(records[0].data)
@@ -74,7 +74,7 @@ class Intake:
         return records if proper else self._converted(records)
 
     def _own(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Return the records with memory that their source will not write to, as far as that can be seen."""
+        """Return the records in memory that their source will not write to, as far as can be determined."""
         self._batch += 1
         watch = self._watch
         assert watch is not None
@@ -88,14 +88,14 @@ class Intake:
             raise
 
     def _watched(self, source: Any) -> BufferWatch | None:
-        """Return what looks after the memory of what the source gives, unless the source says that it stays valid."""
+        """Return the watch over the memory of the source's records, unless the source says that it stays valid."""
         if getattr(source, "stays_valid", False):
             return None
         reuses = getattr(source, "reuses_buffers", None)
         return None if reuses is False else BufferWatch(True if reuses else None, self._part.where)
 
     def _give_up_refused(self, refused: Sequence[tuple[Record, BaseException]]) -> None:
-        """Give up what a source in a process gave and could not send: each record by itself."""
+        """Give up, one by one, the records that a source in a process could not send."""
         for record, error in refused:
             self._tally.received[record.channel] += 1
             self._guard.give_up(record, error)

@@ -1,4 +1,4 @@
-"""Lanes: the threads of a run. What is fused into one lane hands records over by plain calls."""
+"""Lanes: the threads of a run. Components that are fused into one lane pass records on by plain calls."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from penstock.run.steps.step import Step
 from penstock.run.steps.store_step import StoreStep
 
 GRAIN_BYTES: Final = 2**20
-"""What a list may weigh, about, that a lane leads through its steps: what one step has written is still in the cache
-when the next one reads it. A lane takes fewer records at once if they grow on the way."""
+"""The approximate size limit of a list that a lane passes through its steps: the output of one step is still in the
+cache when the next one reads it. A lane takes fewer records at once if its steps make them larger."""
 LIST_GRAINS: Final = 8
-"""How many of these make up one list on an edge: a list costs as much to hand over as many records."""
+"""How many of these make up one list on an edge: passing a list on costs as much as passing many records on."""
 GRAIN_NS: Final = 50_000_000
-"""How long a lane works at one list, about: results, barriers and an abort do not wait longer for slow components."""
+"""Nanoseconds that a lane works on one list, about: results, barriers and an abort do not wait longer."""
 
 
 class Lane:
-    """A thread with the steps that are fused into it, and where their records go.
+    """A thread with the steps that are fused into it, and their outlets.
 
     Attributes:
         name: The names of its nodes, joined by "+".
         steps: The components, in order.
-        outlets: What takes the records of the last one.
-        active: The step that works at this moment, or None, and since when (monotonic seconds).
-        ended: Set when everything has gone through and nothing more will.
-        opening: What it opens together with; set before its thread starts.
+        outlets: The outlets for the records of the last step.
+        active: The step that is at work, with its start (monotonic seconds), or None.
+        ended: Set when all records have gone through and no more will come.
+        opening: The opening that it takes part in; set before its thread starts.
         released: Set when everything is open and joined: it begins to work.
     """
 
@@ -96,12 +96,12 @@ class Lane:
         self.active = None
 
     def cancel(self) -> None:
-        """Close again instead of beginning to work. From any thread, before `released` is set."""
+        """Close instead of beginning to work. From any thread, before `released` is set."""
         self._cancelled = True
         self.released.set()
 
     def abandon(self) -> None:
-        """Count what will not be had, since the thread of the lane does not return. From any thread."""
+        """Count the records that are lost because the thread of the lane does not return. From any thread."""
 
     def _main(self) -> None:
         try:
@@ -110,7 +110,7 @@ class Lane:
                 if not self._cancelled:
                     self.work()
                     self.end()
-        except BaseException as error:  # an abort, or a fault of penstock itself: then the run must end and say so
+        except BaseException as error:  # an abort, or a bug in penstock: then the run must end and report it
             if not (self.run.aborting and is_a(error, RunAborted)):
                 try:
                     self.run.fail(f"lane {self.name!r}: {text_of(error)}", error)
@@ -120,15 +120,15 @@ class Lane:
             try:
                 self._refuse_errands()
                 self.close()
-            finally:  # whatever happens: everybody waits for this
+            finally:  # whatever happens: other threads wait for this
                 self.run.left(self)
 
     def work(self) -> None:
-        """Lead records through the steps until nothing more comes."""
+        """Pass records through the steps until no more come."""
         raise NotImplementedError
 
     def end(self) -> None:
-        """Flush the steps, one after the other, each through those behind it; then tell those behind the lane."""
+        """Flush the steps, one after the other, each through those behind it; then send the end to the outlets."""
         received_ns = time.monotonic_ns()
         for index, step in enumerate(self.steps):
             self.active = (step.name, time.monotonic())
@@ -149,8 +149,8 @@ class Lane:
     # -- records ---------------------------------------------------------------------------------------------------
 
     def process(self, received_ns: int, records: Sequence[Record]) -> None:
-        """Lead records through all steps, in parts that are small enough if they grow on the way."""
-        if not records:  # a worker that gave nothing says so, to keep its turn
+        """Pass records through all steps, in parts that are small enough if the steps make them larger."""
+        if not records:  # from a worker without results, which keeps its turn
             return
         if len(records) <= self._grain:
             self._hand_on(received_ns, self._through(0, records, received_ns))
@@ -160,7 +160,7 @@ class Lane:
             self._go_on_with_barrier()
 
     def _in_parts(self, received_ns: int, records: Sequence[Record]) -> None:
-        """Lead records through the steps in parts that fit the cache; hand what comes of several on as one list."""
+        """Pass records through the steps in parts that fit the cache; join the results of several parts to one list."""
         start = parts = 0
         begun = time.monotonic_ns()
         given: list[Record] = []
@@ -176,7 +176,7 @@ class Lane:
         self._hand_on(received_ns, given)
 
     def _late_through(self, first: int, records: Sequence[Record]) -> None:
-        """Lead what a step gave by itself through those behind it, and on."""
+        """Pass the late results of a step through those behind it, and on."""
         now = time.monotonic_ns()
         self._hand_on(now, self._through(first, records, now))
 
@@ -185,14 +185,14 @@ class Lane:
             self._emit(received_ns, records)
 
     def list_size(self) -> int:
-        """Return how many records make up a list that suits the edges behind this lane.
+        """Return the number of records in a list for the edges behind this lane.
 
-        One as long as the steps are led one by one: several workers behind would share a list of few unevenly.
+        It is one while records pass the steps one by one: several workers would share a short list unevenly.
         """
         return min(self._grain * LIST_GRAINS, MOST_AT_ONCE) if self.outlets and self._grain > 1 else self._grain
 
     def halt(self) -> None:
-        """Let the steps stop after the record that they work at. From any thread, when the run is aborted."""
+        """Stop the steps after their current record. From any thread, when the run is aborted."""
         for step in self.steps:
             step.halt()
 
@@ -201,7 +201,7 @@ class Lane:
             raise RunAborted("the run is aborted")
 
     def _through(self, first: int, records: Sequence[Record], received_ns: int) -> Sequence[Record]:
-        """Lead records through the steps from the one with this index on; return what comes of them."""
+        """Pass records through the steps from the one with this index on; return the results."""
         count = len(records)
         heaviest = weigh(records) * count
         begun = now = time.monotonic_ns()
@@ -228,7 +228,7 @@ class Lane:
         return records
 
     def _regrain(self, count: int, heaviest: int, took_ns: int) -> None:
-        """Take fewer records at once if they are heavy or slow, more if they are neither and there are more."""
+        """Take fewer records at once if they are large or slow, more if they are neither and more are available."""
         if heaviest > GRAIN_BYTES or took_ns > GRAIN_NS:
             self._grain = max(1, self._grain // 2)
         elif (
@@ -249,7 +249,7 @@ class Lane:
             outlet.put(received_ns, records)
 
     def tick(self) -> None:
-        """Let the steps act whose time has come."""
+        """Call the steps that are due."""
         if self._errands:
             self._run_errands()
         for index in self._clocked:
@@ -264,7 +264,7 @@ class Lane:
     # -- changes while it runs -------------------------------------------------------------------------------------
 
     def ask(self, errand: Callable[[], None]) -> Future[None]:
-        """Have something done by the thread of the lane, between two lists. From any other thread."""
+        """Have the thread of the lane call this between two lists. From any other thread."""
         future: Future[None] = Future()
         with self._errands_lock:
             if self._gone:
@@ -275,7 +275,7 @@ class Lane:
         return future
 
     def nudge(self) -> None:
-        """Let the lane look up from its waiting."""
+        """Interrupt the lane's wait."""
         raise NotImplementedError
 
     def _run_errands(self) -> None:
@@ -300,7 +300,7 @@ class Lane:
             future.set_exception(RunError(f"lane {self.name!r} has ended"))
 
     def leave_edge(self, edge: LiveEdge) -> None:
-        """Give nothing more to an edge, and end it. Called in the thread of the lane."""
+        """Send nothing more to an edge, and end it. Called in the thread of the lane."""
         self.outlets = tuple(outlet for outlet in self.outlets if outlet is not edge)
         edge.partial = True
         edge.control(END)
@@ -310,10 +310,10 @@ class Lane:
         return {step.name for step in self.steps} or {self.name.partition(":")[0]}
 
     def swap(self, step: Step, resolved: ResolvedNode) -> Step:
-        """Put another component in the place of one; what was inside leaves first. In the thread of the lane.
+        """Replace a component; records inside the old one are passed on first. In the thread of the lane.
 
         Raises:
-            RunError: the new one cannot be opened; the old one works on (a store is opened again).
+            RunError: the new one cannot be opened; the old one stays at work (a store is reopened).
         """
         index = self.steps.index(step)
         late = step.flush()
@@ -339,14 +339,14 @@ class Lane:
         return fresh
 
     def wait_s(self) -> float | None:
-        """Return the seconds until `tick` has something to do."""
+        """Return the seconds until a step is due; None if none is."""
         waits = [wait for index in self._clocked if (wait := self.steps[index].wait_s()) is not None]
         return max(0.0, min(waits)) if waits else None
 
     # -- barriers --------------------------------------------------------------------------------------------------
 
     def barrier(self, barrier: Barrier, first: int = 0) -> None:
-        """Let a barrier pass: stores sync; a component that holds records keeps it back until they are out."""
+        """Pass a barrier on: stores sync; a component that holds records delays it until they are out."""
         for index in range(first, len(self.steps)):
             step = self.steps[index]
             if isinstance(step, StoreStep):

@@ -1,4 +1,4 @@
-"""Merge: notice that several nodes give one lane records of the same name."""
+"""Merge: detect records of the same name that reach one lane from several nodes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from penstock.run.steps.seq_runs import SeqRuns
 
 
 class Merge:
-    """Compare the names of what comes on the edges of one lane. Used by its thread.
+    """Compare the names of the records on the edges of one lane. Used by its thread.
 
-    A record that a source gives again, marked with `discontinuity`, is no second one.
+    A record that a source returns again, marked with `discontinuity`, is not a second one.
     """
 
     def __init__(self, report: Callable[[str], None]) -> None:
@@ -20,7 +20,7 @@ class Merge:
         self._told = False
 
     def note(self, edge: str, records: Sequence[Record]) -> None:
-        """Look at a list that came on this edge; of all channels, the first number that comes twice is reported."""
+        """Check a list that came on this edge; the first number that comes twice in any channel is reported."""
         if self._told:
             return
         channel = records[0].channel
@@ -48,7 +48,7 @@ class Merge:
                 self._told = True
                 one, two = (name.partition(" >> ")[0] for name in (other, edge))
                 self._report(
-                    f"{one!r} and {two!r} both gave it a record of channel {channel!r} with seq {common}, and these "
+                    f"{one!r} and {two!r} both sent it a record of channel {channel!r} with seq {common}, and these "
                     "cannot be told apart: give each a channel of its own"
                 )
                 return

@@ -1,4 +1,4 @@
-"""Opening: all lanes open what they hold, stores and processors first, sources last; all of them or none."""
+"""Opening: all lanes open their components, stores and processors first, sources last; all of them or none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from penstock.run.edges.inbox import InboxEdge
 
 
 class Opens(Protocol):
-    """What opens together with others: a lane, as seen from here."""
+    """A lane that opens together with others."""
 
     @property
     def edges(self) -> Sequence[InboxEdge]:
@@ -25,12 +25,12 @@ class Opens(Protocol):
         ...
 
     def open_source(self) -> None:
-        """Open its source, if it has one, once the components of all are open."""
+        """Open its source, if it has one, once the components of all lanes are open."""
         ...
 
 
 class Opening:
-    """Let the threads of several lanes open in two steps, each waiting for the others; the starter waits too."""
+    """Open several lanes in two steps, each lane waiting for the others; the thread that starts them waits too."""
 
     def __init__(self, lanes: Sequence[Opens]) -> None:
         self.errors: list[BaseException] = []
@@ -38,7 +38,7 @@ class Opening:
         self._rendezvous = threading.Barrier(len(lanes) + 1, action=self._judge)
 
     def open(self, lane: Opens) -> bool:
-        """Open this lane, then its source; return whether all lanes could. Called in its thread."""
+        """Open this lane, then its source; return whether all lanes succeeded. Called in its thread."""
         well = False
         try:
             well = self._step(lambda: _open(lane)) and self._step(lane.open_source)
@@ -49,11 +49,11 @@ class Opening:
         return well
 
     def wait(self) -> None:
-        """Wait until all are open. Raises the first error; the lanes close again by themselves."""
+        """Wait until all are open. Raises the first error; the lanes then close themselves."""
         try:
             if self._meet():
                 self._meet()
-        except BaseException:  # Ctrl-C while a component takes its time: let the lanes go, too
+        except BaseException:  # Ctrl-C while a component is slow to open: release the lanes, too
             self._rendezvous.abort()
             raise
         if self.errors:
@@ -62,12 +62,12 @@ class Opening:
     def _step(self, call: Callable[[], None]) -> bool:
         try:
             call()
-        except BaseException as error:  # a component may raise anything; the starter raises it again
+        except BaseException as error:  # a component may raise anything; `wait` raises it
             self.errors.append(error)
         return self._meet()
 
     def _meet(self) -> bool:
-        """Wait for the others; return what all of them are told: whether nobody had failed when all had come."""
+        """Wait for the others; return, the same to all of them, whether none had failed when all had arrived."""
         try:
             self._rendezvous.wait()
         except threading.BrokenBarrierError:
@@ -75,7 +75,7 @@ class Opening:
         return self._well
 
     def _judge(self) -> None:
-        """Decide for all lanes: one that continues may fail in the next step before others have checked this one."""
+        """Decide for all lanes at once: a fast lane may fail in the next step before others have checked this one."""
         self._well = not self.errors
 
 
@@ -89,9 +89,9 @@ def _open(lane: Opens) -> None:
 
 
 class opening:  # noqa: N801 - used in `with`, as a function of contextlib would be
-    """Say which node could not be opened: whatever comes out of the block is a RunError.
+    """Turn any exception of the block into a RunError that names the node.
 
-    Not made with contextlib: that takes a RuntimeError because of a StopIteration for its own, and drops it.
+    Not made with contextlib, which takes a RuntimeError caused by a StopIteration for its own, and drops it.
     """
 
     def __init__(self, resolved: ResolvedNode) -> None:

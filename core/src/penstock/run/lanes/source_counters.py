@@ -1,4 +1,4 @@
-"""SourceCounters: what a source says of itself beside its records, summed over all its openings."""
+"""SourceCounters: the counters that a source reports itself, summed over all its openings."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _NONE: Counter[str] = Counter()
 
 
 class SourceCounters:
-    """Ask a source what it lost, left out, refused and has before it. Any thread.
+    """Ask a source for its lost, dropped and rejected records and its lag. Any thread.
 
-    A source counts from each `open` on; here the sums go on.
+    A source counts from each `open` on; the sums here go on.
 
-    Whatever a source raises is told to `failed`, and must not keep a report from being made.
+    Any error of a source is passed to `failed`, and must not prevent a report.
     """
 
     def __init__(self, failed: Callable[[str, BaseException], None]) -> None:
@@ -28,24 +28,24 @@ class SourceCounters:
         self._rejected = 0
 
     def opened(self, source: Any) -> None:
-        """Ask this source from now on, which has just been opened."""
+        """Ask this source from now on; it has just been opened."""
         self._source = source
 
     def closing(self) -> None:
-        """Keep the sums of the source, and ask it no more: it is about to count anew. More than once does nothing."""
+        """Add up the counters of the source, and ask it no more: it is about to close. May be called more than once."""
         self._lost, self._dropped, self._rejected = self.lost_upstream(), self.dropped_upstream(), self.rejected()
         self._source = None
 
     def lost_upstream(self) -> Counter[str]:
-        """Return how many records were missing when they came, by channel."""
+        """Return how many records were found missing on arrival, by channel."""
         return self._lost + self._ask(SupportsLoss, "lost_upstream", _counts, _NONE)
 
     def dropped_upstream(self) -> Counter[str]:
-        """Return how many records the source left out, as it is set to, by channel."""
+        """Return how many records the source dropped, as configured, by channel."""
         return self._dropped + self._ask(SupportsDrop, "dropped_upstream", _counts, _NONE)
 
     def rejected(self) -> int:
-        """Return how many messages were no records."""
+        """Return how many messages were not valid records."""
         return self._rejected + self._ask(SupportsRejected, "rejected", int, 0)
 
     def lag(self) -> int | None:
@@ -53,7 +53,7 @@ class SourceCounters:
         return self._ask(SupportsLag, "lag", int, None)
 
     def remark(self) -> str:
-        """Return what a user should know of the source, or ""."""
+        """Return the remark of the source for its users, or ""."""
         return self._ask(SupportsRemark, "remark", str, "")
 
     def notes(self) -> tuple[str, ...]:
@@ -77,5 +77,5 @@ def _sentences(given: Any) -> tuple[str, ...]:
 
 
 def _counts(given: Any) -> Counter[str]:
-    """Return a source's counts by channel as plain ones, which can be added."""
+    """Return a source's counts by channel as a Counter of plain values."""
     return Counter({str(channel): int(count) for channel, count in dict(given).items()})

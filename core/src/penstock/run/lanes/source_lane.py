@@ -1,4 +1,4 @@
-"""SourceLane: the thread that reads a source, and lives until what the source gave is durable and committed."""
+"""SourceLane: the thread that reads a source, and lives until its records are durable and committed."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from penstock.run.steps.step import Step
 from penstock.source import SupportsCommit, SupportsDurable, SupportsEndSoon, SupportsSeek, SupportsWake
 
 READ_TIMEOUT_S: Final = 0.1
-"""How long a source may make its lane wait, and so how late a barrier or a stop may come."""
+"""Seconds that one read may wait, and so the longest delay of a barrier or a stop."""
 WOKEN_TIMEOUT_S: Final = 0.5
 """The same for a source that can be woken (`SupportsWake`): neither waits for it."""
 FORGET_FAILURES_S: Final = 60.0
-"""A source that worked for this long has all its tries again; one that fails more often runs out of them, even if it
+"""Seconds of work after which a source has all its tries again; one that fails more often runs out of them, even if it
 returns some records between its failures (a file that is damaged at the same place each time)."""
 
 
 class SourceLane(Lane):
-    """A lane that reads a source. It lives on after the source's end until what it gave is durable and committed.
+    """A lane that reads a source. It lives on after the source's end until all records are durable and committed.
 
     Attributes:
-        counters: What the source gave.
-        figures: What the source says of itself.
+        counters: The records that the source returned.
+        figures: The counters that the source reports itself.
         paused: While it is set, the source is not read.
-        failed: Why the source ended before its end, or "".
+        failed: Why the source ended early, or "".
     """
 
     def __init__(self, run: LaneContext, resolved: ResolvedNode, steps: Sequence[Step]) -> None:
@@ -104,7 +104,7 @@ class SourceLane(Lane):
         super().close()
 
     def abandon(self) -> None:
-        """Let the source count what it holds as lost."""
+        """Make the source count the records that it holds as lost."""
         source: Any = self.source
         if isinstance(source, SupportsEndSoon):
             method = "close"
@@ -120,7 +120,7 @@ class SourceLane(Lane):
     # Called from other threads.
 
     def nudge(self) -> None:
-        """Let the lane look up; a source that is being read and cannot be woken delays this by its timeout."""
+        """Interrupt the lane's wait; a source that is being read and cannot be woken delays this by its timeout."""
         self._mailed.set()
         if self._wakes:
             try:
@@ -129,12 +129,12 @@ class SourceLane(Lane):
                 self.error_policy.fail_late("wake", error)
 
     def post(self, word: str, value: Any = None) -> None:
-        """Ask the lane for something: "barrier", "commit", "close"."""
+        """Send the lane a request: "barrier", "commit", "close"."""
         self._mail.append((word, value))
         self.nudge()
 
     def stop(self) -> None:
-        """Let the source end as if nothing more came; one that holds records gives these first."""
+        """End the source as if nothing more came; one that holds records returns these first."""
         if isinstance(self.source, SupportsEndSoon):
             if not self._ending:
                 self._ending = True
@@ -172,13 +172,13 @@ class SourceLane(Lane):
         except EndOfSource:
             self._note_position()
             return False
-        except BaseException as error:  # whatever a source raises ends this source at most, never its neighbours
+        except BaseException as error:  # any error of a source ends this source at most, never its neighbours
             if self.error_policy.is_abort(error):
                 raise
             return self._restart(error)
         try:
             records = self._intake.take(read)
-        except BaseException as error:  # what read() returned is the source's, too
+        except BaseException as error:  # the object that read() returned is the source's own, and may raise anything
             return self._restart(error)
         self._note_position()
         self.active = None
@@ -197,7 +197,7 @@ class SourceLane(Lane):
         return True
 
     def _restart(self, error: BaseException) -> bool:
-        """Close and open the source again, by its policy; return False if it is to end."""
+        """Close and reopen the source, by its policy; return False if it is to end."""
         self.error_policy.note(error)
 
         def reopen() -> None:
@@ -240,13 +240,13 @@ class SourceLane(Lane):
         return marked
 
     def end(self) -> None:
-        """End what is behind, then wait until everything is committed, or until the run says that nothing will be."""
-        self._wakes = False  # nobody reads it any more
+        """End the steps, then wait until all records are committed, or until the run says that none will be."""
+        self._wakes = False  # it is no longer read
         self.run.checkpoints.source_ending(self, self.position())
         super().end()
         self.ended_before = self.run.checkpoints.number + 1
         self.run.source_ended(self)
-        while True:  # look first: what came last before the end may have been waited for already
+        while True:  # check first: the last request before the end may have woken an earlier wait
             self._run_errands()
             if self.run.aborting or not self._read_mail():
                 return
@@ -254,7 +254,7 @@ class SourceLane(Lane):
             self._mailed.clear()
 
     def _read_mail(self) -> bool:
-        """Do what was asked; return False when the lane may leave."""
+        """Carry out the requests; return False when the lane may end."""
         while self._mail:
             word, value = self._mail.popleft()
             if word == "barrier":
@@ -272,14 +272,14 @@ class SourceLane(Lane):
         return True
 
     def position(self) -> Any:
-        """Return where the source stood after the last list that the run took, or None: then nothing is committed.
+        """Return the source's position after the last list that the run took, or None: then nothing is committed.
 
-        The source itself is not asked: a read that failed may have moved it past records that never came.
+        The source itself is not asked: a failed read may have moved it past records that never came.
         """
         return self._position
 
     def _begin_position(self) -> None:
-        """Note where a source stands that has been opened and not read yet."""
+        """Note the position of a source that has been opened and not read yet."""
         source = self.source
         self._stands: Any = getattr(source, "position" if isinstance(source, SupportsCommit) else "mark", None)
         self._commits = isinstance(source, SupportsCommit | SupportsDurable)
@@ -288,25 +288,25 @@ class SourceLane(Lane):
         self._position = self._committed = self._opened_at = self._place()
 
     def _note_position(self) -> None:
-        """Note where the source stands: what it gave is in the hands of the run."""
+        """Note the position of the source: the run has taken its records."""
         if self._commits:
             try:
                 self._position = _own(self._stands())
-            except BaseException as error:  # as in _read_once; the records are not to blame, the last position holds
+            except BaseException as error:  # as in _read_once; the records are fine, the last position stays valid
                 self.error_policy.fail_late("position", error)
 
     def _place(self) -> Any:
-        """Return where a source stands that was opened and not read yet, or None if it does not know yet."""
+        """Return the position of a source that was opened and not read yet, or None if it does not know yet."""
         try:
             return _own(self._stands()) if self._commits else None
-        except BaseException:  # some know it only when they have read; the next read is followed by the same question
+        except BaseException:  # some know it only after a read; they are asked again after the next one
             return None
 
     def _check_place(self) -> None:
-        """Stop committing a source that was opened again and stands where it may have passed over records.
+        """Stop committing a source that was reopened at a position that may be past records that never came.
 
-        One that cannot be told where to go on begins at what was committed, or where it was; anything else means that
-        the read that failed took records with it.
+        One that cannot seek begins at its committed position, or where it was; any other position means that the
+        failed read has lost records.
         """
         place = self._place()
         if not place or any(place == known for known in (self._position, self._committed, self._opened_at)):
@@ -315,16 +315,16 @@ class SourceLane(Lane):
         self.error_policy.fail_late(
             "open",
             SourceError(
-                f"it goes on at {place!r:.80} after a read that failed, and cannot seek: records before that may be "
-                "missing, so nothing more of it is committed; begin at what was committed, or offer seek()"
+                f"it goes on at {place!r:.80} after a failed read, and cannot seek: records before that may be "
+                "missing, so nothing more of it is committed; begin at the committed position, or offer seek()"
             ),
         )
 
     def swap_source(self, resolved: ResolvedNode) -> None:
         """Read another source from now on. In the thread of the lane.
 
-        The old one stays open until what it gave is durable and committed. Raises RunError if the new one cannot be
-        opened; the old one is read on.
+        The old one stays open until its records are durable and committed. Raises RunError if the new one cannot be
+        opened; then the old one is read as before.
         """
         fresh = make_component(resolved, self.run, self.counters)
         with opening(resolved):
@@ -358,7 +358,7 @@ class SourceLane(Lane):
             told(position)
             if source is self.source:
                 self._committed = position
-        except BaseException as error:  # the records are safe; the source may ask again, and give them twice
+        except BaseException as error:  # the records are safe; the next run may read them a second time
             self.error_policy.note(error)
             try:
                 self.error_policy.again(lambda: told(position), error)
@@ -367,7 +367,7 @@ class SourceLane(Lane):
 
 
 def _own(position: Any) -> Any:
-    """Return a position that stays as it is when the source goes on and changes its own."""
+    """Return a copy of a position that does not change when the source changes its own."""
     if isinstance(position, dict):
         return {key: _own(value) for key, value in position.items()}
     return list(position) if isinstance(position, list) else position

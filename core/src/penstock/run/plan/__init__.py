@@ -1,1 +1,1 @@
-"""How a graph becomes lanes and edges, and how it is changed while it runs."""
+"""Planning: how a graph becomes lanes and edges, and how it is changed while it runs."""

@@ -1,4 +1,4 @@
-"""Changes to a run at work: nodes come, go and are replaced; nothing else is interrupted."""
+"""Changes to a run at work: nodes are added, removed and replaced; nothing else is interrupted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from penstock.run.steps.store_step import StoreStep
 
 
 class ChangingRun(LaneContext, Protocol):
-    """What a change needs of the run that it changes."""
+    """A run, as seen by a change."""
 
     at_work: bool
     claims: Claims
@@ -43,7 +43,7 @@ class ChangingRun(LaneContext, Protocol):
 
     @property
     def finished(self) -> bool:
-        """Whether it is over."""
+        """Whether the run is over."""
         ...
 
     def lanes_start(self, lanes: Sequence[Lane]) -> None:
@@ -56,18 +56,18 @@ class ChangingRun(LaneContext, Protocol):
 
 
 LOOK_AGAIN_S: Final = 0.2
-"""How often a change that waits looks whether the run is over."""
+"""Seconds after which a waiting change checks again whether the run is over."""
 
 
 @attrs.define(eq=False)
 class Graph:
-    """The nodes and joins of a run as they are now, which may differ from the pipeline that it began with.
+    """The current nodes and joins of a run, which may differ from the pipeline that it began with.
 
     Attributes:
-        nodes, parts: By name.
-        joins: What joins them.
-        names: The names of the node objects that users hold, as long as they do, and of those in `nodes`.
-        retired: The accounts of nodes and edges that were removed; of those of one name, the sum.
+        nodes, parts: The nodes, and the resolved nodes, by name.
+        joins: The joins between them.
+        names: The names of the node objects in `nodes`, and of those that users still hold.
+        retired: The accounts of removed nodes and edges; for each name, the sum.
         lock: Held briefly while the plan is changed or read as a whole.
     """
 
@@ -95,9 +95,9 @@ def add(
     flows: Sequence[Joinable],
     checked: Mapping[str, ResolvedNode] | None = None,
 ) -> list[str]:
-    """Add what is new in these flows; return the names of the new nodes. See `Run.add`.
+    """Add the new nodes of these flows; return their names. See `Run.add`.
 
-    `checked` are the parts of the new nodes, if they have been resolved and checked already.
+    `checked` holds the resolved new nodes, if they have already been resolved and checked.
     """
     joined = [Flow.of(flow) for flow in flows]
     every = dict.fromkeys(node for flow in joined for node in flow.nodes)
@@ -156,9 +156,9 @@ def _check(new: set[str], nodes: Sequence[Node], joins: Sequence[Join]) -> None:
         if node.role == "source" and not behind[name]:
             problems.append(f"{describe(node)}: nothing takes the records of this source")
         if node.role != "source" and not before[name]:
-            problems.append(f"{describe(node)}: nothing stands before this {node.role}")
+            problems.append(f"{describe(node)}: this {node.role} has no input")
     if not nodes:
-        problems.append("nothing is new in what is to be added")
+        problems.append("there is nothing new to add")
     if problems:
         raise WiringError("; ".join(problems))
 
@@ -177,7 +177,7 @@ def _open(run: ChangingRun, lanes: Sequence[Lane]) -> None:
 
 
 def _attach(run: ChangingRun, lanes: Sequence[Lane], attachments: Sequence[Attachment]) -> None:
-    """Let old lanes give to new ones, and let all of them take part in checkpoints, from one moment on."""
+    """Join old lanes to new ones, and include the new ones in checkpoints, at one moment."""
     with run.checkpoints.lock:
         for attachment in attachments:
             edge = attachment.edge
@@ -215,7 +215,7 @@ def remove(run: ChangingRun, graph: Graph, built: Plan, nodes: Sequence[Node | s
         if not lane.node_names() <= going:
             stay, go = sorted(lane.node_names() - going), sorted(lane.node_names() & going)
             raise RunError(
-                f"node {', '.join(go)!r} cannot be removed: it is fused with {', '.join(stay)!r}; name that, too, or "
+                f"node {', '.join(go)!r} cannot be removed: it is fused with {', '.join(stay)!r}; remove that, too, or "
                 "put edge(capacity=...) between them when the pipeline is made"
             )
     _check_consumers(graph, going)
@@ -243,19 +243,19 @@ def remove(run: ChangingRun, graph: Graph, built: Plan, nodes: Sequence[Node | s
 
 
 def _check_consumers(graph: Graph, going: set[str]) -> None:
-    """Raise RunError if a node that stays would have nothing behind it: its records would end nowhere."""
+    """Raise RunError if a node that stays would have no consumer: its records would go nowhere."""
     behind, _ = neighbours(graph.joins)
     for name in graph.nodes.keys() - going:
         if behind[name] and set(behind[name]) <= going:
             gone = ", ".join(map(repr, behind[name]))
             raise RunError(
-                f"{gone} cannot be removed: nothing else takes the records of {name!r}, which would end nowhere; "
+                f"{gone} cannot be removed: nothing else takes the records of {name!r}, which would go nowhere; "
                 f"remove {name!r} too, add another consumer first, or replace it"
             )
 
 
 def _until(run: ChangingRun, wait: Callable[[float], bool]) -> None:
-    """Wait, as long as the run goes on. Raises RunError if it is over before: an abort left something behind."""
+    """Wait until `wait` succeeds. Raises RunError if the run is over first: an abort left something behind."""
     while not wait(LOOK_AGAIN_S):
         if run.finished:
             raise RunError(f"run {run.name!r} is over, and left something behind")
@@ -267,7 +267,7 @@ def _left(lane: Lane, timeout_s: float) -> bool:
 
 
 def _asked(run: ChangingRun, lane: Lane, errand: Callable[[], None]) -> None:
-    """Have something done by the thread of a lane. Raises RunError."""
+    """Have the thread of a lane call this, and wait for it. Raises RunError."""
     future = lane.ask(errand)
     _until(run, lambda timeout_s: bool(wait([future], timeout_s).done))
     future.result()
@@ -279,13 +279,13 @@ def _leave(run: ChangingRun, built: Plan, first: str, edge: LiveEdge) -> None:
         return
     try:
         _asked(run, lane, lambda: lane.leave_edge(edge))
-    except RunError:  # it ended by itself in the meantime, and told the edge
+    except RunError:  # the lane has ended in the meantime, and with it the edge
         if not lane.ended:
             raise
 
 
 def _retire(graph: Graph, built: Plan, going: set[str], lanes: Sequence[Lane]) -> None:
-    """Keep the sums of what was removed, and nothing else of it."""
+    """Keep the sums of the removed nodes and edges, and forget the rest."""
     account = take_account(built, 0.0)
     for node in account.nodes:
         if node.node in going:
@@ -305,7 +305,7 @@ def _forget(built: Plan, lanes: Sequence[Lane], names: set[str]) -> None:
     gone = set(lanes)
     for live in [edges for pair, edges in built.edges.items() if set(pair) & names]:
         for edge in live:
-            if not edge.drained.is_set():  # what could not be opened never gave anything
+            if not edge.drained.is_set():  # a lane that could not be opened never sent anything
                 with edge.inbox.lock:
                     edge.detached = True
                 edge.control(END)
@@ -318,7 +318,7 @@ def _forget(built: Plan, lanes: Sequence[Lane], names: set[str]) -> None:
 
 
 def replace(run: ChangingRun, graph: Graph, built: Plan, node: Node | str, new: Node) -> None:
-    """Put another component in the place of one. See `Run.replace`."""
+    """Replace a component. See `Run.replace`."""
     name = graph.name_of(node)
     old = graph.nodes[name]
     if new.role != old.role:
@@ -355,7 +355,7 @@ def _swap(run: ChangingRun, built: Plan, resolved: ResolvedNode) -> None:
 
 
 def whole_account(graph: Graph, built: Plan, elapsed_s: float, *, aborted: bool = False) -> Account:
-    """Return the account of everything that runs or was removed."""
+    """Return the account of all running and removed nodes and edges."""
     with graph.lock:
         account = take_account(built, elapsed_s)
         nodes = {node.node: node for node in account.nodes}
@@ -371,7 +371,7 @@ def whole_account(graph: Graph, built: Plan, elapsed_s: float, *, aborted: bool 
 
 
 def _sum(first: Any, second: Any) -> Any:
-    """Add the counts of two accounts of the same name; what cannot be added is the second's."""
+    """Add the counts of two accounts of the same name; other fields are the second's."""
     if first is None:
         return second
     changes: dict[str, Any] = {}

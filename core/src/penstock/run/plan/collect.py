@@ -15,7 +15,7 @@ from penstock.run.steps.step import Step
 
 
 def take_account(built: Plan, elapsed_s: float) -> Account:
-    """Read all counters. Those of a run at work are each right, but not all of the same instant."""
+    """Read all counters. While the run is at work, each is correct, but they are not all of the same instant."""
     nodes: dict[str, NodeAccount] = {}
     for name, lane in built.sources.items():
         nodes[name] = _source(name, lane, elapsed_s)
@@ -112,7 +112,7 @@ def _steps(name: str, steps: Sequence[Step], elapsed_s: float) -> NodeAccount:
 
 
 def _total(counters: Iterable[Counter[str]]) -> Counter[str]:
-    """Add counters to which lanes go on adding channels: `dict` copies each atomically."""
+    """Add counters to which lanes may be adding channels: `dict` copies each atomically."""
     total: Counter[str] = Counter()
     for counter in counters:
         total.update(dict(counter))

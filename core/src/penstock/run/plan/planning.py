@@ -1,4 +1,4 @@
-"""Planning: which nodes are fused into one lane, and the lanes, edges and workers of a run."""
+"""Planning: the nodes that are fused into one lane, and the lanes, edges and workers of a run."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ Join = tuple[str, str, Edge]
 
 @attrs.define(eq=False)
 class Plan:
-    """What a run consists of.
+    """The parts of a run.
 
     Attributes:
         lanes: All lanes.
         steps: The steps of each node that takes records, one for each worker.
         sources: The lane of each source.
         edges: The live edges of each join of two nodes, by (before, after); none where the two are fused.
-        inner: Edges that the plan added, to gather what workers give or to spread what several nodes give.
+        inner: Edges that the plan added, to gather the results of workers or to distribute records among them.
         aligned: Whether lanes wait for a barrier on all their edges: a store keeps positions with its records.
     """
 
@@ -50,7 +50,7 @@ class Plan:
     tails: dict[str, list[Lane]] = attrs.field(factory=dict)
 
     def announce(self, barrier: Barrier) -> None:
-        """Tell every inbox of a barrier; those without an edge would never hear of it."""
+        """Announce a barrier to every inbox; one without an edge would never receive it."""
         for lane in list(self.lanes):
             if isinstance(lane, InboxLane):
                 lane.inbox.expect(barrier)
@@ -58,7 +58,7 @@ class Plan:
 
 @attrs.frozen(eq=False)
 class Attachment:
-    """An edge between a lane that runs and one that is new; the giver is the old lane that is to give, or None."""
+    """An edge between a running lane and a new one; `giver` is the running lane if it is the one before, else None."""
 
     giver: Lane | None
     edge: LiveEdge
@@ -97,13 +97,13 @@ def chains(nodes: Sequence[Node], parts: Mapping[str, ResolvedNode], joins: Sequ
 def extend(
     run: LaneContext, built: Plan, nodes: Sequence[Node], parts: Mapping[str, ResolvedNode], joins: Sequence[Join]
 ) -> tuple[list[Lane], list[Attachment]]:
-    """Add lanes for these nodes to a plan and join them, to each other and to nodes that the plan has already.
+    """Add lanes for these nodes to a plan and join them, to each other and to nodes that the plan already has.
 
-    Nothing is opened, no thread started. What was there before gives nothing to what is new until the attachments are
-    made; edges from new to old hold no barrier up until they are given a `since` that is finite.
+    Opens nothing and starts no thread. Running lanes send nothing to new ones until the attachments are made; edges
+    from new to running lanes delay no barrier until their `since` is finite.
 
     Returns:
-        The new lanes, and what is to be attached when they are open.
+        The new lanes, and the attachments to make when they are open.
 
     Raises:
         RunError: a node that runs already cannot be joined in this way; the plan may have been added to.
@@ -132,11 +132,9 @@ def _cross(run: LaneContext, built: Plan, first: str, second: str, edge: Edge, f
     givers, takers = built.tails.get(first), built.heads.get(second)
     advice = "when the pipeline is made, put edge(capacity=...) where nodes are to be joined later"
     if givers is None:
-        raise RunError(
-            f"node {first!r} is fused with what stands behind it, so nothing else can take from it: {advice}"
-        )
+        raise RunError(f"node {first!r} is fused with the node behind it, so nothing else can take from it: {advice}")
     if takers is None:
-        raise RunError(f"node {second!r} is fused with what stands before it, so nothing else can feed it: {advice}")
+        raise RunError(f"node {second!r} is fused with the node before it, so nothing else can feed it: {advice}")
     if len(givers) > 1 or len(takers) > 1:
         raise RunError(f"{name}: nodes with several workers cannot be joined while they run: {advice}")
     live = LiveEdge(takers[0].inbox, name, edge, since=math.inf)

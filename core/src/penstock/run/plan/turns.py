@@ -1,4 +1,4 @@
-"""Turns: who may change a run at this moment: one thread at a time, and none that would wait for itself."""
+"""Turns: let one thread at a time change a run, and none that would wait for itself."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from weakref import WeakKeyDictionary
 from penstock.errors import RunError
 
 AGAIN_S: Final = 0.1
-"""How often a thread that waits for its turn looks whether the change under way waits for it, too."""
+"""Seconds after which a thread that waits for its turn checks whether the change under way waits for that thread."""
 
 
 class Turns:
     """Let one thread at a time change a run. Any thread.
 
-    A component may have a thread of its own that changes the run (a control channel). It may take a turn, but not
-    to remove its own component, whose `flush` or `close` waits for it.
+    A component may have a thread of its own that changes the run (a control channel). That thread may take a turn,
+    but not remove its own component, whose `flush` or `close` waits for the thread.
 
     Args:
-        run: Its name, for errors.
-        may: Raises RunError if the run cannot be changed any more.
-        in_lane: Says whether the current thread is one that a change may wait for.
+        run: The name of the run, for errors.
+        may: Raises RunError if the run can no longer be changed.
+        in_lane: Returns whether a change may wait for the current thread.
     """
 
     def __init__(self, run: str, *, may: Callable[[], None], in_lane: Callable[[], bool]) -> None:
@@ -56,7 +56,7 @@ class Turns:
             raise
 
     def leaving(self, components: Sequence[Any]) -> None:
-        """Note what the change waits for. Raises RunError if the current thread works for one of these."""
+        """Note the components that the change waits for. Raises RunError if the current thread works for one."""
         if self._is_for(components):
             raise RunError(
                 f"run {self._run!r}: the caller is among the nodes to remove, and would wait for its own end: "

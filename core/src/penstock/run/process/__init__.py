@@ -1,1 +1,1 @@
-"""Components in processes of their own: `asking` is the side of the run, `working` that of the worker process."""
+"""Components in processes of their own: `asking` is the run's side, `working` the worker process's side."""

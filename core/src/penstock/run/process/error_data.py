@@ -1,4 +1,4 @@
-"""An error as plain data, so that it crosses to another process: never pickled, so nothing that comes is run."""
+"""Errors as plain data, to send them to another process: they are never pickled, so received data runs no code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def error_to_data(error: BaseException) -> dict[str, Any]:
 
 
 def _arguments(error: BaseException) -> list[Any]:
-    """Return what makes the same error again; its message if that is not plain."""
+    """Return the arguments that make the same error again; the message if they are not plain data."""
     try:
         arguments = list(error.args)
     except BaseException:  # the error is the user's
@@ -46,18 +46,18 @@ def _arguments(error: BaseException) -> list[Any]:
 
 
 def error_from_data(told: Mapping[str, Any]) -> BaseException:
-    """Return the error that was told: of its own class if that is Python's or penstock's, else a RemoteError."""
+    """Return the error: of its own class if that is Python's or penstock's, else a RemoteError."""
     home = {"builtins": builtins, "penstock.errors": penstock.errors}.get(told["path"].rpartition(".")[0])
     cls = getattr(home, told["name"], None)
     error: BaseException | None = None
     if isinstance(cls, type) and issubclass(cls, BaseException):
         try:
             error = cls(*told["arguments"])
-        except Exception:  # a class that wants more than its arguments say
+        except Exception:  # a class whose constructor needs other arguments
             error = None
     if error is None:
         error = RemoteError(f"{told['name']}: {told['message']}")
     if "retryable" in told:
-        error.retryable = told["retryable"]  # type: ignore[attr-defined]  # those that had it have it, others may
+        error.retryable = told["retryable"]  # type: ignore[attr-defined]  # set only if the error had it
     error.__cause__ = _Traceback(told["traceback"])
     return error

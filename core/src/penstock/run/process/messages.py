@@ -1,4 +1,4 @@
-"""What the two sides of a worker process send each other."""
+"""The messages between a run and its worker processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from penstock.record import Record
 from penstock.source import SupportsCommit, SupportsDrop, SupportsLag, SupportsLoss, SupportsRejected
 
 Reply = tuple[Mapping[str, Any], Sequence[Record]]
-"""What a call to the component returns: words, and records."""
+"""The result of a call to the component: keywords, and records."""
 
 SOURCE_FIGURES: Final = {
     SupportsCommit: "position",
@@ -20,22 +20,22 @@ SOURCE_FIGURES: Final = {
     SupportsRejected: "rejected",
     SupportsLag: "lag",
 }
-"""What each reply of a source says of it, by the ability that it has for it."""
+"""The values in each reply of a source, by the ability that provides them."""
 
 COUNTS: Final = ("passed", "extra", "buffered", "retries")
-"""The counters that the worker side counts and the run adds up."""
+"""The counters that the worker process counts and the run adds up."""
 
 
 @attrs.frozen(eq=False)
 class Answer:
-    """What the component answered.
+    """The answer of the component.
 
     Attributes:
-        words: What it said.
-        records: What it gave.
-        places: The places that they had among all that it gave.
-        missing: What it gave and cannot be sent here, by place, with the reason.
-        refused: The records of the question that could not be sent to it, by place, with their errors.
+        words: The keywords of the answer.
+        records: The records that it returned and that could be sent.
+        places: The index of each of them among all records that it returned.
+        missing: The records that could not be sent, by index, with the reason.
+        refused: The records of the request that could not be sent to it, by index, with their errors.
     """
 
     words: Mapping[str, Any]

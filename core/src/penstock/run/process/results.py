@@ -1,4 +1,4 @@
-"""Results on their way back: what the run still has is named, not sent again."""
+"""Results of a worker process: records that the run still has are sent as numbers, not as data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ AS_SENT: Final = -1
 
 
 def pack_results(results: Sequence[Record], known: Mapping[int, Record]) -> tuple[dict[str, Any], list[Record]]:
-    """Return words, and the records to send, for results of records that the run knows by these numbers.
+    """Return keywords, and the records to send, for results of records that the run knows by these numbers.
 
-    A result that is such a record is sent as its number. One with the data, the parent, or the parent's parent of such
-    a record is sent without them.
+    A result that is such a record is sent as its number. A result that shares the data, the parent, or the parent's
+    parent of such a record is sent without them.
     """
     whole = {id(record): number for number, record in known.items()}
     data = {id(record.data): number for number, record in known.items() if record.data is not None}
@@ -41,7 +41,7 @@ def pack_results(results: Sequence[Record], known: Mapping[int, Record]) -> tupl
 
 
 def unpack_results(answer: Answer, known: Mapping[int, Record]) -> Iterator[Record]:
-    """Yield the results, without those that could not be sent."""
+    """Yield the results, except those that could not be sent."""
     words = answer.words
     came = dict(zip(answer.places, answer.records, strict=True))
     place = 0

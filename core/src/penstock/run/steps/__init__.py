@@ -1,1 +1,1 @@
-"""One component at work: decode, process, store; what happens to a record that fails."""
+"""One component at work: decode, process, store; error policies and dead letters."""

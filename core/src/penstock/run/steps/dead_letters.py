@@ -1,4 +1,4 @@
-"""DeadLetters: where a run keeps the records that failed for good, with what happened to them."""
+"""DeadLetters: the file in which a run keeps the records that failed for good, with their errors."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class DeadLetters:
     """Keep dead letters in `<directory>/<run>-<time>-<process id>/records.log`; made with the first. Any thread.
 
-    An entry is a record whose `parent` is the one that failed, and whose metadata say where, when, why and after how
-    many tries. Of one that cannot be written as bytes, all is kept that can (see `penstock.run.steps.salvage`).
-    Durable after `sync`, which every checkpoint calls before it commits.
+    An entry is a record whose `parent` is the failed record, and whose metadata say where, when, why and after how
+    many tries it failed. If a record cannot be written as bytes, as much as possible of it is kept (see
+    `penstock.run.steps.salvage`). Durable after `sync`, which every checkpoint calls before it commits.
     """
 
     def __init__(self, directory: Path, run: str) -> None:
@@ -37,7 +37,7 @@ class DeadLetters:
         self._lock = threading.Lock()
 
     def put(self, resolved: ResolvedNode, record: Record, error: BaseException, tries: int) -> None:
-        """Keep one. Raises OSError if that is not possible: the record is lost then."""
+        """Keep a record. Raises OSError if that is not possible: the record is lost then."""
         letter = _letter(resolved, record, error, tries)
         with self._lock:
             if self._log is None:
@@ -61,13 +61,13 @@ class DeadLetters:
         try:
             log.open()
         except BaseException:
-            with contextlib.suppress(OSError):  # that it was made at all; the next letter tries again
+            with contextlib.suppress(OSError):  # if it was made at all; the next letter tries again
                 self.path.rmdir()
             raise
         return log
 
     def sync(self) -> None:
-        """Return when all are on the disk."""
+        """Return when all letters are on the disk."""
         with self._lock:
             if self._log is not None:
                 self._log.sync()

@@ -44,7 +44,7 @@ class DecodeStep(Step):
         return made
 
     def run(self, records: Sequence[Record]) -> list[Record]:
-        """Give each packet to the decoder of its channel."""
+        """Pass each packet to the decoder of its channel."""
         given: list[Record] = []
         counters = self.counters
         counters.records_in += len(records)
@@ -93,20 +93,20 @@ class DecodeStep(Step):
             return None
 
     def _has_skipped(self, channel: str) -> bool:
-        """Return whether the decoder has left out packets since it was asked before: they are discarded, not inside."""
+        """Return whether the decoder has skipped packets since the last call: they are discarded, not inside."""
         assert self._skipped is not None
         before, now = self._skipped.get(channel, 0), getattr(self._decoders.get(channel), "skipped", 0)
         self._skipped[channel] = now
         return now > before
 
     def _end_channel(self, channel: str) -> list[Record]:
-        """Close a channel, and count what its decoder still had as more than its records gave."""
+        """Close a channel, and count the last results of its decoder as beyond one for each packet."""
         frames = self._close(channel)
         self.counters.extra += len(frames)
         return frames
 
     def _close(self, channel: str) -> list[Record]:
-        """Flush and close the decoder of a channel, if it has one; return what it still had."""
+        """Flush and close the decoder of a channel, if it has one; return its last results."""
         decoder = self._decoders.pop(channel, None)
         self._idle.forget(channel)
         if self._skipped is not None:
@@ -128,29 +128,29 @@ class DecodeStep(Step):
             return []
 
     def wait_s(self) -> float | None:
-        """Return the seconds until a channel has been idle for so long that its decoder rests or is closed."""
+        """Return the seconds until an idle channel's decoder is to rest or to be closed."""
         return self._idle.wait_s()
 
     def expire(self) -> list[Record]:
-        """Close the decoders of channels that are over, and let others rest; return what those still had."""
+        """Close the decoders of channels that are over, and rest those of idle ones; return their last results."""
         given = [frame for channel in self._idle.to_close() for frame in self._end_channel(channel)]
         for channel in self._idle.to_rest():
             decoder = self._decoders.get(channel)
             if decoder is not None:
                 try:
                     decoder.rest()
-                except BaseException as error:  # it works on as it is
+                except BaseException as error:  # the decoder stays at work as it is
                     self.error_policy.fail_late("rest", error)
         return given
 
     def flush(self) -> list[Record]:
-        """Return what the decoders still have, channel by channel."""
+        """Return the last results of the decoders, channel by channel."""
         given = [frame for decoder in self._decoders.values() for frame in self._flushed(decoder)]
         self.counters.extra += len(given)
         return given
 
     def held(self) -> dict[int, Record]:
-        """Return what the decoders say that they keep."""
+        """Return the records that the decoders report as held."""
         return self._held(self._decoders.values())
 
     def _held(self, decoders: Iterable[Any]) -> dict[int, Record]:
@@ -158,7 +158,7 @@ class DecodeStep(Step):
             return {}
         try:
             return {id(record): record for made in decoders for record in made.held()}
-        except BaseException as error:  # as in run; who knows what is inside
+        except BaseException as error:  # as in run; nothing is known of the records inside
             self.error_policy.fail_held(error)
             return {}
 

@@ -1,4 +1,4 @@
-"""ErrorPolicy: what happens to a call that fails, and to the record it failed for, by the policy of its node."""
+"""ErrorPolicy: retries of failed calls, and the treatment of their records, by the policy of the node."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class ErrorPolicy:
         self._errors = error_classes(resolved.where, self.retry)
 
     def again(self, call: Callable[[], T], error: BaseException) -> T:
-        """Make a call that failed with `error` again until it works or the tries are used up; raise the last error.
+        """Repeat a call that failed with `error` until it works or the tries are used up; raise the last error.
 
-        The waits grow exponentially, with jitter; the lane waits too, so that the order is kept.
+        The waits grow exponentially, with jitter; the lane waits meanwhile, so that the order is kept.
         """
         if self.retry.times == 1 or not self._may_retry(error):
             raise error
@@ -64,7 +64,7 @@ class ErrorPolicy:
                     self.counters.retries += 1
                     try:
                         return call()
-                    except BaseException as failure:  # whatever it is: stamina gets a stand-in for it
+                    except BaseException as failure:  # of any class: stamina gets a stand-in for it
                         last = failure
                 if attempt.num == self.retry.times or not self._may_retry(last):
                     break
@@ -72,15 +72,15 @@ class ErrorPolicy:
         raise last
 
     def tries(self, error: BaseException) -> int:
-        """Return how many tries an error had that `again` raised."""
+        """Return the number of tries before `again` raised this error."""
         return (self.retry.times or 1) if self._may_retry(error) else 1
 
     def is_abort(self, error: BaseException) -> bool:
-        """Return whether this is the run's own RunAborted; one that a component raises by itself is an error."""
+        """Return whether this is RunAborted from the run itself; from a component it is an error like others."""
         return self._run.aborting and is_a(error, RunAborted)
 
     def give_up(self, record: Record, error: BaseException, tries: int = 1) -> None:
-        """Do with a record that failed for good what `on_error` says."""
+        """Treat a record that failed for good as `on_error` says."""
         where = text_for_record(record, error)
         place = f" ({place_of(record)})" if record.coords else ""
         self.counters.last_error = f"{text_of(error)}{place}{remedy_for(record, error)}"
@@ -96,7 +96,7 @@ class ErrorPolicy:
             case _:
                 try:
                     self._run.dead_letter(self.resolved, record, error, tries)
-                except BaseException as second:  # the dead letters are the last resort: a disk that is full, say
+                except BaseException as second:  # the dead letters are the last resort; the disk may be full
                     self.counters.lost += 1
                     self._run.fail(
                         f"{self.resolved.where}: the dead letters failed too: {text_of(second)}; lost is {where}",
@@ -111,7 +111,7 @@ class ErrorPolicy:
         self._run.trouble(f"{self.resolved.where}: {method}() failed: {text_of(error)}", error)
 
     def fail_held(self, error: BaseException) -> None:
-        """End the run, without committing, since a component cannot say what it holds."""
+        """End the run without committing, since a component cannot say which records it holds."""
         self.note(error)
         self._run.fail(f"{self.resolved.where}: held() failed: {text_of(error)}", error)
 
@@ -131,7 +131,7 @@ class _FailedError(Exception):
 
 
 def error_classes(where: str, retry: Retry) -> tuple[type[BaseException], ...]:
-    """Return the exception classes that are tried again. Raises ConfigError for a path that leads to none."""
+    """Return the exception classes that are retried. Raises ConfigError for a path that names no exception class."""
     try:
         return retry.error_classes()
     except PenstockError as error:

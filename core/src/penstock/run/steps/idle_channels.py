@@ -1,4 +1,4 @@
-"""IdleChannels: how long each channel of a decoder has had no record, and what that is a reason for."""
+"""IdleChannels: the channels of a decoder that have had no record for so long that it rests or is closed."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from time import monotonic
 
 
 class IdleChannels:
-    """Say which channels have been idle for so long that their decoders rest, or are closed.
+    """Find the channels that have been idle for so long that their decoders rest, or are closed.
 
-    Channels are kept in the order of their last records, apart for those that rest: whatever their number, only the
-    first of each is looked at.
+    Active and resting channels are each kept in the order of their last records, so that only the first of each has
+    to be checked, whatever their number.
     """
 
     def __init__(self, *, rest_s: float | None, close_s: float | None) -> None:
-        """Take the seconds without a record after which a channel rests, or is over; None for never."""
+        """Set the seconds without a record after which a channel rests, or is over; None for never."""
         self._rest_s, self._close_s = rest_s, close_s
         self._awake: dict[str, float] = {}
         self._resting: dict[str, float] = {}
 
     def used(self, channels: Iterable[str]) -> None:
-        """Note that these channels had records now."""
+        """Note that these channels have just had records."""
         now = monotonic()
         for channel in channels:
             self._resting.pop(channel, None)
@@ -28,7 +28,7 @@ class IdleChannels:
             self._awake[channel] = now
 
     def forget(self, channel: str) -> None:
-        """Watch a channel no longer."""
+        """Stop watching a channel."""
         self._awake.pop(channel, None)
         self._resting.pop(channel, None)
 
@@ -42,13 +42,13 @@ class IdleChannels:
         return max(0.0, min(dues) - monotonic()) if dues else None
 
     def to_close(self) -> list[str]:
-        """Return the channels that are over, and watch them no longer."""
+        """Return the channels that are over, and stop watching them."""
         if self._close_s is None:
             return []
         return [*_take(self._awake, self._close_s), *_take(self._resting, self._close_s)]
 
     def to_rest(self) -> list[str]:
-        """Return the channels whose decoders shall rest."""
+        """Return the channels whose decoders are to rest."""
         if self._rest_s is None:
             return []
         taken = _take(self._awake, self._rest_s)

@@ -12,7 +12,7 @@ from penstock.run.steps.store_step import StoreStep
 
 
 def step_for(resolved: ResolvedNode, run: RunContext, counters: Counters | None = None) -> Step:
-    """Make the step for a part; with the counters of another it goes on counting there."""
+    """Make the step for a node; with `counters` it continues the counters of an earlier step."""
     if resolved.node.place == "process" and resolved.node.role != "store":
         from penstock.run.process.asking.remote_step import RemoteStep
 

@@ -1,4 +1,4 @@
-"""Naming: the channel and seq of what processors and decoders give, so that no two records have the same."""
+"""Naming: the channel and seq of the results of processors and decoders, so that no two records share a name."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from penstock.record import Record
 from penstock.run.steps.seq_runs import SeqRuns
 
 _REMEMBERED: Final = 2048
-"""Packets of which a decoder may still give frames; older ones have none to come."""
+"""The most packets whose frames a decoder may still return; older packets have no more frames."""
 
 
 class Naming:
-    """Name the results of one step by the records that they are made of. Used by the thread of its lane.
+    """Name the results of one step by the records that they are made from. Used by the thread of its lane.
 
-    The workers of a node each have one, and share what they remember, so that names are unique among all of them.
+    Each worker of a node has a Naming, and they share their memory, so that names are unique among all of them.
 
-    One result of a record keeps its number. Several in one channel are numbered as its parts. A processor that gives a
-    single record another channel or seq is believed, until it gives the same twice.
+    A single result of a record keeps its number. Several in one channel are numbered as its parts. A processor may
+    set another channel or seq for a single result, as long as it does not set the same twice.
     """
 
     def __init__(self, where: str, report: Callable[[str, BaseException], None]) -> None:
@@ -38,14 +38,14 @@ class Naming:
         self._late = 0
 
     def share(self, other: Naming) -> None:
-        """Remember from now on together with the naming of another worker of the node."""
+        """Share the memory of the naming of another worker of the node from now on."""
         self._seen, self._into, self._reported, self._lock = other._seen, other._into, other._reported, other._lock
 
     def each(self, records: Sequence[Record], results: list[Record]) -> list[Record]:
         """Name one result for each record."""
         last = records[-1]
         self._last, self._late = (last.channel, last.seq), 0
-        if records[0].discontinuity:  # a source that was opened again may give the same records once more
+        if records[0].discontinuity:  # a source that was reopened may return the same records again
             self._seen.clear()
         if [record.seq for record in records] == [result.seq for result in results] and (
             [record.channel for record in records] == [result.channel for result in results]
@@ -57,7 +57,7 @@ class Naming:
         return [self._one(record, result) for record, result in zip(records, results, strict=True)]
 
     def _passed(self, records: Sequence[Record], lasts: dict[str, int]) -> None:
-        """Note names that stay as they are, as one run of numbers for each channel of the list."""
+        """Note names that are kept, as one run of numbers for each channel of the list."""
         firsts = {records[0].channel: records[0].seq}
         if len(lasts) > 1:
             firsts = {record.channel: record.seq for record in reversed(records)}
@@ -96,7 +96,7 @@ class Naming:
         return named
 
     def late(self, results: list[Record]) -> list[Record]:
-        """Name what was given for no record in particular; what has no name is named after the last record taken."""
+        """Name results of no particular record; a result without a name is named after the last record taken."""
         named: list[Record] = []
         for result in results:
             channel, seq = result.channel, result.seq
@@ -107,7 +107,7 @@ class Naming:
         return named
 
     def frames(self, packet: Record | None, frames: list[Record]) -> list[Record]:
-        """Name what a decoder gave, by the packets that it is made of: the parents, or else `packet`."""
+        """Name the results of a decoder by the packets that they are made from: the parents, or else `packet`."""
         if packet is not None and packet.discontinuity:
             self._given.clear()
         keys = []
@@ -136,7 +136,7 @@ class Naming:
         return self._new(record, result, channel, seq)
 
     def _chosen(self, record: Record, result: Record, channel: str, seq: int) -> Record:
-        """Take the name that a component chose, or another one if it is taken."""
+        """Use the name that a component chose, or another one if it is taken."""
         self._into.add(channel)
         return self._new(record, result, channel, seq)
 
@@ -155,6 +155,6 @@ class Naming:
         self._reported.add(channel)
         message = (
             f"{self._where}: gave two records the same name, channel {channel!r} and seq {seq}; the second of such "
-            "records is numbered anew: leave seq and channel as they are, or give each channel a name of its own"
+            "records is renumbered: leave seq and channel unchanged, or give each channel a name of its own"
         )
         self._tell(message, RunError(message))

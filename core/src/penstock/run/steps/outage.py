@@ -1,4 +1,4 @@
-"""Outage: tell a store that is down from records that are bad, and how often it is tried meanwhile."""
+"""Outage: distinguish a store that is down from bad records, and limit how often it is tried meanwhile."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from penstock.error_text import text_of
 from penstock.errors import StoreError
 
 RECORDS_IN_A_ROW: Final = 2
-"""So many records that fail for good one behind the other are hardly at fault themselves."""
+"""Consecutive records that fail for good before the store is taken to be down."""
 FAST_S: Final = 0.05
-"""A call that fails within this time costs so little that every record is tried, once."""
+"""Seconds within which a failing call is cheap enough to try every record, once."""
 FIRST_INTERVAL_S: Final = 0.5
 TIMES_LONGER: Final = 10
-"""How much longer than a call the interval behind it is at least, so that the calls take a tenth of the time."""
+"""The minimal ratio of the interval after a call to its duration, so that calls take a tenth of the time."""
 
 
 @attrs.define(eq=False)
 class Outage:
-    """Whether a store is down. Then no call is made again for one record's sake, and slow calls only from time to time.
+    """Whether a store is down. Then no call is repeated for a single record, and slow calls are made only rarely.
 
-    A call that fails fast is made once for each record, so that a good one among bad ones is never given up untried;
-    behind a slow one, nothing is tried until an interval is over, which doubles up to `longest_s` seconds or ten
-    times what a call takes.
+    If calls fail fast, one is made for each record, so that a good record among bad ones is never given up untried.
+    After a slow failure, nothing is tried until an interval is over, which doubles up to `longest_s` seconds or ten
+    times the duration of a call.
     """
 
     longest_s: float
@@ -41,7 +41,7 @@ class Outage:
         return self.failed >= RECORDS_IN_A_ROW
 
     def note(self, error: BaseException, *, records: int, took_s: float) -> None:
-        """Note that records failed for good, in a call that took so long."""
+        """Note that records failed for good, in a call that took `took_s` seconds."""
         now = time.monotonic()
         if self.last is None:
             self.began = now
@@ -52,7 +52,7 @@ class Outage:
             self._interval_s = min(2 * self._interval_s, self.longest_s)
 
     def end(self) -> None:
-        """Note that the store has written something."""
+        """Note that the store has written a record."""
         self.failed, self.last, self._interval_s, self._try_at = 0, None, FIRST_INTERVAL_S, 0.0
 
     def may_try(self) -> bool:

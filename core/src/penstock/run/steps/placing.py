@@ -1,4 +1,4 @@
-"""Placing: make a source or a store where its node says: here, or in a process of its own."""
+"""Placing: make a source or a store at the place of its node: here, or in a process of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from penstock.run.context import RunContext
 
 
 def make_component(resolved: ResolvedNode, run: RunContext, counters: Counters) -> Any:
-    """Return the component of a source or a store; not opened."""
+    """Return the component of a source or a store, not opened."""
     if resolved.node.place != "process":
         return resolved.make()
     if resolved.node.role == "source":

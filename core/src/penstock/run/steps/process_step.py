@@ -23,7 +23,7 @@ from penstock.user_function import adapted, understood, works_in_place
 _NOTHING: type = type(None)
 _replace = msgspec.structs.replace
 _GIVEN_UP = object()
-"""The result of a record that failed for good, and is counted already."""
+"""The result of a record that failed for good, and is already counted."""
 
 
 class ProcessStep(Step):
@@ -43,12 +43,12 @@ class ProcessStep(Step):
         return self._made
 
     def share_names(self, sibling: Step) -> None:
-        """Number anew what another worker has given already."""
+        """Renumber results whose name another worker has already used."""
         if self._naming is not None and isinstance(sibling, ProcessStep) and sibling._naming is not None:
             self._naming.share(sibling._naming)
 
     def open(self) -> None:
-        """Make the processor, open it if it wants, and see which form of arguments it takes."""
+        """Make the processor, open it if it has `open`, and determine the form of its arguments."""
         self._made = self.resolved.make()
         self._in_place = works_in_place(self._made)
         self._call = self._function = adapted(self._made)
@@ -63,7 +63,7 @@ class ProcessStep(Step):
             self._made.open()
 
     def run(self, records: Sequence[Record]) -> list[Record]:
-        """Call the processor for each. Whatever a call raises costs its own record."""
+        """Call the processor for each record. Any error of a call affects only its own record."""
         call, given = self._call, records
         if self._in_place:
             records = [owned(_own(record)) for record in given]
@@ -76,7 +76,7 @@ class ProcessStep(Step):
                 for record in todo:  # no map: it would take a StopIteration out of `call` for the end of the list
                     add(call(record))
                 break
-            except BaseException as error:  # whatever a user's function raises, SystemExit too: it costs one record
+            except BaseException as error:  # any error of a user's function, SystemExit too: it affects one record
                 if self.error_policy.is_abort(error):
                     raise
                 add(self._retry(given[len(results)], error))
@@ -91,7 +91,7 @@ class ProcessStep(Step):
         return self._sort(records, results)
 
     def _sort(self, records: Sequence[Record], results: Sequence[Any]) -> list[Record]:
-        """Count what is neither one record for each nor nothing for each, and make it one list."""
+        """Count results that are neither one record for each input nor none, and return them as one list."""
         given: list[Record] = []
         empty: list[Record] = []
         for record, result in zip(records, results, strict=True):
@@ -99,7 +99,7 @@ class ProcessStep(Step):
                 continue
             try:
                 expanded = self._expand(record, result)
-            except BaseException as error:  # a generator, or a list of the user's, that raises only now
+            except BaseException as error:  # a generator or a list of the user's raises only now
                 if self.error_policy.is_abort(error):
                     raise
                 again = self._retry(record, error, self._whole)
@@ -125,7 +125,7 @@ class ProcessStep(Step):
         return self._expand(record, self._call(record))
 
     def _retry(self, record: Record, error: BaseException, call: Callable[[Record], Any] | None = None) -> Any:
-        """Call again as the policy says; return what came, or _GIVEN_UP for a record that failed for good."""
+        """Repeat the call as the policy says; return the result, or _GIVEN_UP for a record that failed for good."""
         try:
             own = _own if self._in_place else _as_it_is
             return self.error_policy.again(lambda: (call or self._call)(own(record)), error)
@@ -136,10 +136,10 @@ class ProcessStep(Step):
             return _GIVEN_UP
 
     def _expand(self, record: Record, result: Any) -> list[Record]:
-        """Return as records what a processor returned. Raises what an iterator, or a list of the user's, raises."""
+        """Return the result of a processor as records. Raises the errors of an iterator or a list of the user's."""
         if result is None:
             return []
-        if isinstance(result, Iterator):  # the next ones are gone through within their call
+        if isinstance(result, Iterator):  # later ones are consumed within their own call
             self._call = lambda each: understood(each, self._function(each))
         meant = result if isinstance(result, Record) else understood(record, result)
         several = [meant] if isinstance(meant, Record) else [_record(record, item) for item in list(meant or ())]
@@ -148,21 +148,21 @@ class ProcessStep(Step):
         return several if self._naming is None or not several else self._naming.several(record, several)
 
     def flush(self) -> list[Record]:
-        """Return what the processor still has."""
+        """Return the last results of the processor."""
         return self._late("flush") if self._flushes else []
 
     def held(self) -> dict[int, Record]:
-        """Return what the processor says that it keeps."""
+        """Return the records that the processor reports as held."""
         if not self._keeps:
             return {}
         try:
             return {id(record): record for record in self._made.held()}
-        except BaseException as error:  # as in run; who knows what is inside
+        except BaseException as error:  # as in run; nothing is known of the records inside
             self.error_policy.fail_held(error)
             return {}
 
     def wait_s(self) -> float | None:
-        """Ask the processor, if it has a clock."""
+        """Return the processor's `wait_s`, if it has one."""
         if not self.clocked:
             return None
         try:
@@ -172,14 +172,14 @@ class ProcessStep(Step):
             return None
 
     def expire(self) -> list[Record]:
-        """Let the processor give what is due."""
+        """Return the results of the processor that are due."""
         return self._late("expire")
 
     def _late(self, method: str) -> list[Record]:
         held = self.held() if method == "flush" else {}
         try:
             given = only_records(getattr(self._made, method)(), method)
-        except BaseException as error:  # a flush that raises must not keep what is behind it from ending
+        except BaseException as error:  # a flush that raises must not prevent the end of the nodes behind it
             self.error_policy.fail_late(method, error)
             self.give_up_held(held.values(), error)
             return []
@@ -187,7 +187,7 @@ class ProcessStep(Step):
         return given if self._naming is None else self._naming.late(given)
 
     def close(self) -> None:
-        """Close the processor if it wants."""
+        """Close the processor, if it has `close`."""
         self.close_component(self._made)
 
 
@@ -200,7 +200,7 @@ def _record(record: Record, item: Any) -> Record:
 
 
 def _own(record: Record) -> Record:
-    """Return the record with an array that may be written to: itself, or with a copy if others hold the array."""
+    """Return the record with a writable array: the record itself, or with a copy if others hold the array."""
     numpy: Any = sys.modules.get("numpy")
     if numpy is None or not isinstance(record.data, numpy.ndarray):
         return record
@@ -210,7 +210,7 @@ def _own(record: Record) -> Record:
 
 
 def _is_held_elsewhere(record: Record, array: type) -> bool:
-    """Return whether anybody but the record refers to its array, or anybody but that to the one it is a view of."""
+    """Return whether anything else refers to the record's array, or to the array that it is a view of."""
     base = record.data.base is not None
     if base and (not isinstance(record.data.base, array) or _count_of_base(record.data) > _ALONE_AS_BASE):
         return True
@@ -225,6 +225,6 @@ def _count_of_base(array: Any) -> int:
     return sys.getrefcount(array.base)
 
 
-# How often the call itself refers to what it counts differs between versions of Python.
+# The number of references that the call itself holds differs between versions of Python.
 _ALONE = _count_of_data(Record(object()))
 _ALONE_AS_BASE = _count_of_base(SimpleNamespace(base=object()))

@@ -1,4 +1,4 @@
-"""What can be kept of a record that cannot be written as bytes: everything that can, with a mark for what cannot."""
+"""Salvage: keep as much as possible of a record that cannot be written as bytes, and mark what was changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from penstock.record import Record
 from penstock.record_size import attributes
 
 NOT_KEPT: Final = "not_kept"
-"""The key in the metadata under which the marks stand: paths, each with the reason."""
+"""The metadata key of the marks: a mapping of paths to reasons."""
 _DEEPEST: Final = 40
 _MOST_MARKS: Final = 100
 _MOST_PARTS: Final = 100_000
@@ -20,10 +20,10 @@ _LONGEST_REPR: Final = 1000
 
 
 def salvaged(record: Record, reason: BaseException) -> Record:
-    """Return the record with all that can be written as bytes; what cannot is a text that describes it.
+    """Return the record with all values that can be written as bytes; the others become a text that describes them.
 
-    Objects are described, and those of their attributes that are arrays, bytes or plain values are kept beside. A
-    record as data becomes a dict of its fields. The metadata say under "not_kept" what was changed, and why.
+    An object becomes a description, with those of its attributes that are arrays, bytes or plain values. A record as
+    data becomes a dict of its fields. The metadata entry "not_kept" lists the changes and their reasons.
     """
     work = _Salvage()
     kept, odd = readable(record)
@@ -37,7 +37,7 @@ def salvaged(record: Record, reason: BaseException) -> Record:
 
 
 def _metadata(work: _Salvage, metadata: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return metadata whose keys are proper text."""
+    """Return metadata whose keys are valid text."""
     try:
         found = work.keep(dict(metadata), "$.metadata", (), top=True)
     except Exception as error:  # a mapping of the user's that raises when it is read
@@ -59,7 +59,7 @@ class _Salvage:
             self.marks[_text(path)[:200]] = _text(reason)[:_LONGEST_REPR]
 
     def keep(self, value: Any, path: str, above: tuple[int, ...], *, top: bool = False) -> Any:
-        """Return a value as it is if it can be written, else what can be kept of it."""
+        """Return a value unchanged if it can be written, else the part of it that can be kept."""
         reason = _refused(value, path, above, top=top)
         if reason is None:
             return value
@@ -103,7 +103,7 @@ class _Salvage:
             kept[name] = self.keep(value, f"{path}.{name}", above)
         if _refused(kept, path, above, top=top) is None or top:
             return kept
-        self.mark(path, "its keys would be read as the same one: text in their place")
+        self.mark(path, "several keys would be read as the same one: replaced by text")
         return {f"{number}: {_text(_shown(key))}": value for number, (key, value) in enumerate(kept.items())}
 
     def _array(self, array: Any, path: str, above: tuple[int, ...], reason: str) -> Any:
@@ -146,7 +146,7 @@ def _refused(value: Any, path: str, above: Iterable[int], *, top: bool = False) 
 
 
 def _shown(value: Any) -> str:
-    """Return the repr of a value, cut, or what can be said of one whose repr raises."""
+    """Return the repr of a value, shortened, or a note if its repr raises."""
     try:
         text = f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else repr(value)
         return text[:_LONGEST_REPR]
@@ -155,5 +155,5 @@ def _shown(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    r"""Return text that UTF-8 can hold: a lone surrogate becomes `\\udce9` in letters."""
+    r"""Return text that UTF-8 can encode: a lone surrogate becomes the six characters `\\udce9`."""
     return str.__str__(text).encode("utf-8", "backslashreplace").decode()

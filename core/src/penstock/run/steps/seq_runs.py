@@ -1,4 +1,4 @@
-"""SeqRuns: which numbers of a channel have come, in little memory as long as few are missing."""
+"""SeqRuns: the numbers of a channel that have come, in little memory as long as few are missing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _RUNS: Final = 100_000
 class SeqRuns:
     """A set of whole numbers, kept as runs without a gap.
 
-    From 100,000 runs on it takes no more in that stand alone, so such a number is not found again.
+    Above 100,000 runs it adds no more isolated numbers, so such a number is not found later.
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class SeqRuns:
         self._end: list[int] = []
 
     def add(self, number: int) -> bool:
-        """Add one; return False if it is there."""
+        """Add a number; return False if it is present."""
         place = bisect_right(self._first, number)
         if place and number < self._end[place - 1]:
             return False
@@ -27,14 +27,14 @@ class SeqRuns:
         return True
 
     def first_common(self, first: int, end: int) -> int | None:
-        """Return the lowest number from `first` up to before `end` that is there, or None."""
+        """Return the lowest number in `range(first, end)` that is present, or None."""
         place = bisect_right(self._end, first)
         if place == len(self._first) or self._first[place] >= end:
             return None
         return max(first, self._first[place])
 
     def cover(self, first: int, end: int) -> None:
-        """Add all from `first` up to before `end`."""
+        """Add all numbers in `range(first, end)`."""
         if self._end and first == self._end[-1]:  # nearly always
             self._end[-1] = end
             return

@@ -18,26 +18,26 @@ _LONGEST_WAIT_S: Final = 3600.0
 
 
 def only_records(given: Iterable[Any], method: str) -> list[Record]:
-    """Return as a list what a component gave. Raises TypeError if that is anything but records with proper fields."""
+    """Return the results of a component as a list. Raises TypeError unless they are records with valid fields."""
     records = list(given)
     for record in records:
         if not issubclass(type(record), Record):
-            raise TypeError(f"{method}() gave {type(record).__name__}: give records")
+            raise TypeError(f"{method}() returned {type(record).__name__}: return records")
     return records if all_exact(records) else [exact(record) for record in records]
 
 
 def seconds_of(wait: Any) -> float | None:
-    """Return as seconds to wait what a component's `wait_s` gave. Raises ValueError if that is no number."""
+    """Return the result of a component's `wait_s` as seconds to wait. Raises ValueError if it is not a number."""
     if wait is None:
         return None
     seconds = float(wait)
     if seconds != seconds:
-        raise ValueError("wait_s() gave not-a-number: give seconds, or None")
+        raise ValueError("wait_s() returned NaN: return seconds, or None")
     return min(seconds, _LONGEST_WAIT_S)
 
 
 class Step:
-    """One component in a lane: it takes a list of records and gives one. Used by the thread of the lane only."""
+    """One component in a lane: it maps a list of records to another. Used by the thread of the lane only."""
 
     def __init__(self, resolved: ResolvedNode, run: RunContext, counters: Counters | None = None) -> None:
         self.resolved = resolved
@@ -50,7 +50,7 @@ class Step:
 
     @property
     def component(self) -> Any:
-        """What works here, if that is one object of this process."""
+        """The component, if it is one object in this process."""
         return None
 
     def open(self) -> None:
@@ -58,57 +58,57 @@ class Step:
         raise NotImplementedError
 
     def run(self, records: Sequence[Record]) -> list[Record]:
-        """Take these records and return what comes of them. Never raises for a record's sake."""
+        """Return the results of these records. Never raises because of a single record."""
         raise NotImplementedError
 
     def share_names(self, sibling: Step) -> None:
-        """Keep the names of what it gives apart from those that another worker of the node gives."""
+        """Keep the names of its results distinct from those of another worker of the node."""
 
     def halt(self) -> None:
-        """Let `run` raise RunAborted after the record that it works at. From any thread, when the run is aborted."""
+        """Make `run` raise RunAborted after the current record. From any thread, when the run is aborted."""
         self._todo.clear()
 
     def _begin(self, records: Sequence[Record]) -> Iterator[Record]:
-        """Return an iterator over records that `halt` empties: looking between them costs nothing."""
+        """Return an iterator over records that `halt` empties, so that checking between records costs nothing."""
         todo = self._todo = list(records)
         if self._run.aborting:
             todo.clear()
         return iter(todo)
 
     def _end(self) -> None:
-        """Hold the records no longer. Raises RunAborted if the iterator ended because of an abort."""
+        """Release the records. Raises RunAborted if the iterator ended because of an abort."""
         self._todo = []
         if self._run.aborting:
             raise RunAborted("the run is aborted")
 
     def flush(self) -> list[Record]:
-        """Return what is still inside, at the end."""
+        """Return the last results, at the end."""
         return []
 
     def held(self) -> dict[int, Record]:
-        """Return the records inside whose result is not out, by identity."""
+        """Return the records inside whose results are not yet out, by identity."""
         return {}
 
     def wait_s(self) -> float | None:
-        """Return the seconds until `expire` wants to be called."""
+        """Return the seconds until `expire` is due; None if it never is."""
         return None
 
     def expire(self) -> list[Record]:
-        """Return what is due."""
+        """Return the results that are due."""
         return []
 
     def close(self) -> None:
-        """Close the component; an error is noted, not raised: closing must not hide what came first."""
+        """Close the component; an error is noted, not raised: closing must not hide an earlier error."""
 
     def give_up_held(self, records: Iterable[Record], error: BaseException) -> None:
-        """Do what `on_error` says with records that were inside when a flush failed: nothing comes of them."""
+        """Treat records that were inside when a flush failed as `on_error` says: they have no results."""
         for record in records:
-            if self.counters.buffered:  # it may keep one that it has failed for, which is counted already
+            if self.counters.buffered:  # it may hold a record that has failed, which is already counted
                 self.counters.buffered -= 1
                 self.error_policy.give_up(record, error)
 
     def close_component(self, component: Any) -> None:
-        """Close a component if it wants; an error is reported."""
+        """Close a component, if it has `close`; an error is reported."""
         try:
             close = getattr(component, "close", None)
             if callable(close):

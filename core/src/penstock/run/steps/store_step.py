@@ -1,4 +1,4 @@
-"""StoreStep: a store in a lane: what it fails to write is tried again in order, and synced when a barrier passes."""
+"""StoreStep: a store in a lane: failed writes are retried in order, and it is synced when a barrier passes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from penstock.run.steps.step import Step
 
 
 class StoreStep(Step):
-    """A store: write lists, and sync when a barrier passes."""
+    """A store: write lists of records, and sync when a barrier passes."""
 
     def __init__(self, resolved: ResolvedNode, run: RunContext, counters: Counters | None = None) -> None:
         super().__init__(resolved, run, counters)
@@ -33,7 +33,7 @@ class StoreStep(Step):
         self.store.open()
 
     def run(self, records: Sequence[Record]) -> list[Record]:
-        """Write them; the bad ones go their way without their neighbours."""
+        """Write records; bad ones are given up without their neighbours."""
         self.counters.records_in += len(records)
         if self.outage.is_on and not self.outage.may_try():
             self._give_up_untried(records)
@@ -41,8 +41,8 @@ class StoreStep(Step):
         self.synced = False
         began = time.monotonic()
         try:
-            self.store.write(list(records))  # its own: others may hold this list, or it is written again
-        except BaseException as error:  # a store may raise anything; the records are in our hands
+            self.store.write(list(records))  # a copy: others may hold this list, or it is written again
+        except BaseException as error:  # a store may raise anything; the records are still here
             if self.error_policy.is_abort(error):
                 raise
             self._write_again(records, error, began)
@@ -53,9 +53,9 @@ class StoreStep(Step):
         return []
 
     def _write_again(self, records: Sequence[Record], error: BaseException, began: float) -> None:
-        """Try again what was not written, in order: together first, then one by one, so that each has its own error.
+        """Retry unwritten records in order: first together, then one by one, so that each has its own error.
 
-        While the store is down, nothing is tried again together, and one by one only as long as that costs no time.
+        While the store is down, they are not retried together, and one by one only while calls fail fast.
         """
         self.error_policy.note(error)
         left = self._sort(records, error)
@@ -68,7 +68,7 @@ class StoreStep(Step):
             nonlocal left
             try:
                 self._write(left)
-            except BaseException as last:  # as in run; what it wrote in spite of that is not to be written again
+            except BaseException as last:  # as in run; records that it wrote in spite of that are not written again
                 left = self._sort(left, last)
                 if left:
                     raise
@@ -85,7 +85,7 @@ class StoreStep(Step):
         self._one_by_one(left)
 
     def _one_by_one(self, records: Sequence[Record], known: BaseException | None = None, tries: int = 0) -> None:
-        """Write each alone; `known` is the error of a record that has just been tried alone."""
+        """Write each record alone; `known` is the error of a record that has just been tried alone."""
         for place, record in enumerate(records):
             if self._run.aborting:
                 raise RunAborted("the run is aborted")
@@ -114,7 +114,7 @@ class StoreStep(Step):
         self.outage.end()
 
     def _sort(self, records: Sequence[Record], error: BaseException) -> list[Record]:
-        """Count what was written in spite of an error, give up what no try can help; return what is left to try."""
+        """Count records written in spite of an error, give up hopeless ones; return those to be retried."""
         causes = _causes(records, error)
         if not causes:
             return list(records)
@@ -135,7 +135,7 @@ class StoreStep(Step):
         return left
 
     def sync(self, positions: Mapping[str, Any] | None = None) -> None:
-        """Make everything written durable; with the positions of the sources if the store keeps them. Raises."""
+        """Make all written records durable, with the positions of the sources if the store keeps them. Raises."""
         if self.synced and positions is None:
             return
         call: Callable[[], None] = self.store.sync
@@ -144,7 +144,7 @@ class StoreStep(Step):
             call = lambda: self.store.sync_with(known)  # noqa: E731 - one expression, like its neighbour
         try:
             call()
-        except BaseException as error:  # a full disk shows up here: it may be free again at the next try
+        except BaseException as error:  # a full disk shows up here: it may have room at the next try
             self.error_policy.note(error)
             self.error_policy.again(call, error)
         self.counters.syncs += 1
@@ -161,10 +161,10 @@ def _own_error(record: Record, error: BaseException) -> BaseException:
 
 
 def _causes(records: Sequence[Record], error: BaseException) -> dict[int, list[BaseException]]:
-    """Return the errors of the records that a StoreError names, by identity; {} if it says of none what became of it.
+    """Return the errors of the records that a StoreError names, by identity; {} if it names none.
 
-    A store may name a copy that it made: of the same channel and number, then. If it names a record that was not
-    among these, nobody knows which were written, and it counts as if it had named none: all are tried again.
+    A store may name a copy that it made, with the same channel and number. If it names a record that was not among
+    these, it is unknown which were written, and it counts as if it had named none: all are retried.
     """
     known = {id(record) for record in records}
     copies: dict[tuple[str, int], int] = {(record.channel, record.seq): id(record) for record in records}

@@ -1,15 +1,15 @@
-"""trim: keep the traceback of an error short that is raised again and again, as a library's cached one is."""
+"""trim: shorten the traceback of an error that is raised repeatedly, like an error object that a library caches."""
 
 from __future__ import annotations
 
 from typing import Final
 
 MOST_FRAMES: Final = 30
-"""Entries that are kept, the innermost ones; each holds a frame with everything in it."""
+"""The number of innermost entries that are kept; each holds a frame with all of its objects."""
 
 
 def trim(error: BaseException) -> None:
-    """Forget the outer entries of a traceback that has grown beyond MOST_FRAMES: each `raise` adds some in front."""
+    """Drop the outer entries of a traceback that has grown beyond MOST_FRAMES: each `raise` adds some in front."""
     first = last = error.__traceback__
     for _ in range(MOST_FRAMES):
         if last is None:

@@ -1,1 +1,1 @@
-"""The side of the run: proxies for components that work in another process."""
+"""The run's side: proxies for components that work in another process."""

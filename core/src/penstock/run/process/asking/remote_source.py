@@ -1,4 +1,4 @@
-"""RemoteSource: stands in the run for a source that works in a process of its own."""
+"""RemoteSource: the proxy of a source that works in a process of its own."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from penstock.source import SupportsCommit, SupportsDrop, SupportsLag, SupportsL
 class RemoteSource:
     """The proxy of a source in another process.
 
-    If the process dies, `read` raises a SourceError, and the run opens this again, by its policy: another process
-    begins where the source begins, or goes on where it was if it can seek. What the dead one had read and not handed
-    over is lost then, unless the source can be asked again.
+    If the process dies, `read` raises a SourceError, and the run reopens this object, by its policy: another process
+    begins where the source begins, or at the last position if it can seek. Records that the dead process had read and
+    not sent are lost then, unless the source can be read again.
     """
 
     gives: ClassVar[str] = "any"
@@ -40,7 +40,7 @@ class RemoteSource:
         self._state = self._place.open()
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        """Read there."""
+        """Read in the process."""
         try:
             answer = self._place.ask("read", max_records=max_records, timeout_s=timeout_s)
             if answer.missing:
@@ -54,12 +54,12 @@ class RemoteSource:
         return answer.records
 
     def take_refused(self) -> list[tuple[Record, BaseException]]:
-        """Return what the last `read` gave and cannot be sent, as far as it can be described, with the errors."""
+        """Return the records of the last `read` that could not be sent, as far as possible, with the errors."""
         refused, self._refused = self._refused, []
         return refused
 
     def _described(self, missing: Mapping[int, str]) -> list[tuple[Record, BaseException]]:
-        """Ask for what can be kept of records that cannot be sent. Raises what asking raises, or SourceError."""
+        """Return the parts of records that can be sent when the whole cannot. Raises what `ask` raises, SourceError."""
         answer = self._place.ask("describe", missing=[[place, reason] for place, reason in missing.items()])
         reasons = list(missing.values())
         if answer.missing:
@@ -73,7 +73,7 @@ class RemoteSource:
         ]
 
     def _figure(self, name: str) -> Any:
-        """Return what the source said with its last answer. Raises what it raised when it was asked."""
+        """Return the value from the source's last answer. Raises the error that the source raised for it."""
         error = self._state.get("errors", {}).get(name)
         if error is not None:
             raise error_from_data(error)

@@ -24,18 +24,19 @@ from penstock.run.steps.step import Step
 _log = logging.getLogger("penstock.run")
 
 DEATHS: Final = 2
-"""A record over which its process died so often is given up, so that the others do not wait for it for ever; or as many
-times as `retry` says, if that is more."""
+"""Deaths of the process over one record after which it is given up, so that the others do not wait for ever; `retry`
+may allow more."""
 STARTS: Final = 5
-"""So many processes in a row may die before they are ready, or as many as `retry` says; then the run ends."""
+"""Processes in a row that may die before they are ready, until the run ends; `retry` may allow more."""
 
 
 class RemoteStep(Step):
-    """Send each list there, and wait for what comes of it.
+    """Send each list to the process, and wait for the results.
 
-    Nothing is on its way when a call returns: a barrier need not cross, and if the process dies, everything that is
-    not done is here. Then another one is started, takes again what its component must know (`SupportsHeld`), and the
-    list is done again, record by record. A component that keeps records or a state without `held` has lost them.
+    Nothing is in flight when a call returns: a barrier need not be sent there, and if the process dies, all unfinished
+    records are here. Then another process is started, receives the records that its component must know
+    (`SupportsHeld`), and the list is processed again, record by record. A component that keeps records or a state
+    without `held` loses them.
     """
 
     def __init__(self, resolved: ResolvedNode, run: RunContext, counters: Counters | None = None) -> None:
@@ -59,24 +60,24 @@ class RemoteStep(Step):
         self.close_component(self._place)
 
     def run(self, records: Sequence[Record]) -> list[Record]:
-        """Have these done there."""
+        """Process these in the worker process."""
         self.counters.records_in += len(records)
         return self._done(records)
 
     def flush(self) -> list[Record]:
-        """Return what is still inside."""
+        """Return the last results."""
         return self._late("flush")
 
     def held(self) -> dict[int, Record]:
-        """Return what the component said that it keeps."""
+        """Return the records that the component reported as held."""
         return {id(record): record for record in self._kept.values()}
 
     def wait_s(self) -> float | None:
-        """Return when the component wants to act, as it said with its last answer."""
+        """Return the seconds until the component is due, from its last answer."""
         return None if self._due is None else self._due - time.monotonic()
 
     def expire(self) -> list[Record]:
-        """Let the component act."""
+        """Return the results that are due."""
         return self._late("expire")
 
     def _done(self, records: Sequence[Record]) -> list[Record]:
@@ -121,7 +122,7 @@ class RemoteStep(Step):
         return self._settle(answer, self._kept | dict(zip(range(first, first + count), records, strict=True)))
 
     def _settle(self, answer: Answer, known: dict[int, Record]) -> list[Record]:
-        """Add up what an answer says, and return its results."""
+        """Add up the counters of an answer, and return its results."""
         words = answer.words
         results = list(unpack_results(answer, known))
         self._kept = {number: known[number] for number in words["held"]}
@@ -144,7 +145,7 @@ class RemoteStep(Step):
         return results
 
     def _unsendable(self, reason: str) -> None:
-        """Account for a result that cannot come here."""
+        """Account for a result that cannot be sent."""
         error = CodecError(f"a result cannot be sent from its process: {reason}")
         if self.counters.passed:
             self.counters.passed -= 1
@@ -154,7 +155,7 @@ class RemoteStep(Step):
             self.error_policy.fail_late("flush", error)
 
     def _again(self, error: WorkerDiedError) -> list[Record]:
-        """Start another process that knows what the dead one knew; return results that one had not given."""
+        """Start another process with the state of the dead one; return results that the dead one had not sent."""
         primed = 0
         for _ in range(self._starts):
             self.error_policy.note(error)
@@ -168,7 +169,7 @@ class RemoteStep(Step):
                 error = second
                 if primed == self._deaths and self._kept:
                     self._forget(error)
-            except BaseException as second:  # whatever the component raises when it is opened
+            except BaseException as second:  # the component may raise anything when it is opened
                 if self.error_policy.is_abort(second):
                     raise
                 self._give_up(second)
@@ -187,7 +188,7 @@ class RemoteStep(Step):
         return results
 
     def _forget(self, error: WorkerDiedError) -> None:
-        """Let the next process begin without what the others had to know: they died over it."""
+        """Start the next process without the held records: the earlier ones died over them."""
         self._torn |= {record.channel for record in self._kept.values()}
         self._kept, self._given = {}, Counter()
         self.error_policy.fail_late("held", error)
@@ -197,7 +198,7 @@ class RemoteStep(Step):
         self._run.fail(f"{self.resolved.where}: its process died and cannot be started again: {text_of(error)}", error)
 
     def _marked(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Mark the first record of each channel that does not continue what the new process knows."""
+        """Mark the first record of each channel that does not continue the records of the new process."""
         marked: list[Any] = list(records)
         for index, record in enumerate(marked):
             if record.channel in self._torn:

@@ -1,4 +1,4 @@
-"""RemoteStore: stands in the run for a store that works in a process of its own."""
+"""RemoteStore: the proxy of a store that works in a process of its own."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from penstock.store import SupportsTransaction
 _log = logging.getLogger("penstock.run")
 
 KEPT_BYTES: Final = 256 * 2**20
-"""What is kept of records that are not durable yet, about; a store that has more of them is synced at once."""
+"""The most bytes of records that are kept until they are durable, about; a store that has more is synced at once."""
 _AT_ONCE: Final = 64
 
 
 class RemoteStore:
     """The proxy of a store in another process.
 
-    What was written and not synced is kept here: if the process dies, another one writes it again, so that a store
-    which gathers in memory loses nothing. What the dead one may have written is looked for first, where the store can
-    be read: a record that is there counts as written.
+    Records that were written and not synced are kept here: if the process dies, another one writes them again, so that
+    a store that buffers in memory loses nothing. If the store can be read, records that the dead process may have
+    written are looked up first: a record that is found counts as written.
     """
 
     takes: ClassVar[str] = "any"
@@ -47,7 +47,7 @@ class RemoteStore:
         self._place.open()
 
     def write(self, records: Sequence[Record]) -> None:
-        """Have them written there. Raises what the store raises, or a StoreError that can be retried if it died."""
+        """Write records in the process. Raises what the store raises, or a retryable StoreError if the process died."""
         try:
             self._revive()
             self._write(records)
@@ -107,7 +107,7 @@ class RemoteStore:
         self._unsynced_bytes += sum(weights(records))
 
     def _revive(self) -> None:
-        """Start another process if there is none, and have everything written again that is not durable."""
+        """Start another process if there is none, and write all records again that are not durable."""
         if self._place.is_open:
             return
         self._tally.restarts += 1
@@ -123,7 +123,7 @@ class RemoteStore:
             except WorkerDiedError:
                 self._keep(kept[start:])
                 raise
-            except BaseException as error:  # they counted as stored: nothing may be committed that is not
+            except BaseException as error:  # they counted as stored, so nothing may be committed now
                 if self._run.aborting:
                     raise
                 self._again(part, error)
@@ -146,7 +146,7 @@ class _RemoteTransaction(RemoteStore):
         self._durable("sync_with", positions=dict(positions))
 
     def positions(self) -> Mapping[str, Any]:
-        """Return the positions that it kept."""
+        """Return the positions that the store kept."""
         found: Mapping[str, Any] = self._place.ask("positions").words["positions"]
         return found
 

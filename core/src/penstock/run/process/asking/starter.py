@@ -1,4 +1,4 @@
-"""Starting a process that does not outlive this one, whatever it is doing."""
+"""Starting a process that never outlives this one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 
 class Starter:
-    """A thread that starts a process and lives as long as that does.
+    """A thread that starts a process and lives as long as the process.
 
-    Linux kills a process whose parent has ended, if it asks for that (`end_with_parent`); and it takes the thread that
-    started it for its parent. So the thread has to stay.
+    Linux kills a process when its parent ends, if the process asks for that (`end_with_parent`); the parent is the
+    thread that started the process. So the thread has to stay alive.
     """
 
     def __init__(self, arguments: Sequence[str], **options: Any) -> None:
@@ -37,7 +37,7 @@ class Starter:
         return self._process
 
     def close(self) -> None:
-        """Let the thread end; the process is killed by that if it still runs. Any number of times."""
+        """End the thread; this kills the process if it still runs. May be called more than once."""
         self._end.set()
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""WorkerProcess: a process in which one component works, as the run sees it: started, asked, found dead, closed."""
+"""WorkerProcess: the run's handle of a process in which one component works."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from penstock.run.process.messages import Answer
 _log = logging.getLogger("penstock.run")
 
 LOOK_EVERY_S: Final = 0.1
-"""How often a wait looks whether the run is aborted or the process dead; what comes over the link ends it at once."""
+"""Seconds after which a wait checks whether the run is aborted or the process dead; a message ends it at once."""
 CLOSE_S: Final = 30.0
-"""How long a process may take to close its component when the run drains; then it is killed, and that is reported."""
+"""Seconds that a process may take to close its component when the run drains; then it is killed, and reported."""
 ABORT_S: Final = 3.0
-"""How long it may take when the run is aborted."""
+"""Seconds that it may take when the run is aborted."""
 
 _MAIN = (
     "import json, sys; setup = json.loads(sys.stdin.buffer.readline()); sys.path[:] = setup['path']; "
@@ -43,8 +43,8 @@ _MAIN = (
 class WorkerProcess:
     """A process with one component. All calls are made by one thread.
 
-    The process is a fresh interpreter: nothing is forked, and `__main__` is not run again. It ends when it is told
-    to, or when this process dies, however that was.
+    The process is a fresh interpreter: nothing is forked, and `__main__` is not run again. It ends when it is asked
+    to, or when this process dies in any way.
     """
 
     def __init__(self, resolved: ResolvedNode, run: RunContext) -> None:
@@ -58,15 +58,15 @@ class WorkerProcess:
 
     @property
     def is_open(self) -> bool:
-        """Whether a process is there, as far as is known."""
+        """Whether there is a process, as far as is known."""
         return self._process is not None
 
     def open(self) -> Mapping[str, Any]:
-        """Start the process, make and open the component there; return what it says of itself.
+        """Start the process, make and open the component there; return its properties.
 
         Raises:
-            Exception: what making or opening it raised.
-            WorkerDiedError: the process died over it.
+            Exception: making or opening the component raised it.
+            WorkerDiedError: the process died meanwhile.
             RunAborted: the run is aborted.
         """
         store, source = link_classes(self._run.plugins)
@@ -78,8 +78,8 @@ class WorkerProcess:
             self._definition = self._definition or definition_of(self.resolved.node, use=self.resolved.use)
             self._starter = Starter([sys.executable, "-c", _MAIN], stdin=subprocess.PIPE)
             self._process = self._starter.process
-            assert self._process.stdin is not None  # it was asked for
-            with contextlib.suppress(BrokenPipeError):  # it is dead already, as is found out below
+            assert self._process.stdin is not None  # opened with a pipe
+            with contextlib.suppress(BrokenPipeError):  # the process is already dead, as is found out below
                 self._process.stdin.write(json.dumps(self._setup(store, source, names)).encode() + b"\n")
                 self._process.stdin.write(self._definition)
                 self._process.stdin.flush()
@@ -90,11 +90,11 @@ class WorkerProcess:
             raise
 
     def ask(self, call: str, records: Sequence[Record] = (), **words: Any) -> Answer:
-        """Have something done, and return what came of it.
+        """Make a call in the process, and return the answer.
 
         Raises:
-            Exception: what the component raised.
-            WorkerDiedError: the process died over it, or was dead. Nothing of the answer is known.
+            Exception: the component raised it.
+            WorkerDiedError: the process died during the call, or was dead. Nothing of the answer is known.
             RunAborted: the run is aborted.
         """
         if self._process is None or self._link is None:
@@ -107,18 +107,18 @@ class WorkerProcess:
         return self._answer(refused)
 
     def close(self) -> bool:
-        """Close the component and end the process; one that is blocked is killed. Any number of times.
+        """Close the component and end the process; one that is blocked is killed. May be called more than once.
 
         Returns:
-            False if the process was dead, so that the component was not closed but by its end.
+            False if the process was dead, so that the component could not be closed.
 
         Raises:
-            Exception: what closing the component raised.
-            TimeoutError: it did not close in time, and was killed.
+            Exception: closing the component raised it.
+            TimeoutError: the process did not close in time, and was killed.
         """
         if self._process is None or self._link is None:
             return False
-        if self._busy:  # it works at something that nobody waits for any more
+        if self._busy:  # it works on a call whose answer is no longer needed
             self.kill()
             return False
         started = time.monotonic()
@@ -144,14 +144,14 @@ class WorkerProcess:
         return True
 
     def kill(self) -> None:
-        """End the process at once and release everything. Any number of times."""
+        """Kill the process and release everything. May be called more than once."""
         process, self._process = self._process, None
         link, self._link = self._link, None
         self._busy = False
         if process is not None:
             process.kill()
             process.wait()
-            assert process.stdin is not None  # it was asked for
+            assert process.stdin is not None  # opened with a pipe
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
         starter, self._starter = self._starter, None
@@ -183,12 +183,12 @@ class WorkerProcess:
             raise RunAborted("the run is aborted")
 
     def _await(self, patience: Callable[[], None]) -> Message:
-        """Return the next message; `patience` is called while there is none, and raises when it is at its end."""
+        """Return the next message; `patience` is called while there is none, and raises when the time is over."""
         assert self._link is not None  # open
         assert self._process is not None  # as above
         try:
             while True:
-                dead = self._process.poll() is not None  # asked first: what it said before it died has come by now
+                dead = self._process.poll() is not None  # checked first: its last message has arrived by now
                 message = self._link.receive(0.0 if dead else LOOK_EVERY_S)
                 if message is not None:
                     return message
@@ -199,7 +199,7 @@ class WorkerProcess:
             raise self._died() from error
 
     def _died(self) -> WorkerDiedError:
-        """Release a process that is dead, or cut off; return how it ended."""
+        """Release a process that is dead, or cut off; return an error that says how it ended."""
         assert self._process is not None  # every caller has one
         try:
             code: int | None = self._process.wait(ABORT_S)
@@ -207,7 +207,7 @@ class WorkerProcess:
             code = None
         pid = self._process.pid
         self.kill()
-        return WorkerDiedError(f"{self.resolved.where}: process {pid}, in which it works, {_ended(code)}")
+        return WorkerDiedError(f"{self.resolved.where}: its process {pid} {_ended(code)}")
 
 
 def _ended(code: int | None) -> str:
@@ -216,4 +216,4 @@ def _ended(code: int | None) -> str:
     if code < 0:
         with contextlib.suppress(ValueError):
             return f"was killed by {signal.Signals(-code).name}"
-    return f"ended with status {code}; what it printed may say why"
+    return f"ended with status {code}; its output may say why"

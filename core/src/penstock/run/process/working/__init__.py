@@ -1,1 +1,1 @@
-"""The side of the worker process: what runs a component there and answers the run."""
+"""The worker process's side: runs a component there and answers the run."""

@@ -1,4 +1,4 @@
-"""WorkerComponent: what the worker side needs of a component that it serves."""
+"""WorkerComponent: the interface of a component that a worker process serves."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class WorkerComponent(Protocol):
     """A component at work in this process."""
 
     def open(self) -> Mapping[str, Any]:
-        """Make and open the component; return what the run must know of it."""
+        """Make and open the component; return the properties that the run must know."""
         ...
 
     def calls(self) -> Mapping[str, Callable[[Message], Reply]]:
-        """Return what may be asked of it, by name."""
+        """Return the calls that the run may make, by name."""
         ...
 
     def close(self) -> None:
-        """Close the component. Raises what that raises."""
+        """Close the component. Raises the component's errors."""
         ...

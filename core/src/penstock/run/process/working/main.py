@@ -1,4 +1,4 @@
-"""What runs in the process of a component: it makes the component, does what it is asked to, and ends with its run."""
+"""The main program of a worker process: it makes a component, answers the calls of the run, and ends with it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from penstock.run.process.working.parent_death import end_with_parent
 
 
 def main(setup: Mapping[str, Any]) -> None:
-    """Serve a component until the run says that it is enough, or dies.
+    """Serve a component until the run closes it, or dies.
 
-    Its definition follows `setup` on standard input, a pipe from the run. This is all that is ever unpickled here.
+    Its definition follows `setup` on standard input, a pipe from the run. Nothing else is ever unpickled here.
     """
     definition = sys.stdin.buffer.read(setup["size_bytes"])
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # sent to the whole group: the run drains, and then ends this process
+        signal.signal(number, signal.SIG_IGN)  # sent to the whole process group: the run drains, then ends this one
     end_with_parent(setup["parent"])
     _end_with_run()
     there, back = setup["names"]
@@ -38,7 +38,7 @@ def main(setup: Mapping[str, Any]) -> None:
     try:
         _serve(link, setup["origin"], definition)
     except (EndOfSource, SourceError):
-        sys.exit("penstock: the run has gone; so does this process")
+        sys.exit("penstock: the run has ended, and so does this worker process")
     finally:
         link.close()
 
@@ -47,7 +47,7 @@ def _serve(link: Link, origin: str, definition: bytes) -> None:
     try:
         served = _served(origin, definition)
         words = served.open()
-    except BaseException as error:  # whatever a component raises, sys.exit too: the run is told
+    except BaseException as error:  # a component may raise anything, SystemExit too: it is sent to the run
         link.send({"error": error_to_data(error)})
         return
     link.send(words)
@@ -95,9 +95,9 @@ def _served(origin: str, definition: bytes) -> WorkerComponent:
 
 
 def _end_with_run() -> None:
-    """End this process when the other end of its standard input goes, which it does with the run's process.
+    """End this process when the other end of its standard input is closed, as it is when the run's process ends.
 
-    The component finds an empty standard input instead.
+    The component sees an empty standard input instead.
     """
     line = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)

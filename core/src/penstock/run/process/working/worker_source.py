@@ -16,7 +16,7 @@ from penstock.run.steps.salvage import salvaged
 
 
 class WorkerSource:
-    """Serve a source. Each answer says where it stands, so that the run need not ask."""
+    """Serve a source. Each answer includes its position, so that the run need not ask for it."""
 
     def __init__(self, resolved: ResolvedNode) -> None:
         self._source = resolved.make()
@@ -24,20 +24,20 @@ class WorkerSource:
         self._told = [name for ability, name in SOURCE_FIGURES.items() if isinstance(self._source, ability)]
 
     def open(self) -> Mapping[str, Any]:
-        """Open it."""
+        """Make and open the source."""
         self._source.open()
         return self._state()
 
     def calls(self) -> Mapping[str, Callable[[Message], Reply]]:
-        """Return what the run may ask for."""
+        """Return the calls that the run may make, by name."""
         return {"read": self._read, "describe": self._describe, "commit": self._commit, "seek": self._seek}
 
     def close(self) -> None:
-        """Close it."""
+        """Close the source."""
         self._source.close()
 
     def _state(self) -> dict[str, Any]:
-        """Return what it says of itself; an error in one figure is told in its place, and raised where it is asked."""
+        """Return the values that the source reports; an error stands in for its value, and is raised on use."""
         state: dict[str, Any] = {}
         errors: dict[str, Any] = {}
         for name in self._told:
@@ -57,7 +57,7 @@ class WorkerSource:
         return self._state(), records
 
     def _describe(self, message: Message) -> Reply:
-        """Return what can be kept of records of the last list that could not be sent."""
+        """Return the parts that can be sent of records of the last list that could not be sent."""
         missing = message.words["missing"]
         return {}, [salvaged(self._given[place], CodecError(reason)) for place, reason in missing]
 

@@ -1,4 +1,4 @@
-"""WorkerStep: a decoder or processor in a process of its own, with the very step that it would have in the run's."""
+"""WorkerStep: a decoder or processor in a process of its own, in the same step class as in the run's process."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from penstock.run.steps.make import step_for
 
 
 class _WorkerContext:
-    """What the step's guard finds in the place of a run: it notes what is to be said to the run."""
+    """The run, as the step's error policy sees it here: it collects the errors that are to be sent to the run."""
 
     aborting = False
     plugins = Plugins()
-    handle = None  # what acts on a run is refused for a process
+    handle = None  # components that act on a run are refused for a process
 
     def __init__(self) -> None:
         self.letters: list[tuple[Record, BaseException, int]] = []
@@ -46,16 +46,16 @@ class WorkerStep:
         self._kept: dict[int, Record] = {}
 
     def open(self) -> Mapping[str, Any]:
-        """Make and open it."""
+        """Make and open the component."""
         self._step.open()
         return {"clocked": self._step.clocked}
 
     def calls(self) -> Mapping[str, Callable[[Message], Reply]]:
-        """Return what the run may ask for."""
+        """Return the calls that the run may make, by name."""
         return {"run": self._run, "prime": self._prime, "flush": self._flush, "expire": self._expire}
 
     def close(self) -> None:
-        """Close it; raises what its step notes of that."""
+        """Close the component. Raises an error that its step notes."""
         self._context.troubles.clear()
         self._step.close()
         for _, error, _ in self._context.troubles:
@@ -69,7 +69,7 @@ class WorkerStep:
         return self._answer(lambda: self._step.run(message.records) if message.records else (), known)
 
     def _prime(self, message: Message) -> Reply:
-        """Take again what a process that died had taken; give only those results that it had not given."""
+        """Process the records of a dead process again; return only the results that it had not returned."""
         numbers = [message.words["numbers"][place] for place in message.places]
         known = dict(zip(numbers, message.records, strict=True))
         given = Counter(message.words["given"])

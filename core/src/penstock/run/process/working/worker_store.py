@@ -23,12 +23,12 @@ class WorkerStore:
         self._store = resolved.make()
 
     def open(self) -> Mapping[str, Any]:
-        """Open it."""
+        """Make and open the store."""
         self._store.open()
         return {}
 
     def calls(self) -> Mapping[str, Callable[[Message], Reply]]:
-        """Return what the run may ask for."""
+        """Return the calls that the run may make, by name."""
         return {
             "write": self._write,
             "sync": self._sync,
@@ -37,19 +37,19 @@ class WorkerStore:
         }
 
     def close(self) -> None:
-        """Close it."""
+        """Close the store."""
         self._store.close()
 
     def _write(self, message: Message) -> Reply:
         try:
             if message.records:
                 self._store.write(list(message.records))
-        except BaseException as error:  # a store may raise anything; the run knows what to do
+        except BaseException as error:  # a store may raise anything; the run decides what to do
             places = {id(record): place for place, record in zip(message.places, message.records, strict=True)}
             copies = {(record.channel, record.seq): places[id(record)] for record in message.records}
             found = failed_records(error) or ()
             named = [(places.get(id(each), copies.get((each.channel, each.seq))), each, cause) for each, cause in found]
-            if any(place is None for place, _, _ in named):  # of others: it says nothing of these
+            if any(place is None for place, _, _ in named):  # it names other records, so nothing is known of these
                 named = []
             again = set(message.words["again"])
             left = [each for each in named if not (each[0] in again and self._is_there(*each[1:]))]
@@ -59,13 +59,13 @@ class WorkerStore:
         return {"failure": None}, ()
 
     def _is_there(self, record: Record, cause: BaseException) -> bool:
-        """Tell whether the store holds this very data under the key of a record that it refused to write again."""
+        """Return whether the store holds the same data under the key of a record that it refused to write again."""
         if not isinstance(cause, RecordExistsError) or not isinstance(self._store, SupportsRead):
             return False
         try:
             found = self._store.get(self._store.key_of(record))
             return encode_bytes(Record(found.data)) == encode_bytes(Record(record.data))
-        except BaseException:  # whatever a store raises, and whatever it gives: then it is not known to be there
+        except BaseException:  # a store may raise or return anything: then the record is not known to be there
             return False
 
     def _sync(self, _: Message) -> Reply:
