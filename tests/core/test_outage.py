@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 import penstock as ps
 from penstock.errors import StoreError
 
@@ -127,3 +129,46 @@ def test_records_wait_without_an_end_of_tries(tmp_path):
     report = run(store, numbers(), tmp_path, retry=endless)
     assert report.ok, report
     assert store.kept == list(range(50))
+
+
+@pytest.mark.parametrize("end", ["source", "processor", "store"])
+def test_an_abort_ends_the_wait_of_a_retry(end, tmp_path):
+    """An aborted run does not wait for a retry that is due in an hour, and counts the record."""
+    failed = threading.Event()
+
+    class Failing:
+        def open(self):
+            pass
+
+        def read(self, max_records, timeout_s):
+            return self(None)
+
+        def write(self, records):
+            self(records)
+
+        def sync(self):
+            pass
+
+        def close(self):
+            pass
+
+        def __call__(self, data):
+            failed.set()
+            raise ConnectionError("the server is gone")
+
+    def retried(kind, otherwise):
+        return kind(Failing(), retry=patient) if kind.__name__ == end else otherwise
+
+    patient = ps.Retry(times=None, wait_initial_s=3600, wait_max_s=3600)
+    flow = (
+        retried(ps.source, ps.source([1], name="numbers"))
+        >> retried(ps.processor, ps.processor("sample", every=1))
+        >> retried(ps.store, ps.store("null"))
+    )
+    with ps.Pipeline(flow, dead_letters=tmp_path / "dead").start() as run:
+        assert failed.wait(20)
+        run.abort()
+        report = run.wait(60)
+    assert report is not None
+    assert report.aborted
+    assert report.balanced

@@ -62,7 +62,7 @@ class Retry:
     Attributes:
         times: Tries in all, the first one included; None tries until the run is aborted.
         wait_initial_s: Seconds before the second try; doubled for each further one, with jitter.
-        wait_max_s: Seconds that no wait exceeds. An abort of the run may take this long while a retry waits.
+        wait_max_s: Seconds that no wait exceeds.
         jitter_s: The largest random part of a wait, in seconds.
         on: Which errors: exception classes, or names: "OSError", "StoreError" (built-in or of penstock), or
             "my.module:MyError", which is imported when the run starts. Others are not tried again.

@@ -29,6 +29,10 @@ class RunContext(Protocol):
         """The `Run` object that users hold, for a component that acts on it."""
         ...
 
+    def pause(self, seconds: float) -> None:
+        """Wait, but not longer than until the run is aborted."""
+        ...
+
     def dead_letter(self, resolved: ResolvedNode, record: Record, error: BaseException, tries: int) -> None:
         """Keep a record that failed for good. Raises if that is not possible."""
         ...

@@ -70,6 +70,7 @@ class Engine:
         self.claims = Claims(pipeline.name)
         self.turns = Turns(self.name, may=self.must_run, in_lane=self.in_lane)
         self.aborting = False
+        self._abort_begun = threading.Event()
         self.at_work = False
         self.no_more = False
         self.emptied = False
@@ -122,6 +123,7 @@ class Engine:
     def abort(self) -> None:
         """End without draining; returns at once."""
         self.aborting = True
+        self._abort_begun.set()
         for lane in list(self.plan.lanes):
             lane.halt()
             if isinstance(lane, InboxLane):
@@ -129,6 +131,10 @@ class Engine:
             elif isinstance(lane, SourceLane):
                 lane.post("close")
         self.wake.set()
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not longer than until the run is aborted."""
+        self._abort_begun.wait(seconds)
 
     def fail(self, message: str, error: BaseException) -> None:
         """End the run: sources stop, records in flight drain, and nothing more is committed."""

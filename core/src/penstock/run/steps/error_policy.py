@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from penstock.compose.resolve import ResolvedNode
 
 T = TypeVar("T")
-
-# It logs each retry as "stamina.retry_scheduled", which would go to stderr where nobody has configured a log.
-logging.getLogger("stamina").addHandler(logging.NullHandler())
 
 ONCE = Retry(times=1)
 STORE = Retry(times=3)
@@ -40,33 +36,31 @@ class ErrorPolicy:
     def again(self, call: Callable[[], T], error: BaseException) -> T:
         """Repeat a call that failed with `error` until it works or the tries are used up; raise the last error.
 
-        The waits grow exponentially, with jitter; the lane waits meanwhile, so that the order is kept.
+        The waits grow exponentially, with jitter; the lane waits meanwhile, so that the order is kept. An abort
+        ends a wait.
         """
         if self.retry.times == 1 or not self._may_retry(error):
             raise error
-        import stamina
+        import tenacity
 
         last = error
 
-        def hopeful(_: Exception) -> bool:
-            return self._may_retry(last)
-
-        for attempt in stamina.retry_context(
-            on=hopeful,
-            attempts=self.retry.times,
-            timeout=None,
-            wait_initial=self.retry.wait_initial_s,
-            wait_max=self.retry.wait_max_s,
-            wait_jitter=self.retry.jitter_s,
+        longest_s = self.retry.wait_max_s
+        for attempt in tenacity.Retrying(
+            wait=tenacity.wait_exponential(self.retry.wait_initial_s, max=longest_s)
+            + tenacity.wait_random(0, self.retry.jitter_s),
+            sleep=lambda seconds: self._run.pause(min(seconds, longest_s)),
         ):
             with attempt:
-                if attempt.num > 1:
+                if attempt.retry_state.attempt_number > 1:
+                    if self._run.aborting:
+                        break
                     self.counters.retries += 1
                     try:
                         return call()
-                    except BaseException as failure:  # of any class: stamina gets a stand-in for it
+                    except BaseException as failure:  # of any class: tenacity gets a proxy for it
                         last = failure
-                if attempt.num == self.retry.times or not self._may_retry(last):
+                if attempt.retry_state.attempt_number == self.retry.times or not self._may_retry(last):
                     break
                 raise _FailedError(text_of(last))
         raise last
@@ -124,7 +118,7 @@ class ErrorPolicy:
 
 
 class _FailedError(Exception):
-    """A proxy for an error while stamina counts its tries.
+    """A proxy for an error while tenacity counts its tries.
 
     The user's own one might end its loop (StopIteration), or raise when it is logged.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -26,6 +27,9 @@ class _WorkerContext:
     def __init__(self) -> None:
         self.letters: list[tuple[Record, BaseException, int]] = []
         self.troubles: list[tuple[str, BaseException, bool]] = []
+
+    def pause(self, seconds: float) -> None:
+        time.sleep(seconds)  # an abort ends the process
 
     def dead_letter(self, resolved: ResolvedNode, record: Record, error: BaseException, tries: int) -> None:
         self.letters.append((record, error, tries))
