@@ -1,4 +1,4 @@
-"""The store of this plugin keeps every promise of the contract."""
+"""The store of this plugin keeps every promise of the contract, with each of the three ways of keys."""
 
 from __future__ import annotations
 
@@ -19,6 +19,30 @@ class TestLmdbStore(StoreContract):
     def make_unopenable(self, tmp_path):
         (tmp_path / "records.lmdb").write_bytes(b"this is no LMDB file" * 1000)
         return LmdbRecordStore(path=tmp_path / "records.lmdb")
+
+
+class TestLmdbStoreByCoordinates(StoreContract):
+    keyed_by = "coordinates"
+    reads_live = True
+    several_writers = True
+
+    def make_store(self, tmp_path):
+        return LmdbRecordStore(path=tmp_path / "records.lmdb", map_size=1 << 16, key_by="coordinates")
+
+    def make_reader(self, tmp_path):
+        return LmdbRecordStore(path=tmp_path / "records.lmdb", readonly=True, key_by="coordinates")
+
+
+class TestLmdbStoreInSequence(StoreContract):
+    keyed_by = "arrival"
+    reads_live = True
+    several_writers = True
+
+    def make_store(self, tmp_path):
+        return LmdbRecordStore(path=tmp_path / "records.lmdb", map_size=1 << 16, key_by="sequence")
+
+    def make_reader(self, tmp_path):
+        return LmdbRecordStore(path=tmp_path / "records.lmdb", readonly=True, key_by="sequence")
 
 
 class TestLmdbStoreThatFlushesInSync(StoreContract):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from penstock.coords import DataCoordinates
 from penstock.record import Record
@@ -22,6 +22,14 @@ class StoreCase(ComponentContract):
 
     keeps: Collection[str] = FIELDS
     """The fields of a record that `get` gives back; a store of bare arrays keeps only {"data"}."""
+
+    keyed_by: Literal["record", "coordinates", "arrival"] = "record"
+    """What makes a record's key: the "record" itself; its "coordinates", one record for each; or its "arrival".
+
+    A store with keys by arrival appends: the same record again is kept once more, under a key of its own, no key is
+    ever taken, and `keys` gives them in the order in which they came. `key_of` names the one that came last. With keys
+    by coordinates, records that are written here have their channel among their coordinates.
+    """
 
     outlives = True
     """False for a store whose content is gone when it is closed (memory)."""
@@ -85,12 +93,15 @@ class StoreCase(ComponentContract):
 
     def record(self, number: int, *, channel: str = "camera", data: Any = None) -> Record:
         """Return the record of a number, the same in every process."""
+        coords: dict[str, int | str] = {"time": number, "name": f"n{number % 3}"}
+        if self.keyed_by == "coordinates":
+            coords["channel"] = channel
         return Record(
             self.make_data(number) if data is None else data,
             channel=channel,
             seq=number,
             time_ns=_START_NS + number,
-            coords=DataCoordinates(time=number, name=f"n{number % 3}"),
+            coords=DataCoordinates(coords),
             metadata={**METADATA, "index": number},
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
     ```
 
     Abilities (`SupportsRead`, `SupportsDelete`, …) are found by asking the store; of one that it lacks, no method
-    may be there. The attributes of `StoreCase` declare its deviations: `keeps`, `outlives`, `refuses`…
+    may be there. The attributes of `StoreCase` declare its deviations: `keeps`, `keyed_by`, `outlives`, `refuses`…
     """
 
     def test_has_the_methods_of_a_store(self, tmp_path: Path) -> None:
@@ -238,10 +239,18 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
 
     @needs(SupportsRead)
     def test_same_record_again(self, tmp_path: Path) -> None:
-        """The same record again, as after a crash, is either one with the first, or a RecordExistsError naming it."""
+        """The same record again, as after a crash, is either one with the first, or a RecordExistsError naming it.
+
+        With keys by arrival it is there twice.
+        """
         with self.opened(tmp_path) as store:
             record = self.record(0)
             store.write([record])
+            if self.keyed_by == "arrival":
+                first = store.key_of(record)
+                store.write([record])
+                self._assert_appended(store, [first, store.key_of(record)], [record, record])
+                return
             try:
                 store.write([record])
             except RecordExistsError as error:
@@ -251,9 +260,16 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
 
     @needs(SupportsRead)
     def test_same_record_twice_in_a_list(self, tmp_path: Path) -> None:
-        """The same record twice in one list is there once, and hinders no other of the list."""
+        """The same record twice in one list is there once, and hinders no other of the list.
+
+        With keys by arrival it is there twice.
+        """
         with self.opened(tmp_path) as store:
             record, neighbour = self.record(0), self.record(1)
+            if self.keyed_by == "arrival":
+                store.write([record, record, neighbour])
+                self._assert_appended(store, list(store.keys()), [record, record, neighbour])
+                return
             try:
                 store.write([record, record, neighbour])
             except RecordExistsError as error:
@@ -263,12 +279,21 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
 
     @needs(SupportsRead)
     def test_taken_key(self, tmp_path: Path) -> None:
-        """Another record under a key that is taken never leaves a mixture, nor stops its neighbours."""
+        """Another record under a key that is taken never leaves a mixture, nor stops its neighbours.
+
+        With keys by arrival no key is taken.
+        """
         with self.opened(tmp_path) as store:
             first, neighbour = self.record(0), self.record(1)
             second = self.record(0, data=self.make_data(99))
             store.write([first])
             key = store.key_of(first)
+            if self.keyed_by == "arrival":
+                store.write([second, neighbour])
+                self._assert_appended(
+                    store, [key, store.key_of(second), store.key_of(neighbour)], [first, second, neighbour]
+                )
+                return
             if store.key_of(second) != key:  # its keys depend on the data: neither is in the other's way
                 store.write([second, neighbour])
                 self.assert_holds(store, [first, second, neighbour])
@@ -399,6 +424,13 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
 
             few = hypothesis.settings(max_examples=30, deadline=None, database=None)
             few(hypothesis.given(strategies.records(data=data))(check))()
+
+    def _assert_appended(self, store: Any, keys: Sequence[str], records: Sequence[Record]) -> None:
+        """Fail unless the store holds just these, in this order, each under a key of its own."""
+        assert list(store.keys()) == keys, "keys by arrival come in the order of arrival, and key_of names the last"
+        assert len(store) == len(set(keys)) == len(records)
+        for key, record in zip(keys, records, strict=True):
+            assert_same_record(record, store.get(key), fields=self.keeps)
 
 
 def _scribble(data: Any) -> None:

@@ -78,6 +78,13 @@ class _Model:
             self.store.write(records)
         except RecordExistsError as error:
             failed = [record for record, _ in error.failed]
+        if self.case.keyed_by == "arrival":
+            assert not failed, "keys by arrival are never taken"
+            keys = list(self.store.keys())
+            new = [key for key in keys if key not in self.there]
+            assert len(new) == len(records), "each record that is written gets a key of its own"
+            self.there.update(zip(new, records, strict=True))
+            return
         for record in records:
             if not any(record is each for each in failed):
                 self.put(self.store.key_of(record), record)
@@ -92,14 +99,21 @@ class _Model:
     def sync(self) -> None:
         self.store.sync()
 
+    def key(self, number: int) -> str:
+        """Return the key of the record of this number; by arrival, that of the last one that is there."""
+        if self.case.keyed_by == "arrival":
+            return next((key for key, record in reversed(self.there.items()) if record.seq == number), "")
+        key: str = self.store.key_of(self.record(number, 0))
+        return key
+
     def delete(self, number: int) -> None:
-        key = self.store.key_of(self.record(number, 0))
+        key = self.key(number)
         if key in self.there:
             self.store.delete(key)
             del self.there[key]
 
     def replace(self, number: int, version: int) -> None:
-        key = self.store.key_of(self.record(number, 0))
+        key = self.key(number)
         if key in self.there:
             self.there[key] = self.record(number, version)
             self.store.replace(key, self.there[key])

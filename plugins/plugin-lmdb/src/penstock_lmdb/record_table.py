@@ -83,7 +83,7 @@ class RecordTable:
                 continue
             if by_sequence:
                 number += 1
-                transaction.put(name_key(record.channel, record.seq), key, db=self.index.databases["names"])
+                self._name(transaction, key, record)
             logged.append((kind, key))  # type: ignore[arg-type]  # mypy makes a str of the two literals
             indexed.append((key, record.time_ns, record.coords))
             if covering:
@@ -141,7 +141,7 @@ class RecordTable:
         old = bytes(found)
         self._unindex(transaction, key, old)
         transaction.put(key, value)
-        self.index.add(transaction, [(key, record.time_ns, record.coords)])
+        self._reindex(transaction, key, record)
         self.log.append(transaction, [("replace", key)])
         if self.covering:
             self.uncovered.note(transaction, self._sequence(transaction), [(key, old)])
@@ -156,6 +156,16 @@ class RecordTable:
         names, name = self.index.databases["names"], name_key(record.channel, record.seq)
         if transaction.get(name, db=names) == key:
             transaction.delete(name, db=names)
+
+    def _reindex(self, transaction: Transaction, key: bytes, record: Record) -> None:
+        """Note where the record is that took the place of another."""
+        self.index.add(transaction, [(key, record.time_ns, record.coords)])
+        if self.naming.key_by == "sequence":
+            self._name(transaction, key, record)
+
+    def _name(self, transaction: Transaction, key: bytes, record: Record) -> None:
+        """Note under which key in sequence the record of this channel and number is, the last of them."""
+        transaction.put(name_key(record.channel, record.seq), key, db=self.index.databases["names"])
 
     def _sequence(self, transaction: Transaction) -> int:
         """Return the number of the next record in sequence."""
@@ -190,8 +200,7 @@ class RecordTable:
                     continue
                 transaction.put(key, old)
                 logged.append(("replace", key))
-                record = decode(old)
-                self.index.add(transaction, [(key, record.time_ns, record.coords)])
+                self._reindex(transaction, key, decode(old))
             if self.naming.key_by == "sequence":
                 transaction.put(_SEQUENCE, b"%d" % sequence, db=self.index.databases["info"])
         self.log.append(transaction, logged)
