@@ -19,6 +19,7 @@ INSTALLABLE = {
     "kafka-link": "penstock-kafka-av",
     "lmdb": "penstock-lmdb",
     "npy": "penstock-npy",
+    "npy-files": "penstock-npy",
     "npy-log": "penstock-npy",
     "npy-stack": "penstock-npy",
     "npz": "penstock-npy",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from penstock_npy.log_source import NpyLogSource
     from penstock_npy.log_store import NpyLogStore
     from penstock_npy.logger_queue import LoggerFullError, LoggerQueue
+    from penstock_npy.replay.source import NpyFilesSource
     from penstock_npy.stack_store import NpyStackStore
     from penstock_npy.store import NpyStore
 
@@ -25,6 +26,7 @@ __all__ = [
     "LogPackage",
     "LoggerFullError",
     "LoggerQueue",
+    "NpyFilesSource",
     "NpyLogSource",
     "NpyLogStore",
     "NpyStackStore",
@@ -41,6 +43,7 @@ _MODULES = {
     "LogPackage": "log_package",
     "LoggerFullError": "logger_queue",
     "LoggerQueue": "logger_queue",
+    "NpyFilesSource": "replay.source",
     "NpyLogSource": "log_source",
     "NpyLogStore": "log_store",
     "NpyStackStore": "stack_store",

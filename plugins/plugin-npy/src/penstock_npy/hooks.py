@@ -41,9 +41,15 @@ def penstock_sources() -> Iterable[Component]:
     """Offer the sources of this plugin."""
     return [
         Component(
+            "npy-files",
+            "penstock_npy.replay.source:NpyFilesSource",
+            summary="the files of a directory (npy, npz, json, jsonl, npy-stack) again, in a stated order",
+            requires="numpy",
+        ),
+        Component(
             "npy-log",
             "penstock_npy.log_source:NpyLogSource",
             summary="the records of a log again, at full speed or at their pace",
             requires="numpy",
-        )
+        ),
     ]

@@ -117,7 +117,13 @@ class Index:
 
     def find(self, path: str, identity: FileId) -> dict[str, Any] | None:
         """Return the line that counts for a path, or None. Raises ValueError if it is damaged."""
-        self._catch_up()
+        found = self._found(path, identity)
+        if found is None or found.get("file") != [*identity]:
+            self._catch_up()
+            found = self._found(path, identity)
+        return found
+
+    def _found(self, path: str, identity: FileId) -> dict[str, Any] | None:
         found: dict[str, Any] | None = None
         for name, offset in reversed(self._lines.get(path, ())):
             line = _parsed(self._line_at(name, offset))
@@ -131,13 +137,9 @@ class Index:
     def coordinates(self) -> Iterator[tuple[str, FileId, DataCoordinates]]:
         """Yield path, file and coordinates of each line that can be read; those that count last come last."""
         for file in self.files():
-            with contextlib.suppress(FileNotFoundError), file.open("rb") as lines:
-                for text in lines:
-                    line = _parsed(text)
-                    if line is not None and "path" in line:
-                        with contextlib.suppress(ValueError, TypeError, CoordinatesError):
-                            inode, changed = line["file"]
-                            yield line["path"], (inode, changed), DataCoordinates(untagged(line["coords"]))
+            for path, identity, line in lines_of(file):
+                with contextlib.suppress(ValueError, TypeError, CoordinatesError, KeyError):
+                    yield path, identity, DataCoordinates(untagged(line["coords"]))
 
     def files(self) -> list[Path]:
         """Return the files of the index."""
@@ -203,6 +205,17 @@ class Index:
                 return file.readline()
         except FileNotFoundError:
             return b""
+
+
+def lines_of(file: Path) -> Iterator[tuple[str, FileId, dict[str, Any]]]:
+    """Yield path, file and all of each line of a file of the index that can be read, in their order."""
+    with contextlib.suppress(FileNotFoundError), file.open("rb") as lines:
+        for text in lines:
+            line = _parsed(text)
+            if line is not None and "path" in line:
+                with contextlib.suppress(ValueError, TypeError, KeyError):
+                    inode, changed = line["file"]
+                    yield line["path"], (inode, changed), line
 
 
 def _parsed(text: bytes) -> dict[str, Any] | None:

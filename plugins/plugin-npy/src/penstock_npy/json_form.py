@@ -125,3 +125,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes | bytearray | memoryview):
         return base64.b64encode(value).decode("ascii")
     raise TypeError(f"{type(value).__name__} {repr(value)[:60]} has no form in JSON")
+
+
+def unmerged(value: Any) -> tuple[Any, dict[str, Any]]:
+    """Return data and metadata of what was written with `merge_metadata`. Raises ValueError if it has none."""
+    if not isinstance(value, dict) or not isinstance(value.get("metadata"), dict):
+        raise ValueError("has no metadata; read it with merge_metadata=False")
+    data = {key: each for key, each in value.items() if key != "metadata"}
+    return data["data"] if data.keys() == {"data"} else data, value["metadata"]

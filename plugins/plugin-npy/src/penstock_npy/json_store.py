@@ -17,7 +17,7 @@ from penstock.templates import is_template
 from penstock_npy.files import WhenExists
 from penstock_npy.folder import Folder
 from penstock_npy.index import entry_of
-from penstock_npy.json_form import json_bytes
+from penstock_npy.json_form import json_bytes, unmerged
 from penstock_npy.json_lines import JsonLines
 from penstock_npy.reserve import reserve_setting
 from penstock_npy.writing import name_of, write_each
@@ -139,11 +139,12 @@ class JsonStore:
             raise CannotGetObjectError(f"{self._where}: {where} cannot be read: {error}") from error
         if not self.merge_metadata:
             return Record(value, **fields)
-        if not isinstance(value, dict) or not isinstance(value.get("metadata"), dict):
-            raise CannotGetObjectError(f"{self._where}: {where} has no metadata; read it with merge_metadata=False")
-        metadata = value.pop("metadata")
+        try:
+            value, metadata = unmerged(value)
+        except ValueError as error:
+            raise CannotGetObjectError(f"{self._where}: {where} {error}") from error
         fields.setdefault("metadata", metadata)
-        return Record(value["data"] if value.keys() == {"data"} else value, **fields)
+        return Record(value, **fields)
 
     def keys(self, **coords: Any) -> Iterator[Key]:
         """Yield the keys in the order of their names; lines in the order of writing.

@@ -7,8 +7,6 @@ from typing import Any
 
 import attrs
 
-from penstock.templates import Template
-
 _TAG = re.compile(r"\{\{\s*(.*?)\s*\}\}|\{[%#].*?[%#]\}", re.DOTALL)
 _PLAIN = re.compile(r"(?:(coords|metadata)\.)?([A-Za-z_]\w*)\Z")
 _NUMBER = re.compile(r"(['\"])%0?\d*d\1\s*%\s*(?:(coords|metadata)\.)?([A-Za-z_]\w*)\Z")
@@ -30,9 +28,10 @@ class NamePattern:
     _groups: dict[str, tuple[str, str, bool]] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
-        root = Template(self.text).root.as_posix()
-        text = self.text.removeprefix(f"{root}/")
-        parts, end = [], 0
+        first = _TAG.search(self.text)
+        start = self.text.rfind("/", 0, first.start() if first else None) + 1
+        # Names are below the root, which this part is, or, if the store was given another one, is not.
+        parts, text, end = [f"(?:{re.escape(self.text[:start])})?"], self.text[start:], 0
         for tag in _TAG.finditer(text):
             parts += [re.escape(text[end : tag.start()]), self._group(tag[1] or "")]
             end = tag.end()

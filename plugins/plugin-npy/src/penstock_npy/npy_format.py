@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import math
+import os
 import struct
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -70,3 +73,26 @@ def _header_3_0(fields: dict[str, Any]) -> bytes:
     padding = -(len(npy.magic(3, 0)) + 4 + len(text) + 1) % npy.ARRAY_ALIGN
     text += b" " * padding + b"\n"
     return npy.magic(3, 0) + struct.pack("<I", len(text)) + text
+
+
+def whole_array(path: Path) -> os.stat_result:
+    """Return the status of a file that holds one array, all of it; the array itself is not read.
+
+    Raises:
+        ValueError, EOFError: it is no `.npy`, holds Python objects, or is shorter or longer than its header says.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        status = os.fstat(file.fileno())
+        version = npy.read_magic(file)
+        if version == (3, 0):  # numpy reads this one only together with the array
+            file.seek(0)
+            numpy.load(file, allow_pickle=False)
+            return status
+        shape, _, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(file)
+        if dtype.hasobject:
+            raise ValueError("it holds Python objects")
+        expected = file.tell() + dtype.itemsize * math.prod(shape)
+        if status.st_size != expected:
+            raise ValueError(f"it has {status.st_size} bytes, but should have {expected}")
+        return status

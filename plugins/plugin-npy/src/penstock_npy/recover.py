@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy
 
 from penstock.coords import DataCoordinates
 from penstock.errors import CannotGetObjectError, ConfigError, StoreError
@@ -18,6 +17,7 @@ from penstock.record import Record
 from penstock_npy.folder import SIDECAR
 from penstock_npy.index import DIRECTORY, FORMAT, Index, entry_of, fields_of, file_id
 from penstock_npy.names import NamePattern
+from penstock_npy.npy_format import whole_array
 from penstock_npy.pair_lock import locked
 from penstock_npy.segment import MAGIC, SegmentWriter
 from penstock_npy.stack_file import StackWriter, origin_of
@@ -125,7 +125,7 @@ def _mend_index(root: Path, names: list[str], path: str | None, found: Recovered
             if name in known:
                 continue
             try:
-                status = _status_of_array(root / name)
+                status = whole_array(root / name)
             except (ValueError, EOFError, OSError) as error:
                 found.damaged[name] = str(error)
                 continue
@@ -161,25 +161,6 @@ def _mend_lines(file: Path, index: Index, found: Recovered) -> set[str]:
             os.fsync(opened.fileno())
         temporary.replace(file)
     return known
-
-
-def _status_of_array(file: Path) -> os.stat_result:
-    """Return the status of a file that holds a whole array. Raises ValueError, EOFError, OSError."""
-    with file.open("rb") as opened:
-        status = os.fstat(opened.fileno())
-        version = numpy.lib.format.read_magic(opened)
-        read = numpy.lib.format.read_array_header_1_0 if version == (1, 0) else numpy.lib.format.read_array_header_2_0
-        if version == (3, 0):  # numpy reads this one only together with the array
-            opened.seek(0)
-            numpy.load(opened, allow_pickle=False)
-            return status
-        shape, _, dtype = read(opened)
-        if dtype.hasobject:
-            raise ValueError("it holds Python objects")
-        expected = opened.tell() + dtype.itemsize * int(numpy.prod(shape, dtype=numpy.int64))
-        if status.st_size != expected:
-            raise ValueError(f"it has {status.st_size} bytes, but should have {expected}")
-        return status
 
 
 def _known_otherwise(file: Path, name: str, pattern: NamePattern | None, status: os.stat_result) -> Record:

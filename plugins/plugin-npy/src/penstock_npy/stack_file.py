@@ -12,7 +12,7 @@ import errno
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -218,10 +218,23 @@ class StackReader:
         """Return the record of a frame, its array a new one. Raises CannotGetObjectError, OSError."""
         frames = GrowingArray.open(self.path)
         try:
-            data = frames.row(frame)
+            return self._record(frames, self._caught_up(), frame, channel)
         finally:
             frames.close()
-        coords, metadata = self._said(frame)
+
+    def records(self, start: int, channel: str) -> Iterator[Record]:
+        """Yield the records of all known frames from one on. Raises CannotGetObjectError, OSError."""
+        frames = GrowingArray.open(self.path)
+        try:
+            lines = self._caught_up()
+            for frame in range(start, len(self.seqs)):
+                yield self._record(frames, lines, frame, channel)
+        finally:
+            frames.close()
+
+    def _record(self, frames: GrowingArray, lines: _Lines, frame: int, channel: str) -> Record:
+        data = frames.row(frame)
+        coords, metadata = self._said(lines, frame)
         seq, time_ns, discontinuity = self.seqs[frame].item()
         return Record(
             data,
@@ -242,8 +255,7 @@ class StackReader:
             for number, (first, end) in enumerate(zip(lines.frames, ends, strict=True))
         ]
 
-    def _said(self, frame: int) -> tuple[DataCoordinates, dict[str, Any]]:
-        lines = self._caught_up()
+    def _said(self, lines: _Lines, frame: int) -> tuple[DataCoordinates, dict[str, Any]]:
         number = bisect_right(lines.frames, frame) - 1
         if number < 0:
             raise CannotGetObjectError(f"{said_path(self.path)}: says nothing about frame {frame}")

@@ -1,0 +1,539 @@
+"""What the source npy-files gives of archives and of foreign files, in what order, and what it leaves alone."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import struct
+import tempfile
+import threading
+import zipfile
+
+import numpy
+import pytest
+
+import penstock as ps
+from penstock.coords import DataCoordinates
+from penstock.errors import EndOfSource, SourceError
+from penstock.record import Record
+from penstock.testing import no_leaks, permissions_hold
+from penstock.testing.equality import assert_same_record
+from penstock_npy import JsonStore, NpyFilesSource, NpyStackStore, NpyStore
+
+
+@pytest.fixture
+def opened():
+    """Open sources, and close them at the end."""
+    sources = []
+
+    def open_source(path, **settings):
+        source = NpyFilesSource(path=path, **settings)
+        source.open()
+        sources.append(source)
+        return source
+
+    with no_leaks():
+        yield open_source
+        for source in sources:
+            source.close()
+
+
+def all_of(source):
+    """Return all records up to the end, and what was refused, as text."""
+    records, refused = [], []
+    while True:
+        try:
+            records += source.read(100, 5.0)
+        except EndOfSource:
+            return records, refused
+        refused += [str(error) for _, error in source.take_refused()]
+
+
+def take(source, count):
+    """Return so many records of a source that follows."""
+    records = []
+    while len(records) < count:
+        records += source.read(count - len(records), 20.0)
+    return records
+
+
+def archive(store, count=5, **changes):
+    """Write records with all that a record can have; return them."""
+    records = [
+        Record(
+            numpy.full((2, 2), n, "u2"),
+            channel=f"cam{n % 2}",
+            seq=n // 2,
+            time_ns=10**18 + n,
+            coords={"z": 10 - n, "scan": "a"},
+            metadata={"exposure": float("inf"), "nested": {"n": n}, "raw": b"\0"},
+            discontinuity=n == 2,
+        ).replace(**changes)
+        for n in range(count)
+    ]
+    store.open()
+    store.write(records)
+    store.close()
+    return records
+
+
+def by_name(records):
+    return sorted(records, key=lambda record: (record.channel, record.seq))
+
+
+NPY = "{{ channel }}/{{ '%06d' % seq }}.npy"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda root: NpyStore(path=NPY, root=root),
+        lambda root: NpyStore(path=NPY, root=root, sidecar="json"),
+        lambda root: NpyStackStore(path="{{ channel }}.npy", root=root),
+        lambda root: JsonStore(path="{{ channel }}.jsonl", root=root, lines=True),
+    ],
+    ids=["index", "sidecar", "stack", "lines"],
+)
+@pytest.mark.parametrize("is_copied", [False, True])
+def test_b1_an_archive_comes_again_as_it_was_written(opened, tmp_path, make, is_copied):
+    """Data, channel, seq, time, coordinates, metadata and discontinuity are those of the records, also after a copy."""
+    store = make(tmp_path / "a")
+    changes = {"data": {"x": [1, 2]}} if isinstance(store, JsonStore) else {}
+    records = archive(store, **changes)
+    if is_copied:
+        shutil.copytree(tmp_path / "a", tmp_path / "b")
+        shutil.rmtree(tmp_path / "a")
+    found, refused = all_of(opened(tmp_path / ("b" if is_copied else "a")))
+    assert not refused
+    for one, other in zip(by_name(records), by_name(found), strict=True):
+        assert_same_record(one, other)
+
+
+def test_a_part_of_an_archive_has_the_index_of_the_whole(opened, tmp_path):
+    """A glob for one directory of an archive finds what the index of the root keeps."""
+    records = archive(NpyStore(path=NPY, root=tmp_path))
+    found, _ = all_of(opened(f"{tmp_path}/cam0/*.npy"))
+    for one, other in zip([each for each in records if each.channel == "cam0"], found, strict=True):
+        assert_same_record(one, other)
+
+
+def test_a_replay_into_the_same_template_writes_the_same_archive(tmp_path):
+    """An archive that is replayed into another has the same files and the same lines in its index."""
+    archive(NpyStore(path=NPY, root=tmp_path / "a"))
+    source = ps.source("npy-files", path=f"{tmp_path}/a/{NPY}")
+    ps.Pipeline(source >> ps.store("npy", path=NPY, root=tmp_path / "b")).run(check=True)
+
+    def lines(root):
+        return [
+            {key: value for key, value in json.loads(text).items() if key != "file"}
+            for file in sorted((root / ".index").iterdir())
+            for text in file.read_text().splitlines()
+        ]
+
+    def files(root):
+        return {path.relative_to(root): path.read_bytes() for path in root.rglob("*.npy")}
+
+    assert files(tmp_path / "a") == files(tmp_path / "b")
+    assert lines(tmp_path / "a") == lines(tmp_path / "b")
+
+
+def test_sub_arrays_of_one_record_have_numbers_of_their_own(opened, tmp_path):
+    """The files of a record that was split are records of different numbers, the same each time."""
+    path = "{{ seq }}-{{ _split_index }}.npy"
+    archive(NpyStore(path=f"{{{{ channel }}}}-{path}", root=tmp_path, split=True), 2, metadata={})
+    found, _ = all_of(opened(tmp_path))
+    assert [record.metadata["_split_index"] for record in found] == [0, 1, 0, 1]
+    assert len({(record.channel, record.seq) for record in found}) == 4
+    assert [record.seq for record in all_of(opened(tmp_path))[0]] == [record.seq for record in found]
+
+
+def test_a_name_tells_what_the_template_put_into_it(opened, tmp_path):
+    """Of files without an index, the template's fields are those of the record, and "/" and "." match themselves."""
+    (tmp_path / "left").mkdir()
+    for name in ("left/0007_z-3_dark.npy", "left/0008_z12_dark.npy", "left/0009.npy", "left/0007_z-3_darkXnpy"):
+        with (tmp_path / name).open("wb") as file:
+            numpy.save(file, numpy.zeros(2))
+    path = f"{tmp_path}/{{{{ channel }}}}/{{{{ '%04d' % seq }}}}_z{{{{ coords.z }}}}_{{{{ kind }}}}.npy"
+    found, refused = all_of(opened(path))
+    assert [(record.channel, record.seq, record.coords) for record in found] == [
+        ("left", 7, DataCoordinates(z=-3)),
+        ("left", 8, DataCoordinates(z=12)),
+    ]
+    assert found[0].metadata == {"path": "left/0007_z-3_dark.npy", "kind": "dark"}
+    assert found[0].time_ns == (tmp_path / "left/0007_z-3_dark.npy").stat().st_mtime_ns
+    assert not refused
+
+
+@pytest.mark.parametrize(
+    ("glob", "expected"),
+    [
+        ("*.npy", ["a1.npy", "a2.npy"]),
+        ("**/*.npy", ["a1.npy", "a2.npy", "b/a3.npy", "b/c/a4.npy"]),
+        ("*/*.npy", ["b/a3.npy"]),
+        ("b/**/a[3-4].npy", ["b/a3.npy", "b/c/a4.npy"]),
+        ("a[!1].npy", ["a2.npy"]),
+        ("a?.np?", ["a1.npy", "a2.npy"]),
+        ("", ["a1.npy", "a2.npy", "b/a3.npy", "b/c/a4.npy"]),
+        ("a1.npy", ["a1.npy"]),
+    ],
+)
+def test_globs(opened, tmp_path, glob, expected):
+    """A glob, a directory and a file mean what they mean to a shell, in directories with "[" in their name, too."""
+    root = tmp_path / "run[1]"
+    (root / "b/c").mkdir(parents=True)
+    for name in ("a1.npy", "a2.npy", "b/a3.npy", "b/c/a4.npy", ".a5.npy", "a6.npy.tmp", "a7.txt"):
+        with (root / name).open("wb") as file:
+            numpy.save(file, numpy.zeros(2))
+    above = str(root).replace("[", "[[]") if set(glob) & set("*?[") else str(root)
+    source = opened(os.path.join(above, glob))
+    found, _ = all_of(source)
+    names = [os.path.basename(record.metadata["path"]) for record in found]
+    assert names == [os.path.basename(name) for name in expected]
+
+
+def test_order_of_names_is_as_people_count(opened, tmp_path):
+    """Numbers in names are compared as numbers, directory by directory; each file is numbered in this order."""
+    for name in ("f10.npy", "f9.npy", "f1.npy", "a/f2.npy", "a-b/f1.npy"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        numpy.save(tmp_path / name, numpy.zeros(1))
+    found, _ = all_of(opened(tmp_path))
+    assert [record.metadata["path"] for record in found] == ["a/f2.npy", "a-b/f1.npy", "f1.npy", "f9.npy", "f10.npy"]
+    assert [record.seq for record in found] == [0, 1, 2, 3, 4]
+    assert {record.channel for record in found} == {tmp_path.name}
+
+
+@pytest.mark.parametrize(
+    ("order_by", "expected"),
+    [
+        ("time_ns", [0, 1, 2, 3, 4]),
+        ("coords.z", [4, 3, 2, 1, 0]),
+        ("z", [4, 3, 2, 1, 0]),
+        ("seq", [0, 1, 2, 3, 4]),
+        ("name", [0, 2, 4, 1, 3]),
+        ("mtime", [3, 0, 1, 2, 4]),
+    ],
+)
+def test_order_by_what_is_known(opened, tmp_path, order_by, expected):
+    """Files come by a coordinate, a time or a number that the index keeps, or by the time of the file."""
+    archive(NpyStore(path=NPY, root=tmp_path))
+    for n in range(5):
+        time_ns = 10**18 + (n - 100 if n == 3 else n)
+        os.utime(tmp_path / f"cam{n % 2}/{n // 2:06}.npy", ns=(time_ns, time_ns))
+    found, refused = all_of(opened(tmp_path, order_by=order_by))
+    assert [int(record.data[0, 0]) for record in found] == expected
+    assert not refused
+
+
+def test_a_file_without_the_key_is_refused_by_name(opened, tmp_path):
+    """A file that lacks what the order needs is refused, not put somewhere; the others come."""
+    archive(NpyStore(path=NPY, root=tmp_path), 3)
+    numpy.save(tmp_path / "foreign.npy", numpy.zeros(1))
+    found, refused = all_of(opened(tmp_path, order_by="coords.z"))
+    assert len(found) == 3
+    (message,) = refused
+    assert "foreign.npy" in message
+    assert "order_by='coords.z' is not known" in message
+
+
+def bad_header(path):
+    """Write a .npy whose header claims 8 TiB."""
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1099511627776,), }".ljust(117) + b"\n"
+    path.write_bytes(b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header)
+
+
+def bad_npz(path):
+    """Write a .npz whose array claims 8 TiB."""
+    bad_header(path)
+    content = path.read_bytes()
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a.npy", content)
+
+
+def objects(path):
+    numpy.save(path, numpy.array([{}], dtype=object), allow_pickle=True)
+
+
+def objects_npz(path):
+    with path.open("wb") as file:
+        numpy.savez(file, a=numpy.array([{}], dtype=object))
+
+
+def cut(path):
+    file = io.BytesIO()
+    numpy.save(file, numpy.zeros(100))
+    path.write_bytes(file.getvalue()[:500])
+
+
+def cut_npz(path):
+    file = io.BytesIO()
+    numpy.savez(file, a=numpy.zeros(100))
+    path.write_bytes(file.getvalue()[:500])
+
+
+def flipped_npz(path):
+    """Write a .npz one of whose compressed bytes is another."""
+    file = io.BytesIO()
+    numpy.savez_compressed(file, a=numpy.arange(1000))
+    content = bytearray(file.getvalue())
+    content[200] ^= 0xFF
+    path.write_bytes(content)
+
+
+DAMAGED = {
+    "header.npy": bad_header,
+    "cut.npy": cut,
+    "empty.npy": lambda path: path.write_bytes(b""),
+    "foreign.npy": lambda path: path.write_bytes(b"hello" * 100),
+    "objects.npy": objects,
+    "trailing.npy": lambda path: (cut(path), path.write_bytes(path.read_bytes() + b"\0" * 9999)),
+    "header.npz": bad_npz,
+    "objects.npz": objects_npz,
+    "cut.npz": cut_npz,
+    "flipped.npz": flipped_npz,
+    "empty.npz": lambda path: path.write_bytes(b""),
+    "cut.json": lambda path: path.write_text('{"a": [1,'),
+    "deep.json": lambda path: path.write_text("[" * 200_000),
+    "latin.json": lambda path: path.write_bytes(b'"\xff"'),
+    "digits.json": lambda path: path.write_text("9" * 5000),
+    "empty.json": lambda path: path.write_bytes(b""),
+    "cut.jsonl": lambda path: path.write_text('{"a": 1'),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_files_are_refused_one_by_one(opened, tmp_path, name):
+    """A file that is not what its name says is refused with its name and a reason; its neighbours come."""
+    DAMAGED[name](tmp_path / name)
+    for other in ("0.npy", "z.npy"):
+        numpy.save(tmp_path / other, numpy.zeros(1))
+    found, refused = all_of(opened(tmp_path, settle_s=0.0))
+    assert [record.metadata["path"] for record in found] == ["0.npy", "z.npy"]
+    (message,) = refused
+    assert f"{name}: cannot be read" in message
+
+
+def test_damaged_lines_cost_only_themselves(opened, tmp_path):
+    """Of a file of lines, those that are no JSON are refused one by one, and blank ones are left out."""
+    (tmp_path / "a.jsonl").write_text('1\n{"a":\n\n"x"\nnothing\n[2]\n')
+    found, refused = all_of(opened(tmp_path))
+    assert [(record.seq, record.data) for record in found] == [(0, 1), (3, "x"), (5, [2])]
+    assert ["line 2" in refused[0], "line 5" in refused[1]] == [True, True]
+
+
+def test_a_run_dead_letters_damaged_files(tmp_path):
+    """A run says which files were damaged, stores the others, and commits, so that the next run has nothing to do."""
+    (tmp_path / "in").mkdir()
+    cut(tmp_path / "in/b.npy")
+    for name in "ac":
+        numpy.save(tmp_path / f"in/{name}.npy", numpy.zeros(1))
+    settings = {"path": f"{tmp_path}/in", "settle_s": 0.0, "state": tmp_path / "state"}
+    for expected in (2, 0):
+        flow = ps.source("npy-files", **settings) >> ps.store("npy", path=f"{tmp_path}/out{expected}/{{{{ seq }}}}.npy")
+        report = ps.Pipeline(flow, dead_letters=tmp_path / "dead").run()
+        assert len(list((tmp_path / f"out{expected}").glob("*.npy"))) == expected
+        assert ("b.npy: cannot be read" in str(report)) == bool(expected)
+
+
+def test_an_unreadable_file_is_refused(opened):
+    """A file that this user may not read is refused, and its neighbours come."""
+    with tempfile.TemporaryDirectory() as directory:  # one that another user may look into
+        os.chmod(directory, 0o755)
+        for name in "ab":
+            numpy.save(f"{directory}/{name}.npy", numpy.zeros(1))
+        os.chmod(f"{directory}/a.npy", 0)
+        with permissions_hold():
+            found, refused = all_of(opened(directory))
+    assert len(found) == len(refused) == 1
+
+
+def test_a_file_that_vanishes_is_lost_upstream(opened, tmp_path):
+    """A file that is listed and gone before it is read counts as lost; the others keep their numbers."""
+    for name in "abc":
+        numpy.save(tmp_path / f"{name}.npy", numpy.zeros(1))
+    source = opened(tmp_path)
+    (tmp_path / "b.npy").unlink()
+    found, refused = all_of(source)
+    assert [record.seq for record in found] == [0, 2]
+    assert source.lost_upstream() == {tmp_path.name: 1}
+    assert not refused
+
+
+def test_a_directory_that_goes_is_an_error_that_may_be_tried_again(opened, tmp_path):
+    """A root that vanishes is an error of the source, not the end and not the loss of its files."""
+    (tmp_path / "in").mkdir()
+    numpy.save(tmp_path / "in/a.npy", numpy.zeros(1))
+    source = opened(tmp_path / "in")
+    shutil.rmtree(tmp_path / "in")
+    with pytest.raises(OSError, match=r"in/a\.npy"):
+        source.read(1, 1.0)
+    assert not source.lost_upstream()
+
+
+def test_numbers_stay_when_files_come_between(opened, tmp_path):
+    """With a state, a file keeps its number in later runs, wherever newer files sort, committed or not."""
+    state = tmp_path / "state.jsonl"
+    for name in ("b", "d", "f"):
+        numpy.save(tmp_path / f"{name}.npy", numpy.zeros(1))
+    source = opened(tmp_path, state=state)
+    source.read(1, 1.0)
+    source.commit(source.position())
+    source.read(1, 1.0)  # not committed
+    source.close()
+    for name in ("a", "e"):
+        numpy.save(tmp_path / f"{name}.npy", numpy.zeros(1))
+    found, _ = all_of(opened(tmp_path, state=state))
+    numbers = {record.metadata["path"]: record.seq for record in found}
+    assert numbers == {"d.npy": 1, "f.npy": 2, "a.npy": 3, "e.npy": 4}
+
+
+def test_without_a_state_a_position_names_what_was_given(opened, tmp_path):
+    """A position that a store keeps leads to every file that was not given, though newer ones sort before it."""
+    for name in ("b", "d"):
+        numpy.save(tmp_path / f"{name}.npy", numpy.zeros(1))
+    source = opened(tmp_path)
+    source.read(1, 1.0)
+    position = json.loads(json.dumps(source.position()))
+    numpy.save(tmp_path / "a.npy", numpy.zeros(1))
+    again = opened(tmp_path)
+    again.seek(position)
+    assert {record.metadata["path"] for record in all_of(again)[0]} == {"a.npy", "d.npy"}
+
+
+def test_added_lines_come_in_the_next_run(opened, tmp_path):
+    """Of a file of lines that has grown since it was committed, the new lines come, with the next numbers."""
+    file, state = tmp_path / "a.jsonl", tmp_path / "state"
+    file.write_text("1\n2\n\n")
+    for expected in ([(0, 1), (1, 2)], [], [(3, 3)]):
+        source = opened(tmp_path, state=state)
+        found, _ = all_of(source)
+        assert [(record.seq, record.data) for record in found] == expected
+        source.commit(source.position())
+        source.close()
+        if not expected:
+            with file.open("a") as opened_file:
+                opened_file.write("3\n")
+
+
+def test_torn_state_goes_on(opened, tmp_path):
+    """A state whose last line was never finished is taken up to there; one of something else is refused."""
+    state = tmp_path / "state"
+    for name in "ab":
+        numpy.save(tmp_path / f"{name}.npy", numpy.zeros(1))
+    source = opened(tmp_path, state=state)
+    source.read(1, 1.0)
+    source.commit(source.position())
+    source.close()
+    with state.open("a") as file:
+        file.write('{"next": 2, "pa')
+    again = opened(tmp_path, state=state)
+    assert [record.metadata["path"] for record in all_of(again)[0]] == ["b.npy"]
+    with pytest.raises(SourceError, match="another source uses this state"):
+        opened(tmp_path, state=state)
+    again.close()
+    state.write_text('{"next": 2}\n')
+    with pytest.raises(SourceError, match="not the state of a source of files"):
+        opened(tmp_path, state=state)
+
+
+def test_a_state_does_not_grow_without_end(opened, tmp_path):
+    """A state of which most is superfluous is written anew; what is committed and what is numbered stays."""
+    state = tmp_path / "state"
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        numpy.save(tmp_path / f"in/{name}.npy", numpy.zeros(1))
+    source = opened(tmp_path / "in", state=state)
+    source.read(1, 1.0)
+    source.commit(source.position())
+    source.close()
+    text = state.read_text()
+    state.write_text(text + text.splitlines()[-1].join(["", "\n"]) * 3000)
+    found, _ = all_of(opened(tmp_path / "in", state=state))
+    assert [record.seq for record in found] == [1]
+    assert len(state.read_text().splitlines()) < 10
+
+
+@pytest.mark.parametrize("poll_s", [None, 0.02])
+def test_following(opened, tmp_path, poll_s):
+    """Files, directories that are moved there, and added lines come as they are made; each once."""
+    (tmp_path / "in").mkdir()
+    source = opened(tmp_path / "in", follow=True, poll_s=poll_s)
+    numpy.save(tmp_path / "in/a.npy", numpy.zeros(1))
+    assert [record.metadata["path"] for record in take(source, 1)] == ["a.npy"]
+    (tmp_path / "b").mkdir()
+    numpy.save(tmp_path / "b/x.npy", numpy.zeros(1))
+    (tmp_path / "b").rename(tmp_path / "in/b")
+    assert [record.metadata["path"] for record in take(source, 1)] == ["b/x.npy"]
+    with (tmp_path / "in/c.jsonl").open("a") as file:
+        for n in range(3):
+            file.write(f"{n}\n")
+            file.flush()
+            assert [(record.seq, record.data) for record in take(source, 1)] == [(n, n)]
+    assert source.read(10, 0.1) in ((), [])
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_file_that_is_still_written_is_not_given(opened, tmp_path, follow):
+    """A file under its final name that is not whole waits, its neighbours do not; when it is whole, it comes."""
+    file = io.BytesIO()
+    numpy.save(file, numpy.arange(1000))
+    content = file.getvalue()
+    with (tmp_path / "a.npy").open("wb") as opened_file:
+        opened_file.write(content[:300])
+        opened_file.flush()
+        numpy.save(tmp_path / "b.npy", numpy.zeros(1))
+        source = opened(tmp_path, follow=follow, settle_s=1000.0)
+        assert [record.metadata["path"] for record in take(source, 1)] == ["b.npy"]
+        assert not source.read(1, 0.1)
+        opened_file.write(content[300:])
+    (record,) = take(source, 1)
+    assert record.metadata["path"] == "a.npy"
+    assert (record.data == numpy.arange(1000)).all()
+    assert not source.take_refused()
+
+
+def test_a_file_that_stays_cut_is_refused_after_a_while(opened, tmp_path):
+    """A file that is not whole and does not change any more is damaged; the source ends, and does not wait for ever."""
+    cut(tmp_path / "a.npy")
+    found, refused = all_of(opened(tmp_path, settle_s=0.1))
+    assert not found
+    assert "a.npy: cannot be read" in refused[0]
+
+
+def test_min_age_leaves_alone_what_is_preallocated(opened, tmp_path):
+    """With `min_age_s`, a file that looks whole from its start waits until nobody has changed it for so long."""
+    numpy.lib.format.open_memmap(tmp_path / "a.npy", "w+", "u1", (100,)).flush()
+    source = opened(tmp_path, min_age_s=1000.0)
+    assert not source.read(1, 0.1)
+    os.utime(tmp_path / "a.npy", (0, 0))
+    assert len(take(source, 1)) == 1
+
+
+def test_merged_metadata_are_metadata_again(opened, tmp_path):
+    """What the json store merged into its files is taken apart again; a file without any is refused."""
+    store = JsonStore(path="{{ seq }}.json", root=tmp_path, merge_metadata=True)
+    store.open()
+    store.write([Record({"a": 1}, seq=1, metadata={"b": 2}), Record(7, seq=2, metadata={"b": 3})])
+    store.close()
+    (tmp_path / "3.json").write_text("{}")
+    found, refused = all_of(opened(f"{tmp_path}/{{{{ seq }}}}.json", merge_metadata=True))
+    assert [(record.seq, record.data, record.metadata["b"]) for record in found] == [(1, {"a": 1}, 2), (2, 7, 3)]
+    assert "merge_metadata=False" in refused[0]
+
+
+def test_waking(opened, tmp_path):
+    """`wake` ends a read that waits for files."""
+    source = opened(tmp_path, follow=True)
+    timer = threading.Timer(0.1, source.wake)
+    timer.start()
+    assert not source.read(1, 60.0)
+    timer.join()
+
+
+def test_wrong_settings_are_named(tmp_path):
+    """A directory that is not there and a template that is none are refused with their names."""
+    with pytest.raises(SourceError, match="nowhere is no directory"):
+        NpyFilesSource(path=tmp_path / "nowhere").open()
+    with pytest.raises(SourceError, match="in is no directory"):
+        NpyFilesSource(path=f"{tmp_path}/in/*.npy").open()
