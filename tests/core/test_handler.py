@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import pickle
+import sys
 import threading
 import weakref
 from pathlib import Path
@@ -118,8 +119,17 @@ def test_found_while_waiting_while_stored_and_afterwards():
         handler.get({"t": 1})
 
 
+@pytest.fixture(params=[0.005, 1e-6], ids=["", "switching often"])
+def switching(request):
+    """Threads take turns as usual, or after every few instructions."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(request.param)
+    yield
+    sys.setswitchinterval(before)
+
+
 @pytest.mark.parametrize("processor", [None, lambda c, d, m: (c, d, m)], ids=["stored", "processed"])
-def test_no_gap_while_many_put_and_get(processor):
+def test_no_gap_while_many_put_and_get(processor, switching):
     """Data that were put are found until the end and after it, and by waiting threads: from any thread."""
     puts, each = 4, 150
     with ps.DataHandler("memory", processor, capacity=7) as handler:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
 
 import pytest
@@ -47,6 +49,37 @@ def test_many_put_one_reads():
     assert report is not None
     assert report.ok, report
     assert (report.received, report.stored) == (1600, 1600)
+
+
+@pytest.mark.parametrize("when_full", ["block", "drop_oldest", "drop_newest"])
+def test_many_threads_put_into_a_small_one(when_full):
+    """However the threads take turns, each record is read or counted as dropped, in order, and all room comes back."""
+    push, puts, each = PushSource(capacity=3, capacity_bytes=10_000, when_full=when_full), 3, 2000
+    push.open()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+
+        def put(channel):
+            push.put([ps.Record(bytes(seq % 7 * 100), channel=channel, seq=seq) for seq in range(each)])
+
+        threads = [threading.Thread(target=put, args=(f"c{number}",)) for number in range(puts)]
+        ending = threading.Thread(target=lambda: ([thread.join(LONG_S) for thread in threads], push.end()))
+        for thread in [*threads, ending]:
+            thread.start()
+        read = []
+        with contextlib.suppress(EndOfSource):
+            while True:
+                read += push.read(5, LONG_S)
+        ending.join(LONG_S)
+    finally:
+        sys.setswitchinterval(before)
+    for number in range(puts):
+        seqs = [record.seq for record in read if record.channel == f"c{number}"]
+        assert seqs == sorted(set(seqs))
+        assert len(seqs) + push.dropped_upstream().get(f"c{number}", 0) == each
+    assert when_full != "block" or not push.dropped_upstream()
+    assert push.inlet._put_bytes == push.inlet._taken_bytes
 
 
 def test_full():

@@ -15,10 +15,12 @@ from functools import partial
 from typing import Any, Final
 
 import attrs
+import msgspec
 
 from penstock.errors import BufferReusedError
 from penstock.record import Record
 
+_replace = msgspec.structs.replace
 LEARNT_FROM: Final = 16
 """Number of items that are copied and checked before their memory is assumed to be stable."""
 _REMEMBERED: Final = 1024
@@ -60,14 +62,15 @@ class BufferWatch:
 
         Items of one batch (not 0) may share their memory: they were handed over together.
         """
-        if self.reuses is False or not _is_mutable(item):
+        if type(item) in IMMUTABLE or self.reuses is False or (type(item) is Record and not _is_mutable(item)):
             return item
-        with self._lock:
-            if self.reuses is None:
-                if not self._left:
-                    return self._trusted(item, batch)
-                if not self._learn(item, batch):
-                    return item
+        if self.reuses is None:
+            with self._lock:
+                if self.reuses is None:
+                    if not self._left:
+                        return self._trusted(item, batch)
+                    if not self._learn(item, batch):
+                        return item
         return copied(item)
 
     def _learn(self, item: Any, batch: int) -> bool:
@@ -95,25 +98,34 @@ class BufferWatch:
         numpy: Any = sys.modules.get("numpy")
         if numpy is None or type(data) is not numpy.ndarray:
             return item
-        for key, owner in _array_memory(data, numpy):
-            before = self._given.pop(key, None)
-            if before is not None and before[0]() is not None and not (batch and before[2] == batch):
-                self.reuses = True
-                self._given.clear()
-                if before[1]() is not None:
-                    raise BufferReusedError(
-                        f"{self.who}: the memory of an array has come back while the record that had it is still on "
-                        "its way, so that one is overwritten; set reuses_buffers=True to have each array copied, or "
-                        "False if it never changes",
-                        array=data,
-                    )
-                return copied(item)
-            view = data.view()
-            if len(self._given) >= _REMEMBERED:
-                del self._given[next(iter(self._given))]
-            self._given[key] = (owner, weakref.ref(view), batch)
-            return item.replace(data=view) if isinstance(item, Record) else view
-        return item
+        if data.base is None:  # nearly always: its memory is its own
+            if not data.flags.writeable or not data.nbytes:
+                return item
+            key: Any = id(data)
+            owner: Callable[[], Any] = weakref.ref(data)
+        else:
+            found = _array_memory(data, numpy)
+            if not found:
+                return item
+            key, owner = found[0]
+        given = self._given
+        before = given.pop(key, None)
+        if before is not None and before[0]() is not None and not (batch and before[2] == batch):
+            self.reuses = True
+            given.clear()
+            if before[1]() is not None:
+                raise BufferReusedError(
+                    f"{self.who}: the memory of an array has come back while the record that had it is still on "
+                    "its way, so that one is overwritten; set reuses_buffers=True to have each array copied, or "
+                    "False if it never changes",
+                    array=data,
+                )
+            return copied(item)
+        view = data.view()
+        if len(given) >= _REMEMBERED:
+            del given[next(iter(given))]
+        given[key] = (owner, weakref.ref(view), batch)
+        return _replace(item, data=view) if isinstance(item, Record) else view
 
 
 class _Container(int):
@@ -125,6 +137,9 @@ def copied(value: Any, depth: int = 0, *, buffers: bool = True) -> Any:
     kind = type(value)
     if kind in IMMUTABLE or depth > _DEEPEST:
         return value
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is not None and kind is numpy.ndarray:  # nearly always
+        return value.copy(order="K") if buffers else value
     again = partial(copied, depth=depth + 1, buffers=buffers)
     if isinstance(value, Record):
         parent = None if value.parent is None else again(value.parent)
@@ -146,7 +161,6 @@ def copied(value: Any, depth: int = 0, *, buffers: bool = True) -> Any:
         return value[:]
     if kind is memoryview:
         return _copied_view(value)
-    numpy: Any = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.ndarray):
         return value.copy(order="K")
     return value
@@ -160,10 +174,8 @@ def _copied_view(view: memoryview) -> memoryview:
         return copy
 
 
-def _is_mutable(item: Any) -> bool:
-    if type(item) is Record:
-        return type(item.data) not in IMMUTABLE or bool(item.metadata) or item.parent is not None
-    return type(item) not in IMMUTABLE
+def _is_mutable(record: Record) -> bool:
+    return type(record.data) not in IMMUTABLE or bool(record.metadata) or record.parent is not None
 
 
 def _memory(value: Any, depth: int) -> list[tuple[Any, Callable[[], Any]]]:

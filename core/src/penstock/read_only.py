@@ -74,7 +74,7 @@ class ReadOnlySet(set[Any]):
 
 
 _FROZEN = (ReadOnlyDict, ReadOnlyList, ReadOnlySet)
-_EMPTY: Final = ReadOnlyDict()
+EMPTY: Final = ReadOnlyDict()
 
 
 def read_only(record: Record) -> Record:
@@ -86,7 +86,7 @@ def read_only(record: Record) -> Record:
     data, metadata, parent = record.data, record.metadata, record.parent
     frozen = data if type(data) in _IMMUTABLE else frozen_value(data)
     if type(metadata) is not ReadOnlyDict:
-        metadata = frozen_value(metadata) if metadata else _EMPTY
+        metadata = frozen_value(metadata) if metadata else EMPTY
     above = None if parent is None else read_only(parent)
     if frozen is data and metadata is record.metadata and above is parent:
         return record
@@ -120,6 +120,15 @@ def frozen_value(value: Any, depth: int = 0) -> Any:
     return value
 
 
+def frozen_own(value: Any) -> Any:
+    """Return the same for a value that nobody else holds: an array itself is made read-only, without a view of it."""
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is not None and type(value) is numpy.ndarray:
+        value.setflags(write=False)
+        return value
+    return frozen_value(value)
+
+
 def owned(record: Record) -> Record:
     """Return a record that may be written to: read-only parts of its data and metadata are copied."""
     data, metadata = owned_value(record.data), owned_value(record.metadata)
@@ -134,6 +143,8 @@ def owned_value(value: Any, depth: int = 0) -> Any:
     if kind in _IMMUTABLE or depth > _DEEPEST:
         return value
     if kind is ReadOnlyDict:
+        if _IMMUTABLE.issuperset(map(type, value.values())):
+            return dict(value)
         return {key: owned_value(each, depth + 1) for key, each in value.items()}
     if kind is ReadOnlyList:
         return [owned_value(each, depth + 1) for each in value]

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from penstock.coords import DataCoordinates
+from penstock.read_only import ReadOnlyDict, ReadOnlyList
 from penstock.record import Record
 
 OVERHEAD_BYTES = 400
@@ -39,6 +40,12 @@ def size_of(data: Any) -> int:
     if numpy is not None and kind is numpy.ndarray and not data.dtype.hasobject:
         return _shown(data, numpy)
     return _walk([data], numpy)
+
+
+def size_of_parts(data: Any, metadata: Mapping[str, Any]) -> int:
+    """Return the bytes that a record of these takes, about, before there is one."""
+    flat = _flat_bytes(metadata) if metadata else 0
+    return OVERHEAD_BYTES + (size_of((data, metadata)) if flat is None else size_of(data) + flat)
 
 
 def weigh(records: Sequence[Record]) -> int:
@@ -124,16 +131,22 @@ def _of_simple(record: Record) -> int | None:
 
 def _flat_bytes(metadata: Mapping[str, Any]) -> int | None:
     """Return the size of a dict of numbers, short texts and short lists of numbers, about; None for any other."""
-    if type(metadata) is not dict:
+    if type(metadata) is not dict and type(metadata) is not ReadOnlyDict:
         return None
     size = _UNKNOWN_BYTES
+    if _SCALARS.issuperset(map(type, metadata.values())):
+        return size + 3 * _SCALAR_BYTES * len(metadata)  # with their keys and their places
     for value in metadata.values():
         kind = type(value)
         if kind in _SCALARS:
             size += 3 * _SCALAR_BYTES  # with its key and its place
         elif (kind is str or kind is bytes) and len(value) <= _SHORT_BYTES:  # a longer one may be there twice
             size += 4 * _SCALAR_BYTES + len(value)
-        elif (kind is list or kind is tuple) and len(value) <= _SHORT and _SCALARS.issuperset(map(type, value)):
+        elif (
+            (kind is list or kind is tuple or kind is ReadOnlyList)
+            and len(value) <= _SHORT
+            and _SCALARS.issuperset(map(type, value))
+        ):
             size += (5 + len(value)) * _SCALAR_BYTES
         else:
             return None
@@ -209,7 +222,9 @@ def attributes(value: Any) -> list[tuple[str, Any]]:
 
 
 def _shown(array: Any, numpy: Any) -> int:
-    if type(array.base) is numpy.ndarray:  # one that repeats its rows shows more than there is
+    if (
+        type(array.base) is numpy.ndarray and not array.flags.c_contiguous
+    ):  # one that repeats its rows shows more than there is
         return min(int(array.nbytes), _length(_owner(array, numpy), int(array.nbytes)))
     return int(array.nbytes)
 

@@ -6,7 +6,6 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, ClassVar, Final, Literal
 
 import attrs
@@ -29,6 +28,10 @@ class PutTimeoutError(PenstockError, TimeoutError):
 class Inlet:
     """A bounded queue between any number of putting threads and one reader. All methods: any thread.
 
+    The lock keeps the putting threads in order; the reader takes records without it, so that neither waits for the
+    other. Each side has a count of bytes of its own. One side announces that it waits, then looks once more; the other
+    acts first, then looks whether anybody waits: so no wake-up is missed.
+
     Its content is not a setting: two are equal if their settings are, and pickling drops the content.
 
     Attributes:
@@ -47,7 +50,8 @@ class Inlet:
     lost: Counter[str] = attrs.field(factory=Counter, init=False, eq=False, repr=False)
     closed: bool = attrs.field(default=False, init=False, eq=False, repr=False)
     _items: deque[tuple[Record, int]] = attrs.field(factory=deque, init=False, eq=False, repr=False)
-    _bytes: int = attrs.field(default=0, init=False, eq=False, repr=False)
+    _put_bytes: int = attrs.field(default=0, init=False, eq=False, repr=False)
+    _taken_bytes: int = attrs.field(default=0, init=False, eq=False, repr=False)
     _ended: bool = attrs.field(default=False, init=False, eq=False, repr=False)
     _ended_for_now: bool = attrs.field(default=False, init=False, eq=False, repr=False)
     _idle: bool = attrs.field(default=False, init=False, eq=False, repr=False)
@@ -58,13 +62,13 @@ class Inlet:
     _room: threading.Condition = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._something = threading.Condition(self._lock)
+        self._something = threading.Condition(threading.Lock())
         self._room = threading.Condition(self._lock)
 
     @property
     def full(self) -> bool:
         """Whether there is no room at this moment."""
-        return len(self._items) >= self.capacity or self._bytes >= self.capacity_bytes
+        return len(self._items) >= self.capacity or self._put_bytes - self._taken_bytes >= self.capacity_bytes
 
     def __len__(self) -> int:
         return len(self._items)
@@ -75,69 +79,90 @@ class Inlet:
     def __reduce__(self) -> tuple[Any, ...]:
         return _inlet, (self.capacity, self.capacity_bytes, self.when_full)
 
-    def put(self, held: Any, make: Callable[[], Record | None], timeout_s: float | None, *, channel: str) -> bool:
-        """Wait for room for what the record will hold, then put in what `make` returns, a record of this channel.
+    def put(
+        self,
+        size_bytes: int,
+        make: Callable[..., Record | None],
+        *given: Any,
+        timeout_s: float | None,
+        channel: str,
+        is_of_use: Callable[..., bool] | None = None,
+    ) -> bool:
+        """Wait for room for a record of this size, then put in what `make(*given)` returns, a record of this channel.
+
+        If there is no room, it asks `is_of_use(*given)` before it waits.
 
         `make` is called under the lock, so that records are made in the order in which they are read; it must not
         wait. If it returns None or raises, nothing was put; it is not called for records that `drop_newest` drops.
 
         Returns:
-            Whether it was put; False if `make` returned None, or if the inlet is full and drops the newest.
+            Whether it was put; False if `make` returned None, if the inlet is full and drops the newest, or if waiting
+            is of no use.
 
         Raises:
             PutTimeoutError: there was no room within `timeout_s` seconds.
             RunError: there is no reader any more, or `end` was called.
         """
-        size_bytes = OVERHEAD_BYTES + size_of(held)
+        items = self._items
         with self._lock:
-            if not self._fits(size_bytes) and self.when_full == "block":
+            fits = not items or (
+                len(items) < self.capacity and self._put_bytes - self._taken_bytes + size_bytes <= self.capacity_bytes
+            )
+            if not fits and is_of_use is not None and not is_of_use(*given):
+                return False
+            if not fits and self.when_full == "block":
                 self._wait_for_room(size_bytes, timeout_s)
+                fits = True
             if self.closed or self._ended:
                 raise RunError("nothing can be put any more: the source has ended")
-            if self.when_full == "drop_newest" and not self._fits(size_bytes):
+            if not fits and self.when_full == "drop_newest":
                 self.dropped[channel] += 1
                 return False
-            record = make()
+            record = make(*given)
             if record is None:
                 return False
-            while not self._fits(size_bytes):
-                oldest, oldest_bytes = self._items.popleft()
-                self._bytes -= oldest_bytes
-                self.dropped[oldest.channel] += 1
-                self._gone(oldest)
-            self._items.append((record, size_bytes))
-            self._bytes += size_bytes
+            if not fits:
+                self._drop_for(size_bytes)
+            items.append((record, size_bytes))
+            self._put_bytes += size_bytes
             if self._idle:
-                self._something.notify()
+                self._wake_reader()
             return True
 
     def take(self, most: int, timeout_s: float) -> list[Record]:
         """Return the first records, at most `most`; none if none came in time. Raises EndOfSource."""
-        with self._lock:
-            if not self._items and not self._ended and timeout_s > 0:
-                self._idle = True
-                self._something.wait_for(lambda: self._items or self._ended or self._woken, timeout_s)
-                self._idle = self._woken = False
-            if not self._items and self._ended:
+        items = self._items
+        ended = self._ended  # looked at first: nothing is put after it is set
+        if not items:
+            if ended:
                 raise EndOfSource("nothing more will be put")
-            taken = [self._items.popleft() for _ in range(min(most, len(self._items)))]
-            self._bytes -= sum(size_bytes for _, size_bytes in taken)
-            if self._blocked and len(self._items) <= self.capacity // 2:
+            if timeout_s > 0 and self._wait_for_records(timeout_s) and not items:
+                raise EndOfSource("nothing more will be put")
+        taken: list[Record] = []
+        add, first = taken.append, items.popleft
+        try:
+            for _ in range(min(most, len(items))):
+                record, size_bytes = first()
+                self._taken_bytes += size_bytes
+                add(record)
+        except IndexError:  # a putting thread has dropped the oldest meanwhile
+            pass
+        if self._blocked and len(items) <= self.capacity // 2:
+            with self._lock:
                 self._room.notify_all()
-        return [record for record, _ in taken]
+        return taken
 
     def wake(self) -> None:
         """Wake the reader that waits for records, or the next one to wait."""
-        with self._lock:
-            self._woken = True
-            self._something.notify_all()
+        self._woken = True
+        self._wake_reader()
 
     def end(self) -> None:
         """Accept no more records; those inside are still read, and then the source ends."""
         with self._lock:
             self._ended = True
-            self._something.notify_all()
             self._room.notify_all()
+        self._wake_reader()
 
     def end_for_now(self) -> None:
         """Do the same, until `open`."""
@@ -158,17 +183,52 @@ class Inlet:
         """Wake the threads that wait for room; count unread records as lost."""
         with self._lock:
             self.closed = True
-            while self._items:
-                left, _ = self._items.popleft()
+            while (left := self._pop()) is not None:
                 self.lost[left.channel] += 1
                 self._gone(left)
-            self._bytes = 0
             self._room.notify_all()
+
+    def _wait_for_records(self, timeout_s: float) -> bool:
+        """Wait until there are records, or the reader is woken; return whether none will come any more."""
+        deadline = time.monotonic() + timeout_s
+        with self._something:
+            while True:
+                self._idle = True
+                ended = self._ended
+                left = deadline - time.monotonic()
+                if self._items or ended or self._woken or left <= 0:
+                    self._idle = self._woken = False
+                    return ended
+                self._something.wait(left)
+
+    def _wake_reader(self) -> None:
+        """Wake the reader, once: until it is awake, nobody needs to wake it again."""
+        self._idle = False
+        with self._something:
+            self._something.notify()
 
     def _fits(self, size_bytes: int) -> bool:
         if not self._items:
             return True
-        return len(self._items) < self.capacity and self._bytes + size_bytes <= self.capacity_bytes
+        waiting_bytes = self._put_bytes - self._taken_bytes
+        return len(self._items) < self.capacity and waiting_bytes + size_bytes <= self.capacity_bytes
+
+    def _pop(self) -> Record | None:
+        """Take out the oldest record under the lock; None if there is none, or the reader was faster."""
+        try:
+            record, size_bytes = self._items.popleft()
+        except IndexError:
+            return None
+        self._put_bytes -= size_bytes
+        return record
+
+    def _drop_for(self, size_bytes: int) -> None:
+        """Drop the oldest records until there is room for one of this size."""
+        while not self._fits(size_bytes):
+            oldest = self._pop()
+            if oldest is not None:
+                self.dropped[oldest.channel] += 1
+                self._gone(oldest)
 
     def _wait_for_room(self, size_bytes: int, timeout_s: float | None) -> None:
         began = time.monotonic()
@@ -178,8 +238,9 @@ class Inlet:
         finally:
             self._blocked -= 1
         if not free:
+            waiting_bytes = self._put_bytes - self._taken_bytes
             raise PutTimeoutError(
-                f"no room for {time.monotonic() - began:.3g} s: {len(self._items)} records with {self._bytes} bytes "
+                f"no room for {time.monotonic() - began:.3g} s: {len(self._items)} records with {waiting_bytes} bytes "
                 f"wait, of at most {self.capacity} and {self.capacity_bytes}"
             )
 
@@ -188,7 +249,7 @@ class Inlet:
             self.on_drop(record)
 
 
-def _same(record: Record) -> Record:
+def _same(record: Record, channel: str) -> Record:
     return record
 
 
@@ -266,15 +327,17 @@ class PushSource:
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         count = 0
+        make: Callable[[Any, str], Record]
         for given in records:
             item = given if type(given) in IMMUTABLE else self._watch.kept(given)
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if isinstance(item, Record):
-                channel, make = item.channel, partial(_same, item)
+                channel, make = item.channel, _same
             else:
                 channel = self._node if self.channel is None else self.channel
-                make = partial(self._record, item, channel)
-            count += self.inlet.put(item, make, left, channel=channel)
+                make = self._record
+            size_bytes = OVERHEAD_BYTES + size_of(item)
+            count += self.inlet.put(size_bytes, make, item, channel, timeout_s=left, channel=channel)
         return count
 
     def end(self) -> None:

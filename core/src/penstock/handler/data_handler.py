@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, get_args
 
-from penstock.buffers import BufferWatch, copied
-from penstock.builtin.push import PushSource, PutTimeoutError, WhenFull
+from penstock.buffers import BufferWatch
+from penstock.builtin.push import PutTimeoutError, WhenFull
 from penstock.compose.factories import processor, source, store
 from penstock.compose.node import Edge, Flow
 from penstock.compose.pipeline import Pipeline
@@ -25,11 +25,11 @@ from penstock.errors import ConfigError, CoordinatesError, PluginError, RecordFi
 from penstock.handler.errors import DataTimeoutError
 from penstock.handler.events import Callback, Event, Events
 from penstock.handler.ledger import Ledger, Waiter, WhenExists
-from penstock.handler.nodes import instead, node_of
+from penstock.handler.nodes import PutSource, instead, node_of
+from penstock.handler.owning import own
 from penstock.handler.reading import Reading, deadline_of
 from penstock.handler.told_run import start_told
 from penstock.handler.watched import WatchedProcessor, WatchedStore
-from penstock.read_only import frozen_value
 from penstock.record import Record
 from penstock.report.account import Account
 from penstock.report.run_report import RunReport
@@ -110,7 +110,7 @@ class DataHandler:
             raise ConfigError("pass process_function or process_fn, which are the same, not both")
         process_function = process_fn if process_function is None else process_function
         try:
-            self._push = PushSource(capacity=capacity, capacity_bytes=capacity_bytes, when_full=when_full, channel=name)
+            self._push = PutSource(capacity=capacity, capacity_bytes=capacity_bytes, when_full=when_full, channel=name)
         except (TypeError, ValueError) as error:
             raise ConfigError(f"handler {name!r}: {error.args[0]}") from error
         if plugins is None:
@@ -193,46 +193,48 @@ class DataHandler:
             RunError: the handler is finished, or has failed.
             BufferReusedError: the memory of data in flight was put again; nothing was put.
         """
-        coords = coords if type(coords) is DataCoordinates else DataCoordinates(coords)
+        if type(coords) is not DataCoordinates:
+            coords = DataCoordinates(coords)
         if self._reading.held_before:
             self._reading.look_up(coords)
-        if metadata is not None and not isinstance(metadata, Mapping):
+        if metadata is not None and type(metadata) is not dict and not isinstance(metadata, Mapping):
             raise RecordFieldError(
                 f"metadata={shown(metadata)} of {coords!r}: must be a mapping, as in {{'exposure': 5}}"
             )
-        known = dict(metadata) if metadata else {}
-        if reuses_buffers is None:
-            whole = self._buffers.kept(Record(data, metadata=known))
-            data, known = whole.data, whole.metadata
-        elif reuses_buffers:
-            data, known = copied(data), copied(known)
-        data, known = frozen_value(data), frozen_value(known)
-        time_ns = time.time_ns()
-        skipped = False
-
-        def admit() -> Record | None:
-            nonlocal skipped
-            record = Record(data, channel=self.name, seq=self._next, time_ns=time_ns, coords=coords, metadata=known)
-            if self._stores_as_put and self._reading.held_before:
-                record = self._store.free_name(record)
-            if not self._ledger.admit(record):
-                skipped = True
-                return None
-            self._next = record.seq + 1
-            return record
-
-        if self._push.inlet.full and coords in self._ledger and not self._ledger.may_replace(coords):
-            return False  # no need to wait for room in this case
+        data, known, size_bytes = own(self._buffers, data, metadata, reuses_buffers)
         try:
-            taken = self._push.inlet.put((data, known) if known else data, admit, timeout_s, channel=self.name)
+            taken = self._push.inlet.put(
+                size_bytes,
+                self._admit,
+                data,
+                coords,
+                known,
+                time.time_ns(),
+                timeout_s=timeout_s,
+                channel=self.name,
+                is_of_use=self._may_put,
+            )
         except PutTimeoutError as error:
             raise DataTimeoutError(f"handler {self.name!r}: the data of {coords!r} were not taken: {error}") from None
         except RunError as error:
             why = self._over or "it is finished"
             raise RunError(f"handler {self.name!r}: the data of {coords!r} were not taken: {why}") from error
-        if not taken and not skipped:
+        if not taken:  # this tells nothing of coordinates that have data: they were skipped
             self._ledger.refused(coords, _DROPPED)
         return taken
+
+    def _may_put(self, data: Any, coords: DataCoordinates, metadata: Mapping[str, Any], time_ns: int) -> bool:
+        return coords not in self._ledger or self._ledger.may_replace(coords)
+
+    def _admit(self, data: Any, coords: DataCoordinates, metadata: Mapping[str, Any], time_ns: int) -> Record | None:
+        """Make the next record, unless it is skipped. Called under the lock of the inlet, in order."""
+        record = Record(data, channel=self.name, seq=self._next, time_ns=time_ns, coords=coords, metadata=metadata)
+        if self._stores_as_put and self._reading.held_before:
+            record = self._store.free_name(record)
+        if not self._ledger.admit(record):
+            return None
+        self._next = record.seq + 1
+        return record
 
     # -- out -----------------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import attrs
+import msgspec
 
 from penstock.coords import DataCoordinates
 from penstock.errors import ObjectNotFoundError, PenstockError, RecordExistsError
@@ -14,22 +15,25 @@ from penstock.handler.errors import DataDiscardedError, DataFailedError
 from penstock.handler.events import Events
 from penstock.record import Record
 
+_replace = msgspec.structs.replace
 WhenExists = Literal["error", "replace", "skip"]
 
 _DISCARDED = ""
 """The state of coordinates for which the processor returned nothing; any other text is an error."""
 
 
-class _Item:
-    """The data of one coordinates: before the processor, behind it, in the store, or missing and why."""
+class _Item(msgspec.Struct, eq=False, gc=False):
+    """The data of one coordinates: before the processor, behind it, in the store, or missing and why.
 
-    __slots__ = ("key", "raw", "ready", "trouble")
+    Data move from `raw` to `ready` to `key`, and are in the next place before they leave the last one. Read in this
+    order, they are never missed, also without the lock. A struct, since one is made for each record, and one that the
+    garbage collector leaves out, since there may be millions: they hold no data after the end, so no cycle stays.
+    """
 
-    def __init__(self) -> None:
-        self.raw: Record | None = None
-        self.ready: Record | None = None
-        self.key: str | None = None
-        self.trouble: str | None = None
+    raw: Record | None = None
+    ready: Record | None = None
+    key: str | None = None
+    trouble: str | None = None
 
     def there(self) -> bool:
         return self.raw is not None or self.ready is not None or self.key is not None
@@ -78,6 +82,10 @@ class Waiter:
 class Ledger:
     """Track the location of the data of all coordinates, without gaps. Any thread; it never waits.
 
+    New coordinates are put, and lists of stored records noted, without the lock: threads that put, process and store
+    would spend more time on handing it to each other than on their work. Whatever could make two of them change the
+    same item takes it: coordinates that are put again, and all of `when_exists="replace"`.
+
     Data leave the memory when they are stored, discarded or failed. As long as the handler exists, it keeps
     an entry for each coordinates, with its key or its error.
 
@@ -108,8 +116,7 @@ class Ledger:
         return coords in self._items
 
     def _new(self, coords: DataCoordinates) -> _Item:
-        item = self._items[coords] = _Item()
-        return item
+        return self._items.setdefault(coords, _Item())
 
     # -- events -------------------------------------------------------------------------------------------------
 
@@ -123,17 +130,19 @@ class Ledger:
     def admit(self, record: Record) -> bool:
         """Record a record that is put; return False if it is skipped. Raises RecordExistsError."""
         coords = record.coords
-        with self._lock:
-            item = self._items.get(coords)
-            if item is None:
-                item = self._new(coords)
-            elif item.there() and not self.may_replace(coords):
-                return False
-            item.raw = record
-            item.trouble = None
-            if "acquired" in self.events.wanted:
-                self.events.tell("acquired", (coords,))
-            self._wake(coords)
+        new = _Item(record)
+        item = self._items.setdefault(coords, new)
+        if item is not new:
+            with self._lock:
+                if item.there() and not self.may_replace(coords):
+                    return False
+                item.raw = record
+                item.trouble = None
+        if "acquired" in self.events.wanted:
+            self.events.tell("acquired", (coords,))
+        if self._waiters and coords in self._waiters:
+            with self._lock:
+                self._wake(coords)
         return True
 
     def may_replace(self, coords: DataCoordinates) -> bool:
@@ -152,13 +161,37 @@ class Ledger:
         """
         with self._lock:
             given = self._give(results)
-            item = self._items.get(record.coords)
-            if item is not None and not kept and item.raw is not None and item.raw.seq == record.seq:
-                item.raw = None
-                if not item.there():
-                    item.trouble = _DISCARDED
-                self._wake(record.coords)
+            self._note_processed(record, self._items.get(record.coords), kept)
         return given
+
+    def processed_one(self, record: Record, result: Record) -> Record | None:
+        """Do the same with a single result, and return it, or None if it is skipped."""
+        with self._lock:
+            item = self._items.get(record.coords)
+            same = result.coords is record.coords
+            if same and item is not None and item.ready is None and item.key is None and self._free_name is None:
+                number = self._given
+                self._given = number + 1
+                given = result if result.seq == number else _replace(result, seq=number)
+                item.ready = given
+                item.trouble = None
+                if item.raw is not None and item.raw.seq == record.seq:
+                    item.raw = None
+                if self._waiters:
+                    self._wake(record.coords)
+                if "processed" in self.events.wanted:
+                    self.events.tell("processed", (record.coords,))
+                return given
+            several = self._give((result,))
+            self._note_processed(record, self._items.get(record.coords), kept=False)
+        return several[0] if several else None
+
+    def _note_processed(self, record: Record, item: _Item | None, kept: bool) -> None:
+        if item is not None and not kept and item.raw is not None and item.raw.seq == record.seq:
+            item.raw = None
+            if not item.there():
+                item.trouble = _DISCARDED
+            self._wake(record.coords)
 
     def late(self, results: Sequence[Record]) -> list[Record]:
         """Record results of the processor without a record: from a flush or an expired deadline."""
@@ -200,21 +233,33 @@ class Ledger:
 
     def stored(self, records: Sequence[Record], keys: Sequence[str]) -> None:
         """Record that these records are in the store; they leave the memory."""
-        processes = self.processes
-        with self._lock:
-            for record, key in zip(records, keys, strict=True):
-                item = self._items.get(record.coords) or self._new(record.coords)
-                item.key = key
+        if self.when_exists == "replace":
+            with self._lock:
+                self._note_stored(records, keys)
+        else:
+            self._note_stored(records, keys)
+        if self._waiters:
+            waited_for = [record.coords for record in records if record.coords in self._waiters]
+            if waited_for:
+                with self._lock:
+                    for coords in waited_for:
+                        self._wake(coords)
+        if "stored" in self.events.wanted:
+            self.events.tell("stored", [record.coords for record in records])
+
+    def _note_stored(self, records: Sequence[Record], keys: Sequence[str]) -> None:
+        processes, get = self.processes, self._items.get
+        for record, key in zip(records, keys, strict=True):
+            item = get(record.coords) or self._new(record.coords)
+            item.key = key
+            if item.trouble is not None:
                 item.trouble = None
-                if item.ready is not None:
-                    if item.ready.seq == record.seq:  # else a newer one of the same coordinates exists: it stays
-                        item.ready = None
-                elif item.raw is not None and not processes and item.raw.seq == record.seq:
-                    item.raw = None
-                if self._waiters:
-                    self._wake(record.coords)
-            if "stored" in self.events.wanted:
-                self.events.tell("stored", [record.coords for record in records])
+            ready, raw = item.ready, item.raw
+            if ready is not None:
+                if ready.seq == record.seq:  # else a newer one of the same coordinates exists: it stays
+                    item.ready = None
+            elif raw is not None and not processes and raw.seq == record.seq:
+                item.raw = None
 
     def failed(self, record: Record, why: str, *, stored: bool) -> None:
         """Record that a record failed for good: in the store, or (`stored` False) before it."""
@@ -253,7 +298,7 @@ class Ledger:
         """Record the end: records in memory that are not stored are lost, and all waits end."""
         with self._lock:
             self._over = why
-            for item in self._items.values():
+            for item in list(self._items.values()):
                 if item.raw is not None or item.ready is not None:
                     item.raw = item.ready = None
                     if item.key is None:
@@ -266,12 +311,11 @@ class Ledger:
     def ask(self, coords: DataCoordinates, processed: bool | None, stored: bool = False) -> Waiter:
         """Return a waiter, with its outcome if that is known already."""
         waiter = Waiter(coords, processed, stored)
-        with self._lock:
-            outcome = self._look(waiter)
-            if outcome is None:
-                self._waiters.setdefault(coords, []).append(waiter)
-            else:
-                waiter.answer(outcome)
+        with (
+            self._lock
+        ):  # registered before it looks: who changes an item without the lock looks for waiters afterwards
+            self._waiters.setdefault(coords, []).append(waiter)
+            self._wake(coords)
         return waiter
 
     def forget(self, waiters: Iterable[Waiter]) -> None:
@@ -310,28 +354,30 @@ class Ledger:
 
     def _look(self, waiter: Waiter) -> Outcome | None:
         item = self._items.get(waiter.coords)
-        wants_raw = waiter.processed is False and self.processes
-        wants_processed = bool(waiter.processed) and self.processes
-        if item is not None and waiter.stored:
-            if item.raw is None and item.ready is None:
-                if item.key is not None:
-                    return Stored(item.key)
-                if item.trouble is not None:
-                    return self._trouble(waiter.coords, item.trouble)
-        elif item is not None:
-            if item.raw is not None and not wants_processed:
-                return item.raw
-            if item.there() and wants_raw:
+        if item is not None:
+            raw, ready, key, trouble = item.raw, item.ready, item.key, item.trouble  # in this order, as it says
+            wants_raw = waiter.processed is False and self.processes
+            wants_processed = bool(waiter.processed) and self.processes
+            there = raw is not None or ready is not None or key is not None
+            if waiter.stored:
+                if raw is None and ready is None:
+                    if key is not None:
+                        return Stored(key)
+                    if trouble is not None:
+                        return self._trouble(waiter.coords, trouble)
+            elif raw is not None and not wants_processed:
+                return raw
+            elif there and wants_raw:
                 return ObjectNotFoundError(
                     f"handler {self.name!r}: the data of {waiter.coords!r} are processed; those that were put are not "
                     "kept, ask with processed=None or True"
                 )
-            if item.ready is not None:
-                return item.ready
-            if item.key is not None:
-                return Stored(item.key)
-            if item.trouble is not None:
-                return self._trouble(waiter.coords, item.trouble)
+            elif ready is not None:
+                return ready
+            elif key is not None:
+                return Stored(key)
+            elif trouble is not None:
+                return self._trouble(waiter.coords, trouble)
         if self._over:
             return ObjectNotFoundError(
                 f"handler {self.name!r}: there are no data of {waiter.coords!r}, and none will come: {self._over}"

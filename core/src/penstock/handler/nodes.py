@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
+from penstock.builtin.push import PushSource
 from penstock.compose.node import Node, label
 from penstock.compose.resolve import ResolvedNode
 from penstock.errors import ConfigError
+
+
+@attrs.define(kw_only=True)
+class PutSource(PushSource):
+    """A push source into which only a handler puts: its records need no second look."""
+
+    exact_fields: ClassVar[bool] = True
 
 
 def node_of(thing: Any, make: Callable[[Any], Node]) -> Node:

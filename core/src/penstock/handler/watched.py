@@ -15,6 +15,7 @@ from penstock.error_text import failed_records, message_of, text_of
 from penstock.errors import ObjectNotFoundError, StoreError
 from penstock.handler.ledger import Ledger
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld
+from penstock.read_only import read_only
 from penstock.record import Record
 from penstock.run.edges.outlet import shared
 from penstock.store import SupportsDelete, SupportsKeyAt, SupportsRead, SupportsReplace
@@ -45,7 +46,7 @@ class WatchedProcessor:
         self.gives = getattr(inner, "gives", "any")
         self.in_place = works_in_place(inner)
         self.own_identity = True  # the ledger numbers the results
-        self._call = _of_records(inner)
+        self._call = adapted(inner)
         self._kept: dict[int, Record] = {}
         self._keeps = isinstance(inner, SupportsHeld)
         for name in ("open", "close"):
@@ -61,26 +62,40 @@ class WatchedProcessor:
 
     def __call__(self, record: Record) -> Record | list[Record] | None:
         """Process a record. Raises what the processor raises, with a note that names the coordinates."""
+        single: Record | None = None
         try:
-            results: Sequence[Record] = self._call(record)
-            if self.in_place and len(results) == 1 and results[0].data is record.data:
-                _end_writing(record.data)
-            else:
-                results = shared(results)
-            for result in results:
-                if result.coords != record.coords:
+            result = self._call(record)
+            if type(result) is Record and not self._keeps:  # nearly always
+                if self.in_place and result.data is record.data:
+                    _end_writing(result.data)
+                else:
+                    result = read_only(result)
+                if result.coords is not record.coords and result.coords != record.coords:
                     self.look_up(result.coords)
+                single = result
+            else:
+                results = self._own(record, _listed(record, result))
         except BaseException as error:  # any error is raised on, even one that rejects notes
             with contextlib.suppress(BaseException):
                 error.add_note(f"while processing {record.coords!r}")
             raise
-        if self._keeps:
-            given = self._note_kept(record, results)
-        else:
-            given = self.ledger.processed(record, results)
+        if single is not None:
+            return self.ledger.processed_one(record, single)
+        given = self._note_kept(record, results) if self._keeps else self.ledger.processed(record, results)
         if len(given) == 1:
             return given[0]
         return given or None
+
+    def _own(self, record: Record, results: Sequence[Record]) -> Sequence[Record]:
+        """Return the results with data that nobody can write to any more, and have their coordinates looked up."""
+        if self.in_place and len(results) == 1 and results[0].data is record.data:
+            _end_writing(record.data)
+        else:
+            results = shared(results)
+        for result in results:
+            if result.coords != record.coords:
+                self.look_up(result.coords)
+        return results
 
     def _note_kept(self, record: Record, results: Sequence[Record]) -> list[Record]:
         held = {each.seq: each for each in self._inner.held()}
@@ -196,7 +211,7 @@ class WatchedStore:
 
     def _tell(self, records: Sequence[Record], keys: Sequence[str] | None = None) -> None:
         if keys is None:
-            keys = [self._key_of(record) for record in records]
+            keys = self._keys_of(records)
         if self._may_lose_metadata:
             self._check_metadata(records, keys)
         self._told.append(records)
@@ -221,6 +236,15 @@ class WatchedStore:
                     ", ".join(map(repr, lost)),
                 )
             return
+
+    def _keys_of(self, records: Sequence[Record]) -> list[str]:
+        if not self.reads:
+            return [""] * len(records)
+        try:
+            keys = list(map(self.inner.key_of, records))
+        except BaseException:  # as in _write; one by one, so that only those without a key are named
+            return [self._key_of(record) for record in records]
+        return keys if set(map(type, keys)) == {str} else [self._key_of(record) for record in records]
 
     def _key_of(self, record: Record) -> str:
         """Return the key of a written record; "" if the store does not know it, which needs no retry."""
@@ -292,17 +316,12 @@ def _end_writing(data: Any) -> None:
         data.flags.writeable = False
 
 
-def _of_records(processor: Any) -> Callable[[Record], list[Record]]:
-    """Return a function of one record that returns a list of records; the ledger numbers them."""
-    call = adapted(processor)
-
-    def call_for_list(record: Record) -> list[Record]:
-        result = understood(record, call(record))
-        if isinstance(result, list):
-            return [each if isinstance(each, Record) else record.replace(data=each) for each in result]
-        return [] if result is None else [result]
-
-    return call_for_list
+def _listed(record: Record, result: Any) -> list[Record]:
+    """Return what a processor returned as a list of records; the ledger numbers them."""
+    meant = understood(record, result)
+    if isinstance(meant, list):
+        return [each if isinstance(each, Record) else record.replace(data=each) for each in meant]
+    return [] if meant is None else [meant]
 
 
 def _plain(result: Any) -> Record:

@@ -12,7 +12,7 @@ import msgspec
 from penstock.compose.resolve import ResolvedNode
 from penstock.fields import all_exact, exact
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, SupportsRun
-from penstock.read_only import owned
+from penstock.read_only import owned_value
 from penstock.record import Record
 from penstock.report.counters import Counters, count_channels
 from penstock.run.context import RunContext
@@ -66,7 +66,7 @@ class ProcessStep(Step):
         """Call the processor for each record. Any error of a call affects only its own record."""
         call, given = self._call, records
         if self._in_place:
-            records = [owned(_own(record)) for record in given]
+            records = list(map(_own, given))
         self.counters.records_in += len(records)
         results: list[Any] = []
         add = results.append
@@ -200,13 +200,19 @@ def _record(record: Record, item: Any) -> Record:
 
 
 def _own(record: Record) -> Record:
-    """Return the record with a writable array: the record itself, or with a copy if others hold the array."""
+    """Return the record with writable data and metadata: copies of what is read-only or held by others."""
     numpy: Any = sys.modules.get("numpy")
     if numpy is None or not isinstance(record.data, numpy.ndarray):
+        data = owned_value(record.data)
+    elif not record.data.flags.writeable or _is_held_elsewhere(record, numpy.ndarray):
+        data = record.data.copy()
+    else:
+        data = record.data
+    metadata = record.metadata
+    known = owned_value(metadata) if metadata else metadata
+    if data is record.data and known is metadata:
         return record
-    if record.data.flags.writeable and not _is_held_elsewhere(record, numpy.ndarray):
-        return record
-    return _replace(record, data=record.data.copy())
+    return _replace(record, data=data, metadata=known)
 
 
 def _is_held_elsewhere(record: Record, array: type) -> bool:
