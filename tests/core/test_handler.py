@@ -304,7 +304,7 @@ def test_dropping_is_said(policy):
         kept = {int(key) for key in list(store.keys())}
         assert report.received == len(kept) < 30
         assert report.dropped_upstream == 30 - len(kept)
-        assert "of channel 'data' left out before they came" in str(report)
+        assert "of channel 'data' dropped by the source" in str(report)
         assert report.ok, report  # it may drop, and says so
         assert all(taken) == (policy == "drop_oldest")
         assert (29 in kept) == (policy == "drop_oldest")

@@ -184,7 +184,7 @@ def test_a_replaced_node_can_be_joined_and_handles_are_forgotten():
     assert run.report.ok, run.report
 
 
-def test_the_books_of_an_aborted_run_count_what_a_removed_source_gave():
+def test_the_account_of_an_aborted_run_counts_what_a_removed_source_gave():
     """What is lost on its way to a node's workers is counted, also if a source that fed the node has gone."""
     hold, held = threading.Event(), threading.Event()
 
@@ -307,7 +307,7 @@ def resident_bytes():
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("cycles", [1000 if os.environ.get("PENSTOCK_FAULTS") == "full" else 60])
 def test_cameras_come_and_go_all_day(cycles):
-    """After many cycles of add and remove no thread, lane, edge, file or shared memory is left; the books balance."""
+    """After many cycles of add and remove no thread, lane, edge, file or shared memory is left; the counters add up."""
     shelf, base = Shelf(), Camera("base")
     total = 0
     with ps.Pipeline(

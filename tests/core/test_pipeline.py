@@ -139,9 +139,9 @@ def test_kinds_that_do_not_fit_are_refused():
 
 def test_wrong_ways_to_join_are_refused_at_once():
     """A store in the middle, a source at the end, a loose edge: refused where they are written."""
-    with pytest.raises(WiringError, match="'null' is a store and gives nothing"):
+    with pytest.raises(WiringError, match="'null' is a store and emits no records"):
         ps.source([1]) >> ps.store("null") >> double
-    with pytest.raises(WiringError, match="'list' is a source and takes nothing"):
+    with pytest.raises(WiringError, match="'list' is a source and takes no records"):
         ps.source([1]) >> ps.source([2])
     with pytest.raises(WiringError, match="ends with edge"):
         ps.Pipeline(ps.source([1]) >> ps.edge(capacity=3))

@@ -76,7 +76,7 @@ def test_calls_that_were_made_again_are_named():
     assert report.ok, report
     (remark,) = report.remarks
     assert "node 'archive'" in remark
-    assert "calls were made again once, last error: OSError: busy" in remark
+    assert "calls were retried once, last error: OSError: busy" in remark
 
 
 def test_a_node_that_gave_nothing_is_remarked(caplog):

@@ -524,7 +524,7 @@ def test_the_report_is_for_people_and_programs():
     assert plain["received"] == plain["stored"] == 10
     assert plain["nodes"][0]["channels"]["range"]["received"] == 10
     assert "run 'ten': ok" in str(report)
-    assert "the books balance" in str(report)
+    assert "the counters add up" in str(report)
 
 
 def test_stats_while_it_runs():

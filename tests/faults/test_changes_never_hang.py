@@ -91,7 +91,7 @@ def test_the_last_consumer_is_not_removed():
     assert account.node("archive").stored + account.node("second").stored >= account.node("camera").received
 
 
-def test_the_books_do_not_balance_over_records_that_went_to_nobody():
+def test_the_counters_do_not_add_up_over_records_that_went_to_nobody():
     """Records that a source gave and no edge took are an imbalance."""
     node = {"component": "c", "rate": 0.0, "data_bytes": 0, "retries": 0, "restarts": 0, "lag": None, "last_error": ""}
     known = {field.name for field in attrs.fields(NodeAccount)}

@@ -181,7 +181,7 @@ def graphs(draw):
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
-def test_the_books_always_balance(flows, abort, tmp_path):
+def test_the_counters_always_add_up(flows, abort, tmp_path):
     """Any graph with any faults, drained or aborted: the sums agree, and no thread is left."""
     run = ps.Pipeline(*flows, checkpoint_every_s=0.005, dead_letters=tmp_path).start()
     report = run.stop(drain=False) if abort else run.wait(60)

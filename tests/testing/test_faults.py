@@ -201,7 +201,7 @@ def test_a_fake_source_waits_for_more():
 
 @hypothesis.settings(max_examples=10, deadline=None, database=None)
 @hypothesis.given(strategies.fault_plans(calls=6))
-def test_books_balance_whatever_fails(plan):
+def test_counters_add_up_whatever_fails(plan):
     """A plan says which calls fail: each record is stored, or skipped because of it, and the account balances."""
     store = FaultyStore(store=MemoryStore(), fail_on=plan)
     node = ps.store(store, retry=ps.Retry(times=1), on_error="skip")

@@ -64,7 +64,7 @@ def test_ctrl_c_ends_both_processes(started_demo: Started, carphone: Path, tmp_p
     assert process.returncode == 130, errors
     assert "interrupted" in errors
     assert "Traceback" not in errors
-    assert "the books balance" in said
+    assert "the counters add up" in said
     assert is_gone(publisher)
     assert_all_whole(out)
 

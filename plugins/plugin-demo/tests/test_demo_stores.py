@@ -57,7 +57,7 @@ def test_without_arguments_it_shows_the_test_picture(demo: Demo, tmp_path: Path)
     with av.open(str(run / "contact-sheet.png")) as picture:
         sheet = next(picture.decode(video=0)).to_ndarray(format="gray")
     assert sheet.std() > 10
-    assert done.stdout.count("the books balance") == 2
+    assert done.stdout.count("the counters add up") == 2
     assert not (run / "dead-letters").exists()
 
 

@@ -191,7 +191,7 @@ def test_a3_a_subclass_of_a_file_archiver_calls_its_store(tmp_path, place):
 
 @pytest.mark.parametrize("odd", [3, None, "text", [1], (1, 2), (1, {}, {}), (1, {2: 3}), numpy.zeros(2)])
 def test_a3_what_is_fed_in_another_shape_is_a_dead_letter(odd, place):
-    """Something that is not (data, metadata) costs itself: the archiver works on, and the books balance."""
+    """Something that is not (data, metadata) costs itself: the archiver works on, and the counters add up."""
     stored = []
 
     class Mine(HERODataArchiver):

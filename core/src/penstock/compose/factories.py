@@ -1,7 +1,7 @@
-"""What users make nodes and edges with: `ps.source`, `ps.decoder`, `ps.processor`, `ps.store` and `ps.edge`.
+"""The factories of nodes and edges: `ps.source`, `ps.decoder`, `ps.processor`, `ps.store` and `ps.edge`.
 
-The overloads are for editors and type checkers, which so know the settings of the built-in components. What a name
-takes that only a plugin knows is checked when the pipeline is.
+The overloads tell editors and type checkers the settings of the built-in components. The settings of a plugin's
+component are checked with the pipeline.
 """
 
 from __future__ import annotations
@@ -78,24 +78,24 @@ def source(
     Args:
         component: The name of a component ("files", "penstock-zenoh:zenoh"), an import path ("my.module:Camera"), an
             object with `open`, `read` and `close`, or an iterable, whose items become records. It is used as it is.
-        name: What messages and reports call it; None: made from the component's name when the pipeline is made.
-        workers: A source is read by one.
+        name: The name in messages and reports; None: derived from the component's name when the pipeline is made.
+        workers: Must be 1: a source is read by one thread.
         ordered: With several workers: whether records leave in the order in which they came.
-        place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists go
-            there and back through shared memory (penstock-shm, Linux).
-        retry: How often a call that failed is tried again; None: 3 tries to open it again.
-        on_error: What becomes of a record that failed for good: "dead_letter" keeps it in the run's dead letters,
+        place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists are
+            sent there and back through shared memory (penstock-shm, Linux).
+        retry: How often a failed call is retried; None: 3 tries to reopen it.
+        on_error: The treatment of a record that failed for good: "dead_letter" keeps it in the run's dead letters,
             "skip" counts it, "stop" ends the run.
         expect_every_s: Seconds without a record from it, after which the watchdog reports the node; None: never.
-        settings: Those of the component that is named. Of an iterable: `channel`, the channel of its records (None: the
-            name of the node), and `reuses_buffers`, whether it fills an array again that it gave before.
+        settings: The settings of the named component. For an iterable: `channel`, the channel of its records (None: the
+            name of the node), and `reuses_buffers`, whether it overwrites arrays that it has yielded.
 
     Returns:
-        A node, to be joined to others by `>>`.
+        A node, to join to others by `>>`.
 
     Raises:
-        ConfigError: an option is wrong, or settings were given beside an object that has its own.
-        WiringError: it is a class: give an instance, or its name.
+        ConfigError: an option is wrong, or settings were passed with an object that has its own.
+        WiringError: it is a class: pass an instance, or its name.
     """
     return _node(
         "source",
@@ -163,29 +163,29 @@ def decoder(
 ) -> Node:
     """Make a decoder node from the name of a component and its settings, a component, a class or a factory.
 
-    Each channel has a decoder of its own: a copy of a component from its settings (an attrs class or a dataclass), or
-    what the class, or a function without arguments, makes.
+    Each channel has a decoder of its own: a copy of a component, made from its settings (an attrs class or a
+    dataclass), or an object made by the class, or by a function without arguments.
 
     Args:
         component: The name of a component ("json", "av"), an import path, an object with `decode`, `flush` and
             `reset`, a class of such objects, or a function that makes one.
-        name: What messages and reports call it; None: made from the component's name when the pipeline is made.
-        workers: How many work at it side by side; each has channels of its own.
+        name: The name in messages and reports; None: derived from the component's name when the pipeline is made.
+        workers: The number of workers; each decodes channels of its own.
         ordered: With several workers: whether records leave in the order in which they came.
-        place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists go
-            there and back through shared memory (penstock-shm, Linux).
-        retry: How often a call that failed is tried again; None: once.
-        on_error: What becomes of a record that failed for good: "dead_letter" keeps it in the run's dead letters,
+        place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists are
+            sent there and back through shared memory (penstock-shm, Linux).
+        retry: How often a failed call is retried; None: one try.
+        on_error: The treatment of a record that failed for good: "dead_letter" keeps it in the run's dead letters,
             "skip" counts it, "stop" ends the run.
         expect_every_s: Seconds without return from a call, after which the watchdog reports the node; None: 30 s.
-        settings: Those of the component that is named, or of the class that is given.
+        settings: The settings of the named component, or of the class.
 
     Returns:
-        A node, to be joined to others by `>>`.
+        A node, to join to others by `>>`.
 
     Raises:
-        ConfigError: an option is wrong, or settings were given beside an object that has its own.
-        WiringError: what is given cannot be a decoder.
+        ConfigError: an option is wrong, or settings were passed with an object that has its own.
+        WiringError: the component cannot be a decoder.
     """
     return _node(
         "decoder",
@@ -277,34 +277,35 @@ def processor(
 ) -> Node:
     """Make a processor node from the name of a component and its settings, a component, any callable, or a class.
 
-    An object is used as it is. With `workers=n` each worker has a copy of it from its settings (an attrs class or a
-    dataclass), or what the class, or a function without arguments, makes; functions are called by all of them.
+    An object is used as it is. With `workers=n` each worker has a copy of it, made from its settings (an attrs class
+    or a dataclass), or an object made by the class, or by a function without arguments; functions are called by all
+    workers.
 
-    What is called returns a record, a value (the `data` of a record like the one it was called with), a tuple
-    `(coords, data, metadata)`, a list or iterator of these, or None to discard the record or keep it for later. What
-    takes three arguments is called with `(coords, data, metadata)`.
+    A processor returns a record, a value (the `data` of a record like the one it was called with), a tuple
+    `(coords, data, metadata)`, a list or iterator of these, or None to discard the record or keep it for later. A
+    function of three arguments is called with `(coords, data, metadata)`.
 
     Args:
         component: The name of a component ("batch", "filter"), an import path, a function of the record or of
             `(coords, data, metadata)`, an object that can be called, a class of such objects, or a function that makes
             one.
-        name: What messages and reports call it; None: made from the component's name when the pipeline is made.
-        workers: How many work at it side by side.
+        name: The name in messages and reports; None: derived from the component's name when the pipeline is made.
+        workers: The number of workers.
         ordered: With several workers: whether records leave in the order in which they came.
-        place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists go
-            there and back through shared memory (penstock-shm, Linux).
-        retry: How often a call that failed is tried again; None: once.
-        on_error: What becomes of a record that failed for good: "dead_letter" keeps it in the run's dead letters,
+        place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists are
+            sent there and back through shared memory (penstock-shm, Linux).
+        retry: How often a failed call is retried; None: one try.
+        on_error: The treatment of a record that failed for good: "dead_letter" keeps it in the run's dead letters,
             "skip" counts it, "stop" ends the run.
         expect_every_s: Seconds without return from a call, after which the watchdog reports the node; None: 30 s.
-        settings: Those of the component that is named, or of the class that is given.
+        settings: The settings of the named component, or of the class.
 
     Returns:
-        A node, to be joined to others by `>>`.
+        A node, to join to others by `>>`.
 
     Raises:
-        ConfigError: an option is wrong, or settings were given beside an object that has its own.
-        WiringError: what is given cannot be a processor.
+        ConfigError: an option is wrong, or settings were passed with an object that has its own.
+        WiringError: the component cannot be a processor.
     """
     return _node(
         "processor",
@@ -368,23 +369,23 @@ def store(
         component: The name of a component ("npy", "lmdb"), an import path, an object with `open`, `write`, `sync` and
             `close`, or a storage: an object with `put(coords, data, metadata)`, `get_data(coords)`,
             `get_metadata(coords)`, `finish` and `close`. It is used as it is.
-        name: What messages and reports call it; None: made from the component's name when the pipeline is made.
-        workers: A store is written by one, to keep the order.
+        name: The name in messages and reports; None: derived from the component's name when the pipeline is made.
+        workers: Must be 1: a store is written by one thread, to keep the order.
         ordered: With several workers: whether records leave in the order in which they came.
-        place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists go
-            there and back through shared memory (penstock-shm, Linux).
-        retry: How often a call that failed is tried again; None: 3 tries.
-        on_error: What becomes of a record that failed for good: "dead_letter" keeps it in the run's dead letters,
+        place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists are
+            sent there and back through shared memory (penstock-shm, Linux).
+        retry: How often a failed call is retried; None: 3 tries.
+        on_error: The treatment of a record that failed for good: "dead_letter" keeps it in the run's dead letters,
             "skip" counts it, "stop" ends the run.
         expect_every_s: Seconds without return from a call, after which the watchdog reports the node; None: 30 s.
-        settings: Those of the component that is named.
+        settings: The settings of the named component.
 
     Returns:
-        A node, to be joined to others by `>>`.
+        A node, to join to others by `>>`.
 
     Raises:
-        ConfigError: an option is wrong, or settings were given beside an object that has its own.
-        WiringError: it is a class: give an instance, or its name.
+        ConfigError: an option is wrong, or settings were passed with an object that has its own.
+        WiringError: it is a class: pass an instance, or its name.
     """
     return _node(
         "store",
@@ -411,9 +412,9 @@ def edge(
     """Make the edge that the next `>>` uses.
 
     Args:
-        capacity: Records it holds at most; None: 1024.
-        capacity_bytes: Bytes of data it holds at most, or a single record; None: 64 MiB.
-        when_full: A policy, or the word for one: "block", "drop_oldest", "drop_newest", "latest", `ps.Sample(10)` or
+        capacity: The most records that it holds; None: 1024.
+        capacity_bytes: The most bytes of data that it holds, unless it holds a single record; None: 64 MiB.
+        when_full: A policy, or its name: "block", "drop_oldest", "drop_newest", "latest", `ps.Sample(10)` or
             "sample(10)", `ps.Spill("dir", max_bytes=…)` or "spill(dir, 20 GiB)"; see `Edge`.
         expect_every_s: Seconds without a record after which the watchdog reports the edge; None: never.
 
@@ -429,7 +430,7 @@ def _node(role: str, component: Any, settings: dict[str, Any], **options: Any) -
     if isinstance(component, type):
         if role in ("source", "store"):
             raise WiringError(
-                f"{component.__name__} is a class: give an instance, {component.__name__}(...), or a name"
+                f"{component.__name__} is a class: pass an instance, {component.__name__}(...), or a name"
             )
         return Node(role=role, given=component, settings=settings, **options)
     if (
@@ -443,8 +444,8 @@ def _node(role: str, component: Any, settings: dict[str, Any], **options: Any) -
         known = [*NODE_OPTIONS, *(("channel", "reuses_buffers") if role == "source" else ())]
         near = next(filter(None, (close_to(key, known) for key in settings)), "")
         raise ConfigError(
-            f"{role} {type(component).__name__}: the settings {', '.join(settings)} belong to the component that is "
-            f"given: set them there{near}"
+            f"{role} {type(component).__name__}: the settings {', '.join(settings)} belong to the component that you "
+            f"passed: set them there{near}"
         )
     if role == "store" and callable(getattr(component, "get_data", None)) and not hasattr(component, "write"):
         from penstock.builtin.data_storage import as_store

@@ -1,8 +1,8 @@
-"""Making: whose object a component is, and how another one like it is made.
+"""Making: which components are used as they are, and how others like them are made.
 
-Sources and stores that a user gives are used as they are, and so is a processor that works alone. Decoders, of which
-each channel has one, and processors with `workers=n` are made: by a class or a factory that the user gives, or as
-copies from the settings of an object. What cannot be copied is refused; nothing is shared in silence.
+Sources and stores that a user passes are used as they are, and so is a processor with one worker. Decoders, one for
+each channel, and processors with `workers=n` are made: by a class or a factory of the user, or as copies from the
+settings of an object. An object that cannot be copied is refused; nothing is shared silently.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _AS_THEY_ARE: Final = (
     types.ModuleType,
     type,
 )
-"""Settings that are handed on and not copied: code, and methods of objects that the user wants to be told."""
+"""Settings that are passed on and not copied: code, and methods of objects that the user wants to be called."""
 _FROM_A_CLASS_STATEMENT: Final = 1 << 9
-"""Py_TPFLAGS_HEAPTYPE: types that C defines (generators, iterators) have a state that nothing shows."""
+"""Py_TPFLAGS_HEAPTYPE: types defined in C (generators, iterators) have a hidden state."""
 
 
 def settings_of(component: Any) -> dict[str, Any] | None:
-    """Return the arguments that make a component like this one, by name; None if nobody can know them.
+    """Return the arguments that make a component like this one, by name; None if they cannot be known.
 
     They are the init fields of an attrs class or a dataclass. A class without `__init__` whose object holds nothing
     has none.
@@ -53,7 +53,7 @@ def settings_of(component: Any) -> dict[str, Any] | None:
 
 
 def copy_of(component: Any) -> Any:
-    """Return a component made from the settings of this one, which share nothing with it that can be changed.
+    """Return a component made from copies of the settings of this one, which share no mutable object with it.
 
     Raises:
         WiringError: it cannot be copied; the message says why.
@@ -74,7 +74,7 @@ def copy_of(component: Any) -> Any:
             raise WiringError(f"its setting {name!r} has open() and close(): a copy of it would hide yours")
         try:
             own[name] = value if isinstance(value, _AS_THEY_ARE) else copy.deepcopy(value)
-        except Exception as error:  # whatever the classes of a user's settings raise
+        except Exception as error:  # the classes of a user's settings may raise anything
             raise WiringError(f"its setting {name!r} cannot be copied: {error}") from error
     try:
         return kind(**own)
@@ -83,9 +83,9 @@ def copy_of(component: Any) -> Any:
 
 
 def is_function(thing: Any) -> bool:
-    """Tell whether this is code without an object of the user's: it may be called by several threads.
+    """Return whether this is code without an object of the user's: it may be called by several threads.
 
-    What a closure or a partial refers to is the user's to share. A callable written in C counts as a function.
+    The user decides what a closure or a partial shares. A callable written in C counts as a function.
     """
     if isinstance(thing, functools.partial):
         return is_function(thing.func)
@@ -97,10 +97,10 @@ def is_function(thing: Any) -> bool:
 
 
 def makes_processors(thing: Any) -> bool:
-    """Tell whether this is no processor but makes one: a class of callable objects, or a callable without arguments.
+    """Return whether this makes processors: a class of callable objects, or a callable without arguments.
 
     Raises:
-        WiringError: it is a class whose objects cannot be called, or a function that can be called in no form.
+        WiringError: it is a class whose objects cannot be called, or a function with unsupported arguments.
     """
     owner = _inner(thing)
     if isinstance(owner, type):
@@ -114,7 +114,7 @@ def makes_processors(thing: Any) -> bool:
 
 
 def is_class(thing: Any) -> bool:
-    """Tell whether this is a class, perhaps with arguments set by functools.partial."""
+    """Return whether this is a class, possibly with arguments set by functools.partial."""
     return isinstance(_inner(thing), type)
 
 
@@ -125,7 +125,7 @@ def _inner(thing: Any) -> Any:
 
 
 class Maker:
-    """Make components, each another object. The first is made at once, to be asked what it can do.
+    """Make components, each a new object. The first is made at once, to determine its abilities.
 
     Called by the threads of several workers.
     """
@@ -138,7 +138,7 @@ class Maker:
         self._lock = threading.Lock()
 
     def __call__(self) -> Any:
-        """Return one that nobody has. Raises WiringError if the factory gives an object again."""
+        """Return a new object. Raises WiringError if the factory returns the same object twice."""
         with self._lock:
             if self._unused:
                 return self._unused.pop()

@@ -1,4 +1,4 @@
-"""Node and Edge: what a pipeline consists of, as plain data, and `>>`, which joins them into flows."""
+"""Node and Edge: the parts of a pipeline, as plain data, and `>>`, which joins them into flows."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ Place = Literal["thread", "process"]
 @suggests_fields
 @attrs.frozen(kw_only=True)
 class Edge:
-    """Say what joins two nodes: how much it holds, and what happens when it is full.
+    """The edge between two nodes: its capacity, and the policy for when it is full.
 
     Attributes:
-        capacity: Records it holds at most; None: 1024.
-        capacity_bytes: Bytes of data it holds at most, or a single record; None: 64 MiB. Sizes of small records are
-            estimated from a sample.
-        when_full: A policy, or the word for one: `Block()` or "block" (the source waits), `DropOldest()` or
+        capacity: The most records that it holds; None: 1024.
+        capacity_bytes: The most bytes of data that it holds, unless it holds a single record; None: 64 MiB. Sizes of
+            small records are estimated from a sample.
+        when_full: A policy, or its name: `Block()` or "block" (the source waits), `DropOldest()` or
             "drop_oldest", `DropNewest()` or "drop_newest", `Latest()` or "latest" (keep the newest of each channel),
             `Sample(10)` or "sample(10)" (wait for every tenth of a channel, drop the others),
-            `Spill("dir", max_bytes=…)` or "spill(dir, 20 GiB)" (go on in files of that directory, up to 10 GiB
-            unless it says otherwise; then block).
+            `Spill("dir", max_bytes=…)` or "spill(dir, 20 GiB)" (continue in files of that directory, up to 10 GiB
+            by default; then block).
         expect_every_s: Seconds without a record after which the watchdog reports the edge; None: never.
     """
 
@@ -57,29 +57,29 @@ class Edge:
 
 
 PLAIN = Edge()
-"""The edge of a bare `>>`; the run may fuse what it joins."""
+"""The edge of a bare `>>`; the run may fuse the nodes that it joins."""
 
 
 @suggests_fields
 @attrs.frozen(eq=False, kw_only=True)
 class Node:
-    """One component in a pipeline, with its options. Two nodes are the same only if they are one object.
+    """One component in a pipeline, with its options. Nodes are compared by identity.
 
     Attributes:
         role: "source", "decoder", "processor" or "store".
         use: The name of a component ("npy", "penstock-npy:npy") or an import path ("my.module:function").
         settings: The component's settings, by name.
-        given: The component itself, where the user gave one instead of a name; `use` is "" then.
-        name: What messages and reports call it; None: made from the component's name when the pipeline is made.
-        workers: How many work at it side by side.
+        given: The component itself, if the user passed one instead of a name; `use` is "" then.
+        name: The name in messages and reports; None: derived from the component's name when the pipeline is made.
+        workers: The number of workers.
         ordered: With several workers: whether records leave in the order in which they came.
-        place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists go
-            there and back through shared memory (penstock-shm, Linux). A process that dies is started again, and
-            what it had not finished is done again, as often as `retry` says, but at least twice.
-        retry: None: 3 tries for a store, 1 for the others.
-        on_error: What becomes of a record that failed for good.
-        expect_every_s: Seconds without a record from a source, or without return from another component, after which
-            the watchdog reports the node; None: never for a source, 30 s for the others.
+        place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists are
+            sent there and back through shared memory (penstock-shm, Linux). A process that dies is restarted, and
+            its unfinished records are processed again, as often as `retry` says, but at least twice.
+        retry: How often a failed call is retried; None: 3 tries for a store, 1 for the others.
+        on_error: The treatment of a record that failed for good.
+        expect_every_s: Seconds without a record from a source, or without return from a call of another component,
+            after which the watchdog reports the node; None: never for a source, 30 s for the others.
     """
 
     role: str
@@ -113,16 +113,16 @@ class Node:
 NODE_OPTIONS = tuple(
     field.name for field in attrs.fields(Node) if field.name not in ("role", "use", "settings", "given")
 )
-"""The keywords of `ps.source` and its kind that belong to the node; no component has a setting of these names."""
+"""The keywords of `ps.source` and the like that are options of the node; no component has a setting of these names."""
 
 
 @attrs.frozen(eq=False)
 class Flow:
-    """Nodes joined by `>>`. Frozen: joining gives a new flow, so that any flow can be the start of several.
+    """Nodes joined by `>>`. Frozen: joining returns a new flow, so that any flow can be the start of several.
 
     Attributes:
         nodes: All nodes, in the order in which they were joined.
-        edges: What joins them: (from, to, edge).
+        edges: The edges between them: (from, to, edge).
         tails: The nodes that the next `>>` joins to.
         pending: The edge that the next `>>` uses.
     """
@@ -134,7 +134,7 @@ class Flow:
 
     @classmethod
     def of(cls, thing: Joinable) -> Flow:
-        """Return a flow of what may stand beside `>>`: a flow, a node, a callable, an iterable, or several flows."""
+        """Return a flow of an operand of `>>`: a flow, a node, a callable, an iterable, or several flows."""
         if isinstance(thing, Flow):
             return thing
         if isinstance(thing, Node):
@@ -154,10 +154,10 @@ class Flow:
             return cls.of(Node(role="source", use=thing))
         if isinstance(thing, Iterable):
             return cls.of(Node(role="source", given=thing))
-        raise WiringError(f"{thing!r} cannot stand beside '>>': give a node, a flow, a callable or an iterable")
+        raise WiringError(f"{thing!r} cannot be joined by '>>': pass a node, a flow, a callable or an iterable")
 
     def entries(self) -> tuple[Node, ...]:
-        """Return the nodes that nothing inside this flow leads to."""
+        """Return the nodes without a predecessor in this flow."""
         fed = {after for _, after, _ in self.edges}
         return tuple(node for node in self.nodes if node not in fed)
 
@@ -169,19 +169,19 @@ class Flow:
     def __rshift__(self, other: Follower | Edge) -> Flow:
         if isinstance(other, Edge):
             if self.pending is not None:
-                raise WiringError("two edge() one after the other: give one edge all its options")
+                raise WiringError("two edge() in a row: pass all options to one edge()")
             return attrs.evolve(self, pending=other)
         if isinstance(other, str):
             raise WiringError(
-                f"{other!r} is a name and says no role: write ps.store({other!r}) or ps.processor({other!r})"
+                f"{other!r} is a name without a role: write ps.store({other!r}) or ps.processor({other!r})"
             )
         behind = Flow.of(other)
         if not all(node.role != "source" for node in behind.entries()):
             name = next(describe(node) for node in behind.entries() if node.role == "source")
-            raise WiringError(f"{name} is a source and takes nothing: let it stand first")
+            raise WiringError(f"{name} is a source and takes no records: put it first")
         for tail in self.tails:
             if tail.role == "store":
-                raise WiringError(f"{describe(tail)} is a store and gives nothing: nothing can stand behind it")
+                raise WiringError(f"{describe(tail)} is a store and emits no records: nothing can follow it")
         edge = self.pending or PLAIN
         joined = tuple((tail, entry, edge) for tail in self.tails for entry in behind.entries())
         return Flow(
@@ -196,9 +196,9 @@ class Flow:
 
 
 Follower = Node | Flow | Callable[..., Any] | Sequence["Node | Flow"]
-"""What may stand behind `>>`."""
+"""The right operands of `>>`."""
 Joinable = Follower | Iterable[Any]
-"""What may stand before it: an iterable is a source."""
+"""The left operands of `>>`: an iterable is a source."""
 
 
 def _called(node: Node) -> str:
@@ -206,7 +206,7 @@ def _called(node: Node) -> str:
 
 
 def describe(node: Node) -> str:
-    """Return what an error calls this node: "node 'archive'", or "store 'npy'" while it has no name."""
+    """Return the name of this node for errors: "node 'archive'", or "store 'npy'" while it has no name."""
     return f"node {node.name!r}" if node.name else f"{node.role} {label(node)!r}"
 
 
@@ -222,10 +222,11 @@ def label(node: Node) -> str:
 
 
 def name_nodes(nodes: Iterable[Node], taken: Iterable[str] = ()) -> dict[Node, str]:
-    """Give every node a name of its own: the one that the user gave, or the component's, numbered if it is taken.
+    """Assign each node a unique name: the one that the user set, or the component's, numbered if it is taken.
 
     Raises:
-        WiringError: the user gave two nodes the same name.
+        WiringError: the user set the same name for two nodes.
+
     """
     names: dict[Node, str] = {}
     used = set(taken)

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 class Pipeline:
-    """A graph of components. As long as it does not run it is data: print, compare, draw, export, pickle it.
+    """A graph of components. Until it runs it is data: print, compare, draw, export, pickle it.
 
     Args:
-        flows: What `>>` joined. Flows that share nodes (the same objects) are joined there.
-        name: What reports and dead letters call it.
-        checkpoint_every_s: Seconds between two checkpoints. What came after the last one is asked for again after a
-            crash, where the source can.
+        flows: Nodes joined by `>>`. Flows that share nodes (the same objects) are joined there.
+        name: The name in reports and dead letters.
+        checkpoint_every_s: Seconds between two checkpoints. After a crash, records since the last one are read again,
+            if the source can.
         dead_letters: The directory under which a run keeps records that failed for good; made when first needed.
     """
 
@@ -55,7 +55,7 @@ class Pipeline:
         joined = [Flow.of(flow) for flow in flows]
         for flow in joined:
             if flow.pending is not None:
-                raise WiringError("a flow ends with edge(): put what takes the records behind it")
+                raise WiringError("a flow ends with edge(): add the node that takes its records")
         nodes = dict.fromkeys(node for flow in joined for node in flow.nodes)
         self.name = name
         self.checkpoint_every_s = float(checkpoint_every_s)
@@ -94,12 +94,12 @@ class Pipeline:
         """Check everything that can be checked without opening anything; return the nodes that were not checked.
 
         Args:
-            plugins: Where components are found; None: whatever is installed.
-            import_paths: False leaves out the nodes that are named by an import path ("my.module:name"), and imports
-                no module but those of plugins. Those nodes are returned.
+            plugins: The plugins that offer components; None: those installed.
+            import_paths: False skips the nodes that are named by an import path ("my.module:name"), and imports
+                no modules except those of plugins. Those nodes are returned.
 
         Raises:
-            WiringError, ConfigError, PluginError: what is wrong, and what to do.
+            WiringError, ConfigError, PluginError: something is wrong; the message names the remedy.
         """
         parts_of(self.nodes, self.edges, plugins or _discover(), import_paths=import_paths)
         return tuple(node for node in self.nodes if not import_paths and is_import_path(node.use))
@@ -112,16 +112,16 @@ class Pipeline:
     def run(self, *, progress: bool = False, check: bool = False, plugins: Plugins | None = None) -> RunReport:
         """Run until every source has ended, and return the report. SIGINT and SIGTERM drain; a second one aborts.
 
-        What is not ok is logged as warnings, which Python prints on stderr unless logging is configured.
+        Problems are logged as warnings, which Python prints on stderr unless logging is configured.
 
         Args:
-            progress: Show live figures on the terminal (stderr).
-            check: Raise if anything is not ok, instead of logging it.
-            plugins: Where components are found; None: whatever is installed.
+            progress: Show live counters on the terminal (stderr).
+            check: Raise if the run is not ok, instead of logging the problems.
+            plugins: The plugins that offer components; None: those installed.
 
         Raises:
             WiringError, ConfigError, PluginError: before anything opens.
-            RunError: a component could not be opened; all others have been closed again.
+            RunError: a component could not be opened; all others have been closed.
             RunFailedError: `check` is set, and the report, which it carries, is not ok.
         """
         from penstock.run.foreground import run_in_foreground
@@ -135,14 +135,14 @@ class Pipeline:
     def collect(
         self, *, limit: int | None = None, progress: bool = False, check: bool = False, plugins: Plugins | None = None
     ) -> list[Record]:
-        """Run, and return the records that come to the stores; without a store, those that come to the ends.
+        """Run, and return the records that reach the stores; without a store, those that reach the last nodes.
 
-        They are kept in memory, all of them: each with a copy of its array, beside what the stores write.
+        All of them are kept in memory, each with a copy of its array, in addition to what the stores write.
 
         Args:
-            limit: End the run when so many have come; None: when every source has ended.
+            limit: End the run after this number of records; None: when every source has ended.
             progress: As in `run`.
-            check: As in `run`. Without it, what is not ok is logged, and the records that came through are returned.
+            check: As in `run`. Without it, problems are logged, and the records that came through are returned.
             plugins: As in `run`.
 
         Raises:
@@ -155,7 +155,7 @@ class Pipeline:
 
     @suggests_keywords
     def start(self, *, plugins: Plugins | None = None) -> Run:
-        """Open everything, start, and return the run; use it in `with`, which drains it. Raises as `run` does."""
+        """Open everything, start, and return the run; a `with` statement drains it. Raises as `run` does."""
         from penstock.run.run import Run
 
         return Run.start(self, plugins=plugins or _discover())
@@ -175,7 +175,7 @@ class Pipeline:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Pipeline:
-        """Make a pipeline of plain data. Raises ConfigError with the path of what is wrong (`$.nodes[1].workers`)."""
+        """Make a pipeline from plain data. Raises ConfigError with the path of the error (`$.nodes[1].workers`)."""
         from penstock.config import from_plain
 
         file: GraphFile = from_plain(GraphFile, dict(plain))
@@ -188,7 +188,7 @@ class Pipeline:
         """Write the pipeline to a .toml, .yaml, .yml or .json file, whole or not at all.
 
         Raises:
-            WiringError: a component that no file can name, or settings that would be read back as something else.
+            WiringError: a component that no file can name, or settings that would be read back as different values.
             ConfigError: a setting that this kind of file cannot hold: TOML has no null.
         """
         from penstock.config import write_config
@@ -202,7 +202,7 @@ class Pipeline:
     def read(cls, path: str | Path) -> Pipeline:
         """Read a pipeline from a .toml, .yaml, .yml or .json file. Raises ConfigError, which names the file.
 
-        A file that is none of ours is offered to plugins that read files of other systems.
+        A file in another format is offered to plugins that read files of other systems.
         """
         from penstock.config import read_config
         from penstock.config.files import read_plain
@@ -230,7 +230,7 @@ class Pipeline:
 
     @classmethod
     def from_toml(cls, text: str) -> Pipeline:
-        """Make a pipeline of TOML. Raises ConfigError."""
+        """Make a pipeline from TOML. Raises ConfigError."""
         import tomllib
 
         try:
@@ -239,7 +239,7 @@ class Pipeline:
             raise ConfigError(f"not TOML: {error}") from error
 
     def problems(self) -> list[str]:
-        """Return what is wrong with the shape of the graph, without looking for any component."""
+        """Return the errors in the shape of the graph, without looking for any component."""
         return shape_problems(self.nodes, self.edges)
 
     def to_mermaid(self) -> str:
@@ -271,7 +271,7 @@ class Pipeline:
             return NotImplemented
         try:
             return self is other or self.to_plain() == other.to_plain()
-        except WiringError:  # it holds what no file can name: then it is equal if that is the same object
+        except WiringError:  # it holds an object that no file can name: compare by the identity of that object
             return self._form() == other._form()
 
     def _form(self) -> tuple[Any, ...]:
@@ -283,7 +283,7 @@ class Pipeline:
         ]
         return self.name, self.checkpoint_every_s, self.dead_letters, nodes, self.edges
 
-    __hash__ = None  # type: ignore[assignment]  # equal pipelines may be changed objects: not for keys
+    __hash__ = None  # type: ignore[assignment]  # not for keys: a pipeline holds objects that may change
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Pipeline.from_plain, (self.to_plain(),)
@@ -296,7 +296,7 @@ def _discover() -> Plugins:
 
 
 def _check_nothing_is_none(value: Any, path: str = "$") -> None:
-    """Refuse None: TOML has no word for it, and what is left out has its default when it is read."""
+    """Refuse None: TOML cannot express it, and an omitted key is read as its default."""
     if value is None:
         raise ConfigError(f"{path} is None, which TOML cannot hold: leave it out if that is its default, or use YAML")
     if isinstance(value, dict):

@@ -1,1 +1,1 @@
-"""The account of a run and its report: values that know nothing of the run that makes them."""
+"""The account of a run and its report: values that do not depend on the run that makes them."""

@@ -1,4 +1,4 @@
-"""The account: what became of every record, by node, edge and channel, and whether the sums agree."""
+"""The account: the counters of every node, edge and channel, and whether they add up."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ import attrs
 
 @attrs.frozen(kw_only=True)
 class NodeAccount:
-    """What one node did.
+    """The counters of one node.
 
-    Its law: records_in = passed + discarded + buffered + stored + dead_lettered + skipped + failed + lost.
+    They add up: records_in = passed + discarded + buffered + stored + dead_lettered + skipped + failed + lost.
 
     Attributes:
-        node, role, component: Its name, its role, and who offers the component.
-        received: Records that a source gave.
-        records_in: Records that came to it.
-        passed, extra: Those that it gave something on for; records given on beyond one for each of these.
-        discarded: Those that it gave nothing on for.
-        buffered: Those whose content leaves with that of others (batches, pictures inside a decoder).
-        stored, dead_lettered, skipped, failed: What became of the others; `failed` ended the run.
-        lost: In its hands at an abort, or refused even by the dead letters.
-        lost_upstream: What a source saw to be missing when it came.
-        dropped_upstream: What a source left out, as it is set to (`latest`).
-        rejected: Messages that came to a source and were no records.
+        node, role, component: Its name, its role, and the distribution that offers the component.
+        received: Records that a source returned.
+        records_in: Records that the node received.
+        passed, extra: Records with at least one result; results beyond one for each of these.
+        discarded: Records without a result.
+        buffered: Records whose content leaves with that of others (batches, pictures inside a decoder).
+        stored, dead_lettered, skipped, failed: The other records, by outcome; `failed` ended the run.
+        lost: Records inside the node at an abort, or refused even by the dead letters.
+        lost_upstream: Records that a source found missing on arrival.
+        dropped_upstream: Records that a source dropped, as configured (`latest`).
+        rejected: Messages that a source received and that were not valid records.
         channels: For each channel, its received, lost_upstream, dropped_upstream, discarded, stored, dead_lettered,
             skipped and failed,
             as far as they are not 0.
         rate: Records per second, over the whole run.
-        data_bytes: Bytes of data that a source gave or a store took, about.
-        work_p50_s, work_p99_s: Seconds that it works at one record.
-        latency_p50_s, latency_p99_s: Seconds from the source's hand until a store has written.
-        retries, syncs, restarts: Calls made again; syncs; processes started in the place of one that died.
-        reopened: How often a source was closed and opened again after an error.
-        lag: Records that wait at the sender, where a source can tell.
+        data_bytes: Bytes of data that a source returned or a store wrote, about.
+        work_p50_s, work_p99_s: Seconds that it works on one record.
+        latency_p50_s, latency_p99_s: Seconds from a record's receipt by the source until a store has written it.
+        retries, syncs, restarts: Repeated calls; syncs; processes started to replace one that died.
+        reopened: How often a source was closed and reopened after an error.
+        lag: Records that wait at the sender, if the source reports it.
         remark: What a source says of itself that a user should know, or "".
         notes: What a source tells of what it read, though nobody needs to be warned.
-        first_error, last_error: The first error that a record failed for good with; the last error of any call. Or "".
+        first_error, last_error: The error of the first record that failed for good; the last error of any call; or "".
     """
 
     node: str
@@ -80,31 +80,31 @@ class NodeAccount:
 
     @property
     def records_out(self) -> int:
-        """Records that it gave on."""
+        """Records that it emitted."""
         if self.role == "source":
             return self.received - self.dead_lettered - self.skipped - self.failed - self.lost
         return self.passed + self.extra
 
     @property
     def accounted(self) -> int:
-        """Records that it took and that something became of."""
+        """Records with a known outcome."""
         ends = self.stored + self.dead_lettered + self.skipped + self.failed + self.lost
         return self.passed + self.discarded + self.buffered + ends
 
 
 @attrs.frozen(kw_only=True)
 class EdgeAccount:
-    """What one edge did. Its law: put + recovered = taken + dropped + lost + kept + in_flight.
+    """The counters of one edge. They add up: put + recovered = taken + dropped + lost + kept + in_flight.
 
     Attributes:
-        put, taken: Records that came, and that what is behind took.
-        dropped: Those that its policy dropped.
-        lost: Those that an abort left inside.
-        recovered: Those that a dead run had left in the files of an edge that spills; they were taken first.
-        kept: Those that an abort left in its files, for the next run.
-        in_flight: Those that wait.
-        partial: It was not there for the whole run: what stands before it sent more than was put.
-        channels: For each channel, its dropped and, of what waits in memory, its in_flight, as far as they are not 0.
+        put, taken: Records that the node before it put, and that the node behind it took.
+        dropped: Records that its policy dropped.
+        lost: Records that an abort left inside.
+        recovered: Records that a dead run had left in the files of an edge that spills; they were taken first.
+        kept: Records that an abort left in its files, for the next run.
+        in_flight: Records that wait.
+        partial: It existed only for a part of the run: the node before it emitted more than was put.
+        channels: For each channel, its dropped and its in_flight (without those in files), if they are not 0.
     """
 
     edge: str
@@ -145,7 +145,7 @@ class Account:
 
     @property
     def under_way(self) -> int:
-        """Records on edges and in the hands of decoders, processors and stores."""
+        """Records on edges and inside decoders, processors and stores."""
         came: Counter[str] = Counter()
         for edge in self.edges:
             came[edge.after] += edge.taken
@@ -169,7 +169,7 @@ class Account:
         raise KeyError(f"no edge {before!r} >> {after!r}")
 
     def imbalances(self) -> list[str]:
-        """Return which laws the books break; empty if they balance. To be asked when the run is over."""
+        """Return the counters that do not add up, a sentence each; empty if all do. Valid when the run is over."""
         problems = []
         for edge in self.edges:
             came_in = edge.put + edge.recovered
@@ -197,7 +197,7 @@ class Account:
 
 
 def count_lost(edges: list[EdgeAccount], nodes: dict[str, NodeAccount]) -> None:
-    """Count as lost, after an abort, what lanes had in their hands; of all edges and nodes, those removed included."""
+    """Count as lost, after an abort, the records inside lanes; for all edges and nodes, including removed ones."""
     for index, edge in enumerate(edges):
         sent = nodes[edge.before].records_out if edge.before in nodes and not edge.partial else edge.put
         short = max(0, sent - edge.put)
@@ -205,7 +205,7 @@ def count_lost(edges: list[EdgeAccount], nodes: dict[str, NodeAccount]) -> None:
     for name, node in nodes.items():
         behind = [index for index, edge in enumerate(edges) if edge.before == name]
         short = node.records_out - sum(edges[index].put for index in behind)
-        if behind and short > 0:  # it gave to one that was there for a part of the time
+        if behind and short > 0:  # one of its edges existed only for a part of the time
             edge = edges[behind[-1]]
             edges[behind[-1]] = attrs.evolve(edge, put=edge.put + short, lost=edge.lost + short)
     for name, node in nodes.items():

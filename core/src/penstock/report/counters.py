@@ -1,4 +1,4 @@
-"""Counters: what became of the records that one component took."""
+"""Counters: the numbers of records of one component, by outcome."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from penstock.report.latency import Latency
 
 @attrs.define(eq=False)
 class Counters:
-    """Count what one instance of a component did. Written by its lane only; anybody may read.
+    """The counters of one instance of a component. Written by its lane only; any thread may read them.
 
     Attributes:
-        received: Records that a source gave, by channel.
-        records_in: Records that came to the component.
-        passed: Those for which it gave something on.
-        extra: Records given on beyond one for each passed (several of one, or out of `flush`).
-        discarded: Those for which it gave nothing, by channel.
-        buffered: Those that it kept, and whose content leaves, or left, with that of others.
-        skipped, failed: Those that failed for good under `on_error` "skip" and "stop", by channel.
-        dead_lettered: Those that went to the dead letters, by channel.
-        lost: Those in its hands when the run was aborted, or that even the dead letters could not take.
+        received: Records that a source returned, by channel.
+        records_in: Records that the component received.
+        passed: Records with at least one result.
+        extra: Results beyond one for each passed record (several of one, or from `flush`).
+        discarded: Records without a result, by channel.
+        buffered: Records that it kept, whose content leaves, or left, with that of others.
+        skipped, failed: Records that failed for good under `on_error` "skip" and "stop", by channel.
+        dead_lettered: Records that were written to the dead letters, by channel.
+        lost: Records inside it when the run was aborted, or that even the dead letters refused.
         stored: Records that a store wrote, by channel.
-        retries: How often a call was made again.
+        retries: How often a call was repeated.
         syncs: How often a store was synced.
         restarts: How often its process died and another was started.
-        reopened: How often a source was closed and opened again after an error.
-        first_error, last_error: The first error that a record failed for good with, and the last one of any call.
-        remark: What a user should know although nothing failed, or "".
+        reopened: How often a source was closed and reopened after an error.
+        first_error, last_error: The error of the first record that failed for good, and the last error of any call.
+        remark: A fact that a user should know although nothing failed, or "".
     """
 
     received: Counter[str] = attrs.field(factory=Counter)
@@ -59,7 +59,7 @@ class Counters:
 
 def count_channels(counter: Counter[str], records: Sequence[Record]) -> None:
     """Count records by channel."""
-    channels = {record.channel for record in records}  # takes half the time of an attrgetter
+    channels = {record.channel for record in records}  # twice as fast as with an attrgetter
     if len(channels) == 1:
         counter[channels.pop()] += len(records)
     else:

@@ -1,4 +1,4 @@
-"""Latency: a histogram that costs a few integer operations to add to and answers percentiles within 12.5 %."""
+"""Latency: a histogram with percentiles accurate to 12.5 %; adding costs a few integer operations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Latency:
             self.max_ns = duration_ns
 
     def percentile_s(self, percent: float) -> float | None:
-        """Return the duration in seconds that `percent` of them do not exceed; None if there are none."""
+        """Return the duration in seconds that `percent` of all do not exceed; None if there are none."""
         if not self.count:
             return None
         wanted = self.count * percent / 100

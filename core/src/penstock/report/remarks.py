@@ -8,7 +8,7 @@ from penstock.report.account import Account, NodeAccount
 
 
 def doubts(account: Account, where: Callable[[NodeAccount], str]) -> list[str]:
-    """Return probable mistakes: a node that emitted nothing, an iterator that was exhausted before."""
+    """Return probable mistakes: a node that emitted nothing, an iterator that was already exhausted."""
     leads_on = {edge.before for edge in account.edges}
     found = []
     for node in account.nodes:
@@ -35,7 +35,7 @@ def recoveries(account: Account, where: Callable[[NodeAccount], str]) -> list[st
         if node.reopened:
             found.append(f"{where(node)}: reopened {_times(node.reopened)}{told}")
         elif node.retries:
-            found.append(f"{where(node)}: calls were made again {_times(node.retries)}{told}")
+            found.append(f"{where(node)}: calls were retried {_times(node.retries)}{told}")
         if node.restarts:
             found.append(f"{where(node)}: its process died and another was started, {_times(node.restarts)}{told}")
     return found

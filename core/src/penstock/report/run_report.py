@@ -1,4 +1,4 @@
-"""RunReport: how a run ended, with an account that adds up, for people and for programs."""
+"""RunReport: the result of a run, with an account that adds up, for people and for programs."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from penstock.report.account import Account, NodeAccount
 from penstock.report.remarks import doubts, notes, recoveries
 
 MOST_NAMED: Final = 5
-"""Problems that an error names; its report has them all."""
+"""The most problems that an error names; its report has them all."""
 
 
 @attrs.frozen(kw_only=True)
 class RunReport:
-    """How a run ended.
+    """The result of a run.
 
     Attributes:
-        name: The pipeline's.
-        account: What every node and edge did.
-        errors: What went wrong beside single records, one sentence each.
+        name: The name of the pipeline.
+        account: The counters of every node and edge.
+        errors: Errors that no single record caused, one sentence each.
         aborted: Whether it ended without draining.
-        checkpoints: How many were completed.
+        checkpoints: The number of completed checkpoints.
         dead_letters: The directory of the dead letters; "" if there are none.
-        started_ns, duration_s: When it began (UNIX ns), and how long it took.
+        started_ns, duration_s: The start (UNIX ns) and the duration of the run.
     """
 
     name: str
@@ -40,17 +40,17 @@ class RunReport:
 
     @property
     def received(self) -> int:
-        """Records that the sources gave."""
+        """Records that the sources returned."""
         return self.account.total("received")
 
     @property
     def emitted(self) -> int:
-        """Records that decoders and processors gave on."""
+        """Records that decoders and processors emitted."""
         return sum(node.records_out for node in self.account.nodes if node.role != "source")
 
     @property
     def discarded(self) -> int:
-        """Records that processors and decoders gave nothing on for."""
+        """Records for which processors and decoders emitted nothing."""
         return self.account.total("discarded")
 
     @property
@@ -60,7 +60,7 @@ class RunReport:
 
     @property
     def dropped_upstream(self) -> int:
-        """Records that the sources left out before they came, as they are set to."""
+        """Records that the sources dropped, as configured."""
         return self.account.total("dropped_upstream")
 
     @property
@@ -85,36 +85,36 @@ class RunReport:
 
     @property
     def lost(self) -> int:
-        """Records lost by an abort, or because even the dead letters failed, or by `on_error="stop"`."""
+        """Records lost in an abort, by `on_error="stop"`, or because even the dead letters failed."""
         return self.account.total("lost") + self.account.total("failed")
 
     @property
     def lost_upstream(self) -> int:
-        """Records that the sources saw to be missing when they came."""
+        """Records that the sources found missing on arrival."""
         return self.account.total("lost_upstream")
 
     @property
     def rejected(self) -> int:
-        """Messages that came to a source and were no records."""
+        """Messages that a source received and that were not valid records."""
         return self.account.total("rejected")
 
     @property
     def imbalances(self) -> list[str]:
-        """Which sums do not agree."""
+        """The counters that do not add up, one sentence each."""
         return self.account.imbalances()
 
     @property
     def balanced(self) -> bool:
-        """Whether all sums agree."""
+        """Whether all counters add up."""
         return not self.imbalances
 
     @property
     def problems(self) -> list[str]:
-        """Why the run is not ok, one sentence each; empty if it is."""
+        """The reasons why the run is not ok, one sentence each; empty if it is ok."""
         counts = {
             "lost": self.lost,
             "lost upstream": self.lost_upstream,
-            "rejected by a source, which could make nothing of what came": self.rejected,
+            "rejected by a source as invalid": self.rejected,
         }
         found = [f"{_records(count)} {word}" for word, count in counts.items() if count]
         for node in self.account.nodes:
@@ -125,7 +125,7 @@ class RunReport:
 
     @property
     def doubts(self) -> list[str]:
-        """Which results are probably not meant, though nothing failed; the end of the run logs them as warnings."""
+        """Results that are probably not intended, though nothing failed; they are logged as warnings at the end."""
         return doubts(self.account, _where)
 
     @property
@@ -140,7 +140,7 @@ class RunReport:
 
     @property
     def ok(self) -> bool:
-        """Whether everything that came was dealt with as the pipeline says, and nothing failed."""
+        """Whether all records were treated as the pipeline defines, and nothing failed."""
         return not self.problems
 
     @property
@@ -149,7 +149,7 @@ class RunReport:
         return 0 if self.ok else 1
 
     def raise_if_failed(self) -> None:
-        """Raise RunFailedError, which carries this report, unless everything is ok."""
+        """Raise RunFailedError, which carries this report, unless the run is ok."""
         if problems := self.problems:
             more = f"; and {len(problems) - MOST_NAMED} more" if len(problems) > MOST_NAMED else ""
             raise RunFailedError(f"run {self.name!r}: {'; '.join(problems[:MOST_NAMED])}{more}", report=self)
@@ -207,6 +207,6 @@ def _records(count: int) -> str:
 
 
 def _errors(node: NodeAccount) -> str:
-    """Return the first error, and the last one if it is another."""
+    """Return the first error, and the last one if it is different."""
     first, last = " ".join(node.first_error.split()), " ".join(node.last_error.split())
     return (f"; first error: {first}" if first not in ("", last) else "") + (f"; last error: {last}" if last else "")

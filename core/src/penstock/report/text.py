@@ -19,7 +19,7 @@ def report_to_text(report: RunReport) -> str:
 
 
 def report_to_html(report: RunReport) -> str:
-    """Return a report as a fragment of HTML. Whatever comes from outside is escaped."""
+    """Return a report as a fragment of HTML. All text is escaped."""
     colour = "#070" if report.ok else "#a00"
     state = f'<b style="color: {colour}">{_state(report)}</b>'
     return "\n".join(
@@ -41,7 +41,7 @@ def _state(report: RunReport) -> str:
 
 
 def node_rows(report: RunReport) -> list[tuple[str, ...]]:
-    """Return the table of nodes: a row of headings, and one for each node."""
+    """Return the table of nodes: a row of headings, and a row for each node."""
     rows: list[tuple[str, ...]] = [
         (
             "node",
@@ -81,7 +81,7 @@ def node_rows(report: RunReport) -> list[tuple[str, ...]]:
 
 
 def edge_rows(report: RunReport) -> list[tuple[str, ...]]:
-    """Return the table of edges: a row of headings, and one for each edge."""
+    """Return the table of edges: a row of headings, and a row for each edge."""
     rows: list[tuple[str, ...]] = [("edge", "put", "taken", "dropped", "lost", "in flight", "when full")]
     for edge in report.account.edges:
         counts = (str(edge.put), str(edge.taken), _few(edge.dropped), _few(edge.lost), _few(edge.in_flight))
@@ -104,13 +104,13 @@ def notes(report: RunReport) -> list[str]:
     for node in report.account.nodes:
         for channel, figures in node.channels.items():
             if left_out := figures.get("dropped_upstream"):
-                lines.append(f"{node.node}: {left_out} records of channel {channel!r} left out before they came")
+                lines.append(f"{node.node}: {left_out} records of channel {channel!r} dropped by the source")
     if report.dead_letters:
         lines.append(f"dead letters: {report.dead_letters} (send them through again: penstock replay)")
     lines += [f"remark: {remark}" for remark in report.remarks]
     lines += [f"problem: {problem}" for problem in report.problems]
     checkpoints = f"{report.checkpoints} checkpoint{'' if report.checkpoints == 1 else 's'}"
-    lines.append(f"the books {'balance' if report.balanced else 'DO NOT BALANCE'}; {checkpoints}")
+    lines.append(f"the counters {'add up' if report.balanced else 'DO NOT ADD UP'}; {checkpoints}")
     return lines
 
 
