@@ -367,7 +367,7 @@ def test_every_test_can_fail(untried):
     ("refuses", "said"),
     [
         ((), "it refuses 'float16' .*: name it in `refuses` if that is by design"),
-        (("int8",), "take it out of `refuses`"),
+        (("int8",), "remove it from `refuses`"),
     ],
 )
 def test_what_is_refused_is_said_with_the_remedy(tmp_path, refuses, said):

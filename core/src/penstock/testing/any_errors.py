@@ -1,4 +1,4 @@
-"""Errors of every kind that a component can meet or raise, to be thrown at whatever must survive them."""
+"""Errors of every kind that a component can meet or raise, for tests of the code that must survive them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class UnprintableError(Exception):
 
 
 class DisguisedError(Exception):
-    """An error that raises when anybody asks for its `__class__`, or for an attribute that others have."""
+    """An error that raises on access to its `__class__`, or to an attribute that other errors have."""
 
     def __getattribute__(self, name: str) -> Any:
         if name in ("__class__", "retryable", "failed", "args", "__notes__"):
@@ -32,7 +32,7 @@ class DisguisedError(Exception):
 
 
 class UntruthfulError(Exception):
-    """An error that has no length, no truth and no equal."""
+    """An error that raises when its length or truth is taken, or when it is compared."""
 
     def __bool__(self) -> bool:
         raise ValueError("no truth")
@@ -44,7 +44,7 @@ class UntruthfulError(Exception):
 
 
 class UnpicklableError(Exception):
-    """An error that holds what no other process can be given, and whose class wants more than its arguments say."""
+    """An error that holds an object that cannot be pickled, and whose constructor needs more than its `args`."""
 
     def __init__(self, first: object, second: object) -> None:
         super().__init__(first)
@@ -83,12 +83,12 @@ ANY_ERROR: MappingProxyType[str, Callable[[], BaseException]] = MappingProxyType
         "large number": lambda: IndexError(2**200),
     }
 )
-"""By name, what makes one: errors that end loops, that ask to leave, that nobody can print, copy or compare."""
+"""Factories of errors, by name: errors that end loops or exit, that cannot be printed, copied or compared."""
 
 
 @attrs.frozen
 class Fails:
-    """A method to put in the place of one: it raises a new error of a kind at each of its calls.
+    """A replacement for a method, which raises a new error of a kind at each call.
 
     Attributes:
         kind: A name in `ANY_ERROR`.
@@ -97,12 +97,12 @@ class Fails:
     kind: str
 
     def __call__(self, *_: Any, **__: Any) -> Any:
-        """Raise it."""
+        """Raise the error."""
         raise ANY_ERROR[self.kind]()
 
 
 class RaisingData:
-    """Data that raise an error of a kind, whatever is done with them.
+    """Data that raise an error of a kind on every use.
 
     Args:
         kind: A name in `ANY_ERROR`.
@@ -123,4 +123,4 @@ class RaisingData:
 
 
 ENDING = ("ValueError", "StopIteration", "SystemExit", "KeyboardInterrupt", "unprintable")
-"""The kinds that the contracts try: an ordinary one, and some of each sort that ends more than it should."""
+"""The kinds that the contracts try: an ordinary one, and some of each sort that may end more than it should."""

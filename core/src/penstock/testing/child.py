@@ -1,4 +1,4 @@
-"""What a child process of the store tests does: `python -m penstock.testing.child FILE MODULE CLASS DIRECTORY …`."""
+"""The child process of the store tests: `python -m penstock.testing.child FILE MODULE CLASS DIRECTORY …`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sync_with_and_die(case: StoreCase, directory: Path, count: int) -> None:
 
 
 def write_for_ever(case: StoreCase, directory: Path, _: int) -> None:
-    """Write, and say after each sync how many are durable, until killed."""
+    """Write, and print after each sync the number of durable records, until killed."""
     store = case.make_store(directory)
     store.open()
     number = 0
@@ -50,7 +50,7 @@ def write_for_ever(case: StoreCase, directory: Path, _: int) -> None:
 
 
 def read_live(case: StoreCase, directory: Path, _: int) -> None:
-    """For each line, look whether as many records are there, and say how many."""
+    """For each line of input, check that so many records are present, and print their number."""
     store: Any = case.make_reader(directory)
     store.open()
     for line in sys.stdin:
@@ -87,7 +87,7 @@ def _load(file: str, module: str, qualname: str) -> Any:
     try:
         found: Any = importlib.import_module(module)
     except ImportError:
-        # Tests are often in no package, so that only their file says where they are.
+        # Tests are often in no package, so they are found only by their file.
         spec = importlib.util.spec_from_file_location(module, file)
         assert spec is not None, f"cannot load {file}"
         assert spec.loader is not None, f"cannot load {file}"
@@ -100,7 +100,7 @@ def _load(file: str, module: str, qualname: str) -> Any:
 
 
 def main(arguments: list[str]) -> None:
-    """Do what the arguments say."""
+    """Carry out the action that the arguments name."""
     file, module, qualname, directory, action, argument = arguments
     ACTIONS[action](_load(file, module, qualname)(), Path(directory), int(argument))
 

@@ -1,4 +1,4 @@
-"""Start child processes that do something with a store under test; `penstock.testing.child` is what they run."""
+"""Start child processes that work on a store under test; they run `penstock.testing.child`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _command(case: StoreCase, directory: Path, action: str, argument: int) -> tu
     cls = type(case)
     if "<locals>" in cls.__qualname__:
         pytest.fail(
-            f"{cls.__qualname__} was made in a function, where no child process finds it: move it to its module"
+            f"{cls.__qualname__} is defined in a function, where no child process finds it: move it to its module"
         )
     file = inspect.getfile(cls)
     arguments = [file, cls.__module__, cls.__qualname__, str(directory), action, str(argument)]
@@ -30,7 +30,7 @@ def _command(case: StoreCase, directory: Path, action: str, argument: int) -> tu
 
 
 def run_child(case: StoreCase, directory: Path, action: str, argument: int) -> subprocess.CompletedProcess[str]:
-    """Run one action to its end; at most a minute."""
+    """Run one action to its end, for at most a minute."""
     command, environment = _command(case, directory, action, argument)
     return subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=_PATIENCE_S, stdin=subprocess.DEVNULL
@@ -39,7 +39,7 @@ def run_child(case: StoreCase, directory: Path, action: str, argument: int) -> s
 
 @contextlib.contextmanager
 def child(case: StoreCase, directory: Path, action: str, argument: int) -> Iterator[subprocess.Popen[str]]:
-    """Start an action and talk to it through its pipes; it is killed when the block ends."""
+    """Start an action with pipes to it; it is killed when the block ends."""
     command, environment = _command(case, directory, action, argument)
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:

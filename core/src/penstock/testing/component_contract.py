@@ -1,4 +1,4 @@
-"""What holds for every component, whatever its role: the part that the four contracts have in common."""
+"""ComponentContract: the promises of every component, which the four contracts have in common."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ _SPECIAL = ("__contains__", "__len__")
 
 
 def can(component: Any, ability: type) -> bool:
-    """Say whether a component has an ability, one of the `Supports…` protocols."""
+    """Return whether a component has an ability, one of the `Supports…` protocols."""
     return isinstance(component, ability)
 
 
 def lacks(component: Any, ability: type) -> bool:
-    """Say whether a component has nothing of an ability; fail if it has a part of it, which nobody could use."""
+    """Return whether a component lacks an ability; fail if it has only a part of it, which would be unusable."""
     if can(component, ability):
         return False
     methods = [name for name in vars(ability) if not name.startswith("_") or name in _SPECIAL]
     there = [name for name in methods if hasattr(component, name)]
     assert not there, (
         f"{type(component).__name__} has {', '.join(there)}, but not the rest of {ability.__name__}: "
-        f"write {', '.join(name for name in methods if name not in there)} too, or leave all of them away"
+        f"write {', '.join(name for name in methods if name not in there)} too, or remove all of them"
     )
     return True
 
 
 def needs(*abilities: type) -> Callable[[Test], Test]:
-    """Make a test of what components with these abilities promise; one that lacks any has to lack it as a whole.
+    """Make a test of the promises of components with these abilities; one that lacks an ability must lack all of it.
 
-    No test is skipped for want of an ability: that there is not half of one is a promise, too.
+    No test is skipped because an ability is missing: it is also a promise not to have half of one.
     """
 
     def decorate(test: Test) -> Test:
@@ -62,7 +62,7 @@ def needs(*abilities: type) -> Callable[[Test], Test]:
 
 
 def is_kind(data: Any, kind: str) -> bool:
-    """Say whether data are of a kind: "bytes", "array", "mapping" or "any"."""
+    """Return whether data are of a kind: "bytes", "array", "mapping" or "any"."""
     if kind == "bytes":
         return isinstance(data, (bytes, bytearray, memoryview))
     if kind == "array":
@@ -71,14 +71,14 @@ def is_kind(data: Any, kind: str) -> bool:
 
 
 def as_view(record: Record) -> Record:
-    """Return the record with a read-only view in place of its bytes, as one that came through shared memory."""
+    """Return the record with a read-only view in place of its bytes, like one that came through shared memory."""
     if not isinstance(record.data, (bytes, bytearray)):
         return record
     return record.replace(data=memoryview(record.data).toreadonly())
 
 
 def copied(data: Any) -> Any:
-    """Return a copy of data that may be a view of something which changes."""
+    """Return a copy of data that may be a view of changing memory."""
     if isinstance(data, (bytearray, memoryview)):
         return bytes(data)
     return data.copy() if hasattr(data, "copy") else data
@@ -88,19 +88,19 @@ class ComponentContract:
     """Promises of every component. Do not inherit this one: inherit the contract of the role."""
 
     picklable = True
-    """False for a component whose settings hold what cannot go to another process (a function made in a function)."""
+    """False for a component whose settings cannot be sent to another process (a function defined in a function)."""
 
     shared_memory = ""
     """Glob pattern of names below /dev/shm that the component makes, if its process's id is not in them ("psm_*")."""
 
     threads: str | Collection[str] = ()
-    """Globs of names of threads that may outlive the component, since a library pools them ("asyncio_*").
+    """Glob patterns of names of threads that may outlive the component, since a library pools them ("asyncio_*").
 
     Building the component must not start even these.
     """
 
     def make(self, tmp_path: Path) -> Any:
-        """Return the component, as new; the contract of the role gives it a name."""
+        """Return a new component; the contract of the role has a named method for this."""
         raise NotImplementedError
 
     def make_unopenable(self, tmp_path: Path) -> Any:
@@ -116,13 +116,13 @@ class ComponentContract:
         """Building a component touches no file, opens nothing and starts no thread."""
         files, before = sorted(tmp_path.rglob("*")), Held.now(shared_memory=self.shared_memory)
         component = self.make(tmp_path)
-        assert sorted(tmp_path.rglob("*")) == files, "building it made files; that belongs into open()"
+        assert sorted(tmp_path.rglob("*")) == files, "building it made files; do that in open()"
         found = leaks(before, wait_s=0, shared_memory=self.shared_memory)
-        assert not found, f"building it took hold of something; that belongs into open(): {found}"
+        assert not found, f"building it acquired resources; do that in open(): {found}"
         del component
 
     def test_settings_are_data(self, tmp_path: Path) -> None:
-        """Two components of the same settings are equal, and one that went through pickle is equal too.
+        """Two components with the same settings are equal, also after pickling.
 
         A function is its only setting.
         """
@@ -133,7 +133,7 @@ class ComponentContract:
             assert pickle.loads(pickle.dumps(component)) == component
 
     def test_settings_leave_the_nodes_names_alone(self, tmp_path: Path) -> None:
-        """No setting has the name of an option of the node, which `ps.store("x", name=…)` would take away."""
+        """No setting has the name of a node option, which `ps.store("x", name=…)` would take instead."""
         component = self.make(tmp_path)
         fields = attrs.fields(type(component)) if attrs.has(type(component)) else ()  # a function has no settings
         settings = {field.alias for field in fields if field.init}
@@ -146,15 +146,15 @@ class ComponentContract:
             assert getattr(component, name, "any") in KINDS, f"{name}={getattr(component, name)!r}: use one of {KINDS}"
 
     def test_settings_do_not_change(self, tmp_path: Path) -> None:
-        """What it becomes by being opened and closed is no setting: it is equal to a new one."""
+        """Opening and closing change no setting: afterwards it is equal to a new one."""
         component = self.make(tmp_path)
         if attrs.has(type(component)) and not lacks(component, SupportsLifecycle):
             component.open()
             component.close()
-            assert component == self.make(tmp_path), "what open() changes is no setting: init=False, eq=False"
+            assert component == self.make(tmp_path), "open() changes a field: declare it with init=False, eq=False"
 
     def test_open_that_fails(self, tmp_path: Path) -> None:
-        """An `open` that fails raises an error of penstock or an OSError, holds nothing then, and may be closed."""
+        """A failing `open` raises an error of penstock or an OSError, leaves nothing open, and `close` is allowed."""
         component = self.make_unopenable(tmp_path)
         if component is None:
             return
@@ -169,7 +169,7 @@ class ComponentContract:
         component.close()
 
     def test_close_without_open(self, tmp_path: Path) -> None:
-        """Closing what was never opened, even twice, does nothing; what cannot be closed cannot be opened."""
+        """Closing a component that was never opened, even twice, does nothing; one with `open` has `close`."""
         component = self.make(tmp_path)
         if lacks(component, SupportsLifecycle):
             return

@@ -23,7 +23,7 @@ from penstock.testing.equality import assert_same_record, assert_unique
 
 
 class DecoderContract(ComponentContract):
-    """Test a decoder against its contract: inherit it, and say how yours is made and what it is fed.
+    """Test a decoder against its contract: inherit this class, and define how your decoder and its packets are made.
 
     ```python
     class TestMyDecoder(DecoderContract):
@@ -36,11 +36,11 @@ class DecoderContract(ComponentContract):
     """
 
     def make_decoder(self) -> Decoder:
-        """Return the decoder, as new."""
+        """Return a new decoder."""
         raise NotImplementedError("write make_decoder(self), which returns your decoder")
 
     def make_packets(self) -> Sequence[Record]:
-        """Return packets of one channel, from the start of a stream, that decode to something; new at each call."""
+        """Return packets of one channel, from the start of a stream, that decode to records; new ones at each call."""
         raise NotImplementedError("write make_packets(self), which returns records of one channel to decode")
 
     def make_bad_packet(self) -> Record | None:
@@ -48,7 +48,7 @@ class DecoderContract(ComponentContract):
         return None
 
     def make(self, tmp_path: Path) -> Decoder:
-        """Return the decoder, as every contract calls it."""
+        """Return a new decoder, under the name that all contracts share."""
         return self.make_decoder()
 
     @contextlib.contextmanager
@@ -69,7 +69,7 @@ class DecoderContract(ComponentContract):
         return [*records, *decoder.flush()]
 
     def expected(self) -> list[Record]:
-        """Return what a new decoder makes of the packets."""
+        """Return the records that a new decoder makes of the packets."""
         with self.opened() as decoder:
             return self.decode_all(decoder, self.make_packets())
 
@@ -80,7 +80,7 @@ class DecoderContract(ComponentContract):
             assert callable(getattr(decoder, name, None)), f"write {type(decoder).__name__}.{name}"
 
     def test_gives_records(self) -> None:
-        """The packets give at least one Record, of the same channel, counted upwards."""
+        """The packets decode to at least one Record, of the same channel, with rising numbers."""
         packets = self.make_packets()
         records = self.expected()
         assert records, "nothing came out"
@@ -94,7 +94,7 @@ class DecoderContract(ComponentContract):
         assert_unique(self._named(self.make_packets()))
 
     def test_names_do_not_depend_on_where_it_begins(self) -> None:
-        """Begun at a later packet, as after a restart, a name means the same packet: nothing is counted."""
+        """If it begins at a later packet, as after a restart, a name means the same packet: it does not count."""
         parents = {(record.channel, record.seq): record.parent for record in self._named(self.make_packets())}
         for start in range(1, len(self.make_packets())):
             for record in self._named(self.make_packets()[start:]):
@@ -102,11 +102,11 @@ class DecoderContract(ComponentContract):
                 if before is not None and record.parent is not None:
                     assert before.seq == record.parent.seq, (
                         f"seq {record.seq} is of packet {before.seq}, and of packet {record.parent.seq} if decoding "
-                        f"begins at packet {start}: leave the numbers to the run, or compute them from the packet's"
+                        f"begins at packet {start}: leave the numbers to the run, or derive them from the packet's"
                     )
 
     def _named(self, packets: Sequence[Record]) -> list[Record]:
-        """Decode as a run does, which numbers the records unless the decoder does it."""
+        """Decode as a run does, which numbers the records unless the decoder does."""
         with self.opened() as decoder:
             own = getattr(decoder, "own_identity", False)
             naming = Naming(type(decoder).__name__, _fail)
@@ -118,12 +118,12 @@ class DecoderContract(ComponentContract):
         return found
 
     def test_fields_have_their_types(self) -> None:
-        """Every field of what it gives has just the type that `Record` says, so that it can be written and read."""
+        """Every field of a record has exactly the type that `Record` declares, so that it can be written and read."""
         for record in self.expected():
-            assert is_exact(record), f"a field of {record!r:.200} has not the type that Record says"
+            assert is_exact(record), f"a field of {record!r:.200} does not have the type that Record declares"
 
     def test_gives_what_it_says(self) -> None:
-        """The data are of the kind that `gives` names, and those of the packets of the kind that `takes` names."""
+        """Its data are of the kind that `gives` names, and the data of the packets of the kind that `takes` names."""
         decoder = self.make_decoder()
         takes, gives = (getattr(decoder, name, "any") for name in ("takes", "gives"))
         for packet in self.make_packets():
@@ -132,31 +132,31 @@ class DecoderContract(ComponentContract):
             assert is_kind(record.data, gives), f"gives={gives!r}, but data is {type(record.data).__name__}"
 
     def test_takes_views(self) -> None:
-        """Bytes that arrive as a read-only view, as out of shared memory, decode to the same."""
+        """Bytes that arrive as a read-only view, as from shared memory, decode to the same records."""
         with self.opened() as decoder:
             found = self.decode_all(decoder, map(as_view, self.make_packets()))
         self._assert_same(self.expected(), found)
 
     def test_says_which_packet_each_came_from(self) -> None:
-        """Each decoded record has one of the packets that were fed as its parent, not a copy."""
+        """The parent of each decoded record is one of the packets that were passed in, not a copy."""
         packets = self.make_packets()
         with self.opened() as decoder:
             for record in self.decode_all(decoder, packets):
                 assert any(record.parent is packet for packet in packets), f"parent of seq {record.seq} was never fed"
 
     def test_is_deterministic(self) -> None:
-        """Two decoders make the same of the same packets."""
+        """Two decoders return the same records for the same packets."""
         self._assert_same(self.expected(), self.expected())
 
     def test_flush_empties(self) -> None:
-        """After flush nothing is inside: a second one gives nothing."""
+        """After a flush the decoder is empty: a second flush returns nothing."""
         with self.opened() as decoder:
             assert list(decoder.flush()) == []
             self.decode_all(decoder, self.make_packets())
             assert list(decoder.flush()) == []
 
     def test_reset_forgets(self) -> None:
-        """After reset in mid-stream, the stream from its start gives what a new decoder gives."""
+        """After a reset in mid-stream, the stream from its start decodes as in a new decoder."""
         packets = self.make_packets()
         with self.opened() as decoder:
             for packet in packets[: max(1, len(packets) // 2)]:
@@ -169,7 +169,7 @@ class DecoderContract(ComponentContract):
             assert_same_record(one, other, fields=("data", "channel"))
 
     def test_channels_do_not_mix(self) -> None:
-        """Two decoders that take turns each give what they would alone."""
+        """Two decoders that take turns return the same records as each would alone."""
         with self.opened() as one, self.opened() as other:
             mine: list[Record] = []
             theirs: list[Record] = []
@@ -183,7 +183,7 @@ class DecoderContract(ComponentContract):
         self._assert_same(expected, theirs)
 
     def test_results_stay_valid(self) -> None:
-        """What was decoded does not change when more is decoded, nor when the decoder is closed."""
+        """Decoded records do not change when more are decoded, nor when the decoder is closed."""
         with self.opened() as decoder:
             records = []
             at_once = []
@@ -201,14 +201,14 @@ class DecoderContract(ComponentContract):
         with self.opened() as decoder:
             self.decode_all(decoder, packets)
             if attrs.has(type(decoder)):
-                assert decoder == self.make_decoder(), "what decoding changes is no setting: init=False, eq=False"
+                assert decoder == self.make_decoder(), "decoding changes a field: declare it with init=False, eq=False"
         for packet, as_made in zip(packets, self.make_packets(), strict=True):
             assert_same_record(as_made, packet)
 
     @pytest.mark.parametrize("kind", ENDING)
     def test_works_on_after_an_error(self, kind: str) -> None:
-        """Data that raise an error of any class when they are looked at cost their own packet: after a reset, the
-        stream from its start gives what a new decoder gives; or it takes them.
+        """Data that raise an error of any class on use affect only their own packet: after a reset, the stream from
+        its start decodes as in a new decoder; or the decoder accepts them.
         """
         bad = self.make_packets()[0].replace(data=RaisingData(kind))
         with self.opened() as decoder:
@@ -219,10 +219,10 @@ class DecoderContract(ComponentContract):
                 self._assert_same(self.expected(), self.decode_all(decoder, self.make_packets()))
 
     def test_bad_packet(self) -> None:
-        """A packet that cannot be decoded is a DecodeError, and the decoder goes on with a stream from its start.
+        """A packet that cannot be decoded is a DecodeError, and the decoder can go on with a stream from its start.
 
-        So it does without a reset, which a run does not make for it; after one, nothing of the bad packet is left.
-        If the author names no such packet, noise of the same size is tried, which may be decoded or not.
+        This holds without a reset, since a run does not call it here; after a reset, nothing of the bad packet is left.
+        If the author provides no such packet, noise of the same size is tried, which may be decoded or not.
         """
         bad = self.make_bad_packet()
         with self.opened() as decoder:
@@ -231,8 +231,8 @@ class DecoderContract(ComponentContract):
             except DecodeError as error:
                 assert str(error)  # noqa: PT017 - raising is optional for noise
             else:
-                assert bad is None, "it decoded what make_bad_packet says cannot be decoded"
-            assert self.decode_all(decoder, self.make_packets()), "after a bad packet nothing comes out of good ones"
+                assert bad is None, "it decoded the packet of make_bad_packet"
+            assert self.decode_all(decoder, self.make_packets()), "after a bad packet, good ones decode to nothing"
             with contextlib.suppress(DecodeError):
                 list(decoder.decode(bad or _noise(self.make_packets()[0])))
             decoder.reset()
@@ -247,7 +247,7 @@ class DecoderContract(ComponentContract):
 
     @needs(SupportsHeld)
     def test_held(self) -> None:
-        """What it holds is among the packets it took, and is nothing after a flush."""
+        """The records that it holds are among the packets it took, and it holds none after a flush."""
         packets = self.make_packets()
         with self.opened() as decoder:
             assert list(decoder.held()) == []

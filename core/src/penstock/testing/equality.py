@@ -1,4 +1,4 @@
-"""When two records, or what they hold, are the same."""
+"""Equality of records and of their data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from penstock.record import Record
 
 FIELDS = frozenset(("data", "channel", "seq", "time_ns", "coords", "metadata"))
-"""What a store keeps of a record, if it keeps all."""
+"""The fields of a record that a store can keep."""
 
 
 def assert_same_record(expected: Record, actual: Record, *, fields: Collection[str] = FIELDS) -> None:
@@ -20,7 +20,7 @@ def assert_same_record(expected: Record, actual: Record, *, fields: Collection[s
 
 
 def is_same_record(expected: Record, actual: Record, *, fields: Collection[str] = FIELDS) -> bool:
-    """Say whether these fields of both records are the same."""
+    """Return whether these fields of both records are the same."""
     try:
         assert_same_record(expected, actual, fields=fields)
     except AssertionError:
@@ -31,7 +31,7 @@ def is_same_record(expected: Record, actual: Record, *, fields: Collection[str] 
 def assert_same_data(expected: Any, actual: Any, *, where: str = "data") -> None:
     """Fail unless both are the same: type of container, dtype, shape and each bit of an array; nan is nan.
 
-    A tuple may come back as a list, and a scalar of numpy as a number: many formats know no others.
+    A tuple may come back as a list, and a scalar of numpy as a number, since many formats have no others.
     """
     if hasattr(expected, "dtype") and hasattr(expected, "tobytes") and getattr(expected, "shape", None) is not None:
         import numpy

@@ -1,4 +1,4 @@
-"""FakeSource: a source that a test fills, and that says what was committed."""
+"""FakeSource: a source that a test fills, and that records its commits."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from penstock.record import Record
 
 @attrs.define(kw_only=True)
 class FakeSource:
-    """Give records that a test has made; opened again, it goes on after what was committed.
+    """A source of records that a test has made; when reopened, it goes on after the committed ones.
 
     Attributes:
-        records: The records, as they stand.
-        more: True waits for what `put` gives, until `end`; False ends after the records.
-        commits: The positions that were committed, each the number of records before it; shared with another source
-            of the same list, as if that were this one in a new process.
+        records: The records, which are returned unchanged.
+        more: True waits for further records from `put`, until `end`; False ends after the records.
+        commits: The positions that were committed, each the number of records before it; pass the list to another
+            source to simulate this one in a new process.
     """
 
     in_memory: ClassVar[bool] = True
@@ -34,19 +34,19 @@ class FakeSource:
     _next: int = attrs.field(default=0, init=False, eq=False, repr=False)
 
     def put(self, *records: Record) -> None:
-        """Let these come too. From any thread."""
+        """Add these records. From any thread."""
         with self._changed:
             self._added.extend(records)
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Let it end after what it has. From any thread."""
+        """End after the records that it has. From any thread."""
         with self._changed:
             self._has_ended = True
             self._changed.notify_all()
 
     def open(self) -> None:
-        """Go on after what was committed."""
+        """Go on after the committed records."""
         self._next = self.commits[-1] if self.commits else 0
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:

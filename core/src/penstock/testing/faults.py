@@ -1,4 +1,4 @@
-"""Faults to order: a store or source that fails or is slow, a function that raises once, a full disk, a clock."""
+"""Faults on demand: stores and sources that fail or are slow, a function that raises once, a full disk, a clock."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def source_gone() -> SourceError:
 
 @attrs.define(kw_only=True)
 class FaultyStore:
-    """Put a store behind faults; what goes through reaches it unchanged.
+    """A wrapper of a store that fails on demand; other calls reach the store unchanged.
 
     Attributes:
-        store: The store that keeps the records; ask it for what it holds.
+        store: The store that keeps the records.
         fail_on: Numbers of the calls of `write` that raise, counted from 1; nothing of such a call is written.
         fail_sync_on: Numbers of the calls of `sync` that raise.
-        refuse: Says of a record whether it is at fault: it is named in `failed`, its neighbours are written.
+        refuse: Returns whether a record is refused: it is named in `failed`, its neighbours are written.
         error: Makes the error to raise.
         writes: Calls of `write` so far.
         syncs: Calls of `sync` so far.
@@ -58,7 +58,7 @@ class FaultyStore:
         self.store.open()
 
     def write(self, records: Sequence[Record]) -> None:
-        """Write, or fail as ordered."""
+        """Write, or fail on demand."""
         self.writes += 1
         if self.writes in self.fail_on:
             raise self.error()
@@ -69,7 +69,7 @@ class FaultyStore:
             raise StoreError(f"faulty: {len(bad)} records refused", failed=failed, retryable=False)
 
     def sync(self) -> None:
-        """Sync, or fail as ordered."""
+        """Sync, or fail on demand."""
         self.syncs += 1
         if self.syncs in self.fail_sync_on:
             raise self.error()
@@ -82,12 +82,12 @@ class FaultyStore:
 
 @attrs.define(kw_only=True)
 class SlowStore:
-    """Hold every `write` of a store back until the test lets it go, so that no test has to sleep.
+    """A wrapper of a store whose `write` waits until the test allows it, so that no test has to sleep.
 
     Attributes:
         store: The store that keeps the records.
         entered: Set while a `write` waits.
-        allow: Let this many more calls of `write` go; None lets all go from now on.
+        allow: Allows this many more calls of `write`; None allows all from now on.
     """
 
     takes: ClassVar[str] = "any"
@@ -103,13 +103,13 @@ class SlowStore:
         self.store.open()
 
     def allow(self, calls: int | None = None) -> None:
-        """Let `calls` more calls of `write` go; None lets all go. From any thread."""
+        """Allow `calls` more calls of `write`; None allows all. From any thread."""
         with self._gate:
             self._allowed = float("inf") if calls is None else self._allowed + calls
             self._gate.notify_all()
 
     def write(self, records: Sequence[Record]) -> None:
-        """Wait to be allowed, then write."""
+        """Wait until it is allowed, then write."""
         with self._gate:
             self.entered.set()
             self._gate.wait_for(lambda: self._allowed >= 1)
@@ -122,17 +122,17 @@ class SlowStore:
         self.store.sync()
 
     def close(self) -> None:
-        """Let everything go, and close the store."""
+        """Allow all calls, and close the store."""
         self.allow()
         self.store.close()
 
 
 @attrs.define(kw_only=True)
 class FaultySource:
-    """Put a source behind faults; between them it reads as always, and no record is lost.
+    """A wrapper of a source that fails on demand; other reads are unchanged, and no record is lost.
 
     Attributes:
-        source: The source that gives the records.
+        source: The source of the records.
         fail_on: Numbers of the calls of `read` that raise, counted from 1.
         error: Makes the error to raise.
         reads: Calls of `read` so far.
@@ -147,7 +147,7 @@ class FaultySource:
 
     @property
     def gives(self) -> str:
-        """What the source gives."""
+        """The kind of data of the source."""
         return str(getattr(self.source, "gives", "any"))
 
     def open(self) -> None:
@@ -155,7 +155,7 @@ class FaultySource:
         self.source.open()
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        """Read, or fail as ordered."""
+        """Read, or fail on demand."""
         self.reads += 1
         if self.reads in self.fail_on:
             raise self.error()
@@ -168,7 +168,7 @@ class FaultySource:
 
 
 def raise_nth(fn: Callable[..., T], *calls: int, error: Callable[[], BaseException] = ValueError) -> Callable[..., T]:
-    """Return a function that calls `fn`, but raises in the calls of these numbers, counted from 1. Thread-safe."""
+    """Return a function that calls `fn`, but raises in the calls with these numbers, counted from 1. Thread-safe."""
     lock = threading.Lock()
     count = 0
 
@@ -186,9 +186,9 @@ def raise_nth(fn: Callable[..., T], *calls: int, error: Callable[[], BaseExcepti
 
 @contextlib.contextmanager
 def file_size_limit(size_bytes: int) -> Iterator[None]:
-    """Let no file of this process grow beyond `size_bytes`, as if the disk were full. Not on Windows.
+    """Prevent files of this process from growing beyond `size_bytes`, as if the disk were full. Not on Windows.
 
-    It holds for the whole process: use it in a child.
+    The limit holds for the whole process: use it in a child.
     """
     import resource
 
@@ -202,11 +202,11 @@ def file_size_limit(size_bytes: int) -> Iterator[None]:
 
 @attrs.define
 class JumpingClock:
-    """Be a clock that moves only when told to: call it for seconds, as `time.monotonic`, or ask `time_ns()`.
+    """A clock that moves only on demand: call it for seconds, like `time.monotonic`, or call `time_ns()`.
 
     Attributes:
         now_s: Seconds since its start.
-        start_ns: What `time_ns()` says at the start, in nanoseconds since 1970.
+        start_ns: The value of `time_ns()` at the start, in nanoseconds since 1970.
     """
 
     now_s: float = 0.0
@@ -221,17 +221,17 @@ class JumpingClock:
         return self.start_ns + round(self.now_s * 1e9)
 
     def jump(self, seconds: float) -> None:
-        """Move on, or back with a negative number, as the clock of a machine that is set."""
+        """Move forward, or back with a negative number, like the clock of a machine when it is set."""
         self.now_s += seconds
 
     def sleep(self, seconds: float) -> None:
-        """Move on at once, in place of `time.sleep`."""
+        """Move forward at once, in place of `time.sleep`."""
         self.jump(max(0.0, seconds))
 
 
 @contextlib.contextmanager
 def permissions_hold() -> Iterator[None]:
-    """Let permissions of files hold in this block also where tests are run as root, by being nobody meanwhile."""
+    """Enforce file permissions in this block even if tests run as root, by switching to the user nobody."""
     if not hasattr(os, "geteuid") or os.geteuid():
         yield
         return

@@ -16,9 +16,9 @@ _LEAST = 100
 
 
 def fill_disk(case: StoreCase, directory: Path, _: int) -> None:
-    """Write records of the case until one does not fit on the disk, then that one again with room, and report it.
+    """Write records of the case until one does not fit on the disk, then write it again with room, and report both.
 
-    A rehearsal in a directory of its own shows how the files of this store grow, and so where the disk has to end.
+    A rehearsal in a directory of its own shows how the files of this store grow, and so how large the disk must be.
     """
     limit_bytes, most = _rehearse(case, directory.with_name(f"{directory.name}-rehearsal"))
     store: Any = case.make_store(directory)
@@ -37,7 +37,7 @@ def fill_disk(case: StoreCase, directory: Path, _: int) -> None:
             except StoreError as error:
                 said |= {"error": "StoreError", "retryable": error.retryable, "message": str(error)}
                 break
-            except Exception as error:  # it is what the test is about: the parent shows it
+            except Exception as error:  # this error is under test: the parent checks it
                 said |= {"error": type(error).__name__, "message": str(error)}
                 break
         said["held_while_full"] = len(store)
@@ -50,7 +50,7 @@ def fill_disk(case: StoreCase, directory: Path, _: int) -> None:
 
 
 def _rehearse(case: StoreCase, directory: Path) -> tuple[int, int]:
-    """Return the size in bytes at which files must end so that not all of some records fit, and how many these are."""
+    """Return a size limit for files, in bytes, at which not all of some records fit, and their number."""
     directory.mkdir()
     store = case.make_store(directory)
     store.open()

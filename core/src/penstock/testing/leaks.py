@@ -1,4 +1,4 @@
-"""Threads, files, child processes and shared memory that a component must release when it is closed."""
+"""Leaks: threads, files, child processes and shared memory that a component must release when it is closed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _LOOK_AGAIN_S = 0.01
 
 @attrs.frozen
 class Held:
-    """What this process holds at a moment.
+    """The resources of this process at one moment.
 
     Attributes:
-        threads: Threads that run.
-        files: Open file descriptors and what they refer to; empty where there is no /proc.
+        threads: Running threads.
+        files: Open file descriptors and their targets; empty where there is no /proc.
         children: Ids of child processes; empty where there is no /proc.
-        shared_memory: Names below /dev/shm that match the pattern asked for, or that are this process's: they
-            have its id in their name, or it has them mapped.
+        shared_memory: Names below /dev/shm that match the pattern, or that belong to this process: their names
+            contain its id, or it has them mapped.
     """
 
     threads: frozenset[threading.Thread]
@@ -46,11 +46,11 @@ class Held:
 def leaks(
     before: Held, *, wait_s: float = 2.0, shared_memory: str = "", threads: str | Collection[str] = ()
 ) -> list[str]:
-    """Return what this process holds more than `before`, each as a line to read.
+    """Return the resources of this process that are not in `before`, each as a sentence.
 
-    What is about to go (a thread, a socket that a library closes in a thread of its own) is waited for, up to `wait_s`
-    seconds in all. Threads whose names match `threads`, a glob or several ("asyncio_*"), are neither waited for nor
-    listed: they belong to the pool of a library, which keeps them until the program ends.
+    Resources that are about to be released (a thread, a socket that a library closes in a thread of its own) are
+    waited for, up to `wait_s` seconds in all. Threads whose names match `threads`, a glob or several ("asyncio_*"),
+    are neither waited for nor listed: they belong to the pool of a library, which keeps them until the program ends.
     """
     patterns = (threads,) if isinstance(threads, str) else tuple(threads)
     gc.collect()
@@ -60,7 +60,7 @@ def leaks(
             thread.join(max(0.0, ends - time.monotonic()))
     found = _more(before, shared_memory, patterns)
     while found and time.monotonic() < ends:
-        time.sleep(_LOOK_AGAIN_S)  # the kernel tells nobody when a descriptor is closed
+        time.sleep(_LOOK_AGAIN_S)  # the kernel does not notify of closed descriptors
         found = _more(before, shared_memory, patterns)
     return found
 
@@ -89,10 +89,9 @@ def _more(before: Held, shared_memory: str, patterns: tuple[str, ...]) -> list[s
 def no_leaks(*, wait_s: float = 2.0, shared_memory: str = "", threads: str | Collection[str] = ()) -> Iterator[None]:
     """Fail if the block leaves a thread, file, child process or shared memory behind.
 
-    `leaves_nothing` is the same as a fixture. An error of the block itself
-    goes first. Other processes make shared memory too: what this one made is known by its id in the name, or by
-    being mapped here; give a pattern, `shared_memory="psm_*"`, to count more. Threads that match `threads`
-    ("asyncio_*", or a tuple of globs) may stay.
+    `leaves_nothing` is the same as a fixture. An error of the block itself has priority. Other processes make shared
+    memory too: that of this process is recognised by its id in the name, or because it is mapped here; pass a pattern,
+    `shared_memory="psm_*"`, to count more. Threads that match `threads` ("asyncio_*", or a tuple of globs) may stay.
     """
     before = Held.now(shared_memory=shared_memory)
     yield
@@ -102,7 +101,7 @@ def no_leaks(*, wait_s: float = 2.0, shared_memory: str = "", threads: str | Col
 
 @pytest.fixture
 def leaves_nothing() -> Iterator[None]:
-    """Fail a test that leaves something behind; import it into conftest.py, and mark with `usefixtures`."""
+    """Fail a test that leaves resources behind; import it into conftest.py, and mark tests with `usefixtures`."""
     with no_leaks():
         yield
 
@@ -111,7 +110,7 @@ def _files() -> frozenset[tuple[str, str]]:
     found = set()
     with contextlib.suppress(OSError):
         for fd in os.listdir(_FILES):
-            with contextlib.suppress(OSError):  # the one that lists is gone by now
+            with contextlib.suppress(OSError):  # the descriptor of the listing is already closed
                 found.add((fd, os.readlink(_FILES / fd)))
     return frozenset(found)
 

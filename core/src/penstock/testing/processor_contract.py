@@ -21,7 +21,7 @@ from penstock.user_function import works_in_place
 
 
 class ProcessorContract(ComponentContract):
-    """Test a processor of one argument against its contract: inherit it, and say how yours is made and what it is fed.
+    """Test a processor of one argument: inherit this class, and define how your processor and its records are made.
 
     ```python
     class TestThumbnail(ProcessorContract):
@@ -34,7 +34,7 @@ class ProcessorContract(ComponentContract):
     """
 
     def make_processor(self) -> Any:
-        """Return the processor, as new."""
+        """Return a new processor."""
         raise NotImplementedError("write make_processor(self), which returns your processor")
 
     def make_records(self) -> Sequence[Record]:
@@ -42,7 +42,7 @@ class ProcessorContract(ComponentContract):
         raise NotImplementedError("write make_records(self), which returns records for it")
 
     def make(self, tmp_path: Path) -> Any:
-        """Return the processor, as every contract calls it."""
+        """Return a new processor, under the name that all contracts share."""
         return self.make_processor()
 
     @contextlib.contextmanager
@@ -65,22 +65,22 @@ class ProcessorContract(ComponentContract):
         return found
 
     def expected(self) -> list[Record]:
-        """Return what a new processor makes of the records."""
+        """Return the results of a new processor for the records."""
         with self.opened() as processor:
             return self.process_all(processor, self.make_records())
 
     def test_gives_records(self) -> None:
         """Each result is a Record, several of them, or None."""
         for result in self.expected():
-            assert isinstance(result, Record), f"{type(result).__name__} is no Record"
+            assert isinstance(result, Record), f"{type(result).__name__} is not a Record"
 
     def test_fields_have_their_types(self) -> None:
-        """Every field of what it gives has just the type that `Record` says, so that it can be written and read."""
+        """Every field of a result has exactly the type that `Record` declares, so that it can be written and read."""
         for record in self.expected():
-            assert is_exact(record), f"a field of {record!r:.200} has not the type that Record says"
+            assert is_exact(record), f"a field of {record!r:.200} does not have the type that Record declares"
 
     def test_gives_what_it_says(self) -> None:
-        """The data are of the kind that `gives` names, and those of the records of the kind that `takes` names."""
+        """Its data are of the kind that `gives` names, and the data of the records of the kind that `takes` names."""
         processor = self.make_processor()
         takes, gives = (getattr(processor, name, "any") for name in ("takes", "gives"))
         for record in self.make_records():
@@ -89,7 +89,7 @@ class ProcessorContract(ComponentContract):
             assert is_kind(record.data, gives), f"gives={gives!r}, but data is {type(record.data).__name__}"
 
     def test_is_deterministic(self) -> None:
-        """Two processors make the same of the same records."""
+        """Two processors return the same results for the same records."""
         self._assert_same(self.expected(), self.expected())
 
     def test_names_each_result(self) -> None:
@@ -97,7 +97,7 @@ class ProcessorContract(ComponentContract):
         assert_unique(self._named(self.make_records()))
 
     def test_names_do_not_depend_on_where_it_begins(self) -> None:
-        """With `own_identity`, begun at a later record, as after a restart, a name means the same data."""
+        """With `own_identity`, if it begins at a later record, as after a restart, a name means the same data."""
         if not getattr(self.make_processor(), "own_identity", False):
             return
         names = {(result.channel, result.seq): result for result in self._named(self.make_records())}
@@ -108,7 +108,7 @@ class ProcessorContract(ComponentContract):
                     assert_same_record(before, result, fields=("data",))
 
     def _named(self, records: Sequence[Record]) -> list[Record]:
-        """Process as a run does, which names the results unless the processor does it."""
+        """Process as a run does, which names the results unless the processor does."""
         with self.opened() as processor:
             own = getattr(processor, "own_identity", False)
             naming = Naming(type(processor).__name__, _fail)
@@ -120,7 +120,7 @@ class ProcessorContract(ComponentContract):
             return found + (late if own else naming.late(late))
 
     def test_two_do_not_mix(self) -> None:
-        """Two processors that take turns, as workers do, each give what they would alone."""
+        """Two processors that take turns, as workers do, return the same results as each would alone."""
         with self.opened() as one, self.opened() as other:
             mine: list[Record] = []
             theirs: list[Record] = []
@@ -133,13 +133,13 @@ class ProcessorContract(ComponentContract):
         self._assert_same(self.expected(), theirs)
 
     def test_takes_views(self) -> None:
-        """Bytes that arrive as a read-only view, as out of shared memory, give the same."""
+        """Bytes that arrive as a read-only view, as from shared memory, give the same results."""
         with self.opened() as processor:
             found = self.process_all(processor, map(as_view, self.make_records()))
         self._assert_same(self.expected(), found)
 
     def test_results_stay_valid(self) -> None:
-        """What it gave does not change when it is given more, nor when it is closed."""
+        """Results do not change when it is called again, nor when it is closed."""
         records: list[Record] = []
         at_once: list[Any] = []
         with self.opened() as processor:
@@ -151,7 +151,7 @@ class ProcessorContract(ComponentContract):
             assert_same_record(record, record.replace(data=data))
 
     def test_leaves_its_input_alone(self) -> None:
-        """It changes nothing of what it is given; if `in_place = True` says so, the data and nothing else."""
+        """It does not change the records that it receives; with `in_place = True` it may change their data only."""
         records = self.make_records()
         with self.opened() as processor:
             may_change = {"data"} if works_in_place(processor) else set()
@@ -160,7 +160,7 @@ class ProcessorContract(ComponentContract):
             assert_same_record(as_made, record, fields=FIELDS - may_change)
 
     def test_takes_read_only_arrays(self) -> None:
-        """An array that is shared arrives read-only, and works as well; who works in place gets a copy to write to."""
+        """It accepts read-only arrays, as shared ones are; with `in_place` it receives a writable copy."""
         records = self.make_records()
         with self.opened() as processor:
             for record in records:
@@ -169,7 +169,7 @@ class ProcessorContract(ComponentContract):
             assert len(self.process_all(processor, records)) == len(self.expected())
 
     def test_settings_do_not_change(self, tmp_path: Path) -> None:
-        """Its settings are after work what they were before."""
+        """Processing changes no setting."""
         super().test_settings_do_not_change(tmp_path)
         with self.opened() as processor:
             self.process_all(processor, self.make_records())
@@ -178,8 +178,8 @@ class ProcessorContract(ComponentContract):
 
     @pytest.mark.parametrize("kind", ENDING)
     def test_works_on_after_an_error(self, kind: str) -> None:
-        """Data that raise an error of any class when they are looked at cost their own record: it raises, and then
-        makes of the records that follow what a new processor does; or it takes them.
+        """Data that raise an error of any class on use affect only their own record: it raises, and then returns the
+        same results for later records as a new processor; or it accepts them.
         """
         bad = self.make_records()[0].replace(data=RaisingData(kind))
         with self.opened() as processor:
@@ -197,7 +197,7 @@ class ProcessorContract(ComponentContract):
 
     @needs(SupportsFlush)
     def test_flush_empties(self) -> None:
-        """After flush nothing is inside: a second one gives nothing, and nothing is held."""
+        """After a flush the processor is empty: a second flush returns nothing, and nothing is held."""
         with self.opened() as processor:
             self.process_all(processor, self.make_records())
             assert list(processor.flush()) == []
@@ -206,7 +206,7 @@ class ProcessorContract(ComponentContract):
 
     @needs(SupportsHeld)
     def test_held(self) -> None:
-        """What it holds is among the records it took."""
+        """The records that it holds are among those it took."""
         with self.opened() as processor:
             records = self.make_records()
             for record in records:
@@ -215,7 +215,7 @@ class ProcessorContract(ComponentContract):
 
     @needs(SupportsDeadline)
     def test_deadline(self) -> None:
-        """The time until it wants to act is None or at least 0, and acting gives records."""
+        """`wait_s` is None or at least 0, and `expire` returns records."""
         with self.opened() as processor:
             for record in self.make_records():
                 list(_results(processor(record)))

@@ -1,4 +1,4 @@
-"""What the contracts write: arrays of every kind, names of channels, metadata."""
+"""Samples that the contracts write: arrays of every kind, names of channels, metadata."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ ARRAYS: dict[str, Callable[[], Array]] = {name: _ramp(name) for name in _DTYPES}
     "read-only": _read_only,
     "many axes": lambda: numpy.zeros((1,) * 16),
 }
-"""Each kind of array under a name that says what is special about it."""
+"""Arrays of each kind, by a name that describes the kind."""
 
 CHANNELS = ("camera", "lab/camera/1", "lab_camera_1", "Ångström ☃", "with space", "日本", "a.b", "-", "CAMERA")
 """Names of channels, some of which a store of files or keys could mix up."""
@@ -66,7 +66,7 @@ ODD_CHANNELS = {
     "dots": "..",
     "lone surrogate": "\ud800",
 }
-"""Names of channels that a store may refuse, each under what is odd about it."""
+"""Names of channels that a store may refuse, by a description."""
 
 METADATA: dict[str, Any] = {
     "nothing": None,
@@ -88,8 +88,8 @@ ODD_FIELDS: dict[str, dict[str, Any]] = {
     "a time before 1970": {"time_ns": -1},
     "a time of more than 64 bits": {"time_ns": 2**70},
     "a coordinate of more than 64 bits": {"coords": DataCoordinates(time=2**70)},
-    "metadata with keys that are no text": {"metadata": {1: "one", ("a", 2): "pair"}},
-    "metadata that no format knows": {"metadata": {"driver": object()}},
+    "metadata with keys that are not text": {"metadata": {1: "one", ("a", 2): "pair"}},
+    "metadata that no format supports": {"metadata": {"driver": object()}},
     "metadata with a surrogate": {"metadata": {"name": "\ud800"}},
 }
 """Fields that the types of `Record` allow, and that many formats cannot hold."""

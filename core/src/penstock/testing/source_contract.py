@@ -33,11 +33,11 @@ from penstock.testing.unread import bytes_taken_unread
 
 _PATIENCE_S = 20.0
 _UNREAD_BYTES = 50
-"""Bytes for each record by which memory may grow beside a queue: less than any record in a queue takes."""
+"""Bytes for each record by which memory may grow outside a queue: less than any record in a queue takes."""
 
 
 class SourceContract(ComponentContract):
-    r"""Test a source against its contract: inherit it, and say how yours is made and what it gives.
+    r"""Test a source against its contract: inherit this class, and define how your source and its records are made.
 
     ```python
     class TestMySource(SourceContract):
@@ -50,43 +50,43 @@ class SourceContract(ComponentContract):
     """
 
     count: int = 10
-    """How many records `feed` and `make_source` together let it give; at least 3."""
+    """The number of records that `make_source` and `feed` together provide; at least 3."""
 
     ends = True
-    """False for a source that waits for more for ever (a topic, a camera)."""
+    """False for a source that waits for more records for ever (a topic, a camera)."""
 
     repeats = True
-    """False if what was read once does not come again when it is opened anew (a live camera)."""
+    """False if records that were read once do not come again after reopening (a live camera)."""
 
     remembers_commit = False
-    """True if a new one goes on after what was committed; False if the position has to be given to `seek`."""
+    """True if a new source goes on after the committed records; False if it needs `seek` with the position."""
 
     same_seq = True
-    """False if records that come again are numbered anew, so that a store cannot know that it has them already."""
+    """False if records that come again have new numbers, so that a store cannot know that it already has them."""
 
     slack_s = 0.5
     """Seconds by which `read` may exceed its `timeout_s`."""
 
     most_unread: int | None = 5000
-    """How many records may wait in the source while nobody reads; four times as many are fed to find out.
+    """The most records that may wait in the source while it is not read; four times as many are fed to check this.
 
-    None for a source that keeps all by design, or whose sender in the test keeps in this process what was not taken.
+    None for a source that keeps all by design, or if the test's sender keeps unread records in this process.
     """
 
     def make_source(self, tmp_path: Path) -> Source:
-        """Return the source, as new; twice with the same directory, it is the same one opened again."""
+        """Return a new source; a second call with the same directory returns the same source, to be reopened."""
         raise NotImplementedError("write make_source(self, tmp_path), which returns your source")
 
     def feed(self, tmp_path: Path) -> None:
-        """Make `count` records come; called once, after the source was opened. Does nothing for a file."""
+        """Send `count` records; called once, after the source was opened. Does nothing for a file."""
 
     def make(self, tmp_path: Path) -> Source:
-        """Return the source, as every contract calls it."""
+        """Return a new source, under the name that all contracts share."""
         return self.make_source(tmp_path)
 
     @contextmanager
     def opened(self, tmp_path: Path, *, feed: bool = True) -> Iterator[Any]:
-        """Open the source for a block, and let its records come."""
+        """Open the source for a block, and feed it its records."""
         source = self.make_source(tmp_path)
         try:
             source.open()
@@ -97,7 +97,7 @@ class SourceContract(ComponentContract):
             source.close()
 
     def read(self, source: Source, count: int, *, at_once: int = 1000) -> list[Record]:
-        """Read until `count` records are here or the source ends; fails after some patience."""
+        """Read until `count` records have come or the source ends; fails if this takes too long."""
         records: list[Record] = []
         ends = time.monotonic() + _PATIENCE_S
         while len(records) < count:
@@ -116,32 +116,32 @@ class SourceContract(ComponentContract):
             assert callable(getattr(source, name, None)), f"write {type(source).__name__}.{name}"
 
     def test_closing_twice(self, tmp_path: Path) -> None:
-        """After open, close may be called any number of times, also before everything was read."""
+        """After open, close may be called any number of times, also before all records were read."""
         source = self.make_source(tmp_path)
         source.open()
         source.close()
         source.close()
 
     def test_gives_all_its_records(self, tmp_path: Path) -> None:
-        """It gives as many records as it should, each a Record with a channel of text and plain numbers."""
+        """It returns as many records as it should, each a Record with a text channel and plain numbers."""
         with self.opened(tmp_path) as source:
             records = self.read(source, self.count)
         assert len(records) == self.count
         for record in records:
-            assert isinstance(record, Record), f"{type(record).__name__} is no Record"
+            assert isinstance(record, Record), f"{type(record).__name__} is not a Record"
             assert isinstance(record.channel, str)
             assert type(record.seq) is int
             assert type(record.time_ns) is int
 
     def test_its_records_can_be_written_and_read(self, tmp_path: Path) -> None:
-        """Every field of a record has the type that `Record` promises, and what is written as bytes is read back."""
+        """Every field of a record has the type that `Record` declares, and is the same when written and read back."""
         with self.opened(tmp_path) as source:
             for record in self.read(source, self.count):
-                assert is_exact(record), f"a field of {record!r:.200} has not the type that Record says"
+                assert is_exact(record), f"a field of {record!r:.200} does not have the type that Record declares"
                 assert_same_record(record, decode(encode_bytes(record)))
 
     def test_what_it_gave_stays_as_it_was(self, tmp_path: Path) -> None:
-        """The memory of a record is not filled again while somebody has it, unless `reuses_buffers` is True."""
+        """The memory of a record is not reused while the record exists, unless `reuses_buffers` is True."""
         with self.opened(tmp_path) as source:
             kept: list[tuple[Record, bytes]] = []
             while len(kept) < self.count:
@@ -153,14 +153,14 @@ class SourceContract(ComponentContract):
                 return
             for record, before in kept:
                 assert encode_bytes(record) == before, (
-                    f"record {record.seq} of channel {record.channel!r} has changed since it was given: copy it, or "
-                    "say reuses_buffers = True"
+                    f"record {record.seq} of channel {record.channel!r} has changed since it was returned: copy it, or "
+                    "set reuses_buffers = True"
                 )
 
     def test_counts_within_each_channel(self, tmp_path: Path) -> None:
-        """`seq` rises within a channel; it has a gap only where a count of losses or drops, or a mark, says so.
+        """`seq` rises within a channel; a gap is counted as lost or dropped, or marked with `discontinuity`.
 
-        Numbers that are computed, from 10**18 on (see penstock.identity), need no order.
+        Computed numbers, from 10**18 on (see penstock.identity), need no order.
         """
         with self.opened(tmp_path) as source:
             records = self.read(source, self.count)
@@ -184,14 +184,14 @@ class SourceContract(ComponentContract):
                 return
 
     def test_gives_what_it_says(self, tmp_path: Path) -> None:
-        """The data are of the kind that `gives` names."""
+        """Its data are of the kind that `gives` names."""
         with self.opened(tmp_path) as source:
             gives = getattr(source, "gives", "any")
             for record in self.read(source, self.count):
                 assert is_kind(record.data, gives), f"gives={gives!r}, but data is {type(record.data).__name__}"
 
     def test_gives_no_more_than_asked_for(self, tmp_path: Path) -> None:
-        """`read` returns at most `max_records`, and in pieces of one gives the same as at once."""
+        """`read` returns at most `max_records`, and returns the same records one by one as all at once."""
         with self.opened(tmp_path) as source:
             first = source.read(1, _PATIENCE_S)
             assert len(first) <= 1
@@ -204,9 +204,9 @@ class SourceContract(ComponentContract):
                 assert_same_record(one, other, fields=("data", "channel", "seq", "coords"))
 
     def test_end(self, tmp_path: Path) -> None:
-        """At the end it raises EndOfSource, not before all records were given, and again when asked again.
+        """At the end, after all records, it raises EndOfSource, and again at each later read.
 
-        One that waits for more for ever gives nothing then, and does not raise.
+        A source that waits for more for ever returns nothing then, and does not raise.
         """
         with self.opened(tmp_path) as source:
             assert len(self.read(source, self.count)) == self.count
@@ -218,7 +218,7 @@ class SourceContract(ComponentContract):
                     _read_empty(source)
 
     def test_waits_no_longer_than_told(self, tmp_path: Path) -> None:
-        """With nothing to give, `read` returns within its time, be it 0."""
+        """Without new records, `read` returns within its timeout, also if that is 0."""
         with self.opened(tmp_path, feed=False) as source:
             for timeout_s in (0.0, 0.05):
                 began = time.monotonic()
@@ -229,18 +229,18 @@ class SourceContract(ComponentContract):
                 assert time.monotonic() - began < timeout_s + self.slack_s
 
     def test_returns_at_once_what_it_has(self, tmp_path: Path) -> None:
-        """With some records to give, and more to wait for, `read` returns those, and not when its time is over."""
+        """If some records are ready and more may come, `read` returns them at once, not after its timeout."""
         with self.opened(tmp_path) as source:
             missing = self.count
             while missing:
                 began = time.monotonic()
                 found = source.read(self.count + 1000, _PATIENCE_S)
-                assert time.monotonic() - began < _PATIENCE_S / 2, f"it gave {len(found)} records after all its time"
-                assert found, "it returned nothing, long before its time was over"
+                assert time.monotonic() - began < _PATIENCE_S / 2, f"it returned {len(found)} records at its timeout"
+                assert found, "it returned nothing, long before its timeout"
                 missing -= len(found)
 
     def test_takes_in_only_so_much_while_nobody_reads(self, tmp_path: Path) -> None:
-        """While nobody reads, it lets the sender wait or drops and counts: what it holds does not grow without bound.
+        """While it is not read, it blocks the sender, or drops records and counts them: its memory stays bounded.
 
         `feed` is called in another thread, with a `count` of `most_unread`, then of four times as many.
         """
@@ -250,15 +250,15 @@ class SourceContract(ComponentContract):
         many = bytes_taken_unread(self, tmp_path / "many", 4 * self.most_unread)
         assert many <= 2 * few + _UNREAD_BYTES * self.most_unread, (
             f"{4 * self.most_unread} records that nobody read took {many} bytes, {self.most_unread} took {few}: bound "
-            "the queue and count what it drops, or say most_unread = None if that is by design"
+            "the queue and count what it drops, or set most_unread = None if that is by design"
         )
 
     @needs(SupportsSeek)
     def test_position_and_seek(self, tmp_path: Path) -> None:
-        """From a position that it gave earlier, it goes on with the record after it: none lost, none twice."""
+        """From an earlier position it goes on with the record after it: none lost, none twice."""
         assert self.repeats, "it can seek, so that records come again: set repeats = True"
         with self.opened(tmp_path) as source:
-            assert not lacks(source, SupportsCommit), "it can seek, but gives no position to seek to"
+            assert not lacks(source, SupportsCommit), "it can seek, but has no position() to seek to"
             start = source.position()
             records = self.read(source, self.count // 2)
             position = source.position()
@@ -272,11 +272,11 @@ class SourceContract(ComponentContract):
 
     @needs(SupportsSeek)
     def test_opened_again(self, tmp_path: Path) -> None:
-        """The same object, closed and opened again as after an error, goes on from a position like a new one."""
+        """The same object, closed and reopened as after an error, goes on from a position like a new one."""
         with self.opened(tmp_path) as source:
             records = self.read(source, self.count // 2)
             position = source.position()
-            records += self.read(source, 1)  # a run had it, and not yet what it made of it
+            records += self.read(source, 1)  # the run has read it, and not stored its results yet
             source.close()
             source.open()
             source.seek(position)
@@ -289,7 +289,7 @@ class SourceContract(ComponentContract):
 
     @needs(SupportsCommit)
     def test_commit(self, tmp_path: Path) -> None:
-        """What was committed need not come again; everything after it does, be it read before the commit or not."""
+        """Committed records need not come again; all later ones do, whether they were read before the commit or not."""
         with self.opened(tmp_path) as source:
             records = self.read(source, self.count // 2)
             position = source.position()
@@ -306,14 +306,14 @@ class SourceContract(ComponentContract):
 
     @needs(SupportsCommit)
     def test_position_is_plain(self, tmp_path: Path) -> None:
-        """A position is plain data that a store can keep as bytes and give back."""
+        """A position is plain data that a store can write as bytes and read back."""
         with self.opened(tmp_path) as source:
             self.read(source, 2)
             assert _is_plain(source.position()), f"position {source.position()!r}: use int, str, tuples, lists, dicts"
 
     @needs(SupportsWake)
     def test_wake_ends_a_read_that_waits(self, tmp_path: Path) -> None:
-        """`wake` lets the read that waits, or else the next one, return long before its timeout."""
+        """`wake` makes a waiting read, or else the next one, return long before its timeout."""
         with self.opened(tmp_path) as source:
             self.read(source, self.count)
             for delay_s in (0.0, 0.2):  # before the read begins, and while it waits
@@ -329,7 +329,7 @@ class SourceContract(ComponentContract):
                 assert took_s < _PATIENCE_S / 2, f"read() returned {took_s:.1f} s after wake()"
 
     def test_numbers_about_itself(self, tmp_path: Path) -> None:
-        """Lag, loss and what was rejected are whole numbers of at least 0, for any thread."""
+        """Lag and the counts of lost and rejected records are whole numbers of at least 0, in any thread."""
         with self.opened(tmp_path) as source:
             self.read(source, 1)
             counts: list[Any] = []
@@ -347,7 +347,7 @@ class SourceContract(ComponentContract):
             thread = threading.Thread(target=ask)
             thread.start()
             thread.join()
-            assert counts, "it raised in another thread than the one that reads"
+            assert counts, "it raised in a thread other than the one that reads"
             assert all(type(count) is int and count >= 0 for count in counts), counts
 
     def _assert_same(self, expected: Sequence[Record], actual: Sequence[Record]) -> None:

@@ -1,4 +1,4 @@
-"""Kill a process that writes into a store after each of its calls into the system, one after the other."""
+"""Kill processes that write to a store, one after each of their system calls in turn."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from penstock.store import SupportsTransaction
 from penstock.testing.store_case import StoreCase
 
 _IN_A_TURN = 3
-"""Records: one that is synced before, and two that are written while the steps are counted."""
+"""Records of a turn: one is synced first, and two are written while the steps are counted."""
 
 _SYSTEM = frozenset({"_io", "_socket", "_sqlite3", "fcntl", "io", "mmap", "posix", "sqlite3"})
 _NO_SYSTEM = sys.stdlib_module_names | {"attr", "attrs", "msgspec", "numpy"}
 
 
 def die_step_by_step(case: StoreCase, directory: Path, turns: int) -> None:
-    """Let a process write to its end, then others, each killed further on; say how many records that were, and which
-    are synced.
+    """Run one process that writes to its end, then others, each killed a step later; print the records written and
+    those synced.
 
-    A step is a call of a function that reaches the operating system or a library of its own; where there are none,
-    any call of a function in C.
+    A step is a call of a function that calls the operating system or a library in C; if there are none, any call of a
+    function in C.
     """
     steps, is_any = _turn(case, directory, 0, None)
     turns = min(turns, steps)
@@ -39,9 +39,9 @@ def die_step_by_step(case: StoreCase, directory: Path, turns: int) -> None:
 
 
 def _turn(case: StoreCase, directory: Path, turn: int, last: tuple[int, bool] | None) -> tuple[int, bool]:
-    """Take a turn in a process of its own, which has nothing open that an earlier one opened."""
+    """Take a turn in a process of its own, in which nothing of an earlier turn is open."""
     reader, writer = os.pipe()
-    with warnings.catch_warnings():  # that numpy's threads do not survive a fork harms nobody here
+    with warnings.catch_warnings():  # numpy's threads do not survive a fork, which does no harm here
         warnings.simplefilter("ignore", DeprecationWarning)
         process = os.fork()
     if process == 0:
@@ -63,7 +63,7 @@ def _turn(case: StoreCase, directory: Path, turn: int, last: tuple[int, bool] | 
 
 
 def _write(case: StoreCase, directory: Path, turn: int, last: tuple[int, bool] | None) -> tuple[int, int]:
-    """Write the records of a turn and be killed after a step; return how many there were, of the system and of all."""
+    """Write the records of a turn and be killed after a step; return the number of system calls, and of all calls."""
     steps = every = 0
     counts = False
 
@@ -103,7 +103,7 @@ def _check_positions(case: StoreCase, store: Any) -> None:
     if turn is not None:
         for number in range(turn * _IN_A_TURN, (turn + 1) * _IN_A_TURN):
             assert store.key_of(case.record(number)) in store, (
-                f"position {turn} is there, record {number} before it not"
+                f"position {turn} is stored, but record {number} before it is missing"
             )
 
 

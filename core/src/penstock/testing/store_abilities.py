@@ -1,4 +1,4 @@
-"""The promises of the abilities that a store may have: reading, deleting, replacing, telling, transactions."""
+"""The promises of the abilities that a store may have: reading, deleting, replacing, notifying, transactions."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _PATIENCE_S = 10.0
 
 
 class StoreAbilities(StoreCase):
-    """Tests of the `Supports…` protocols; an ability that the store lacks has to be lacking as a whole."""
+    """Tests of the `Supports…` protocols; a store that lacks an ability must lack all of it."""
 
     @needs(SupportsRead)
     def test_keys(self, tmp_path: Path) -> None:
-        """Keys are text, unique, as many as records, the same when asked again, and what key_of says."""
+        """Keys are text, unique, as many as records, the same at each call, and equal to those of `key_of`."""
         with self.opened(tmp_path) as store:
             assert list(store.keys()) == []
             assert len(store) == 0
@@ -37,9 +37,9 @@ class StoreAbilities(StoreCase):
 
     @needs(SupportsRead)
     def test_keys_of_a_channel_are_in_order(self, tmp_path: Path) -> None:
-        """The records of one channel come in the order of time, over more than a page of them.
+        """The records of one channel come in the order of time, even if there are many.
 
-        With keys by coordinates, those do that differ in nothing but the time.
+        With keys by coordinates, this holds for records that differ only in time.
         """
         with self.opened(tmp_path) as store:
             records = self.records(min(1500, self.many))
@@ -53,9 +53,9 @@ class StoreAbilities(StoreCase):
 
     @needs(SupportsRead)
     def test_keys_by_coordinates(self, tmp_path: Path) -> None:
-        """Asked for coordinates, it gives the keys of the records that match, and of no others.
+        """`keys` with coordinates returns the keys of the matching records, and of no others.
 
-        If it keeps none, asking is a CoordinatesError: an empty answer would be a lie.
+        If it keeps no coordinates, the call is a CoordinatesError: an empty answer would be wrong.
         """
         with self.opened(tmp_path) as store:
             records = self.records(9)
@@ -71,7 +71,7 @@ class StoreAbilities(StoreCase):
 
     @needs(SupportsRead)
     def test_read_from_another_thread(self, tmp_path: Path) -> None:
-        """While one thread writes, another finds each record, whole, as soon as `write` has returned."""
+        """While one thread writes, another finds each record, complete, as soon as `write` has returned."""
         records = self.records(min(300, self.many))
         written = 0
         is_over = threading.Event()
@@ -105,7 +105,7 @@ class StoreAbilities(StoreCase):
 
     @needs(SupportsRead)
     def test_writing_while_keys_are_read(self, tmp_path: Path) -> None:
-        """Records may be written and deleted while somebody goes through the keys; none comes twice."""
+        """Records may be written and deleted while the keys are iterated; no key comes twice."""
         with self.opened(tmp_path) as store:
             store.write(self.records(20))
             seen = []
@@ -118,7 +118,7 @@ class StoreAbilities(StoreCase):
 
     @needs(SupportsRead, SupportsDelete)
     def test_delete(self, tmp_path: Path) -> None:
-        """What is deleted is gone, also when opened again; its neighbours stay, and its key can be used again."""
+        """A deleted record is gone, also after reopening; its neighbours stay, and its key can be used again."""
         records = self.records(4)
         with self.opened(tmp_path) as store:
             store.write(records)
@@ -139,7 +139,7 @@ class StoreAbilities(StoreCase):
 
     @needs(SupportsRead, SupportsReplace)
     def test_replace(self, tmp_path: Path) -> None:
-        """A replaced record is the new one under the old key; what is not there cannot be replaced."""
+        """After a replacement the key returns the new record; a missing record cannot be replaced."""
         with self.opened(tmp_path) as store:
             records = self.records(3)
             store.write(records)
@@ -179,7 +179,7 @@ class StoreAbilities(StoreCase):
     def test_subscribe_to_some(self, tmp_path: Path) -> None:
         """A subscriber to a pattern of keys, or to coordinates, is notified of matching keys, and of no others.
 
-        A key by arrival is known when its record is there: the pattern is that of an earlier one, which never comes.
+        A key by arrival is known only after the write: the pattern is the key of an earlier record, which never comes.
         """
         records = self.records(6)
         by_arrival = self.keyed_by == "arrival"
@@ -207,7 +207,7 @@ class StoreAbilities(StoreCase):
 
     @needs(SupportsTransaction)
     def test_positions(self, tmp_path: Path) -> None:
-        """Positions are none at first, then those of the last sync_with, also when opened again."""
+        """There are no positions at first, then those of the last `sync_with`, also after reopening."""
         positions = {"kafka": {"topic": [[0, 17], [1, 3]]}, "files": 12, "name": "Å"}
         with self.opened(tmp_path) as store:
             assert dict(store.positions()) == {}

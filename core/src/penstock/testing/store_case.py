@@ -1,4 +1,4 @@
-"""What an author says about a store, and what the promises of a store are tested with."""
+"""StoreCase: the declarations of an author about a store, and the records that the store is tested with."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _START_NS = 1_700_000_000_000_000_000
 
 
 class StoreCase(ComponentContract):
-    """What `StoreContract` asks an author for; all but `make_store` has a default."""
+    """The declarations of an author for `StoreContract`; all but `make_store` have a default."""
 
     keeps: Collection[str] = FIELDS
-    """The fields of a record that `get` gives back; a store of bare arrays keeps only {"data"}."""
+    """The fields of a record that `get` returns; a store of bare arrays keeps only {"data"}."""
 
     keyed_by: Literal["record", "coordinates", "arrival"] = "record"
-    """What makes a record's key: the "record" itself; its "coordinates", one record for each; or its "arrival".
+    """The origin of a key: the "record" itself; its "coordinates", one record for each; or its "arrival".
 
-    A store with keys by arrival appends: the same record again is kept once more, under a key of its own, no key is
-    ever taken, and `keys` gives them in the order in which they came. `key_of` names the one that came last. With keys
-    by coordinates, records that are written here have their channel among their coordinates.
+    A store with keys by arrival appends: the same record again is stored again, under a key of its own, no key ever
+    exists already, and `keys` returns them in the order of arrival. `key_of` returns the key of the last one. With
+    keys by coordinates, the records of these tests have their channel among their coordinates.
     """
 
     outlives = True
@@ -38,7 +38,7 @@ class StoreCase(ComponentContract):
     """True if another process may read while this one writes; `make_reader` opens it there."""
 
     several_writers = False
-    """True if several processes may write into the same store at once."""
+    """True if several processes may write to the same store at once."""
 
     on_disk = True
     """False for a store that writes no files of its own in this process (a server, a topic)."""
@@ -47,35 +47,35 @@ class StoreCase(ComponentContract):
     """Names of `penstock.testing.samples.ARRAYS` that it refuses by design, with a StoreError."""
 
     many = 2000
-    """How many small records are tried; fewer for a store that is slow by design."""
+    """The number of small records that are tried; fewer for a store that is slow by design."""
 
     big_bytes = 64 << 20
     """Bytes of data of the largest record that is tried."""
 
     def make_store(self, tmp_path: Path) -> Store:
-        """Return the store, as new; twice with the same directory, it is the same store opened again.
+        """Return a new store; a second call with the same directory returns the same store, to be reopened.
 
         Child processes call this too, on a fresh instance of your class: use nothing but `tmp_path`.
         """
         raise NotImplementedError("write make_store(self, tmp_path), which returns your store")
 
     def make_reader(self, tmp_path: Path) -> Store:
-        """Return what another process, or a later one, opens to read."""
+        """Return the store that another process, or a later one, opens for reading."""
         return self.make_store(tmp_path)
 
     def make_bad_record(self) -> Record | None:
-        """Return a record that the store must refuse, or None if it takes everything."""
+        """Return a record that the store must refuse, or None if it accepts all."""
         return Record(object(), channel="bad", seq=0)
 
     def damage(self, tmp_path: Path, key: str) -> bool:
-        """Damage the record of this key where it is kept (cut its file in half), and return True; False if you cannot.
+        """Damage the stored record of this key (cut its file in half), and return True; False if that is impossible.
 
-        The store is closed then.
+        The store is closed at that time.
         """
         return False
 
     def make_data(self, number: int) -> Any:
-        """Return data that the store takes, other for each number."""
+        """Return data that the store accepts, different for each number."""
         takes = getattr(self.make_store(Path("unused")), "takes", "any")
         if takes == "bytes":
             return f"record {number}".encode() * 10
@@ -88,7 +88,7 @@ class StoreCase(ComponentContract):
     # What follows is not for authors.
 
     def make(self, tmp_path: Path) -> Store:
-        """Return the store, as every contract calls it."""
+        """Return a new store, under the name that all contracts share."""
         return self.make_store(tmp_path)
 
     def record(self, number: int, *, channel: str = "camera", data: Any = None) -> Record:
@@ -120,12 +120,12 @@ class StoreCase(ComponentContract):
             store.close()
 
     def assert_holds(self, store: Any, records: Sequence[Record]) -> None:
-        """Fail unless the store gives each of these back as it was."""
+        """Fail unless the store returns each of these unchanged."""
         for record in records:
             key = store.key_of(record)
             assert key in store, f"{key!r} is missing"
             assert_same_record(record, store.get(key), fields=self.keeps)
 
     def takes_arrays(self) -> bool:
-        """Say whether arrays are among what it takes, going by the data that the author makes."""
+        """Return whether it accepts arrays, judging by the data that the author makes."""
         return hasattr(self.make_data(0), "dtype")

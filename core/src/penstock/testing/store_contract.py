@@ -28,7 +28,7 @@ from penstock.testing.store_model import StoreModel
 
 
 class StoreContract(StoreAbilities, StoreModel, StoreDurability):
-    """Test a store against its contract: inherit it, and say how yours is made.
+    """Test a store against its contract: inherit this class, and define how your store is made.
 
     ```python
     class TestMyStore(StoreContract):
@@ -36,8 +36,8 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
             return MyStore(path=tmp_path / "store")
     ```
 
-    Abilities (`SupportsRead`, `SupportsDelete`, …) are found by asking the store; of one that it lacks, no method
-    may be there. The attributes of `StoreCase` declare its deviations: `keeps`, `keyed_by`, `outlives`, `refuses`…
+    Abilities (`SupportsRead`, `SupportsDelete`, …) are detected; a store that lacks an ability may have none of its
+    methods. The attributes of `StoreCase` declare deviations: `keeps`, `keyed_by`, `outlives`, `refuses`…
     """
 
     def test_has_the_methods_of_a_store(self, tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
         store.close()
 
     def test_use_before_open(self, tmp_path: Path) -> None:
-        """Writing to what is not open is a StoreError that says so, never an AttributeError; or it works."""
+        """Writing to a store that is not open is a StoreError that says so, never an AttributeError; or it works."""
         store = self.make_store(tmp_path)
         try:
             store.write([self.record(0)])
@@ -64,7 +64,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
             store.close()
 
     def test_write_nothing(self, tmp_path: Path) -> None:
-        """Writing no records, and syncing when nothing was written, works."""
+        """Writing an empty list, and syncing when nothing was written, works."""
         with self.opened(tmp_path) as store:
             store.write([])
             store.sync()
@@ -73,8 +73,8 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
     @pytest.mark.parametrize("kind", ENDING)
     @needs(SupportsRead)
     def test_works_on_after_an_error(self, tmp_path: Path, kind: str) -> None:
-        """Data that raise an error of any class when they are looked at cost their own record: it raises and keeps
-        nothing of them, and then keeps what follows; or it takes them.
+        """Data that raise an error of any class on use affect only their own record: it raises and keeps nothing of
+        them, and then keeps later records; or it accepts them.
         """
         with self.opened(tmp_path) as store:
             try:
@@ -121,7 +121,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
     def test_arrays(self, tmp_path: Path, name: str) -> None:
         """An array of any dtype, order and size comes back to the last bit, or is refused if that was declared.
 
-        A store whose data are no arrays refuses them, or keeps all that it takes; it never keeps something else.
+        A store for other data than arrays refuses them, or keeps them unchanged; it never keeps anything else.
         """
         record = self.record(0, data=ARRAYS[name]())
         with self.opened(tmp_path) as store:
@@ -133,10 +133,10 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
             if refusal is not None:
                 declared = name in self.refuses or not self.takes_arrays()
                 assert declared, f"it refuses {name!r} ({refusal}): name it in `refuses` if that is by design"
-                assert not refusal.retryable, "trying again cannot help: retryable=False"
-                assert len(store) == 0, "what was refused must not be there"
+                assert not refusal.retryable, "a retry cannot help: retryable=False"
+                assert len(store) == 0, "a refused record must not be stored"
                 return
-            assert name not in self.refuses, f"it takes {name!r}, which `refuses` names: take it out of `refuses`"
+            assert name not in self.refuses, f"it takes {name!r}, which `refuses` names: remove it from `refuses`"
             assert store.key_of(record) in store
             if self.takes_arrays():
                 self.assert_holds(store, [record])
@@ -144,7 +144,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
     @pytest.mark.parametrize("channel", CHANNELS)
     @needs(SupportsRead)
     def test_names_of_channels(self, tmp_path: Path, channel: str) -> None:
-        """Any name of a channel works."""
+        """Channels of any name work."""
         with self.opened(tmp_path) as store:
             records = self.records(3, channel=channel)
             store.write(records)
@@ -153,14 +153,14 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
     @pytest.mark.parametrize("channel", ODD_CHANNELS.values(), ids=ODD_CHANNELS)
     @needs(SupportsRead)
     def test_odd_names_of_channels(self, tmp_path: Path, channel: str) -> None:
-        """A name that cannot be kept is refused, for good and without its neighbours; any other is kept."""
+        """A channel name that cannot be kept is refused for good, without its neighbours; any other is kept."""
         record, neighbour = self.record(0, channel=channel), self.record(1)
         with self.opened(tmp_path) as store:
             try:
                 store.write([record, neighbour])
             except StoreError as error:
                 assert [failed for failed, _ in error.failed] == [record]  # noqa: PT017 - raising is optional
-                assert not error.retryable, f"trying again cannot help: retryable=False ({error})"  # noqa: PT017 - same
+                assert not error.retryable, f"a retry cannot help: retryable=False ({error})"  # noqa: PT017 - same
                 assert len(store) == 1
             else:
                 self.assert_holds(store, [record])
@@ -168,7 +168,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
 
     @needs(SupportsRead)
     def test_kinds_of_data(self, tmp_path: Path) -> None:
-        """Data of each kind that `takes` allows, also views of bytes, come back or are refused for good."""
+        """Data of each kind that `takes` allows, also views of bytes, come back unchanged or are refused for good."""
         takes = getattr(self.make_store(tmp_path), "takes", "any")
         kinds: list[Any] = [b"", b"bytes", bytearray(b"more"), memoryview(b"a view").toreadonly()]
         if takes != "bytes":
@@ -184,13 +184,13 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
                     store.write([record])
                 except StoreError as error:
                     assert takes == "any", f"takes={takes!r}, and refuses {data!r}: {error}"  # noqa: PT017 - raising is optional
-                    assert not error.retryable, f"trying again cannot help: retryable=False ({error})"  # noqa: PT017 - same
+                    assert not error.retryable, f"a retry cannot help: retryable=False ({error})"  # noqa: PT017 - same
                 else:
                     self.assert_holds(store, [record])
 
     @needs(SupportsRead)
     def test_channels_that_look_alike(self, tmp_path: Path) -> None:
-        """Records of the same number from channels whose names are alike are not mixed up."""
+        """Records of the same number from channels with similar names are not mixed up."""
         with self.opened(tmp_path) as store:
             alike = [self.record(7, channel=channel, data=self.make_data(n)) for n, channel in enumerate(CHANNELS)]
             store.write(alike)
@@ -200,7 +200,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
     @pytest.mark.parametrize("name", METADATA)
     @needs(SupportsRead)
     def test_metadata(self, tmp_path: Path, name: str) -> None:
-        """Metadata come back as they were; a store that keeps none keeps the rest, whatever they are."""
+        """Metadata come back unchanged; a store that keeps none keeps the rest of the record."""
         record = self.record(0).replace(metadata={name: METADATA[name]})
         with self.opened(tmp_path) as store:
             store.write([record])
@@ -220,7 +220,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
 
     @needs(SupportsRead)
     def test_what_get_gave_may_be_changed(self, tmp_path: Path) -> None:
-        """Changing what `get` returned, where that is possible, does not change what is stored."""
+        """Changing a record from `get`, where that is possible, does not change the stored record."""
         with self.opened(tmp_path) as store:
             record = self.record(1)
             store.write([record])
@@ -229,7 +229,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
 
     @needs(SupportsRead)
     def test_what_get_gave_outlives_the_store(self, tmp_path: Path) -> None:
-        """What `get` returned stays valid when more is written and the store is closed."""
+        """A record from `get` stays valid when more is written and the store is closed."""
         record = self.record(1)
         with self.opened(tmp_path) as store:
             store.write([record])
@@ -239,9 +239,9 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
 
     @needs(SupportsRead)
     def test_same_record_again(self, tmp_path: Path) -> None:
-        """The same record again, as after a crash, is either one with the first, or a RecordExistsError naming it.
+        """The same record again, as after a crash, is either stored once, or a RecordExistsError that names it.
 
-        With keys by arrival it is there twice.
+        With keys by arrival it is stored twice.
         """
         with self.opened(tmp_path) as store:
             record = self.record(0)
@@ -260,9 +260,9 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
 
     @needs(SupportsRead)
     def test_same_record_twice_in_a_list(self, tmp_path: Path) -> None:
-        """The same record twice in one list is there once, and hinders no other of the list.
+        """The same record twice in one list is stored once, and does not affect the others of the list.
 
-        With keys by arrival it is there twice.
+        With keys by arrival it is stored twice.
         """
         with self.opened(tmp_path) as store:
             record, neighbour = self.record(0), self.record(1)
@@ -279,7 +279,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
 
     @needs(SupportsRead)
     def test_taken_key(self, tmp_path: Path) -> None:
-        """Another record under a key that is taken never leaves a mixture, nor stops its neighbours.
+        """Another record under an existing key never leaves a mixture, nor affects its neighbours.
 
         With keys by arrival no key is taken.
         """
@@ -294,7 +294,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
                     store, [key, store.key_of(second), store.key_of(neighbour)], [first, second, neighbour]
                 )
                 return
-            if store.key_of(second) != key:  # its keys depend on the data: neither is in the other's way
+            if store.key_of(second) != key:  # its keys depend on the data: both can be stored
                 store.write([second, neighbour])
                 self.assert_holds(store, [first, second, neighbour])
                 return
@@ -311,7 +311,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
     def test_bad_record_between_good_ones(self, tmp_path: Path) -> None:
         """One record that cannot be stored is named, with its error; its neighbours are written.
 
-        A store that claims to take everything takes any object.
+        A store whose `make_bad_record` returns None accepts any object.
         """
         bad = self.make_bad_record()
         with self.opened(tmp_path) as store:
@@ -324,7 +324,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
             failed = caught.value.failed
             assert [record for record, _ in failed] == [bad], "StoreError.failed names those that were not written"
             assert isinstance(failed[0][1], BaseException)
-            assert not caught.value.retryable, "trying again cannot help: retryable=False"
+            assert not caught.value.retryable, "a retry cannot help: retryable=False"
             if can(store, SupportsRead):
                 self.assert_holds(store, good)
                 assert len(store) == 2
@@ -332,7 +332,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
     @pytest.mark.parametrize("name", ODD_FIELDS)
     @needs(SupportsRead)
     def test_odd_fields(self, tmp_path: Path, name: str) -> None:
-        """A record with an odd number, time, coordinate or metadata comes back as it was, or is refused by name; its
+        """A record with an odd number, time, coordinate or metadata comes back unchanged, or is refused by name; its
         neighbours are written.
         """
         with self.opened(tmp_path) as store:
@@ -345,7 +345,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
             self.assert_holds(store, good)
             if refusal is not None:
                 assert [record for record, _ in refusal.failed] == [odd], f"failed names the one with {name}"
-                assert not refusal.retryable, "trying again cannot help: retryable=False"
+                assert not refusal.retryable, "a retry cannot help: retryable=False"
                 return
             assert_same_record(odd, store.get(store.key_of(odd)), fields=self.keeps)
 
@@ -379,7 +379,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
 
     @needs(SupportsRead)
     def test_unknown_keys(self, tmp_path: Path) -> None:
-        """Asking for what is not there, however odd the key, is an ObjectNotFoundError, and `in` says False."""
+        """`get` of a missing record, however odd the key, is an ObjectNotFoundError, and `in` returns False."""
         with self.opened(tmp_path) as store:
             store.write([self.record(0)])
             for key in ("", "nothing", "../../etc/passwd", "/etc/passwd", "a\x00b", "x" * 5000, "\n", "camera", "."):
@@ -390,7 +390,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
 
     @needs(SupportsRead)
     def test_damaged_record(self, tmp_path: Path) -> None:
-        """A damaged record is a CannotGetObjectError, never other data; its neighbours can be had."""
+        """A damaged record is a CannotGetObjectError, never wrong data; its neighbours can be read."""
         records = self.records(3)
         with self.opened(tmp_path) as store:
             store.write(records)
@@ -404,7 +404,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
 
     @needs(SupportsRead)
     def test_any_record(self, tmp_path: Path) -> None:
-        """Whatever hypothesis thinks of: it comes back as it was, or is refused with a StoreError."""
+        """Any record that hypothesis generates comes back unchanged, or is refused with a StoreError."""
         import hypothesis  # here, since only this test needs it
 
         from penstock.testing import strategies
@@ -426,7 +426,7 @@ class StoreContract(StoreAbilities, StoreModel, StoreDurability):
             few(hypothesis.given(strategies.records(data=data))(check))()
 
     def _assert_appended(self, store: Any, keys: Sequence[str], records: Sequence[Record]) -> None:
-        """Fail unless the store holds just these, in this order, each under a key of its own."""
+        """Fail unless the store holds exactly these, in this order, each under a key of its own."""
         assert list(store.keys()) == keys, "keys by arrival come in the order of arrival, and key_of names the last"
         assert len(store) == len(set(keys)) == len(records)
         for key, record in zip(keys, records, strict=True):

@@ -1,4 +1,4 @@
-"""What a store promises about crashes, full disks and other processes; each test starts real ones."""
+"""The promises of a store about crashes, full disks and other processes; each test starts real processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from penstock.testing.component_contract import needs
 from penstock.testing.store_case import StoreCase
 
 _STEPS = 40
-"""How many processes are killed, each a step further on; of more steps, every second or third is tried."""
+"""The most processes that are killed, each a step later; if there are more steps, every second or third is tried."""
 
 
 class StoreDurability(StoreCase):
@@ -22,7 +22,7 @@ class StoreDurability(StoreCase):
 
     @needs(SupportsRead)
     def test_is_there_when_opened_again(self, tmp_path: Path) -> None:
-        """What was written is there when the store is closed and opened again, and more can be written."""
+        """Records are present after the store is closed and reopened, and more can be written."""
         with self.opened(tmp_path) as store:
             store.write(self.records(5))
         if self._forgot(tmp_path):
@@ -36,7 +36,7 @@ class StoreDurability(StoreCase):
 
     @needs(SupportsRead)
     def test_synced_survives_kill(self, tmp_path: Path) -> None:
-        """What was written before `sync` returned is there, whole, when the process is killed right after it."""
+        """Records written before `sync` returned are complete when the process is killed right after it."""
         result = run_child(self, tmp_path, "sync_and_die", 20)
         assert result.returncode == -signal.SIGKILL, result.stderr
         if self._forgot(tmp_path):
@@ -47,7 +47,7 @@ class StoreDurability(StoreCase):
 
     @needs(SupportsRead)
     def test_killed_in_mid_write(self, tmp_path: Path) -> None:
-        """Killed at any moment: what was synced is there, nothing is torn, and the store goes on."""
+        """After a kill at any moment, synced records are present, no record is torn, and the store can go on."""
         with child(self, tmp_path, "write_for_ever", 0) as process:
             assert process.stdout is not None
             synced = 0
@@ -65,7 +65,7 @@ class StoreDurability(StoreCase):
             assert count >= synced
             keys = [store.key_of(self.record(number)) for number in range(count + 20)]
             there = [number for number, key in enumerate(keys) if key in store]
-            assert len(there) == count, "it holds keys that nobody wrote"
+            assert len(there) == count, "it holds keys that were never written"
             self.assert_holds(store, [self.record(number) for number in there])
             store.write([self.record(1_000_000)])
             store.sync()
@@ -73,10 +73,10 @@ class StoreDurability(StoreCase):
 
     @needs(SupportsRead)
     def test_killed_at_every_step(self, tmp_path: Path) -> None:
-        """Killed after whichever call into the system: what was synced is there, the rest is whole or absent.
+        """After a kill behind any system call, synced records are present, the others complete or absent.
 
-        Then everything is written again, as by a source that was not told of a checkpoint, and all of it is there;
-        with keys by arrival once more.
+        Then all records are written again, as from a source without a commit, and all are present; with keys by arrival
+        once more.
         """
         result = run_child(self, tmp_path, "die_step_by_step", _STEPS)
         assert result.returncode == 0, result.stderr
@@ -87,7 +87,7 @@ class StoreDurability(StoreCase):
         with self.opened(tmp_path) as store:
             self.assert_holds(store, [records[number] for number in said["synced"]])
             there = [record for record in records if store.key_of(record) in store]
-            assert len(store) == len(there), "it holds keys that nobody wrote"
+            assert len(store) == len(there), "it holds keys that were never written"
             self.assert_holds(store, there)
             for record in records:
                 with contextlib.suppress(RecordExistsError):
@@ -98,7 +98,7 @@ class StoreDurability(StoreCase):
 
     @needs(SupportsRead, SupportsTransaction)
     def test_positions_survive_kill(self, tmp_path: Path) -> None:
-        """Positions, and the records before them, are there when the process is killed right after `sync_with`."""
+        """Positions, and the records before them, are present when the process is killed right after `sync_with`."""
         result = run_child(self, tmp_path, "sync_with_and_die", 20)
         assert result.returncode == -signal.SIGKILL, result.stderr
         if self._forgot(tmp_path):
@@ -109,9 +109,9 @@ class StoreDurability(StoreCase):
 
     @needs(SupportsRead)
     def test_full_disk(self, tmp_path: Path) -> None:
-        """A full disk is a StoreError that can be retried and leaves nothing torn; with room again, it works.
+        """A full disk is a retryable StoreError that leaves nothing torn; with room again, the store works.
 
-        The records are those that `make_data` gives. A store declared to write no files of its own, or to forget,
+        The records are those of `make_data`. A store that is declared to write no files of its own, or to forget,
         writes none.
         """
         if not self.on_disk or not self.outlives:
@@ -126,15 +126,15 @@ class StoreDurability(StoreCase):
         said = json.loads(result.stdout)
         assert said["error"] == "StoreError", f"a full disk must be a StoreError: {said}"
         assert said["retryable"], "a full disk can be retried: retryable=True"
-        assert said["held_while_full"] == said["held_before"], "what did not fit must not be there"
-        assert not said["left_behind"], f"what did not fit left files behind: {said['left_behind']}"
+        assert said["held_while_full"] == said["held_before"], "a record that did not fit must not be stored"
+        assert not said["left_behind"], f"records that did not fit left files behind: {said['left_behind']}"
         with self.opened(tmp_path) as store:
             assert len(store) == said["held_before"] + 1
             self.assert_holds(store, self.records(said["held_before"] + 1))
 
     @needs(SupportsRead)
     def test_read_while_it_is_written(self, tmp_path: Path) -> None:
-        """Another process sees what was synced while this one goes on, if that is claimed; else when it is closed."""
+        """Another process can read synced records while this one writes, if so declared; else after it is closed."""
         if not self.outlives or not self.reads_live:
             with self.opened(tmp_path) as store:
                 store.write(self.records(5))
@@ -162,7 +162,7 @@ class StoreDurability(StoreCase):
 
     @needs(SupportsRead)
     def test_several_writers(self, tmp_path: Path) -> None:
-        """Processes that write at the same time, if that is claimed, or else in turn, lose nothing of each other."""
+        """Processes that write at the same time, if so declared, or else in turn, lose no record of each other."""
         if self.several_writers:
             with child(self, tmp_path, "write_channel", 1) as one, child(self, tmp_path, "write_channel", 2) as two:
                 for process in (one, two):
@@ -179,7 +179,7 @@ class StoreDurability(StoreCase):
             assert len(store) == 200
 
     def _forgot(self, tmp_path: Path) -> bool:
-        """Say whether the store is one that forgets; it then has to be empty, whatever was before, and to work."""
+        """Return whether the store forgets its content; then it must be empty at first, and work."""
         if self.outlives:
             return False
         with self.opened(tmp_path) as store:

@@ -1,4 +1,4 @@
-"""Hypothesis strategies: arrays, coordinates, metadata and records, and which calls fail."""
+"""Hypothesis strategies: arrays, coordinates, metadata, records, and plans of failing calls."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _AXES = ("time", "z", "position", "row", "name")
 
 
 def text(*, max_size: int = 20) -> st.SearchStrategy[str]:
-    """Give text that can be written as UTF-8."""
+    """Generate text that can be written as UTF-8."""
     return st.text(st.characters(codec="utf-8"), max_size=max_size)
 
 
 def channels() -> st.SearchStrategy[str]:
-    """Give names of channels: letters of any script, digits, `.`, `-`, `_`, and parts joined by `/`."""
+    """Generate names of channels: letters of any script, digits, `.`, `-`, `_`, and parts joined by `/`."""
     part = st.from_regex(r"\A\w[\w.-]{0,11}\Z").filter(lambda name: not name.endswith("."))
     return st.lists(part, min_size=1, max_size=3).map("/".join)
 
 
 def arrays(*, max_side: int = 6, max_dims: int = 4) -> st.SearchStrategy[numpy.ndarray[Any, Any]]:
-    """Give arrays of any dtype without objects, of any byte order, also 0-d, of zero size, and not in one piece."""
+    """Generate arrays of any dtype without objects, of any byte order, also 0-d, of zero size, and not contiguous."""
     dtypes = st.one_of(
         hnp.boolean_dtypes(),
         hnp.integer_dtypes(endianness="?"),
@@ -47,13 +47,13 @@ def arrays(*, max_side: int = 6, max_dims: int = 4) -> st.SearchStrategy[numpy.n
 
 
 def coordinates() -> st.SearchStrategy[DataCoordinates]:
-    """Give coordinates of up to four axes."""
+    """Generate coordinates of up to four axes."""
     values = st.one_of(st.integers(-(2**31), 2**31), text())
     return st.dictionaries(st.sampled_from(_AXES), values, max_size=4).map(DataCoordinates)
 
 
 def metadata() -> st.SearchStrategy[dict[str, Any]]:
-    """Give metadata that every format can hold: None, bool, int, float, text, lists and dicts of these."""
+    """Generate metadata that every format can hold: None, bool, int, float, text, lists and dicts of these."""
     leaf = st.one_of(
         st.none(),
         st.booleans(),
@@ -68,7 +68,7 @@ def metadata() -> st.SearchStrategy[dict[str, Any]]:
 
 
 def records(*, data: st.SearchStrategy[Any] | None = None) -> st.SearchStrategy[Record]:
-    """Give records with every field; their data are arrays and bytes, unless `data` says what."""
+    """Generate records with every field; their data are arrays and bytes, or from the strategy `data`."""
     return st.builds(
         Record,
         data if data is not None else st.one_of(arrays(), st.binary(max_size=100)),
@@ -82,5 +82,5 @@ def records(*, data: st.SearchStrategy[Any] | None = None) -> st.SearchStrategy[
 
 
 def fault_plans(*, calls: int = 20, most: int = 5) -> st.SearchStrategy[frozenset[int]]:
-    """Give plans of what fails: numbers of up to `most` of the first `calls` calls, as `fail_on` takes them."""
+    """Generate plans of failing calls: numbers of up to `most` of the first `calls` calls, for `fail_on`."""
     return st.frozensets(st.integers(1, calls), max_size=most)

@@ -1,4 +1,4 @@
-"""How much memory a source takes while records come and nobody reads."""
+"""The memory that a source takes while records come and are not read."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from penstock.errors import EndOfSource
 _PATIENCE_S = 10.0
 _LOOK_AGAIN_S = 0.02
 _STILL_S = 0.3
-"""How long nothing may be added before what was sent is taken to have arrived."""
+"""Seconds without growth after which the sent records are taken to have arrived."""
 _BLOCKED_S = 1.0
-"""The same while the sender is still at work: then it is taken to wait for the source."""
+"""The same while the sender is still at work: then it is taken to be blocked by the source."""
 _NOISE_BYTES = 1024
 
 
 class Feeds(Protocol):
-    """What this needs of a contract class."""
+    """A contract class, as this module uses it."""
 
     count: int
 
@@ -32,15 +32,15 @@ class Feeds(Protocol):
         ...
 
     def feed(self, tmp_path: Path) -> None:
-        """Make `count` records come."""
+        """Send `count` records."""
         ...
 
 
 def bytes_taken_unread(case: Feeds, directory: Path, count: int) -> int:
-    """Return by how many bytes the memory of this process grew when `count` records came and nobody read.
+    """Return by how many bytes the memory of this process grew while `count` records came and were not read.
 
-    It is 0 if the sender has to wait, which then holds what was not taken. Memory of Python and numpy counts, that of
-    other libraries in C does not. What waits is read before the source is closed, so that such a sender can end.
+    It is 0 if the sender is blocked, since the sender then holds the rest. Memory of Python and numpy counts, that of
+    other C libraries does not. Waiting records are read before the source is closed, so that such a sender can end.
     """
     directory.mkdir()
     before_count, case.count = case.count, count
@@ -59,7 +59,7 @@ def bytes_taken_unread(case: Feeds, directory: Path, count: int) -> int:
 
 
 def _taken(feeder: threading.Thread) -> int:
-    """Start to feed, and return the bytes by which memory grew until all had come; 0 if the sender has to wait."""
+    """Start to feed, and return the bytes by which memory grew until all had come; 0 if the sender is blocked."""
     was_tracing = tracemalloc.is_tracing()
     tracemalloc.start()
     try:
@@ -79,7 +79,7 @@ def _feed(case: Feeds, directory: Path) -> None:
 
 
 def _when_still(feeder: threading.Thread) -> int:
-    """Return the bytes in use when nothing more is added to them."""
+    """Return the bytes in use once they no longer grow."""
     began = changed = time.monotonic()
     most, _ = tracemalloc.get_traced_memory()
     while (now := time.monotonic()) - began < _PATIENCE_S:
@@ -88,6 +88,7 @@ def _when_still(feeder: threading.Thread) -> int:
             most, changed = used, now
         if now - changed > (_BLOCKED_S if feeder.is_alive() else _STILL_S):
             break
-        time.sleep(_LOOK_AGAIN_S)  # nobody tells when a source has taken in what was sent
+        time.sleep(_LOOK_AGAIN_S)  # a source does not report when it has received all records
+
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
