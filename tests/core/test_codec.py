@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from penstock.codec import decode, encode, encode_bytes, encode_into, encoded_size
+from penstock.codec import frame as frames
 from penstock.coords import DataCoordinates
 from penstock.errors import CodecError
 from penstock.record import Record
+from penstock.testing import strategies
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 FIELDS = np.dtype(
@@ -192,6 +194,37 @@ def test_buffers_are_aligned_and_not_copied():
             starts.append(start % 64)
         start += len(part)
     assert starts == [0, 0, 0]
+
+
+@given(strategies.records(data=strategies.arrays()))
+@settings(max_examples=300, deadline=None)
+def test_the_quick_way_of_plain_arrays_writes_the_same(record):
+    """The short cut for plain arrays writes byte for byte what the general way writes; so does joining."""
+    try:
+        general = b"".join(frames._frame(record)[0])
+    except CodecError:
+        with pytest.raises(CodecError):
+            encode(record)
+        return
+    assert b"".join(encode(record)) == encode_bytes(record) == general
+    assert encode(record, join_below=len(general) + 1) == [general]
+    assert encoded_size(record) == len(general)
+
+
+def test_the_quick_way_takes_plain_arrays_only():
+    """What is not just an array of numbers with plain metadata goes the general way, and comes back as ever."""
+    plain = np.arange(6).reshape(2, 3)
+    quick = {"plain": plain, "of one number": np.array(7), "read-only": np.broadcast_to(plain, (2, 3)).copy()}
+    general = {"turned": plain.T, "big-endian": plain.astype(">i8"), "empty": plain[:0], "half": plain.astype("f2")}
+    general |= {"strided": plain[:, ::2], "structured": np.zeros(2, [("a", "i4")]), "times": plain.astype("M8[s]")}
+    for name, array in (quick | general).items():
+        record = Record(array, channel="a", seq=2**40, coords=DataCoordinates(t=1), metadata={"gain": 2.5})
+        assert (frames._array_head(record) is not None) == (name in quick), name
+        assert b"".join(encode(record)) == b"".join(frames._frame(record)[0])
+        np.testing.assert_array_equal(decode(encode_bytes(record)).data, array)
+    assert frames._array_head(Record(plain, parent=Record(b""))) is None
+    assert frames._array_head(Record(plain, seq=2**70)) is None
+    assert frames._array_head(Record(plain, metadata={"list": [1]})) is None
 
 
 def test_decoding_gives_views():

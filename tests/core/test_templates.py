@@ -1,6 +1,7 @@
 """Templates: names from records, and nothing that a record says leads out of the root."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from penstock.coords import DataCoordinates
 from penstock.errors import TemplateError
 from penstock.record import Record
 from penstock.templates import Template
+from penstock.templates.fence import check_text
 
 
 def record(**metadata):
@@ -167,6 +169,35 @@ def test_keys_are_plain_text():
     for value in ("", "a\0", "a\n"):
         with pytest.raises(TemplateError):
             Template("{{ a }}").render(record(a=value))
+
+
+@given(
+    st.sampled_from(
+        ["{{ channel }}/{{ '%012d' % seq }}", "{{ seq }}", "100%/{{ '%d%%' % seq }}-{{ time_ns }}", "{{ channel }}"]
+    ),
+    st.text(max_size=5), st.integers(), st.integers(),
+)  # fmt: skip
+def test_the_quick_way_gives_the_same(text, channel, seq, time_ns):
+    """A template of nothing but a record's own fields is filled without jinja, to the same name or the same refusal."""
+    record = Record(None, channel=channel, seq=seq, time_ns=time_ns)
+    template = Template(text)
+    try:
+        expected = template._fill(template._whole, record)
+        check_text(expected, text)
+    except TemplateError as error:
+        with pytest.raises(TemplateError, match=re.escape(str(error))):
+            template.render(record)
+    else:
+        assert template.render(record) == expected
+        assert not expected.isprintable() or template._quick(record) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ gain }}/{{ seq }}", "{{ '%d-%d' % seq }}", "{{ '%*d' % seq }}{{ seq }}", "{{ 'x' % seq }}"]
+)
+def test_no_quick_way_for_other_templates(text):
+    """What needs the metadata, or takes more or less than one number, is left to jinja."""
+    assert Template(text)._quick(Record(None, metadata={"gain": 2})) == ""
 
 
 def test_importing_is_light():

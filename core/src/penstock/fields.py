@@ -13,7 +13,7 @@ from penstock.read_only import ReadOnlyDict
 from penstock.record import Record
 
 _NONE = type(None)
-_NOWHERE = DataCoordinates()
+_NOWHERE = Record(None).coords
 _MAPPINGS = frozenset((dict, ReadOnlyDict, MappingProxyType))
 
 

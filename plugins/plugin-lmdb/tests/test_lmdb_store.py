@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import queue
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from penstock.errors import CannotConnectToStoreError, CannotGetObjectError, Rec
 from penstock.record import Record
 from penstock.testing import no_leaks, permissions_hold
 from penstock_lmdb import LmdbRecordStore
+from penstock_lmdb.inspection import verify
 
 
 @pytest.fixture
@@ -318,3 +320,36 @@ def test_a_file_that_vanishes_is_no_success(tmp_path, name, replaced):
             call()
         assert not caught.value.retryable
     store.close()
+
+
+def test_b3_a_key_that_comes_twice_in_a_list_is_found_once(opened, tmp_path):
+    """Replaced by a later one of its own list, a record is found by the time and coordinates of that one only."""
+    store = opened(when_exists="replace")
+    store.write([record(1, time_ns=10, coords={"t": 1}), record(1, 7, time_ns=20, coords={"t": 2})])
+    assert store.get("camera/000000000001").data == 7
+    assert list(store.query(to_ns=15, order="time")) == []
+    assert list(store.keys(t=1)) == []
+    assert list(store.keys(t=2)) == list(store.query(from_ns=15)) == ["camera/000000000001"]
+    store.close()
+    assert verify(tmp_path / "records.lmdb") == (1, [])
+
+
+@pytest.mark.parametrize("numbers", [(0, 1, 2, 3), (3, 1, 0, 2), (0, 0, 1, 1)])
+@pytest.mark.parametrize("large", [False, True])
+def test_b3_lists_in_any_order_are_kept_alike(opened, tmp_path, numbers, large):
+    """A list is kept alike, whether its records are appended in one call or put one by one."""
+    store = opened()
+    data = numpy.zeros(1 << 17, "uint8") if large else 0
+    for channel in ("b", "a", "b"):  # behind all; before all; the very same once more
+        store.write([record(n, data, channel=channel, time_ns=n, coords={"t": n}) for n in numbers])
+    expected = [f"{channel}/{n:012d}" for channel in "ab" for n in sorted(set(numbers))]
+    assert list(store.keys()) == expected
+    assert [store.get(key).seq for key in expected] == sorted(set(numbers)) * 2
+    assert list(store.keys(t=1)) == ["a/000000000001", "b/000000000001"]
+    changes = queue.Queue()
+    end = store.watch(changes.put, since=0)
+    assert sorted(changes.get(timeout=10).key for _ in expected) == expected
+    end()
+    assert changes.empty()
+    store.close()
+    assert verify(tmp_path / "records.lmdb") == (len(expected), [])

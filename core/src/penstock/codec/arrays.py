@@ -7,13 +7,16 @@ import re
 from functools import lru_cache
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from penstock.codec.values import ARRAY
 from penstock.errors import CodecError
 
 _DTYPE = re.compile(
     r"[<>|](b1|[iu][1248]|f(2|4|8|12|16)|c(8|16|24|32)|[SUV]\d{1,9}|[mM]8(\[[0-9A-Za-zμ/]{1,16}\])?)", re.ASCII
 )
+_encode = msgspec.msgpack.Encoder().encode
 _MAX_FIELDS_DEPTH = 16
 _CAST = frozenset("?bBhHiIlLqQfd")  # formats supported by `memoryview.cast`
 
@@ -26,6 +29,20 @@ def _simple(dtype: np.dtype[Any]) -> str | None:
     text = dtype.str
     known = dtype.names is None and dtype.subdtype is None and _DTYPE.fullmatch(text) is not None
     return text if known and np.dtype(text) == dtype else None
+
+
+@lru_cache(maxsize=1024)
+def layout(kind: type, dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[msgspec.Raw, msgspec.Raw, int] | None:
+    """Return what the header of a record says of an array in order "C" that is all of its data, and its size in bytes.
+
+    That is the list of sizes of buffers, and the description of the array, both encoded. None for arrays that are
+    empty, or of a type or dtype that `memoryview.cast` does not take.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if kind is not np.ndarray or dtype.char not in _CAST or not dtype.isnative or not size:
+        return None
+    described = [ARRAY, 0, dtype_to_plain(dtype, ""), list(shape), "C"]
+    return msgspec.Raw(_encode([size])), msgspec.Raw(_encode(described)), size
 
 
 def dtype_to_plain(dtype: np.dtype[Any], path: str) -> Any:

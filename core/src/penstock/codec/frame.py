@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from penstock.codec.subclasses import shown
-from penstock.codec.values import Packer, Unpacker, is_flat, is_plain
+from penstock.codec.values import Packer, Unpacker, array_codec, is_flat, is_plain
 from penstock.coords import DataCoordinates
 from penstock.errors import CodecError, RecordFieldError
 from penstock.fields import exact, is_exact
@@ -36,8 +36,10 @@ _MAGIC = b"\x9dPSK"
 _VERSION = 1
 _ALIGN = 64
 _PREFIX = struct.Struct("<4sB3xI4xQ")
+_pack_prefix = _PREFIX.pack
 _PADDING = bytes(_ALIGN)
-_NOWHERE = DataCoordinates()
+_PADDINGS = tuple(_PADDING[: -end % _ALIGN] for end in range(_ALIGN))
+_NOWHERE = Record(None).coords  # the very object that records without coordinates share
 _DICTS = (dict, ReadOnlyDict)
 _encode_msgpack = msgspec.msgpack.Encoder().encode
 
@@ -67,8 +69,8 @@ class _Header(msgspec.Struct, array_like=True):
 _decode_header = msgspec.msgpack.Decoder(_Header).decode
 
 
-def encode(record: Record) -> list[Buffer]:
-    """Return a record as buffers which, one after another, are its bytes.
+def encode(record: Record, *, join_below: int = 0) -> list[Buffer]:
+    """Return a record as buffers which, one after another, are its bytes; one buffer, if these are fewer than a number.
 
     The first is the header; those of arrays (and of `bytes` that are its data) are views, valid as long as nobody
     changes the array; an array that is not contiguous is copied once. The parent is encoded too, without its own
@@ -80,7 +82,13 @@ def encode(record: Record) -> list[Buffer]:
     Raises:
         CodecError: something in it cannot be written; the message begins with its path, `$.metadata.camera.handle`.
     """
-    return _frame(record)[0]
+    if type(record.data).__name__ == "ndarray" and (found := _array_head(record)) is not None:
+        head, padding, size = found
+        if size < join_below:
+            return [b"".join((head, padding, record.data))]
+        return [head, padding, record.data.data.cast("B")]
+    parts, size = _frame(record)
+    return parts if size >= join_below else [b"".join(parts)]
 
 
 def _frame(record: Record) -> tuple[list[Buffer], int]:
@@ -110,14 +118,41 @@ def _frame(record: Record) -> tuple[list[Buffer], int]:
     return parts, end
 
 
+def _array_head(record: Record) -> tuple[bytes, bytes, int] | None:
+    """Return what comes before the memory of an array, in two parts, and the total size in bytes.
+
+    That is thrice as fast as `_frame`. None for records that have anything special about them.
+    """
+    data, coords = record.data, record.coords
+    metadata: Any = record.metadata
+    if record.parent is not None or not is_exact(record) or not data.flags.c_contiguous:
+        return None
+    layout = array_codec().layout(type(data), data.dtype, data.shape)
+    if layout is None or (metadata and not (type(metadata) in _DICTS and is_plain(metadata))):
+        return None
+    sizes, described, size = layout
+    where = {} if coords is _NOWHERE else dict(coords.items())
+    try:
+        header = _encode_msgpack(
+            (sizes, record.channel, record.seq, record.time_ns, record.discontinuity, where, metadata, described, None)
+        )
+    except Exception:  # the long way names it, or knows how to write it
+        return None
+    header_size = len(header)
+    end = _PREFIX.size + header_size
+    padding = _PADDINGS[end % _ALIGN]
+    end += len(padding) + size
+    return _pack_prefix(_MAGIC, _VERSION, header_size, end) + header, padding, end
+
+
 def encode_bytes(record: Record) -> bytes:
     """Return a record as bytes; see `encode`. Its arrays are copied once."""
-    return b"".join(_frame(record)[0])
+    return b"".join(encode(record))
 
 
 def encoded_size(record: Record) -> int:
     """Return how many bytes `encode_into` will write for this record."""
-    return _frame(record)[1]
+    return sum(map(len, encode(record)))
 
 
 def encode_into(record: Record, buffer: Any) -> int:
@@ -126,7 +161,8 @@ def encode_into(record: Record, buffer: Any) -> int:
     Raises:
         CodecError: the record cannot be written, or is larger than the buffer; nothing has been written then.
     """
-    parts, size = _frame(record)
+    parts = encode(record)
+    size = sum(map(len, parts))
     target = _bytes_of(buffer)
     if target.readonly:
         raise CodecError(f"the buffer ({type(buffer).__name__}) is read-only; pass a writable one")

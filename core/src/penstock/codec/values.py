@@ -29,7 +29,7 @@ from penstock.errors import CodecError
 MAX_DEPTH = 64
 """How deep values may be nested: deep enough for anything meant, and shallow enough for any stack."""
 
-_TUPLE, _SET, _FROZENSET, _MAPPING, _COORDS, _ARRAY, _BYTES, _SCALAR = (Ext(code, b"") for code in range(1, 9))
+_TUPLE, _SET, _FROZENSET, _MAPPING, _COORDS, ARRAY, _BYTES, _SCALAR = (Ext(code, b"") for code in range(1, 9))
 _FIRST_SCALAR_CODE = 16
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 _STR = frozenset((str,))
@@ -112,7 +112,7 @@ class Packer:
         kind = type(value)
         if kind is bytes or kind is bytearray or kind is memoryview:
             return [_BYTES, self._add(value)]
-        if kind.__name__ == "ndarray" and isinstance(value, _arrays().KINDS):  # the common case first
+        if kind.__name__ == "ndarray" and isinstance(value, array_codec().KINDS):  # the common case first
             return self._pack_array(value, path)
         return self.pack(value, path, 0)
 
@@ -159,7 +159,7 @@ class Packer:
         return pairs
 
     def _pack_other(self, value: Any, path: str, depth: int) -> Any:
-        if "numpy" in sys.modules and isinstance(value, _arrays().KINDS):  # an array implies that it is imported
+        if "numpy" in sys.modules and isinstance(value, array_codec().KINDS):  # an array implies that it is imported
             return self._pack_array(value, path)
         if isinstance(value, enum.Enum):
             return self.pack(value.value, path, depth + 1)
@@ -191,13 +191,13 @@ class Packer:
         )
 
     def _pack_array(self, value: Any, path: str) -> list[Any]:
-        arrays = _arrays()
+        arrays = array_codec()
         dtype = arrays.dtype_to_plain(value.dtype, path)
         if not hasattr(value, "__array_finalize__"):  # a scalar, not an array
             return [_SCALAR, dtype, value.tobytes()]
         buffer, order = arrays.buffer_of(value, path)
         self.buffers.append(buffer)
-        return [_ARRAY, len(self.buffers) - 1, dtype, list(value.shape), order]
+        return [ARRAY, len(self.buffers) - 1, dtype, list(value.shape), order]
 
     def _add(self, data: bytes | bytearray | memoryview) -> int:
         self.buffers.append(data if type(data) is bytes else _contiguous(data))
@@ -243,15 +243,15 @@ class Unpacker:
 
     def _unpack_tagged(self, value: list[Any], depth: int) -> Any:
         code = value[0].code
-        if code == _ARRAY.code:
+        if code == ARRAY.code:
             _, index, dtype, shape, order = value
-            return _arrays().array_of(self._take(index), dtype, shape, order)
+            return array_codec().array_of(self._take(index), dtype, shape, order)
         if code == _BYTES.code:
             _, index = value
             return bytes(self._take(index))
         if code == _SCALAR.code:
             _, dtype, data = value
-            return _arrays().array_of(memoryview(data), dtype, [], "C")[()]
+            return array_codec().array_of(memoryview(data), dtype, [], "C")[()]
         items = [self.unpack(item, depth + 1) for item in value[1:]]
         if code == _TUPLE.code:
             return tuple(items)
@@ -278,7 +278,7 @@ class Unpacker:
 
 
 @cache
-def _arrays() -> ModuleType:
+def array_codec() -> ModuleType:
     """Return the module for arrays, imported with the first array, since it imports numpy."""
     from penstock.codec import arrays
 

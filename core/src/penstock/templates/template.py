@@ -48,7 +48,7 @@ class Template:
         TemplateError: the text is not a template.
     """
 
-    __slots__ = ("_defaults", "_path", "_protected", "_whole", "root", "text", "variables")
+    __slots__ = ("_defaults", "_path", "_protected", "_quick", "_whole", "root", "text", "variables")
 
     def __init__(self, text: str, *, root: Path | None = None, defaults: Mapping[str, Any] | None = None) -> None:
         from penstock.templates.compiled import compile_template
@@ -71,6 +71,7 @@ class Template:
         self._whole = compile_template(text, text)
         self._path = self._whole if rest == text else compile_template(rest, text)
         self.variables = self._whole.variables
+        self._quick = self._whole.quick
 
     def render(self, record: Record) -> str:
         """Return the text for this record: a key, a topic.
@@ -79,8 +80,10 @@ class Template:
             TemplateError: the record lacks a name that the template uses, or the text would be empty or have
                 control characters.
         """
-        name = self._fill(self._whole, record)
-        check_text(name, self.text)
+        name = self._quick(record)
+        if not name.isprintable() or not name:  # the long way says what is wrong, or does it
+            name = self._fill(self._whole, record)
+            check_text(name, self.text)
         return name
 
     def path(self, record: Record) -> Path:

@@ -45,10 +45,7 @@ class Naming:
 
     def key(self, record: Record) -> bytes:
         """Return the key of a record. Raises StoreError or TemplateError."""
-        if self.key_by == "template":
-            key, advice = self.template.render(record), f"change the key template {self.text!r}"
-        else:
-            key, advice = coordinates_key(record.coords), "give it coordinates, or set key_by to 'template'"
+        key = self.template.render(record) if self.key_by == "template" else coordinates_key(record.coords)
         try:
             encoded = key.encode()
         except UnicodeEncodeError as error:
@@ -56,6 +53,9 @@ class Naming:
                 f"{self.where}: key {key!r} cannot be written as UTF-8: {error}", retryable=False
             ) from error
         if not 0 < len(encoded) <= LONGEST_KEY:
+            advice = "give it coordinates, or set key_by to 'template'"
+            if self.key_by == "template":
+                advice = f"change the key template {self.text!r}"
             raise StoreError(
                 f"{self.where}: record {name_of(record)}: its key {key[:60]!r}… has {len(encoded)} bytes, but 1 to "
                 f"{LONGEST_KEY} are possible; {advice}",

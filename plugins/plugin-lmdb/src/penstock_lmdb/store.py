@@ -16,19 +16,18 @@ from penstock.errors import (
     ObjectNotFoundError,
     RecordExistsError,
     StoreError,
-    TemplateError,
 )
 from penstock.record import Record
 from penstock.store import Key
 from penstock.templates import Template, is_template
+from penstock_lmdb.batch import Failed, prepare
 from penstock_lmdb.environment import Environment
 from penstock_lmdb.naming import KeyBy, Naming, lookup, name_of, shown
 from penstock_lmdb.query import Order, Query, Reader
-from penstock_lmdb.record_table import Failed, RecordTable
+from penstock_lmdb.record_table import RecordTable
 from penstock_lmdb.subscription import ALL_KINDS, Event, Subscription, Subscriptions, Wanted, wanted
 
 _SHOWN = 3
-_OVERHEAD = 300  # bytes of a record beside its data, about
 
 
 @attrs.define
@@ -132,21 +131,9 @@ class LmdbRecordStore:
                 full (retryable; `failed` is empty and nothing was written).
         """
         opened = self._get_opened()
-        failed: Failed = []
-        items: list[tuple[Record, bytes]] = []
-        size_bytes = 0
-        for record in records:
-            try:
-                items.append((record, b"" if self.key_by == "sequence" else opened.naming.key(record)))
-                size_bytes += _OVERHEAD + _size_of(record.data)
-            except TemplateError as error:
-                own = StoreError(f"{self._where}: record {name_of(record)}: {error}", retryable=False)
-                own.__cause__ = error
-                failed.append((record, own))
-            except StoreError as error:
-                failed.append((record, error))
-        if items:
-            failed += opened.environment.change(lambda txn: opened.table.write(txn, items), size_bytes=size_bytes)
+        batch, failed = prepare(records, opened.naming)
+        if batch.items:
+            failed += opened.environment.change(lambda txn: opened.table.write(txn, batch), size_bytes=batch.size_bytes)
         if failed:
             raise self._error(failed, len(records))
 
@@ -378,13 +365,6 @@ class LmdbRecordStore:
 
 def _copied(view: memoryview | None) -> bytearray | None:
     return None if view is None else bytearray(view)
-
-
-def _size_of(data: Any) -> int:
-    size = getattr(data, "nbytes", None)
-    if type(size) is int:
-        return size
-    return len(data) if isinstance(data, bytes | bytearray | str) else 0
 
 
 LmdbStore = LmdbRecordStore
