@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from penstock.errors import ComponentLoadError, EndOfSource, StoreError
-from penstock.link import Link, link_classes
+from penstock.link import AHEAD_BYTES, Link, link_classes
 from penstock.plugins import Plugins
 from penstock.record import Record
 
@@ -92,3 +92,22 @@ def test_small_data_keep_their_types(ends):
     came = [record.data for _ in range(2) for record in far.receive(5.0).records]
     assert came == data
     assert [type(each) for each in came] == [type(each) for each in data]
+
+
+@pytest.mark.parametrize("count", [1, 2, 30, 1000])
+def test_two_messages_are_sent_without_being_read(ends, count):
+    """As much as may go ahead is taken twice before the other side reads any of it, in few records or many."""
+    near, far = ends
+    data = np.zeros((AHEAD_BYTES - 4096) // count - 200, np.uint8)
+
+    def send():
+        for number in range(2):
+            near.send({"call": number}, [Record(data, seq=seq) for seq in range(count)])
+
+    sending = threading.Thread(target=send, daemon=True)
+    sending.start()
+    sending.join(60)
+    assert not sending.is_alive()
+    for number in range(2):
+        message = far.receive(5.0)
+        assert (message.words, len(message.records)) == ({"call": number}, count)

@@ -22,6 +22,8 @@ LINK: Final = "shm"
 _WORDS: Final = "\0penstock"
 """The channel of the record that ends a message; users' channel names do not contain NUL bytes."""
 _AT_ONCE: Final = 1024
+AHEAD_BYTES: Final = 3 * 2**19
+"""Largest message that can be sent twice, without waiting, before the other side reads anything."""
 
 
 @attrs.frozen(eq=False)
@@ -54,7 +56,7 @@ class Link:
     def __init__(self, there: Store, back: Source) -> None:
         self._there = there
         self._back = back
-        self._came: deque[Record] = deque()
+        self._came: deque[Sequence[Record]] = deque()
         self._records: list[Record] = []
         self._words: Mapping[str, Any] | None = None
 
@@ -99,19 +101,33 @@ class Link:
             SourceError: it has died, or the link is broken.
         """
         while True:
-            while self._came:
-                message = self._take(self._came.popleft())
-                if message is not None:
-                    return message
+            message = self._next() if self._came else None
+            if message is not None:
+                return message
             came = self._back.read(_AT_ONCE, timeout_s)
             if not came:
                 return None
-            self._came.extend(came)
+            self._came.append(came)
 
-    def _take(self, record: Record) -> Message | None:
-        if record.channel != _WORDS:
-            self._records.append(record)
-            return None
+    def _next(self) -> Message | None:
+        """Return the next message if all of it has come."""
+        while self._came:
+            came = self._came.popleft()
+            channels = [record.channel for record in came]
+            if _WORDS not in channels:
+                self._records.extend(came)
+                continue
+            last = channels.index(_WORDS)
+            self._records.extend(came[:last])
+            if last + 1 < len(came):
+                self._came.appendleft(came[last + 1 :])
+            message = self._said(came[last])
+            if message is not None:
+                return message
+        return None
+
+    def _said(self, record: Record) -> Message | None:
+        """Return the message that this record ends, unless the reasons for what is missing follow."""
         said = _heard(record)
         missing: Mapping[int, str] = {}
         if self._words is not None:

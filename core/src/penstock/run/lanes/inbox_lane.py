@@ -43,15 +43,19 @@ class InboxLane(Lane):
         while True:
             item = self.inbox.get(self.wait_s())
             if isinstance(item, Chunk):
-                edge = self.inbox.taken_from
-                if len(self.inbox.edges) > 1 and edge is not None and not edge.counted:
-                    self._merge.note(edge.name, item.records)
+                self._note_names(item)
                 self.process(item.received_ns, item.records)
             elif isinstance(item, Barrier):
                 self.barrier(item)
             elif isinstance(item, End):
                 return
             self.tick()
+
+    def _note_names(self, chunk: Chunk) -> None:
+        """Look whether several nodes give records of the same name."""
+        edge = self.inbox.taken_from
+        if len(self.inbox.edges) > 1 and edge is not None and not edge.counted:
+            self._merge.note(edge.name, chunk.records)
 
     def _same_names(self, message: str) -> None:
         """Report records of the same name from several nodes; it is an error if a store keeps only one of them."""

@@ -159,7 +159,7 @@ def _add_chain(run: LaneContext, built: Plan, chain: Sequence[ResolvedNode]) -> 
         for number in range(node.workers):
             steps = [step_for(part, run) for part in chain]
             title = "+".join(step.name for step in steps) + (f"[{number}]" if node.workers > 1 else "")
-            readers.append(InboxLane(run, title, steps, Inbox(aligned=built.aligned), counted=counted))
+            readers.append(_reader(node)(run, title, steps, Inbox(aligned=built.aligned), counted=counted))
         built.heads[name] = readers
         lanes = list(readers)
     built.tails[tail] = lanes
@@ -170,6 +170,15 @@ def _add_chain(run: LaneContext, built: Plan, chain: Sequence[ResolvedNode]) -> 
                 step.share_names(workers[0])
             workers.append(step)
     built.lanes.extend(lanes)
+
+
+def _reader(node: Node) -> type[InboxLane]:
+    """Return the kind of lane that reads edges for a node."""
+    if node.place == "process" and node.role != "store":
+        from penstock.run.lanes.process_lane import ProcessLane
+
+        return ProcessLane
+    return InboxLane
 
 
 def _join(

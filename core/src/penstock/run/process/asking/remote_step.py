@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
+
+import attrs
 
 from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import text_of
@@ -30,13 +32,30 @@ STARTS: Final = 5
 """Processes in a row that may die before they are ready, until the run ends; `retry` may allow more."""
 
 
-class RemoteStep(Step):
-    """Send each list to the process, and wait for the results.
+@attrs.define(eq=False)
+class _InFlight:
+    """A list in flight.
 
-    Nothing is in flight when a call returns: a barrier need not be sent there, and if the process dies, all unfinished
+    Attributes:
+        records: The list.
+        is_sent: Whether it was sent to the process that works now.
+        first: The number of its first record.
+        refused: Its records that cannot be sent, by place, with their errors.
+    """
+
+    records: Sequence[Record]
+    is_sent: bool = False
+    first: int = 0
+    refused: Mapping[int, BaseException] = attrs.field(factory=dict)
+
+
+class RemoteStep(Step):
+    """Send lists to the process, and return the results of each, in order; several may be in flight.
+
+    A barrier need not be sent there, since the lane finishes everything before it. If the process dies, all unfinished
     records are here. Then another process is started, receives the records that its component must know
-    (`SupportsHeld`), and the list is processed again, record by record. A component that keeps records or a state
-    without `held` loses them.
+    (`SupportsHeld`), and the oldest list is processed again, record by record; those behind it are sent again. A
+    component that keeps records or a state without `held` loses them.
     """
 
     def __init__(self, resolved: ResolvedNode, run: RunContext, counters: Counters | None = None) -> None:
@@ -48,6 +67,7 @@ class RemoteStep(Step):
         self._due: float | None = None
         self._torn: set[str] = set()
         self._over: BaseException | None = None
+        self._in_flight: deque[_InFlight] = deque()
         times = self.error_policy.retry.times
         self._deaths, self._starts = (max(least, times or sys.maxsize) for least in (DEATHS, STARTS))
 
@@ -61,8 +81,27 @@ class RemoteStep(Step):
 
     def run(self, records: Sequence[Record]) -> list[Record]:
         """Process these in the worker process."""
+        self.start(records)
+        return self.finish()
+
+    def start(self, records: Sequence[Record]) -> None:
+        """Send a list, without waiting. While others are in flight, it must be one that `may_go_ahead`."""
         self.counters.records_in += len(records)
-        return self._done(records)
+        self._in_flight.append(_InFlight(records))
+        self._send_on()
+
+    def finish(self) -> list[Record]:
+        """Return the results of the oldest list in flight."""
+        sent = self._in_flight.popleft()
+        results = self._done(sent.records, sent)
+        self._send_on()  # to the new process, if one has died
+        return results
+
+    def _send_on(self) -> None:
+        """Send the lists in flight that are not sent yet, in order."""
+        for sent in self._in_flight:
+            if not sent.is_sent and not self._send(sent):
+                return
 
     def flush(self) -> list[Record]:
         """Return the last results."""
@@ -80,9 +119,7 @@ class RemoteStep(Step):
         """Return the results that are due."""
         return self._late("expire")
 
-    def _done(self, records: Sequence[Record]) -> list[Record]:
-        if self._torn:
-            records = self._marked(records)
+    def _done(self, records: Sequence[Record], sent: _InFlight | None = None) -> list[Record]:
         results: list[Record] = []
         for death in range(1, self._deaths + 1):
             if self._over is not None:
@@ -90,8 +127,12 @@ class RemoteStep(Step):
                     self.error_policy.give_up(record, self._over)
                 return results
             try:
-                return results + self._taken(records)
+                sent = sent or _InFlight(records)
+                if not sent.is_sent:
+                    self._send(sent)
+                return results + self._taken(sent)
             except WorkerDiedError as error:
+                sent = None
                 results += self._again(error)
                 if len(records) > 1:
                     return results + [result for record in records for result in self._done([record])]
@@ -113,13 +154,29 @@ class RemoteStep(Step):
             self.error_policy.fail_late(call, WorkerDiedError(f"its process died over it {self._deaths} times"))
         return results
 
-    def _taken(self, records: Sequence[Record]) -> list[Record]:
-        first, count = self._number, len(records)
-        self._number += count
-        answer = self._place.ask("run", records, first=first)
+    def _send(self, sent: _InFlight) -> bool:
+        """Send a list; return False if there is no process for it."""
+        if self._over is not None:
+            return False
+        if self._torn:
+            sent.records = self._marked(sent.records)
+        sent.first = self._number
+        self._number += len(sent.records)
+        try:
+            sent.refused = self._place.send("run", sent.records, first=sent.first)
+        except WorkerDiedError:  # `answer` raises it again
+            return False
+        sent.is_sent = True
+        return True
+
+    def _taken(self, sent: _InFlight) -> list[Record]:
+        """Wait for the answer to a list that was sent, and return its results."""
+        records, first = sent.records, sent.first
+        answer = self._place.answer(sent.refused)
         for place, refused in answer.refused.items():
             self.error_policy.give_up(records[place], refused)
-        return self._settle(answer, self._kept | dict(zip(range(first, first + count), records, strict=True)))
+        known = self._kept | dict(zip(range(first, first + len(records)), records, strict=True))
+        return self._settle(answer, known)
 
     def _settle(self, answer: Answer, known: dict[int, Record]) -> list[Record]:
         """Add up the counters of an answer, and return its results."""
@@ -157,6 +214,8 @@ class RemoteStep(Step):
     def _again(self, error: WorkerDiedError) -> list[Record]:
         """Start another process with the state of the dead one; return results that the dead one had not sent."""
         primed = 0
+        for sent in self._in_flight:
+            sent.is_sent = False  # the new process has not received them
         for _ in range(self._starts):
             self.error_policy.note(error)
             self.counters.restarts += 1

@@ -54,7 +54,8 @@ class WorkerProcess:
         self._starter: Starter | None = None
         self._definition = b""
         self._link: Link | None = None
-        self._busy = False
+        self._unanswered = 0
+        self._death = WorkerDiedError(f"{resolved.where}: has no process to work in")
 
     @property
     def is_open(self) -> bool:
@@ -83,8 +84,8 @@ class WorkerProcess:
                 self._process.stdin.write(json.dumps(self._setup(store, source, names)).encode() + b"\n")
                 self._process.stdin.write(self._definition)
                 self._process.stdin.flush()
-            self._busy = True
-            return self._answer({}).words
+            self._unanswered = 1
+            return self.answer({}).words
         except BaseException:
             self.kill()
             raise
@@ -97,14 +98,40 @@ class WorkerProcess:
             WorkerDiedError: the process died during the call, or was dead. Nothing of the answer is known.
             RunAborted: the run is aborted.
         """
+        return self.answer(self.send(call, records, **words))
+
+    def send(self, call: str, records: Sequence[Record] = (), **words: Any) -> Mapping[int, BaseException]:
+        """Make a call in the process, without waiting; `answer` returns the answers, in the order of the calls.
+
+        While an answer is outstanding, send no more than a link takes before it is read (`penstock.link.AHEAD_BYTES`).
+
+        Returns:
+            The records that cannot be sent, by place, with their errors.
+
+        Raises:
+            WorkerDiedError: the link is broken, or the process was dead. Outstanding answers are lost.
+        """
         if self._process is None or self._link is None:
-            raise WorkerDiedError(f"{self.resolved.where}: has no process to work in")
-        self._busy = True
+            raise self._death
+        self._unanswered += 1
         try:
-            refused = self._link.send({"call": call, **words}, records)
+            return self._link.send({"call": call, **words}, records)
         except StoreError as error:
             raise self._died() from error
-        return self._answer(refused)
+
+    def answer(self, refused: Mapping[int, BaseException]) -> Answer:
+        """Return the answer to the oldest call without one; `refused` is what `send` returned for it.
+
+        Raises:
+            Exception: as `ask`.
+        """
+        if self._process is None:
+            raise self._death
+        message = self._await(self._unless_aborted)
+        self._unanswered -= 1
+        if "error" in message.words:
+            raise error_from_data(message.words["error"])
+        return Answer(message.words, message.records, message.places, message.missing, refused)
 
     def close(self) -> bool:
         """Close the component and end the process; one that is blocked is killed. May be called more than once.
@@ -118,7 +145,7 @@ class WorkerProcess:
         """
         if self._process is None or self._link is None:
             return False
-        if self._busy:  # it works on a call whose answer is no longer needed
+        if self._unanswered:  # it works on a call whose answer is no longer needed
             self.kill()
             return False
         started = time.monotonic()
@@ -147,7 +174,7 @@ class WorkerProcess:
         """Kill the process and release everything. May be called more than once."""
         process, self._process = self._process, None
         link, self._link = self._link, None
-        self._busy = False
+        self._unanswered = 0
         if process is not None:
             process.kill()
             process.wait()
@@ -170,13 +197,6 @@ class WorkerProcess:
             "source": path_of(source),
             "names": list(names),
         }
-
-    def _answer(self, refused: Mapping[int, BaseException]) -> Answer:
-        message = self._await(self._unless_aborted)
-        self._busy = False
-        if "error" in message.words:
-            raise error_from_data(message.words["error"])
-        return Answer(message.words, message.records, message.places, message.missing, refused)
 
     def _unless_aborted(self) -> None:
         if self._run.aborting:
@@ -207,7 +227,8 @@ class WorkerProcess:
             code = None
         pid = self._process.pid
         self.kill()
-        return WorkerDiedError(f"{self.resolved.where}: its process {pid} {_ended(code)}")
+        self._death = WorkerDiedError(f"{self.resolved.where}: its process {pid} {_ended(code)}")
+        return self._death
 
 
 def _ended(code: int | None) -> str:

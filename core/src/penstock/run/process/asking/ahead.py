@@ -1,0 +1,45 @@
+"""What may be sent to a process that has not answered yet: what its link takes before it is read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from penstock.link import AHEAD_BYTES
+from penstock.record import Record
+
+_NOWHERE = Record(None).coords
+_PLAIN = frozenset((bytes, str, int, float, bool, type(None)))
+_BESIDE_BYTES = 200
+"""What is written of a record beside what it holds, at most: its numbers, its place, an array's header and padding."""
+
+
+def may_go_ahead(records: Sequence[Record]) -> bool:
+    """Return whether these are small enough for a link that is not being read.
+
+    Larger ones could block both sides: this one until its records are read, the other until its answer is read.
+    Records whose size is not quickly bounded (parents, nested metadata, objects) count as too large.
+    """
+    held: list[Any] = [record.data for record in records]
+    if any(record.parent is not None for record in records):
+        return False
+    for record in records:
+        if record.metadata:
+            held.extend(_items(record.metadata))
+        if record.coords is not _NOWHERE:
+            held.extend(_items(record.coords))
+    kinds = set(map(type, held))
+    size = len(records) * (_BESIDE_BYTES + 4 * max([len(record.channel) for record in records]))
+    if not kinds <= _PLAIN:
+        numpy: Any = sys.modules.get("numpy")
+        if numpy is None or not kinds <= _PLAIN | {numpy.ndarray}:
+            return False
+        size += sum([each.nbytes for each in held if type(each) is numpy.ndarray])
+    if str in kinds:
+        size += sum([4 * len(each) for each in held if type(each) is str])
+    return size + sum(map(sys.getsizeof, held)) <= AHEAD_BYTES
+
+
+def _items(mapping: Any) -> Iterable[Any]:
+    return (*mapping, *mapping.values())
