@@ -66,5 +66,8 @@ class EntryFiles:
         self._writer.sync()
 
     def close(self) -> None:
-        """Sync."""
-        self.sync()
+        """Sync, and close."""
+        try:
+            self.sync()
+        finally:
+            self._writer.close()

@@ -9,13 +9,13 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import attrs
 
+from penstock_npy.durable import Unsynced
 from penstock_npy.pair_lock import locked
 
 WhenExists = Literal["error", "number", "replace", "skip"]
@@ -27,7 +27,6 @@ Note = Callable[[os.stat_result], None]
 _UNNAMED = getattr(os, "O_TMPFILE", 0)
 _NO_UNNAMED_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EACCES}
-_SYNC_TOGETHER = 16
 _TEMPORARY = re.compile(r"\.penstock-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp\Z")
 
 
@@ -48,19 +47,6 @@ def _write_all(fd: int, buffers: Buffers) -> None:
             written -= len(rest.pop(0))
         if rest and written:
             rest[0] = rest[0][written:]
-
-
-def _sync_path(path: str) -> bool:
-    """Make a file or directory durable; return False if it is gone."""
-    try:
-        fd = os.open(path, os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    return True
 
 
 def _is_alive(pid: int) -> bool:
@@ -89,8 +75,7 @@ class FileWriter:
     """
 
     sync_each: bool = False
-    _unsynced: dict[str, None] = attrs.field(factory=dict, init=False)
-    _unsynced_directories: dict[str, None] = attrs.field(factory=dict, init=False)
+    _unsynced: Unsynced = attrs.field(factory=Unsynced, init=False)
     _ready: set[str] = attrs.field(factory=set, init=False)
     _unnamed: bool = attrs.field(default=bool(_UNNAMED), init=False)
     _machine: str = attrs.field(factory=_machine, init=False)
@@ -143,11 +128,62 @@ class FileWriter:
             if when_exists == "skip":
                 return False
             raise
-        self._unsynced.update((name, None) for name, _, _ in files)
-        self._unsynced_directories[directory] = None
+        for name, _, _ in files:
+            self._unsynced.add(name, directory)
         if self.sync_each:
             self.sync()
         return True
+
+    def write_together(
+        self,
+        files: Sequence[tuple[Path, Buffers]],
+        when_exists: WhenExists,
+        *,
+        note: Callable[[Mapping[int, os.stat_result]], None],
+        lock: Path | None,
+    ) -> list[int]:
+        """Write files with one lock and one note for all; return which of them were not written.
+
+        These have left nothing behind, and `write` says what is wrong with them: their name is taken, there is no
+        room, or their directory was removed.
+
+        Args:
+            files: Where each goes, and what it holds.
+            when_exists: As for `write`.
+            note: Called with the status of those that are whole, by their place in `files`, before any has its name.
+            lock: The directory whose lock is held from then on until all have their names.
+        """
+        names = [os.fspath(path) for path, _ in files]
+        if self.sync_each or not self._unnamed:
+            return list(range(len(files)))
+        staged: dict[int, _Staged] = {}
+        written: set[int] = set()
+        try:
+            seen: set[str] = set()
+            for number, (name, (_, buffers)) in enumerate(zip(names, files, strict=True)):
+                if name in seen or os.path.lexists(name):
+                    continue
+                seen.add(name)
+                with contextlib.suppress(OSError):
+                    directory = os.path.dirname(name) or "."
+                    self._make_ready(directory)
+                    staged[number] = self._stage(directory, buffers, named=False)
+            if lock is not None:
+                self._make_ready(os.fspath(lock))
+            with locked(os.fspath(lock)) if lock is not None else contextlib.nullcontext():
+                free = {number: one for number, one in staged.items() if not os.path.lexists(names[number])}
+                note({number: os.fstat(one.fd) for number, one in free.items()})
+                for number, one in free.items():
+                    with contextlib.suppress(OSError):
+                        one.place(names[number], when_exists)
+                        written.add(number)
+                        self._unsynced.add(names[number], os.path.dirname(names[number]) or ".")
+        except OSError:
+            pass  # of the lock or the note: `write` meets it again, for each file
+        finally:
+            for one in staged.values():
+                one.discard()
+        return [number for number in range(len(files)) if number not in written]
 
     def sync(self) -> None:
         """Return when all files written, and their names, are durable.
@@ -156,39 +192,19 @@ class FileWriter:
             FileNotFoundError: some that were written since the last sync are gone; so they are at each further call.
             OSError: they cannot be made durable; they are tried again by the next call.
         """
-        gone = self._sync_all(self._unsynced)
-        self._sync_all(self._unsynced_directories)
-        if gone:
-            self._unsynced.update(dict.fromkeys(gone))
-            message = f"{len(gone)} that were written since the last sync are gone, the first is {gone[0]}"
-            raise FileNotFoundError(errno.ENOENT, message)
+        self._unsynced.sync()
 
-    def _sync_all(self, pending: dict[str, None]) -> list[str]:
-        """Make all of them durable, and return those that are gone."""
-        gone = []
-        if len(pending) < _SYNC_TOGETHER:
-            for name in list(pending):
-                if not _sync_path(name):
-                    gone.append(name)
-                del pending[name]
-            return gone
-        # Together, they share commits of the file system's journal: half the time and less.
-        with ThreadPoolExecutor(_SYNC_TOGETHER, thread_name_prefix="npy-sync") as pool:
-            for name, done in [(name, pool.submit(_sync_path, name)) for name in pending]:
-                if not done.result():
-                    gone.append(name)
-                del pending[name]
-        return gone
+    def close(self) -> None:
+        """Close what is open, any number of times; it may be used again."""
+        self._unsynced.close()
 
     def must_last(self, path: Path) -> None:
         """Have the next `sync` make a file durable that somebody else writes, and its name."""
-        self._unsynced[os.fspath(path)] = None
-        self._unsynced_directories[os.fspath(path.parent)] = None
+        self._unsynced.add(os.fspath(path), os.fspath(path.parent))
 
     def forget(self, path: Path) -> None:
         """Note that a file was removed: its directory is made durable by the next `sync`."""
-        self._unsynced.pop(os.fspath(path), None)
-        self._unsynced_directories[os.path.dirname(os.fspath(path)) or "."] = None
+        self._unsynced.forget(os.fspath(path))
 
     def _make_ready(self, directory: str) -> None:
         if directory in self._ready:
@@ -197,7 +213,7 @@ class FileWriter:
         while missing and not os.path.isdir(missing):
             # A new directory is an entry of the one above, which has to be durable too.
             above = os.path.dirname(missing)
-            self._unsynced_directories[above or "."] = None
+            self._unsynced.add_directory(above or ".")
             missing = above
         if missing == directory:
             self._clean(directory)
@@ -206,6 +222,7 @@ class FileWriter:
         except FileExistsError:
             message = "is a file, but has to be a directory"
             raise NotADirectoryError(errno.ENOTDIR, message, missing) from None
+        self._unsynced.watch(directory)
         if len(self._ready) > 10_000:  # a bound for templates that make a directory for every record
             self._ready.clear()
         self._ready.add(directory)

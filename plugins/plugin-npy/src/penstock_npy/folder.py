@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import attrs
@@ -23,6 +23,20 @@ SIDECAR = ".json"
 """What the name of a file that describes another one adds to it."""
 
 
+_TOGETHER = 64
+"""Files that are written at a time: so many descriptors are open meanwhile."""
+
+
+@attrs.frozen
+class Item:
+    """A file that is to be written: of which record, where to, what it holds, and what its line in the index says."""
+
+    record: Record
+    path: Path
+    buffers: Buffers
+    entry: str | None
+
+
 @attrs.define
 class Folder:
     """Hold what an open store of files has: its template, its writer, and the rules that they keep.
@@ -38,6 +52,7 @@ class Folder:
         index: What was known about each record.
         reserve: The room that stays free.
         checksums: What notes the checksum of each file, or None.
+        root: The directory that holds everything.
     """
 
     where: str
@@ -49,6 +64,8 @@ class Folder:
     reserve: Reserve
     checksums: Checksums | None = None
     numbering: Numbering = attrs.field(factory=Numbering)
+    root: Path = attrs.field(init=False)
+    _above: str = attrs.field(init=False)
 
     @classmethod
     def open(
@@ -89,10 +106,13 @@ class Folder:
         sums = None if checksums == "none" else Checksums()
         return cls(where, suffix, when_exists, FileWriter(sync_each), template, index, reserve, sums)
 
-    @property
-    def root(self) -> Path:
-        """The directory that holds everything."""
-        return Path(self.template.root)
+    def __attrs_post_init__(self) -> None:
+        self.root = Path(self.template.root)
+        self._above = self.root.as_posix().rstrip("/") + "/"
+
+    def key_at(self, path: Path) -> Key:
+        """Return the key of a path below the root."""
+        return path.as_posix().removeprefix(self._above)
 
     def path_of(self, record: Record) -> Path:
         """Return where a record goes. Raises StoreError that cannot be retried."""
@@ -103,7 +123,7 @@ class Folder:
 
     def key_of(self, record: Record) -> Key:
         """Return the path below the root, with "/"."""
-        return self.path_of(record).relative_to(self.root).as_posix()
+        return self.key_at(self.path_of(record))
 
     def exists_error(self, record: Record, path: Path) -> RecordExistsError:
         """Return the error for a name that is taken, with what to do about it."""
@@ -145,7 +165,7 @@ class Folder:
         if entry is None and self.checksums is None:
             self.writer.write(path, buffers, self.when_exists, beside=beside)
             return
-        key = path.relative_to(self.root).as_posix()
+        key = self.key_at(path)
 
         def note(status: os.stat_result) -> None:
             if entry is not None:
@@ -156,6 +176,36 @@ class Folder:
 
         lock = self.index.directory if entry is not None else None
         self.writer.write(path, buffers, self.when_exists, beside=beside, note=note, lock=lock)
+
+    def write_together(self, items: Sequence[Item]) -> list[Item]:
+        """Write files of records, many at a time; return those that `write` has to be called for."""
+        left: list[Item] = []
+        for first in range(0, len(items), _TOGETHER):
+            some = items[first : first + _TOGETHER]
+            left += [some[number] for number in self._write_some(some)]
+        return left
+
+    def _write_some(self, items: Sequence[Item]) -> Iterable[int]:
+        try:
+            self.reserve.take(sum(len(buffer) for item in items for buffer in item.buffers))
+        except StoreError:
+            return range(len(items))  # some may have room
+
+        def note(found: Mapping[int, os.stat_result]) -> None:
+            if self.checksums is not None:
+                for number in found:
+                    self.writer.must_last(self.checksums.add(items[number].path, items[number].buffers))
+            indexed = [(items[number], status) for number, status in found.items() if items[number].entry is not None]
+            lines = [
+                (self.key_at(item.path), file_id(status), item.record.channel, item.entry or "")
+                for item, status in indexed
+            ]
+            for file in self.index.add_all(lines):
+                self.writer.must_last(file)
+
+        lock = self.index.directory if any(item.entry is not None for item in items) else None
+        files = [(item.path, item.buffers) for item in items]
+        return self.writer.write_together(files, self.when_exists, note=note, lock=lock)
 
     def file_at(self, key: object) -> Path | None:
         """Return the file of a key, or None if there is none or the key leads out of the root."""
@@ -192,6 +242,14 @@ class Folder:
                     yield from self._below(prefix + name)
             elif name.endswith(self.suffix):
                 yield prefix + name
+
+    def close(self) -> None:
+        """Make everything written durable, and close what is open. Raises as `sync`."""
+        try:
+            self.sync()
+        finally:
+            self.index.close()
+            self.writer.close()
 
     def sync(self) -> None:
         """Make everything written durable.

@@ -17,7 +17,8 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,15 @@ def file_id(status: os.stat_result) -> FileId:
 def entry_of(record: Record) -> str:
     """Return what a line says of a record, without the braces. Raises TypeError, ValueError."""
     return (
-        f'"channel": {json.dumps(record.channel)}, "seq": {int(record.seq)}, "time_ns": {int(record.time_ns)}, '
+        f'"channel": {_text(record.channel)}, "seq": {int(record.seq)}, "time_ns": {int(record.time_ns)}, '
         f'"discontinuity": {"true" if record.discontinuity else "false"}, '
         f'"coords": {tagged_text(record.coords)}, "metadata": {tagged_text(record.metadata)}'
     )
+
+
+@lru_cache(maxsize=1024)
+def _text(channel: str) -> str:
+    return json.dumps(channel)
 
 
 def fields_of(line: dict[str, Any]) -> dict[str, Any]:
@@ -97,10 +103,20 @@ class Index:
         Raises:
             OSError: it could not be written; nothing of it is left.
         """
-        self.append(self.path_of(channel), f'{{"path": {json.dumps(path)}, "file": {json.dumps(identity)}, {entry}}}\n')
+        self.append(self.path_of(channel), _line(path, identity, entry))
+
+    def add_all(self, lines: Iterable[tuple[str, FileId, str, str]]) -> set[Path]:
+        """Add the lines of files (path, identity, channel, entry); return where to. Otherwise as `add`."""
+        texts: dict[str, list[str]] = {}
+        for path, identity, channel, entry in lines:
+            texts.setdefault(channel, []).append(_line(path, identity, entry))
+        files = {channel: self.path_of(channel) for channel in texts}
+        for channel, file in files.items():
+            self.append(file, "".join(texts[channel]))
+        return set(files.values())
 
     def append(self, file: Path, line: str) -> None:
-        """Add a line to a file of the index. Raises OSError; nothing of it is left then."""
+        """Add a line, or several, to a file of the index. Raises OSError; nothing of them is left then."""
         fd, size = self._opened(file)
         data = line.encode("ascii")
         if not size:
@@ -205,6 +221,10 @@ class Index:
                 return file.readline()
         except FileNotFoundError:
             return b""
+
+
+def _line(path: str, identity: FileId, entry: str) -> str:
+    return f'{{"path": {json.dumps(path)}, "file": [{identity[0]}, {identity[1]}], {entry}}}\n'
 
 
 def lines_of(file: Path) -> Iterator[tuple[str, FileId, dict[str, Any]]]:

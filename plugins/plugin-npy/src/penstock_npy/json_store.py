@@ -105,9 +105,8 @@ class JsonStore:
         lines, self._lines = self._lines, None
         if folder is not None:
             try:
-                folder.sync()
+                folder.close()
             finally:
-                folder.index.close()
                 if lines is not None:
                     lines.close()
 

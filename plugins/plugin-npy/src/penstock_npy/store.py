@@ -18,12 +18,12 @@ from penstock.record import Record
 from penstock.store import Key
 from penstock.templates import Template, is_template
 from penstock_npy.files import WhenExists
-from penstock_npy.folder import SIDECAR, Folder
+from penstock_npy.folder import SIDECAR, Folder, Item
 from penstock_npy.index import entry_of, fields_of, file_id
 from penstock_npy.npy_format import npy_buffers
 from penstock_npy.pair_lock import locked
 from penstock_npy.reserve import reserve_setting
-from penstock_npy.writing import name_of, write_each
+from penstock_npy.writing import fail, name_of, reported, write_each
 
 SPLIT_INDEX = "_split_index"
 
@@ -104,7 +104,18 @@ class NpyStore:
 
     def write(self, records: Sequence[Record]) -> None:
         folder = self._opened()
-        write_each(records, lambda record: self._write(folder, record), where=self._where)
+        if self.split or self.sidecar == "json" or self.sync_each:
+            write_each(records, lambda record: self._write(folder, record), where=self._where)
+            return
+        failed: list[tuple[Record, BaseException]] = []
+        items: list[Item] = []
+        for record in records:
+            with reported(record, failed, where=self._where):
+                items.append(self._item(record, folder.path_of(record)))
+        for item in folder.write_together(items):
+            with reported(item.record, failed, where=self._where):
+                folder.write(item.record, item.path, item.buffers, entry=item.entry)
+        fail(failed, records, where=self._where)
 
     def sync(self) -> None:
         self._opened().sync()
@@ -112,10 +123,7 @@ class NpyStore:
     def close(self) -> None:
         folder, self._folder = self._folder, None
         if folder is not None:
-            try:
-                folder.sync()
-            finally:
-                folder.index.close()
+            folder.close()
 
     def key_of(self, record: Record) -> Key:
         return self._opened().key_of(_part(record, 0) if self.split else record)
@@ -258,6 +266,14 @@ class NpyStore:
             raise
 
     def _write_file(self, folder: Folder, record: Record, path: Path) -> None:
+        item = self._item(record, path)
+        if self.sidecar == "json":
+            folder.write(record, path, item.buffers, said=f"{{{item.entry}}}".encode("ascii"))
+        else:
+            folder.write(record, path, item.buffers, entry=item.entry)
+
+    def _item(self, record: Record, path: Path) -> Item:
+        """Return the file of a record. Raises StoreError that cannot be retried."""
         data = record.data
         if not isinstance(data, numpy.ndarray):
             raise StoreError(
@@ -270,10 +286,7 @@ class NpyStore:
             entry = None if self.sidecar == "none" else entry_of(record)
         except (TypeError, ValueError, RecursionError) as error:
             raise StoreError(f"{self._where}: record {name_of(record)}: {error}", retryable=False) from error
-        if self.sidecar == "json":
-            folder.write(record, path, buffers, said=f"{{{entry}}}".encode("ascii"))
-        else:
-            folder.write(record, path, buffers, entry=entry)
+        return Item(record, path, buffers, entry)
 
     def _coords_of(self, path: Path) -> DataCoordinates:
         try:

@@ -27,6 +27,8 @@ def tagged_text(value: Mapping[str, Any]) -> str:
         TypeError: it holds something that has no form.
         ValueError: it holds itself, or is nested too deeply.
     """
+    if not value:
+        return "{}"
     is_simple = all(
         type(key) is str and key[:1] != "$" and (type(each) in _SIMPLE or (type(each) is float and math.isfinite(each)))
         for key, each in value.items()

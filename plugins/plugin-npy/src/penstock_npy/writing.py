@@ -21,21 +21,45 @@ def write_each(records: Sequence[Record], write: Callable[[Record], None], *, wh
     """
     failed: list[tuple[Record, BaseException]] = []
     for record in records:
-        try:
+        with reported(record, failed, where=where):
             write(record)
-        except StoreError as error:
-            failed.append((record, error))
-        except OSError as error:
-            own = StoreError(f"{where}: record {name_of(record)} cannot be written: {error}")
-            own.__cause__ = error
-            failed.append((record, own))
     fail(failed, records, where=where)
+
+
+class reported:  # noqa: N801 - used as a function
+    """Add what a block raises to the records that failed: a StoreError as it is, an OSError as one."""
+
+    __slots__ = ("_failed", "_record", "_where")
+
+    def __init__(self, record: Record, failed: list[tuple[Record, BaseException]], *, where: str) -> None:
+        self._record, self._failed, self._where = record, failed, where
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, OSError):
+            return False
+        self._failed.append((self._record, failure(self._record, error, where=self._where)))
+        return True
+
+
+def failure(record: Record, error: Exception, *, where: str) -> StoreError:
+    """Return an error of one record as a StoreError: itself, if it is one; only one of the system may be retried."""
+    if isinstance(error, StoreError):
+        return error
+    message = f"{where}: record {name_of(record)} cannot be written: {error}"
+    own = StoreError(message, retryable=isinstance(error, OSError))
+    own.__cause__ = error
+    return own
 
 
 def fail(failed: Sequence[tuple[Record, BaseException]], records: Sequence[Record], *, where: str) -> None:
     """Raise one error for all records of a call that failed; return if none did. Raises as `write_each`."""
     if not failed:
         return
+    order = {id(record): number for number, record in enumerate(records)}
+    failed = sorted(failed, key=lambda each: order.get(id(each[0]), len(order)))
     message = str(failed[0][1])
     if len(records) > 1:
         shown = "; ".join(str(error).removeprefix(f"{where}: ") for _, error in failed[:_SHOWN])

@@ -40,7 +40,7 @@ class Known:
         return cls(selection, None if found is None else Index(found))
 
     def of_file(self, name: str, status: os.stat_result) -> dict[str, Any] | None:
-        """Return the fields of the record of a file, or None if only its name tells something.
+        """Return the fields of the record of a file, or None if only its name says something.
 
         Raises:
             ValueError: its line or its sidecar is damaged.
@@ -76,9 +76,9 @@ class Known:
         """Forget which files of the index are about which `.jsonl`: some have grown."""
         self._of_lines = None
 
-    def told(self, name: str) -> dict[str, Any]:
-        """Return what the name tells, as fields of a record; its metadata have the name itself as `path`."""
-        fields = self.selection.told(name)
+    def from_name(self, name: str) -> dict[str, Any]:
+        """Return what the name says, as fields of a record; its metadata have the name itself as `path`."""
+        fields = self.selection.from_name(name)
         metadata = {"path": printable(name), **fields.get("metadata", {})}
         return {**fields, "metadata": metadata, "coords": DataCoordinates(fields.get("coords", {}))}
 

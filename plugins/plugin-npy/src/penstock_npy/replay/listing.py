@@ -22,7 +22,7 @@ from penstock_npy.replay.watch import Watch
 
 _LOOK_AGAIN_S = 0.05
 _LIST_AGAIN_S = 30.0
-"""A directory that is watched is listed so often all the same: the system may lose what it tells."""
+"""A directory that is watched is listed so often all the same: the system may lose reports."""
 Place = tuple[int, int]
 
 
@@ -100,12 +100,12 @@ class Listing:
         """
         names: set[str] = set(self._unripe)
         if self.follow:
-            told = self._watch.take() if self._watch is not None else set()
+            changed = self._watch.take() if self._watch is not None else set()
             every_s = _LIST_AGAIN_S if self.poll_s is None else self.poll_s
-            if told is None or time.monotonic() - self._listed_s >= every_s:
+            if changed is None or time.monotonic() - self._listed_s >= every_s:
                 names |= self._names()
             else:
-                names |= self._named(told)
+                names |= self._named(changed)
             self._queue_grown(names)
         self._number(names)
         return bool(self._queue)
@@ -116,7 +116,7 @@ class Listing:
         return bool(self._unripe)
 
     def rest_s(self) -> float:
-        """Return after how many seconds to look again, if nothing is told."""
+        """Return after how many seconds to look again, if no change is reported."""
         if self._unripe:
             return _LOOK_AGAIN_S
         every_s = _LIST_AGAIN_S if self.poll_s is None else self.poll_s
@@ -154,7 +154,7 @@ class Listing:
             self._journal.commit(position["next"], {name: list(place) for name, place in position["parts"].items()})
 
     def close(self) -> None:
-        """Let everything go, any number of times."""
+        """Close everything, any number of times."""
         if self._watch is not None:
             self._watch.stop()
         if self._journal is not None:
@@ -188,10 +188,10 @@ class Listing:
         except OSError as error:
             raise SourceError(f"{self.selection.root} cannot be listed: {error}") from error
 
-    def _named(self, told: Iterable[str]) -> set[str]:
+    def _named(self, changed: Iterable[str]) -> set[str]:
         """Return the files that are data among those that changed, and those in directories that came."""
-        names = {name for name in told if self.selection.has(name)}
-        for name in told:
+        names = {name for name in changed if self.selection.has(name)}
+        for name in changed:
             if name not in names and (self.selection.root / name).is_dir():
                 names |= set(self.selection.below(name))
         return names
@@ -244,6 +244,6 @@ class Listing:
             if self.order_by == "mtime":
                 return (0, status.st_mtime_ns), *by_name
             fields = self.known.of_file(name, status)
-            return rank(field_of(self.known.told(name) if fields is None else fields, self.order_by)), *by_name
+            return rank(field_of(self.known.from_name(name) if fields is None else fields, self.order_by)), *by_name
         except (KeyError, ValueError, OSError):
             return (3,), *by_name  # it is refused when it is its turn

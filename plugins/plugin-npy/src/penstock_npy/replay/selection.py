@@ -1,4 +1,4 @@
-"""Which files below a directory are data, by a template, a glob or a directory, and what their names tell."""
+"""Which files below a directory are data, by a template, a glob or a directory, and what their names say."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ class Selection:
             return False
         return not self._is_beside_a_stack(name)
 
-    def told(self, name: str) -> dict[str, Any]:
-        """Return the fields of a record that the name tells by the template; none without one."""
+    def from_name(self, name: str) -> dict[str, Any]:
+        """Return the fields of a record that the template finds in the name; none without one."""
         return {} if self._template is None else self._template.read(printable(name)) or {}
 
     def _is_beside_a_stack(self, name: str) -> bool:

@@ -36,7 +36,7 @@ class _Reading:
     pieces: Generator[Piece, None, tuple[int, int]]
     has_parts: bool
     fields: dict[str, Any] | None
-    told: dict[str, Any]
+    named: dict[str, Any]
     time_ns: int
     lines: Iterator[tuple[int, dict[str, Any]]]
     _ahead: tuple[int, dict[str, Any]] = (-1, {})
@@ -79,7 +79,7 @@ class NpyFilesSource:
         merge_metadata: True takes the key "metadata" of JSON as metadata, as the json store writes it.
         follow: True goes on for ever with files that come, and with lines and frames that are added. Files that come
             later are sorted among themselves, behind those that are numbered already.
-        poll_s: Seconds between two listings of a directory that is followed; None has the system tell of changes, which
+        poll_s: Seconds between two listings of a directory that is followed; None has the system report changes, which
             it does not for network shares.
         settle_s: Seconds without a change after which a file that is not whole counts as damaged.
         min_age_s: Seconds for which a file must not have changed to be given.
@@ -279,10 +279,10 @@ class NpyFilesSource:
         status = path.stat()
         parts = has_parts(path)
         fields = None if parts else listing.known.of_file(name, status)
-        told = listing.known.told(name)
+        named = listing.known.from_name(name)
         if self.order_by not in ("name", "mtime"):
             try:
-                field_of(told if fields is None else fields, self.order_by)
+                field_of(named if fields is None else fields, self.order_by)
             except KeyError:
                 raise ValueError(f"order_by={self.order_by!r} is not known of it") from None
         place = listing.parts.get(name, (0, 0))
@@ -293,7 +293,7 @@ class NpyFilesSource:
             pieces=pieces(path, place, to_end=to_end),
             has_parts=parts,
             fields=fields,
-            told=told,
+            named=named,
             time_ns=status.st_mtime_ns,
             lines=lines,
         )
@@ -307,20 +307,20 @@ class NpyFilesSource:
             data, metadata = unmerged(data)
         if fields is not None:
             return Record(data, **fields)
-        told = reading.told
+        named = reading.named
         return Record(
             data,
             channel=self._channel(listing, name),
             seq=self._seq(listing, reading, piece),
-            time_ns=told.get("time_ns", reading.time_ns),
-            coords=told["coords"],
-            metadata={**told["metadata"], **metadata},
+            time_ns=named.get("time_ns", reading.time_ns),
+            coords=named["coords"],
+            metadata={**named["metadata"], **metadata},
         )
 
     def _channel(self, listing: Listing, name: str) -> str:
-        told = listing.known.told(name).get("channel", self.channel)
-        if told is not None:
-            return str(told)
+        channel = listing.known.from_name(name).get("channel", self.channel)
+        if channel is not None:
+            return str(channel)
         root = listing.selection.root
         return printable(name.removesuffix(".jsonl") if name.endswith(".jsonl") else root.absolute().name)
 
@@ -329,9 +329,9 @@ class NpyFilesSource:
         if not reading.has_parts:
             # In an archive with an index, one that it does not know gets the number that `penstock recover` gives it.
             number = listing.numbers[name] if listing.known.index is None else named_number(name)
-            return int(reading.told.get("seq", number))
+            return int(reading.named.get("seq", number))
         # A file that is a channel of its own counts its lines; of others, each has a range of numbers.
-        is_own = listing.selection.variables == {"channel"} or (self.channel is None and "channel" not in reading.told)
+        is_own = listing.selection.variables == {"channel"} or (self.channel is None and "channel" not in reading.named)
         return piece.part if is_own else part_number(self._channel(listing, name), listing.numbers[name], piece.part)
 
     def _refuse(self, listing: Listing, name: str, error: Exception, part: int | None = None) -> None:

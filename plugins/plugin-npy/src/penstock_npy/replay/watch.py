@@ -36,7 +36,7 @@ class Watch:
     _thread: threading.Thread | None = attrs.field(default=None, init=False)
 
     def start(self) -> None:
-        """Begin. What happens before the system listens is not told: `take` says once to look at everything."""
+        """Begin. Changes before the system listens are not reported: `take` asks once to look at everything."""
         self._thread = threading.Thread(target=self._watch, name="npy-files-watch", daemon=True)
         self._thread.start()
 
