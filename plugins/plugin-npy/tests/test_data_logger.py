@@ -18,6 +18,10 @@ import pytest
 
 from penstock.errors import ConfigError, StoreError
 from penstock_npy import DataLogger, LogArchiveReader, LoggerFullError, LogPackage, compress_npy_logs
+from penstock_npy.entry_log import EntryLog
+from penstock_npy.logger_process import LoggerProcess
+from penstock_npy.reserve import Reserve
+from penstock_npy.segment import entry_buffers
 
 CHILD = Path(__file__).with_name("log_child.py")
 SEED_EXAMPLE = """
@@ -313,6 +317,49 @@ def test_c3_a_full_disk_makes_producers_wait(tmp_path, layout, monkeypatch, capf
     resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
     logger.stop()
     assert [(time, len(payload)) for time, payload in entries(logger)[1]] == list(enumerate(sizes))
+
+
+@layouts
+def test_c3_a_reserve_is_left_free(tmp_path, layout, capfd):
+    """What would leave less than `reserve_bytes` free is not written: the writer reports the figures and waits."""
+    status = os.statvfs(tmp_path)
+    logger = DataLogger(tmp_path, layout=layout, reserve_bytes=2 * status.f_blocks * status.f_frsize)
+    logger.start()
+    logger.input_queue.put(LogPackage(1, 0, b"x"))
+    said, waiting = "", threading.Event()
+    while "trying again" not in said:
+        assert logger.alive
+        waiting.wait(0.02)
+        said += capfd.readouterr().err
+    assert "bytes are free on the disk" in said
+    assert "reserve_bytes=" in said
+    assert not list(logger.output_directory.rglob("*.*"))
+    os.kill(logger._process.pid, signal.SIGKILL)
+    with pytest.raises(StoreError, match="not everything was written"):
+        logger.stop()
+
+
+def test_c3_room_above_the_reserve_is_used_when_it_comes(tmp_path, monkeypatch):
+    """Entries that waited for room above the reserve are written when there is some."""
+    free = iter([0, 0])
+    monkeypatch.setattr("penstock_npy.reserve._free_bytes", lambda path: next(free, 10**9))
+    parent, other = os.pipe()
+    os.set_blocking(parent, False)
+    writer = EntryLog(tmp_path)
+    process = LoggerProcess(None, parent, writer, Reserve("DataLogger", tmp_path, 1000))
+    process._write([(1, 5, memoryview(b"".join(entry_buffers(5, 0, b"x", 1))))])
+    writer.close()
+    os.close(parent)
+    os.close(other)
+    assert next(free, None) is None
+    assert compress_npy_logs(tmp_path).entries == {1: 1}
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "1", True])
+def test_c3_a_reserve_is_a_number_of_bytes(tmp_path, value):
+    """A reserve that is none is refused when the logger is made."""
+    with pytest.raises(ConfigError, match="reserve_bytes"):
+        DataLogger(tmp_path, reserve_bytes=value)
 
 
 def test_c3_compressing_while_it_writes_is_refused(make):

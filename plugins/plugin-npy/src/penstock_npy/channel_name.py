@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from urllib.parse import quote
 
 _LONGEST = 120
 _CAPITAL = re.compile("[A-Z]")
 
 
+@lru_cache(maxsize=4096)
 def channel_name(channel: str) -> str:
     """Return a name of ASCII letters, digits and "_-%~", another one for each channel, even if case does not count."""
     name = quote(channel, safe="", errors="surrogatepass").replace(".", "%2E") or "%"

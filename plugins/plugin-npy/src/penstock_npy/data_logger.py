@@ -36,6 +36,8 @@ class DataLogger:
         layout: "files" writes one `.npy` for each entry, (9 + n,) uint8: source id, time, payload. "log" appends to
             one file for each source, which is many times faster.
         put_timeout_s: How long `put` may wait for the disk.
+        reserve_bytes: Bytes that stay free on the disk. Before there are fewer, the process that writes waits as if the
+            disk were full, and says the figures on stderr; so does `put`, once what is on the way takes no more.
 
     Raises:
         ConfigError: a setting is wrong.
@@ -48,15 +50,19 @@ class DataLogger:
         *,
         layout: Literal["files", "log"] = "files",
         put_timeout_s: float = 30.0,
+        reserve_bytes: int = 0,
     ) -> None:
         if not instance_name or "/" in instance_name or "\0" in instance_name or instance_name in (".", ".."):
             raise ConfigError(f"DataLogger: instance_name {instance_name!r} cannot be part of a directory's name")
         if layout not in ("files", "log"):
             raise ConfigError(f"DataLogger: layout {layout!r} is neither 'files' nor 'log'")
+        if type(reserve_bytes) is not int or reserve_bytes < 0:
+            raise ConfigError(f"DataLogger: reserve_bytes {reserve_bytes!r} is no number of bytes")
         if not hasattr(socket, "AF_UNIX") or os.name == "nt":
             raise ConfigError("DataLogger: works on Linux and macOS; use the npy-log store in a pipeline")
         self._directory = Path(output_directory) / f"{instance_name}_data_log"
         self._layout = layout
+        self._reserve_bytes = reserve_bytes
         # A path of a socket has at most 104 bytes, so that it cannot lie in the output directory.
         self._place = Path(tempfile.mkdtemp(prefix="penstock-log-"))
         self._queue = LoggerQueue(self._place / "s", put_timeout_s)
@@ -110,6 +116,7 @@ class DataLogger:
             settings = {
                 "directory": os.fspath(self._directory.absolute()),
                 "layout": self._layout,
+                "reserve_bytes": self._reserve_bytes,
                 "listener": listener.fileno(),
                 "parent": parent,
             }

@@ -29,7 +29,7 @@ from penstock_npy.entry_log import segments
 from penstock_npy.log_channel import RECORD, LogChannel, numbers
 from penstock_npy.reserve import Reserve, reserve_setting
 from penstock_npy.segment import MOST_BYTES, SegmentWriter, entry_buffers, index_path
-from penstock_npy.writing import fail, name_of
+from penstock_npy.writing import Failed, failure, name_of, write_groups
 
 _MOST_OPEN = 64
 _TIMES = (1 << 64) - 1
@@ -111,14 +111,13 @@ class NpyLogStore:
 
     def write(self, records: Sequence[Record]) -> None:
         state = self._opened()
-        failed: list[tuple[Record, BaseException]] = []
-        groups: dict[str, list[Record]] = {}
-        for record in records:
-            groups.setdefault(channel_name(record.channel), []).append(record)
         with state.lock:
-            for name, group in groups.items():
-                self._write_group(state, name, group, failed)
-        fail(failed, records, where=self._where)
+            write_groups(
+                records,
+                lambda record: (channel_name(record.channel), record),
+                lambda name, group, failed: self._write_group(state, name, group, failed),
+                where=self._where,
+            )
 
     def sync(self) -> None:
         state = self._opened()
@@ -219,14 +218,12 @@ class NpyLogStore:
             channel = state.channels[name] = _Channel(LogChannel(self.path / name))
         return channel
 
-    def _write_group(
-        self, state: _State, name: str, group: list[Record], failed: list[tuple[Record, BaseException]]
-    ) -> None:
+    def _write_group(self, state: _State, name: str, group: list[Record], failed: Failed) -> None:
         channel = self._channel(state, name)
         try:
             writer = self._writer(channel)
         except OSError as error:
-            failed += [(record, self._failure(record, error)) for record in group]
+            failed += [(record, failure(record, error, where=self._where)) for record in group]
             return
         buffers: list[Any] = []
         places: list[tuple[int, int, int]] = []
@@ -261,7 +258,7 @@ class NpyLogStore:
             state.reserve.take(offset)
             writer.append(buffers, places)
         except OSError as error:
-            failed += [(record, self._failure(record, error)) for record in written]
+            failed += [(record, failure(record, error, where=self._where)) for record in written]
             return
         channel.log.highest = highest
         channel.is_dirty = True
@@ -318,13 +315,6 @@ class NpyLogStore:
         if name not in state.channels and len(name) <= 255 and not (self.path / name).is_dir():
             return None
         return None if len(name) > 255 else self._channel(state, name).log.find(int(text))
-
-    def _failure(self, record: Record, error: OSError) -> StoreError:
-        if isinstance(error, StoreError):
-            return error
-        own = StoreError(f"{self._where}: record {name_of(record)} cannot be written: {error}")
-        own.__cause__ = error
-        return own
 
 
 def record_of(entry: tuple[int, int, int, bytes], channel: str = "", seq: int = 0) -> Record:

@@ -21,6 +21,7 @@ import attrs
 
 from penstock_npy.entry_files import EntryFiles
 from penstock_npy.entry_log import EntryLog
+from penstock_npy.reserve import Reserve
 from penstock_npy.segment import HEAD, entry_size
 
 _CHUNK_BYTES = 1 << 20
@@ -74,6 +75,7 @@ class LoggerProcess:
     listener: socket.socket
     parent: int
     writer: Any
+    reserve: Reserve
     _selector: selectors.BaseSelector = attrs.field(factory=selectors.DefaultSelector, init=False)
     _connections: dict[int, _Connection] = attrs.field(factory=dict, init=False)
     _began_under: int = attrs.field(factory=os.getppid, init=False)
@@ -153,6 +155,7 @@ class LoggerProcess:
         said = False
         while True:
             try:
+                self.reserve.take(sum(len(entry) for _, _, entry in entries))
                 self.writer.write(entries)
                 self._unwritten = True
                 return
@@ -161,7 +164,11 @@ class LoggerProcess:
                 if self._is_ending() and time.monotonic() > self._ending_s + _GIVE_UP_S:
                     raise
                 if not said:
-                    print(f"DataLogger: {error}; trying again", file=sys.stderr, flush=True)
+                    print(
+                        f"DataLogger: {str(error).removeprefix('DataLogger: ')}; trying again",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                     said = True
                 time.sleep(_RETRY_S)
 
@@ -191,7 +198,8 @@ def main() -> None:
     directory = Path(settings["directory"])
     writer = EntryFiles(directory) if settings["layout"] == "files" else EntryLog(directory)
     listener = socket.socket(fileno=settings["listener"])
-    process = LoggerProcess(listener, settings["parent"], writer)
+    reserve = Reserve("DataLogger", directory, settings["reserve_bytes"])
+    process = LoggerProcess(listener, settings["parent"], writer, reserve)
     print("ready", flush=True)
     try:
         process.run()

@@ -23,12 +23,14 @@ from penstock_npy.pair_lock import locked
 from penstock_npy.reserve import reserve_setting
 from penstock_npy.stack_file import Said, StackReader, StackWriter, origin_of
 from penstock_npy.tagged import tagged_text
-from penstock_npy.writing import fail, name_of
+from penstock_npy.writing import Failed, failure, name_of, write_groups
 
 _MOST_OPEN = 64
 _MOST_KNOWN = 10_000
 _NOTHING: Said = ("{}", "{}")
 _LITTLE = -(1 << 63)
+_Frame = tuple[Record, Any, Said]
+"""A record, its array, and its coordinates and metadata as text."""
 
 
 @attrs.define(eq=False)
@@ -147,21 +149,13 @@ class NpyStackStore:
 
     def write(self, records: Sequence[Record]) -> None:
         state = self._opened()
-        failed: list[tuple[Record, BaseException]] = []
-        groups: dict[str, list[tuple[Record, Any, Said]]] = {}
         with state.lock:
-            for record in records:
-                try:
-                    key = state.key_of(record)
-                    if not (-_END <= record.seq < _END and -_END <= record.time_ns < _END):
-                        message = f"record {name_of(record)}: its seq or time_ns takes more than 64 bits"
-                        raise StoreError(f"{self._where}: {message}", retryable=False)
-                    groups.setdefault(key, []).append((record, *self._prepared(record)))
-                except StoreError as error:
-                    failed.append((record, error))
-            for key, group in groups.items():
-                self._write_group(state, key, group, failed)
-        fail(failed, records, where=self._where)
+            write_groups(
+                records,
+                lambda record: (state.key_of(record), self._prepared(record)),
+                lambda key, group, failed: self._write_group(state, key, group, failed),
+                where=self._where,
+            )
 
     def sync(self) -> None:
         state = self._opened()
@@ -232,8 +226,11 @@ class NpyStackStore:
             raise StoreError(f"{self._where}: is not open; call open() first", retryable=False)
         return self._state
 
-    def _prepared(self, record: Record) -> tuple[Any, Said]:
+    def _prepared(self, record: Record) -> _Frame:
         data = record.data
+        if not (-_END <= record.seq < _END and -_END <= record.time_ns < _END):
+            message = f"record {name_of(record)}: its seq or time_ns takes more than 64 bits"
+            raise StoreError(f"{self._where}: {message}", retryable=False)
         if not isinstance(data, numpy.ndarray):
             raise StoreError(
                 f"{self._where}: record {name_of(record)} holds {type(data).__name__}, not a numpy array; "
@@ -245,8 +242,8 @@ class NpyStackStore:
                 npy_buffers(data)  # refuses what a file cannot hold
                 data = numpy.ascontiguousarray(data).reshape(data.shape)
             if not record.coords and not record.metadata:
-                return data, _NOTHING
-            return data, (tagged_text(record.coords), tagged_text(record.metadata))
+                return record, data, _NOTHING
+            return record, data, (tagged_text(record.coords), tagged_text(record.metadata))
         except (TypeError, ValueError, RecursionError) as error:
             raise StoreError(f"{self._where}: record {name_of(record)}: {error}", retryable=False) from error
 
@@ -254,15 +251,15 @@ class NpyStackStore:
         self,
         state: _State,
         key: str,
-        group: list[tuple[Record, Any, Said]],
-        failed: list[tuple[Record, BaseException]],
+        group: list[_Frame],
+        failed: Failed,
     ) -> None:
         try:
             series = self._series_of(state, key)
         except (OSError, CannotGetObjectError) as error:
-            failed += [(record, self._failure(record, error)) for record, _, _ in group]
+            failed += [(record, failure(record, error, where=self._where)) for record, _, _ in group]
             return
-        new: list[tuple[Record, Any, Said]] = []
+        new: list[_Frame] = []
         highest = series.highest
         pending: set[int] = set()
         for each in group:
@@ -291,10 +288,10 @@ class NpyStackStore:
             try:
                 self._append(state.folder, series, key, batch)
             except (OSError, TypeError, CannotGetObjectError) as error:
-                failed += [(record, self._failure(record, error)) for record, _, _ in [*batch, *new]]
+                failed += [(record, failure(record, error, where=self._where)) for record, _, _ in [*batch, *new]]
                 return
 
-    def _append(self, folder: Folder, series: _Series, key: str, batch: list[tuple[Record, Any, Said]]) -> None:
+    def _append(self, folder: Folder, series: _Series, key: str, batch: list[_Frame]) -> None:
         data = batch[0][1]
         folder.reserve.take(data.nbytes * len(batch))
         writer = series.writer
@@ -381,14 +378,6 @@ class NpyStackStore:
             if not series.writer.is_there:
                 path = series.writer.frames.path
                 raise StoreError(f"{self._where}: {path} was removed while it was written to", retryable=False)
-
-    def _failure(self, record: Record, error: Exception) -> StoreError:
-        if isinstance(error, StoreError):
-            return error
-        retryable = isinstance(error, OSError)
-        own = StoreError(f"{self._where}: record {name_of(record)} cannot be written: {error}", retryable=retryable)
-        own.__cause__ = error
-        return own
 
     def _foreign(self, record: Record, series: _Series, key: str) -> StoreError:
         return StoreError(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from penstock.errors import RecordExistsError, StoreError
 from penstock.record import Record
 
 _SHOWN = 3
+Failed = list[tuple[Record, BaseException]]
+"""Records that were not written, each with its error."""
+Item = TypeVar("Item")
 
 
 def write_each(records: Sequence[Record], write: Callable[[Record], None], *, where: str) -> None:
@@ -19,10 +23,41 @@ def write_each(records: Sequence[Record], write: Callable[[Record], None], *, wh
         RecordExistsError: all that failed did because their name was taken.
         StoreError: others; `failed` has each with its own error, and `retryable` is True if any of these is.
     """
-    failed: list[tuple[Record, BaseException]] = []
+    failed: Failed = []
     for record in records:
         with reported(record, failed, where=where):
             write(record)
+    fail(failed, records, where=where)
+
+
+def write_groups(
+    records: Sequence[Record],
+    prepare: Callable[[Record], tuple[str, Item]],
+    write: Callable[[str, list[Item], Failed], None],
+    *,
+    where: str,
+) -> None:
+    """Call `write` for the records of each file together, then raise one error for all that failed.
+
+    Args:
+        records: The records.
+        prepare: Returns the file of a record, and what `write` wants of it; or raises StoreError.
+        write: Takes what belongs to one file, and adds records that fail to a list, each with its error.
+        where: What messages begin with.
+
+    Raises as `write_each`.
+    """
+    failed: Failed = []
+    groups: dict[str, list[Item]] = {}
+    for record in records:
+        try:
+            name, item = prepare(record)
+        except StoreError as error:
+            failed.append((record, error))
+        else:
+            groups.setdefault(name, []).append(item)
+    for name, group in groups.items():
+        write(name, group, failed)
     fail(failed, records, where=where)
 
 
@@ -31,7 +66,7 @@ class reported:  # noqa: N801 - used as a function
 
     __slots__ = ("_failed", "_record", "_where")
 
-    def __init__(self, record: Record, failed: list[tuple[Record, BaseException]], *, where: str) -> None:
+    def __init__(self, record: Record, failed: Failed, *, where: str) -> None:
         self._record, self._failed, self._where = record, failed, where
 
     def __enter__(self) -> None:
