@@ -22,6 +22,7 @@ HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
         "from-herostools.md",
         "from-improv.md",
         "read-back.md",
+        "record-video.md",
         "several-processes.md",
     ],
 )

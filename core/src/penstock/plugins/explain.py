@@ -14,6 +14,7 @@ INSTALLABLE = {
     "h264": "penstock-kafka-av",
     "hero": "penstock-zenoh",
     "hevc": "penstock-kafka-av",
+    "image": "penstock-kafka-av",
     "store json": "penstock-npy",
     "kafka": "penstock-kafka-av",
     "kafka-link": "penstock-kafka-av",

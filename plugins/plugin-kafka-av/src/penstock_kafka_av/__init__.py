@@ -11,14 +11,26 @@ from typing import Any
 _HOMES = {
     "Comux": "comux.comux",
     "Control": "comux.control",
+    "ImageStore": "recording.image_store",
     "KafkaLinkSource": "kafka.link.source",
     "KafkaLinkStore": "kafka.link.store",
     "KafkaSource": "kafka.source",
     "KafkaStore": "kafka.store",
     "MongoConnect": "comux.mongo",
+    "VideoStore": "recording.video_store",
 }
 
-__all__ = ["Comux", "Control", "KafkaLinkSource", "KafkaLinkStore", "KafkaSource", "KafkaStore", "MongoConnect"]
+__all__ = [
+    "Comux",
+    "Control",
+    "ImageStore",
+    "KafkaLinkSource",
+    "KafkaLinkStore",
+    "KafkaSource",
+    "KafkaStore",
+    "MongoConnect",
+    "VideoStore",
+]
 
 
 def __getattr__(name: str) -> Any:

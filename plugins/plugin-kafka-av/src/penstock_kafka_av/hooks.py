@@ -83,7 +83,7 @@ def penstock_processors() -> Iterable[Component]:
 
 @hookimpl
 def penstock_stores() -> Iterable[Component]:
-    """Offer the Kafka stores."""
+    """Offer the Kafka stores, and those of videos and images."""
     return [
         Component(
             "kafka",
@@ -98,5 +98,19 @@ def penstock_stores() -> Iterable[Component]:
             summary="Records to another pipeline, by a topic that keeps them",
             takes="any",
             requires="confluent_kafka",
+        ),
+        Component(
+            "video",
+            "penstock_kafka_av.recording.video_store:VideoStore",
+            summary="Videos (MP4, Matroska): frames encoded, or packets as they are, in segments",
+            takes="any",
+            requires="av",
+        ),
+        Component(
+            "image",
+            "penstock_kafka_av.recording.image_store:ImageStore",
+            summary="Each picture as a PNG or JPEG file",
+            takes="any",
+            requires="av",
         ),
     ]

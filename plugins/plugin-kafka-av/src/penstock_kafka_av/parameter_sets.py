@@ -79,6 +79,11 @@ class ParameterSets:
         if codec in _WITH_HEADER:
             self._header = self._header_in(codec, data) or self._header
 
+    @property
+    def header(self) -> bytes:
+        """The last header that was kept; b"" if there was none."""
+        return self._header
+
     def _header_in(self, codec: str, data: bytes) -> bytes:
         if self._extractor is None:
             self._extractor = BitStreamFilterContext("extract_extradata", codec)

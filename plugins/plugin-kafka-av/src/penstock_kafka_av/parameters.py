@@ -40,9 +40,19 @@ def parameters_of(stream: VideoStream, *, in_band: bool) -> dict[str, Any]:
         stream: A stream of a container that is open for reading.
         in_band: True if the packets hold what is in the extradata.
     """
-    context = stream.codec_context
+    found = parameters_in(stream.codec_context)
+    if in_band:
+        found.pop("extradata", None)
+    ratio = stream.sample_aspect_ratio
+    if ratio:
+        found["sample_aspect_ratio"] = [ratio.numerator, ratio.denominator]
+    return found
+
+
+def parameters_in(context: VideoCodecContext) -> dict[str, Any]:
+    """Return the codec parameters that a context knows, as plain values, without its size."""
     found: dict[str, Any] = {}
-    if context.extradata and not in_band:
+    if context.extradata:
         found["extradata"] = context.extradata
     depth = getattr(context, "reorder_depth", 0)  # av 14 cannot say
     if depth:
@@ -63,9 +73,6 @@ def parameters_of(stream: VideoStream, *, in_band: bool) -> dict[str, Any]:
     order = getattr(context, "field_order", 0)  # nor this
     if order:
         found["field_order"] = int(order)
-    ratio = stream.sample_aspect_ratio
-    if ratio:
-        found["sample_aspect_ratio"] = [ratio.numerator, ratio.denominator]
     return found
 
 

@@ -1,0 +1,1 @@
+"""Recording: videos and images made of records."""

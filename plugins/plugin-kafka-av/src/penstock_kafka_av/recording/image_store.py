@@ -1,0 +1,216 @@
+"""ImageStore: each record's picture as a PNG or JPEG file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar, get_args
+
+import attrs
+import av
+from attrs.validators import and_, ge, in_, instance_of, le
+
+from penstock.errors import (
+    CannotGetObjectError,
+    CoordinatesError,
+    ObjectNotFoundError,
+    RecordExistsError,
+    StoreError,
+)
+from penstock.record import Record
+from penstock.store import Key
+from penstock.templates import Template, is_template
+from penstock_kafka_av.recording.encoding import as_picture
+from penstock_kafka_av.recording.failures import one_error
+from penstock_kafka_av.recording.image import KINDS, ImageEncoder, decode_image
+from penstock_kafka_av.recording.naming import WhenExists, name_of, numbered_name, open_template, path_of
+from penstock_kafka_av.recording.whole_file import WholeFiles
+
+_MOST_NUMBERED = 10_000
+
+
+@attrs.define(eq=False)
+class _Open:
+    """What an open store has."""
+
+    template: Template
+    root: Path
+    encoder: ImageEncoder
+    files: WholeFiles = attrs.field(factory=WholeFiles)
+    numbers: dict[Path, int] = attrs.field(factory=dict)  # the last one of names that were taken
+
+
+@attrs.define(kw_only=True)
+class ImageStore:
+    """Write each record's picture as one PNG or JPEG file, whole or not at all.
+
+    A picture is an array: uint8 (height, width, 3) in BGR order, or RGB if `metadata["pixel_format"]` is "rgb24", uint8
+    (height, width), or, in PNG, uint16 (height, width); or a picture of a decoder with `pixel_format="lazy"`. PNG keeps
+    every pixel. The key of a record is its path below the root; `get` gives the picture, in BGR order if it has
+    colours, and nothing else of the record.
+
+    Durability: after `kill -9` each file is whole or absent, and files are durable after the next `sync`. After a power
+    cut before that, a file may be missing, empty or short, which `get` notices.
+
+    Attributes:
+        path: Template of the files' paths, "{{ channel }}/{{ '%06d' % seq }}.png", ending in ".png", ".jpg" or ".jpeg".
+        root: Directory that no file leaves; None takes the part of `path` before its first variable.
+        quality: Of JPEG, from 1 to 100, which is the best.
+        compression: Of PNG, from 0 (fast) to 9 (small).
+        when_exists: "error" raises RecordExistsError, "skip" keeps the file and drops the record, "replace" overwrites,
+            "number" takes the next free name: "a.png", "a-1.png".
+    """
+
+    takes: ClassVar[str] = "any"
+
+    path: str = attrs.field(validator=is_template)
+    root: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
+    quality: int = attrs.field(default=90, validator=and_(instance_of(int), ge(1), le(100)))
+    compression: int = attrs.field(default=3, validator=and_(instance_of(int), ge(0), le(9)))
+    when_exists: WhenExists = attrs.field(default="error", validator=in_(get_args(WhenExists)))
+    _open: _Open | None = attrs.field(default=None, init=False, repr=False, eq=False)
+
+    def open(self) -> None:
+        """Compile the template and see that the root can be written to; nothing is made before the first record.
+
+        Raises:
+            TemplateError: the template cannot be compiled.
+            CannotConnectToStoreError: the root is no directory, or may not be written to; or the names end otherwise.
+        """
+        template = open_template(self.path, self.root, suffixes=KINDS, where=self._where)
+        encoder = ImageEncoder(KINDS[Path(self.path).suffix], self.quality, self.compression)
+        self._open = _Open(template, Path(template.root), encoder)
+
+    def write(self, records: Sequence[Record]) -> None:
+        state = self._opened()
+        failed: list[tuple[Record, BaseException]] = []
+        for record in records:
+            try:
+                self._write(state, record)
+            except StoreError as error:
+                failed.append((record, error))
+            except OSError as error:
+                own = StoreError(f"{self._where}: {name_of(record)} cannot be written: {error}")
+                own.__cause__ = error
+                failed.append((record, own))
+        if failed:
+            raise one_error(failed, len(records), where=self._where)
+
+    def sync(self) -> None:
+        try:
+            self._opened().files.sync()
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{self._where}: {error.filename} was removed before it was durable; let nothing remove files while "
+                "the store is open",
+                retryable=False,
+            ) from error
+        except OSError as error:
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"{self._where}: the images written cannot be made durable: {error}") from error
+
+    def close(self) -> None:
+        if self._open is not None:
+            try:
+                self.sync()
+            finally:
+                self._open = None
+
+    def key_of(self, record: Record) -> Key:
+        """Return the path below the root, with "/". Raises StoreError if the template has none for this record."""
+        state = self._opened()
+        return path_of(state.template, record, where=self._where).relative_to(state.root).as_posix()
+
+    def get(self, key: Key) -> Record:
+        """Return the picture of this key; its `time_ns` is when the file was written.
+
+        Raises ObjectNotFoundError, or CannotGetObjectError if the file is damaged.
+        """
+        path = self._file_of(key)
+        if path is None:
+            raise ObjectNotFoundError(f"{self._where}: holds nothing of key {key!r} below {self._opened().root}")
+        try:
+            picture, form = decode_image(path.read_bytes(), KINDS[path.suffix])
+            time_ns = path.stat().st_mtime_ns
+        except (OSError, ValueError) as error:
+            raise CannotGetObjectError(f"{self._where}: {path} cannot be read: {error}") from error
+        return Record(picture, time_ns=time_ns, metadata={"pixel_format": form})
+
+    def keys(self, **coords: Any) -> Iterator[Key]:
+        """Yield all keys, in the order of their names. Raises CoordinatesError for coordinates: it keeps none."""
+        if coords:
+            raise CoordinatesError(f"{self._where}: keeps no coordinates; put them into the path, or ask for all keys")
+        state = self._opened()
+        return _below(state.root, "", Path(self.path).suffix)
+
+    def __contains__(self, key: object) -> bool:
+        return self._file_of(key) is not None
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.keys())
+
+    @property
+    def _where(self) -> str:
+        return f"ImageStore {self.path!r}"
+
+    def _opened(self) -> _Open:
+        if self._open is None:
+            raise StoreError(f"{self._where}: is not open; call open() first", retryable=False)
+        return self._open
+
+    def _write(self, state: _Open, record: Record) -> None:
+        path = path_of(state.template, record, where=self._where)
+        if self.when_exists == "skip" and os.path.lexists(path):
+            return
+        try:
+            content = state.encoder.encode(*as_picture(record.data, record.metadata.get("pixel_format")))
+        except (ValueError, av.FFmpegError) as error:
+            raise StoreError(f"{self._where}: {name_of(record)} {error}", retryable=False) from error
+        base, number = path, 0
+        while True:
+            try:
+                state.files.write(path, content, replace=self.when_exists == "replace")
+                return
+            except FileExistsError:
+                if self.when_exists == "skip":
+                    return
+                if self.when_exists != "number":
+                    raise RecordExistsError(
+                        f"{self._where}: {name_of(record)}: {path} exists already; put {{{{ channel }}}} and "
+                        "{{ '%06d' % seq }} into the path, or set when_exists='skip' or 'replace' if it comes again "
+                        "after a restart"
+                    ) from None
+            number = max(number, state.numbers.pop(base, 0)) + 1
+            state.numbers[base] = number
+            if len(state.numbers) > _MOST_NUMBERED:
+                del state.numbers[next(iter(state.numbers))]
+            path = numbered_name(base, number)
+
+    def _file_of(self, key: object) -> Path | None:
+        """Return the file of a key, or None if there is none or the key leads out of the root."""
+        root = self._opened().root
+        if not isinstance(key, str) or not key.endswith(Path(self.path).suffix) or "\0" in key:
+            return None
+        pure = PurePosixPath(key)
+        if pure.is_absolute() or ".." in pure.parts or pure.as_posix() != key:
+            return None
+        path = root / pure
+        try:
+            return path if path.is_file() and path.resolve().is_relative_to(root.resolve()) else None
+        except OSError:  # a name that is too long
+            return None
+
+
+def _below(root: Path, prefix: str, suffix: str) -> Iterator[Key]:
+    try:
+        with os.scandir(root / prefix) as entries:
+            found = sorted(f"{each.name}/" if each.is_dir(follow_symlinks=False) else each.name for each in entries)
+    except FileNotFoundError:
+        return
+    for name in found:
+        if name.endswith("/"):
+            yield from _below(root, prefix + name, suffix)
+        elif name.endswith(suffix):
+            yield prefix + name

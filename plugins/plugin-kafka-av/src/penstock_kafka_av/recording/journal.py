@@ -1,0 +1,115 @@
+"""The journal beside a video: what its file holds, fragment by fragment, as lines of JSON.
+
+The first line describes the segment: `penstock` ("video segment"), `channel`, `codec`, `width`, `height`, `segment`
+(its number in the channel), `begin_ns` (`time_ns` of the record at pts 0), `replace`. Each further line is a fragment
+that is whole in the file: `offset` and `size_bytes` in it, `packets`, `seqs` (runs [first, last] of the records),
+`time_ns` ([first, last]); and if there are such, `gaps` ([[seq before, seq behind], …]: numbers that are missing in
+between), `discontinuities` (seqs of records that do not continue the one before) and `moved` (seqs of records whose
+time did not rise, so that it was raised).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+KIND = "video segment"
+PART = ".part"
+SUFFIX = ".jsonl"
+
+
+def part_of(path: Path) -> Path:
+    """Return the name that a video has while it grows: "front.part.mp4" for "front.mp4"."""
+    return path.with_name(f"{path.stem}{PART}{path.suffix}")
+
+
+def whole_of(part: Path) -> Path:
+    """Return the name that a video gets when it is whole."""
+    return part.with_name(f"{part.stem.removesuffix(PART)}{part.suffix}")
+
+
+def is_part(path: Path) -> bool:
+    """Return whether this is the name of a video that grows."""
+    return path.stem.endswith(PART)
+
+
+def journal_of(path: Path) -> Path:
+    """Return the name of the journal of a video."""
+    return path.with_name(path.name + SUFFIX)
+
+
+def video_of(journal: Path) -> Path:
+    """Return the name of the video of a journal."""
+    return journal.with_name(journal.name.removesuffix(SUFFIX))
+
+
+def line_of(said: Mapping[str, Any]) -> bytes:
+    """Return a line of a journal."""
+    return json.dumps(said, separators=(",", ":")).encode() + b"\n"
+
+
+def runs_of(seqs: Sequence[int]) -> list[list[int]]:
+    """Return rising numbers as runs [first, last] without a gap."""
+    runs: list[list[int]] = []
+    for seq in seqs:
+        if runs and seq == runs[-1][1] + 1:
+            runs[-1][1] = seq
+        elif not runs or seq != runs[-1][1]:
+            runs.append([seq, seq])
+    return runs
+
+
+@attrs.frozen
+class Journal:
+    """What a journal says.
+
+    Attributes:
+        segment: Its first line.
+        fragments: The others.
+        ends: Where each line of `fragments` ends in the journal, in bytes.
+        head_bytes: Where the first line ends.
+    """
+
+    segment: Mapping[str, Any]
+    fragments: Sequence[Mapping[str, Any]]
+    ends: Sequence[int]
+    head_bytes: int
+
+    def runs(self) -> Iterator[list[int]]:
+        """Yield the runs [first, last] of all records."""
+        for fragment in self.fragments:
+            yield from fragment["seqs"]
+
+
+def read_journal(content: bytes) -> Journal | None:
+    """Return what a journal says, without a last line that is torn; None if it is none."""
+    lines = content.split(b"\n")[:-1]  # what has no end was never finished
+    said: list[Mapping[str, Any]] = []
+    ends: list[int] = []
+    at = 0
+    for line in lines:
+        at += len(line) + 1
+        try:
+            each = json.loads(line)
+        except ValueError:
+            break
+        if not isinstance(each, dict) or (said and not _is_fragment(each)):
+            break
+        said.append(each)
+        ends.append(at)
+    if not said or said[0].get("penstock") != KIND or not isinstance(said[0].get("channel"), str):
+        return None
+    return Journal(said[0], said[1:], ends[1:], ends[0])
+
+
+def _is_fragment(said: Mapping[str, Any]) -> bool:
+    seqs = said.get("seqs")
+    return (
+        all(type(said.get(name)) is int and said[name] >= 0 for name in ("offset", "size_bytes"))
+        and isinstance(seqs, list)
+        and all(isinstance(run, list) and len(run) == 2 and all(type(seq) is int for seq in run) for run in seqs)
+    )

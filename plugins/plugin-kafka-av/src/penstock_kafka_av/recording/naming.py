@@ -1,0 +1,120 @@
+"""Naming: which file a segment goes to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+from penstock.errors import CannotConnectToStoreError, RecordExistsError, StoreError, TemplateError
+from penstock.record import Record
+from penstock.templates import Template
+from penstock_kafka_av.recording.journal import journal_of, part_of
+
+WhenExists = Literal["error", "number", "replace", "skip"]
+SEGMENT = "segment"
+
+
+def name_of(record: Record) -> str:
+    """Return what a message calls a record."""
+    return f"record {record.seq} of channel {record.channel[:80]!r}"
+
+
+def open_template(path: str, root: Path | None, *, suffixes: Iterable[str], where: str) -> Template:
+    """Compile a template of paths, and see that its root can be written to; nothing is made.
+
+    Raises:
+        TemplateError: it cannot be compiled.
+        CannotConnectToStoreError: the names have another end; or the root is no directory, or may not be written to.
+    """
+    template = Template(path, root=root)
+    known = sorted(suffixes)
+    if Path(path).suffix not in known:
+        raise CannotConnectToStoreError(f"{where}: the name of the files must end in {' or '.join(known)}")
+    above = Path(template.root)
+    while not os.path.exists(above) and above != above.parent:
+        above = above.parent
+    if not above.is_dir():
+        raise CannotConnectToStoreError(f"{where}: {above} is a file; give a root that is a directory")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise CannotConnectToStoreError(f"{where}: {above} may not be written to; change its permissions or the path")
+    return template
+
+
+def path_of(template: Template, record: Record, *, where: str) -> Path:
+    """Return where a record goes. Raises StoreError that cannot be retried."""
+    try:
+        return template.path(record)
+    except TemplateError as error:
+        raise StoreError(f"{where}: {name_of(record)}: {error}", retryable=False) from error
+
+
+@attrs.define(eq=False)
+class Naming:
+    """Name the segments of one channel.
+
+    Attributes:
+        where: What messages begin with.
+        template: What makes the paths.
+        when_exists: What to do if a name is taken by what this run did not write.
+        next_segment: The number of the next segment.
+    """
+
+    where: str
+    template: Template
+    when_exists: WhenExists
+    next_segment: int = 0
+    _last: Path | None = None  # as the template gave it
+    _number: int = 0  # of the last one of that name
+    _chosen: tuple[Path | None, int] = (None, 0)
+
+    def choose(self, record: Record) -> tuple[Path, bool]:
+        """Return the path of the segment that begins with this record, and whether it may replace a file.
+
+        A template that gives the name of the segment before gets the next number: "front-1.mp4".
+
+        Raises:
+            RecordExistsError: the name is taken.
+            StoreError: the template has no name for this record.
+        """
+        said = record.replace(metadata={**record.metadata, SEGMENT: self.next_segment})
+        base = path = path_of(self.template, said, where=self.where)
+        number = 0
+        if base == self._last:
+            number = self._number + 1
+            path = numbered_name(base, number)
+        replaces = self.when_exists == "replace"
+        while _is_taken(path, replaces=replaces):
+            if self.when_exists in ("error", "replace") and base != self._last:
+                raise self._taken(record, path)
+            number += 1
+            path = numbered_name(base, number)
+        self._chosen = base, number
+        return path, replaces
+
+    def begun(self) -> None:
+        """Note that a segment has begun under the name that was chosen."""
+        self._last, self._number = self._chosen
+        self.next_segment += 1
+
+    def _taken(self, record: Record, path: Path) -> RecordExistsError:
+        if os.path.lexists(journal_of(part_of(path))):
+            reason = "is being written by another channel or process; put {{ channel }} into the path"
+        else:
+            reason = (
+                "exists already; put {{ time|strftime('%Y-%m-%d-%H%M%S') }} or {{ segment }} into the path, or set "
+                "when_exists='skip', 'number' or 'replace'"
+            )
+        return RecordExistsError(f"{self.where}: {name_of(record)}: {path} {reason}")
+
+
+def numbered_name(base: Path, number: int) -> Path:
+    """Return "front-1.mp4" for "front.mp4" and 1; the name itself for 0."""
+    return base.with_name(f"{base.stem}-{number}{base.suffix}") if number else base
+
+
+def _is_taken(path: Path, *, replaces: bool) -> bool:
+    return os.path.lexists(journal_of(part_of(path))) or (not replaces and os.path.lexists(path))

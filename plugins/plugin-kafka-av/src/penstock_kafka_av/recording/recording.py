@@ -1,0 +1,232 @@
+"""Recording: the video of one channel, segment after segment."""
+
+from __future__ import annotations
+
+import attrs
+import av
+
+from penstock.errors import RecordExistsError, StoreError
+from penstock.record import Record
+from penstock_kafka_av.recording.encoding import Encoder, Encoding, as_picture, size_of
+from penstock_kafka_av.recording.journal import KIND
+from penstock_kafka_av.recording.known import Runs
+from penstock_kafka_av.recording.muxing import Muxable, Muxer
+from penstock_kafka_av.recording.naming import Naming, name_of
+from penstock_kafka_av.recording.passing import Passed, Passing
+from penstock_kafka_av.recording.segment import Cutting, Segment
+from penstock_kafka_av.recording.segment_file import SegmentFile
+from penstock_kafka_av.recording.timing import Clock
+
+
+@attrs.define(eq=False)
+class Recording:
+    """Write the frames or packets of one channel into files, one after the other.
+
+    Attributes:
+        where: What messages begin with.
+        channel: The channel.
+        suffix: The end of the files' names, which is their format.
+        cutting: Where files end.
+        encoder: How frames are encoded.
+        packet_codec: The codec of packets whose metadata name none.
+        naming: What the files are called.
+        known: The records that are in videos already.
+    """
+
+    where: str
+    channel: str
+    suffix: str
+    cutting: Cutting
+    encoder: Encoder
+    packet_codec: str
+    naming: Naming
+    known: Runs
+    _segment: Segment | None = None
+    _encoding: Encoding | None = None
+    _passing: Passing | None = None
+    _ahead: tuple[int, ...] = ()  # records of parameter sets, which lead the next packet
+    _is_of_frames: bool = False
+    _key: tuple[int, int, str] | None = None  # size and pixel format of the frames
+    _is_stuck: bool = False
+
+    def write(self, record: Record) -> None:
+        """Take a record.
+
+        Raises:
+            RecordExistsError: an earlier one of this number is in a video.
+            StoreError: it cannot be written, and trying again does not help.
+            OSError: it can be tried again; the record was not taken.
+        """
+        if record.seq in self.known and self.naming.when_exists in ("error", "skip"):
+            if self.naming.when_exists == "skip":
+                return
+            raise RecordExistsError(
+                f"{self.where}: {name_of(record)} is in a video already; set when_exists='skip' if it comes again "
+                "after a restart"
+            )
+        if self._is_stuck:
+            self._flush()
+        data = record.data
+        if isinstance(data, bytes | bytearray | memoryview):
+            self._write_packet(bytes(data), record)
+        else:
+            self._write_frame(record)
+        self.known.add(record.seq, record.seq)
+
+    def flush_if_due(self) -> None:
+        """Write what is pending if it is much; an error is kept for the next call that can report it."""
+        if self._segment is not None and self._segment.is_due:
+            try:
+                self._flush()
+            except OSError:
+                self._is_stuck = True
+
+    def sync(self) -> None:
+        """Make everything written durable; frames that are in the encoder end a group of pictures. Raises OSError."""
+        self._drain()
+        if self._segment is not None:
+            self._flush()
+            self._segment.file.sync()
+
+    def finish(self) -> None:
+        """End the segment: it gets its final name. Raises OSError, and then it can be tried again."""
+        self._drain()
+        if self._segment is not None:
+            self._flush()
+            self._segment.file.finish()
+            self._segment = None
+
+    def close(self) -> None:
+        """Close the file as it is; any number of times."""
+        if self._segment is not None:
+            self._segment.file.close()
+            self._segment = None
+
+    def _write_packet(self, data: bytes, record: Record) -> None:
+        passing = self._passing
+        if passing is None:
+            passing = self._passing = Passing(self.where, self.packet_codec)
+        passed = passing.take(data, record, named=name_of(record))
+        if passed is None:
+            self._ahead = (*self._ahead, record.seq)
+            return
+        track, segment = passed.track, None if self._is_of_frames else self._segment
+        if track is not None and (
+            segment is None
+            or segment.muxer.track != track
+            or segment.by_pts != passed.has_pts
+            or segment.is_over(passed.pts, self.cutting)
+        ):
+            muxer = Muxer(track, suffix=self.suffix, where=self.where)
+            segment = self._begin(record, muxer, passed.pts, by_pts=passed.has_pts, reorders=passing.reorders)
+            self._is_of_frames = False
+        elif segment is None:
+            raise StoreError(
+                f"{self.where}: {name_of(record)} has no keyframe before it, so that nothing could play it; start at a "
+                "keyframe",
+                retryable=False,
+            )
+        elif track is not None and segment.is_due_at_keyframe:
+            segment.flush()
+        try:
+            segment.add(_muxable(passed, segment, record, self._ahead))
+        except (av.FFmpegError, ValueError) as error:
+            raise StoreError(
+                f"{self.where}: {name_of(record)} is no packet of {segment.muxer.track.codec!r} ({error}); check what "
+                "sends it",
+                retryable=False,
+            ) from error
+        self._ahead = ()
+
+    def _write_frame(self, record: Record) -> None:
+        try:
+            picture, pixel_format = as_picture(record.data, record.metadata.get("pixel_format"))
+        except ValueError as error:
+            raise StoreError(f"{self.where}: {name_of(record)} {error}", retryable=False) from error
+        width, height = size_of(picture, pixel_format)
+        key = (width, height, pixel_format)
+        pts = record.time_ns // 1000
+        encoding, segment = self._encoding, self._segment if self._is_of_frames else None
+        is_over = segment is None or self._key != key or segment.is_over(pts, self.cutting)
+        if segment is None or encoding is None or is_over:
+            encoding = Encoding(self.encoder, width=width, height=height, pixel_format=pixel_format, where=self.where)
+            try:
+                if segment is None or is_over or segment.muxer.track != encoding.track:
+                    muxer = Muxer(encoding.track, suffix=self.suffix, where=self.where)
+                    segment = self._begin(record, muxer, pts, by_pts=False, reorders=encoding.reorders)
+                else:
+                    self._drain()
+            except BaseException:
+                encoding.close()
+                raise
+            self._encoding, self._is_of_frames, self._key = encoding, True, key
+        try:
+            packets = encoding.encode(
+                picture, seq=record.seq, time_ns=record.time_ns, pts=pts, discontinuity=record.discontinuity
+            )
+        except (av.FFmpegError, ValueError) as error:
+            raise StoreError(f"{self.where}: {name_of(record)} cannot be encoded: {error}", retryable=False) from error
+        self._add(segment, packets)
+
+    def _begin(self, record: Record, muxer: Muxer, pts: int, *, by_pts: bool, reorders: bool) -> Segment:
+        """End the segment before, and begin the next one with this record."""
+        self.finish()
+        path, replaces = self.naming.choose(record)
+        track = muxer.track
+        said = {
+            "penstock": KIND,
+            "channel": self.channel,
+            "codec": track.codec,
+            "width": track.width,
+            "height": track.height,
+            "segment": self.naming.next_segment,
+            "begin_ns": record.time_ns,
+        }
+        file = SegmentFile.begin(path, muxer.head, said, replace=replaces)
+        self.naming.begun()
+        clock = Clock(track.time_base, reorders)
+        self._segment = Segment(file, muxer, clock, pts, record.time_ns, by_pts)
+        return self._segment
+
+    def _drain(self) -> None:
+        """Get the last packets out of the encoder, if it holds any; the next frame needs another one then."""
+        encoding, segment = self._encoding, self._segment
+        if encoding is None or segment is None or not encoding.holds:
+            return
+        self._encoding = None
+        self._add(segment, encoding.drain())
+
+    def _add(self, segment: Segment, packets: list[Muxable]) -> None:
+        for packet in packets:
+            if packet.is_keyframe and segment.is_due_at_keyframe:
+                try:
+                    segment.flush()
+                except OSError:  # its frame is taken: the next call reports it
+                    self._is_stuck = True
+            segment.add(packet)
+
+    def _flush(self) -> None:
+        if self._segment is not None:
+            self._segment.flush()
+        self._is_stuck = False
+
+
+def _muxable(passed: Passed, segment: Segment, record: Record, ahead: tuple[int, ...]) -> Muxable:
+    """Return a packet in the units of a segment, which may have begun with another unit."""
+    pts, dts, duration, unit = passed.pts, passed.dts, passed.duration, segment.clock.unit
+    if segment.by_pts != passed.has_pts:
+        pts, dts, duration = segment.pts_at(record.time_ns), None, 0
+    elif passed.unit != unit:
+        ratio = passed.unit / unit
+        pts, dts, duration = round(pts * ratio), None if dts is None else round(dts * ratio), round(duration * ratio)
+    return Muxable(
+        data=passed.data,
+        pts=pts,
+        dts=dts,
+        duration=duration,
+        is_keyframe=passed.track is not None,
+        seq=record.seq,
+        time_ns=record.time_ns,
+        discontinuity=record.discontinuity,
+        ahead=ahead,
+    )

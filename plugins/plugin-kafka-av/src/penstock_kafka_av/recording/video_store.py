@@ -1,0 +1,294 @@
+"""VideoStore: records as videos, one file after the other for each channel."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+import attrs
+from attrs.validators import deep_mapping, ge, in_, instance_of, optional
+
+from penstock.errors import ConfigError, StoreError
+from penstock.record import Record
+from penstock.templates import Template, is_template
+from penstock_kafka_av.recording.encoding import Encoder
+from penstock_kafka_av.recording.failures import one_error
+from penstock_kafka_av.recording.journal import SUFFIX, Journal, is_part, read_journal, video_of
+from penstock_kafka_av.recording.known import Runs
+from penstock_kafka_av.recording.muxing import FORMATS
+from penstock_kafka_av.recording.naming import Naming, WhenExists, name_of, open_template
+from penstock_kafka_av.recording.recording import Recording
+from penstock_kafka_av.recording.segment import Cutting
+from penstock_kafka_av.recording.segment_file import recover
+
+_log = logging.getLogger("penstock")
+_MOST_OPEN = 256
+_NEWEST = 1000
+
+
+def _rate(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.001 <= value <= 100_000:
+        raise ConfigError(f"{field.name}={value!r}: must be a number of frames per second, from 0.001 to 100000")
+
+
+def _seconds(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9):
+        raise ConfigError(f"{field.name}={value!r}: must be a number of seconds above 0, or None")
+
+
+def _positive_or_auto(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+    if value != "auto" and (type(value) is not int or value < 1):
+        raise ConfigError(f"{field.name}={value!r}: must be 'auto' or a number of threads, 1 or more")
+
+
+@attrs.define(eq=False)
+class _Open:
+    """What an open store has."""
+
+    template: Template
+    encoder: Encoder
+    known: dict[str, Runs] = attrs.field(factory=dict)
+    segments: dict[str, int] = attrs.field(factory=dict)  # the next number of each channel
+    recordings: dict[str, Recording] = attrs.field(factory=dict)  # those written to last are last
+
+
+@attrs.define(kw_only=True)
+class VideoStore:
+    """Write the frames of each channel as a video, or its packets unchanged, without encoding them again.
+
+    Arrays are encoded: uint8 (height, width, 3) in BGR order, or as `metadata["pixel_format"]` says, uint8 and uint16
+    (height, width), and pictures of a decoder with `pixel_format="lazy"`. Bytes are packets, as the sources `video`
+    and `kafka` give them: they go into the file as they are, from the first keyframe on, with the codec parameters that
+    came with them. Times are kept: pts, dts and duration of the packets' metadata where they have them, else `time_ns`
+    to the microsecond (MP4) or millisecond (Matroska); each file begins at 0. A frame whose time does not rise is put
+    right behind the one before.
+
+    A file grows as `….part.mp4`, which can be played, and gets its name when it is whole and durable. The next file
+    begins when the segment is long enough, at a change of size, pixel format or codec, where frames follow packets, and
+    where time leaps back or by more than half an hour; of packets, only at a keyframe. The journal beside it,
+    `….mp4.jsonl`, says which records are in it, with gaps and discontinuities: see
+    `penstock_kafka_av.recording.journal`.
+
+    Durability: after `sync` all records written are in the file, and survive `kill -9` and a power cut. A kill loses at
+    most what was written since the last `sync`: what the encoder and the last fragment hold, up to 4 MB or 5 s of a
+    channel. The part that is there can be played, and the next store that is opened with the same root gives it its
+    final name. The default settings of the encoders for H.264, HEVC, VP8, VP9 and AV1 hold nothing back; with others
+    (B-frames, look-ahead) each `sync` ends a group of pictures, which costs size.
+
+    Records that come again after a restart are recognized by their numbers, in the 1,000 newest files.
+
+    Attributes:
+        path: Template of the files' paths, ending in ".mp4" or ".mkv": "{{ channel }}/{{ '%05d' % segment }}.mp4".
+            It is rendered for the first record of each segment; `segment` counts those of a channel. If it gives the
+            same name again, that gets a number: "front-1.mp4".
+        root: Directory that no file leaves; None takes the part of `path` before its first variable.
+        segment_s: Seconds after which the next file begins; None goes on in one.
+        segment_bytes: Bytes after which the next file begins; of packets, a file is longer by what is before the next
+            keyframe.
+        when_exists: If the name of a segment is taken by a file that this run did not write, or a record is in a video
+            already: "error" raises RecordExistsError; "skip" drops the records that are there, and writes the others
+            under the next free name, "front-1.mp4"; "number" writes all under the next free name; "replace" writes
+            all, and overwrites the file when the new one is whole.
+        codec: Encoder for frames, as libav calls it: "libx264", "libx265", "mjpeg", "ffv1", "libvpx-vp9".
+        rate: Frames per second that the encoder reckons with for bitrate and keyframes; the times are the records'.
+        bitrate: Bits per second; None leaves quality to `crf`, or to the encoder.
+        crf: Quality as the encoder counts it, lower is better (0 to 51 for H.264); None takes the encoder's default.
+        pixel_format: What is encoded, as libav calls it. "yuv420p" needs even sizes, "yuv444p" takes any.
+        gop: Most frames from one keyframe to the next; None takes those of two seconds.
+        threads: How many encode a channel; "auto" shares the processors with the decoders of this process.
+        options: Further options of the encoder: {"preset": "slow", "bf": "2"}.
+        packet_codec: The codec of packets whose metadata name none.
+    """
+
+    takes: ClassVar[str] = "any"
+
+    path: str = attrs.field(validator=is_template)
+    root: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
+    segment_s: float | None = attrs.field(default=None, validator=_seconds)
+    segment_bytes: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
+    when_exists: WhenExists = attrs.field(default="error", validator=in_(get_args(WhenExists)))
+    codec: str = attrs.field(default="libx264", validator=instance_of(str))
+    rate: float = attrs.field(default=25, validator=_rate)
+    bitrate: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
+    crf: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(0)]))
+    pixel_format: str = attrs.field(default="yuv420p", validator=instance_of(str))
+    gop: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
+    threads: int | Literal["auto"] = attrs.field(default="auto", validator=_positive_or_auto)
+    options: dict[str, Any] = attrs.field(
+        factory=dict, validator=deep_mapping(instance_of(str), instance_of((str, int, float)), instance_of(dict))
+    )
+    packet_codec: str = attrs.field(default="h264", validator=instance_of(str))
+    _open: _Open | None = attrs.field(default=None, init=False, repr=False, eq=False)
+
+    def open(self) -> None:
+        """Check the encoder, and give the videos of processes that have died their final names.
+
+        Raises:
+            ConfigError: this libav has no such encoder, pixel format or option.
+            TemplateError: the template cannot be compiled.
+            CannotConnectToStoreError: the root is no directory, or may not be written to.
+        """
+        template = open_template(self.path, self.root, suffixes=FORMATS, where=self._where)
+        encoder = self._encoder()
+        encoder.check(self._where)
+        state = _Open(template, encoder)
+        for journal in _journals(Path(template.root), self._where):
+            runs = state.known.setdefault(journal.segment["channel"], Runs())
+            for first, last in journal.runs():
+                runs.add(first, last)
+            number = journal.segment.get("segment")
+            if type(number) is int and self.when_exists != "replace":
+                channel = journal.segment["channel"]
+                state.segments[channel] = max(state.segments.get(channel, 0), number + 1)
+        self._open = state
+
+    def write(self, records: Sequence[Record]) -> None:
+        state = self._opened()
+        failed: list[tuple[Record, BaseException]] = []
+        touched: dict[str, Recording] = {}
+        waiting: dict[str, StoreError] = {}  # channels that are to be tried again, in order
+        for record in records:
+            channel = record.channel
+            recording = touched.get(channel)
+            if recording is None:
+                recording = touched[channel] = self._recording(state, channel)
+            if channel in waiting:
+                failed.append((record, waiting[channel]))
+                continue
+            try:
+                recording.write(record)
+                if record.metadata.get("channel_ends") is True:
+                    recording.finish()
+            except StoreError as error:
+                failed.append((record, error))
+            except OSError as error:
+                waiting[channel] = self._retryable(f"{name_of(record)} cannot be written", error)
+                failed.append((record, waiting[channel]))
+        for recording in touched.values():
+            recording.flush_if_due()
+        if failed:
+            raise one_error(failed, len(records), where=self._where)
+
+    def sync(self) -> None:
+        """Make everything written durable. Raises StoreError that can be retried, unless a file was removed."""
+        self._each(Recording.sync)
+
+    def close(self) -> None:
+        """Finish all files. Raises StoreError if one cannot be; what is in it stays under its name `….part.mp4`."""
+        state = self._open
+        if state is None:
+            return
+        try:
+            self._each(Recording.finish)
+        finally:
+            for recording in state.recordings.values():
+                recording.close()
+            self._open = None
+
+    @property
+    def _where(self) -> str:
+        return f"VideoStore {self.path!r}"
+
+    def _opened(self) -> _Open:
+        if self._open is None:
+            raise StoreError(f"{self._where}: is not open; call open() first", retryable=False)
+        return self._open
+
+    def _encoder(self) -> Encoder:
+        rate = Fraction(self.rate).limit_denominator(1001)
+        return Encoder(
+            codec=self.codec,
+            rate=rate,
+            bitrate=self.bitrate,
+            crf=self.crf,
+            pixel_format=self.pixel_format,
+            gop=self.gop or max(1, round(2 * rate)),
+            threads=0 if self.threads == "auto" else self.threads,
+            options={name: str(value) for name, value in self.options.items()},
+        )
+
+    def _recording(self, state: _Open, channel: str) -> Recording:
+        recording = state.recordings.pop(channel, None)
+        if recording is None:
+            if len(state.recordings) >= _MOST_OPEN:
+                self._finish_oldest(state)
+            naming = Naming(self._where, state.template, self.when_exists, state.segments.get(channel, 0))
+            recording = Recording(
+                where=self._where,
+                channel=channel,
+                suffix=Path(self.path).suffix,
+                cutting=Cutting(self.segment_s, self.segment_bytes),
+                encoder=state.encoder,
+                packet_codec=self.packet_codec,
+                naming=naming,
+                known=state.known.setdefault(channel, Runs()),
+            )
+        state.recordings[channel] = recording
+        return recording
+
+    def _finish_oldest(self, state: _Open) -> None:
+        """End the file that was not written to for longest; if that fails, it stays open."""
+        channel = next(iter(state.recordings))
+        recording = state.recordings[channel]
+        try:
+            recording.finish()
+        except OSError as error:
+            _log.warning("%s: the video of channel %r cannot be finished: %s", self._where, channel, error)
+            return
+        state.segments[channel] = recording.naming.next_segment
+        del state.recordings[channel]
+
+    def _each(self, do: Callable[[Recording], None]) -> None:
+        """Do it for all channels, and raise one error for all of which it fails."""
+        failed: list[tuple[Recording, OSError]] = []
+        for recording in self._opened().recordings.values():
+            try:
+                do(recording)
+            except OSError as error:
+                failed.append((recording, error))
+        if failed:
+            recording, first = failed[0]
+            more = f"; and {len(failed) - 1} more channels" if len(failed) > 1 else ""
+            what = f"the video of channel {recording.channel!r} cannot be made durable{more}"
+            raise self._retryable(what, first) from first
+
+    def _retryable(self, what: str, error: OSError) -> StoreError:
+        if isinstance(error, StoreError):
+            return error
+        is_gone = isinstance(error, FileNotFoundError)
+        remedy = "let nothing remove files while the store is open" if is_gone else "make room, or check the disk"
+        own = StoreError(f"{self._where}: {what}: {error}; {remedy}", retryable=not is_gone)
+        own.__cause__ = error
+        return own
+
+
+def _journals(root: Path, where: str) -> Iterator[Journal]:
+    """Finish what dead processes left below a root, and yield the newest journals, the oldest of them first."""
+    found: list[tuple[int, Path]] = []
+    for directory, _, names in os.walk(root):
+        for name in names:
+            path = Path(directory, name)
+            if not name.endswith(SUFFIX) or video_of(path).suffix not in FORMATS:
+                continue
+            try:
+                if is_part(video_of(path)):
+                    whole = recover(path)
+                    if whole is None:
+                        continue
+                    _log.warning("%s: %s was left by a process that died; it is whole now", where, whole)
+                    path = whole.with_name(whole.name + SUFFIX)
+                found.append((path.stat().st_mtime_ns, path))
+            except OSError as error:
+                _log.warning("%s: %s cannot be recovered: %s", where, path, error)
+    for _, path in sorted(heapq.nlargest(_NEWEST, found)):
+        try:
+            journal = read_journal(path.read_bytes())
+        except OSError:
+            continue
+        if journal is not None:
+            yield journal
