@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from penstock.compose.resolve import ResolvedNode
 from penstock.identity import COUNTED
 from penstock.record import Record
 
@@ -26,11 +27,15 @@ class ContinuedNumbers:
         """Check the next record of each channel: it may be numbered from 0 again."""
         self._unsure = set(self._last)
 
-    def take(self, records: Sequence[Record], where: str) -> Sequence[Record]:
-        """Return the records of a source, with continued numbers; `where` names the source in the log."""
+    def take(self, records: Sequence[Record], resolved: ResolvedNode) -> Sequence[Record]:
+        """Return the records of a source, with continued numbers; `resolved` is its node."""
         if self._unsure or self._shift:
-            records = [self._continued(record, where) for record in records]
-        self._last.update({record.channel: record.seq for record in records})
+            records = [self._continued(record, resolved.where) for record in records]
+        channels = {record.channel for record in records}
+        if len(channels) == 1:
+            self._last[records[-1].channel] = records[-1].seq
+        else:
+            self._last.update({record.channel: record.seq for record in records})
         return records
 
     def _continued(self, record: Record, where: str) -> Record:

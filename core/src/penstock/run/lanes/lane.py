@@ -22,13 +22,16 @@ from penstock.run.edges.outlet import Outlet, shared
 from penstock.run.lanes.allocator import keep_freed_memory
 from penstock.run.lanes.context import LaneContext
 from penstock.run.lanes.opening import Opening, opening
+from penstock.run.lanes.singly import HEAVY_BYTES, lead_singly, leading_processors
 from penstock.run.steps.make import step_for
+from penstock.run.steps.process_step import ProcessStep
 from penstock.run.steps.step import Step
 from penstock.run.steps.store_step import StoreStep
 
 GRAIN_BYTES: Final = 2**20
 """The approximate size limit of a list that a lane passes through its steps: the output of one step is still in the
-cache when the next one reads it. A lane takes fewer records at once if its steps make them larger."""
+cache when the next one reads it. A lane takes fewer records at once if its steps make them larger. Where each record
+passes several processors before the next does (`singly`), a list may have the size of one on an edge."""
 LIST_GRAINS: Final = 8
 """How many of these make up one list on an edge: passing a list on costs as much as passing many records on."""
 GRAIN_NS: Final = 50_000_000
@@ -64,6 +67,8 @@ class Lane:
         self._grain = sys.maxsize if counted else 1
         self._parked: tuple[Barrier, int, dict[int, Record]] | None = None
         self._clocked: list[int] = []
+        self._processors: list[ProcessStep] = []
+        self._singly = False
         self._late: list[Record] = []
         self._errands: deque[tuple[Callable[[], None], Future[None]]] = deque()
         self._errands_lock = threading.Lock()
@@ -83,7 +88,12 @@ class Lane:
                 step.open()
                 if isinstance(step, StoreStep):
                     self.run.checkpoints.store_opened(step)
+        self._sort_steps()
+
+    def _sort_steps(self) -> None:
+        """Note which steps have a clock, and which processors come first."""
         self._clocked = [index for index, step in enumerate(self.steps) if step.clocked]
+        self._processors = list(leading_processors(self.steps))
 
     def open_source(self) -> None:
         """Do nothing: only the lane of a source has one."""
@@ -170,7 +180,7 @@ class Lane:
             start += len(part)
             parts += 1
             given.extend(self._through(0, part, received_ns))
-            if parts >= LIST_GRAINS or time.monotonic_ns() - begun > GRAIN_NS:
+            if parts >= LIST_GRAINS or self._singly or time.monotonic_ns() - begun > GRAIN_NS:
                 self._hand_on(received_ns, given)
                 given, parts, begun = [], 0, time.monotonic_ns()
         self._hand_on(received_ns, given)
@@ -187,9 +197,10 @@ class Lane:
     def list_size(self) -> int:
         """Return the number of records in a list for the edges behind this lane.
 
-        It is one while records pass the steps one by one: several workers would share a short list unevenly.
+        It is one while lists of one pass the steps: several workers would share a short list unevenly.
         """
-        return min(self._grain * LIST_GRAINS, MOST_AT_ONCE) if self.outlets and self._grain > 1 else self._grain
+        several = self.outlets and self._grain > 1 and not self._singly
+        return min(self._grain * LIST_GRAINS, MOST_AT_ONCE) if several else self._grain
 
     def halt(self) -> None:
         """Stop the steps after their current record. From any thread, when the run is aborted."""
@@ -203,9 +214,19 @@ class Lane:
     def _through(self, first: int, records: Sequence[Record], received_ns: int) -> Sequence[Record]:
         """Pass records through the steps from the one with this index on; return the results."""
         count = len(records)
-        heaviest = weigh(records) * count
+        each_bytes = weigh(records)
+        heaviest = each_bytes * count
         begun = now = time.monotonic_ns()
-        for step in self.steps[first:]:
+        steps = self.steps[first:]
+        singly = each_bytes >= HEAVY_BYTES and not first and len(self._processors) > 1
+        if not first:
+            self._singly = singly
+        if singly:
+            records, largest = lead_singly(self, self._processors, records)
+            heaviest = max(heaviest, largest * count)
+            now = time.monotonic_ns()
+            steps = steps[len(self._processors) :] if records else []
+        for step in steps:
             before = time.monotonic_ns()
             self.active = (step.name, before / 1e9)
             taken = len(records)
@@ -229,12 +250,13 @@ class Lane:
 
     def _regrain(self, count: int, heaviest: int, took_ns: int) -> None:
         """Take fewer records at once if they are large or slow, more if they are neither and more are available."""
-        if heaviest > GRAIN_BYTES or took_ns > GRAIN_NS:
+        most_bytes = GRAIN_BYTES * LIST_GRAINS if self._singly else GRAIN_BYTES
+        if heaviest > most_bytes or took_ns > GRAIN_NS:
             self._grain = max(1, self._grain // 2)
         elif (
             count >= self._grain
             and self._grain < MOST_AT_ONCE
-            and heaviest * 2 <= GRAIN_BYTES
+            and heaviest * 2 <= most_bytes
             and took_ns * 2 <= GRAIN_NS
         ):
             self._grain *= 2
@@ -335,7 +357,7 @@ class Lane:
         if not isinstance(step, StoreStep):
             step.close()
         self.steps[index] = fresh
-        self._clocked = [number for number, each in enumerate(self.steps) if each.clocked]
+        self._sort_steps()
         return fresh
 
     def wait_s(self) -> float | None:

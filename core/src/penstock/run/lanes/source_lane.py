@@ -189,7 +189,7 @@ class SourceLane(Lane):
             if self._broken:
                 records = self._after_break(records)
             if self._is_live:
-                records = list(self._numbers.take(records, self.resolved.where))
+                records = self._numbers.take(records, self.resolved)
             if not self.steps:
                 self._regrain(len(records), (OVERHEAD_BYTES + size_of(records[0].data)) * len(records), 0)
             self.process(now, records)

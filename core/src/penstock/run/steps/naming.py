@@ -41,26 +41,35 @@ class Naming:
         """Share the memory of the naming of another worker of the node from now on."""
         self._seen, self._into, self._reported, self._lock = other._seen, other._into, other._reported, other._lock
 
-    def each(self, records: Sequence[Record], results: list[Record]) -> list[Record]:
+    def each(self, records: Sequence[Record], results: list[Record], *, same: bool) -> list[Record]:
         """Name one result for each record."""
         last = records[-1]
         self._last, self._late = (last.channel, last.seq), 0
         if records[0].discontinuity:  # a source that was reopened may return the same records again
             self._seen.clear()
-        if [record.seq for record in records] == [result.seq for result in results] and (
-            [record.channel for record in records] == [result.channel for result in results]
+        if same or (
+            [record.seq for record in records] == [result.seq for result in results]
+            and [record.channel for record in records] == [result.channel for result in results]
         ):
-            lasts = {record.channel: record.seq for record in records}
-            if self._into.isdisjoint(lasts):
-                self._passed(records, lasts)
+            channels = {record.channel for record in records}
+            if self._into.isdisjoint(channels):
+                self._note_passed(records, channels)
                 return results
         return [self._one(record, result) for record, result in zip(records, results, strict=True)]
 
-    def _passed(self, records: Sequence[Record], lasts: dict[str, int]) -> None:
-        """Note names that are kept, as one run of numbers for each channel of the list."""
-        firsts = {records[0].channel: records[0].seq}
-        if len(lasts) > 1:
+    @property
+    def keeps_all(self) -> bool:
+        """Whether no component has chosen a name so far: then a result with the name of its record keeps it."""
+        return not self._into
+
+    def _note_passed(self, records: Sequence[Record], channels: set[str]) -> None:
+        """Note unchanged names, as one run of numbers for each channel of the list."""
+        if len(channels) == 1:
+            firsts = {records[0].channel: records[0].seq}
+            lasts = {records[0].channel: records[-1].seq}
+        else:
             firsts = {record.channel: record.seq for record in reversed(records)}
+            lasts = {record.channel: record.seq for record in records}
         with self._lock:
             for channel, last in lasts.items():
                 self._numbers(channel).cover(min(firsts[channel], last), max(firsts[channel], last) + 1)

@@ -81,10 +81,41 @@ class ProcessStep(Step):
                     raise
                 add(self._retry(given[len(results)], error))
         self._end()
+        return self._finish(records, results)
+
+    def singly(self) -> tuple[Callable[[Record], Record] | None, Callable[[Record], Any]] | None:
+        """Return what prepares a record for a call, if anything, and the call; None if names need a closer look.
+
+        Whoever calls it counts by `count_ordinary`, or has the result finished by `finish_one`.
+        """
+        if self._naming is not None and not self._naming.keeps_all:
+            return None
+        return (_own if self._in_place else None), self._call
+
+    def count_ordinary(self, records: Sequence[Record]) -> None:
+        """Count records each of which had one result with its own name and valid fields."""
+        self.counters.records_in += len(records)
+        self.counters.passed += len(records)
+        if self._naming is not None:
+            self._naming.each(records, list(records), same=True)
+
+    def finish_one(self, record: Record, result: Any, error: BaseException | None) -> list[Record]:
+        """Count a record whose result is not ordinary, or whose call raised; return its results. Raises RunAborted."""
+        self.counters.records_in += 1
+        if error is not None:
+            if self.error_policy.is_abort(error):
+                raise error
+            result = self._retry(record, error)
+        self._end()
+        return self._finish([record], [result])
+
+    def _finish(self, records: Sequence[Record], results: list[Any]) -> list[Record]:
+        """Count the results of these records, and return them with names and proper fields."""
         kinds = list(map(type, results))  # counted in half the time that a set takes
-        if kinds.count(Record) == len(kinds) and (results == records or all_exact(results)):
+        same = kinds.count(Record) == len(kinds) and results == records  # records are equal only to themselves
+        if same or (kinds.count(Record) == len(kinds) and all_exact(results)):
             self.counters.passed += len(results)
-            return results if self._naming is None else self._naming.each(records, results)
+            return results if self._naming is None else self._naming.each(records, results, same=same)
         if kinds.count(_NOTHING) == len(kinds):
             self._count_empty(records)
             return []

@@ -1,0 +1,149 @@
+"""lead_singly: lead heavy records through several processors one by one, each while the cache holds it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, Protocol
+
+from penstock.errors import RunAborted
+from penstock.record import Record
+from penstock.record_size import weigh
+from penstock.run.lanes.context import LaneContext
+from penstock.run.steps.process_step import ProcessStep
+from penstock.run.steps.step import Step
+
+HEAVY_BYTES: Final = 2**17
+"""The size from which on a record takes longer to come back into the cache than a list saves in calls."""
+
+
+class SinglyLed(Protocol):
+    """The lane that leads them.
+
+    Attributes:
+        run: Its run.
+        active: The step that works at this moment and since when (monotonic seconds), or None.
+    """
+
+    run: LaneContext
+    active: tuple[str, float] | None
+
+
+def leading_processors(steps: Sequence[Step]) -> Iterator[ProcessStep]:
+    """Return the steps before the first one that is no processor of this process."""
+    for step in steps:
+        if not isinstance(step, ProcessStep):
+            return
+        yield step
+
+
+Call = tuple[Callable[[Record], Record] | None, Callable[[Record], Any]]
+"""What prepares a record for a processor, if anything, and the processor's call."""
+
+
+def lead_singly(
+    lane: SinglyLed, steps: Sequence[ProcessStep], records: Sequence[Record]
+) -> tuple[Sequence[Record], int]:
+    """Lead each record through all these steps before the next; return the results, and the size of the largest.
+
+    From the first record on that has no ordinary result (one record that differs in its data), lists are led as ever:
+    the counts, names and errors are the same. Raises RunAborted.
+    """
+    calls = [call for step in steps if (call := step.singly()) is not None]
+    if len(calls) < len(steps) or any(record.discontinuity for record in records):
+        return _as_lists(lane, steps, records), 0
+    led = _Led(lane, steps, calls)
+    try:
+        return led.through(records), led.heaviest
+    except BaseException:  # the run is aborted: what the list still held is lost, and found by what the first one took
+        steps[0].counters.records_in += len(records) - led.counted
+        raise
+
+
+class _Led:
+    """One list on its way.
+
+    Attributes:
+        heaviest: The size of the largest record that was looked at.
+        counted: The records that the first step has counted.
+    """
+
+    def __init__(self, lane: SinglyLed, steps: Sequence[ProcessStep], calls: Sequence[Call]) -> None:
+        self.heaviest = self.counted = 0
+        self._lane = lane
+        self._steps = steps
+        self._calls = list(zip(steps, calls, strict=True))
+        self._took_ns = dict.fromkeys(steps, 0)
+
+    def through(self, records: Sequence[Record]) -> Sequence[Record]:
+        run, clock, lane, took_ns = self._lane.run, time.monotonic_ns, self._lane, self._took_ns
+        given: list[Record] = []
+        for done, record in enumerate(records):
+            current = record
+            now = clock()
+            for step, (prepare, call) in self._calls:
+                if run.aborting:
+                    raise RunAborted("the run is aborted")
+                lane.active = (step.name, now / 1e9)
+                error: BaseException | None = None
+                owned = current if prepare is None else prepare(current)
+                try:
+                    result: Any = call(owned)
+                except BaseException as raised:  # any error of a user's function: see ProcessStep.run
+                    result, error = None, raised
+                before, now = now, clock()
+                took_ns[step] += now - before
+                if (
+                    type(result) is not Record
+                    or result.seq is not owned.seq
+                    or result.channel is not owned.channel
+                    or result.metadata is not owned.metadata
+                    or result.coords is not owned.coords
+                    or result.time_ns is not owned.time_ns
+                    or result.parent is not owned.parent
+                    or result.discontinuity is not owned.discontinuity
+                ):
+                    return given + self._as_lists_from(records, done, step, current, result, error)
+                current = result
+                if not done:
+                    self.heaviest = max(self.heaviest, weigh((current,)))
+            given.append(current)
+        self._count(self._steps, records)
+        return given
+
+    def _as_lists_from(
+        self,
+        records: Sequence[Record],
+        done: int,
+        step: ProcessStep,
+        current: Record,
+        result: Any,
+        error: BaseException | None,
+    ) -> list[Record]:
+        """Go on from a record that one step has no ordinary result for; `done` records before it passed all steps."""
+        index = self._steps.index(step)
+        self._count(self._steps[:index], records[: done + 1])
+        self._count(self._steps[index:], records[:done])
+        self.counted = done + 1
+        given = _as_lists(self._lane, self._steps[index + 1 :], step.finish_one(current, result, error))
+        self.counted = len(records)
+        return [*given, *_as_lists(self._lane, self._steps, records[done + 1 :])]
+
+    def _count(self, steps: Sequence[ProcessStep], records: Sequence[Record]) -> None:
+        for step in steps:
+            if records:
+                step.count_ordinary(records)
+                step.counters.work.add(self._took_ns[step] // len(records), len(records))
+        self.counted = len(records)
+
+
+def _as_lists(lane: SinglyLed, steps: Sequence[ProcessStep], records: Sequence[Record]) -> Sequence[Record]:
+    for step in steps:
+        if not records:
+            break
+        before = time.monotonic_ns()
+        lane.active = (step.name, before / 1e9)
+        taken = len(records)
+        records = step.run(records)
+        step.counters.work.add((time.monotonic_ns() - before) // taken, taken)
+    return records
