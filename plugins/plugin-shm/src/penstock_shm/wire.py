@@ -17,7 +17,7 @@ import msgspec
 
 from penstock.errors import StoreError
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of this protocol; sides of different versions refuse each other with an error that names both."""
 
 HELLO, WAKE_UP, SEGMENT, BLOCK, END, FORGET, NEED = b"H", b"R", b"S", b"B", b"E", b"F", b"N"
@@ -28,6 +28,7 @@ _SEGMENT = struct.Struct("<cIQ")
 _EXTRA = msgspec.msgpack.Decoder(tuple[tuple[int, ...], dict[str, int]])
 _SEND = int(socket.MSG_DONTWAIT) | int(socket.MSG_NOSIGNAL)
 _RECEIVE = int(socket.MSG_DONTWAIT) | int(socket.MSG_CMSG_CLOEXEC)
+_TRUNCATED = int(socket.MSG_CTRUNC)
 _SPACE = socket.CMSG_SPACE(array.array("i").itemsize)
 
 
@@ -58,21 +59,14 @@ class BlockMessage:
     lost: Mapping[str, int] = attrs.field(factory=dict)
 
 
-def pack_block(message: BlockMessage) -> bytes:
-    """Return the bytes of a block message."""
-    fixed = _BLOCK.pack(
-        BLOCK,
-        message.block,
-        message.segment,
-        message.segment_size,
-        message.offset,
-        message.size,
-        message.first,
-        message.count,
-    )
-    if message.indices or message.lost:
-        return fixed + msgspec.msgpack.encode((tuple(message.indices), dict(message.lost)))
-    return fixed
+def pack_block(block: int, segment: int, segment_size: int, offset: int, size: int, first: int, count: int) -> bytes:
+    """Return the bytes of a block message; the arguments are the attributes of `BlockMessage`."""
+    return _BLOCK.pack(BLOCK, block, segment, segment_size, offset, size, first, count)
+
+
+def pack_extra(indices: Sequence[int], lost: Mapping[str, int]) -> bytes:
+    """Return the bytes that follow a block message, if only some records are meant, or some were missed."""
+    return msgspec.msgpack.encode((tuple(indices), dict(lost)))
 
 
 def unpack_block(data: bytes) -> BlockMessage:
@@ -149,7 +143,7 @@ def receive(connection: socket.socket) -> tuple[bytes, int | None]:
             # which that side had sent: receive again.
             if attempt:
                 return b"", None
-    if flags & socket.MSG_CTRUNC:
+    if flags & _TRUNCATED:
         raise StoreError(
             "shared channel: memory was received, but this process has too many open files for it (ulimit -n)"
         )

@@ -2,13 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
+
+import msgspec
 
 from penstock.record import Record
 from penstock.run.process.messages import Answer
 
+_replace = msgspec.structs.replace
+
 AS_SENT: Final = -1
+_SMALL: Final = (bytes, str, int, float, bool, type(None))
+_SMALL_BYTES: Final = 4096
+
+
+def pack_column(results: Sequence[Record], records: Sequence[Record]) -> bytes | None:
+    """Return the data of results as bytes, if nothing else of them differs from these records; None otherwise.
+
+    Only small data: then a result need not be sent as a record, which costs more than its data.
+    """
+    if len(results) != len(records):
+        return None
+    data = [result.data for result in results]
+    kinds = set(map(type, data))
+    if not kinds.issubset(_SMALL) or any(type(each) in (bytes, str) and len(each) > _SMALL_BYTES for each in data):
+        return None
+    for result, record in zip(results, records, strict=True):
+        if (
+            result.metadata is not record.metadata
+            or result.seq is not record.seq
+            or result.time_ns is not record.time_ns
+            or result.channel is not record.channel
+            or result.coords is not record.coords
+            or result.parent is not record.parent
+            or result.discontinuity is not record.discontinuity
+        ):
+            return None
+    try:
+        return msgspec.msgpack.encode(data)
+    except (OverflowError, UnicodeEncodeError):  # more than 64 bits, or half a character: the codec writes it
+        return None
+
+
+def unpack_column(column: bytes, records: Iterable[Record]) -> list[Record]:
+    """Return these records with the data of a column."""
+    data = msgspec.msgpack.decode(column)
+    return [_replace(record, data=each) for record, each in zip(records, data, strict=True)]
 
 
 def pack_results(results: Sequence[Record], known: Mapping[int, Record]) -> tuple[dict[str, Any], list[Record]]:
@@ -43,6 +83,10 @@ def pack_results(results: Sequence[Record], known: Mapping[int, Record]) -> tupl
 def unpack_results(answer: Answer, known: Mapping[int, Record]) -> Iterator[Record]:
     """Yield the results, except those that could not be sent."""
     words = answer.words
+    if "column" in words:
+        first = words["first"]
+        yield from unpack_column(words["column"], [known[number] for number in range(first, first + words["count"])])
+        return
     came = dict(zip(answer.places, answer.records, strict=True))
     place = 0
     for number in words["order"]:

@@ -14,7 +14,7 @@ from penstock_shm.channel.control import FREE, HELD, SENT, SIZE, Control
 from penstock_shm.channel.pool import Block, Segment
 from penstock_shm.channel.wake_up import WakeUpEvent
 from penstock_shm.segment import new_segment
-from penstock_shm.wire import END, FORGET, WAKE_UP, BlockMessage, pack_block, pack_hello, pack_segment, send
+from penstock_shm.wire import END, FORGET, WAKE_UP, pack_block, pack_extra, pack_hello, pack_segment, send
 
 RING_BLOCKS = 64
 """Most unread blocks of a lossless consumer: fewer than the messages that a socket holds, so that none is refused."""
@@ -98,7 +98,9 @@ class Consumer:
         """Return how many blocks are waiting in its socket."""
         assert self.control is not None
         unread = self._given_blocks - self.control.taken_blocks
-        while len(self._unread) > max(unread, 0):
+        if unread < 0:
+            unread = 0
+        while len(self._unread) > unread:
             self._unread_bytes -= self._unread.popleft()
         return unread
 
@@ -115,35 +117,31 @@ class Consumer:
 
     def holds(self, block: Block) -> bool:
         """Whether it holds this block, read or unread."""
-        if self.gone or self.control is None:
+        control = self.control
+        if self.gone or control is None:
             return False
-        flag = self.control.flag(block.number)
-        return flag == HELD or (flag == SENT and not self.control.leaving)
+        flag = control.flag(block.number)
+        return flag != FREE and (flag == HELD or not control.leaving)
 
     def give(self, given: Given, indices: Sequence[int] = ()) -> None:
         """Send the location of a block. BlockingIOError if its socket is full, ConnectionError if it is gone."""
         assert self.control is not None
-        segment = given.block.segment
-        message = BlockMessage(
-            given.block.number,
-            segment.number,
-            segment.size,
-            given.block.offset,
-            given.size,
-            given.first,
-            len(given.channels),
-            indices,
-            self.lost,
+        block = given.block
+        segment = block.segment
+        message = pack_block(
+            block.number, segment.number, segment.size, block.offset, given.size, given.first, len(given.channels)
         )
-        self.control.set_flag(given.block.number, SENT)
+        if indices or self.lost:
+            message += pack_extra(indices, self.lost)
+        self.control.set_flag(block.number, SENT)
         try:
-            known = segment.number in self._known
-            send(self.connection, pack_block(message), None if known else segment.descriptor)
+            send(self.connection, message, None if segment.number in self._known else segment.descriptor)
         except OSError:
-            self.control.set_flag(given.block.number, FREE)
+            self.control.set_flag(block.number, FREE)
             raise
         self._known.add(segment.number)
-        self.lost = {}
+        if self.lost:
+            self.lost = {}
         self._given_blocks += 1
         self._unread.append(given.size)
         self._unread_bytes += given.size

@@ -11,6 +11,7 @@ import weakref
 import numpy as np
 
 from penstock.errors import StoreError
+from penstock_shm.channel.bundle import MARK
 from penstock_shm.channel.control import FREE, HELD, MOST_BLOCKS, Control
 from penstock_shm.channel.wake_up import WakeUpEvent
 from penstock_shm.segment import map_segment
@@ -81,8 +82,10 @@ class Connection:
                 send(self.socket, NEED)
                 self._asked = True
 
-    def receive(self) -> tuple[BlockMessage, Lease] | None:
+    def receive(self) -> tuple[BlockMessage, memoryview] | None:
         """Return the next block; None if none is waiting. Sets `ended` or `dead` when none will follow.
+
+        What is decoded from it keeps it from being reused; call `release` for a bundle, from which all is copied.
 
         Raises:
             StoreError: the producer sent an impossible message, or is of another version.
@@ -159,7 +162,7 @@ class Connection:
         if self._wake_up is not None:
             self._wake_up.close()
 
-    def _lease(self, message: BlockMessage, descriptor: int | None) -> tuple[BlockMessage, Lease]:
+    def _lease(self, message: BlockMessage, descriptor: int | None) -> tuple[BlockMessage, memoryview]:
         if self._control is None:
             raise StoreError(f"shm channel: producer {self.name} sent a block before its hello message")
         if descriptor is not None:
@@ -167,10 +170,14 @@ class Connection:
         segment = self._segments.get(message.segment)
         if segment is None or message.offset + message.size > len(segment) or message.block >= MOST_BLOCKS:
             raise StoreError(f"shm channel: producer {self.name} points outside of its memory: {message}")
-        lease = Lease((message.size,), np.uint8, buffer=segment, offset=message.offset)
-        lease._connection, lease._block = self, message.block
-        self._leases.add(message.block)
         self._control.set_flag(message.block, HELD)
+        if segment[message.offset : message.offset + 8] == MARK:
+            view = memoryview(segment)[message.offset : message.offset + message.size]
+        else:
+            lease = Lease((message.size,), np.uint8, buffer=segment, offset=message.offset)
+            lease._connection, lease._block = self, message.block
+            self._leases.add(message.block)
+            view = memoryview(lease.data)
         self._asked = False
         self._taken_blocks += 1
         self._taken_records = message.first + message.count
@@ -179,7 +186,7 @@ class Connection:
             self._control.end_wait()
             if self._wake_up is not None:
                 self._wake_up.set()
-        return message, lease
+        return message, view
 
 
 def _after_fork() -> None:

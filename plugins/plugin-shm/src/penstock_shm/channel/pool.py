@@ -71,7 +71,8 @@ def _nobody(_: int) -> None:
 
 def block_size(size: int) -> int:
     """Return the size of a block for `size` bytes: at most a quarter more, so that similar records share blocks."""
-    size = max(size, _PAGE)
+    if size <= _PAGE:
+        return _PAGE
     step = max(_PAGE, 1 << (size.bit_length() - 3))
     return -(-size // step) * step
 

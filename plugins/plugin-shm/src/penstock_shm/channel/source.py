@@ -16,6 +16,7 @@ import attrs
 from penstock.errors import CodecError, EndOfSource, SourceError, StoreError
 from penstock.record import Record
 from penstock_shm.channel.blocks import unpack, warm_up
+from penstock_shm.channel.bundle import MARK
 from penstock_shm.channel.connection import Connection
 from penstock_shm.channel.producer import title
 from penstock_shm.cleaning import sweep
@@ -186,7 +187,8 @@ class ShmSource:
         while more and len(self._ready) < max_records:
             more = False
             for connection in list(self._connections.values()):
-                more |= self._take(connection)
+                # Without `unfinished`, another system call would find out that no more has been sent.
+                more |= self._take(connection) and connection.unfinished() > 0
         if not self._ready:
             for connection in self._connections.values():
                 connection.ask()
@@ -213,10 +215,12 @@ class ShmSource:
         try:
             got = connection.receive()
             if got is not None:
-                message, lease = got
+                message, view = got
                 if message.lost:
                     self._note(self._skipped, message.lost)
-                records = unpack(memoryview(lease.data), message.count, message.indices)
+                records = unpack(view, message.count, message.indices)
+                if view[:8] == MARK:
+                    connection.release(message.block)
                 self._add(connection, records)
                 return True
         except (CodecError, StoreError) as error:
@@ -230,13 +234,14 @@ class ShmSource:
         return False
 
     def _add(self, connection: Connection, records: list[Record]) -> None:
+        connection.last_channel = records[-1].channel
         channels = {record.channel for record in records}
         connection.channels |= channels
-        connection.last_channel = records[-1].channel
-        for channel in channels & self._broken:
-            self._broken.discard(channel)
-            index = next(i for i, record in enumerate(records) if record.channel == channel)
-            records[index] = records[index].replace(discontinuity=True)
+        if self._broken:
+            for channel in channels & self._broken:
+                self._broken.discard(channel)
+                index = next(i for i, record in enumerate(records) if record.channel == channel)
+                records[index] = records[index].replace(discontinuity=True)
         self._ready.extend(records)
 
     def _note(self, missed: Counter[str], lost: Mapping[str, int]) -> None:

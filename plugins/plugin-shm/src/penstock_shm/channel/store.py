@@ -16,6 +16,9 @@ from penstock_shm.channel.producer import Producer
 from penstock_shm.cleaning import sweep
 from penstock_shm.directory import check_name
 
+_AT_ONCE_BYTES = 64 << 10
+"""Largest block that is copied under the lock of the producer."""
+
 
 def _channel_name(_: object, __: object, value: str) -> None:
     check_name(value, "shm: channel_name")
@@ -86,6 +89,8 @@ class ShmStore:
         producer = self._get_producer()
         failed: list[tuple[Record, BaseException]] = []
         groups = list(pack(records, failed))
+        if len(groups) == 1 and not failed and self._put(producer, groups[0]):
+            return
         left = sum([len(group.records) for group in groups])
         producer.begin(left)
         try:
@@ -136,6 +141,13 @@ class ShmStore:
                 retryable=False,
             )
         return producer
+
+    def _put(self, producer: Producer, group: Packed) -> bool:
+        """Write a group of one small piece, if that need not wait."""
+        if group.size > _AT_ONCE_BYTES or len(group.pieces) > 1:
+            return False
+        channels = [record.channel for record in group.records]
+        return producer.put(group.pieces[0][1], self.wait_for_consumers, channels)
 
     def _hand_over(self, producer: Producer, group: Packed) -> None:
         block = producer.take(group.size, self.hold_timeout_s)

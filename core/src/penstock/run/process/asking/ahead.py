@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from penstock.link import AHEAD_BYTES
@@ -11,6 +11,7 @@ from penstock.record import Record
 
 _NOWHERE = Record(None).coords
 _PLAIN = frozenset((bytes, str, int, float, bool, type(None)))
+_BYTES = frozenset((bytes,))
 _BESIDE_BYTES = 200
 """What is written of a record beside what it holds, at most: its numbers, its place, an array's header and padding."""
 
@@ -21,16 +22,21 @@ def may_go_ahead(records: Sequence[Record]) -> bool:
     Larger ones could block both sides: this one until its records are read, the other until its answer is read.
     Records whose size is not quickly bounded (parents, nested metadata, objects) count as too large.
     """
-    held: list[Any] = [record.data for record in records]
-    if any(record.parent is not None for record in records):
+    count = len(records)
+    if [record.parent for record in records].count(None) < count:
         return False
-    for record in records:
-        if record.metadata:
-            held.extend(_items(record.metadata))
-        if record.coords is not _NOWHERE:
-            held.extend(_items(record.coords))
+    held: list[Any] = [record.data for record in records]
+    channels = [record.channel for record in records]
+    longest = len(channels[0]) if channels.count(channels[0]) == count else max(map(len, channels))
+    size = count * (_BESIDE_BYTES + 4 * longest)
+    beside: list[Any] = [record.metadata for record in records]
+    beside = beside if any(beside) else []
+    coords = [record.coords for record in records]
+    beside += coords if coords.count(_NOWHERE) < count else ()
+    held.extend(item for mapping in beside for pair in mapping.items() for item in pair)
     kinds = set(map(type, held))
-    size = len(records) * (_BESIDE_BYTES + 4 * max([len(record.channel) for record in records]))
+    if kinds == _BYTES:
+        return size + sum(map(len, held)) <= AHEAD_BYTES
     if not kinds <= _PLAIN:
         numpy: Any = sys.modules.get("numpy")
         if numpy is None or not kinds <= _PLAIN | {numpy.ndarray}:
@@ -39,7 +45,3 @@ def may_go_ahead(records: Sequence[Record]) -> bool:
     if str in kinds:
         size += sum([4 * len(each) for each in held if type(each) is str])
     return size + sum(map(sys.getsizeof, held)) <= AHEAD_BYTES
-
-
-def _items(mapping: Any) -> Iterable[Any]:
-    return (*mapping, *mapping.values())

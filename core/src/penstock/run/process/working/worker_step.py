@@ -13,7 +13,7 @@ from penstock.plugins import Plugins
 from penstock.record import Record
 from penstock.run.process.error_data import error_to_data
 from penstock.run.process.messages import COUNTS, Reply
-from penstock.run.process.results import pack_results
+from penstock.run.process.results import pack_column, pack_results
 from penstock.run.steps.make import step_for
 
 
@@ -70,7 +70,7 @@ class WorkerStep:
         known = self._kept | {
             first + place: record for place, record in zip(message.places, message.records, strict=True)
         }
-        return self._answer(lambda: self._step.run(message.records) if message.records else (), known)
+        return self._answer(lambda: self._step.run(message.records) if message.records else (), known, message)
 
     def _prime(self, message: Message) -> Reply:
         """Process the records of a dead process again; return only the results that it had not returned."""
@@ -97,16 +97,19 @@ class WorkerStep:
     def _expire(self, message: Message) -> Reply:
         return self._answer(self._step.expire, self._kept)
 
-    def _answer(self, work: Callable[[], Iterable[Record]], known: dict[int, Record]) -> Reply:
+    def _answer(
+        self, work: Callable[[], Iterable[Record]], known: dict[int, Record], message: Message | None = None
+    ) -> Reply:
         counters, context = self._step.counters, self._context
         before = [getattr(counters, field) for field in COUNTS]
         counters.discarded.clear()
         context.letters.clear()
         context.troubles.clear()
         results = list(work())
-        numbers = {id(record): number for number, record in known.items()}
-        words, sent = pack_results(results, known)
-        held = [numbers[key] for key in self._step.held() if key in numbers]
+        inside = self._step.held()
+        numbers = {id(record): number for number, record in known.items()} if inside else {}
+        held = [numbers[key] for key in inside if key in numbers]
+        words, sent = _packed(results, known, None if held or self._kept else message)
         self._kept = {number: known[number] for number in held}
         words |= {
             "counts": [getattr(counters, field) - count for field, count in zip(COUNTS, before, strict=True)],
@@ -119,6 +122,14 @@ class WorkerStep:
             "wait_s": self._step.wait_s() if self._step.clocked else None,
         }
         return words, sent
+
+
+def _packed(results: list[Record], known: dict[int, Record], message: Message | None) -> tuple[dict[str, Any], Any]:
+    """Return results as keywords and records; shorter if they are those of this message with other data."""
+    column = None if message is None or message.missing else pack_column(results, message.records)
+    if message is None or column is None:
+        return pack_results(results, known)
+    return {"column": column, "first": message.words["first"], "count": len(results)}, ()
 
 
 def _number_of(record: Record, known: Mapping[int, Record]) -> int:
