@@ -1,4 +1,4 @@
-"""One end of a link in a network namespace: `python netns_end.py send|receive ENDPOINT COUNT SIZE RATE TIMEOUT_S`."""
+"""One end of a link: `python link_end.py send|receive ENDPOINT COUNT SIZE RATE TIMEOUT_S DIRECTORY SETTLE_S`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from penstock_zenoh.store import ZenohStore
 
 ROLE, ENDPOINT = sys.argv[1:3]
 COUNT, SIZE, RATE, TIMEOUT_S = int(sys.argv[3]), int(sys.argv[4]), float(sys.argv[5]), float(sys.argv[6])
+WAITS = {"timeout_s": TIMEOUT_S, "settle_s": float(sys.argv[8])}
 
 
 def records():
@@ -25,13 +26,13 @@ def records():
 def main():
     seen = []
     if ROLE == "send":
-        store = ZenohStore(key="lab/cam", connect=[ENDPOINT], timeout_s=TIMEOUT_S)
+        store = ZenohStore(key="lab/cam", connect=[ENDPOINT], **WAITS)
         report = ps.Pipeline(
             ps.source(records(), name="numbers") >> ps.store(store, name="link", retry=ps.Retry(times=1)),
             dead_letters=sys.argv[7],
         ).run()
     else:
-        source = ZenohSource(key="lab/**", listen=[ENDPOINT], timeout_s=TIMEOUT_S, until_end=True)
+        source = ZenohSource(key="lab/**", listen=[ENDPOINT], until_end=True, **WAITS)
 
         def look(record):
             seen.append(int.from_bytes(record.data[:8], "big"))

@@ -12,7 +12,7 @@ import pytest
 
 from penstock.errors import ConfigError, SourceError, StoreError
 from penstock.record import Record
-from penstock_zenoh import outside, store
+from penstock_zenoh import outside, publishing
 from penstock_zenoh.source import ZenohSource
 from penstock_zenoh.store import ZenohStore
 
@@ -60,7 +60,7 @@ def test_a_panic_of_the_library_costs_its_own_record(endpoint, opened, monkeypat
     """A real panic poisons a session: its record fails, the others go over a new one, `sync` says what is open."""
     source = opened(ZenohSource(key="**", rendezvous=endpoint, listen=[endpoint]))
     store_ = opened(ZenohStore(key="{{ channel }}", rendezvous=endpoint, connect=[endpoint]))
-    monkeypatch.setattr(store, "key_problem", lambda key: "")
+    monkeypatch.setattr(publishing, "key_problem", lambda key: "")
     records = [Record(b"x", channel=channel) for channel in ("before", "x" * 65_536, "after")]
     with pytest.raises(StoreError, match="1 of 3 records not published") as error:
         store_.write(records)

@@ -135,7 +135,7 @@ def test_a_gap_is_counted_as_lost_upstream(endpoint, opened, foreign, end):
     assert source.lost_upstream() == {"cam": 2}
     if end:  # the last three have been lost: the end tells, once they have had the time to arrive
         (source_id,) = tokens(foreign, wire.SOURCES, wire.SourceCard)
-        mark = msgspec.msgpack.encode(wire.Mark(1, 13, True, {"lab/a": 13}))
+        mark = msgspec.msgpack.encode(wire.Mark(1, 13, True, {"lab/a": (0, 13)}, True))
 
         def send_and_read() -> None:
             foreign.put(wire.mark_key(sender, source_id), mark)

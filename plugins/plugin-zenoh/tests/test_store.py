@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from penstock.errors import CannotConnectToStoreError, ConfigError, StoreError
 from penstock.record import Record
 from penstock.store import Store
+from penstock_zenoh.keys import announced_key
 from penstock_zenoh.source import ZenohSource
-from penstock_zenoh.store import ZenohStore, announced_key
+from penstock_zenoh.store import ZenohStore
 
 
 def repeat(fn, *arguments, times=1000):

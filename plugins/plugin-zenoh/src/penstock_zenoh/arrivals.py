@@ -11,8 +11,10 @@ from typing import Literal
 import attrs
 import zenoh
 
+from penstock.record import Record
 from penstock_zenoh import wire
 
+_PUT = zenoh.SampleKind.PUT
 _GRACE_S = 0.5
 """How long what is still on the way may take, once a publisher's token is gone or a mark has overtaken records."""
 
@@ -29,6 +31,8 @@ class Publisher:
         receipted: Its `taken` in the last receipt, with the count and bytes taken since.
         lost: How many of its records never arrived.
         next_numbers: The number that the next record on each key should have.
+        last_numbers: The running number of the last record on each key.
+        gaps: Keys whose next record does not continue the last one, though nothing is missing between them.
         channels: The channel of the last record on each key, for losses at the end of it.
         waiting: How many records, and bytes, wait for the reader.
         mark: The mark that was answered last; `pending` waits for an answer, since `pending_since` at `pending_at`.
@@ -45,6 +49,8 @@ class Publisher:
     taken_bytes_since: int = 0
     lost: int = 0
     next_numbers: dict[str, int] = attrs.field(factory=dict)
+    last_numbers: dict[str, int] = attrs.field(factory=dict)
+    gaps: set[str] = attrs.field(factory=set)
     channels: dict[str, str] = attrs.field(factory=dict)
     waiting: int = 0
     waiting_bytes: int = 0
@@ -58,9 +64,21 @@ class Publisher:
 
 @attrs.define(eq=False)
 class Arrival:
-    """A sample that waits for the reader, and how many on its key were lost right before it.
+    """A sample that waits for the reader, or a part of one that holds several records.
 
-    `at_ns` is when it arrived, in UNIX nanoseconds, if it is not of a penstock store, which says so itself.
+    Attributes:
+        sample: What zenoh gave.
+        key: Its key.
+        publisher: Who sent it.
+        number: The running number of its first record.
+        lost_before: How many records on its key were lost right before it.
+        size_bytes: Its size.
+        is_foreign: It is a value that somebody else than a penstock store put.
+        at_ns: When it arrived, in UNIX nanoseconds, if it is not of a penstock store, which says so itself.
+        breaks: It does not continue the record before it on its key.
+        packed: What a message says that only sources of penstock can read.
+        start: The first of its records that is meant; `stop` is behind the last one.
+        unpacked: Its records, once somebody has unpacked them; shared by all parts of it.
     """
 
     sample: zenoh.Sample
@@ -70,6 +88,12 @@ class Arrival:
     lost_before: int
     size_bytes: int
     at_ns: int = 0
+    is_foreign: bool = False
+    breaks: bool = False
+    packed: wire.Packed | None = None
+    start: int = 0
+    stop: int = 1
+    unpacked: list[Record] | None = None
 
 
 @attrs.define(eq=False)
@@ -80,6 +104,7 @@ class Arrivals:
         capacity: Records of one publisher that may wait.
         capacity_bytes: Their bytes; a single larger one may.
         away_s: How long a publisher that has gone may come back, a broken link: its process is not known to be dead.
+        settle_s: How much longer an end of all publishers waits for it, so that both ends count the same as lost.
         changed: Guards all of it; told whenever something changes.
         waiting: What waits for the reader.
         is_closed: Nothing is held any more.
@@ -91,6 +116,7 @@ class Arrivals:
     capacity: int
     capacity_bytes: int
     away_s: float = 0.0
+    settle_s: float = 0.0
     changed: threading.Condition = attrs.field(factory=threading.Condition)
     waiting: deque[Arrival] = attrs.field(factory=deque)
     is_closed: bool = False
@@ -117,7 +143,7 @@ class Arrivals:
                     self.changed.wait()
                 if self.is_closed:
                     return []
-                publisher.waiting += 1
+                publisher.waiting += arrival.stop
                 publisher.waiting_bytes += arrival.size_bytes
                 self.waiting.append(arrival)
                 if publisher.pending is not None and self._settle(publisher):
@@ -126,19 +152,37 @@ class Arrivals:
         return due
 
     def pop(self, most: int) -> list[Arrival]:
-        """Return what waits, up to `most`."""
+        """Return what waits, up to `most` records."""
+        taken: list[Arrival] = []
         with self.changed:
-            taken = [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
-            for arrival in taken:
+            waiting = self.waiting
+            while waiting and most > 0:
+                arrival = waiting[0]
+                count = arrival.stop - arrival.start
+                if count <= most:
+                    waiting.popleft()
+                else:
+                    arrival = self._part(arrival, most)
+                    count = most
+                most -= count
+                taken.append(arrival)
                 publisher = arrival.publisher
-                publisher.waiting -= 1
+                publisher.waiting -= count
                 publisher.waiting_bytes -= arrival.size_bytes
-                publisher.taken = arrival.number
-                publisher.taken_since += 1
+                publisher.taken = arrival.number + arrival.stop - 1
+                publisher.taken_since += count
                 publisher.taken_bytes_since += arrival.size_bytes
             if taken:
                 self.changed.notify_all()
         return taken
+
+    def _part(self, arrival: Arrival, count: int) -> Arrival:
+        """Take so many records off the front of an arrival that waits; its bytes go with the last part."""
+        if arrival.unpacked is None:
+            arrival.unpacked = []
+        part = attrs.evolve(arrival, stop=arrival.start + count, size_bytes=0)
+        arrival.start, arrival.lost_before, arrival.breaks = part.stop, 0, False
+        return part
 
     def receipts_due(self, taken: Sequence[Arrival]) -> list[Publisher]:
         """Return the publishers of these arrivals that must hear now, lest they wait for room that there is."""
@@ -173,7 +217,8 @@ class Arrivals:
             if mark.number <= publisher.mark:
                 return publisher  # the receipt was lost: again
             if publisher.pending is None or publisher.pending.number != mark.number:
-                publisher.pending, publisher.pending_since = mark, time.monotonic()
+                publisher.pending_since = time.monotonic()
+            publisher.pending = mark
             settled = self._settle(publisher)
             return publisher if settled else None
 
@@ -194,7 +239,7 @@ class Arrivals:
             return (
                 len(everybody) >= at_least
                 and not self.waiting
-                and all(each.is_ended or self._has_vanished(each) for each in everybody)
+                and all(each.is_ended or self._has_vanished(each, self.settle_s) for each in everybody)
             )
 
     def vanished(self) -> list[Publisher]:
@@ -229,23 +274,39 @@ class Arrivals:
     def _arrival(self, sample: zenoh.Sample) -> Arrival | None:
         """Return what has arrived; None if it came again, after a broken link."""
         attached = sample.attachment
-        numbers = wire.read_attachment(attached.to_bytes()) if attached is not None else None
         size_bytes = len(sample.payload)
         key = str(sample.key_expr)
-        if numbers is None:
-            return Arrival(sample, key, self._foreign, 0, 0, size_bytes, time.time_ns())
-        publisher_id, number, key_number = numbers
+        packed = None
+        if attached is None:
+            return Arrival(sample, key, self._foreign, 0, 0, size_bytes, time.time_ns(), sample.kind == _PUT)
+        attachment = attached.to_bytes()
+        numbers = wire.read_attachment(attachment)
+        if numbers is not None:
+            publisher_id, number, key_number = numbers
+            count = 1
+        else:
+            packed = wire.read_packed(attachment)
+            if packed is None:
+                return Arrival(sample, key, self._foreign, 0, 0, size_bytes, time.time_ns(), sample.kind == _PUT)
+            publisher_id, number, key_number, count, _ = packed
         publisher = self._known(publisher_id)
         expected = publisher.next_numbers.get(key, key_number)
         if key_number < expected:
-            return None
+            if number <= publisher.last_numbers.get(key, 0):
+                return None
+            expected = key_number  # its publisher has forgotten this key, and counts anew
         lost = max(0, key_number - expected)
         publisher.lost += lost
-        publisher.received = max(number, publisher.received)
+        publisher.received = max(number + count - 1, publisher.received)
         if publisher.vanished_at is not None:
             publisher.vanished_at = time.monotonic()  # it is still arriving
-        wire.remember(publisher.next_numbers, key, key_number + 1)
-        return Arrival(sample, key, publisher, number, lost, size_bytes)
+        wire.remember(publisher.next_numbers, key, key_number + count)
+        wire.remember(publisher.last_numbers, key, number + count - 1)
+        breaks = bool(lost)
+        if publisher.gaps and key in publisher.gaps:
+            publisher.gaps.discard(key)
+            breaks = True
+        return Arrival(sample, key, publisher, number, lost, size_bytes, 0, False, breaks, packed, 0, count)
 
     def _is_full(self, publisher: Publisher) -> bool:
         return not self.is_closed and (
@@ -260,22 +321,30 @@ class Arrivals:
             return False
         publisher.pending = None
         publisher.mark = mark.number
-        if mark.is_end:
+        if mark.is_final:
+            self._count_missing(publisher, mark)
+        if mark.is_end and publisher.received >= mark.last:  # else it is sent again what it lacks
             publisher.is_ended = True
             publisher.vanished_at = None
             self.has_news = True
             self.changed.notify_all()
-            for key, total in mark.totals.items():
-                missing = total - publisher.next_numbers.get(key, total)
-                if missing > 0:
-                    publisher.lost += missing
-                    channel = publisher.channels.get(key, key)
-                    self.lost[channel] = self.lost.get(channel, 0) + missing
         return True
 
-    def _has_vanished(self, publisher: Publisher) -> bool:
+    def _count_missing(self, publisher: Publisher, mark: wire.Mark) -> None:
+        """Count what was sent before a mark, has not arrived, and will not any more."""
+        for key, (first, following) in mark.totals.items():
+            missing = following - publisher.next_numbers.get(key, first)
+            if missing > 0:
+                wire.remember(publisher.next_numbers, key, following)
+                publisher.gaps.add(key)
+                publisher.lost += missing
+                channel = publisher.channels.get(key, key)
+                self.lost[channel] = self.lost.get(channel, 0) + missing
+        publisher.received = max(publisher.received, mark.last)
+
+    def _has_vanished(self, publisher: Publisher, longer_s: float = 0.0) -> bool:
         """Tell whether a publisher has gone, and will not come back."""
         if publisher.vanished_at is None:
             return False
         gone_s = time.monotonic() - publisher.vanished_at
-        return gone_s >= _GRACE_S and (gone_s >= self.away_s or wire.is_dead(publisher.process))
+        return gone_s >= _GRACE_S and (gone_s >= self.away_s + longer_s or wire.is_dead(publisher.process))

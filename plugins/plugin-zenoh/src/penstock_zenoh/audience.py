@@ -4,60 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import attrs
 import zenoh
 
+from penstock_zenoh.listener import Listener
 from penstock_zenoh.wire import Mark, Receipt, SourceCard, intersects, is_dead, read_card, read_message
 
 _REPEAT_S = 0.5
 _OVERTAKEN_S = 0.5
+_LAST_WORD_S = 3.0
 _LOOK_S = 0.1
+_ASK_S = 1.0
 _REMEMBERED = 256
 
 BEHIND = "a source has come back"
-"""What `admit` returns when something must be sent again first."""
-
-
-@attrs.define(eq=False)
-class Listener:
-    """One source: what it subscribes to, the room it offers, and how far its receipts are.
-
-    Attributes:
-        id: Its id on the wire.
-        card: What it subscribes to, and how many records and bytes it lets wait.
-        sent: (number, bytes) of each record sent to it that it has not taken.
-        sent_bytes: The bytes of these.
-        last: Number of the last record sent to it.
-        receipt: Its newest receipt.
-        lost_seen: How many of its lost records have been reported.
-        present: False while its token is gone: it died, or a link is broken.
-        gone_at: Since when, on the monotonic clock.
-        is_given_up: It stayed away for too long.
-        is_behind: It has come back, and what it had not received is to be sent again.
-    """
-
-    id: str
-    card: SourceCard
-    sent: deque[tuple[int, int]] = attrs.field(factory=deque)
-    sent_bytes: int = 0
-    last: int = 0
-    receipt: Receipt = attrs.field(factory=lambda: Receipt("", 0, 0, 0, 0))
-    lost_seen: int = 0
-    present: bool = True
-    gone_at: float = 0.0
-    is_given_up: bool = False
-    is_behind: bool = False
-
-    def has_room(self) -> bool:
-        """Tell whether it can be sent another record; one that waits for nothing takes a record of any size."""
-        return len(self.sent) < self.card.capacity and self.sent_bytes < self.card.capacity_bytes
-
-    def describe(self) -> str:
-        """Return what messages call it."""
-        return f"the source {self.card.key!r} ({self.card.process})"
+"""What `admit` and `wait_taken` return when something must be sent again first."""
+FULL = "the sources are full"
+"""What they return when nothing has changed for a second: a receipt may have been lost, and is to be asked for."""
+CLOSED = "the store has been closed"
 
 
 @attrs.define(eq=False)
@@ -69,11 +35,13 @@ class Audience:
     Attributes:
         announced: The key expression of what is sent.
         timeout_s: How long a source that has gone may come back: a link is broken, its process may live.
+        settle_s: How much longer the end waits for it, so that both ends count the same as lost.
         all_present: No source is away.
     """
 
     announced: str
     timeout_s: float = 30.0
+    settle_s: float = 0.0
     all_present: bool = True
     _changed: threading.Condition = attrs.field(factory=threading.Condition)
     _listeners: dict[str, Listener] = attrs.field(factory=dict)
@@ -97,10 +65,8 @@ class Audience:
                     if known.receipt.leaves:
                         self._depart(known)
             elif known is None:
-                self._listeners[token[0]] = fresh = Listener(*token)
                 given_up = self._given_up.pop(token[0], None)
-                if given_up is not None:
-                    fresh.receipt, fresh.lost_seen = given_up.receipt, given_up.lost_seen
+                self._listeners[token[0]] = Listener(*token) if given_up is None else given_up.return_as(token[1])
             elif not known.present:
                 known.present, known.is_behind = True, True
                 self._has_behind = True
@@ -114,12 +80,10 @@ class Audience:
         with self._changed:
             if receipt is None:
                 return
-            listener = self._listeners.get(receipt.source) or self._departed.get(receipt.source)
+            listener = self._listeners.get(receipt.source) or self._given_up.get(receipt.source)
             if listener is None:
                 return
-            listener.receipt = receipt
-            while listener.sent and listener.sent[0][0] <= receipt.taken:
-                listener.sent_bytes -= listener.sent.popleft()[1]
+            listener.take(receipt)
             if receipt.leaves and receipt.source in self._listeners and not listener.present:
                 self._depart(listener)
             self._changed.notify_all()
@@ -134,14 +98,14 @@ class Audience:
             return found
 
     def unreceived(self, listener: Listener) -> list[int]:
-        """Return the numbers of the records that this source has not received, as far as it has said."""
+        """Return the last numbers of the messages that this source has not received, as far as it has said."""
         with self._changed:
-            return [number for number, _ in listener.sent if number > listener.receipt.received]
+            return [each.last for each in listener.sent if each.last > listener.receipt.received]
 
     def needed_from(self) -> int | None:
-        """Return the number of the oldest record that somebody may need again; None: none is."""
+        """Return the last number of the oldest message that somebody may need again; None: none is."""
         with self._changed:
-            return min((each.sent[0][0] for each in self._listeners.values() if each.sent), default=None)
+            return self._needed_from()
 
     def is_heard(self, key: str) -> bool:
         """Tell whether somebody is there who may hear of this key; foreign subscribers may always be."""
@@ -149,41 +113,32 @@ class Audience:
             matching = self._match(key)
             return not matching or any(each.present for each in matching)
 
-    def _depart(self, listener: Listener) -> None:
-        """Wait no more for a source that has gone."""
-        self._listeners.pop(listener.id, None)
-        if listener.sent:  # its last receipt may still be on the way
-            self._departed[listener.id] = listener
-        self._given_up[listener.id] = listener
-        if len(self._given_up) > _REMEMBERED:
-            del self._given_up[next(iter(self._given_up))]
-        self.all_present = all(each.present for each in self._listeners.values())
-        self._matching.clear()
-        self._changed.notify_all()
+    def room(self, key: str) -> int:
+        """Return how many records all sources that match `key` have room for, at least 1, without waiting."""
+        with self._changed:
+            return max(1, min((each.room() for each in self._match(key)), default=1 << 30))
 
-    def _wait(self, timeout_s: float | None = None) -> None:
-        """Wait for a change; meanwhile look whether a source that has gone will not come back."""
-        away = [each for each in self._listeners.values() if not each.present]
-        now = time.monotonic()
-        for each in away:
-            is_over = is_dead(each.card.process)
-            if is_over or now - each.gone_at >= self.timeout_s:
-                each.is_given_up = not is_over
-                self._depart(each)
-                return
-        if away:
-            timeout_s = _LOOK_S if timeout_s is None else min(timeout_s, _LOOK_S)
-        self._changed.wait(timeout_s)
-
-    def admit(self, key: str, number: int, size_bytes: int, *, at_least: int, timeout_s: float) -> str | None:
-        """Wait until the sources that match `key` are there and have room, and book one record for each of them.
+    def admit(
+        self,
+        key: str,
+        number: int,
+        size_bytes: int,
+        *,
+        at_least: int,
+        timeout_s: float,
+        key_number: int = 0,
+        count: int = 1,
+    ) -> str | None:
+        """Wait until the sources that match `key` are there and have room, and book a message for each of them.
 
         Args:
             key: The key that will be published on.
-            number: The record's running number.
+            number: The running number of its first record.
             size_bytes: Its size.
             at_least: How many sources must be there.
             timeout_s: Seconds to wait for sources to come. For room it waits as long as the source is there.
+            key_number: The running number of its first record on the key.
+            count: How many records it has; several only as far as `room` says.
 
         Returns:
             None, or what is wrong; nothing is booked then.
@@ -205,95 +160,85 @@ class Audience:
                     self._wait(deadline - now)
                     continue
                 for listener in matching:
-                    if not listener.has_room():
-                        self._wait()
+                    if listener.room() <= 0:
+                        if not self._wait(_ASK_S):
+                            return FULL
                         break
                 else:
                     for listener in matching:
-                        listener.sent.append((number, size_bytes))
-                        listener.sent_bytes += size_bytes
-                        listener.last = number
+                        listener.book(key, number, key_number, count, size_bytes)
                     return None
-            return "the store has been closed"
+            return CLOSED
+
+    def wait_taken(self, number: int) -> str | None:
+        """Wait until nobody needs the message any more whose last number this is; return what is wrong, or None."""
+        with self._changed:
+            while not self._closed:
+                if self._has_behind:
+                    return BEHIND
+                needed = self._needed_from()
+                if needed is None or needed > number:
+                    return None
+                if not self._wait(_ASK_S):
+                    return FULL
+            return CLOSED
 
     def confirm(
         self,
         send: Callable[[Listener, Mark], None],
         *,
-        totals: dict[str, int] | None,
+        at_end: bool,
         timeout_s: float,
         send_again: Callable[..., None] = lambda listener, *, repeat: None,
     ) -> list[str]:
         """Ask every source for a receipt of all that was sent to it, and wait for them.
 
+        At the end it waits, `settle_s` longer, for sources that are behind a broken link, whether that has been noticed
+        or not: only they can count what they miss.
+
         Args:
             send: Sends a mark to a source.
-            totals: At the end: how many records went out on each key. None: it goes on.
+            at_end: Nothing will follow.
             timeout_s: Seconds to wait.
             send_again: Sends again what a source has not received, if it has come back, or with `repeat`.
 
         Returns:
             What has been lost since the last call, one sentence each; empty if everything has arrived.
         """
-        with self._changed:
-            self._mark += 1
-            mark = self._mark
-            asked = list(self._listeners.values())
-        deadline = time.monotonic() + timeout_s
+        mark = self._next_mark()
+        until = time.monotonic() + timeout_s + (self.settle_s if at_end else 0.0)
+        asked: dict[str, Listener] = {}
+        now: float | None = None
         while True:
             with self._changed:
-                open_ = [
-                    each for each in asked if self._listeners.get(each.id) is each and not self._has_all(each, mark)
-                ]
-            if not open_ or time.monotonic() >= deadline:
+                waits = at_end and (bool(self._awaited()) or not self.all_present)
+                is_first = now is None
+                asked |= {
+                    each.id: each for each in self._listeners.values() if at_end or is_first or each.owed is not None
+                }
+                open_ = [each for each in asked.values() if self._is_here(each) and not self._has_all(each, mark)]
+                now = time.monotonic()
+            if self._closed or not (open_ or waits) or now >= until:
                 break
+            self._ask(open_, mark, send, send_again, at_end=at_end)
+            self._wait_for(open_, mark, min(until, now + _REPEAT_S))
+        if at_end and open_ and not self._closed:  # they are told to count: what has not come will not come any more
+            mark = self._next_mark()
             for each in open_:
-                if each.present:
-                    send_again(each, repeat=each.receipt.mark >= mark)
-                    mine = {key: total for key, total in (totals or {}).items() if intersects(each.card.key, key)}
-                    send(each, Mark(mark, each.last, totals is not None, mine))
-            with self._changed:  # a mark that met a broken connection is repeated
-                until = min(deadline, time.monotonic() + _REPEAT_S)
-                while time.monotonic() < until and not all(self._has_all(each, mark) for each in open_):
-                    before = [each.present for each in open_]
-                    self._wait(until - time.monotonic())
-                    if before != [each.present for each in open_]:
-                        break
-                    if any(self._listeners.get(each.id) is not each for each in open_):
-                        break
-        with self._changed:
-            if any(each.sent for each in self._departed.values()):  # a token's end overtakes the last receipt
-                self._changed.wait_for(lambda: not any(each.sent for each in self._departed.values()), _OVERTAKEN_S)
-            problems = [
-                f"{each.describe()} stayed away for {self.timeout_s:g} s, with up to {len(each.sent)} records that it "
-                "had not taken; what it misses, it counts"
-                if each.is_given_up
-                else f"{each.describe()} went away with {len(each.sent)} records that it had not taken"
-                for each in self._departed.values()
-                if each.sent
-            ]
-            self._departed.clear()
-            for each in asked:
-                if self._listeners.get(each.id) is not each:
-                    continue
-                lost = each.receipt.lost - each.lost_seen
-                each.lost_seen = each.receipt.lost
-                if each.receipt.mark < mark:
-                    problems.append(f"{each.describe()} has not confirmed within {timeout_s:g} s")
-                elif lost or each.receipt.received < each.last:
-                    problems.append(f"{each.describe()} misses {max(lost, 1)} records")
-            return problems
+                send(each, each.mark(mark, is_end=True, is_final=True))
+            self._wait_for(open_, mark, time.monotonic() + min(timeout_s, _LAST_WORD_S))
+        return self._problems(asked.values(), mark, timeout_s, at_end=at_end)
 
-    def _has_all(self, listener: Listener, mark: int) -> bool:
-        """Tell whether a source has answered a mark, and has all that was sent to it before, or counted it as lost."""
-        receipt = listener.receipt
-        return receipt.mark >= mark and (receipt.received >= listener.last or receipt.lost > listener.lost_seen)
+    def full(self) -> list[Listener]:
+        """Return the sources that are there and have not taken all that was sent to them."""
+        with self._changed:
+            return [each for each in self._listeners.values() if each.present and each.sent]
 
     def unconfirmed(self) -> list[str]:
         """Return a sentence for each source that has not taken all that was sent to it."""
         with self._changed:
             return [
-                f"{each.describe()} had not confirmed {len(each.sent)} records when the session failed"
+                f"{each.describe()} had not confirmed {each.untaken()} records when the session failed"
                 for each in (*self._listeners.values(), *self._departed.values())
                 if each.sent
             ]
@@ -303,6 +248,109 @@ class Audience:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _ask(
+        self,
+        open_: list[Listener],
+        mark: int,
+        send: Callable[[Listener, Mark], None],
+        send_again: Callable[..., None],
+        *,
+        at_end: bool,
+    ) -> None:
+        for each in open_:
+            if each.present:
+                send_again(each, repeat=each.receipt.mark >= mark)
+                send(each, each.mark(mark, is_end=at_end, is_final=at_end and each.owed is not None))
+
+    def _wait_for(self, open_: list[Listener], mark: int, until: float) -> None:
+        """Wait for receipts; a mark that met a broken connection is repeated, so that it is not for long."""
+        with self._changed:
+            here = list(self._listeners)
+            before = [each.present for each in open_]
+            while time.monotonic() < until and not self._closed:
+                if open_ and all(self._has_all(each, mark) for each in open_):
+                    return
+                self._wait(until - time.monotonic())
+                if before != [each.present for each in open_] or here != list(self._listeners):
+                    return
+
+    def _problems(self, asked: Iterable[Listener], mark: int, timeout_s: float, *, at_end: bool) -> list[str]:
+        with self._changed:
+            asked = list(asked)
+            left = [*self._departed.values(), *(each for each in asked if not self._is_here(each))]
+            if any(each.is_open(mark) for each in left):  # a token's end overtakes the last receipt
+                self._changed.wait_for(lambda: not any(each.is_open(mark) for each in left), _OVERTAKEN_S)
+            gone = [each for each in self._departed.values() if each.sent]
+            problems = [
+                f"{each.describe()} went away with {each.untaken()} records that it had not taken"
+                for each in gone
+                if not each.is_given_up
+            ]
+            self._departed.clear()
+            for each in asked:
+                lost = each.receipt.lost - each.lost_seen
+                each.lost_seen = each.receipt.lost
+                if lost:
+                    problems.append(f"{each.describe()} misses {lost} records")
+                if not self._is_here(each):
+                    continue
+                if each.receipt.mark < mark or each.receipt.received < each.last:
+                    problems.append(f"{each.describe()} has not confirmed within {timeout_s:g} s")
+                elif each.owed is not None:
+                    each.owed = None
+            for each in self._given_up.values():
+                if each.is_given_up and each.sent and not each.is_told:
+                    each.is_told = True
+                    problems.append(
+                        f"{each.describe()} stayed away for {self.timeout_s:g} s with records that it had not taken: "
+                        + ("it has not come back to count them" if at_end else "it counts them when it is back")
+                    )
+            return problems
+
+    def _next_mark(self) -> int:
+        with self._changed:
+            self._mark += 1
+            return self._mark
+
+    def _awaited(self) -> list[Listener]:
+        """Return the sources that were given up, may come back, and then count what they miss."""
+        known = self._given_up.values()
+        return [each for each in known if each.is_given_up and each.sent and not is_dead(each.card.process)]
+
+    def _is_here(self, listener: Listener) -> bool:
+        return self._listeners.get(listener.id) is listener
+
+    def _has_all(self, listener: Listener, mark: int) -> bool:
+        """Tell whether a source has answered a mark, and has all that was sent before, or has counted it as lost."""
+        return listener.receipt.mark >= mark and listener.receipt.received >= listener.last
+
+    def _needed_from(self) -> int | None:
+        return min((each.sent[0].last for each in self._listeners.values() if each.sent), default=None)
+
+    def _depart(self, listener: Listener) -> None:
+        """Wait no more for a source that has gone."""
+        self._listeners.pop(listener.id, None)
+        if listener.sent:  # its last receipt may still be on the way
+            self._departed[listener.id] = listener
+        self._given_up[listener.id] = listener
+        if len(self._given_up) > _REMEMBERED:
+            del self._given_up[next(iter(self._given_up))]
+        self.all_present = all(each.present for each in self._listeners.values())
+        self._matching.clear()
+        self._changed.notify_all()
+
+    def _wait(self, timeout_s: float) -> bool:
+        """Wait for a change, and tell whether there was one; look whether a source that has gone will not come back."""
+        away = [each for each in self._listeners.values() if not each.present]
+        now = time.monotonic()
+        for each in away:
+            is_over = is_dead(each.card.process)
+            if is_over or now - each.gone_at >= self.timeout_s:
+                each.is_given_up = not is_over
+                self._depart(each)
+                return True
+        return self._changed.wait(min(timeout_s, _LOOK_S) if away else timeout_s)
 
     def _match(self, key: str) -> tuple[Listener, ...]:
         found = self._matching.get(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any, Literal
 
 import zenoh
@@ -15,6 +15,7 @@ from penstock_zenoh.arrivals import Arrival
 from penstock_zenoh.hero.cbor import decode as decode_cbor
 from penstock_zenoh.hero.cbor_out import encode as encode_cbor
 from penstock_zenoh.times import time_of
+from penstock_zenoh.wire import remember
 
 Form = Literal["record", "bytes", "json", "cbor"]
 """How a store writes the data of records: with everything, for penstock; or the data alone, for others."""
@@ -38,6 +39,37 @@ def foreign_record(arrival: Arrival, seq: int, *, by_encoding: bool) -> Record:
         read = _READ.get(encoding.partition(";")[0])
         data = data if read is None else _read(read, data, encoding)
     return Record(data, channel=arrival.key, seq=seq, time_ns=time_ns, metadata=metadata)
+
+
+def foreign_records(arrivals: Sequence[Arrival], seqs: MutableMapping[str, int]) -> list[Record]:
+    """Return the records of foreign samples as `foreign_record` makes them, numbered on by `seqs`: in one loop.
+
+    The samples of one sender have the same key and encoding, so that each is made into text once.
+    """
+    records: list[Record] = []
+    key, seq, encoding, said = "", 0, None, ""
+    for arrival in arrivals:
+        sample = arrival.sample
+        if arrival.key != key:
+            if key:
+                remember(seqs, key, seq)
+            key = arrival.key
+            seq = seqs.get(key, 0)
+        if sample.encoding != encoding:
+            encoding = sample.encoding
+            said = str(encoding)
+        time_ns, time_from = arrival.at_ns, "arrival"
+        if sample.timestamp is not None:
+            time_ns, time_from = time_of(sample.timestamp, time_ns)
+        metadata: dict[str, Any] = {"key": key, "encoding": said, "time_from": time_from}
+        attached = sample.attachment
+        if attached is not None:
+            metadata["attachment"] = attached.to_bytes()
+        records.append(Record(sample.payload.to_bytes(), channel=key, seq=seq, time_ns=time_ns, metadata=metadata))
+        seq += 1
+    if key:
+        remember(seqs, key, seq)
+    return records
 
 
 def payload_of(record: Record, form: Form) -> bytes:

@@ -19,8 +19,9 @@ from penstock.errors import SourceError, StoreError
 from penstock.record import Record
 from penstock.run.control import GIVEN
 from penstock_zenoh import settings as s
+from penstock_zenoh.announcement import Announcement
 from penstock_zenoh.outside import forget, is_library_error, keep_in_children
-from penstock_zenoh.session import RENDEZVOUS, let_go, open_session
+from penstock_zenoh.session import RENDEZVOUS, is_plain_peer, let_go, open_session
 
 _MOST_PENDING = 1000
 
@@ -136,7 +137,8 @@ class QuerySource:
 
     def _declare(self, session: zenoh.Session) -> tuple[zenoh.Session, tuple[Any, ...]]:
         answer = zenoh.handlers.Callback(self._on_query, indirect=False)
-        return session, (session.declare_queryable(self.key, answer),)
+        announcement = Announcement(session, is_peer=is_plain_peer(self))
+        return session, (session.declare_queryable(self.key, answer), announcement)
 
     def _on_query(self, query: zenoh.Query) -> None:
         with self._lock:

@@ -159,6 +159,11 @@ class End(Protocol):
     def timeout_s(self) -> float: ...
 
 
+def is_plain_peer(end: End) -> bool:
+    """Tell whether the session of a source or a store is a peer among peers that relay nothing for others."""
+    return end.mode == "peer" and "linkstate" not in str(end.config or "")
+
+
 def open_session(
     end: End,
     use: Callable[[zenoh.Session], T],

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
-import msgspec
 import zenoh
 
 from penstock.codec import decode
@@ -18,13 +15,12 @@ from penstock.errors import CodecError, ConfigError, EndOfSource, SourceError
 from penstock.record import Record
 from penstock_zenoh import settings as s
 from penstock_zenoh import wire
-from penstock_zenoh.arrivals import Arrival, Arrivals, Publisher
-from penstock_zenoh.intake import Intake
-from penstock_zenoh.outside import forget, keep_in_children
-from penstock_zenoh.payloads import foreign_record
-from penstock_zenoh.session import RENDEZVOUS, let_go, open_session
+from penstock_zenoh.arrivals import Arrival, Arrivals
+from penstock_zenoh.packing import join, unpack_list
+from penstock_zenoh.payloads import foreign_record, foreign_records
+from penstock_zenoh.session import RENDEZVOUS, is_plain_peer, open_session
+from penstock_zenoh.subscription import Subscription
 
-_RECEIPTS_EVERY_S = 0.1
 _HISTORY_S = 10.0
 _log = logging.getLogger(__name__)
 
@@ -78,6 +74,8 @@ class ZenohSource:
         config: zenoh configuration, merged last (TLS, access control …): nested plain data, or the text of a JSON5
             file. Never printed.
         timeout_s: Seconds to wait for a connection when opening, and for a publisher behind a broken link.
+        settle_s: How much longer `until_end` waits for such a publisher: what it sent in vain is lost then, and both
+            ends are to count the same.
     """
 
     gives: ClassVar[str] = "any"
@@ -98,7 +96,8 @@ class ZenohSource:
     mode: str = attrs.field(default="peer", validator=attrs.validators.in_(s.MODES))
     config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
     timeout_s: float = attrs.field(default=30.0, validator=s.seconds)
-    _open: _Subscription | None = attrs.field(default=None, init=False, repr=False, eq=False)
+    settle_s: float = attrs.field(default=30.0, validator=s.seconds)
+    _open: Subscription | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _lost: Mapping[str, int] = attrs.field(factory=dict, init=False, repr=False, eq=False)
     _rejected: int = attrs.field(default=0, init=False, repr=False, eq=False)
     _rejected_logged: tuple[int, float] = attrs.field(default=(0, 0.0), init=False, repr=False, eq=False)
@@ -110,7 +109,7 @@ class ZenohSource:
         """Subscribe. Raises SourceError naming the endpoint that is out of reach; ConfigError for one that is none."""
         if self._open is not None:
             raise SourceError(f"{self._name()} is open already: close it first")
-        arrivals = Arrivals(self.capacity, self.capacity_bytes, self.timeout_s)
+        arrivals = Arrivals(self.capacity, self.capacity_bytes, self.timeout_s, self.settle_s)
         self._lost, self._rejected, self._rejected_logged = arrivals.lost, 0, (0, 0.0)
         self._broken.clear()
         self._foreign_seq.clear()
@@ -118,7 +117,14 @@ class ZenohSource:
         history_s = min(self.timeout_s, _HISTORY_S) if self.history else 0.0
         self._open = open_session(
             self,
-            lambda session: _Subscription(session, self.key, arrivals, keep_ended=self.until_end, history_s=history_s),
+            lambda session: Subscription(
+                session,
+                self.key,
+                arrivals,
+                keep_ended=self.until_end,
+                history_s=history_s,
+                is_peer=is_plain_peer(self),
+            ),
             name=self._name(),
             unreachable=SourceError,
         )
@@ -161,9 +167,15 @@ class ZenohSource:
         if subscription is not None and subscription.is_here():
             subscription.close()
 
-    def _records(self, taken: Sequence[Arrival], subscription: _Subscription) -> Sequence[Record]:
-        records = []
+    def _records(self, taken: Sequence[Arrival], subscription: Subscription) -> Sequence[Record]:
+        records: list[Record] = []
+        if self.raw and not self.by_encoding and all(each.is_foreign for each in taken):
+            records = foreign_records(taken, self._foreign_seq)
+            taken = ()
         for arrival in taken:
+            if arrival.packed is not None:
+                records += self._packed(arrival, subscription.arrivals)
+                continue
             record = self._record(arrival, subscription.arrivals)
             if record is not None:
                 records.append(record)
@@ -172,9 +184,44 @@ class ZenohSource:
         self._log_rejected()
         return records
 
+    def _packed(self, arrival: Arrival, arrivals: Arrivals) -> Sequence[Record]:
+        """Return the records of a message that only sources of penstock can read."""
+        packed, publisher, key = arrival.packed, arrival.publisher, arrival.key
+        assert packed is not None  # the caller has looked
+        records = arrival.unpacked
+        try:
+            if not records:
+                payload = arrival.sample.payload.to_bytes()
+                records = [join(packed.head, payload)] if packed.head else unpack_list(payload, packed.records)
+                if arrival.unpacked is not None:
+                    arrival.unpacked += records
+        except CodecError as error:
+            self._reject(arrival, error)
+            if arrival.lost_before:
+                arrivals.count_lost(publisher, publisher.channels.get(key, key), arrival.lost_before)
+            return ()
+        if arrival.unpacked is not None:
+            records = records[arrival.start : arrival.stop]
+        if publisher.channels.get(key) != records[-1].channel:
+            wire.remember(publisher.channels, key, records[-1].channel)
+        if arrival.lost_before:
+            arrivals.count_lost(publisher, records[0].channel, arrival.lost_before)
+        if arrival.breaks or (self._broken and key in self._broken):
+            self._broken.pop(key, None)
+            return [records[0].replace(discontinuity=True), *records[1:]]
+        return records
+
+    def _reject(self, arrival: Arrival, error: BaseException) -> None:
+        """Count and log a message that is no record."""
+        self._rejected += 1
+        wire.remember(self._broken, arrival.key, True)
+        if self._rejected == 1:
+            _log.warning("%s: a message on %r is no record and was left out: %s", self._name(), arrival.key, error)
+            self._rejected_logged = (1, time.monotonic())
+
     def _record(self, arrival: Arrival, arrivals: Arrivals) -> Record | None:
         sample, publisher, key = arrival.sample, arrival.publisher, arrival.key
-        if self.raw and not publisher.id and sample.kind == zenoh.SampleKind.PUT:
+        if self.raw and arrival.is_foreign:
             return self._foreign(key, arrival, by_encoding=self.by_encoding)
         try:
             record = decode(sample.payload.to_bytes())
@@ -183,11 +230,7 @@ class ZenohSource:
                 if arrival.lost_before:
                     arrivals.count_lost(publisher, key, arrival.lost_before)
                 return self._foreign(key, arrival, by_encoding=True)
-            self._rejected += 1
-            wire.remember(self._broken, key, True)
-            if self._rejected == 1:
-                _log.warning("%s: a message on %r is no record and was left out: %s", self._name(), key, error)
-                self._rejected_logged = (1, time.monotonic())
+            self._reject(arrival, error)
             if arrival.lost_before:
                 arrivals.count_lost(publisher, publisher.channels.get(key, key), arrival.lost_before)
             return None
@@ -195,7 +238,7 @@ class ZenohSource:
             wire.remember(publisher.channels, key, record.channel)
         if arrival.lost_before:
             arrivals.count_lost(publisher, record.channel, arrival.lost_before)
-        if arrival.lost_before or (self._broken and key in self._broken):
+        if arrival.breaks or (self._broken and key in self._broken):
             self._broken.pop(key, None)
             return record.replace(discontinuity=True)
         return record
@@ -209,7 +252,7 @@ class ZenohSource:
             self._refused.append((foreign_record(arrival, seq, by_encoding=False), error))
             return None
 
-    def _look_around(self, subscription: _Subscription) -> None:
+    def _look_around(self, subscription: Subscription) -> None:
         """Nothing waits: see whether that is the end."""
         arrivals = subscription.arrivals
         self._log_rejected()
@@ -249,113 +292,3 @@ class ZenohSource:
 
     def _name(self) -> str:
         return f"zenoh source {self.key!r}"
-
-
-class _Subscription:
-    """An open session of a source: its subscribers, its token, its receipts."""
-
-    def __init__(
-        self, session: zenoh.Session, key: str, arrivals: Arrivals, *, keep_ended: bool, history_s: float
-    ) -> None:
-        self.arrivals = arrivals
-        self.since = time.monotonic()
-        self._process = os.getpid()
-        self._session = session
-        self._key = key
-        self._keep_ended = keep_ended
-        self._id = wire.new_id()
-        self._has_arrived = False
-        self._receipts_at = self.since
-        liveliness = session.liveliness()
-        card = wire.SourceCard(key, arrivals.capacity, arrivals.capacity_bytes, wire.this_process())
-        subscriber = session.declare_subscriber(key, zenoh.handlers.FifoChannel(arrivals.capacity))
-        if history_s:
-            arrivals.put(_history(session, key, history_s), when_full="exceed")
-        # Callbacks run in zenoh's own threads: they are rare and short, and need no thread of Python's for each.
-        self._held = (
-            subscriber,
-            session.declare_subscriber(
-                wire.mark_key("*", self._id), zenoh.handlers.Callback(self._on_mark, indirect=False)
-            ),
-            liveliness.declare_subscriber(
-                wire.PUBLISHERS, zenoh.handlers.Callback(self._on_token, indirect=False), history=True
-            ),
-            liveliness.declare_token(wire.source_key(self._id, card)),  # last: a sender that sees it may send
-        )
-        self._intake = Intake(subscriber.handler, arrivals, name=f"penstock-zenoh {key}", when_due=self.send_receipt)
-        keep_in_children(self)
-
-    def is_here(self) -> bool:
-        """Tell whether this process opened it; a fork has none of its threads."""
-        return self._process == os.getpid()
-
-    def take(self, most: int, timeout_s: float) -> list[Arrival]:
-        """Return what has arrived, up to `most`, or what does within `timeout_s` seconds."""
-        taken = self._intake.take(most, timeout_s)
-        self._has_arrived = self._has_arrived or bool(taken)
-        return taken
-
-    def receipts_due(self, taken: Sequence[Arrival]) -> list[Publisher]:
-        """Return who must hear now: who may wait for room, and from time to time all."""
-        now = time.monotonic()
-        if now < self._receipts_at + _RECEIPTS_EVERY_S:
-            return self.arrivals.receipts_due(taken)
-        self._receipts_at = now
-        return self.arrivals.receipts_left()
-
-    def seen(self) -> bool:
-        """Tell whether a publisher was seen, or anything has come."""
-        return self._has_arrived or bool(self.arrivals.publishers)
-
-    def send_receipt(self, publisher: Publisher, *, leaves: bool = False) -> None:
-        """Tell a publisher what has been received and taken."""
-        with contextlib.suppress(zenoh.ZError):  # a closed session: the token's end tells the same
-            self._session.put(
-                wire.receipt_key(publisher.id),
-                msgspec.msgpack.encode(self.arrivals.receipt(publisher, self._id, leaves=leaves)),
-                congestion_control=zenoh.CongestionControl.DROP,  # a put that blocks outlasts a broken link
-                priority=zenoh.Priority.INTERACTIVE_HIGH,
-                express=True,
-            )
-
-    def close(self) -> None:
-        """Undeclare everything, end the thread, close the session."""
-        for publisher in list(self.arrivals.publishers.values()):
-            self.send_receipt(publisher, leaves=True)
-        self.arrivals.close()
-        let_go(self._session, self._held)
-        self._intake.join()
-        forget(self)
-
-    def _on_mark(self, sample: zenoh.Sample) -> None:
-        chunks = str(sample.key_expr).split("/")
-        mark = wire.read_message(sample.payload.to_bytes(), wire.Mark)
-        if mark is None or len(chunks) != 5:
-            return
-        publisher = self.arrivals.on_mark(chunks[3], mark)
-        if publisher is not None:
-            self.send_receipt(publisher)
-
-    def _on_token(self, sample: zenoh.Sample) -> None:
-        token = wire.read_card(str(sample.key_expr), wire.PublisherCard)
-        if token is None or not wire.intersects(self._key, token[1].key):
-            return
-        is_there = sample.kind == zenoh.SampleKind.PUT
-        self.arrivals.on_token(token[0], token[1].process, is_there=is_there)
-        known = self.arrivals.publishers.get(token[0])
-        if known is not None and is_there and known.received:
-            self.send_receipt(known)  # it has come back, and what was sent meanwhile is gone
-        elif known is not None and known.is_ended and not is_there and not self._keep_ended:
-            self.arrivals.forget(known)
-
-
-def _history(session: zenoh.Session, key: str, timeout_s: float) -> list[zenoh.Sample]:
-    """Return what storages have for a key, the oldest first; those without a time keep their order, before the others.
-
-    It is asked for when the subscriber is there already, so that nothing falls between.
-    """
-    replies = session.get(key, timeout=timeout_s, consolidation=zenoh.ConsolidationMode.NONE)
-    samples = [reply.ok for reply in replies if reply.ok is not None]
-    return sorted(
-        samples, key=lambda sample: 0.0 if sample.timestamp is None else sample.timestamp.get_time().timestamp()
-    )

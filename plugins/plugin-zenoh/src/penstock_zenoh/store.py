@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import threading
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, get_args
 
 import attrs
-import msgspec
-import zenoh
 
-from penstock.codec import encode_bytes
 from penstock.errors import CannotConnectToStoreError, ConfigError, StoreError, TemplateError
 from penstock.record import Record
 from penstock.templates import Template
 from penstock_zenoh import settings as s
 from penstock_zenoh import wire
-from penstock_zenoh.audience import BEHIND, Audience, Listener
-from penstock_zenoh.outside import MOST_KEY_BYTES, forget, has_panicked, is_library_error, keep_in_children
-from penstock_zenoh.payloads import Form, encoding_of, payload_of
-from penstock_zenoh.session import RENDEZVOUS, let_go, open_session
+from penstock_zenoh.keys import TEMPLATE_OPENINGS, key_problem
+from penstock_zenoh.outside import has_panicked, is_library_error
+from penstock_zenoh.payloads import Form
+from penstock_zenoh.publishing import Publishing, Settings
+from penstock_zenoh.session import RENDEZVOUS, is_plain_peer, open_session
 
 _PRIORITIES = (
     "real_time",
@@ -35,7 +29,6 @@ _PRIORITIES = (
     "background",
 )
 _log = logging.getLogger(__name__)
-_OPENING = ("{{", "{%", "{#")
 
 
 def _template(_: object, __: object, value: str) -> None:
@@ -47,7 +40,7 @@ def _template(_: object, __: object, value: str) -> None:
         raise ConfigError(f"key={value!r}: {error}") from error
     if len(value.encode(errors="replace")) > wire.MOST_CARD_KEY_BYTES:
         raise ConfigError(f"key={value[:40]!r}…: is longer than {wire.MOST_CARD_KEY_BYTES} bytes; shorten it")
-    if not any(mark in value for mark in _OPENING):
+    if not any(mark in value for mark in TEMPLATE_OPENINGS):
         problem = key_problem(value)
         if problem:
             raise ConfigError(f"key={value!r}: {problem}")
@@ -64,8 +57,8 @@ class ZenohStore:
     A source that is killed loses what it had not taken; the next `sync` or `close` says how much. A source behind a
     broken link is waited for, `timeout_s` at most: the store keeps what the source had not taken (as much as it lets
     wait: `capacity`, `capacity_bytes`), waits when that is full, and sends again what had not arrived, in order.
-    Beyond that time the source is given up: `sync` says what it had not confirmed, and the source counts what it
-    misses if it ever comes back.
+    Beyond that time the source is given up: nothing more is kept for it, and `sync` is an error. When it comes back it
+    counts what it misses, and the store reports the same number; `close` waits for that, `settle_s` at most.
 
     Attributes:
         key: Key to publish on, a jinja2 template: "lab/camera/{{ channel }}".
@@ -80,10 +73,17 @@ class ZenohStore:
         express: True sends each record at once, where zenoh would collect small ones.
         config: zenoh configuration, merged last (TLS, access control …): nested plain data, or the text of a JSON5
             file. Never printed.
+        bundle: None sends lists of small records of one key as one message, and large data without a copy, while
+            everybody connected is an end of penstock (no router, no client, no other program); else each record is a
+            message that others can read, too. True and False force it. With True other programs cannot read it.
+        memory_bytes: Bytes of records that are kept here until all sources have taken them; then `write` waits. What
+            waits before it can go to the disk: `ps.edge(when_full=ps.Spill(directory))`. A single larger one passes.
         wait_for_subscribers: How many sources must subscribe to a key before anything is published on it; 0 to
             publish into the void.
         timeout_s: Seconds to wait for a connection, for those sources, and for their receipts. A connection behind
             which nobody takes anything for so long (a frozen process; a foreign subscriber that blocks) is closed.
+        settle_s: How much longer `close` waits for a source behind a broken link that was given up, so that both ends
+            count the same records as lost.
     """
 
     takes: ClassVar[str] = "any"
@@ -97,9 +97,12 @@ class ZenohStore:
     priority: str = attrs.field(default="data", validator=attrs.validators.in_(_PRIORITIES))
     express: bool = attrs.field(default=False, validator=s.flag)
     config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
+    bundle: bool | None = attrs.field(default=None, validator=attrs.validators.optional(s.flag))
+    memory_bytes: int = attrs.field(default=256 << 20, validator=s.at_least(1))
     wait_for_subscribers: int = attrs.field(default=1, validator=s.at_least(0))
     timeout_s: float = attrs.field(default=30.0, validator=s.seconds)
-    _open: _Publishing | None = attrs.field(default=None, init=False, repr=False, eq=False)
+    settle_s: float = attrs.field(default=30.0, validator=s.seconds)
+    _open: Publishing | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _unconfirmed: list[str] = attrs.field(factory=list, init=False, repr=False, eq=False)
 
     def open(self) -> None:
@@ -109,15 +112,29 @@ class ZenohStore:
         self._unconfirmed.clear()
         self._open = self._publishing()
 
-    def _publishing(self) -> _Publishing:
+    def _publishing(self) -> Publishing:
         return open_session(
             self,
-            lambda session: _Publishing(session, self),
+            lambda session: Publishing(session, self._settings()),
             name=self._name(),
             unreachable=CannotConnectToStoreError,
         )
 
-    def _renew(self, publishing: _Publishing, error: BaseException) -> _Publishing:
+    def _settings(self) -> Settings:
+        return Settings(
+            key=self.key,
+            encoding=self.encoding,
+            priority=self.priority,
+            express=self.express,
+            bundle=self.bundle,
+            wait_for_subscribers=self.wait_for_subscribers,
+            memory_bytes=self.memory_bytes,
+            timeout_s=self.timeout_s,
+            settle_s=self.settle_s,
+            is_peer=is_plain_peer(self),
+        )
+
+    def _renew(self, publishing: Publishing, error: BaseException) -> Publishing:
         """Take a new session in the place of one that panicked; `sync` reports what it had not confirmed."""
         _log.error("%s: the zenoh library panicked (%s); going on with a new session", self._name(), error)
         self._unconfirmed += publishing.unconfirmed()
@@ -130,15 +147,17 @@ class ZenohStore:
         """Publish; waits while a source is full. Raises StoreError naming the records that were not published."""
         publishing = self._opened()
         failed: list[tuple[Record, BaseException]] = []
-        for index, record in enumerate(records):
+        index = 0
+        while index < len(records):
             try:
-                publishing.publish(record)
+                index += publishing.publish(records, index)
             except BaseException as error:  # a panic of the library is no Exception
                 if not is_library_error(error):
                     raise
-                failed.append((record, error))
+                failed.append((records[index], error))
+                index += 1
                 if isinstance(error, StoreError) and error.retryable:
-                    failed.extend((rest, error) for rest in records[index + 1 :])
+                    failed.extend((rest, error) for rest in records[index:])
                     break
                 if has_panicked(error):
                     publishing = self._renew(publishing, error)
@@ -169,13 +188,13 @@ class ZenohStore:
         finally:
             publishing.close()
 
-    def _confirm(self, publishing: _Publishing, *, at_end: bool) -> None:
+    def _confirm(self, publishing: Publishing, *, at_end: bool) -> None:
         problems = self._unconfirmed + publishing.confirm(at_end=at_end)
         self._unconfirmed.clear()
         if problems:
             raise StoreError(f"{self._name()}: {'; '.join(problems)}", retryable=False)
 
-    def _opened(self) -> _Publishing:
+    def _opened(self) -> Publishing:
         if self._open is None:
             raise StoreError(f"{self._name()} is not open: call open() first", retryable=False)
         if not self._open.is_here():
@@ -186,190 +205,3 @@ class ZenohStore:
 
     def _name(self) -> str:
         return f"zenoh store {self.key!r}"
-
-
-class _Publishing:
-    """An open session of a store: its publishers, its running numbers, its audience."""
-
-    def __init__(self, session: zenoh.Session, store: ZenohStore) -> None:
-        self._process = os.getpid()
-        self._session = session
-        self._store = store
-        self._template = Template(store.key)
-        self._variables = self._template.variables
-        form = store.encoding
-        self._encode = encode_bytes if form == "record" else lambda record: payload_of(record, form)
-        self._keys: dict[str, str] = {}  # rendered keys by channel, where they depend on nothing else
-        self._publishers: dict[str, zenoh.Publisher] = {}
-        self._next: dict[str, int] = {}
-        self._number = 0
-        self._id = wire.new_id()
-        self._sending = threading.Lock()  # marks of sync() and close() may come from another thread than write()
-        announced = announced_key(store.key)
-        self._audience = audience = Audience(announced, store.timeout_s)
-        self._kept: deque[tuple[int, str, bytes, bytes]] = deque()  # (number, key, payload, attachment) until taken
-        self._order = threading.Lock()
-        liveliness = session.liveliness()
-        self._held = (
-            session.declare_subscriber(
-                wire.receipt_key(self._id), zenoh.handlers.Callback(audience.on_receipt, indirect=False)
-            ),
-            liveliness.declare_subscriber(
-                wire.SOURCES, zenoh.handlers.Callback(audience.on_token, indirect=False), history=True
-            ),
-            liveliness.declare_token(wire.publisher_key(self._id, wire.PublisherCard(announced, wire.this_process()))),
-        )
-        keep_in_children(self)
-
-    def publish(self, record: Record) -> None:
-        """Publish one record. Raises TemplateError, CodecError, or StoreError."""
-        key = self._key(record)
-        publisher = self._publishers.get(key) or self._publisher(key)
-        payload = self._encode(record)
-        number = self._number + 1
-        while True:
-            problem = self._audience.admit(
-                key,
-                number,
-                len(payload),
-                at_least=self._store.wait_for_subscribers,
-                timeout_s=self._store.timeout_s,
-            )
-            if problem != BEHIND:
-                break
-            self._catch_up()
-        if problem is not None:
-            raise StoreError(problem)
-        key_number = self._next.get(key, 0)
-        attachment = wire.attachment(self._id, number, key_number)
-        self._keep((number, key, payload, attachment))
-        try:
-            if self._audience.all_present or self._audience.is_heard(key):
-                with self._order:
-                    publisher.put(payload, attachment=attachment)
-        except zenoh.ZError as error:
-            raise StoreError(f"zenoh does not send to {key!r}: {error}") from error
-        self._number = number
-        self._next[key] = key_number + 1
-
-    def _keep(self, sent: tuple[int, str, bytes, bytes]) -> None:
-        """Keep a record until all sources have taken it; their room bounds how much that is."""
-        kept = self._kept
-        kept.append(sent)
-        if len(kept) % 16 == 0 or kept[0][0] == sent[0]:
-            self._forget()
-
-    def _forget(self) -> None:
-        needed = self._audience.needed_from()
-        kept = self._kept
-        while kept and (needed is None or kept[0][0] < needed):
-            kept.popleft()
-
-    def _catch_up(self) -> None:
-        """Send again what sources that have come back had not received."""
-        for listener in self._audience.behind():
-            self._send_again(listener)
-
-    def _send_again(self, listener: Listener) -> None:
-        wanted = set(self._audience.unreceived(listener))
-        _log.info("%s: sending %d records again", listener.describe(), len(wanted))
-        with self._order:
-            for number, key, payload, attachment in list(self._kept):
-                if number in wanted:
-                    with contextlib.suppress(zenoh.ZError):
-                        self._publishers[key].put(payload, attachment=attachment)
-
-    def _again(self, listener: Listener, *, repeat: bool) -> None:
-        """Send again to a source that has come back, or that says that it lacks something."""
-        if repeat or listener.is_behind:
-            listener.is_behind = False
-            self._send_again(listener)
-
-    def confirm(self, *, at_end: bool) -> list[str]:
-        """Ask for receipts; return what was lost."""
-        totals = dict(self._next) if at_end else None
-        return self._audience.confirm(
-            self._send_mark, totals=totals, timeout_s=self._store.timeout_s, send_again=self._again
-        )
-
-    def is_here(self) -> bool:
-        """Tell whether this process opened it; a fork has none of zenoh's threads."""
-        return self._process == os.getpid()
-
-    def unconfirmed(self) -> list[str]:
-        """Return a sentence for each source that has not confirmed what was sent to it."""
-        return self._audience.unconfirmed()
-
-    def close(self) -> None:
-        """Close the session."""
-        self._audience.close()
-        let_go(self._session, self._held)
-        forget(self)
-
-    def _send_mark(self, listener: Listener, mark: wire.Mark) -> None:
-        with self._sending, contextlib.suppress(zenoh.ZError):  # repeated until there is a receipt
-            self._session.put(
-                wire.mark_key(self._id, listener.id),
-                msgspec.msgpack.encode(mark),
-                congestion_control=zenoh.CongestionControl.DROP,  # a put that blocks outlasts a broken link
-                express=True,
-            )
-
-    def _key(self, record: Record) -> str:
-        if not self._variables <= {"channel"}:
-            return self._template.render(record)
-        key = self._keys.get(record.channel)
-        if key is None:
-            key = self._template.render(record)
-            wire.remember(self._keys, record.channel, key)
-        return key
-
-    def _publisher(self, key: str) -> zenoh.Publisher:
-        problem = key_problem(key)
-        if problem:
-            shown = key if len(key) <= 100 else f"{key[:100]}…"
-            raise StoreError(f"key {shown!r}: {problem}", retryable=False)
-        publisher = self._session.declare_publisher(
-            key,
-            encoding=encoding_of(self._store.encoding),
-            congestion_control=zenoh.CongestionControl.BLOCK,
-            priority=getattr(zenoh.Priority, self._store.priority.upper()),
-            express=self._store.express,
-            reliability=zenoh.Reliability.RELIABLE,
-        )
-        if len(self._publishers) >= wire.KEYS_REMEMBERED:
-            oldest = next(iter(self._publishers))
-            gone: Any = self._publishers.pop(oldest)
-            gone.undeclare()
-            self._next.pop(oldest, None)
-        self._publishers[key] = publisher
-        return publisher
-
-
-def announced_key(template: str) -> str:
-    """Return a key expression that includes every key the template can give.
-
-    >>> announced_key("lab/camera/{{ channel }}"), announced_key("lab/camera"), announced_key("{{ channel }}")
-    ('lab/camera/**', 'lab/camera', '**')
-    """
-    starts = [template.index(mark) for mark in _OPENING if mark in template]
-    if not starts:
-        return template
-    constant, slash, _ = template[: min(starts)].rpartition("/")
-    return f"{constant}{slash}**"
-
-
-def key_problem(key: str) -> str:
-    """Return what is wrong with a key to publish on, or nothing."""
-    try:
-        size_bytes = len(key.encode())
-        if size_bytes > MOST_KEY_BYTES:
-            return f"has {size_bytes} bytes, and zenoh can send {MOST_KEY_BYTES}"
-        zenoh.KeyExpr(key)
-    except (zenoh.ZError, UnicodeEncodeError):
-        return "is no zenoh key; it has chunks with '/' between them, none empty, without '#', '?' and '$'"
-    if "*" in key:
-        return "has a wildcard; a store publishes on plain keys"
-    if key.startswith("@penstock/"):
-        return "begins with '@penstock', which the plugin keeps for itself"
-    return ""

@@ -1,10 +1,12 @@
 """What the two ends say to each other beside the records: attachments, tokens, marks and receipts.
 
-A record is published on the user's key as `penstock.codec` bytes, with an attachment of 28 bytes. Everything else
-is on keys that begin with the verbatim chunk `@penstock`, which no subscriber on `**` sees:
+A record is published on the user's key as `penstock.codec` bytes, with an attachment of 28 bytes. Where nobody but
+sources of penstock can hear it, one message may hold several records, or the data of one alone (`Packed`). Everything
+else is on keys that begin with the verbatim chunk `@penstock`, which no subscriber on `**` sees:
 
 - `@penstock/1/source/<id>/<card>`: liveliness token of a source; the card says what it subscribes to and its room.
 - `@penstock/1/publisher/<id>/<card>`: liveliness token of a store; the card says where it may publish.
+- `@penstock/1/session/<zid>`: liveliness token of a session of this plugin: nobody else hears what it hears.
 - `@penstock/1/mark/<publisher>/<source>`: a store asks one source to confirm what was sent to it (`Mark`).
 - `@penstock/1/receipt/<publisher>`: a source says what it has received and taken (`Receipt`).
 
@@ -17,7 +19,7 @@ import os
 import socket
 import struct
 from collections.abc import MutableMapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import zenoh
@@ -25,6 +27,7 @@ import zenoh
 PREFIX = "@penstock/1"
 SOURCES = f"{PREFIX}/source/*/*"
 PUBLISHERS = f"{PREFIX}/publisher/*/*"
+SESSIONS = f"{PREFIX}/session/*"
 KEYS_REMEMBERED = 4096
 """Keys of which either end remembers the running number; beyond, the one that was first starts anew, at 0."""
 
@@ -33,6 +36,8 @@ MOST_CARD_KEY_BYTES = 30_000
 
 _MAGIC = b"PSZ1"
 _ATTACHMENT = struct.Struct("<4s8sQQ")
+_PACKED = struct.Struct("<4s8sQQI")
+_PACKED_MAGIC = b"PSZ2"
 
 _T = TypeVar("_T")
 
@@ -54,12 +59,17 @@ class PublisherCard(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Mark(msgspec.Struct, array_like=True, frozen=True):
-    """Ask for a receipt: `last` is the number of the last record sent to this source; `totals`, at the end, per key."""
+    """Ask for a receipt: `last` is the number of the last record sent to this source.
+
+    With `is_final`, what has not arrived will not come any more: `totals` has, for each key, the running number of the
+    first record that was sent to this source and that of the next one, so that it can count what it misses.
+    """
 
     number: int
     last: int
     is_end: bool = False
-    totals: dict[str, int] = {}
+    totals: dict[str, tuple[int, int]] = {}
+    is_final: bool = False
 
 
 class Receipt(msgspec.Struct, array_like=True, frozen=True):
@@ -124,6 +134,42 @@ def read_attachment(data: bytes) -> tuple[str, int, int] | None:
         return None
     magic, publisher, number, key_number = _ATTACHMENT.unpack(data)
     return (publisher.hex(), number, key_number) if magic == _MAGIC else None
+
+
+class Packed(NamedTuple):
+    """What the attachment of a message says that only sources of penstock can read.
+
+    Attributes:
+        publisher: Its publisher.
+        number: The running number of its first record; `key_number` that on its key.
+        records: How many records the payload holds (`packing.unpack_list`).
+        head: If not empty, the payload is the data of one record, and this is all else of it (`packing.join`).
+    """
+
+    publisher: str
+    number: int
+    key_number: int
+    records: int
+    head: bytes
+
+
+def packed_attachment(publisher: str, number: int, key_number: int, *, count: int = 1, head: bytes = b"") -> bytes:
+    """Return the attachment of such a message."""
+    return _PACKED.pack(_PACKED_MAGIC, bytes.fromhex(publisher), number, key_number, count) + head
+
+
+def read_packed(data: bytes) -> Packed | None:
+    """Return what such an attachment says, or None if it is none."""
+    if len(data) < _PACKED.size or not data.startswith(_PACKED_MAGIC):
+        return None
+    _, publisher, number, key_number, count = _PACKED.unpack_from(data)
+    head = data[_PACKED.size :]
+    return Packed(publisher.hex(), number, key_number, count, head) if count and (count == 1 or not head) else None
+
+
+def session_key(zid: str) -> str:
+    """Return the key of a session's token."""
+    return f"{PREFIX}/session/{zid}"
 
 
 def new_id() -> str:

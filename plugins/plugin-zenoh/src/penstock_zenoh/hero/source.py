@@ -15,6 +15,7 @@ import zenoh
 from penstock.errors import CodecError, EndOfSource, SourceError
 from penstock.record import Record
 from penstock_zenoh import settings as s
+from penstock_zenoh.announcement import Announcement
 from penstock_zenoh.arrivals import Arrival, Arrivals
 from penstock_zenoh.hero.account import Account
 from penstock_zenoh.hero.cbor import decode
@@ -23,7 +24,7 @@ from penstock_zenoh.hero.fed import Fed
 from penstock_zenoh.hero.names import event_names, realm, selector, subscribed_event
 from penstock_zenoh.intake import Intake
 from penstock_zenoh.outside import forget, keep_in_children
-from penstock_zenoh.session import RENDEZVOUS, let_go, open_session
+from penstock_zenoh.session import RENDEZVOUS, is_plain_peer, let_go, open_session
 from penstock_zenoh.times import time_of
 
 _ENDING_S = 0.1  # what the intake has in its hands comes within this time
@@ -114,7 +115,9 @@ class HeroSource:
         key = event_key(self.realm, self.object_selector, events)
         self._open = open_session(
             self,
-            lambda session: _Observation(session, key, self.capacity, self.capacity_bytes),
+            lambda session: _Observation(
+                session, key, self.capacity, self.capacity_bytes, is_peer=is_plain_peer(self) and not self._whole()
+            ),
             name=self._name(),
             unreachable=SourceError,
             whole=self._whole(),
@@ -281,12 +284,12 @@ def holds_directory(name: str, value: Any) -> bool:
 class _Observation:
     """An open session, and its subscriber."""
 
-    def __init__(self, session: zenoh.Session, key: str, capacity: int, capacity_bytes: int) -> None:
+    def __init__(self, session: zenoh.Session, key: str, capacity: int, capacity_bytes: int, *, is_peer: bool) -> None:
         self._process = os.getpid()
         self._session = session
         self._arrivals = Arrivals(capacity, capacity_bytes)
         subscriber = session.declare_subscriber(key, zenoh.handlers.FifoChannel(capacity))
-        self._held = (subscriber,)
+        self._held = (subscriber, Announcement(session, is_peer=is_peer))
         self._intake = Intake(
             subscriber.handler, self._arrivals, name=f"penstock-zenoh {key}", when_due=lambda publisher: None
         )

@@ -13,12 +13,13 @@ import zenoh
 from penstock.errors import CannotConnectToStoreError, CodecError, ConfigError, StoreError
 from penstock.record import Record
 from penstock_zenoh import settings as s
+from penstock_zenoh.announcement import Announcement
 from penstock_zenoh.hero import names
 from penstock_zenoh.hero.cbor_out import encode
 from penstock_zenoh.hero.event import event_key
 from penstock_zenoh.hero.presence import Presence
 from penstock_zenoh.outside import forget, is_library_error, keep_in_children
-from penstock_zenoh.session import RENDEZVOUS, let_go, open_session
+from penstock_zenoh.session import RENDEZVOUS, is_plain_peer, let_go, open_session
 
 _OURS = frozenset(("source_name", "event", "realm", "arrival_time_ns", "time_from", "acquisition"))
 
@@ -146,7 +147,7 @@ class _Emission:
             reliability=zenoh.Reliability.RELIABLE,
         )
         self._publisher = publisher
-        held: list[Any] = [publisher]
+        held: list[Any] = [publisher, Announcement(session, is_peer=is_plain_peer(store))]
         if store.discoverable:
             held += Presence(store.realm, store.hero, store.event_name).declare(session)
         self._held = tuple(held)

@@ -1,0 +1,87 @@
+"""Who else may hear what is published: sessions of this plugin announce themselves, anything else may be anybody."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+import zenoh
+
+from penstock_zenoh import wire
+
+
+class Announcement:
+    """The token of a session that hears nothing for others.
+
+    A client that is connected to a session hears through it and is seen by nobody else: while there is one, the token
+    is withdrawn. Sessions that are no peers, or of peers that relay for others, have none.
+    """
+
+    def __init__(self, session: zenoh.Session, *, is_peer: bool) -> None:
+        self._session = session
+        self._token: zenoh.LivelinessToken | None = None
+        self._clients: set[str] = set()
+        self._lock = threading.Lock()
+        self._is_over = not is_peer
+        self._show()
+        self._listener = session.info.declare_transport_events_listener(
+            zenoh.handlers.Callback(self._on_transport, indirect=False), history=True
+        )
+
+    def undeclare(self) -> None:
+        """Withdraw it for good."""
+        with contextlib.suppress(zenoh.ZError):
+            self._listener.undeclare()  # type: ignore[no-untyped-call]  # zenoh's stub
+        with self._lock:
+            self._is_over = True
+        self._show()
+
+    def _on_transport(self, event: zenoh.TransportEvent) -> None:
+        if event.transport.whatami != zenoh.WhatAmI.CLIENT:
+            return
+        with self._lock:
+            zid = str(event.transport.zid)
+            if event.kind == zenoh.SampleKind.PUT:
+                self._clients.add(zid)
+            else:
+                self._clients.discard(zid)
+        self._show()
+
+    def _show(self) -> None:
+        with self._lock, contextlib.suppress(zenoh.ZError):
+            token, wanted = self._token, not self._is_over and not self._clients
+            if token is not None and not wanted:
+                self._token = None
+                token.undeclare()  # type: ignore[no-untyped-call]  # zenoh's stub
+            elif token is None and wanted:
+                key = wire.session_key(str(self._session.info.zid()))
+                self._token = self._session.liveliness().declare_token(key)
+
+
+class Neighbours:
+    """What a session knows of those connected to it: whether all of them are announced sessions of this plugin."""
+
+    def __init__(self, session: zenoh.Session) -> None:
+        self._session = session
+        self._announced: set[str] = set()
+        self._seen: list[zenoh.Transport] | None = None
+        self._are_ours = False
+
+    def on_token(self, sample: zenoh.Sample) -> None:
+        """Take note of a session that came or went."""
+        zid = str(sample.key_expr).rpartition("/")[2]
+        if sample.kind == zenoh.SampleKind.PUT:
+            self._announced.add(zid)
+        else:
+            self._announced.discard(zid)
+        self._seen = None
+
+    def are_ours(self) -> bool:
+        """Tell whether nobody is connected who could hear anything for somebody else; asked before each message."""
+        transports = self._session.info.transports()
+        if transports != self._seen:
+            self._seen = transports
+            self._are_ours = all(
+                each.whatami == zenoh.WhatAmI.PEER and str(each.zid) in self._announced for each in transports
+            )
+        return self._are_ours

@@ -1,0 +1,290 @@
+"""The session of a store that is open: its publishers, running numbers and audience, and what it keeps for them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+import zenoh
+
+from penstock.codec import encode_bytes
+from penstock.errors import StoreError
+from penstock.record import Record
+from penstock.templates import Template
+from penstock_zenoh import wire
+from penstock_zenoh.announcement import Announcement, Neighbours
+from penstock_zenoh.audience import BEHIND, FULL, Audience
+from penstock_zenoh.keys import announced_key, key_problem
+from penstock_zenoh.listener import Listener
+from penstock_zenoh.outside import forget, keep_in_children
+from penstock_zenoh.packing import MOST_BYTES, MOST_RECORDS, head_of, is_large, is_small, pack_list
+from penstock_zenoh.payloads import Form, encoding_of, payload_of
+from penstock_zenoh.session import let_go
+
+_log = logging.getLogger(__name__)
+
+
+class Settings(NamedTuple):
+    """What a store tells its session; see `ZenohStore`."""
+
+    key: str
+    encoding: Form
+    priority: str
+    express: bool
+    bundle: bool | None
+    wait_for_subscribers: int
+    memory_bytes: int
+    timeout_s: float
+    settle_s: float
+    is_peer: bool
+
+
+class _Kept(NamedTuple):
+    """A message that somebody may need again: its first and last number, where and how it went, and its size."""
+
+    first: int
+    last: int
+    key: str
+    payload: zenoh.ZBytes
+    attachment: bytes
+    size_bytes: int
+
+
+class Publishing:
+    """An open session of a store. One thread publishes; `confirm` and `close` may come from another."""
+
+    def __init__(self, session: zenoh.Session, settings: Settings) -> None:
+        self._process = os.getpid()
+        self._session = session
+        self._settings = settings
+        self._template = Template(settings.key)
+        self._is_by_channel = self._template.variables <= {"channel"}
+        self._keys: dict[str, str] = {}  # rendered keys by channel, where they depend on nothing else
+        self._publishers: dict[str, zenoh.Publisher] = {}
+        self._next: dict[str, int] = {}
+        self._number = 0
+        self._id = wire.new_id()
+        self._sending = threading.Lock()  # marks of sync() and close() may come from another thread than write()
+        announced = announced_key(settings.key)
+        self._audience = audience = Audience(announced, settings.timeout_s, settings.settle_s)
+        self._neighbours = neighbours = Neighbours(session)
+        self._kept: deque[_Kept] = deque()  # until all sources have taken it
+        self._kept_bytes = 0
+        self._order = threading.Lock()
+        liveliness = session.liveliness()
+        self._held = (
+            session.declare_subscriber(
+                wire.receipt_key(self._id), zenoh.handlers.Callback(audience.on_receipt, indirect=False)
+            ),
+            liveliness.declare_subscriber(
+                wire.SESSIONS, zenoh.handlers.Callback(neighbours.on_token, indirect=False), history=True
+            ),
+            liveliness.declare_subscriber(
+                wire.SOURCES, zenoh.handlers.Callback(audience.on_token, indirect=False), history=True
+            ),
+            Announcement(session, is_peer=settings.is_peer),
+            liveliness.declare_token(wire.publisher_key(self._id, wire.PublisherCard(announced, wire.this_process()))),
+        )
+        keep_in_children(self)
+
+    def publish(self, records: Sequence[Record], at: int) -> int:
+        """Publish the record at this place of a list, with those behind it that go in the same message.
+
+        Returns how many went. Raises TemplateError, CodecError, or StoreError, of that record; nothing went then.
+        """
+        record = records[at]
+        key = self._key(record)
+        if self._packs(key):
+            if is_small(record):
+                count = self._publish_list(key, records, at)
+                if count:
+                    return count
+            elif is_large(record):
+                self._send(key, record.data, 1, len(record.data), head_of(record))
+                return 1
+        form = self._settings.encoding
+        payload = encode_bytes(record) if form == "record" else payload_of(record, form)
+        self._send(key, payload, 1, len(payload), None)
+        return 1
+
+    def _packs(self, key: str) -> bool:
+        """Tell whether all who hear of this key can read what only sources of penstock can."""
+        bundle = self._settings.bundle
+        if bundle is None:
+            bundle = self._settings.is_peer and key[:1] != "@" and "/@" not in key and self._neighbours.are_ours()
+        return bundle and self._settings.encoding == "record"
+
+    def _publish_list(self, key: str, records: Sequence[Record], at: int) -> int:
+        """Publish a list of small records of one key; return how many, 0 if there is only one, or one is odd."""
+        following = records[at + 1 : at + 2]
+        if not following or not is_small(following[0]) or self._key_or_none(following[0]) != key:
+            return 0
+        most = min(MOST_RECORDS, self._audience.room(key))
+        run: list[Record] = []
+        size = 0
+        channel = records[at].channel
+        for record in records[at : at + most]:
+            same = record.channel == channel if self._is_by_channel else self._key_or_none(record) == key
+            if not same or not is_small(record) or size >= MOST_BYTES:
+                break
+            run.append(record)
+            size += len(record.data)
+        if len(run) < 2:
+            return 0
+        try:
+            payload = pack_list(run)
+        except Exception:  # one of them is odd: the first is published by itself, so that the error is its own
+            return 0
+        self._send(key, payload, len(run), size, b"")
+        return len(run)
+
+    def _send(self, key: str, data: bytes, count: int, size_bytes: int, head: bytes | None) -> None:
+        """Wait for room, keep a message, and put it; without a head it is one that others can read, too."""
+        publisher = self._publishers.get(key) or self._publisher(key)
+        number, key_number = self._number + 1, self._next.get(key, 0)
+        self._admit(key, number, key_number, count, size_bytes)
+        if head is None:
+            attachment = wire.attachment(self._id, number, key_number)
+        else:
+            attachment = wire.packed_attachment(self._id, number, key_number, count=count, head=head)
+        payload = zenoh.ZBytes(data)
+        self._kept.append(_Kept(number, number + count - 1, key, payload, attachment, size_bytes))
+        self._kept_bytes += size_bytes
+        if len(self._kept) % 16 == 0 or len(self._kept) == 1:
+            self._forget()
+        try:
+            if self._audience.all_present or self._audience.is_heard(key):
+                with self._order:
+                    publisher.put(payload, attachment=attachment)
+        except zenoh.ZError as error:
+            raise StoreError(f"zenoh does not send to {key!r}: {error}") from error
+        self._number = number + count - 1
+        self._next[key] = key_number + count
+
+    def _admit(self, key: str, number: int, key_number: int, count: int, size_bytes: int) -> None:
+        """Wait until there is room for a message, here and at the sources. Raises StoreError."""
+        problem: str | None
+        while True:
+            if self._kept and self._kept_bytes + size_bytes > self._settings.memory_bytes:
+                self._forget()
+            if self._kept and self._kept_bytes + size_bytes > self._settings.memory_bytes:
+                problem = self._audience.wait_taken(self._kept[0].last)
+                if problem is None:
+                    continue
+            else:
+                problem = self._audience.admit(
+                    key,
+                    number,
+                    size_bytes,
+                    at_least=self._settings.wait_for_subscribers,
+                    timeout_s=self._settings.timeout_s,
+                    key_number=key_number,
+                    count=count,
+                )
+            if problem is None:
+                return
+            if problem == FULL:
+                for listener in self._audience.full():
+                    self._send_mark(listener, wire.Mark(0, listener.last))
+            elif problem == BEHIND:
+                self._catch_up()
+            else:
+                raise StoreError(problem)
+
+    def _forget(self) -> None:
+        needed = self._audience.needed_from()
+        kept = self._kept
+        while kept and (needed is None or kept[0].last < needed):
+            self._kept_bytes -= kept.popleft().size_bytes
+
+    def _catch_up(self) -> None:
+        """Send again what sources that have come back had not received."""
+        for listener in self._audience.behind():
+            self._send_again(listener)
+
+    def _send_again(self, listener: Listener) -> None:
+        wanted = set(self._audience.unreceived(listener))
+        _log.info("%s: sending %d messages again", listener.describe(), len(wanted))
+        with self._order:
+            for kept in list(self._kept):
+                if kept.last in wanted:
+                    with contextlib.suppress(zenoh.ZError):
+                        self._publishers[kept.key].put(kept.payload, attachment=kept.attachment)
+
+    def _again(self, listener: Listener, *, repeat: bool) -> None:
+        """Send again to a source that has come back, or that lacks something and receives nothing more."""
+        if listener.is_behind or (repeat and listener.is_stuck()):
+            listener.is_behind = False
+            self._send_again(listener)
+
+    def confirm(self, *, at_end: bool) -> list[str]:
+        """Ask for receipts; return what was lost."""
+        return self._audience.confirm(
+            self._send_mark, at_end=at_end, timeout_s=self._settings.timeout_s, send_again=self._again
+        )
+
+    def is_here(self) -> bool:
+        """Tell whether this process opened it; a fork has none of zenoh's threads."""
+        return self._process == os.getpid()
+
+    def unconfirmed(self) -> list[str]:
+        """Return a sentence for each source that has not confirmed what was sent to it."""
+        return self._audience.unconfirmed()
+
+    def close(self) -> None:
+        """Close the session."""
+        self._audience.close()
+        let_go(self._session, self._held)
+        forget(self)
+
+    def _send_mark(self, listener: Listener, mark: wire.Mark) -> None:
+        with self._sending, contextlib.suppress(zenoh.ZError):  # repeated until there is a receipt
+            self._session.put(
+                wire.mark_key(self._id, listener.id),
+                msgspec.msgpack.encode(mark),
+                congestion_control=zenoh.CongestionControl.DROP,  # a put that blocks outlasts a broken link
+                express=True,
+            )
+
+    def _key(self, record: Record) -> str:
+        if not self._is_by_channel:
+            return self._template.render(record)
+        key = self._keys.get(record.channel)
+        if key is None:
+            key = self._template.render(record)
+            wire.remember(self._keys, record.channel, key)
+        return key
+
+    def _key_or_none(self, record: Record) -> str | None:
+        """Return the key of a record; None if it has none, which is told when its turn comes."""
+        try:
+            return self._key(record)
+        except Exception:  # of the template: see above
+            return None
+
+    def _publisher(self, key: str) -> zenoh.Publisher:
+        problem = key_problem(key)
+        if problem:
+            shown = key if len(key) <= 100 else f"{key[:100]}…"
+            raise StoreError(f"key {shown!r}: {problem}", retryable=False)
+        publisher = self._session.declare_publisher(
+            key,
+            encoding=encoding_of(self._settings.encoding),
+            congestion_control=zenoh.CongestionControl.BLOCK,
+            priority=getattr(zenoh.Priority, self._settings.priority.upper()),
+            express=self._settings.express,
+            reliability=zenoh.Reliability.RELIABLE,
+        )
+        if len(self._publishers) >= wire.KEYS_REMEMBERED:
+            oldest = next(iter(self._publishers))
+            gone: Any = self._publishers.pop(oldest)
+            gone.undeclare()
+            self._next.pop(oldest, None)
+        self._publishers[key] = publisher
+        return publisher

@@ -1,0 +1,148 @@
+"""The session of a source that is open: its subscribers, its token, its receipts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Sequence
+
+import msgspec
+import zenoh
+
+from penstock_zenoh import wire
+from penstock_zenoh.announcement import Announcement
+from penstock_zenoh.arrivals import Arrival, Arrivals, Publisher
+from penstock_zenoh.intake import Intake
+from penstock_zenoh.outside import forget, keep_in_children
+from penstock_zenoh.session import let_go
+
+_RECEIPTS_EVERY_S = 0.1
+_SOON_S = 0.005
+
+
+class Subscription:
+    """An open session of a source: its subscribers, its token, its receipts."""
+
+    def __init__(
+        self,
+        session: zenoh.Session,
+        key: str,
+        arrivals: Arrivals,
+        *,
+        keep_ended: bool,
+        history_s: float,
+        is_peer: bool,
+    ) -> None:
+        self.arrivals = arrivals
+        self.since = time.monotonic()
+        self._process = os.getpid()
+        self._session = session
+        self._key = key
+        self._keep_ended = keep_ended
+        self._id = wire.new_id()
+        self._has_arrived = False
+        self._receipts_at = self.since
+        liveliness = session.liveliness()
+        card = wire.SourceCard(key, arrivals.capacity, arrivals.capacity_bytes, wire.this_process())
+        subscriber = session.declare_subscriber(key, zenoh.handlers.FifoChannel(arrivals.capacity))
+        if history_s:
+            arrivals.put(_history(session, key, history_s), when_full="exceed")
+        # Callbacks run in zenoh's own threads: they are rare and short, and need no thread of Python's for each.
+        self._held = (
+            subscriber,
+            session.declare_subscriber(
+                wire.mark_key("*", self._id), zenoh.handlers.Callback(self._on_mark, indirect=False)
+            ),
+            liveliness.declare_subscriber(
+                wire.PUBLISHERS, zenoh.handlers.Callback(self._on_token, indirect=False), history=True
+            ),
+            Announcement(session, is_peer=is_peer),
+            liveliness.declare_token(wire.source_key(self._id, card)),  # last: a sender that sees it may send
+        )
+        self._intake = Intake(subscriber.handler, arrivals, name=f"penstock-zenoh {key}", when_due=self.send_receipt)
+        keep_in_children(self)
+
+    def is_here(self) -> bool:
+        """Tell whether this process opened it; a fork has none of its threads."""
+        return self._process == os.getpid()
+
+    def take(self, most: int, timeout_s: float) -> list[Arrival]:
+        """Return what has arrived, up to `most`, or what does within `timeout_s` seconds.
+
+        Before it waits it tells what was taken: a store may wait for just that.
+        """
+        soon_s = min(max(0.0, self._receipts_at + _SOON_S - time.monotonic()), timeout_s)
+        taken = self._intake.take(most, soon_s)
+        if not taken and timeout_s > soon_s:
+            self._receipts_at = time.monotonic()
+            for publisher in self.arrivals.receipts_left():
+                self.send_receipt(publisher)
+            taken = self._intake.take(most, timeout_s - soon_s)
+        self._has_arrived = self._has_arrived or bool(taken)
+        return taken
+
+    def receipts_due(self, taken: Sequence[Arrival]) -> list[Publisher]:
+        """Return who must hear now: who may wait for room, and from time to time all."""
+        now = time.monotonic()
+        if now < self._receipts_at + _RECEIPTS_EVERY_S:
+            return self.arrivals.receipts_due(taken)
+        self._receipts_at = now
+        return self.arrivals.receipts_left()
+
+    def seen(self) -> bool:
+        """Tell whether a publisher was seen, or anything has come."""
+        return self._has_arrived or bool(self.arrivals.publishers)
+
+    def send_receipt(self, publisher: Publisher, *, leaves: bool = False) -> None:
+        """Tell a publisher what has been received and taken."""
+        with contextlib.suppress(zenoh.ZError):  # a closed session: the token's end tells the same
+            self._session.put(
+                wire.receipt_key(publisher.id),
+                msgspec.msgpack.encode(self.arrivals.receipt(publisher, self._id, leaves=leaves)),
+                congestion_control=zenoh.CongestionControl.DROP,  # a put that blocks outlasts a broken link
+                priority=zenoh.Priority.INTERACTIVE_HIGH,
+                express=True,
+            )
+
+    def close(self) -> None:
+        """Undeclare everything, end the thread, close the session."""
+        for publisher in list(self.arrivals.publishers.values()):
+            self.send_receipt(publisher, leaves=True)
+        self.arrivals.close()
+        let_go(self._session, self._held)
+        self._intake.join()
+        forget(self)
+
+    def _on_mark(self, sample: zenoh.Sample) -> None:
+        chunks = str(sample.key_expr).split("/")
+        mark = wire.read_message(sample.payload.to_bytes(), wire.Mark)
+        if mark is None or len(chunks) != 5:
+            return
+        publisher = self.arrivals.on_mark(chunks[3], mark)
+        if publisher is not None:
+            self.send_receipt(publisher)
+
+    def _on_token(self, sample: zenoh.Sample) -> None:
+        token = wire.read_card(str(sample.key_expr), wire.PublisherCard)
+        if token is None or not wire.intersects(self._key, token[1].key):
+            return
+        is_there = sample.kind == zenoh.SampleKind.PUT
+        self.arrivals.on_token(token[0], token[1].process, is_there=is_there)
+        known = self.arrivals.publishers.get(token[0])
+        if known is not None and is_there and known.received:
+            self.send_receipt(known)  # it has come back, and what was sent meanwhile is gone
+        elif known is not None and known.is_ended and not is_there and not self._keep_ended:
+            self.arrivals.forget(known)
+
+
+def _history(session: zenoh.Session, key: str, timeout_s: float) -> list[zenoh.Sample]:
+    """Return what storages have for a key, the oldest first; those without a time keep their order, before the others.
+
+    It is asked for when the subscriber is there already, so that nothing falls between.
+    """
+    replies = session.get(key, timeout=timeout_s, consolidation=zenoh.ConsolidationMode.NONE)
+    samples = [reply.ok for reply in replies if reply.ok is not None]
+    return sorted(
+        samples, key=lambda sample: 0.0 if sample.timestamp is None else sample.timestamp.get_time().timestamp()
+    )
