@@ -42,6 +42,7 @@ ONCE = [
     *("plugins/plugin-demo/tests", "plugins/plugin-zenoh/tests/test_links.py"),
     *("plugins/plugin-kafka-av/tests/kafka", "plugins/plugin-kafka-av/tests/test_table.py"),
     *("plugins/plugin-npy/tests/test_npy_contract.py", "plugins/plugin-npy/tests/test_npy_faults.py"),
+    *("plugins/plugin-npy/tests/test_npy_replay_contract.py", "plugins/plugin-npy/tests/test_npy_replay.py"),
     *("plugins/plugin-lmdb/tests/test_lmdb_exactly_once.py", "plugins/plugin-lmdb/tests/test_lmdb_many_readers.py"),
 ]
 """What takes minutes and does not depend on the version of Python: the oldest runs it."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import shutil
 import struct
+import subprocess
+import sys
 import tempfile
 import threading
 import zipfile
@@ -520,6 +523,40 @@ def test_merged_metadata_are_metadata_again(opened, tmp_path):
     found, refused = all_of(opened(f"{tmp_path}/{{{{ seq }}}}.json", merge_metadata=True))
     assert [(record.seq, record.data, record.metadata["b"]) for record in found] == [(1, {"a": 1}, 2), (2, 7, 3)]
     assert "merge_metadata=False" in refused[0]
+
+
+REPLAY = """
+import sys
+import penstock as ps
+root = sys.argv[1]
+source = ps.source("npy-files", path=root + "/in/*.npy", state=root + "/state")
+shown = source >> ps.processor(lambda record: (print(record.seq, flush=True), record)[1])
+flow = shown >> ps.store("npy", path=root + "/out/{{ seq }}.npy", when_exists="skip")
+ps.Pipeline(flow, checkpoint_every_s=0.01).run(check=True)
+"""
+ROUNDS = 100 if os.environ.get("PENSTOCK_FAULTS") == "full" else 4
+
+
+@pytest.mark.timeout(60 * ROUNDS)
+def test_killed_at_any_moment(tmp_path):
+    """After kill -9 a replay goes on where it was committed: each file arrives, under one number, though more come."""
+    chance = random.Random(0)
+    (tmp_path / "in").mkdir()
+    count = 0
+    for turn in range(ROUNDS + 1):
+        for _ in range(200):
+            numpy.save(tmp_path / f"in/{chance.randrange(10**12)}-{count}.npy", numpy.full(3, count))
+            count += 1
+        command = [sys.executable, "-c", REPLAY, tmp_path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+            for _ in range(chance.randrange(1, 150)):
+                child.stdout.readline()
+            if turn < ROUNDS:
+                child.kill()
+            child.stdout.read()
+    assert child.returncode == 0
+    found = sorted(int(numpy.load(path)[0]) for path in (tmp_path / "out").glob("*.npy"))
+    assert found == list(range(count))
 
 
 def test_waking(opened, tmp_path):

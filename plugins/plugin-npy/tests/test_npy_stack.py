@@ -202,6 +202,24 @@ def test_a_file_that_is_removed_while_it_is_written_to(opened, tmp_path):
     store._state.folder.writer.forget(tmp_path / "camera.npy")
 
 
+@pytest.mark.parametrize("dtype", ["u2", ">f4", "M8[ns]"])
+@pytest.mark.parametrize("most", [1, 777, 5000])
+def test_writes_that_are_cut_short_go_on(opened, tmp_path, monkeypatch, dtype, most):
+    """When the system takes a part of what it is given, the rest follows."""
+    real = os.pwritev
+
+    def some(fd, buffers, offset):
+        content = b"".join(bytes(memoryview(buffer).cast("B")) for buffer in buffers)
+        return real(fd, [content[:most] if len(content) > 100 else content], offset)
+
+    monkeypatch.setattr(os, "pwritev", some)
+    store = opened()
+    frames = np.arange(3 * 40).astype(dtype).reshape(3, 5, 8)
+    store.write([Record(frame, channel="camera", seq=n) for n, frame in enumerate(frames)])
+    monkeypatch.undo()
+    assert (np.load(tmp_path / "camera.npy") == frames).all()
+
+
 @pytest.mark.timeout(60 * ROUNDS)
 def test_killed_at_any_moment(tmp_path):
     """After kill -9 numpy maps the file, what was synced is whole, and the next run goes on; again and again."""

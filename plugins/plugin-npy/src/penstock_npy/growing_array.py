@@ -89,7 +89,8 @@ class GrowingArray:
             # Few enough at once that the caches hold them; more than that took twice as long and longer.
             each = max(1, min(_MOST_BUFFERS, _AT_ONCE_BYTES // max(1, self.row_bytes)))
             for first in range(0, len(buffers), each):
-                offset = _write_at(self.fd, buffers[first : first + each], offset)
+                some = buffers[first : first + each]
+                offset = _write_at(self.fd, some, offset, sum([buffer.nbytes for buffer in some]))
         except OSError:
             self.cut()
             raise
@@ -136,14 +137,13 @@ class GrowingArray:
         self.fd = -1
 
 
-def _write_at(fd: int, buffers: Sequence[Any], offset: int) -> int:
+def _write_at(fd: int, buffers: Sequence[Any], offset: int, expected: int) -> int:
     written = os.pwritev(fd, buffers, offset)
-    expected = sum(int(buffer.nbytes) for buffer in buffers)
     end = offset + expected
     while written < expected:  # rarely: nearly full, or interrupted
         done, left = written, []
         for buffer in buffers:
-            view = memoryview(buffer)
+            view = memoryview(buffer.reshape(-1).view(numpy.uint8))
             if done < len(view):
                 left.append(view[done:])
             done = max(0, done - len(view))

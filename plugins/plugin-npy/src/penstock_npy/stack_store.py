@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import count
+from operator import lt
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -29,6 +30,8 @@ _MOST_OPEN = 64
 _MOST_KNOWN = 10_000
 _NOTHING: Said = ("{}", "{}")
 _LITTLE = -(1 << 63)
+_HAVE_BUFFERS = frozenset("uif")
+"""Kinds of dtypes whose arrays are written as they are; others as bytes, since not all have a buffer of their own."""
 _Frame = tuple[Record, Any, Said]
 """A record, its array, and its coordinates and metadata as text."""
 
@@ -238,10 +241,10 @@ class NpyStackStore:
                 retryable=False,
             )
         try:
-            if not (type(data) is numpy.ndarray and data.dtype.kind in "uif" and data.flags.c_contiguous):
+            if not (type(data) is numpy.ndarray and data.dtype.kind in _HAVE_BUFFERS and data.flags.c_contiguous):
                 npy_buffers(data)  # refuses what a file cannot hold
                 data = numpy.ascontiguousarray(data).reshape(data.shape)
-            if not record.coords and not record.metadata:
+            if not record.metadata and not record.coords:
                 return record, data, _NOTHING
             return record, data, (tagged_text(record.coords), tagged_text(record.metadata))
         except (TypeError, ValueError, RecursionError) as error:
@@ -259,6 +262,33 @@ class NpyStackStore:
         except (OSError, CannotGetObjectError) as error:
             failed += [(record, failure(record, error, where=self._where)) for record, _, _ in group]
             return
+        new = group if self._is_new(series, group) else self._new_of(series, key, group, failed)
+        while new:
+            data = new[0][1]
+            length = next(
+                (n for n, each in enumerate(new) if each[1].dtype != data.dtype or each[1].shape != data.shape),
+                len(new),
+            )
+            batch, new = new[:length], new[length:]
+            try:
+                self._append(state.folder, series, key, batch)
+            except (OSError, TypeError, CannotGetObjectError) as error:
+                failed += [(record, failure(record, error, where=self._where)) for record, _, _ in [*batch, *new]]
+                return
+
+    def _is_new(self, series: _Series, group: list[_Frame]) -> bool:
+        """Return whether all frames are of this channel, and behind all that are there: so they are nearly always."""
+        if not series.readers and series.writer is None:
+            series.channel = group[0][0].channel
+        seqs = [frame[0].seq for frame in group]
+        return (
+            seqs[0] > series.highest
+            and {frame[0].channel for frame in group} == {series.channel}
+            and all(map(lt, seqs, seqs[1:]))
+        )
+
+    def _new_of(self, series: _Series, key: str, group: list[_Frame], failed: Failed) -> list[_Frame]:
+        """Return the frames that are to be written; others are there, or of another channel."""
         new: list[_Frame] = []
         highest = series.highest
         pending: set[int] = set()
@@ -278,18 +308,7 @@ class NpyStackStore:
             highest = max(highest, record.seq)
             pending.add(record.seq)
             new.append(each)
-        while new:
-            data = new[0][1]
-            length = next(
-                (n for n, each in enumerate(new) if each[1].dtype != data.dtype or each[1].shape != data.shape),
-                len(new),
-            )
-            batch, new = new[:length], new[length:]
-            try:
-                self._append(state.folder, series, key, batch)
-            except (OSError, TypeError, CannotGetObjectError) as error:
-                failed += [(record, failure(record, error, where=self._where)) for record, _, _ in [*batch, *new]]
-                return
+        return new
 
     def _append(self, folder: Folder, series: _Series, key: str, batch: list[_Frame]) -> None:
         data = batch[0][1]
@@ -307,7 +326,9 @@ class NpyStackStore:
                 writer.close()
                 series.writer = None
             writer = series.writer = self._begun(folder, series, key, data)
-        buffers = [each[1].reshape(-1).view(numpy.uint8) for each in batch]
+        buffers = [each[1] for each in batch]
+        if data.dtype.kind not in _HAVE_BUFFERS:
+            buffers = [buffer.reshape(-1).view(numpy.uint8) for buffer in buffers]
         try:
             writer.append([each[0] for each in batch], buffers, [each[2] for each in batch])
         except OSError:
