@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 
 import numpy
@@ -13,6 +14,7 @@ from penstock.record import Record
 from penstock.testing import no_leaks
 from penstock_npy import NpyStore, durable
 from penstock_npy.files import FileWriter
+from penstock_npy.tagged import tagged_text, untagged
 
 COUNT = 150
 
@@ -185,3 +187,43 @@ def test_many_files_that_vanish_are_no_success(tmp_path):
         with pytest.raises(FileNotFoundError, match="1 that were written"):
             writer.sync()
     writer.close()
+
+
+@pytest.mark.parametrize("most", [1, 50, 130, 200])
+def test_writes_that_are_cut_short_go_on(tmp_path, monkeypatch, most):
+    """When the system takes a part of what it is given, the rest follows."""
+    real = os.writev
+    monkeypatch.setattr(os, "writev", lambda fd, buffers: real(fd, [b"".join(map(bytes, buffers))[:most]]))
+    store = opened(tmp_path)
+    store.write(records(3))
+    monkeypatch.undo()
+    assert_holds(store, range(3))
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"a": 1, "b": None, "c": True, "d": 1.5, "e": "text"},
+        {"a": 10**30, "b": -(10**30), "c": 2**63, "d": 2**64},
+        {"a": "ä€😀", "ä": 1},
+        {"a": "\udc80"},
+        {"a": 1e300, "b": -0.0, "c": 5e-324, "d": 1e16, "e": 0.1 + 0.2},
+        {"a": float("inf"), "b": -float("inf")},
+        {"$float": "nan"},
+        {"a$b": 1},
+        {"a": '"\\\n\x00\x7f\u2028'},
+    ],
+    ids=repr,
+)
+def test_what_the_index_keeps_is_read_by_the_json_module(value):
+    """Coordinates and metadata of every kind are one line of ASCII that the json module reads, and come back alike."""
+    text = tagged_text(value)
+    assert text.isascii()
+    assert "\n" not in text
+    found = untagged(json.loads(text))
+    assert found == value
+    assert [(type(each), repr(each)) for each in found.values()] == [
+        (type(each), repr(each)) for each in value.values()
+    ]

@@ -40,13 +40,17 @@ def _machine() -> str:
 
 
 def _write_all(fd: int, buffers: Buffers) -> None:
-    rest = [view for view in (memoryview(buffer).cast("B") for buffer in buffers if len(buffer)) if len(view)]
-    while rest:
-        written = os.writev(fd, rest) if hasattr(os, "writev") else os.write(fd, rest[0])
+    written = os.writev(fd, buffers) if hasattr(os, "writev") else 0
+    if written == sum(map(len, buffers)):
+        return
+    rest = [memoryview(buffer).cast("B") for buffer in buffers if len(buffer)]
+    while True:
         while rest and written >= len(rest[0]):
             written -= len(rest.pop(0))
-        if rest and written:
-            rest[0] = rest[0][written:]
+        if not rest:
+            return
+        rest[0] = rest[0][written:]
+        written = os.writev(fd, rest) if hasattr(os, "writev") else os.write(fd, rest[0])
 
 
 def _is_alive(pid: int) -> bool:
@@ -154,30 +158,34 @@ class FileWriter:
             lock: The directory whose lock is held from then on until all have their names.
         """
         names = [os.fspath(path) for path, _ in files]
+        directories = [os.path.dirname(name) or "." for name in names]
         if self.sync_each or not self._unnamed:
             return list(range(len(files)))
         staged: dict[int, _Staged] = {}
         written: set[int] = set()
         try:
             seen: set[str] = set()
-            for number, (name, (_, buffers)) in enumerate(zip(names, files, strict=True)):
+            for number, (name, directory, (_, buffers)) in enumerate(zip(names, directories, files, strict=True)):
                 if name in seen or os.path.lexists(name):
                     continue
                 seen.add(name)
-                with contextlib.suppress(OSError):
-                    directory = os.path.dirname(name) or "."
+                try:
                     self._make_ready(directory)
                     staged[number] = self._stage(directory, buffers, named=False)
+                except OSError:
+                    continue
             if lock is not None:
                 self._make_ready(os.fspath(lock))
             with locked(os.fspath(lock)) if lock is not None else contextlib.nullcontext():
                 free = {number: one for number, one in staged.items() if not os.path.lexists(names[number])}
                 note({number: os.fstat(one.fd) for number, one in free.items()})
                 for number, one in free.items():
-                    with contextlib.suppress(OSError):
+                    try:
                         one.place(names[number], when_exists)
-                        written.add(number)
-                        self._unsynced.add(names[number], os.path.dirname(names[number]) or ".")
+                    except OSError:
+                        continue
+                    written.add(number)
+                    self._unsynced.add(names[number], directories[number])
         except OSError:
             pass  # of the lock or the note: `write` meets it again, for each file
         finally:

@@ -14,10 +14,15 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from penstock_npy.json_form import key_text, plain
 
 _SIMPLE = frozenset((str, int, bool, type(None)))
+_QUICK = _SIMPLE | {float}
+_TEXT = frozenset((str,))
 _MOST_DEEP = 200
+_encoder = msgspec.json.Encoder()
 
 
 def tagged_text(value: Mapping[str, Any]) -> str:
@@ -29,11 +34,21 @@ def tagged_text(value: Mapping[str, Any]) -> str:
     """
     if not value:
         return "{}"
-    is_simple = all(
-        type(key) is str and key[:1] != "$" and (type(each) in _SIMPLE or (type(each) is float and math.isfinite(each)))
-        for key, each in value.items()
-    )
-    return json.dumps(dict(value) if is_simple else _tag(value, 0), allow_nan=False)
+    if _is_simple(value):
+        try:
+            text = _encoder.encode(dict(value)).decode()
+        except (OverflowError, UnicodeEncodeError):
+            text = "…"  # a long number, or a lone surrogate: the json module has a form for it
+        if text.isascii():
+            return text
+    return json.dumps(_tag(value, 0), allow_nan=False)
+
+
+def _is_simple(value: Mapping[str, Any]) -> bool:
+    kinds = set(map(type, value.values()))
+    if not (kinds <= _QUICK and set(map(type, value)) == _TEXT and "$" not in "".join(value)):
+        return False
+    return float not in kinds or all(math.isfinite(each) for each in value.values() if type(each) is float)
 
 
 def untagged(value: Any) -> Any:
