@@ -64,10 +64,11 @@ def even_parts(records: Sequence[Record], small_bytes: int) -> list[tuple[Sequen
 
     A list that takes no more than `small_bytes`, or whose records are of about one size, stays whole.
     """
-    held = _held(records)
-    if _SCALARS.issuperset(map(type, held)):
+    if _SCALARS.issuperset({type(record.data) for record in records}) and not [
+        1 for record in records if record.metadata or record.parent is not None
+    ]:  # two quick passes for lists that take long to look into otherwise
         return [(records, OVERHEAD_BYTES + _SCALAR_BYTES)]
-    sizes = _weights(held)
+    sizes = _weights(_held(records))
     total = sum(sizes)
     if total <= small_bytes or max(sizes) <= 2 * min(sizes):
         return [(records, -(-total // len(records)))]

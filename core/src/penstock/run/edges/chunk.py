@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import attrs
+import msgspec
 
 from penstock.record import Record
 
@@ -28,16 +29,17 @@ class End:
 END: Final = End()
 
 
-@attrs.define(eq=False)
-class Chunk:
+class Chunk(msgspec.Struct, eq=False):
     """A list of records that travel together, never changed once it is put.
 
     Attributes:
         received_ns: When the source returned them (monotonic clock, ns).
         records: At least one, except on an edge whose lists are counted.
         each_bytes: The approximate size of one of them.
+        is_own: Whether `records` is a list that only the edge holds: as long as it waits, more may be added.
     """
 
     received_ns: int
     records: Sequence[Record]
     each_bytes: int
+    is_own: bool = False

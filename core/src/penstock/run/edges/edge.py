@@ -6,13 +6,13 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from penstock.compose.node import Edge
 from penstock.errors import RunAborted
 from penstock.record import Record
-from penstock.record_size import even_parts, weights
-from penstock.run.edges.chunk import Barrier, Chunk, End
+from penstock.record_size import even_parts, weigh, weights
+from penstock.run.edges.chunk import MOST_AT_ONCE, Barrier, Chunk, End
 from penstock.run.edges.full import admission
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ class LiveEdge:
         self._admission = admission(self, edge.when_full)
         self._admit = self._admission.put
         self._spill = self._admission.spill
+        self._joins = self._admission.takes_what_fits and not counted
         if self._spill is not None:
             self.items = self._spill
         inbox.add(self)
@@ -113,6 +114,8 @@ class LiveEdge:
             if not records:
                 self.append(Chunk(received_ns, records, 0))
                 return
+            if self._joins and len(parts) == 1 and self._join(received_ns, records, parts[0][1]):
+                return
             for part, each in parts:
                 left -= len(part)
                 try:
@@ -125,9 +128,35 @@ class LiveEdge:
         """Return the list with the size of one record; in parts if the records are large and of different sizes."""
         if self._spill is not None:  # it measures the records that stay in memory itself
             return [(records, 0)]
+        if len(records) == 1:
+            return [(records, weigh(records))]
         if self.counted:
             return [(records, -(-sum(weights(records)) // len(records)))]
         return even_parts(records, self.capacity_bytes // 16)
+
+    def _join(self, received_ns: int, records: Sequence[Record], each_bytes: int) -> bool:
+        """Let records in if there is room for all, which no policy refuses; return whether there is.
+
+        Records of the size of those that came last are added to these, so that single ones do not wait one by one.
+        """
+        count, items = len(records), self.items
+        size_bytes = count * each_bytes
+        if self.waiting + count > self.capacity or self.waiting_bytes + size_bytes > self.capacity_bytes:
+            return False
+        if self._gaps or self.inbox.aborted:
+            return False
+        last = items[-1] if items else None
+        if type(last) is Chunk and last.each_bytes == each_bytes and len(last.records) + count <= MOST_AT_ONCE:
+            if not last.is_own:  # others may hold the list that was put
+                last.records = list(last.records)
+                last.is_own = True
+            cast("list[Record]", last.records).extend(records)
+        else:
+            items.append(Chunk(received_ns, records, each_bytes))
+        self.waiting += count
+        self.waiting_bytes += size_bytes
+        self.inbox.wake()
+        return True
 
     def control(self, item: Barrier | End) -> None:
         """Put a barrier or the end into the queue; it never waits and is never dropped."""
@@ -153,7 +182,7 @@ class LiveEdge:
         if not self.counted and self.items and len(first.records) < most:
             first = self._gather(first, most)
         self._took(first)
-        if self._gaps:
+        if self._gaps and self._admission.drops_waiting:
             first.records = self.marked(first.records)
         return first
 
@@ -178,7 +207,7 @@ class LiveEdge:
         self.taken_count += count
         self.waiting -= count
         self.waiting_bytes -= count * chunk.each_bytes
-        if self.waiting <= self.capacity // 2:
+        if self.blocked_since is not None and self.waiting <= self.capacity // 2:
             self.room.notify()
 
     def append(self, chunk: Chunk, *, behind: int = 0) -> None:

@@ -27,10 +27,15 @@ class Admission:
     """Admit records to one edge by its policy. All methods are called under the lock of the inbox.
 
     Attributes:
+        takes_what_fits: Whether records for which there is room are appended, whatever else the policy does.
+        drops_waiting: Whether it drops waiting records: then the next record that is taken is marked, else the next
+            one that is put.
         spill: The queue of an edge that spills, which measures the records that stay in memory itself.
     """
 
     spill: SpillQueue | None = None
+    takes_what_fits: bool = True
+    drops_waiting: bool = False
 
     def __init__(self, edge: LiveEdge, policy: Any) -> None:
         self.edge = edge
@@ -68,6 +73,8 @@ class DroppingNewest(Admission):
 class DroppingOldest(Admission):
     """Take all records, and drop the oldest ones to make room."""
 
+    drops_waiting = True
+
     def put(self, received_ns: int, records: Sequence[Record], each: int) -> None:
         edge = self.edge
         edge.append(Chunk(received_ns, records, each))
@@ -83,6 +90,9 @@ class DroppingOldest(Admission):
 
 class KeepingLatest(Admission):
     """Replace the older records of each channel with the newest."""
+
+    drops_waiting = True
+    takes_what_fits = False
 
     def put(self, received_ns: int, records: Sequence[Record], each: int) -> None:
         edge = self.edge
@@ -124,6 +134,7 @@ class Sampling(Admission):
 class Spilling(Admission):
     """Put records into files when the memory is full, and wait when these are full, too."""
 
+    takes_what_fits = False
     spill: SpillQueue
 
     def __init__(self, edge: LiveEdge, policy: Spill) -> None:

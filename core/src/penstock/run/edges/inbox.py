@@ -105,7 +105,8 @@ class Inbox:
 
     def wake(self) -> None:
         """Wake the reader, since an item came; called under the lock."""
-        if self._idle:
+        if self._idle:  # once: until the reader is awake, nobody needs to wake it again
+            self._idle = False
             self._something.notify()
 
     def abort(self) -> None:
