@@ -253,6 +253,26 @@ def test_a_killed_reader_is_cleared_and_a_slow_one_named(tmp_path, caplog):
         assert (tmp_path / "a.lmdb").stat().st_size < grown * 1.25  # 26 MB more if the slot stayed
 
 
+def test_a_slow_reader_of_a_file_that_grows_by_much_is_named(tmp_path, caplog):
+    """Where few but large transactions make the file grow, a reader that holds old pages is named long before 1,000."""
+    with opened(tmp_path / "a.lmdb", flush_each="sync", when_exists="replace", map_size=1 << 20) as store:
+        store.write(records(1))
+        code = (
+            "import sys; from penstock_lmdb import LmdbRecordStore\n"
+            "store = LmdbRecordStore(path=sys.argv[1], readonly=True); store.open()\n"
+            "with store.reading():\n    print('ready', flush=True)\n    sys.stdin.read()\nstore.close()"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", code, tmp_path / "a.lmdb"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout.readline() == "ready\n"
+            for _ in range(250):
+                store.write(records(1, 30_000))
+            process.stdin.close()
+            assert process.wait(30) == 0
+    assert [message for message in caplog.messages if f"process {process.pid} has been reading" in message]
+
+
 def test_an_old_file_without_later_databases_is_read(tmp_path):
     """A file of layout 1, which has records and positions only, can be read, and written to."""
     with opened(tmp_path / "new.lmdb") as store:

@@ -19,7 +19,7 @@ import numpy
 import pytest
 
 import penstock.errors
-from penstock.errors import StoreError
+from penstock.errors import ConfigError, StoreError
 from penstock.record import Record
 from penstock.testing import no_leaks
 from penstock_lmdb import (
@@ -326,6 +326,10 @@ ENDS = {
         "while True: store.put(bytes(1000), 'more')", 143,
     ),
     "a handler that was there": ("os.kill(os.getpid(), signal.SIGTERM)", 7),
+    "a handler of SIGINT that was there": ("os.kill(os.getpid(), signal.SIGINT)", 7),
+    "a handler set afterwards": (
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(9)); os.kill(os.getpid(), signal.SIGTERM)", 9,
+    ),
 }  # fmt: skip
 
 
@@ -333,7 +337,8 @@ ENDS = {
 def test_b3_an_end_loses_nothing(tmp_path, end):
     """A normal exit, an exception, SIGINT and SIGTERM lose nothing that was put, and end the process as before."""
     code, status = ENDS[end]
-    before = "signal.signal(signal.SIGTERM, lambda *_: os._exit(7))\n" if status == 7 else ""
+    which = "SIGINT" if "signal.SIGINT" in code else "SIGTERM"
+    before = f"signal.signal(signal.{which}, lambda *_: os._exit(7))\n" if status == 7 else ""
     done = child(
         f"{before}store = LMDBStore(sys.argv[1], commit_freq=1e6)\nfor n in range(50): store.put(n, f'n{{n}}')\n{code}",
         tmp_path,
@@ -362,6 +367,66 @@ def test_b3_handlers_are_put_back(tmp_path):
         assert signal.getsignal(signal.SIGTERM) is own
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_signals_that_are_ignored_stay_so(tmp_path):
+    """A signal that the process ignores is left alone, so that what it starts ignores it, too."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with LMDBStore(tmp_path, "one") as store:
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+            os.kill(os.getpid(), signal.SIGTERM)
+            store.put(1, "x")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_ids_of_several_writers_differ(tmp_path, monkeypatch):
+    """Objects put in one nanosecond by stores of two processes have ids of their own; each store's are in order."""
+    monkeypatch.setattr("time.time_ns", lambda: 1_700_000_000_000_000_000)
+    with LMDBStore(tmp_path, "one") as one, LMDBStore(tmp_path, "two") as two:
+        ids = [[store.put(n, "n") for n in range(20)] for store in (one, two)]
+    assert not set(ids[0]) & set(ids[1])
+    assert ids == [sorted(ids[0]), sorted(ids[1])]
+
+
+def test_b5_settings_that_cannot_be(tmp_path):
+    """What is no number of seconds or bytes is refused by name, and makes nothing; infinity is no limit."""
+    for setting, value in (
+        ("commit_freq", 0), ("commit_freq", "1"), ("commit_freq", float("nan")), ("commit_freq", True),
+        ("max_size", 0), ("max_size", -1), ("max_size", 1000), ("max_size", "1e12"), ("max_size", float("nan")),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=f"{setting}={value!r} must be a number"):
+            LMDBStore(tmp_path, "none", **{setting: value})
+    assert list(tmp_path.iterdir()) == []
+    with LMDBStore(tmp_path, "all", max_size=float("inf")) as store:
+        store.put(numpy.zeros(1 << 22), "large")
+
+
+def test_a_closed_store_says_so(make):
+    """Whatever is done with a closed store is an error that says so, and cannot be retried."""
+    store = make()
+    key = store.put(1, "n")
+    store.close()
+    for use in (
+        lambda: store.put(1, "n"), lambda: store.get(key), store.get_keys, store.commit, lambda: store.delete(key),
+        lambda: store.replace(key, 1), lambda: store.subscribe(print), lambda: len(store), lambda: key in store,
+    ):  # fmt: skip
+        with pytest.raises(StoreError, match="is closed") as caught:
+            use()
+        assert not caught.value.retryable
+    store.flush()
+
+
+def test_what_is_no_text_is_no_id(make):
+    """A lone surrogate cannot be part of an id or a name: it is refused where it is put, and not found elsewhere."""
+    store = make()
+    for put in (lambda: store.put(1, "n", "\ud800"), lambda: store.put(1, "\ud800")):
+        with pytest.raises(StoreError) as caught:
+            put()
+        assert not caught.value.retryable
+    with pytest.raises(ObjectNotFoundError):
+        store.get("\ud800")
 
 
 def test_a_full_store_says_so_and_goes_on(make, caplog):

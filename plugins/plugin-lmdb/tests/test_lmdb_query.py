@@ -8,7 +8,7 @@ import lmdb
 import numpy
 import pytest
 
-from penstock.errors import CoordinatesError, ObjectNotFoundError, StoreError
+from penstock.errors import ConfigError, CoordinatesError, ObjectNotFoundError, StoreError
 from penstock.record import Record
 from penstock_lmdb import LmdbRecordStore
 from penstock_lmdb.index import axis_key, time_key
@@ -109,6 +109,26 @@ def test_queries_that_cannot_be(make, wanted):
     """A slice with a step, mixed ends, and what cannot be a coordinate are refused before anything is read."""
     with pytest.raises(CoordinatesError):
         make().query(wanted)
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"from_ns": "a"}, {"to_ns": 1.5}, {"from_ns": True}, {"prefix": 3}, {"order": "size"}]
+)
+def test_selections_that_cannot_be(make, wanted):
+    """A time that is no whole number, a prefix that is no text, and an unknown order are refused by name."""
+    with pytest.raises(ConfigError, match=next(iter(wanted))):
+        make().query(**wanted)
+
+
+def test_selections_out_of_range(make):
+    """Times beyond 64 bits select as they read, and no key begins with what no key can hold."""
+    store = make()
+    store.write([Record(n, channel="c", seq=n, time_ns=n) for n in range(3)])
+    assert list(store.query(from_ns=10**30)) == list(store.query(to_ns=-(10**30))) == []
+    assert len(list(store.query(from_ns=-(10**30), to_ns=10**30))) == 3
+    for prefix in ("\ud800", "x" * 512):
+        for order in ("key", "time"):
+            assert list(store.query(prefix=prefix, order=order)) == []
 
 
 def test_ordered_keys_sort_as_the_values_do():

@@ -353,3 +353,17 @@ def test_b3_lists_in_any_order_are_kept_alike(opened, tmp_path, numbers, large):
     assert changes.empty()
     store.close()
     assert verify(tmp_path / "records.lmdb") == (len(expected), [])
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_what_is_no_file_is_refused_at_once(tmp_path, readonly):
+    """A named pipe is not waited for, and a path with NUL is a typed error."""
+    os.mkfifo(tmp_path / "pipe.lmdb")
+    for path, message in (
+        (tmp_path / "pipe.lmdb", "neither a file nor a directory"),
+        ("a\0.lmdb", "cannot|no LMDB file"),
+    ):
+        store = LmdbRecordStore(path=path, readonly=readonly)
+        with pytest.raises(CannotConnectToStoreError, match=message):
+            store.open()
+        store.close()

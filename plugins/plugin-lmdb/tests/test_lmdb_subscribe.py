@@ -99,6 +99,83 @@ def test_b1_from_another_process(make, tmp_path):
         assert reader.wait(PATIENCE_S) == 0
 
 
+AWAY = """
+import sys
+from penstock_lmdb import LMDBStore
+with LMDBStore(sys.argv[1], load=True) as store:
+    since = int(sys.argv[2]) if len(sys.argv) > 2 else None
+    store.subscribe(lambda e: print(e.position, e.kind, e.key, e.name, flush=True), "spikes*", since=since)
+    if since is None:
+        print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_b1_a_process_that_was_killed_comes_back(tmp_path):
+    """Killed and started again with its last position, a subscriber in another process misses nothing."""
+    with LMDBStore(tmp_path, "run") as store:
+        key = store.put(1, "spikes 1", "id")
+        store.put(1, "other")
+        store.commit()
+        command = [sys.executable, "-c", AWAY, store.path]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with subprocess.Popen(command, **pipes) as reader:
+            assert reader.stdout.readline() == "ready\n"
+            store.put(2, "spikes 2", "2")
+            store.commit()
+            position, *event = reader.stdout.readline().split(" ", 2)
+            assert event == ["put", "2 spikes 2\n"]
+            reader.kill()
+        for change in (
+            lambda: store.replace(key, 5),
+            lambda: store.put(3, "spikes 3", "3"),
+            lambda: store.delete(key),
+            lambda: store.delete("other"),
+        ):
+            change()
+            store.commit()
+        with subprocess.Popen([*command, position], **pipes) as reader:
+            # What was replaced is not there any more: its delete has its name, and so is reported.
+            found = [reader.stdout.readline().split(" ", 1)[1] for _ in range(2)]
+            assert found == ["put 3 spikes 3\n", "delete id spikes 1\n"]
+            store.put(4, "spikes 4", "4")
+            store.commit()
+            assert reader.stdout.readline().endswith(" put 4 spikes 4\n")
+            reader.stdin.close()
+            assert reader.wait(PATIENCE_S) == 0
+
+
+def test_a_delete_is_reported_by_coordinates_and_name_to_who_was_not_there(make):
+    """A delete is reported by name and coordinates also to a subscriber that was never told of the put."""
+    store, told, odd = make(), queue.Queue(), queue.Queue()
+    store.write(records(0, 1, 2))
+    store.watch(told.put, "c")
+    store.watch(odd.put, t=1)
+    for n in range(3):
+        store.delete(f"c/{n:012d}")
+    assert [told.get(timeout=PATIENCE_S).name for _ in range(3)] == ["c", "c", "c"]
+    assert facts(odd, 1) == [("delete", "c/000000000001")]
+    store.write(records(3))
+    assert facts(odd, 1) == [("put", "c/000000000003")]
+
+
+@pytest.mark.parametrize("since", [4, 10**30, -1, "3", 1.5, True])
+def test_a_position_of_another_file_is_refused(make, since):
+    """A position that this file never had is an error with where to begin, rather than events that never come."""
+    store = make()
+    store.write(records(0, 1, 2))
+    with pytest.raises(StoreError, match="no position of this file, whose last change is 3") as caught:
+        store.watch(print, since=since)
+    assert not caught.value.retryable
+    store.watch(print, since=3)
+
+
+def test_a_store_that_keeps_no_changes_says_so(make):
+    """Subscribing to a store with keep_changes=0 is an error with the remedy, rather than silence."""
+    with pytest.raises(StoreError, match="keeps no changes that could be reported; set keep_changes"):
+        make(keep_changes=0).subscribe(print)
+
+
 def test_changes_that_were_forgotten(make):
     """Who was away for longer than the file remembers is told so with the position to begin at, and not silently."""
     store = make(keep_changes=100)

@@ -12,9 +12,10 @@ from penstock.errors import StoreError
 
 Kind = Literal["put", "replace", "delete"]
 _KINDS: tuple[Kind, ...] = ("put", "replace", "delete")
-_Entry = list[tuple[int, bytes]]
+Logged = tuple[Kind, bytes] | tuple[Kind, bytes, bytes]
+"""A change to be added: kind and key; of a delete also what is left of the record."""
+
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Entry).decode
 _LONGEST = 1000
 _TRIM_EACH = 64
 
@@ -27,11 +28,23 @@ class Change:
         position: Its number in the file, from 1; later changes have higher ones.
         kind: "put", "replace" or "delete".
         key: The key or id as bytes.
+        remains: Of a delete, the bytes of a record with the name and the coordinates of the one that was deleted; empty
+            where these are not known.
     """
 
     position: int
     kind: Kind
     key: bytes
+    remains: bytes = b""
+
+
+class _Entry(msgspec.Struct, array_like=True):
+    kind: int
+    key: bytes
+    remains: bytes = b""
+
+
+_decode = msgspec.msgpack.Decoder(list[_Entry]).decode
 
 
 @attrs.frozen
@@ -45,14 +58,14 @@ class ChangeLog:
     database: Any
     keep: int
 
-    def append(self, transaction: Any, changes: Sequence[tuple[Kind, bytes]]) -> None:
+    def append(self, transaction: Any, changes: Sequence[Logged]) -> None:
         """Add changes, in their order."""
         if self.database is None or not self.keep or not changes:
             return
         last = self.last(transaction)
         before = last
         for start in range(0, len(changes), _LONGEST):
-            entry = [(_KINDS.index(kind), key) for kind, key in changes[start : start + _LONGEST]]
+            entry = [(_KINDS.index(change[0]), *change[1:]) for change in changes[start : start + _LONGEST]]
             last += len(entry)
             transaction.put(_key(last), _encode(entry), db=self.database, append=True)
         if before // _TRIM_EACH != last // _TRIM_EACH:
@@ -81,13 +94,15 @@ class ChangeLog:
                     retryable=False,
                 )
             found.extend(
-                Change(first + n, _KINDS[kind], key) for n, (kind, key) in enumerate(entry) if first + n > position
+                Change(first + n, _KINDS[each.kind], each.key, each.remains)
+                for n, each in enumerate(entry)
+                if first + n > position
             )
             if len(found) >= most:
                 break
         return found
 
-    def _entries(self, transaction: Any, position: int) -> Iterator[tuple[int, _Entry]]:
+    def _entries(self, transaction: Any, position: int) -> Iterator[tuple[int, list[_Entry]]]:
         if self.database is None:
             return
         cursor = transaction.cursor(self.database)

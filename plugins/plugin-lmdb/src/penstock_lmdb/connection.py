@@ -65,7 +65,7 @@ class Place:
         """Return the size of the file in bytes, in whole steps of the map; 0 if there is none."""
         try:
             return (self.data_file.stat().st_size + _PAGE - 1) // _PAGE * _PAGE
-        except OSError:
+        except (OSError, ValueError):  # connecting says why
             return 0
 
     def connect(self, map_size: int) -> Connection:
@@ -85,7 +85,7 @@ class Place:
             if env is not None:
                 env.close()
             raise
-        except (lmdb.Error, OSError) as error:
+        except (lmdb.Error, OSError, ValueError) as error:  # a path with NUL is a ValueError
             if env is not None:
                 env.close()
             if lock is not None and isinstance(error, lmdb.InvalidError):  # made beside what is somebody else's
@@ -125,7 +125,10 @@ class Place:
 
     def _is_directory(self) -> bool:
         try:
-            return stat.S_ISDIR(self.path.stat().st_mode)
+            mode = self.path.stat().st_mode
+            if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):  # opening a pipe would wait for ever
+                raise CannotConnectToStoreError(f"{self.where} is neither a file nor a directory; choose another path")
+            return stat.S_ISDIR(mode)
         except (FileNotFoundError, NotADirectoryError) as error:
             if self.readonly:
                 raise CannotConnectToStoreError(

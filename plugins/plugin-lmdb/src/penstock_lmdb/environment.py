@@ -14,7 +14,7 @@ import lmdb
 
 from penstock.errors import StoreError
 from penstock_lmdb.connection import Connection, Place
-from penstock_lmdb.readers import ReaderWatch
+from penstock_lmdb.readers import FAR_WHEN_IT_GROWS, ReaderWatch
 from penstock_lmdb.room import RESERVE, Room
 
 Transaction = Any
@@ -182,7 +182,7 @@ class Environment:
 
     def _grow(self, size_bytes: int, essential: bool) -> bool:
         """Make the map larger; return False if it has its largest size."""
-        self._watch.look(self._env)
+        self._watch.look(self._env, far=FAR_WHEN_IT_GROWS)
         size = int(self._env.info()["map_size"])
         larger = (max(2 * size, size + 2 * size_bytes) + _PAGE - 1) // _PAGE * _PAGE
         if self._max_size is not None:

@@ -22,9 +22,9 @@ _MAIN = threading.main_thread().ident
 def flush_at_exit(owner: object, flush: Callable[[], None]) -> None:
     """Call `flush` when the process ends, until `forget`; handle signals if this is the main thread.
 
-    SIGTERM, and SIGINT where it would end the process at once, flush and then do what they did before: the handler
-    that was there is called, or the process ends with 128 + the number of the signal. Python's own handler of SIGINT
-    stays: it raises KeyboardInterrupt, and the exit that follows flushes.
+    SIGTERM and SIGINT flush and then do what they did before: the handler that was there is called, or the process ends
+    with 128 + the number of the signal. Python's own handler of SIGINT stays: it raises KeyboardInterrupt, and the exit
+    that follows flushes. So does a signal that is ignored, and a handler that was not set from Python.
     """
     global _process
     if _process != os.getpid():  # the first, or in a forked child, where those of its parent are not to be flushed
@@ -36,7 +36,7 @@ def flush_at_exit(owner: object, flush: Callable[[], None]) -> None:
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGTERM, signal.SIGINT):
             current = signal.getsignal(number)
-            if current is _handle or (number == signal.SIGINT and current is not signal.SIG_DFL):
+            if current in (_handle, signal.default_int_handler, signal.SIG_IGN, None):
                 continue
             _previous[number] = current
             signal.signal(number, _handle)

@@ -10,9 +10,10 @@ import attrs
 
 from penstock.codec import decode
 from penstock.errors import CodecError
-from penstock_lmdb.change_log import ChangeLog, Kind
+from penstock.record import Record
+from penstock_lmdb.change_log import ChangeLog, Kind, Logged
 from penstock_lmdb.index import Index
-from penstock_lmdb.object_value import ID, NAME
+from penstock_lmdb.object_value import ID, deleted, name_of
 
 _LONGEST_NAME = 400
 
@@ -42,14 +43,14 @@ class ObjectTable:
 
     def apply(self, transaction: Any, changes: Mapping[bytes, Put | None]) -> None:
         """Put these objects; None deletes."""
-        index, logged = Index(self.databases), list[tuple[Kind, bytes]]()
+        index, logged = Index(self.databases), list[Logged]()
         times: list[tuple[bytes, int, Mapping[str, Any]]] = []
         names: list[tuple[bytes, bytes]] = []
         byte_ids: list[tuple[bytes, bytes]] = []
         for key, put in changes.items():
             if put is None:
-                if self._remove(transaction, index, key):
-                    logged.append(("delete", key))
+                if transaction.get(key) is not None:
+                    logged.append(deleted(key, self._remove(transaction, index, key)))
                 continue
             kind: Kind = "replace" if put.replaces else "put"
             if not transaction.put(key, put.value, overwrite=False):
@@ -68,24 +69,22 @@ class ObjectTable:
             transaction.cursor(self.databases["byte_ids"]).putmulti(byte_ids)
         self.log.append(transaction, logged)
 
-    def _remove(self, transaction: Any, index: Index, key: bytes) -> bool:
-        found = transaction.get(key)
-        if found is None:
-            return False
+    def _remove(self, transaction: Any, index: Index, key: bytes) -> Record | None:
+        """Remove an object that is there, and what leads to it; return its record, or None if that is damaged."""
+        record = None
         try:
-            record = decode(bytes(found))
+            record = decode(bytes(transaction.get(key)))
         except CodecError:
-            pass  # damaged: whatever leads to it leads nowhere then
+            pass  # whatever leads to it leads nowhere then
         else:
             index.remove(transaction, key, record)
-            name = str(record.metadata.get(NAME, record.channel))
             names = self.databases["names"]
-            for each, owner in self._numbers(transaction, name):
+            for each, owner in self._numbers(transaction, name_of(record)):
                 if owner == key:
                     transaction.delete(each, db=names)
         transaction.delete(key, db=self.databases["byte_ids"])
         transaction.delete(key)
-        return True
+        return record
 
     def _numbers(self, transaction: Any, name: str) -> list[tuple[bytes, bytes]]:
         prefix = _name_prefix(name)
@@ -134,7 +133,7 @@ def id_is_bytes(record: Any) -> bool:
 
 
 def _name_prefix(name: str) -> bytes:
-    encoded = name.encode("utf-8", "surrogateescape")
+    encoded = name.encode("utf-8", "surrogatepass")  # a name that cannot be kept is asked for all the same
     if len(encoded) > _LONGEST_NAME or b"\0" in encoded:
         return b"\x01" + hashlib.sha256(encoded).digest() + b"\0"
     return b"\x00" + encoded + b"\0"

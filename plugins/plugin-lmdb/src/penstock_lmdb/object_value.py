@@ -12,6 +12,7 @@ from penstock.codec import decode, encode_bytes
 from penstock.codec.encoders import SPARSE, Encoder, Encoders, Mark
 from penstock.errors import CodecError
 from penstock.record import Record
+from penstock_lmdb.change_log import Logged
 
 NAME, ID, WAS_RECORD, MARKS = "lmdb_name", "lmdb_id", "lmdb_record", "lmdb_marks"
 """Entries of a record's metadata that say what was put; a record without them was written by a pipeline."""
@@ -134,5 +135,18 @@ class Values:
 
 def to_data(obj: Any, record: Record) -> LMDBData:
     """Return the object with its metadata; of a record that a pipeline wrote, its channel is the name."""
-    name = str(record.metadata.get(NAME, record.channel))
+    name = name_of(record)
     return LMDBData(obj, record.time_ns / 1e9, name, is_queue_item(name))
+
+
+def name_of(record: Record) -> str:
+    """Return the name of the object in a record; of a record that a pipeline wrote, its channel."""
+    return str(record.metadata.get(NAME, record.channel))
+
+
+def deleted(key: bytes, record: Record | None) -> Logged:
+    """Return what the log keeps of a delete, by which it is reported to those who want it by name or coordinates."""
+    if record is None:
+        return ("delete", key)
+    metadata = {ID: True} if record.metadata.get(ID) else {}
+    return ("delete", key, encode_bytes(Record(None, channel=name_of(record), coords=record.coords, metadata=metadata)))

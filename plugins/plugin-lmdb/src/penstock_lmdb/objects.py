@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -27,6 +28,7 @@ _LONGEST_ID = 511
 _KEPT_CHANGES = 100_000
 _AT_ONCE = 1000
 _MAP_SIZE = 1 << 24
+_LEAST_SIZE = 1 << 16
 _PICKLED = b"pickle"
 
 ObjectID = str | bytes
@@ -68,7 +70,7 @@ class LMDBStore:
             path: The directory that it lies in, or, with `load` and no name, also its own directory.
             name: Its own directory in `path`; by default "lmdb_" and the time. With `load`, the newest of these.
             load: Open an existing one to read only, also while another process writes to it.
-            max_size: Bytes that the file never exceeds.
+            max_size: Bytes that the file never exceeds, at least 64 KiB; `math.inf` for no limit.
             flush_immediately: Whether each put is synced.
             commit_freq: Seconds after which a put is committed at the latest.
             encoders: Of types of your own.
@@ -77,9 +79,13 @@ class LMDBStore:
 
         Raises:
             CannotConnectToStoreInterfaceError: it cannot be opened, or with `load` is not there.
+            ConfigError: `max_size` or `commit_freq` cannot be one.
         """
-        if not commit_freq > 0:
+        if not _is_number(commit_freq) or not commit_freq > 0:
             raise ConfigError(f"LMDBStore: commit_freq={commit_freq!r} must be a number of seconds above 0")
+        if not _is_number(max_size) or not max_size >= _LEAST_SIZE:
+            raise ConfigError(f"LMDBStore: max_size={max_size!r} must be a number of bytes, {_LEAST_SIZE} at least")
+        largest = None if math.isinf(max_size) else int(max_size)
         self.path = find_store(Path(path), name) if load else choose_path(Path(path), name)
         self.flush_immediately, self.commit_freq = flush_immediately, commit_freq
         self._where = f"LMDBStore {str(self.path)!r}"
@@ -89,15 +95,15 @@ class LMDBStore:
                 self.path,
                 where=self._where,
                 readonly=load,
-                map_size=min(_MAP_SIZE, int(max_size)),
-                max_size=int(max_size),
+                map_size=_MAP_SIZE if largest is None else min(_MAP_SIZE, largest),
+                max_size=largest,
                 flush_commits=True,
             )
         except errors.CannotConnectToStoreError as error:
             raise CannotConnectToStoreInterfaceError(self.path, str(error)) from error
         self._table = ObjectTable(self._environment.databases, kept(self._environment.databases, _KEPT_CHANGES))
         self._subscriptions = Subscriptions()
-        self._numbers = threading.Lock()
+        self._numbers, self._token = threading.Lock(), os.urandom(4).hex().encode()  # others put at the same time
         self._last_number = 0
         self._closed = False
         self._buffer = Buffer(self._environment, self._table, self._where, commit_freq)
@@ -145,6 +151,7 @@ class LMDBStore:
     def get_keys(self) -> list[ObjectID]:
         """Return the ids of all objects, in the order of their bytes, each as it was given."""
         with exits.uninterrupted():
+            self._check()
             found: dict[bytes, bool] = {}
             pending = self._buffer.pending()
             after = b""
@@ -215,6 +222,7 @@ class LMDBStore:
     def commit(self) -> None:
         """Write what is buffered to the file. Raises StoreError, and keeps it buffered then."""
         with exits.uninterrupted():
+            self._check()
             self._buffer.commit()
 
     def flush(self, sig: int | None = None, frame: FrameType | None = None) -> None:
@@ -255,7 +263,7 @@ class LMDBStore:
         else:
             key, is_bytes = self._check_id(obj_id)
         put = self._encode(obj, obj_name, key, is_bytes, replaces=False)
-        key = key or b"%016x" % put.number
+        key = key or b"%016x%s" % (put.number, self._token)
         self._buffer.add(key, put)
         self._finish(now)
         return _to_id(key, is_bytes)
@@ -323,7 +331,12 @@ class LMDBStore:
 
     def _check_id(self, obj_id: Any) -> tuple[bytes, bool]:
         if isinstance(obj_id, str):
-            key, is_bytes = obj_id.encode("utf-8", "surrogateescape"), False
+            try:
+                key, is_bytes = obj_id.encode("utf-8", "surrogateescape"), False
+            except UnicodeEncodeError as error:
+                raise StoreError(
+                    f"{self._where}: id {obj_id!r:.60} is not valid text: {error}", retryable=False
+                ) from error
         elif isinstance(obj_id, bytes | bytearray | memoryview):
             key, is_bytes = bytes(obj_id), True
         elif callable(binary := getattr(obj_id, "binary", None)):  # ids of arrow and plasma
@@ -384,3 +397,7 @@ def _to_id(key: bytes, is_bytes: bool) -> ObjectID:
 
 def _copied(view: memoryview | None) -> bytearray | None:
     return None if view is None else bytearray(view)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

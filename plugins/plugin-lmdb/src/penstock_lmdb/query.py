@@ -10,12 +10,14 @@ import attrs
 from penstock.codec import decode
 from penstock.coords import DataCoordinates
 from penstock.coords.coordinates import axis_name, axis_value
-from penstock.errors import CodecError, CoordinatesError
+from penstock.errors import CodecError, ConfigError, CoordinatesError
 from penstock_lmdb.environment import Environment, Transaction
 from penstock_lmdb.index import Index, axis_key, axis_prefix, is_exact, time_key, value_key
+from penstock_lmdb.naming import lookup
 
 Order = Literal["key", "time"]
 _AT_ONCE = 1000
+_LIMIT = 1 << 63
 _LAST = b"\xff" * 512
 
 
@@ -39,10 +41,15 @@ class Query:
 
     @classmethod
     def of(cls, coords: Mapping[str, Any], prefix: str, from_ns: int | None, to_ns: int | None) -> Query:
-        """Check what is wanted. Raises CoordinatesError."""
+        """Check what is wanted. Raises CoordinatesError, or ConfigError for a prefix or a time that cannot be one."""
+        for name, value in (("from_ns", from_ns), ("to_ns", to_ns)):
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+                raise ConfigError(f"{name}={value!r}: must be a time in whole nanoseconds, or None")
+        if not isinstance(prefix, str):
+            raise ConfigError(f"prefix={prefix!r}: must be a str")
         ranges = {axis_name(axis): _checked(axis, value) for axis, value in coords.items() if isinstance(value, slice)}
         exact = DataCoordinates({axis: value for axis, value in coords.items() if not isinstance(value, slice)})
-        return cls(exact, ranges, prefix.encode("utf-8", "surrogateescape"), from_ns, to_ns)
+        return cls(exact, ranges, _prefix(prefix), _within(from_ns), _within(to_ns))
 
     @property
     def needs_record(self) -> bool:
@@ -187,6 +194,17 @@ def _lies_in(value: int | str, wanted: slice) -> bool:
         if end is not None and type(end) is not type(value):
             return False
     return (wanted.start is None or wanted.start <= value) and (wanted.stop is None or value < wanted.stop)
+
+
+def _prefix(prefix: str) -> bytes:
+    """Return what keys begin with, as bytes; longer than any key if none can begin so."""
+    found = lookup(prefix)
+    return found if found or not prefix else _LAST
+
+
+def _within(time_ns: int | None) -> int | None:
+    """Return a time that fits into 64 bits and selects the same records."""
+    return None if time_ns is None else max(-_LIMIT, min(time_ns, _LIMIT - 1))
 
 
 def _checked(axis: str, value: slice) -> slice:

@@ -10,6 +10,8 @@ import lmdb
 _log = logging.getLogger(__name__)
 _COMMITS = 256
 _FAR_BEHIND = 1000
+FAR_WHEN_IT_GROWS = 100
+"""Transactions that a reader may be behind when the map has to grow, which few large ones make happen, too."""
 
 
 @attrs.define
@@ -29,12 +31,12 @@ class ReaderWatch:
         if self._commits % _COMMITS == 0:
             self.look(env)
 
-    def look(self, env: lmdb.Environment) -> None:
-        """Clear readers that were killed, and log a warning, once each, about those that are far behind."""
+    def look(self, env: lmdb.Environment, *, far: int = _FAR_BEHIND) -> None:
+        """Clear readers that were killed, and log a warning, once each, about those that are so far behind."""
         env.reader_check()
         last = int(env.info()["last_txnid"])
         for process, transaction in _readers(env):
-            if last - int(transaction) > _FAR_BEHIND and (process, transaction) not in self._reported:
+            if last - int(transaction) > far and (process, transaction) not in self._reported:
                 self._reported.add((process, transaction))
                 _log.warning(
                     "%s: process %s has been reading since transaction %s, %d transactions ago: the file grows as "

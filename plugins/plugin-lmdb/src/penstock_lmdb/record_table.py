@@ -11,11 +11,12 @@ from penstock.codec import decode, encode_bytes
 from penstock.errors import CodecError, RecordExistsError
 from penstock.record import Record
 from penstock_lmdb.batch import Batch, Failed, Item
-from penstock_lmdb.change_log import ChangeLog, Kind, kept
+from penstock_lmdb.change_log import ChangeLog, Kind, Logged, kept
 from penstock_lmdb.environment import Environment, Transaction
 from penstock_lmdb.index import Index
 from penstock_lmdb.naming import Naming, name_of, sequence_key, shown
 from penstock_lmdb.object_table import name_key
+from penstock_lmdb.object_value import deleted
 from penstock_lmdb.uncovered import Uncovered, end_session, new_session
 
 WhenExists = Literal["error", "replace", "skip"]
@@ -122,9 +123,9 @@ class RecordTable:
         if found is None:
             return False
         old = bytes(found)
-        self._unindex(transaction, key, old)
+        record = self._unindex(transaction, key, old)
         transaction.delete(key)
-        self.log.append(transaction, [("delete", key)])
+        self.log.append(transaction, [deleted(key, record)])
         if self.covering:
             self.uncovered.note(transaction, self._sequence(transaction), [(key, old)])
         return True
@@ -143,15 +144,16 @@ class RecordTable:
             self.uncovered.note(transaction, self._sequence(transaction), [(key, old)])
         return True
 
-    def _unindex(self, transaction: Transaction, key: bytes, old: bytes) -> None:
+    def _unindex(self, transaction: Transaction, key: bytes, old: bytes) -> Record | None:
         try:
             record = decode(old)
         except CodecError:
-            return  # damaged: nothing is known of where it was
+            return None  # damaged: nothing is known of where it was
         self.index.remove(transaction, key, record)
         names, name = self.index.databases["names"], name_key(record.channel, record.seq)
         if transaction.get(name, db=names) == key:
             transaction.delete(name, db=names)
+        return record
 
     def _reindex(self, transaction: Transaction, key: bytes, record: Record) -> None:
         """Note where the record is that took the place of another."""
@@ -185,15 +187,14 @@ class RecordTable:
             self.covering = True
 
     def _take_back(self, transaction: Transaction) -> None:
-        logged: list[tuple[Kind, bytes]] = []
+        logged: list[Logged] = []
         for sequence, before in self.uncovered.take_abandoned(transaction):
             for key, old in reversed(before):
                 found = transaction.get(key)
-                if found is not None:
-                    self._unindex(transaction, key, bytes(found))
+                record = None if found is None else self._unindex(transaction, key, bytes(found))
                 if old is None:
                     transaction.delete(key)
-                    logged.append(("delete", key))
+                    logged.append(deleted(key, record))
                     continue
                 transaction.put(key, old)
                 logged.append(("replace", key))

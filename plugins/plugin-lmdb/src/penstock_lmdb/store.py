@@ -13,6 +13,7 @@ from penstock.codec import decode, encode_bytes
 from penstock.errors import (
     CannotGetObjectError,
     CodecError,
+    ConfigError,
     ObjectNotFoundError,
     RecordExistsError,
     StoreError,
@@ -232,7 +233,10 @@ class LmdbRecordStore:
 
         Raises:
             CoordinatesError: an axis, a value or a slice cannot be one.
+            ConfigError: a prefix, a time or an order cannot be one.
         """
+        if order not in ("key", "time"):
+            raise ConfigError(f"{self._where}: order={order!r} must be 'key' or 'time'")
         query = Query.of(coords or {}, prefix, from_ns, to_ns)
         return map(shown, Reader(self._get_opened().environment).keys(query, order))
 
@@ -295,10 +299,11 @@ class LmdbRecordStore:
             callback: What to call, in a thread of its own, in the order of the changes. If it raises, that is logged.
             pattern: One of `fnmatch` for the key or the channel.
             since: The position of an event: everything that followed it is reported first. None: later events only.
-            coords: What the coordinates must match; of a delete, those reported before.
+            coords: What the coordinates must match; of a delete, those of what was deleted.
 
         Raises:
-            StoreError: what followed `since` has been forgotten; see `keep_changes`.
+            StoreError: what followed `since` has been forgotten; see `keep_changes`. Or `since` is no position of this
+                file.
         """
         return self._follow(wanted(pattern, coords, ALL_KINDS), callback, since)
 
@@ -309,6 +314,10 @@ class LmdbRecordStore:
 
     def _follow(self, what: Wanted, tell: Callable[[Event], None], since: int | None) -> Callable[[], None]:
         opened = self._get_opened()
+        if not (self.readonly or self.keep_changes):
+            raise StoreError(
+                f"{self._where}: keeps no changes that could be reported; set keep_changes above 0", retryable=False
+            )
         return opened.subscriptions.add(Subscription(opened.environment, opened.table.log, what, tell, since))
 
     # -- positions ---------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from penstock_lmdb.change_log import Change, ChangeLog, Kind
 from penstock_lmdb.environment import Environment, Transaction
 from penstock_lmdb.file_watch import FileWatch
 from penstock_lmdb.naming import shown
-from penstock_lmdb.object_value import ID, NAME
+from penstock_lmdb.object_value import ID, name_of
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 1000
@@ -31,7 +31,8 @@ class Event:
     Attributes:
         kind: "put", "replace" or "delete".
         key: The key of the record, or the id of the object.
-        name: The name of the object, or the channel of the record; "" where it was deleted and not told of before.
+        name: The name of the object, or the channel of the record; "" where it was deleted before a put was told of, or
+            was damaged.
         position: Give it as `since` to go on behind this change.
     """
 
@@ -48,39 +49,32 @@ class Wanted:
     pattern: str
     coords: DataCoordinates
     kinds: frozenset[str]
-    _told: dict[bytes, Event] = attrs.field(factory=dict)
 
     def event(self, transaction: Transaction, change: Change) -> Event | None:
         """Return what to tell of a change; None if it does not match, or a later change has made it void."""
-        if change.kind == "delete":
-            event = self._deleted(change)
-        else:
-            event = self._put(transaction, change)
-            if event is not None:
-                self._told[change.key] = event
-        return event if event is not None and change.kind in self.kinds else None
+        if change.kind not in self.kinds:
+            return None
+        return self._deleted(change) if change.kind == "delete" else self._put(transaction, change)
 
     def _put(self, transaction: Transaction, change: Change) -> Event | None:
         value = transaction.get(change.key)
+        return self._matching(change, b"" if value is None else value)  # empty: deleted since
+
+    def _deleted(self, change: Change) -> Event | None:
+        return self._matching(change, change.remains)  # empty: it was damaged, or an earlier version deleted it
+
+    def _matching(self, change: Change, value: bytes | memoryview) -> Event | None:
         text = shown(change.key)
-        if value is None:  # deleted since
+        if not value:
             return Event(change.kind, text, "", change.position) if not self.coords and self._fits(text) else None
         try:
             record = decode(value)
         except CodecError:
             return None
-        name = str(record.metadata.get(NAME, record.channel))
-        key = change.key if record.metadata.get(ID) else text
+        name = name_of(record)
         if not self._fits(text, name) or not record.coords.matches(self.coords):
             return None
-        return Event(change.kind, key, name, change.position)
-
-    def _deleted(self, change: Change) -> Event | None:
-        told = self._told.pop(change.key, None)
-        if told is not None:
-            return Event("delete", told.key, told.name, change.position)
-        key = shown(change.key)
-        return Event("delete", key, "", change.position) if not self.coords and self._fits(key) else None
+        return Event(change.kind, change.key if record.metadata.get(ID) else text, name, change.position)
 
     def _fits(self, *texts: str) -> bool:
         return self.pattern == "*" or any(fnmatch.fnmatchcase(text, self.pattern) for text in texts)
@@ -92,9 +86,20 @@ class Subscription:
     def __init__(
         self, environment: Environment, log: ChangeLog, wanted: Wanted, tell: Callable[[Event], None], since: int | None
     ) -> None:
-        """Begin behind `since`, or with what changes from now on. Raises StoreError if that has been forgotten."""
+        """Begin behind `since`, or with what changes from now on.
+
+        Raises:
+            StoreError: `since` is no position of this file, or what followed it has been forgotten. Not retryable.
+        """
         self._environment, self._log, self._wanted, self._tell = environment, log, wanted, tell
-        self._position = environment.read(log.last) if since is None else since
+        last = environment.read(log.last)
+        if since is not None and not (type(since) is int and 0 <= since <= last):
+            raise StoreError(
+                f"{environment.data_file}: since={since!r} is no position of this file, whose last change is {last}; "
+                f"if it was made anew, read what it holds, and subscribe from {last}",
+                retryable=False,
+            )
+        self._position = last if since is None else since
         environment.read(lambda txn: log.after(txn, self._position, 1))
         self._ended = False
         self._watch = FileWatch(environment.data_file)
