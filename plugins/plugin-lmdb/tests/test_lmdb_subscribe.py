@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from penstock.errors import StoreError
 from penstock.record import Record
 from penstock.testing import no_leaks
 from penstock_lmdb import LmdbRecordStore, LMDBStore
+from penstock_lmdb.file_watch import FileWatch
 
 PATIENCE_S = 30
 
@@ -201,6 +203,24 @@ def test_a_subscriber_that_raises_costs_itself_one_event(make, caplog):
     assert len(facts(told, 2)) == 2
     store.close()
     assert "a subscriber of" in caplog.text
+
+
+def test_a_watch_that_was_closed_wakes_nobody(tmp_path):
+    """Waking a watch that another thread has just closed writes to no file that has its descriptors by now."""
+    watch = FileWatch(tmp_path)
+    watch.close()
+    pipes = [os.pipe() for _ in range(4)]
+    watch.wake()
+    watch.close()
+    try:
+        for end, _ in pipes:
+            os.set_blocking(end, False)
+            with pytest.raises(BlockingIOError):
+                os.read(end, 1)
+    finally:
+        for ends in pipes:
+            for end in ends:
+                os.close(end)
 
 
 def test_a_subscriber_may_use_and_end(make):

@@ -7,6 +7,7 @@ import ctypes
 import os
 import select
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -24,6 +25,8 @@ class FileWatch:
 
     def __init__(self, path: Path) -> None:
         self._woken, self._wake = os.pipe()
+        self._closing = threading.Lock()  # a descriptor that was closed may be another file's by now
+        self._is_closed = False
         os.set_blocking(self._woken, False)
         os.set_blocking(self._wake, False)
         self._inotify = _watch(path)
@@ -41,16 +44,20 @@ class FileWatch:
                     pass
 
     def wake(self) -> None:
-        """Let `wait` return now. From any thread."""
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._wake, b"w")
+        """Let `wait` return now. From any thread, also after it was closed."""
+        with self._closing, contextlib.suppress(BlockingIOError):
+            if not self._is_closed:
+                os.write(self._wake, b"w")
 
     def close(self) -> None:
-        """End it; nobody may be waiting."""
-        for descriptor in (self._woken, self._wake, self._inotify):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._inotify = -1
+        """End it; nobody may be waiting. Any number of times."""
+        with self._closing:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            for descriptor in (self._woken, self._wake, self._inotify):
+                if descriptor >= 0:
+                    os.close(descriptor)
 
 
 def _watch(path: Path) -> int:
