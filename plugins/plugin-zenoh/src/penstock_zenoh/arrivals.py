@@ -61,6 +61,10 @@ class Publisher:
     vanished_at: float | None = None
     is_noticed: bool = False
 
+    def living_channels(self) -> set[str]:
+        """Return its channels if it is there and has not ended."""
+        return set() if self.is_ended or self.is_noticed else set(self.channels.values())
+
 
 @attrs.define(eq=False)
 class Arrival:
@@ -111,6 +115,7 @@ class Arrivals:
         has_news: A publisher came, went or ended since the reader last looked.
         lost: How many records each channel lost.
         publishers: Who publishes here, by id.
+        over: Who has ended or vanished, and the tokens of others that went, until the reader takes note of it.
     """
 
     capacity: int
@@ -123,6 +128,7 @@ class Arrivals:
     has_news: bool = False
     lost: dict[str, int] = attrs.field(factory=dict)
     publishers: dict[str, Publisher] = attrs.field(factory=dict)
+    over: deque[Publisher | str] = attrs.field(factory=deque)
     _foreign: Publisher = attrs.field(factory=lambda: Publisher(""))
 
     def put(self, samples: Iterable[zenoh.Sample], *, when_full: Literal["wait", "exceed"]) -> list[Publisher]:
@@ -232,6 +238,13 @@ class Arrivals:
             self.has_news = True
             self.changed.notify_all()
 
+    def on_other_end(self, key: str) -> None:
+        """Take note of a token of somebody else that went."""
+        with self.changed:
+            self.over.append(key)
+            self.has_news = True
+            self.changed.notify_all()
+
     def have_ended(self, at_least: int) -> bool:
         """Tell whether so many publishers were seen, all have ended or vanished, and nothing waits or is on its way."""
         with self.changed:
@@ -324,6 +337,8 @@ class Arrivals:
         if mark.is_final:
             self._count_missing(publisher, mark)
         if mark.is_end and publisher.received >= mark.last:  # else it is sent again what it lacks
+            if not publisher.is_ended:
+                self.over.append(publisher)
             publisher.is_ended = True
             publisher.vanished_at = None
             self.has_news = True

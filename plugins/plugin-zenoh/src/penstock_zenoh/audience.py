@@ -224,9 +224,13 @@ class Audience:
             self._wait_for(open_, mark, min(until, now + _REPEAT_S))
         if at_end and open_ and not self._closed:  # they are told to count: what has not come will not come any more
             mark = self._next_mark()
-            for each in open_:
-                send(each, each.mark(mark, is_end=True, is_final=True))
-            self._wait_for(open_, mark, time.monotonic() + min(timeout_s, _LAST_WORD_S))
+            until = time.monotonic() + _LAST_WORD_S
+            while time.monotonic() < until and any(
+                self._is_here(each) and not self._has_all(each, mark) for each in open_
+            ):
+                for each in open_:
+                    send(each, each.mark(mark, is_end=True, is_final=True))
+                self._wait_for(open_, mark, time.monotonic() + _REPEAT_S)
         return self._problems(asked.values(), mark, timeout_s, at_end=at_end)
 
     def full(self) -> list[Listener]:

@@ -11,11 +11,13 @@ import attrs
 import zenoh
 
 from penstock.codec import decode
+from penstock.decoder import end_of_channel
 from penstock.errors import CodecError, ConfigError, EndOfSource, SourceError
 from penstock.record import Record
 from penstock_zenoh import settings as s
 from penstock_zenoh import wire
-from penstock_zenoh.arrivals import Arrival, Arrivals
+from penstock_zenoh.arrivals import Arrival, Arrivals, Publisher
+from penstock_zenoh.comings import Comings
 from penstock_zenoh.packing import join, unpack_list
 from penstock_zenoh.payloads import foreign_record, foreign_records
 from penstock_zenoh.session import RENDEZVOUS, is_plain_peer, open_session
@@ -60,6 +62,11 @@ class ZenohSource:
             channel the key, seq counted per key. Otherwise they must hold `penstock.codec` bytes.
         by_encoding: Foreign payloads are read by their encoding: JSON, CBOR and text become values, what is not what it
             says is dead-lettered, anything else stays bytes. Needs `raw`.
+        tokens: Key expression of liveliness tokens of other programs whose coming and going is to be told, as
+            "lab/camera/*/alive"; those of penstock stores are told anyhow.
+        end_marks: Give the end mark of a channel (`penstock.decoder.end_of_channel`, without data) when its publisher
+            has closed or vanished, so that its decoder is closed; for foreign publishers when a token of `tokens`
+            goes: the channels of its key, of keys below it, and of the key without its last chunk.
         history: Give first what storages (or other queryables) answer for the key, oldest first. Needs `raw`.
         until_end: End once `publishers` publishers have been seen and each has closed. If one vanished without (it
             was killed, the network broke), the end is a SourceError that names it. Else: wait for others for ever.
@@ -85,6 +92,8 @@ class ZenohSource:
     raw: bool = attrs.field(default=False, validator=s.flag)
     by_encoding: bool = attrs.field(default=False, validator=s.flag)
     history: bool = attrs.field(default=False, validator=s.flag)
+    tokens: str | None = attrs.field(default=None, validator=attrs.validators.optional(_key))
+    end_marks: bool = attrs.field(default=False, validator=s.flag)
     until_end: bool = attrs.field(default=False, validator=s.flag)
     publishers: int = attrs.field(default=1, validator=s.at_least(1))
     first_within_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(s.seconds))
@@ -103,6 +112,8 @@ class ZenohSource:
     _rejected_logged: tuple[int, float] = attrs.field(default=(0, 0.0), init=False, repr=False, eq=False)
     _broken: dict[str, bool] = attrs.field(factory=dict, init=False, repr=False, eq=False)
     _foreign_seq: dict[str, int] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _last_seqs: dict[str, int] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _comings: Comings = attrs.field(factory=lambda: Comings(""), init=False, repr=False, eq=False)
     _refused: list[tuple[Record, BaseException]] = attrs.field(factory=list, init=False, repr=False, eq=False)
 
     def open(self) -> None:
@@ -114,6 +125,8 @@ class ZenohSource:
         self._broken.clear()
         self._foreign_seq.clear()
         self._refused.clear()
+        self._last_seqs.clear()
+        self._comings = Comings(self._name())
         history_s = min(self.timeout_s, _HISTORY_S) if self.history else 0.0
         self._open = open_session(
             self,
@@ -124,6 +137,8 @@ class ZenohSource:
                 keep_ended=self.until_end,
                 history_s=history_s,
                 is_peer=is_plain_peer(self),
+                comings=self._comings,
+                tokens=self.tokens,
             ),
             name=self._name(),
             unreachable=SourceError,
@@ -141,8 +156,13 @@ class ZenohSource:
             taken = subscription.take(max_records, max(0.0, deadline - time.monotonic()))
             if taken:
                 records = self._records(taken, subscription)
+                if self.end_marks:
+                    for record in records:
+                        self._last_seqs[record.channel] = record.seq
                 if records:
                     return records
+            elif ends := self._ends(subscription.arrivals):
+                return ends
             else:
                 self._look_around(subscription)
             if time.monotonic() >= deadline:
@@ -155,6 +175,10 @@ class ZenohSource:
     def rejected(self) -> int:
         """Return how many messages were no records and were left out, since `open`; any thread."""
         return self._rejected
+
+    def notes(self) -> Sequence[str]:
+        """Return who came and went, since `open`; any thread."""
+        return self._comings.notes()
 
     def take_refused(self) -> Sequence[tuple[Record, BaseException]]:
         """Return what came since the last call and is not what its encoding says, with the reasons."""
@@ -252,6 +276,28 @@ class ZenohSource:
             self._refused.append((foreign_record(arrival, seq, by_encoding=False), error))
             return None
 
+    def _ends(self, arrivals: Arrivals) -> Sequence[Record]:
+        """Return the end marks of channels whose publisher has gone, once all of their records were given."""
+        gone: list[Publisher | str] = []
+        while arrivals.over:
+            gone.append(arrivals.over.popleft())
+        if not self.end_marks:
+            return ()
+        others = {channel for each in list(arrivals.publishers.values()) for channel in each.living_channels()}
+        marks = []
+        for each in gone:
+            channels = self._below(each) if isinstance(each, str) else set(each.channels.values())
+            for channel in sorted(channels - others):
+                seq = self._last_seqs.pop(channel, None)
+                if seq is not None:
+                    marks.append(end_of_channel(channel, seq=seq + 1, time_ns=time.time_ns()))
+        return marks
+
+    def _below(self, token: str) -> set[str]:
+        """Return the channels that a token of somebody else stands for: they are keys."""
+        base = token.rpartition("/")[0]
+        return {each for each in self._last_seqs if each in (token, base) or each.startswith(f"{token}/")}
+
     def _look_around(self, subscription: Subscription) -> None:
         """Nothing waits: see whether that is the end."""
         arrivals = subscription.arrivals
@@ -267,6 +313,7 @@ class ZenohSource:
                 )
         for publisher in arrivals.newly_vanished():
             publisher.is_noticed = True
+            arrivals.over.append(publisher)
             _log.warning(
                 "%s: %s vanished without an end after record %d; what it had not sent by then is lost",
                 self._name(),

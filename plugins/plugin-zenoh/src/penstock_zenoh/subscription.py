@@ -13,6 +13,7 @@ import zenoh
 from penstock_zenoh import wire
 from penstock_zenoh.announcement import Announcement
 from penstock_zenoh.arrivals import Arrival, Arrivals, Publisher
+from penstock_zenoh.comings import Comings
 from penstock_zenoh.intake import Intake
 from penstock_zenoh.outside import forget, keep_in_children
 from penstock_zenoh.session import let_go
@@ -33,8 +34,11 @@ class Subscription:
         keep_ended: bool,
         history_s: float,
         is_peer: bool,
+        comings: Comings,
+        tokens: str | None,
     ) -> None:
         self.arrivals = arrivals
+        self._comings = comings
         self.since = time.monotonic()
         self._process = os.getpid()
         self._session = session
@@ -56,6 +60,15 @@ class Subscription:
             ),
             liveliness.declare_subscriber(
                 wire.PUBLISHERS, zenoh.handlers.Callback(self._on_token, indirect=False), history=True
+            ),
+            *(
+                [
+                    liveliness.declare_subscriber(
+                        tokens, zenoh.handlers.Callback(self._on_other_token, indirect=False), history=True
+                    )
+                ]
+                if tokens
+                else []
             ),
             Announcement(session, is_peer=is_peer),
             liveliness.declare_token(wire.source_key(self._id, card)),  # last: a sender that sees it may send
@@ -123,13 +136,28 @@ class Subscription:
         if publisher is not None:
             self.send_receipt(publisher)
 
+    def _on_other_token(self, sample: zenoh.Sample) -> None:
+        """Take note of the token of a program that is no end of penstock."""
+        key = str(sample.key_expr)
+        is_there = sample.kind == zenoh.SampleKind.PUT
+        self._comings.note(f"the token {key!r} {'came' if is_there else 'went'}")
+        if not is_there:
+            self.arrivals.on_other_end(key)
+
     def _on_token(self, sample: zenoh.Sample) -> None:
         token = wire.read_card(str(sample.key_expr), wire.PublisherCard)
         if token is None or not wire.intersects(self._key, token[1].key):
             return
         is_there = sample.kind == zenoh.SampleKind.PUT
+        before = self.arrivals.publishers.get(token[0])
         self.arrivals.on_token(token[0], token[1].process, is_there=is_there)
         known = self.arrivals.publishers.get(token[0])
+        if is_there:
+            came = "came" if before is None or before.vanished_at is None else "came back"
+            self._comings.note(f"the publisher of {token[1].key!r} ({token[1].process}) {came}")
+        else:
+            how = "closed" if known is not None and known.is_ended else "went away without an end"
+            self._comings.note(f"the publisher of {token[1].key!r} ({token[1].process}) {how}")
         if known is not None and is_there and known.received:
             self.send_receipt(known)  # it has come back, and what was sent meanwhile is gone
         elif known is not None and known.is_ended and not is_there and not self._keep_ended:

@@ -17,6 +17,7 @@ from penstock.record import Record
 from penstock_zenoh import settings as s
 from penstock_zenoh.announcement import Announcement
 from penstock_zenoh.arrivals import Arrival, Arrivals
+from penstock_zenoh.comings import Comings
 from penstock_zenoh.hero.account import Account
 from penstock_zenoh.hero.cbor import decode
 from penstock_zenoh.hero.event import HeroEventError, Shape, data_and_metadata, event_key, read_event_key
@@ -98,6 +99,7 @@ class HeroSource:
     _open: _Observation | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _account: Account = attrs.field(factory=Account, init=False, repr=False, eq=False)
     _refused: list[tuple[Record, BaseException]] = attrs.field(factory=list, init=False, repr=False, eq=False)
+    _comings: Comings = attrs.field(factory=lambda: Comings(""), init=False, repr=False, eq=False)
     _fed: Fed = attrs.field(factory=Fed, init=False, repr=False, eq=False)
     _left: int = attrs.field(default=0, init=False, repr=False, eq=False)
     _given: int = attrs.field(default=0, init=False, repr=False, eq=False)
@@ -111,12 +113,19 @@ class HeroSource:
         self._refused.clear()
         self._last_ns = 0
         self._fed.begin()
+        self._comings = Comings(self._name())
         events = subscribed_event((*self._events(), *self.bounds))
         key = event_key(self.realm, self.object_selector, events)
         self._open = open_session(
             self,
             lambda session: _Observation(
-                session, key, self.capacity, self.capacity_bytes, is_peer=is_plain_peer(self) and not self._whole()
+                session,
+                key,
+                self.capacity,
+                self.capacity_bytes,
+                is_peer=is_plain_peer(self) and not self._whole(),
+                health=event_key(self.realm, self.object_selector, "_health"),
+                comings=self._comings,
             ),
             name=self._name(),
             unreachable=SourceError,
@@ -181,8 +190,8 @@ class HeroSource:
         return self._account.remark()
 
     def notes(self) -> Sequence[str]:
-        """Return the accounts of complete acquisitions in words; any thread."""
-        return self._account.notes()
+        """Return the accounts of complete acquisitions in words, and which HEROs came and went; any thread."""
+        return [*self._account.notes(), *self._comings.notes()]
 
     def mark(self) -> int:
         """Return how many records it has given."""
@@ -284,12 +293,32 @@ def holds_directory(name: str, value: Any) -> bool:
 class _Observation:
     """An open session, and its subscriber."""
 
-    def __init__(self, session: zenoh.Session, key: str, capacity: int, capacity_bytes: int, *, is_peer: bool) -> None:
+    def __init__(
+        self,
+        session: zenoh.Session,
+        key: str,
+        capacity: int,
+        capacity_bytes: int,
+        *,
+        is_peer: bool,
+        health: str,
+        comings: Comings,
+    ) -> None:
         self._process = os.getpid()
         self._session = session
         self._arrivals = Arrivals(capacity, capacity_bytes)
         subscriber = session.declare_subscriber(key, zenoh.handlers.FifoChannel(capacity))
-        self._held = (subscriber, Announcement(session, is_peer=is_peer))
+
+        def on_health(sample: zenoh.Sample) -> None:
+            names = read_event_key(str(sample.key_expr))
+            if names is not None:
+                came = "came" if sample.kind == zenoh.SampleKind.PUT else "went"
+                comings.note(f"HERO {names[1]!r} of realm {names[0]!r} {came}")
+
+        watcher = session.liveliness().declare_subscriber(
+            health, zenoh.handlers.Callback(on_health, indirect=False), history=True
+        )
+        self._held = (subscriber, watcher, Announcement(session, is_peer=is_peer))
         self._intake = Intake(
             subscriber.handler, self._arrivals, name=f"penstock-zenoh {key}", when_due=lambda publisher: None
         )
