@@ -36,6 +36,17 @@ class ExactRecords(list[Record]):
     __slots__ = ()
 
 
+class OneChannel(list[Record]):
+    """Records that are known to have one channel: whatever counts or names them looks at one of them."""
+
+    __slots__ = ()
+
+
+def channels_of(records: Sequence[Record]) -> set[str]:
+    """Return the channels of these records, of which there are some."""
+    return {records[0].channel} if type(records) is OneChannel else {record.channel for record in records}
+
+
 def all_exact(records: Sequence[Record]) -> bool:
     """Return True if each field of all these records has just the type that `Record` promises."""
     channel: Any = ""

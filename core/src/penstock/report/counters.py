@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from penstock.fields import channels_of
 from penstock.record import Record
 from penstock.report.latency import Latency
 
@@ -59,7 +60,9 @@ class Counters:
 
 def count_channels(counter: Counter[str], records: Sequence[Record]) -> None:
     """Count records by channel."""
-    channels = {record.channel for record in records}  # twice as fast as with an attrgetter
+    if not records:
+        return
+    channels = channels_of(records)
     if len(channels) == 1:
         counter[channels.pop()] += len(records)
     else:

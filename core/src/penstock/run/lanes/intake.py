@@ -9,7 +9,7 @@ from penstock.buffers import IMMUTABLE, BufferWatch
 from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import shown, text_of
 from penstock.errors import BufferReusedError, RecordFieldError, SourceError
-from penstock.fields import ExactRecords, all_exact, exact, is_exact, readable
+from penstock.fields import ExactRecords, OneChannel, all_exact, channels_of, exact, is_exact, readable
 from penstock.record import Record
 from penstock.record_size import size_of
 from penstock.report.counters import Counters, count_channels
@@ -63,6 +63,8 @@ class Intake:
             proper = all_exact(records[:1] if believed else records)
             size_bytes = len(records) * size_of(records[0].data)
             if proper:
+                if len(channels_of(records)) == 1:
+                    records = OneChannel(records)
                 count_channels(self._tally.received, records)
             else:
                 self._tally.received.update([readable(record)[0].channel for record in records])

@@ -13,6 +13,7 @@ from typing import Final
 from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import is_a, text_of
 from penstock.errors import RunAborted, RunError
+from penstock.fields import OneChannel
 from penstock.record import Record
 from penstock.record_size import size_of, weigh
 from penstock.run.edges.chunk import END, MOST_AT_ONCE, Barrier
@@ -177,6 +178,8 @@ class Lane:
         while start < len(records):
             self._unless_aborted()
             part = records[start : start + self._grain]
+            if type(records) is OneChannel:
+                part = OneChannel(part)
             start += len(part)
             parts += 1
             given.extend(self._through(0, part, received_ns))

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Final
 
 from penstock.errors import RunError
+from penstock.fields import OneChannel, channels_of
 from penstock.identity import digest_number, part_number, part_numbers
 from penstock.record import Record
 from penstock.run.steps.seq_runs import SeqRuns
@@ -47,15 +48,18 @@ class Naming:
         self._last, self._late = (last.channel, last.seq), 0
         if records[0].discontinuity:  # a source that was reopened may return the same records again
             self._seen.clear()
-        if same or (
-            [record.seq for record in records] == [result.seq for result in results]
-            and [record.channel for record in records] == [result.channel for result in results]
-        ):
-            channels = {record.channel for record in records}
-            if self._into.isdisjoint(channels):
-                self._note_passed(records, channels)
-                return results
+        channels = channels_of(records)
+        if (same or self._keep_names(records, results, channels)) and self._into.isdisjoint(channels):
+            self._note_passed(records, channels)
+            return results if same or len(channels) > 1 else OneChannel(results)
         return [self._one(record, result) for record, result in zip(records, results, strict=True)]
+
+    def _keep_names(self, records: Sequence[Record], results: Sequence[Record], channels: set[str]) -> bool:
+        if [record.seq for record in records] != [result.seq for result in results]:
+            return False
+        if len(channels) == 1:
+            return {result.channel for result in results} == channels
+        return [record.channel for record in records] == [result.channel for result in results]
 
     @property
     def keeps_all(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from penstock.compose.resolve import ResolvedNode
-from penstock.fields import all_exact, exact
+from penstock.fields import OneChannel, all_exact, exact
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, SupportsRun
 from penstock.read_only import owned_value
 from penstock.record import Record
@@ -115,6 +115,8 @@ class ProcessStep(Step):
         same = kinds.count(Record) == len(kinds) and results == records  # records are equal only to themselves
         if same or (kinds.count(Record) == len(kinds) and all_exact(results)):
             self.counters.passed += len(results)
+            if same and type(records) is OneChannel:
+                results = records
             return results if self._naming is None else self._naming.each(records, results, same=same)
         if kinds.count(_NOTHING) == len(kinds):
             self._count_empty(records)
