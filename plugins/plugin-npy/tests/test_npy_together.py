@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import warnings
 
 import numpy
 import pytest
@@ -12,8 +13,10 @@ import pytest
 from penstock.errors import RecordExistsError, StoreError
 from penstock.record import Record
 from penstock.testing import no_leaks
+from penstock.testing.samples import ARRAYS
 from penstock_npy import NpyStore, durable
 from penstock_npy.files import FileWriter
+from penstock_npy.npy_format import read_array
 from penstock_npy.tagged import tagged_text, untagged
 
 COUNT = 150
@@ -227,3 +230,19 @@ def test_what_the_index_keeps_is_read_by_the_json_module(value):
     assert [(type(each), repr(each)) for each in found.values()] == [
         (type(each), repr(each)) for each in value.values()
     ]
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_are_read_as_numpy_reads_them(tmp_path, name, version):
+    """A file of any version of the format gives the array that numpy.load gives: values, dtype, shape and order."""
+    with (tmp_path / "a.npy").open("wb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that versions 2 and 3 are for newer versions of numpy
+        numpy.lib.format.write_array(file, numpy.asarray(ARRAYS[name]()), version=version, allow_pickle=False)
+    expected = numpy.load(tmp_path / "a.npy", allow_pickle=False)
+    found, status = read_array(tmp_path / "a.npy")
+    assert status.st_size == (tmp_path / "a.npy").stat().st_size
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    assert not expected.size or found.strides == expected.strides
+    assert found.tobytes() == expected.tobytes()
+    assert found.flags.writeable

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import attrs
 
@@ -87,6 +87,7 @@ class Index:
     _fds: dict[str, int] = attrs.field(factory=dict, init=False)
     _read: dict[str, int] = attrs.field(factory=dict, init=False)
     _lines: dict[str, list[tuple[str, int]]] = attrs.field(factory=dict, init=False)
+    _reading: tuple[str, BinaryIO] | None = attrs.field(default=None, init=False)
 
     @property
     def directory(self) -> Path:
@@ -142,7 +143,9 @@ class Index:
     def _found(self, path: str, identity: FileId) -> dict[str, Any] | None:
         found: dict[str, Any] | None = None
         for name, offset in reversed(self._lines.get(path, ())):
-            line = _parsed(self._line_at(name, offset))
+            with self._lock:
+                text = self._line_at(name, offset)
+            line = _parsed(text)
             if line is None or line.get("path") != path:
                 continue
             if line.get("file") == [*identity]:
@@ -171,6 +174,13 @@ class Index:
         """Close the files."""
         while self._fds:
             os.close(self._fds.popitem()[1])
+        with self._lock:
+            self._stop_reading()
+
+    def _stop_reading(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading[1].close()
 
     def _opened(self, file: Path) -> tuple[int, int]:
         """Return the file, open to append, and its size."""
@@ -215,12 +225,15 @@ class Index:
         self._read[name] = offset
 
     def _line_at(self, name: str, offset: int) -> bytes:
-        try:
-            with (self.directory / name).open("rb") as file:
-                file.seek(offset)
-                return file.readline()
-        except FileNotFoundError:
-            return b""
+        if self._reading is None or self._reading[0] != name:
+            self._stop_reading()
+            try:
+                self._reading = name, (self.directory / name).open("rb")
+            except FileNotFoundError:
+                return b""
+        file = self._reading[1]
+        file.seek(offset)
+        return file.readline()
 
 
 def _line(path: str, identity: FileId, entry: str) -> str:

@@ -13,6 +13,9 @@ from typing import Any
 import numpy
 from numpy.lib import format as npy
 
+_HEAD_BYTES = 128
+_MOST_HEADER_BYTES = 10_000
+_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 Array = numpy.ndarray[Any, numpy.dtype[Any]]
 
 
@@ -75,24 +78,67 @@ def _header_3_0(fields: dict[str, Any]) -> bytes:
     return npy.magic(3, 0) + struct.pack("<I", len(text)) + text
 
 
-def whole_array(path: Path) -> os.stat_result:
-    """Return the status of a file that holds one array, all of it; the array itself is not read.
+def read_array(path: str | Path) -> tuple[Array, os.stat_result]:
+    """Return the array of a file, a new one, and the status of the file.
+
+    Nothing is allocated before the file has as many bytes as its header says.
 
     Raises:
         ValueError, EOFError: it is no `.npy`, holds Python objects, or is shorter or longer than its header says.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
-        status = os.fstat(file.fileno())
-        version = npy.read_magic(file)
-        if version == (3, 0):  # numpy reads this one only together with the array
+    fd = os.open(path, os.O_RDONLY | _BINARY)
+    with os.fdopen(fd, "rb", buffering=0) as file:
+        status = os.fstat(fd)
+        layout = _layout(file, status)
+        if layout is None:
+            file.seek(0)
+            return numpy.load(file, allow_pickle=False), status
+        shape, in_fortran_order, dtype, start = layout
+        array = numpy.empty(shape[::-1] if in_fortran_order else shape, dtype)
+        file.seek(start)
+        rest = array.reshape(-1).view(numpy.uint8).data if array.nbytes else memoryview(b"")
+        while rest:
+            count = file.readinto(rest)
+            if not count:
+                raise EOFError("it was cut while it was read")
+            rest = rest[count:]
+    return array.T if in_fortran_order else array, status
+
+
+def whole_array(path: str | Path) -> os.stat_result:
+    """Return the status of a file that holds one array, all of it; the array itself is not read. Raises as above."""
+    fd = os.open(path, os.O_RDONLY | _BINARY)
+    with os.fdopen(fd, "rb", buffering=0) as file:
+        status = os.fstat(fd)
+        if _layout(file, status) is None:
             file.seek(0)
             numpy.load(file, allow_pickle=False)
-            return status
-        shape, _, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(file)
-        if dtype.hasobject:
-            raise ValueError("it holds Python objects")
-        expected = file.tell() + dtype.itemsize * math.prod(shape)
-        if status.st_size != expected:
-            raise ValueError(f"it has {status.st_size} bytes, but should have {expected}")
-        return status
+    return status
+
+
+def _layout(file: io.FileIO, status: os.stat_result) -> tuple[tuple[int, ...], bool, Any, int] | None:
+    """Return shape, order, dtype and start of the array in a file; None if only numpy can tell. Raises ValueError."""
+    head = file.read(_HEAD_BYTES) or b""
+    if head[:6] != npy.MAGIC_PREFIX:
+        raise ValueError("it is no .npy: its first bytes are others")
+    size = struct.calcsize("<H") if head[6:7] == b"\1" else struct.calcsize("<I")
+    start = 8 + size + int.from_bytes(head[8 : 8 + size], "little")
+    if head[6:7] not in (b"\1", b"\2") or start > _MOST_HEADER_BYTES:
+        return None  # numpy reads version 3 only together with the array, and bounds the size of headers
+    if start > len(head):
+        head += file.read(start - len(head)) or b""
+    shape, in_fortran_order, dtype = _parsed(head[:start])
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    expected = start + dtype.itemsize * math.prod(shape)
+    if status.st_size != expected:
+        raise ValueError(f"it has {status.st_size} bytes, but should have {expected}")
+    return shape, in_fortran_order, dtype, start
+
+
+@lru_cache(maxsize=256)
+def _parsed(head: bytes) -> tuple[tuple[int, ...], bool, Any]:
+    file = io.BytesIO(head)
+    version = npy.read_magic(file)
+    return npy.read_array_header_1_0(file) if version == (1, 0) else npy.read_array_header_2_0(file)

@@ -41,10 +41,10 @@ def said_path(path: Path) -> Path:
     return path.with_suffix(".jsonl")
 
 
-def origin_of(path: Path) -> dict[str, Any] | None:
+def origin_of(path: str | Path) -> dict[str, Any] | None:
     """Return what the first line beside a `.npy` says, or None if it is no file of a stack."""
     try:
-        with said_path(path).open("rb") as file:
+        with open(f"{os.fspath(path).removesuffix('.npy')}.jsonl", "rb") as file:
             first = json.loads(file.readline())
     except (OSError, ValueError):
         return None

@@ -20,7 +20,7 @@ from penstock.templates import Template, is_template
 from penstock_npy.files import WhenExists
 from penstock_npy.folder import SIDECAR, Folder, Item
 from penstock_npy.index import entry_of, fields_of, file_id
-from penstock_npy.npy_format import npy_buffers
+from penstock_npy.npy_format import npy_buffers, read_array
 from penstock_npy.pair_lock import locked
 from penstock_npy.reserve import reserve_setting
 from penstock_npy.writing import fail, name_of, reported, write_each
@@ -138,14 +138,8 @@ class NpyStore:
         path = folder.existing(key)
         together = locked(os.path.dirname(path), shared=True) if self.sidecar == "json" else contextlib.nullcontext()
         try:
-            with (
-                together,
-                path.open("rb") as file,
-            ):  # the array and the sidecar of one record, also while it is replaced
-                array = numpy.load(file, allow_pickle=False)
-                status = os.fstat(file.fileno())
-                if not isinstance(array, numpy.ndarray):
-                    raise ValueError("it is an archive (.npz)")
+            with together:  # the array and the sidecar of one record, also while it is replaced
+                array, status = read_array(path)
                 line = None
                 if self.sidecar == "index":
                     line = folder.index.find(key, file_id(status))

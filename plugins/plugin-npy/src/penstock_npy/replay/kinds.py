@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy
 from numpy.lib import format as npy
 
 from penstock.errors import CannotGetObjectError
 from penstock_npy.growing_array import GrowingArray
-from penstock_npy.npy_format import whole_array
+from penstock_npy.npy_format import read_array, whole_array
 from penstock_npy.stack_file import StackReader, origin_of
 
 DAMAGED = (
@@ -75,9 +74,9 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def has_parts(path: Path) -> bool:
-    """Return whether a file may have several records, and grow."""
-    return path.suffix == ".jsonl" or (path.suffix == ".npy" and origin_of(path) is not None)
+def stack_of(path: str) -> dict[str, Any] | None:
+    """Return the first line beside a `.npy` that is a stack, or None."""
+    return origin_of(path) if path.endswith(".npy") else None
 
 
 def has_more(path: Path, place: tuple[int, int]) -> bool:
@@ -92,12 +91,15 @@ def has_more(path: Path, place: tuple[int, int]) -> bool:
     return frames.count > place[0]
 
 
-def pieces(path: Path, place: tuple[int, int], *, to_end: bool = True) -> Generator[Piece, None, tuple[int, int]]:
+def pieces(
+    path: Path, place: tuple[int, int], *, stack: dict[str, Any] | None, to_end: bool = True
+) -> Generator[Piece, None, tuple[int, int]]:
     """Yield the pieces of a file from a place on; return the place behind the last.
 
     Args:
         path: The file.
         place: Part and byte.
+        stack: What `stack_of` says of it.
         to_end: False leaves a line without its newline, which may be still written, for later.
 
     Raises:
@@ -110,12 +112,10 @@ def pieces(path: Path, place: tuple[int, int], *, to_end: bool = True) -> Genera
         yield Piece(data=json.loads(path.read_bytes()))
     elif path.suffix == ".npz":
         yield Piece(data=_arrays(path))
+    elif stack is not None:
+        return (yield from _frames(path, stack, place[0]))
     else:
-        origin = origin_of(path)
-        if origin is not None:
-            return (yield from _frames(path, origin, place[0]))
-        whole_array(path)  # the header may lie: nothing is allocated before its size is known to be there
-        yield Piece(data=numpy.load(path, allow_pickle=False))
+        yield Piece(data=read_array(path)[0])
     return 1, 0
 
 

@@ -30,6 +30,7 @@ class Known:
 
     selection: Selection
     index: Index | None
+    _below: str = ""
     _of_lines: dict[str, list[Path]] | None = None
 
     @classmethod
@@ -37,7 +38,15 @@ class Known:
         """Return what is known about these files."""
         root = Path(os.path.abspath(selection.root))
         found = next((above for above in (root, *root.parents) if _has_index(above)), None)
-        return cls(selection, None if found is None else Index(found))
+        if found is None:
+            return cls(selection, None)
+        below = root.relative_to(found).as_posix()
+        return cls(selection, Index(found), "" if below == "." else f"{below}/")
+
+    def close(self) -> None:
+        """Close what is open, any number of times."""
+        if self.index is not None:
+            self.index.close()
 
     def of_file(self, name: str, status: os.stat_result) -> dict[str, Any] | None:
         """Return the fields of the record of a file, or None if only its name says something.
@@ -84,9 +93,7 @@ class Known:
 
     def _indexed(self, name: str) -> str:
         """Return the name of a file below the root of the index."""
-        assert self.index is not None
-        above = os.path.relpath(os.path.abspath(self.selection.root), self.index.root)
-        return name if above == "." else f"{Path(above).as_posix()}/{name}"
+        return self._below + name
 
 
 def _apart(fields: dict[str, Any]) -> dict[str, Any]:

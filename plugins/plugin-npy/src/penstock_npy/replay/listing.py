@@ -51,7 +51,7 @@ class Listing:
     state: Path | None
     changed: threading.Event = attrs.field(factory=threading.Event, init=False)
     selection: Selection = attrs.field(init=False)
-    known: Known = attrs.field(init=False)
+    known: Known = attrs.field(default=None, init=False)
     numbers: dict[str, int] = attrs.field(factory=dict, init=False)
     next: int = attrs.field(default=0, init=False)
     parts: dict[str, Place] = attrs.field(factory=dict, init=False)
@@ -157,6 +157,8 @@ class Listing:
         """Close everything, any number of times."""
         if self._watch is not None:
             self._watch.stop()
+        if self.known is not None:
+            self.known.close()
         if self._journal is not None:
             self._journal.close()
 

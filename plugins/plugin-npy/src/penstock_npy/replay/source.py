@@ -16,7 +16,7 @@ from penstock.record import Record
 from penstock.record_size import size_of
 from penstock_npy.index import fields_of
 from penstock_npy.json_form import unmerged
-from penstock_npy.replay.kinds import DAMAGED, Piece, has_parts, pieces
+from penstock_npy.replay.kinds import DAMAGED, Piece, pieces, stack_of
 from penstock_npy.replay.listing import Listing
 from penstock_npy.replay.order import field_of
 from penstock_npy.replay.selection import printable
@@ -277,9 +277,10 @@ class NpyFilesSource:
         """Open the head. Raises OSError, or ValueError if what is kept about it is damaged."""
         path = listing.selection.root / name
         status = path.stat()
-        parts = has_parts(path)
+        stack = stack_of(str(path))
+        parts = stack is not None or name.endswith(".jsonl")
         fields = None if parts else listing.known.of_file(name, status)
-        named = listing.known.from_name(name)
+        named = listing.known.from_name(name) if fields is None else {}
         if self.order_by not in ("name", "mtime"):
             try:
                 field_of(named if fields is None else fields, self.order_by)
@@ -290,7 +291,7 @@ class NpyFilesSource:
         lines = listing.known.of_lines(name, place[1]) if name.endswith(".jsonl") else iter(())
         return _Reading(
             name=name,
-            pieces=pieces(path, place, to_end=to_end),
+            pieces=pieces(path, place, stack=stack, to_end=to_end),
             has_parts=parts,
             fields=fields,
             named=named,
