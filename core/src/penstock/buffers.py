@@ -140,10 +140,14 @@ def copied(value: Any, depth: int = 0, *, buffers: bool = True) -> Any:
     numpy: Any = sys.modules.get("numpy")
     if numpy is not None and kind is numpy.ndarray:  # nearly always
         return value.copy(order="K") if buffers else value
-    again = partial(copied, depth=depth + 1, buffers=buffers)
     if isinstance(value, Record):
-        parent = None if value.parent is None else again(value.parent)
-        return value.replace(data=again(value.data), metadata=again(value.metadata), parent=parent)
+        parent = None if value.parent is None else copied(value.parent, depth + 1, buffers=buffers)
+        data = copied(value.data, depth + 1, buffers=buffers)
+        metadata = copied(value.metadata, depth + 1, buffers=buffers)
+        return _replace(value, data=data, metadata=metadata, parent=parent)
+    if kind is dict and IMMUTABLE.issuperset(map(type, value.values())):
+        return dict(value)
+    again = partial(copied, depth=depth + 1, buffers=buffers)
     if kind is dict:
         return {key: again(each) for key, each in value.items()}
     if kind is list:

@@ -92,6 +92,12 @@ def _weights(held: Sequence[Any]) -> list[int]:
         return [OVERHEAD_BYTES + _SCALAR_BYTES] * len(held)
     if kinds == {bytes}:
         return [OVERHEAD_BYTES + len(each) for each in held]
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is not None and kinds == {numpy.ndarray}:
+        return [
+            OVERHEAD_BYTES + (each.nbytes if each.base is None and not each.dtype.hasobject else size_of(each))
+            for each in held
+        ]
     return [OVERHEAD_BYTES + (_of_record(each) if type(each) is Record else size_of(each)) for each in held]
 
 
