@@ -15,6 +15,7 @@ import pytest
 
 FULL = os.environ.get("PENSTOCK_FAULTS") == "full"
 END = Path(__file__).with_name("link_end.py")
+RELAY = Path(__file__).with_name("relay.py")
 RATE = 100
 CUTS = [(4, 1024), (4, 1 << 20), (20, 1024), (20, 1 << 20)] if FULL else [(4, 1 << 20), (20, 1024)]
 """Seconds and bytes; the long form has all four."""
@@ -27,27 +28,52 @@ def ip(*arguments: str) -> None:
 
 
 class Cable:
-    """Two hosts, `a` and `b`, and the cable between them."""
+    """Two hosts, `a` and `b`, and the cable between them; or, with `loss` and `delay_s`, a bad line."""
 
-    def __init__(self, name: str, directory: Path) -> None:
+    def __init__(self, name: str, directory: Path, *, loss: float = 0.0, delay_s: float = 0.0) -> None:
         self.a, self.b = f"{name}a", f"{name}b"
         self._directory = directory
         self._started: list[subprocess.Popen[str]] = []
+        self._relay: subprocess.Popen[str] | None = None
         for host in (self.a, self.b):
             ip("netns", "add", host)
-        ip("link", "add", self.a, "type", "veth", "peer", "name", self.b)
+        if loss or delay_s:
+            self._relay = subprocess.Popen(
+                [sys.executable, str(RELAY), self.a, self.b, str(loss), str(delay_s)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            assert self._relay.stdout is not None
+            assert self._relay.stdout.readline() == "ready\n"
+        else:
+            ip("link", "add", self.a, "type", "veth", "peer", "name", self.b)
         for host, address in ((self.a, "10.77.0.1/24"), (self.b, "10.77.0.2/24")):
             ip("link", "set", host, "netns", host)
             ip("-n", host, "addr", "add", address, "dev", host)
             ip("-n", host, "link", "set", host, "up")
             ip("-n", host, "link", "set", "lo", "up")
 
+    def end_relay(self) -> tuple[int, int]:
+        """End the relay of a bad line; return how many packets it handed over, and how many it lost."""
+        assert self._relay is not None
+        relayed, lost = self._relay.communicate(timeout=30)[0].split()
+        return int(relayed), int(lost)
+
     def start(
-        self, role: str, *, count: int, size: int, timeout_s: float, settle_s: float = 30, name: str = ""
+        self,
+        role: str,
+        *,
+        count: int,
+        size: int,
+        timeout_s: float,
+        settle_s: float = 30,
+        name: str = "",
+        rate: float = RATE,
     ) -> subprocess.Popen[str]:
         """Start an end; with a name its host is called so, and not as this machine."""
         host = self.b if role == "send" else self.a
-        arguments = [role, "tcp/10.77.0.1:7450", count, size, RATE, timeout_s, self._directory / f"dead-{role}"]
+        arguments = [role, "tcp/10.77.0.1:7450", count, size, rate, timeout_s, self._directory / f"dead-{role}"]
         renamed = ["unshare", "--uts", "sh", "-c", f'hostname {name}; exec "$@"', "sh"] if name else []
         process = subprocess.Popen(
             ["ip", "netns", "exec", host, *renamed, sys.executable, str(END), *map(str, arguments), str(settle_s)],
@@ -66,9 +92,10 @@ class Cable:
         ip("-n", self.b, "link", "set", self.b, "up")
 
     def remove(self) -> None:
-        for process in self._started:
-            process.kill()
-            process.communicate()
+        for process in (*self._started, *([self._relay] if self._relay else [])):
+            if process.returncode is None:
+                process.kill()
+                process.communicate()
         for host in (self.a, self.b):
             with contextlib.suppress(subprocess.CalledProcessError):
                 ip("netns", "del", host)
@@ -79,6 +106,15 @@ def cable(tmp_path) -> Iterator[Cable]:
     if shutil.which("ip") is None or os.geteuid() != 0:
         pytest.skip("network namespaces need root, and `ip` of iproute2")
     made = Cable(f"pz{os.getpid() % 100_000}", tmp_path)
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def bad_line(tmp_path) -> Iterator[Cable]:
+    if shutil.which("ip") is None or os.geteuid() != 0 or not Path("/dev/net/tun").exists():
+        pytest.skip("a relay between network namespaces needs root, `ip` of iproute2, and /dev/net/tun")
+    made = Cable(f"pz{os.getpid() % 100_000}", tmp_path, loss=0.05, delay_s=0.05)
     yield made
     made.remove()
 
@@ -150,3 +186,18 @@ def test_a_dead_sender_ends_until_end_with_an_error(name, cable):
     told = result(receiver)
     assert not told["ok"]
     assert f"vanished without an end: process {sender.pid} on {name}" in told["report"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_line_with_loss_and_delay_loses_no_record(bad_line):
+    """With 5 % of all packets lost and 50 ms of delay each way, everything arrives once and in order."""
+    count = 2000 if FULL else 300
+    receiver = bad_line.start("receive", count=count, size=1024, timeout_s=30, rate=40)
+    sender = bad_line.start("send", count=count, size=1024, timeout_s=30, rate=40)
+    sent, received = result(sender), result(receiver)
+    relayed, lost = bad_line.end_relay()
+    assert lost > relayed / 100
+    assert (received["distinct"], received["stored"], received["in_order"]) == (count, count, True), received["report"]
+    assert received["ok"], received["report"]
+    assert sent["ok"], sent["report"]

@@ -294,7 +294,7 @@ class ZenohSource:
         return marks
 
     def _below(self, token: str) -> set[str]:
-        """Return the channels that a token of somebody else stands for: they are keys."""
+        """Return the channels that end with a token of another program: they are keys."""
         base = token.rpartition("/")[0]
         return {each for each in self._last_seqs if each in (token, base) or each.startswith(f"{token}/")}
 
