@@ -6,6 +6,8 @@ import errno
 import os
 import pickle
 import queue
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +177,24 @@ def test_killed_writers_leave_whole_objects(store, start):
     end()
     store.reset()
     assert not [p for p in store._index.path.iterdir() if p.name.startswith("t-")]
+
+
+def test_what_a_zombie_began_is_removed(store):
+    """The unfinished object of a process that has ended is removed, also while its parent has not waited for it."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
+    mine, its = (store._index.path / f"t-{process}-0123456789ab" for process in (os.getpid(), child.pid))
+    mine.write_bytes(b"begun")
+    its.write_bytes(b"begun")
+    try:
+        other = ShmObjectStore("test")
+        other.open()
+        other.close()
+        assert mine.exists()
+        assert not its.exists()
+    finally:
+        child.wait()
+        mine.unlink()
 
 
 def test_clean_leaves_what_is_in_use(store, start):

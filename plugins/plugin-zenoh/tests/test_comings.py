@@ -92,7 +92,7 @@ def test_end_marks_come_before_the_end(endpoint, opened):
 
 
 def test_tokens_of_other_programs(endpoint, opened):
-    """A foreign program that shows a token is told of as it comes and goes, and its channel ends."""
+    """A foreign program with a token is reported when it comes and goes, and its channel ends."""
     source = opened(ZenohSource(key="lab/*", rendezvous=endpoint, raw=True, tokens="lab/*/alive", end_marks=True))
     session = Network(rendezvous=endpoint).open()
     token = session.liveliness().declare_token("lab/cam1/alive")
@@ -115,7 +115,7 @@ def test_tokens_of_other_programs(endpoint, opened):
 
 
 def test_heros_that_come_and_go(endpoint, opened):
-    """A HERO that is discoverable is told of as it comes and goes, and comes again under the same name."""
+    """A discoverable HERO is reported when it comes and goes, also when it comes again under the same name."""
     source = opened(HeroSource(object_selector="lab/*", event_name="data", listen=[endpoint], bounds=()))
     for round_ in range(2):
         hero = HeroStore(hero="lab/cam", event_name="data", connect=[endpoint], discoverable=True)

@@ -9,9 +9,9 @@ from typing import Any
 
 import attrs
 
-from penstock.errors import ConfigError
 from penstock.identity import part_numbers
 from penstock.record import Record
+from penstock.validators import at_least, positive
 
 
 @attrs.define(kw_only=True)
@@ -48,13 +48,8 @@ class Sample:
         every: n.
     """
 
-    every: int = attrs.field()
+    every: int = attrs.field(validator=at_least(1))
     _seen: Counter[str] = attrs.field(factory=Counter, init=False, repr=False, eq=False)
-
-    @every.validator
-    def _check(self, _: Any, value: int) -> None:
-        if value < 1:
-            raise ConfigError(f"$.every: {value!r} must be at least 1")
 
     def __call__(self, record: Record) -> Record | None:
         """Return the record if it is its turn."""
@@ -71,13 +66,8 @@ class Rate:
         per_s: Records a second.
     """
 
-    per_s: float = attrs.field()
+    per_s: float = attrs.field(validator=positive)
     _due_ns: dict[str, float] = attrs.field(factory=dict, init=False, repr=False, eq=False)
-
-    @per_s.validator
-    def _check(self, _: Any, value: float) -> None:
-        if not value > 0:
-            raise ConfigError(f"$.per_s: {value!r} must be above 0")
 
     def __call__(self, record: Record) -> Record | None:
         """Return the record if the last one that passed is long enough ago; a clock that goes back starts again."""

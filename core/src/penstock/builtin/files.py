@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import attrs
 from penstock.errors import EndOfSource, SourceError
 from penstock.identity import named_number
 from penstock.record import Record
+from penstock.whole_files import write_whole
 
 
 @attrs.define(kw_only=True)
@@ -120,12 +120,7 @@ class FilesSource:
         if self.state is None or not position["files"]:
             return
         self.state.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.state.with_name(f".{self.state.name}.{os.getpid()}")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(position, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.state)
+        write_whole(self.state, json.dumps(position).encode())
 
     def seek(self, position: Any) -> None:
         """Read the files that this position does not name.

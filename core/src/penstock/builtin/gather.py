@@ -12,11 +12,7 @@ import attrs
 from penstock.errors import ConfigError
 from penstock.identity import gathered_number, moment_number
 from penstock.record import Record
-
-
-def _above_zero(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None and not value > 0:
-        raise ConfigError(f"$.{field.name}: {value!r} must be above 0")
+from penstock.validators import at_least, or_none, seconds
 
 
 @attrs.define(kw_only=True)
@@ -38,8 +34,8 @@ class Batch:
 
     own_identity: ClassVar[bool] = True
 
-    size: int = attrs.field(validator=_above_zero)
-    timeout_s: float | None = attrs.field(default=None, validator=_above_zero)
+    size: int = attrs.field(validator=at_least(1))
+    timeout_s: float | None = attrs.field(default=None, validator=or_none(seconds))
     by_channel: bool = False
     stack: bool = False
     _kept: dict[str, list[Record]] = attrs.field(factory=dict, init=False, repr=False, eq=False)
@@ -127,8 +123,8 @@ class Align:
     own_identity: ClassVar[bool] = True
 
     channels: tuple[str, ...] = attrs.field(converter=tuple)
-    tolerance_s: float = attrs.field(validator=_above_zero)
-    deadline_s: float | None = attrs.field(default=None, validator=_above_zero)
+    tolerance_s: float = attrs.field(validator=seconds)
+    deadline_s: float | None = attrs.field(default=None, validator=or_none(seconds))
     missing: Literal["wait", "skip", "none"] = "wait"
     skipped: int = attrs.field(default=0, init=False, eq=False)
     _waiting: dict[str, deque[tuple[float, Record]]] = attrs.field(factory=dict, init=False, repr=False, eq=False)

@@ -9,13 +9,13 @@ from typing import Any, Literal, cast
 
 import attrs
 
-from penstock.compose import option_checks
-from penstock.compose.option_checks import at_least, flag, of_class, one_of, positive
+from penstock import validators
 from penstock.compose.policies import Block, Policy, policy_of
 from penstock.compose.retry import Retry
 from penstock.errors import WiringError
 from penstock.short_text import listed, setting
 from penstock.suggestions import suggests_fields
+from penstock.validators import at_least, flag, of_class, one_of, or_none, seconds
 
 OnError = Literal["stop", "skip", "dead_letter"]
 Place = Literal["thread", "process"]
@@ -38,10 +38,10 @@ class Edge:
         expect_every_s: Seconds without a record after which the watchdog reports the edge; None: never.
     """
 
-    capacity: int | None = attrs.field(default=None, validator=at_least(1))
-    capacity_bytes: int | None = attrs.field(default=None, validator=at_least(1))
+    capacity: int | None = attrs.field(default=None, validator=or_none(at_least(1)))
+    capacity_bytes: int | None = attrs.field(default=None, validator=or_none(at_least(1)))
     when_full: Policy = attrs.field(default=Block(), converter=policy_of)
-    expect_every_s: float | None = attrs.field(default=None, validator=positive)
+    expect_every_s: float | None = attrs.field(default=None, validator=or_none(seconds))
 
     def __repr__(self) -> str:
         default = PLAIN
@@ -86,13 +86,13 @@ class Node:
     use: str = ""
     settings: Mapping[str, Any] = attrs.field(factory=dict)
     given: Any = None
-    name: str | None = attrs.field(default=None, validator=option_checks.name)
+    name: str | None = attrs.field(default=None, validator=or_none(validators.name))
     workers: int = attrs.field(default=1, validator=at_least(1))
     ordered: bool = attrs.field(default=True, validator=flag)
     place: Place = attrs.field(default="thread", validator=one_of("thread", "process"))
-    retry: Retry | None = attrs.field(default=None, validator=of_class(Retry))
+    retry: Retry | None = attrs.field(default=None, validator=or_none(of_class(Retry)))
     on_error: OnError = attrs.field(default="dead_letter", validator=one_of("stop", "skip", "dead_letter"))
-    expect_every_s: float | None = attrs.field(default=None, validator=positive)
+    expect_every_s: float | None = attrs.field(default=None, validator=or_none(seconds))
 
     def __repr__(self) -> str:
         changed = [

@@ -13,11 +13,11 @@ from penstock.compose.checks import parts_of, shape_problems
 from penstock.compose.graph_file import DEAD_LETTERS, FORMAT, GraphFile, edge_to_plain, flow_of, node_to_plain
 from penstock.compose.import_path import is_import_path
 from penstock.compose.node import Edge, Flow, Joinable, Node, label, name_nodes
-from penstock.compose.option_checks import check_name
 from penstock.compose.resolve import ResolvedNode
 from penstock.errors import ConfigError, WiringError
 from penstock.short_text import listed
 from penstock.suggestions import close_to, suggests_keywords
+from penstock.validators import check_name
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins

@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 
 import penstock.errors
-from penstock.compose.option_checks import at_least, not_negative, positive
 from penstock.errors import ConfigError, WiringError
 from penstock.suggestions import close_to, suggests_fields
+from penstock.validators import at_least, not_negative, or_none, seconds
 
 ErrorClass = type[BaseException]
 
@@ -71,9 +71,9 @@ class Retry:
         ConfigError: a value is wrong, or `on` names no exception.
     """
 
-    times: int | None = attrs.field(default=3, validator=at_least(1))
-    wait_initial_s: float = attrs.field(default=0.1, validator=positive)
-    wait_max_s: float = attrs.field(default=5.0, validator=positive)
+    times: int | None = attrs.field(default=3, validator=or_none(at_least(1)))
+    wait_initial_s: float = attrs.field(default=0.1, validator=seconds)
+    wait_max_s: float = attrs.field(default=5.0, validator=seconds)
     jitter_s: float = attrs.field(default=0.1, validator=not_negative)
     on: tuple[ErrorClass | str, ...] = attrs.field(default=(Exception,), converter=_errors)
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import secrets
 from collections.abc import Callable, Mapping
 from os import PathLike
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any
 from penstock.config.plain import MAX_DEPTH, to_plain
 from penstock.config.same import difference
 from penstock.errors import ConfigError
+from penstock.whole_files import write_whole
 
 SUFFIXES = (".toml", ".yaml", ".yml", ".json")
 _MAX_ITEMS = 1_000_000  # after aliases of YAML are followed, so that a small file cannot exhaust the memory
@@ -87,7 +85,7 @@ def write_config(
     text, back = _formatted(path, plain)
     if check is not None:
         check(back)
-    _write_whole(path, text.encode())
+    write_whole(path, text.encode())
 
 
 def format_config(path: str | PathLike[str], plain: Mapping[str, Any]) -> str:
@@ -210,27 +208,3 @@ def _check_size(plain: Any, path: Path) -> None:
         if depth > MAX_DEPTH or count > _MAX_ITEMS:
             raise ConfigError(f"{path}: is nested too deep or too large: over {MAX_DEPTH} levels or {_MAX_ITEMS} items")
         waiting.extend((item, depth + 1) for item in items if isinstance(item, dict | list))
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            if path.exists():
-                os.chmod(temporary, path.stat().st_mode & 0o777)
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename == str(temporary):  # a name that the user does not know
-            error.filename = str(path)
-        raise
-    if os.name == "posix":  # elsewhere a directory cannot be synced
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)

@@ -13,6 +13,7 @@ from attrs.validators import ge, in_, instance_of, optional
 from penstock.errors import ConfigError, DecodeError
 from penstock.identity import is_leap
 from penstock.record import Record
+from penstock.validators import finite_seconds, or_none
 from penstock_kafka_av.context import find_decoder
 from penstock_kafka_av.decoding import Decoding, where
 from penstock_kafka_av.display import check_can_turn
@@ -25,11 +26,6 @@ from penstock_kafka_av.pixels import check_pixel_format
 def _positive_or_auto(_: object, __: object, value: object) -> None:
     if value != "auto" and not (type(value) is int and value > 0):
         raise ConfigError(f"av decoder: threads={value!r}: must be 'auto' or a number above 0")
-
-
-def _seconds(_: object, field: Any, value: object) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
-        raise ConfigError(f"av decoder: {field.name}={value!r}: must be seconds above 0, or None")
 
 
 def _rate(_: object, __: object, value: Any) -> None:
@@ -107,8 +103,8 @@ class AvDecoder:
     rate: float | None = attrs.field(default=None, validator=_rate)
     keep_corrupt: bool = attrs.field(default=False, validator=instance_of(bool))
     on_gap: Literal["resync", "ignore"] = attrs.field(default="resync", validator=in_(("resync", "ignore")))
-    idle_rest_s: float | None = attrs.field(default=10.0, validator=_seconds)
-    idle_close_s: float | None = attrs.field(default=None, validator=_seconds)
+    idle_rest_s: float | None = attrs.field(default=10.0, validator=or_none(finite_seconds))
+    idle_close_s: float | None = attrs.field(default=None, validator=or_none(finite_seconds))
     rotate: bool = attrs.field(default=False, validator=instance_of(bool))
     max_held: int = attrs.field(default=1024, validator=[instance_of(int), ge(64)])
 

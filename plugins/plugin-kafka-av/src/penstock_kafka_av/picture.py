@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -16,6 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from penstock.whole_files import write_whole
 from penstock_kafka_av.context import new_context
 from penstock_kafka_av.encoder import H264, picture_frame
 
@@ -64,7 +64,7 @@ def encode_test_picture(
         for number in range(frames):
             container.mux(stream.encode(picture_frame(number, width=width, height=height)))
         container.mux(stream.encode(None))
-    return memory.getvalue() if path is None else _write_whole(Path(path), memory.getvalue())
+    return memory.getvalue() if path is None else _written(Path(path), memory.getvalue())
 
 
 def contact_sheet(
@@ -99,7 +99,7 @@ def contact_sheet(
     for number, picture in enumerate(pictures):
         top, left = number // columns * height + _BORDER, number % columns * width + _BORDER
         sheet[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-    return _write_whole(Path(path), encode_png(sheet))
+    return _written(Path(path), encode_png(sheet))
 
 
 def encode_png(picture: NDArray[np.uint8]) -> bytes:
@@ -126,11 +126,6 @@ def _rgb(frame: Any, pixel_format: str) -> NDArray[np.uint8]:
     return picture[:, :, ::-1] if pixel_format == "bgr24" else picture
 
 
-def _write_whole(path: Path, data: bytes) -> Path:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _written(path: Path, data: bytes) -> Path:
+    write_whole(path, data)
     return path

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ import attrs
 from penstock.codec.encoders import Encoder
 from penstock.errors import CannotConnectToStoreError, CannotGetObjectError, CodecError, EndOfSource, SourceError
 from penstock.record import Record
+from penstock.whole_files import write_whole
 from penstock_lmdb.environment import Environment, Transaction
 from penstock_lmdb.file_watch import FileWatch, seconds_until
 from penstock_lmdb.index import Index, time_key
@@ -156,17 +155,7 @@ class LmdbSource:
         if self.state is None:
             return
         self.state.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.state.with_name(f".{self.state.name}.{os.getpid()}")
-        try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                json.dump(position, file)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self.state)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+        write_whole(self.state, json.dumps(position).encode())
 
     def rejected(self) -> int:
         """Return how many records were left out, since they are damaged or need an encoder."""

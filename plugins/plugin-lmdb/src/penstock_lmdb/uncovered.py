@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
 import msgspec
+
+from penstock.processes import start_of
 
 _Entry = tuple[str, int, list[tuple[bytes, bytes | None]]]
 _encode = msgspec.msgpack.Encoder().encode
@@ -20,7 +21,7 @@ _live: set[str] = set()
 
 def new_session() -> str:
     """Return the name of a store that was opened now, by which others see whether it still lives."""
-    session = f"{os.getpid()}:{_started(os.getpid())}:{next(_numbers)}"
+    session = f"{os.getpid()}:{start_of(os.getpid())}:{next(_numbers)}"
     _live.add(session)
     return session
 
@@ -33,25 +34,9 @@ def end_session(session: str) -> None:
 def is_alive(session: str) -> bool:
     """Return whether the store of this name is open, in this process or in another one of this machine."""
     process, started, _ = session.split(":")
-    if int(process) == os.getpid() and started == _started(os.getpid()):
+    if int(process) == os.getpid() and started == start_of(os.getpid()):
         return session in _live
-    return _started(int(process)) == started
-
-
-def _started(process: int) -> str:
-    """Return when a process was started, in the system's own unit; "" if there is none, or none but a zombie."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        return "" if fields[0] in ("Z", "X") else fields[19]  # proc(5): state and starttime
-    except OSError:
-        pass
-    if os.path.isdir("/proc/self"):
-        return ""
-    try:  # no Linux: only whether it is there
-        os.kill(process, 0)
-    except OSError:
-        return ""
-    return "there"
+    return start_of(int(process)) == started
 
 
 @attrs.frozen

@@ -17,6 +17,7 @@ import numpy
 from xxhash import xxh3_64_intdigest
 
 from penstock.errors import CannotGetObjectError, ConfigError, StoreError
+from penstock.whole_files import sync_directory
 from penstock_npy.entry_files import NAME, entry_array, entry_stem
 from penstock_npy.entry_log import segments
 from penstock_npy.npz_file import NpzFile, NpzWriter, array_content, bytes_header
@@ -147,7 +148,7 @@ def _archive(
             os.fsync(file.fileno())
         _verify(temporary, count)
         temporary.replace(path)
-        _sync_directory(directory)
+        sync_directory(directory)
     except OSError as error:
         raise StoreError(f"compress_npy_logs: {path} cannot be written: {error}") from error
     finally:
@@ -290,11 +291,3 @@ def _verify(path: Path, count: int) -> None:
             archive.content(place)
     finally:
         archive.close()
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

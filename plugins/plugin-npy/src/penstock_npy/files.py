@@ -15,6 +15,7 @@ from typing import Literal
 
 import attrs
 
+from penstock.processes import is_alive
 from penstock_npy.durable import Unsynced
 from penstock_npy.pair_lock import locked
 
@@ -51,16 +52,6 @@ def _write_all(fd: int, buffers: Buffers) -> None:
             return
         rest[0] = rest[0][written:]
         written = os.writev(fd, rest) if hasattr(os, "writev") else os.write(fd, rest[0])
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 @attrs.define
@@ -239,7 +230,7 @@ class FileWriter:
         with os.scandir(directory) as entries:
             for entry in entries:
                 found = _TEMPORARY.match(entry.name)
-                if found and found[1] == self._machine and not _is_alive(int(found[2])):
+                if found and found[1] == self._machine and not is_alive(int(found[2])):
                     with contextlib.suppress(OSError):  # rubbish that cannot be removed does no harm
                         os.unlink(entry.path)
 

@@ -15,6 +15,7 @@ import attrs
 
 from penstock.errors import CannotGetObjectError, CodecError, EndOfSource, SourceError
 from penstock.record import Record
+from penstock.whole_files import write_whole
 from penstock_npy.log_channel import LogChannel, LogSegment
 from penstock_npy.log_store import record_of
 
@@ -179,12 +180,7 @@ class NpyLogSource:
         if self.state is None:
             return
         self.state.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.state.with_name(f".{self.state.name}.{os.getpid()}")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(position, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.state)
+        write_whole(self.state, json.dumps(position).encode())
 
     def lost_upstream(self) -> Mapping[str, int]:
         """Return how many entries of each channel were damaged."""

@@ -24,6 +24,7 @@ from penstock.errors import (
 )
 from penstock.record import Record
 from penstock.store import Key
+from penstock.whole_files import sync_directory
 from penstock_npy.channel_name import channel_name
 from penstock_npy.entry_log import segments
 from penstock_npy.log_channel import RECORD, LogChannel, numbers
@@ -127,8 +128,8 @@ class NpyLogStore:
                     if channel.writer is not None and channel.is_dirty:
                         channel.writer.sync()
                         channel.is_dirty = False
-                        _sync_directory(channel.log.directory)
-                        _sync_directory(self.path)
+                        sync_directory(channel.log.directory)
+                        sync_directory(self.path)
                     self._retire(channel)
             except StoreError:
                 raise
@@ -335,13 +336,3 @@ def _let_go(channel: _Channel) -> None:
         with contextlib.suppress(StoreError):
             channel.writer.sync()
         channel.writer.close()
-
-
-def _sync_directory(directory: Path) -> None:
-    if os.name == "nt":
-        return
-    fd = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -14,6 +14,7 @@ from penstock.coords import DataCoordinates
 from penstock.errors import CannotGetObjectError, ConfigError, StoreError
 from penstock.identity import named_number
 from penstock.record import Record
+from penstock.whole_files import write_whole
 from penstock_npy.folder import SIDECAR
 from penstock_npy.index import DIRECTORY, FORMAT, Index, entry_of, fields_of, file_id
 from penstock_npy.names import NamePattern
@@ -154,12 +155,7 @@ def _mend_lines(file: Path, index: Index, found: Recovered) -> set[str]:
         except (ValueError, AttributeError, KeyError, TypeError):
             found.torn_lines += bool(text.strip())
     if len(good) < len(lines):
-        temporary = file.with_name(f".{file.name}.tmp")
-        with temporary.open("wb") as opened:
-            opened.writelines(good)
-            opened.flush()
-            os.fsync(opened.fileno())
-        temporary.replace(file)
+        write_whole(file, b"".join(good))
     return known
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import attrs
 
 from penstock.errors import CannotConnectToStoreError
+from penstock.processes import is_alive
 from penstock_shm.directory import locked_directory, path_of, tidy, usable
 from penstock_shm.wire import new_socket
 
@@ -45,7 +46,7 @@ class Endpoint:
         with contextlib.suppress(FileNotFoundError), locked_directory(self.path.parent) as directory:
             self.path.unlink(missing_ok=True)
             for name in os.listdir(directory):
-                if not Path(f"/proc/{pid_of(name)}").exists() and (found := connect(directory, name)):
+                if not is_alive(pid_of(name)) and (found := connect(directory, name)):
                     found.close()  # of another PID namespace
             tidy(self.path.parent)
 

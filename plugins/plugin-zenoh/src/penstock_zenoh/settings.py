@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
 from penstock.errors import ConfigError
+from penstock.validators import at_least, flag, mapping
+from penstock.validators import finite_seconds as seconds
+
+__all__ = ["MODES", "at_least", "endpoints", "flag", "mapping", "seconds", "text"]
 
 
 def endpoints(value: Any) -> tuple[str, ...] | None:
@@ -29,31 +31,3 @@ def text(_: object, field: attrs.Attribute[Any], value: Any) -> None:
     """Refuse what is no text. Raises ConfigError."""
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{field.name}={value!r}: must be a text")
-
-
-def flag(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    """Refuse what is not True or False. Raises ConfigError."""
-    if not isinstance(value, bool):
-        raise ConfigError(f"{field.name}={value!r}: must be True or False")
-
-
-def mapping(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    """Refuse what does not map texts. Raises ConfigError."""
-    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ConfigError(f"{field.name}={value!r}: must be a mapping with texts as keys")
-
-
-def at_least(least: int) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
-    """Return a check that refuses what is no whole number of at least `least`."""
-
-    def check(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ConfigError(f"{field.name}={value!r}: must be a whole number of at least {least}")
-
-    return check
-
-
-def seconds(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    """Refuse what is no positive number of seconds. Raises ConfigError."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ConfigError(f"{field.name}={value!r}: must be a number of seconds above 0")

@@ -24,6 +24,8 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 import zenoh
 
+from penstock.processes import is_alive
+
 PREFIX = "@penstock/1"
 SOURCES = f"{PREFIX}/source/*/*"
 PUBLISHERS = f"{PREFIX}/publisher/*/*"
@@ -187,14 +189,7 @@ def is_dead(process: str) -> bool:
     words = process.split()
     if len(words) != 4 or words[3] != socket.gethostname() or not words[1].isdigit():
         return False
-    try:
-        os.kill(int(words[1]), 0)
-        with open(f"/proc/{words[1]}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
-    except ProcessLookupError:
-        return True
-    except (OSError, IndexError):  # it is somebody else's, or this is no Linux
-        return False
+    return not is_alive(int(words[1]))
 
 
 def intersects(expression: str, other: str) -> bool:

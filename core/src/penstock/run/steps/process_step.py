@@ -84,9 +84,9 @@ class ProcessStep(Step):
         return self._finish(records, results)
 
     def singly(self) -> tuple[Callable[[Record], Record] | None, Callable[[Record], Any]] | None:
-        """Return what prepares a record for a call, if anything, and the call; None if names need a closer look.
+        """Return the function that prepares a record for a call, or None, and the call; None if names must be checked.
 
-        Whoever calls it counts by `count_ordinary`, or has the result finished by `finish_one`.
+        The caller counts the results by `count_ordinary`, or passes each to `finish_one`.
         """
         if self._naming is not None and not self._naming.keeps_all:
             return None

@@ -6,8 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import attrs
-
 from penstock.errors import ConfigError
 
 OWN: Final = frozenset({"bootstrap.servers", "enable.auto.commit", "enable.auto.offset.store", "transactional.id"})
@@ -57,9 +55,3 @@ def client_config(bootstrap_servers: Sequence[str], options: Mapping[str, Any], 
             config[name] = value
     config["bootstrap.servers"] = ",".join(bootstrap_servers)
     return config
-
-
-def seconds(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    """Refuse what is no positive number of seconds. Raises ConfigError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
-        raise ConfigError(f"{field.name}={value!r}: must be seconds above 0")

@@ -16,13 +16,14 @@ from confluent_kafka.admin import AdminClient
 from penstock.errors import ConfigError, EndOfSource, SourceError
 from penstock.fields import ExactRecords
 from penstock.record import Record
+from penstock.validators import finite_seconds
 from penstock_kafka_av.kafka.channels import Channels, check_channels_from
 from penstock_kafka_av.kafka.cluster import Cluster
 from penstock_kafka_av.kafka.consuming import Consuming, existing_topics
 from penstock_kafka_av.kafka.errors import config_error, source_error
 from penstock_kafka_av.kafka.identity import number_of
 from penstock_kafka_av.kafka.jump import Jump
-from penstock_kafka_av.kafka.options import check_options, client_config, seconds, servers
+from penstock_kafka_av.kafka.options import check_options, client_config, servers
 from penstock_kafka_av.kafka.partition import Partition
 from penstock_kafka_av.kafka.start import Starts, start_of
 from penstock_kafka_av.kafka.topics import Topics
@@ -102,8 +103,8 @@ class KafkaSource:
     max_lag: int | None = attrs.field(default=None, validator=_max_lag)
     on_lag: Literal["end", "keyframe"] = attrs.field(default="end", validator=in_(("end", "keyframe")))
     codec: str = attrs.field(default="h264", validator=in_(("h264", "hevc", "mpeg4")))
-    refresh_s: float = attrs.field(default=5.0, validator=seconds)
-    timeout_s: float = attrs.field(default=10.0, validator=seconds)
+    refresh_s: float = attrs.field(default=5.0, validator=finite_seconds)
+    timeout_s: float = attrs.field(default=10.0, validator=finite_seconds)
     options: Mapping[str, Any] = attrs.field(factory=dict, validator=check_options, repr=False)
     _open: Consuming | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _jump: Jump | None = attrs.field(default=None, init=False, repr=False, eq=False)

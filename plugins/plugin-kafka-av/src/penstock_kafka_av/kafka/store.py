@@ -11,8 +11,9 @@ from attrs.validators import in_, instance_of, optional
 from penstock.errors import ConfigError, StoreError, TemplateError
 from penstock.record import Record
 from penstock.templates import Template
+from penstock.validators import finite_seconds
 from penstock_kafka_av.kafka.message import Messages
-from penstock_kafka_av.kafka.options import check_options, client_config, seconds, servers
+from penstock_kafka_av.kafka.options import check_options, client_config, servers
 from penstock_kafka_av.kafka.payload import KINDS, PayloadKind
 from penstock_kafka_av.kafka.producing import Producing
 from penstock_kafka_av.kafka.topics import channel_template
@@ -72,7 +73,7 @@ class KafkaStore:
     payload: PayloadKind = attrs.field(default="codec", validator=in_(KINDS))
     headers: Mapping[str, str] = attrs.field(factory=dict, validator=_header_templates)
     transactional: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
-    timeout_s: float = attrs.field(default=10.0, validator=seconds)
+    timeout_s: float = attrs.field(default=10.0, validator=finite_seconds)
     options: Mapping[str, Any] = attrs.field(factory=dict, validator=check_options, repr=False)
     _open: Producing | None = attrs.field(default=None, init=False, repr=False, eq=False)
 

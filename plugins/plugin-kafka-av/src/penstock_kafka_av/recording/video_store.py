@@ -16,6 +16,7 @@ from attrs.validators import deep_mapping, ge, in_, instance_of, optional
 from penstock.errors import ConfigError, StoreError
 from penstock.record import Record
 from penstock.templates import Template, is_template
+from penstock.validators import finite_seconds, or_none
 from penstock_kafka_av.recording.encoding import Encoder
 from penstock_kafka_av.recording.failures import one_error
 from penstock_kafka_av.recording.journal import SUFFIX, Journal, is_part, read_journal, video_of
@@ -34,11 +35,6 @@ _NEWEST = 1000
 def _rate(_: object, field: attrs.Attribute[Any], value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.001 <= value <= 100_000:
         raise ConfigError(f"{field.name}={value!r}: must be a number of frames per second, from 0.001 to 100000")
-
-
-def _seconds(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e9):
-        raise ConfigError(f"{field.name}={value!r}: must be a number of seconds above 0, or None")
 
 
 def _positive_or_auto(_: object, field: attrs.Attribute[Any], value: Any) -> None:
@@ -109,7 +105,7 @@ class VideoStore:
 
     path: str = attrs.field(validator=is_template)
     root: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
-    segment_s: float | None = attrs.field(default=None, validator=_seconds)
+    segment_s: float | None = attrs.field(default=None, validator=or_none(finite_seconds))
     segment_bytes: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
     when_exists: WhenExists = attrs.field(default="error", validator=in_(get_args(WhenExists)))
     codec: str = attrs.field(default="libx264", validator=instance_of(str))

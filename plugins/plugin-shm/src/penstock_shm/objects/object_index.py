@@ -15,6 +15,7 @@ from pathlib import Path
 
 import attrs
 
+from penstock.processes import is_alive
 from penstock_shm.directory import locked_directory, to_file_name
 
 _STATE = struct.Struct("<QQ")
@@ -165,4 +166,4 @@ class ObjectIndex:
 
 def _lives(name: str) -> bool:
     pid = name.split("-")[1]
-    return pid.isdigit() and os.path.exists(f"/proc/{pid}")
+    return pid.isdigit() and is_alive(int(pid))

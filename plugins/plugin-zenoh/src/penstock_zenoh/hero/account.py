@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.errors import SourceError
+from penstock.whole_files import write_whole
 from penstock_zenoh.hero.acquisitions import Acquisition, Acquisitions, count_of
 from penstock_zenoh.hero.dead_lettered import listeners
 from penstock_zenoh.hero.event import data_and_metadata
@@ -125,12 +125,7 @@ class Account:
         began = datetime.fromtimestamp(acquisition.started_ns / 1e9, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         plain = re.sub(r"[^\w.-]+", "-", acquisition.hero).strip(".-")[:100] or "hero"
         path = self._index / f"{plain}-{began}-{acquisition.number:04d}.json"
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(acquisition.told(), file, indent=2, default=str)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_whole(path, json.dumps(acquisition.told(), indent=2, default=str).encode())
 
 
 def _bounded(sentences: list[str]) -> list[str]:

@@ -11,10 +11,11 @@ from attrs.validators import ge, instance_of
 from penstock.codec import decode
 from penstock.errors import CodecError, EndOfSource, SourceError
 from penstock.record import Record
+from penstock.validators import finite_seconds
 from penstock_kafka_av.kafka.link.looking_back import messages_before
 from penstock_kafka_av.kafka.link.mark import HEADER, Mark
 from penstock_kafka_av.kafka.link.seen import Seen, text_or_bytes
-from penstock_kafka_av.kafka.options import check_options, client_config, seconds, servers
+from penstock_kafka_av.kafka.options import check_options, client_config, servers
 from penstock_kafka_av.kafka.source import KafkaSource
 from penstock_kafka_av.kafka.topics import check_topic
 
@@ -54,8 +55,8 @@ class KafkaLinkSource:
     until_end: bool = attrs.field(default=False, validator=instance_of(bool))
     publishers: int = attrs.field(default=1, validator=[instance_of(int), ge(1)])
     remember: int = attrs.field(default=10_000, validator=[instance_of(int), ge(1)])
-    refresh_s: float = attrs.field(default=2.0, validator=seconds)
-    timeout_s: float = attrs.field(default=10.0, validator=seconds)
+    refresh_s: float = attrs.field(default=2.0, validator=finite_seconds)
+    timeout_s: float = attrs.field(default=10.0, validator=finite_seconds)
     options: Mapping[str, Any] = attrs.field(factory=dict, validator=check_options, repr=False)
     _kafka: KafkaSource | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _seen: dict[int, Seen] = attrs.field(factory=dict, init=False, repr=False, eq=False)

@@ -14,10 +14,11 @@ from confluent_kafka.cimpl import NewTopic
 
 from penstock.errors import CannotConnectToStoreError, ConfigError, StoreError
 from penstock.record import Record
+from penstock.validators import finite_seconds
 from penstock_kafka_av.kafka.errors import error_of, text_of
 from penstock_kafka_av.kafka.link.mark import HEADER, Mark
 from penstock_kafka_av.kafka.message import Messages
-from penstock_kafka_av.kafka.options import check_options, client_config, seconds, servers
+from penstock_kafka_av.kafka.options import check_options, client_config, servers
 from penstock_kafka_av.kafka.producing import Producing
 from penstock_kafka_av.kafka.topics import check_topic
 
@@ -69,7 +70,7 @@ class KafkaLinkStore:
     partitions: int = attrs.field(default=8, validator=[instance_of(int), ge(1)])
     max_record_bytes: int = attrs.field(default=32 << 20, validator=[instance_of(int), ge(1000)])
     topic_options: Mapping[str, Any] = attrs.field(factory=dict, validator=_topic_options)
-    timeout_s: float = attrs.field(default=10.0, validator=seconds)
+    timeout_s: float = attrs.field(default=10.0, validator=finite_seconds)
     options: Mapping[str, Any] = attrs.field(factory=dict, validator=check_options, repr=False)
     _open: _Producing | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _unsynced: bool = attrs.field(default=False, init=False, repr=False, eq=False)

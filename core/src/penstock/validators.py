@@ -1,0 +1,113 @@
+"""Validators of attrs fields for settings and options. Each raises a ConfigError with field, value and remedy.
+
+They refuse None; `or_none` makes a check that allows it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from penstock.errors import ConfigError
+from penstock.suggestions import close_to
+
+Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def or_none(check: Check) -> Check:
+    """Return a check that also allows None."""
+
+    def check_or_none(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if value is not None:
+            check(instance, field, value)
+
+    return check_or_none
+
+
+def at_least(least: int) -> Check:
+    """Return a check for whole numbers from `least` on."""
+
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigError(f"{field.name}={value!r}: must be a whole number of at least {least}")
+
+    return check
+
+
+def positive(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Check for a number above 0; infinity is accepted."""
+    if not _is_number(value) or not value > 0:
+        raise ConfigError(f"{field.name}={value!r}: must be a number above 0")
+
+
+def seconds(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Check for a number of seconds above 0; infinity is accepted."""
+    if not _is_number(value) or not value > 0:
+        raise ConfigError(f"{field.name}={value!r}: must be a number of seconds above 0")
+
+
+def finite_seconds(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Check for a finite number of seconds above 0, for libraries that know no infinite time."""
+    if not _is_number(value) or not 0 < value < math.inf:
+        raise ConfigError(f"{field.name}={value!r}: must be a number of seconds above 0")
+
+
+def not_negative(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Check for a number of seconds of 0 or more."""
+    if not _is_number(value) or not value >= 0:
+        raise ConfigError(f"{field.name}={value!r}: must be a number of seconds, 0 or more")
+
+
+def one_of(*choices: str) -> Check:
+    """Return a check for one of these texts."""
+
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if value not in choices:
+            near = close_to(value, choices) if isinstance(value, str) else ""
+            raise ConfigError(f"{field.name}={value!r}: must be one of {', '.join(choices)}{near}")
+
+    return check
+
+
+def flag(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Check for True or False."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{field.name}={value!r}: must be True or False")
+
+
+def mapping(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Check for a mapping with texts as keys."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ConfigError(f"{field.name}={value!r}: must be a mapping with texts as keys")
+
+
+def name(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Check for a text of at least one character that can be written as UTF-8."""
+    check_name(field.name, value)
+
+
+def check_name(what: str, value: Any) -> None:
+    """Raise ConfigError unless this is a text of at least one character that can be written as UTF-8."""
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{what}={value!r}: must be a text of at least one character")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{what}={value!r}: holds surrogates, which cannot be written as UTF-8") from None
+
+
+def of_class(kind: type) -> Check:
+    """Return a check for instances of a class."""
+
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if not isinstance(value, kind):
+            raise ConfigError(f"{field.name}={value!r}: must be a {kind.__name__}(...)")
+
+    return check
