@@ -685,7 +685,7 @@ def test_several_workers_each_with_a_processor_of_its_own():
         (("memory",), {"capacity": 0}, ConfigError, "capacity"),
         (("memory",), {"when_full": "explode"}, ConfigError, "when_full"),
         (("memory",), {"when_exists": "maybe"}, ConfigError, "when_exists='maybe': must be one of"),
-        ((ps.store("memory", on_error="skip"),), {}, ConfigError, "on_error='skip' would leave those hanging"),
+        ((ps.store("memory", on_error="skip"),), {}, ConfigError, "on_error='skip' would leave waiters hanging"),
     ],
 )
 def test_wrong_arguments(arguments, options, error, words):

@@ -12,7 +12,8 @@ from penstock import errors
 from penstock import processor as _processor  # noqa: F401 - see above
 from penstock import source as _source  # noqa: F401 - see above
 from penstock import store as _store  # noqa: F401 - see above
-from penstock.compose.factories import decoder, edge, processor, source, store
+from penstock.compose.edge_factory import edge
+from penstock.compose.factories import decoder, processor, source, store
 from penstock.compose.node import Edge, Flow, Node
 from penstock.compose.policies import Block, DropNewest, DropOldest, Latest, Sample, Spill
 from penstock.compose.retry import Retry

@@ -1,4 +1,4 @@
-"""The factories of nodes and edges: `ps.source`, `ps.decoder`, `ps.processor`, `ps.store` and `ps.edge`.
+"""The factories of nodes: `ps.source`, `ps.decoder`, `ps.processor` and `ps.store`.
 
 The overloads tell editors and type checkers the settings of the built-in components. The settings of a plugin's
 component are checked with the pipeline.
@@ -6,7 +6,6 @@ component are checked with the pipeline.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, Unpack, overload
 
@@ -15,12 +14,10 @@ import penstock.processor as processor_contract
 import penstock.source as source_contract
 import penstock.store as store_contract
 from penstock.compose import shapes
+from penstock.compose.component_node import component_node
 from penstock.compose.contract_docs import shows_contract
-from penstock.compose.node import NODE_OPTIONS, Edge, Node, OnError, Place
-from penstock.compose.policies import Policy, PolicyWord
+from penstock.compose.node import Node, OnError, Place
 from penstock.compose.retry import Retry
-from penstock.errors import ConfigError, WiringError
-from penstock.suggestions import close_to, suggests_keywords
 
 
 @overload
@@ -97,7 +94,7 @@ def source(
         ConfigError: an option is wrong, or settings were passed with an object that has its own.
         WiringError: it is a class: pass an instance, or its name.
     """
-    return _node(
+    return component_node(
         "source",
         component,
         settings,
@@ -187,7 +184,7 @@ def decoder(
         ConfigError: an option is wrong, or settings were passed with an object that has its own.
         WiringError: the component cannot be a decoder.
     """
-    return _node(
+    return component_node(
         "decoder",
         component,
         settings,
@@ -307,7 +304,7 @@ def processor(
         ConfigError: an option is wrong, or settings were passed with an object that has its own.
         WiringError: the component cannot be a processor.
     """
-    return _node(
+    return component_node(
         "processor",
         component,
         settings,
@@ -387,7 +384,7 @@ def store(
         ConfigError: an option is wrong, or settings were passed with an object that has its own.
         WiringError: it is a class: pass an instance, or its name.
     """
-    return _node(
+    return component_node(
         "store",
         component,
         settings,
@@ -399,60 +396,3 @@ def store(
         on_error=on_error,
         expect_every_s=expect_every_s,
     )
-
-
-@suggests_keywords
-def edge(
-    *,
-    capacity: int | None = None,
-    capacity_bytes: int | None = None,
-    when_full: Policy | PolicyWord | str = "block",
-    expect_every_s: float | None = None,
-) -> Edge:
-    """Make the edge that the next `>>` uses.
-
-    Args:
-        capacity: The most records that it holds; None: 1024.
-        capacity_bytes: The most bytes of data that it holds, unless it holds a single record; None: 64 MiB.
-        when_full: A policy, or its name: "block", "drop_oldest", "drop_newest", "latest", `ps.Sample(10)` or
-            "sample(10)", `ps.Spill("dir", max_bytes=…)` or "spill(dir, 20 GiB)"; see `Edge`.
-        expect_every_s: Seconds without a record after which the watchdog reports the edge; None: never.
-
-    Raises:
-        ConfigError: an option is unknown or wrong.
-    """
-    return Edge(capacity=capacity, capacity_bytes=capacity_bytes, when_full=when_full, expect_every_s=expect_every_s)
-
-
-def _node(role: str, component: Any, settings: dict[str, Any], **options: Any) -> Node:
-    if isinstance(component, str):
-        return Node(role=role, use=component, settings=_plain(settings), **options)
-    if isinstance(component, type):
-        if role in ("source", "store"):
-            raise WiringError(
-                f"{component.__name__} is a class: pass an instance, {component.__name__}(...), or a name"
-            )
-        return Node(role=role, given=component, settings=settings, **options)
-    if (
-        role == "source"
-        and settings
-        and settings.keys() <= {"channel", "reuses_buffers"}
-        and not hasattr(component, "read")
-    ):
-        return Node(role=role, given=component, settings=settings, **options)  # an iterable
-    if settings:
-        known = [*NODE_OPTIONS, *(("channel", "reuses_buffers") if role == "source" else ())]
-        near = next(filter(None, (close_to(key, known) for key in settings)), "")
-        raise ConfigError(
-            f"{role} {type(component).__name__}: the settings {', '.join(settings)} belong to the component that you "
-            f"passed: set them there{near}"
-        )
-    if role == "store" and callable(getattr(component, "get_data", None)) and not hasattr(component, "write"):
-        from penstock.builtin.data_storage import as_store
-
-        component = as_store(component)
-    return Node(role=role, given=component, **options)
-
-
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    return {key: os.fspath(value) if isinstance(value, os.PathLike) else value for key, value in settings.items()}

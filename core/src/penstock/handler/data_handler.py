@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -21,13 +21,14 @@ from penstock.compose.policies import Block, DropNewest, DropOldest
 from penstock.compose.resolve import ResolvedNode, resolve
 from penstock.coords import DataCoordinates
 from penstock.error_text import remedy_for, shown, text_of
-from penstock.errors import ConfigError, CoordinatesError, PluginError, RecordFieldError, RunError, WiringError
+from penstock.errors import ConfigError, PluginError, RecordFieldError, RunError, WiringError
+from penstock.handler.admission import Admission
 from penstock.handler.errors import DataTimeoutError
 from penstock.handler.events import Callback, Event, Events
-from penstock.handler.ledger import Ledger, Waiter, WhenExists
-from penstock.handler.nodes import PutSource, instead, node_of
+from penstock.handler.ledger import Ledger, WhenExists
+from penstock.handler.nodes import instead, node_of, put_source
 from penstock.handler.owning import own
-from penstock.handler.reading import Reading, deadline_of
+from penstock.handler.reading import Reading
 from penstock.handler.told_run import start_told
 from penstock.handler.watched import WatchedProcessor, WatchedStore
 from penstock.record import Record
@@ -109,10 +110,7 @@ class DataHandler:
         if process_function is not None and process_fn is not None:
             raise ConfigError("pass process_function or process_fn, which are the same, not both")
         process_function = process_fn if process_function is None else process_function
-        try:
-            self._push = PutSource(capacity=capacity, capacity_bytes=capacity_bytes, when_full=when_full, channel=name)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"handler {name!r}: {error.args[0]}") from error
+        self._push = put_source(name, capacity=capacity, capacity_bytes=capacity_bytes, when_full=when_full)
         if plugins is None:
             from penstock.plugins.current import installed_plugins
 
@@ -138,13 +136,15 @@ class DataHandler:
         self._pipeline = Pipeline(flow >> instead(storing, self._store), name=name, **options)
         self._over = ""
         self._closing = threading.Lock()
-        self._next = 0
-        self._stores_as_put = process_function is None
+        self._admission = Admission(
+            name, ledger=self._ledger, reading=self._reading, store=self._store, stores_as_put=process_function is None
+        )
         self._push.inlet.on_drop = self._dropped
         try:
             self._run = start_told(self._pipeline, plugins, failed=self._failed, finished_at_exit=self.close)
             try:
-                self._begin(inner)
+                if self._store.reads:
+                    self._admission.begin(len(inner))
             except BaseException:
                 self._run.stop(drain=False)
                 raise
@@ -156,12 +156,6 @@ class DataHandler:
             raise
         self._watcher = threading.Thread(target=self._watch, name=f"penstock {name}: handler", daemon=True)
         self._watcher.start()
-
-    def _begin(self, inner: Any) -> None:
-        if self._store.reads:
-            self._next = len(inner)
-            self._reading.held_before = self._next > 0 or self._store.knows_keys
-            self._ledger.begin_at(self._next, self._store.free_name if self._next else None)
 
     # -- in ------------------------------------------------------------------------------------------------------------
 
@@ -205,14 +199,14 @@ class DataHandler:
         try:
             taken = self._push.inlet.put(
                 size_bytes,
-                self._admit,
+                self._admission.admit,
                 data,
                 coords,
                 known,
                 time.time_ns(),
                 timeout_s=timeout_s,
                 channel=self.name,
-                is_of_use=self._may_put,
+                is_of_use=self._admission.may_put,
             )
         except PutTimeoutError as error:
             raise DataTimeoutError(f"handler {self.name!r}: the data of {coords!r} were not taken: {error}") from None
@@ -222,19 +216,6 @@ class DataHandler:
         if not taken:  # this tells nothing of coordinates that have data: they were skipped
             self._ledger.refused(coords, _DROPPED)
         return taken
-
-    def _may_put(self, data: Any, coords: DataCoordinates, metadata: Mapping[str, Any], time_ns: int) -> bool:
-        return coords not in self._ledger or self._ledger.may_replace(coords)
-
-    def _admit(self, data: Any, coords: DataCoordinates, metadata: Mapping[str, Any], time_ns: int) -> Record | None:
-        """Make the next record, unless it is skipped. Called under the lock of the inlet, in order."""
-        record = Record(data, channel=self.name, seq=self._next, time_ns=time_ns, coords=coords, metadata=metadata)
-        if self._stores_as_put and self._reading.held_before:
-            record = self._store.free_name(record)
-        if not self._ledger.admit(record):
-            return None
-        self._next = record.seq + 1
-        return record
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
@@ -267,7 +248,7 @@ class DataHandler:
             CannotGetObjectError: they are stored, but the store cannot read them.
             RunError: the handler is closed. ConfigError: `processed=True`, and there is no processor.
         """
-        record = self._reading.wait(self._reading.ask(coords, processed), timeout_s, deadline_of(timeout_s))
+        record = self._reading.one(coords, processed, timeout_s)
         return (record.data if return_data else None), (record.metadata if return_metadata else None)
 
     def get_data(self, coords: Mapping[str, Any]) -> Any:
@@ -307,32 +288,18 @@ class DataHandler:
             DataTimeoutError: not all came in time; it names the first that did not.
             DataDiscardedError, DataFailedError, ObjectNotFoundError: they cannot come any more; also as `get`.
         """
-        deadline = deadline_of(timeout_s)
         one = isinstance(coords, Mapping)
         several: Iterable[Any] = [coords] if one else coords
-        waiters: Iterable[Waiter] = (self._reading.ask(each, processed, stored) for each in several)
-        if isinstance(several, Sequence):  # registered all at once, so that none is missed during a wait
-            waiters = list(waiters)
-        found: list[Found] = []
         read = return_data or return_metadata
-        try:
-            for waiter in waiters:
-                record = self._reading.wait(waiter, timeout_s, deadline, read=read)
-                found.append((record.data if return_data else None, record.metadata if return_metadata else None))
-        finally:
-            if isinstance(waiters, list):
-                self._ledger.forget(waiters)
+        found = [
+            (record.data if return_data else None, record.metadata if return_metadata else None)
+            for record in self._reading.several(several, processed, timeout_s, stored=stored, read=read)
+        ]
         return found[0] if one else found
 
     def __contains__(self, coords: object) -> bool:
         """Return whether there are data of these coordinates now, in memory or in the store."""
-        try:
-            wanted = DataCoordinates(coords)  # type: ignore[arg-type]  # it raises for invalid values itself
-        except CoordinatesError:
-            return False
-        if not self._reading.closed:
-            self._reading.look_up(wanted)
-        return wanted in self._ledger
+        return self._reading.holds(coords)
 
     # -- events and the end --------------------------------------------------------------------------------------------
 

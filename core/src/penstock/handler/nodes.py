@@ -20,6 +20,14 @@ class PutSource(PushSource):
     exact_fields: ClassVar[bool] = True
 
 
+def put_source(name: str, **settings: Any) -> PutSource:
+    """Return the source of a handler of this name. Raises ConfigError."""
+    try:
+        return PutSource(channel=name, **settings)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"handler {name!r}: {error.args[0]}") from error
+
+
 def node_of(thing: Any, make: Callable[[Any], Node]) -> Node:
     """Return the node for a user's argument. Raises ConfigError if a handler cannot track it."""
     node = thing if isinstance(thing, Node) else make(thing)
@@ -30,14 +38,14 @@ def node_of(thing: Any, make: Callable[[Any], Node]) -> Node:
         )
     if node.on_error == "skip":
         raise ConfigError(
-            f"{node.role} {label(node)!r}: on_error='skip' would leave those hanging who wait for the data; remove it, "
-            "so that they go to the dead letters"
+            f"{node.role} {label(node)!r}: on_error='skip' would leave waiters hanging; remove it, "
+            "so that failed records go to the dead letters"
         )
     return node
 
 
 def instead(resolved: ResolvedNode, component: Any) -> Node:
-    """Return the node of a part with a wrapped component, under the same name."""
+    """Return the node with a wrapped component in place of its own, under the same name."""
     return attrs.evolve(
         resolved.node, use="", settings={}, given=component, name=resolved.node.name or label(resolved.node)
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from penstock.coords import DataCoordinates
@@ -33,6 +33,44 @@ class Reading:
         self._name = name
         self._ledger = ledger
         self._store = store
+
+    def one(self, coords: Mapping[str, Any], processed: bool | None, timeout_s: float | None) -> Record:
+        """Return the data of these coordinates. Raises as `DataHandler.get` does."""
+        return self.wait(self.ask(coords, processed), timeout_s, deadline_of(timeout_s))
+
+    def several(
+        self,
+        coords: Iterable[Mapping[str, Any]],
+        processed: bool | None,
+        timeout_s: float | None,
+        *,
+        stored: bool,
+        read: bool,
+    ) -> Iterator[Record]:
+        """Wait for the data of each of these coordinates, and yield them in order, within `timeout_s` in all.
+
+        The coordinates of a list are requested at once; those of an iterator one by one. Raises as `wait` does.
+        """
+        deadline = deadline_of(timeout_s)
+        waiters: Iterable[Waiter] = (self.ask(each, processed, stored) for each in coords)
+        if isinstance(coords, Sequence):  # registered all at once, so that none is missed during a wait
+            waiters = list(waiters)
+        try:
+            for waiter in waiters:
+                yield self.wait(waiter, timeout_s, deadline, read=read)
+        finally:
+            if isinstance(waiters, list):
+                self._ledger.forget(waiters)
+
+    def holds(self, coords: object) -> bool:
+        """Return whether there are data of these coordinates now, in memory or in the store."""
+        try:
+            wanted = DataCoordinates(coords)  # type: ignore[arg-type]  # it raises for invalid values itself
+        except CoordinatesError:
+            return False
+        if not self.closed:
+            self.look_up(wanted)
+        return wanted in self._ledger
 
     def ask(self, coords: Mapping[str, Any], processed: bool | None, stored: bool = False) -> Waiter:
         """Request the data of these coordinates. Raises RunError, ConfigError, CoordinatesError."""

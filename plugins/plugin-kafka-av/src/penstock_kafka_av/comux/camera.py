@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
-from penstock.compose.factories import decoder, edge, source, store
+from penstock.compose.edge_factory import edge
+from penstock.compose.factories import decoder, source, store
 from penstock.compose.pipeline import Pipeline
 from penstock.errors import DecodeError
 from penstock.record import Record
