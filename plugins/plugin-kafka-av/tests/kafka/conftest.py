@@ -34,10 +34,10 @@ def services() -> Callable[[str], Any]:
     return _module
 
 
-def _broker(directory: Path) -> Iterator[Any]:
+def _broker(directory: Path, **settings: Any) -> Iterator[Any]:
     cached, module = _module("cached"), _module("broker")
     try:
-        made = module.Broker(directory)
+        made = module.Broker(directory, **settings)
     except cached.NotThere as missing:
         pytest.skip(str(missing))
     try:
@@ -57,6 +57,12 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A broker that tests kill and start again."""
     yield from _broker(tmp_path_factory.mktemp("own-broker"))
+
+
+@pytest.fixture(scope="session")
+def classic_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A broker whose cluster has not enabled the group protocol of KIP-848."""
+    yield from _broker(tmp_path_factory.mktemp("classic-broker"), features="group.version=0")
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,12 @@ import threading
 import time
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 import penstock as ps
 from penstock.errors import ConfigError, SourceError
 from penstock_kafka_av import KafkaSource
+from penstock_kafka_av.kafka.start import Starts, start_of
 
 
 def opened(broker, **settings):
@@ -94,6 +96,12 @@ def test_d1_starts(broker, source_of, read):
     assert [record.data for record in read(source_of(topics=topic, group=f"g-{topic}", until_end=True))] == [b"5", b"6"]
     alone = source_of(topics=topic, group=f"g-{topic}x", start="beginning", until_end=True)
     assert len(read(alone)) == 7
+
+
+def test_a_start_takes_in_its_millisecond():
+    """A time between two milliseconds starts at the first, and one that a message has starts at this message."""
+    assert start_of(1795875380.1236) == 1795875380123
+    assert all(start_of((1795875380000 + each) / 1000) == 1795875380000 + each for each in range(1000))
 
 
 def test_d1_commits_only_at_checkpoints(broker, read):
@@ -207,20 +215,116 @@ def test_lag_grows_while_nothing_is_read(broker, source_of, read):
     assert source.lag() == 0
 
 
-def test_two_members_share_the_cameras(broker, source_of, read):
-    """Cameras of one partition each are spread over the members of a group, and move when one leaves."""
+def group_type(broker, group):
+    """The protocol that the broker says a group uses: CLASSIC or CONSUMER."""
+    client = broker.admin
+    [found] = [each for each in client.list_consumer_groups().result(10).valid if each.group_id == group]
+    return found.type.name
+
+
+CLASSIC = {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300}
+
+
+@pytest.mark.parametrize("options", [{}, {"group.protocol": "classic"}, CLASSIC], ids=["new", "classic", "old-options"])
+def test_two_members_share_the_cameras(broker, source_of, read, options):
+    """Cameras of one partition each are spread over the members of a group, and move when one leaves.
+
+    The new group protocol is taken if the broker has it and no option decides otherwise. No partition stays paused,
+    though both members had been too slow to read when they moved.
+    """
     mark = broker.topic()
     names = [broker.topic(f"{mark}_{number}") for number in range(6)]
-    settings = {"schema": f"{mark}_:cam_id", "group": f"g-{mark}", "refresh_s": 0.5}
+    settings = {"schema": f"{mark}_:cam_id", "group": f"g-{mark}", "refresh_s": 0.5, "options": options}
     one, other = source_of(**settings), source_of(**settings)
     ends = time.monotonic() + 30
     while sorted(map(len, (one.position(), other.position()))) != [3, 3]:
         one.read(10, 0.1), other.read(10, 0.1)
         assert time.monotonic() < ends, (one.position(), other.position())
+    assert group_type(broker, f"g-{mark}") == ("CLASSIC" if options else "CONSUMER")
+    for name in names:
+        broker.produce(name, numbers(1))
+    while not (one._open._paused and other._open._paused):  # nobody reads: their threads pause and poll
+        assert time.monotonic() < ends
+        time.sleep(0.05)
     other.close()
+    while len(one.position()) < 6:
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    assert {record.channel for record in read(one, 6)} == {str(number) for number in range(6)}
     for name in names:
         broker.produce(name, numbers(1))
     assert {record.channel for record in read(one, 6)} == {str(number) for number in range(6)}
+
+
+@pytest.mark.parametrize("options", [{}, CLASSIC], ids=["new", "classic"])
+@pytest.mark.parametrize("start", ["committed", "end"])
+def test_a_partition_that_comes_back(broker, source_of, read, options, start):
+    """A partition that a member gives up and gets back goes on where it was: nothing comes twice, and nothing is lost.
+
+    Nothing was committed yet, and what was sent meanwhile is not passed over by `start="end"`.
+    """
+    topics = [broker.topic(), broker.topic()]
+    settings = {"topics": topics, "group": f"g-{topics[0]}", "start": start, "options": options}
+    one = source_of(**settings)
+    ends = time.monotonic() + 30
+    while len(one.position()) < 2:
+        one.read(1, 0.1)
+        assert time.monotonic() < ends
+    for topic in topics:
+        broker.produce(topic, numbers(5))
+    first = read(one, 10)
+    other = source_of(**settings)
+    while len(other.position()) < 1 or len(one.position()) > 1:
+        one.read(1, 0.1)
+        assert time.monotonic() < ends
+    other.close()
+    for topic in topics:
+        broker.produce(topic, numbers(5, 5))
+    later = read(one, 10)
+    assert sorted(each.seq for each in later) == sorted([*range(5, 10)] * 2)
+    assert not any(each.discontinuity for each in [*first, *later])
+
+
+@pytest.mark.parametrize(
+    "options", [{}, CLASSIC, {"partition.assignment.strategy": "range"}], ids=["new", "sticky", "range"]
+)
+def test_partitions_that_cannot_be_begun_yet(broker, source_of, read, monkeypatch, options):
+    """A partition whose start the broker cannot tell when it is assigned is begun later; its messages come."""
+    begin, tries = Starts.begin, []
+
+    def fail_at_first(self, consumer, keys):
+        tries.append(keys)
+        if len(tries) < 3:
+            raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+        return begin(self, consumer, keys)
+
+    monkeypatch.setattr(Starts, "begin", fail_at_first)
+    topic = broker.topic(partitions=2)
+    for partition in range(2):
+        broker.produce(topic, numbers(3), partition=partition)
+    source = source_of(topics=topic, group=f"g-{topic}", options=options, until_end=True)
+    assert len(read(source)) == 6
+    assert len(tries) >= 3
+
+
+def test_a_cluster_without_the_new_protocol(classic_broker, read):
+    """Where the brokers do not have the new group protocol, the classic one is used, and spreads the cameras too."""
+    mark = classic_broker.topic()
+    names = [classic_broker.topic(f"{mark}_{number}") for number in range(4)]
+    settings = {"schema": f"{mark}_:cam_id", "group": f"g-{mark}", "refresh_s": 0.5}
+    one, other = opened(classic_broker, **settings), opened(classic_broker, **settings)
+    try:
+        ends = time.monotonic() + 30
+        while sorted(map(len, (one.position(), other.position()))) != [2, 2]:
+            one.read(10, 0.1), other.read(10, 0.1)
+            assert time.monotonic() < ends, (one.position(), other.position())
+        for name in names:
+            classic_broker.produce(name, numbers(3))
+        found = {record.channel for source in (one, other) for record in read(source, 6)}
+        assert found == {str(number) for number in range(4)}
+    finally:
+        one.close()
+        other.close()
 
 
 @pytest.mark.parametrize(

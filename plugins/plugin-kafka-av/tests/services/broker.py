@@ -48,6 +48,10 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+group.consumer.min.session.timeout.ms=1000
+group.consumer.session.timeout.ms=3000
+group.consumer.min.heartbeat.interval.ms=100
+group.consumer.heartbeat.interval.ms=300
 auto.create.topics.enable=false
 log.retention.hours=-1
 num.network.threads=2
@@ -61,9 +65,13 @@ class Broker:
     Attributes:
         address: "host:port" of the plain listener; `sasl`, `tls` and `stale` (an expired certificate) are the others.
         ca: The certificate that the TLS listener shows; `stale_ca` the one of `stale`.
+
+    Args:
+        directory: Where it keeps everything.
+        features: Levels of the cluster's features, as "group.version=0"; the newest by default.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, features: str = "") -> None:
         self.directory = directory
         self._jars = cached.kafka_jars()
         ports = dict(zip(("plain", "sasl", "tls", "stale", "control"), cached.free_ports(5), strict=True))
@@ -84,7 +92,7 @@ class Broker:
             )
         )
         self._java("kafka.tools.StorageTool", "format", "--standalone", "-t", uuid.uuid4().hex[:22],
-                   "-c", "server.properties")  # fmt: skip
+                   "-c", "server.properties", *(["--feature", features] if features else []))  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
 
     def _make_certificate(self, name: str, *validity: str) -> None:

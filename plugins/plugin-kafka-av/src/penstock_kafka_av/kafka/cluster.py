@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import TopicPartition, admin
+from confluent_kafka import KafkaException, TopicPartition, admin
 from confluent_kafka.admin import AdminClient
 
 _log = logging.getLogger("penstock.kafka")
@@ -30,6 +30,18 @@ class Cluster:
         """Return the topics, and how many partitions each has. Raises KafkaException."""
         found = self._connected().list_topics(timeout=self._timeout_s).topics
         return {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}
+
+    def may_have_new_groups(self) -> bool:
+        """Tell whether the brokers may have the group protocol of KIP-848; where they may not be asked, it is tried."""
+        client = self._connected()
+        try:
+            broker = next(iter(client.list_topics(timeout=self._timeout_s).brokers))
+            asked = client.describe_configs([_ADMIN.ConfigResource(_ADMIN.ResourceType.BROKER, str(broker))])
+            [settings] = [each.result(self._timeout_s) for each in asked.values()]
+        except KafkaException:
+            return True
+        known = settings.get("group.coordinator.rebalance.protocols")
+        return known is not None and "consumer" in str(known.value).split(",")
 
     def ends(self, partitions: Sequence[TopicPartition]) -> dict[str, int]:
         """Return the offset behind the last message of each, by "topic/partition". Raises KafkaException."""

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient
 
 from penstock.errors import SourceError
-from penstock_kafka_av.kafka.errors import HOPELESS, MOVED, error_of, source_error, text_of
+from penstock_kafka_av.kafka.errors import HOPELESS, MOVED, error_of, is_unsupported, source_error, text_of
 from penstock_kafka_av.kafka.partition import Partition
 from penstock_kafka_av.kafka.start import Starts
 from penstock_kafka_av.kafka.topics import Topics
@@ -23,6 +23,8 @@ _log = logging.getLogger("penstock.kafka")
 _IDLE_S: Final = 0.5
 """Without a call of `read` for so long, the partitions are paused and the thread polls."""
 _SAID_AGAIN_S: Final = 60.0
+_AGAIN_S: Final = 0.2
+"""Seconds until a partition that could not be begun is tried again."""
 
 
 class Consuming:
@@ -48,6 +50,7 @@ class Consuming:
         starts: Starts,
         group: bool,
         is_cooperative: bool,
+        classic: Callable[[], Consumer] | None,
         until_end: bool,
         refresh_s: float,
         timeout_s: float,
@@ -62,12 +65,15 @@ class Consuming:
         self._starts = starts
         self._group = group
         self._is_cooperative = is_cooperative
+        self._classic = classic
         self._until_end = until_end
         self._refresh_s = refresh_s
         self._timeout_s = timeout_s
         self._lock = threading.RLock()
         self._waiting: deque[Message] = deque()
         self._paused = False
+        self._pending: list[TopicPartition] = []
+        self._pending_until = 0.0
         self._assigned_once = False
         self._subscribed: list[str] = []
         self._failure: SourceError | None = None
@@ -95,6 +101,7 @@ class Consuming:
             self._taken_at = time.monotonic()
             self._resume()
             self._follow_found()
+            self._begin_pending()
             found: list[Message] = []
             while self._waiting and len(found) < most:
                 found.append(self._waiting.popleft())
@@ -137,10 +144,22 @@ class Consuming:
                 partition.is_at_end = True
         elif code == KafkaError._AUTO_OFFSET_RESET and partition is not None:
             self._out_of_range(partition)
-        elif error.fatal() or code in HOPELESS:
+        elif self._classic is not None and is_unsupported(error):
+            self._fall_back(self._classic)
+        elif code == KafkaError._FATAL or error.fatal() or code in HOPELESS:
             raise source_error(self._where, error, doing="read")
         else:
             self.say(error)
+
+    def _fall_back(self, classic: Callable[[], Consumer]) -> None:
+        """Join the group by the classic protocol: only a try has shown that the brokers lack the new one."""
+        _log.info("%s: the brokers have no group protocol of KIP-848; the classic one is used", self._where)
+        self._classic = None
+        consumer, self._consumer = self._consumer, classic()
+        consumer.close()
+        self._forget([each.key() for each in self.partitions.values()])
+        self._pending = []
+        self._subscribe()
 
     def _out_of_range(self, partition: Partition) -> None:
         """Go on where the partition is: what was deleted before it was read is lost."""
@@ -171,7 +190,7 @@ class Consuming:
     def is_at_end(self) -> bool:
         """Tell whether everything that was there has been given."""
         with self._lock:
-            return self._assigned_once and not self._waiting and all(
+            return self._assigned_once and not self._waiting and not self._pending and all(
                 each.is_at_end or each.next >= each.stop for each in self.partitions.values()
             )  # fmt: skip
 
@@ -242,14 +261,36 @@ class Consuming:
 
     # Partitions come and go.
 
-    def _on_assign(self, _: Consumer, keys: list[TopicPartition]) -> None:
-        self._begin(keys)
+    def _on_assign(self, consumer: Consumer, keys: list[TopicPartition]) -> None:
+        """Begin the partitions, now or, if the broker cannot say where, later; what is raised here would be lost."""
+        self._pending += keys
+        self._begin_pending()
+        if self._pending and self._is_cooperative:
+            consumer.incremental_assign([])
+        elif self._pending:
+            consumer.assign([])
 
-    def _on_revoke(self, _: Consumer, keys: list[TopicPartition]) -> None:
+    def _begin_pending(self) -> None:
+        if not self._pending or time.monotonic() < self._pending_until:
+            return
+        keys, self._pending = self._pending, []
+        try:
+            self._begin(keys)
+        except KafkaException as error:  # the client does not know the partition yet, or no broker answers
+            self._pending, self._pending_until = keys, time.monotonic() + _AGAIN_S
+            self.say(error_of(error) or error)
+
+    def _on_revoke(self, consumer: Consumer, keys: list[TopicPartition]) -> None:
+        moved = {(key.topic, key.partition) for key in keys}
+        begun = [key for key in keys if f"{key.topic}/{key.partition}" in self.partitions]
+        self._pending = [key for key in self._pending if (key.topic, key.partition) not in moved]
         if self._is_cooperative:
-            self._consumer.incremental_unassign(keys)
+            consumer.incremental_unassign(begun)
         else:
-            self._consumer.unassign()
+            consumer.unassign()
+        for key in begun:
+            gone = self.partitions[f"{key.topic}/{key.partition}"]
+            self._starts.left[gone.name] = (gone.begun if gone.committed is None else gone.committed, gone.next)
         self._forget(keys)
 
     def _on_lost(self, consumer: Consumer, keys: list[TopicPartition]) -> None:
@@ -264,7 +305,7 @@ class Consuming:
             made = Partition(
                 topic=key.topic, number=key.partition, channel=self._meant.channel(key.topic), next=offsets[name]
             )
-            made.is_broken = self._assigned_once
+            made.is_broken = self._assigned_once and name not in self._starts.continued
             if self._until_end:
                 made.stop = self._consumer.get_watermark_offsets(key, timeout=self._timeout_s)[1]
             begun.append(made)
@@ -275,6 +316,9 @@ class Consuming:
             self._consumer.assign(starting)
         self._assigned_once = True
         self.partitions.update((each.name, each) for each in begun)
+        fresh = [each.key(each.next) for each in begun if each.name in self._starts.fresh]
+        if self._group and fresh:  # a member that takes over before the first checkpoint begins there, too
+            self._consumer.commit(offsets=fresh, asynchronous=True)
         if begun and self._paused:
             self._consumer.pause(starting)
         elif begun:
@@ -293,10 +337,7 @@ class Consuming:
         if self._group:
             if chosen != self._subscribed or first:
                 self._subscribed = chosen
-                self._consumer.subscribe(
-                    chosen or list(meant.names or ("penstock-none",)),
-                    on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost,
-                )  # fmt: skip
+                self._subscribe()
             return
         wanted = {f"{topic}/{number}" for topic in chosen for number in range(existing[topic])}
         gone = [each.key() for name, each in self.partitions.items() if name not in wanted]
@@ -311,6 +352,12 @@ class Consuming:
         ]
         if fresh or first:
             self._begin(fresh)
+
+    def _subscribe(self) -> None:
+        self._consumer.subscribe(
+            self._subscribed or list(self._meant.names or ("penstock-none",)),
+            on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost,
+        )  # fmt: skip
 
     # The thread.
 
@@ -335,6 +382,7 @@ class Consuming:
                 self._paused = True
                 self._consumer.pause([each.key() for each in self.partitions.values()])
             self._follow_found()
+            self._begin_pending()
             message = self._consumer.poll(0)
             if message is not None:
                 self._waiting.append(message)

@@ -39,6 +39,12 @@ def error_of(error: BaseException) -> KafkaError | None:
     return first if isinstance(first, KafkaError) else None
 
 
+def is_unsupported(error: KafkaError) -> bool:
+    """Tell whether the brokers lack the group protocol of KIP-848."""
+    codes = (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)
+    return error.code() in codes or (error.code() == KafkaError._FATAL and "ConsumerGroupHeartbeat" in error.str())
+
+
 def text_of(error: Any) -> str:
     """Return an error of the client as "NAME: text"."""
     inner = error_of(error) if isinstance(error, BaseException) else error

@@ -30,6 +30,8 @@ from penstock_kafka_av.kafka.topics import Topics
 
 _log = logging.getLogger("penstock.kafka")
 _CLASSIC = {"partition.assignment.strategy": "cooperative-sticky"}
+CLASSIC_ONLY = frozenset({"partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"})
+"""Options that only the classic group protocol has, so that setting one chooses it."""
 
 
 def _names(value: Any) -> tuple[str, ...] | None:
@@ -56,7 +58,9 @@ class KafkaSource:
     (text where they are UTF-8, else bytes). A message without a value (a tombstone) has b"" as data and
     `tombstone: True` in its metadata.
 
-    In a group, members share the partitions, evenly also where each topic has one; what was committed goes before
+    In a group, members share the partitions, evenly also where each topic has one: by the group protocol of Kafka 4
+    (KIP-848) if the brokers have it, else by the classic one with cooperative-sticky. The option `group.protocol`, or
+    one that only the classic protocol has (`session.timeout.ms`), decides otherwise. What was committed goes before
     `start`, unless the group is empty when this member opens. Offsets are committed at checkpoints only. While
     downstream is slow, the partitions are paused and the consumer polls on: it keeps its place in the group, whatever a
     record takes. When a partition moves, records that were not committed are given again by the new member, under the
@@ -127,15 +131,24 @@ class KafkaSource:
         def say(error: Any) -> None:
             heard.append(error) if consuming is None else consuming.say(error)
 
-        config = self._config()
-        try:
-            consumer = Consumer({**config, "error_cb": say}, logger=_log)
-        except (KafkaException, TypeError, ValueError) as error:
-            raise config_error(self._where(), error) from error
+        def made(protocol: str | None) -> Consumer:
+            try:
+                return Consumer({**self._config(protocol), "error_cb": say}, logger=_log)
+            except (KafkaException, TypeError, ValueError) as error:
+                raise config_error(self._where(), error) from error
+
+        cluster = Cluster(self._admin_config(), timeout_s=self.timeout_s)
+        is_free = (
+            self.group is not None and not CLASSIC_ONLY & set(self.options) and "group.protocol" not in self.options
+        )
+        consumer = made("consumer" if is_free else None)
         try:
             existing = self._reach(consumer, heard)
+            if is_free and not cluster.may_have_new_groups():
+                is_free = False
+                consumer.close()
+                consumer = made(None)
             self._channels = self._channel_list()
-            cluster = Cluster(self._admin_config(), timeout_s=self.timeout_s)
             literal = self.group is None or self._is_group_empty()
             consuming = Consuming(
                 consumer,
@@ -150,7 +163,8 @@ class KafkaSource:
                     timeout_s=self.timeout_s,
                 ),
                 group=self.group is not None,
-                is_cooperative="cooperative" in str(config.get("partition.assignment.strategy", "cooperative")),
+                is_cooperative="cooperative" in str(self.options.get("partition.assignment.strategy", "cooperative")),
+                classic=(lambda: made(None)) if is_free else None,
                 until_end=self.until_end,
                 refresh_s=self.refresh_s,
                 timeout_s=self.timeout_s,
@@ -162,7 +176,7 @@ class KafkaSource:
         self._open = consuming
         self._jump = None if self.max_lag is None else Jump(consuming, self.max_lag, self.on_lag, self.codec)
 
-    def _config(self) -> dict[str, Any]:
+    def _config(self, protocol: str | None) -> dict[str, Any]:
         own: dict[str, Any] = {
             "group.id": self.group or f"penstock-{uuid.uuid4()}",
             "auto.offset.reset": "error",
@@ -172,6 +186,8 @@ class KafkaSource:
             "log.connection.close": False,
         }
         config = {**own, **client_config(self.bootstrap_servers, self.options)}
+        if protocol is not None:
+            config["group.protocol"] = protocol
         if config.get("group.protocol", "classic") == "classic":
             config = {**_CLASSIC, **config}
         return {

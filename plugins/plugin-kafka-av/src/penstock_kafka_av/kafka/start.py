@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
+from confluent_kafka import KafkaException
 
 from penstock.errors import ConfigError
 
@@ -38,7 +40,7 @@ def start_of(value: Any) -> str | int:
         value = value.timestamp()
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e11:
         raise ConfigError(f"start={value!r}: must be 'end', 'beginning', 'committed', or seconds since 1970")
-    return round(value * 1000)
+    return math.floor(value * 1000 + 0.001)  # down, so that nothing of that millisecond is left out; 0.001 for floats
 
 
 @attrs.define(kw_only=True)
@@ -47,7 +49,9 @@ class Starts:
 
     A partition that a store or an earlier opening kept a position for goes on there. Else, what the group has committed
     counts, unless this consumer found its group empty and was told where to start: then its first partitions start
-    there. Topics and partitions that appear later begin at their first message: all of it is newer than the start.
+    there. Topics and partitions that appear later begin at their first message: all of it is newer than the start. A
+    partition that the group took away and gave back goes on where it was, if no other member has committed meanwhile:
+    what was given and not committed is in the pipeline still.
 
     Attributes:
         start: One of WORDS, or milliseconds since 1970.
@@ -56,6 +60,9 @@ class Starts:
         timeout_s: Seconds to wait for the broker's answers.
         known: Topics and partitions that were there at the start, as "topic/partition".
         sought: Positions that somebody kept, by "topic/partition".
+        left: Where this consumer stood in a partition that the group took from it, and from where another would go on.
+        continued: Partitions begun last that go on where this consumer stood.
+        fresh: Partitions begun last for which the group has committed nothing that counts.
     """
 
     start: str | int
@@ -64,25 +71,36 @@ class Starts:
     timeout_s: float
     known: Collection[str] = ()
     sought: dict[str, int] = attrs.field(factory=dict)
+    left: dict[str, tuple[int, int]] = attrs.field(factory=dict)
+    continued: set[str] = attrs.field(factory=set)
+    fresh: set[str] = attrs.field(factory=set)
 
     def begin(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> Mapping[str, int]:
         """Return the first offset of each partition, by "topic/partition". Raises KafkaException."""
         first: dict[str, int] = {}
-        left = []
-        for each in partitions:
-            name = f"{each.topic}/{each.partition}"
-            if name in self.sought:
-                first[name] = self.sought.pop(name)
-            else:
-                left.append(each)
-        if left and self.group and not (self.literal and self.start != "committed"):
-            for each in consumer.committed(left, timeout=self.timeout_s):
-                if each.offset >= 0 and each.error is None:
+        names = {f"{each.topic}/{each.partition}": each for each in partitions}
+        sought = {name: self.sought[name] for name in names if name in self.sought}
+        asked = [each for name, each in names.items() if name not in sought]
+        if asked and self.group and not (self.literal and self.start != "committed"):
+            for each in consumer.committed(asked, timeout=self.timeout_s):
+                if each.error is not None:
+                    raise KafkaException(each.error)
+                if each.offset >= 0:
                     first[f"{each.topic}/{each.partition}"] = each.offset
+        continued = {
+            name: at
+            for name, (resume, at) in self.left.items()
+            if name in names and name not in sought and first.get(name, resume) == resume
+        }
+        first |= continued | sought
+        fresh = self._fresh(consumer, [each for name, each in names.items() if name not in first])
+        self.continued, self.fresh = set(continued), set(fresh)
+        for name in names:
+            self.sought.pop(name, None)
+            self.left.pop(name, None)
         if partitions:
             self.literal = False
-        first.update(self._fresh(consumer, [each for each in left if f"{each.topic}/{each.partition}" not in first]))
-        return first
+        return first | dict(fresh)
 
     def _fresh(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> Mapping[str, int]:
         from confluent_kafka import TopicPartition
