@@ -10,6 +10,8 @@ import threading
 import time
 import uuid
 
+import pytest
+
 import penstock as ps
 from penstock_kafka_av import KafkaSource
 
@@ -118,6 +120,51 @@ def test_a_topic_that_is_made_again(broker, read):
             assert sorted(record.data for record in read(source, 2)) == [b"new", b"other"]
         finally:
             source.close()
+
+
+@pytest.mark.parametrize("protocol", [None, "consumer", "classic"])
+def test_a_topic_that_is_made_again_at_once(broker, read, protocol):
+    """A topic that is made again before anybody looks, and holds more than the old one, is read from its beginning.
+
+    Offsets of the old topic are not committed to the new one; what the old one held unread is counted as lost.
+    """
+    topic = broker.topic(partitions=2)
+    broker.produce(topic, numbers(5), partition=0)
+    group = None if protocol is None else f"again-{topic}"
+    settings = {"bootstrap_servers": broker.address, "topics": [topic], "group": group, "refresh_s": 0.5}
+    if protocol is not None:
+        settings["options"] = {"group.protocol": protocol}
+    source = KafkaSource(**settings, start="end")
+    source.open()
+    try:
+        while len(source.position()) < 2:
+            source.read(1, 0.1)
+        broker.produce(topic, numbers(10, 5), partition=0)
+        broker.produce(topic, numbers(4), partition=1)
+        ends = time.monotonic() + 40
+        while source.lag() < 14:
+            source._open._taken_at = 0.0  # nobody reads: the thread pauses and looks
+            assert time.monotonic() < ends, source.lag()
+            time.sleep(0.05)
+        old = {f"{topic}/0": 15, f"{topic}/1": 4}
+        broker.delete_topic(topic)
+        broker.topic(topic, partitions=2)
+        broker.produce(topic, [b"n%d" % number for number in range(30)], partition=0)
+        found = set()
+        while not found >= {b"n%d" % number for number in range(30)}:
+            found |= {record.data for record in source.read(100, 0.1)}
+            assert time.monotonic() < ends, sorted(found)
+        assert 0 < source.lost_upstream()[topic] <= 14
+        source.commit({**old, f"{topic}/0": 40})
+    finally:
+        source.close()
+    if group is not None:
+        rest = KafkaSource(**settings, until_end=True)
+        rest.open()
+        try:
+            assert len([each for each in read(rest) if each.data.startswith(b"n")]) == 30
+        finally:
+            rest.close()
 
 
 def test_a_broker_that_is_killed_and_started_again(own_broker, read):

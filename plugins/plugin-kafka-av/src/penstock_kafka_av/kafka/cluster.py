@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicPartition, admin
+from confluent_kafka import KafkaException, TopicCollection, TopicPartition, admin
 from confluent_kafka.admin import AdminClient
 
 _log = logging.getLogger("penstock.kafka")
@@ -42,6 +43,17 @@ class Cluster:
             return True
         known = settings.get("group.coordinator.rebalance.protocols")
         return known is not None and "consumer" in str(known.value).split(",")
+
+    def ids(self, topics: Sequence[str]) -> dict[str, str]:
+        """Return the id of each topic, which another one of the same name does not have; those that can be had."""
+        if not topics:
+            return {}
+        found = {}
+        asked = self._connected().describe_topics(TopicCollection(list(topics)), request_timeout=self._timeout_s)
+        for name, each in asked.items():
+            with contextlib.suppress(KafkaException):  # it is gone meanwhile, or may not be described
+                found[name] = str(each.result(self._timeout_s).topic_id)
+        return found
 
     def ends(self, partitions: Sequence[TopicPartition]) -> dict[str, int]:
         """Return the offset behind the last message of each, by "topic/partition". Raises KafkaException."""

@@ -46,6 +46,7 @@ class Consuming:
         where: str,
         topics: Callable[[], Topics],
         look: Callable[[], Mapping[str, int]],
+        ids: Callable[[Sequence[str]], Mapping[str, str]],
         ends: Callable[[Sequence[TopicPartition]], Mapping[str, int]],
         starts: Starts,
         group: bool,
@@ -61,6 +62,7 @@ class Consuming:
         self._where = where
         self._topics = topics
         self._look = look
+        self._ids = ids
         self._ends = ends
         self._starts = starts
         self._group = group
@@ -81,7 +83,9 @@ class Consuming:
         self._taken_at = time.monotonic()
         self._refreshed_at = time.monotonic()
         self._meant: Topics = topics()
-        self._found: tuple[Topics, Mapping[str, int]] | None = None
+        self._known_ids: dict[str, str] = {}
+        self._given_up: dict[str, Partition] = {}
+        self._found: tuple[Topics, Mapping[str, int], Mapping[str, str]] | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"penstock {where}", daemon=True)
 
@@ -89,8 +93,9 @@ class Consuming:
         """Begin with the topics that exist, and start the thread. Raises SourceError."""
         self._starts.known = {f"{topic}/{number}" for topic, count in existing.items() for number in range(count)}
         try:
+            ids = self._ids(self._meant.choose(existing))
             with self._lock:
-                self._follow(self._meant, existing, first=True)
+                self._follow(self._meant, existing, ids, first=True)
         except KafkaException as error:
             raise source_error(self._where, error, doing="begin") from error
         self._thread.start()
@@ -211,7 +216,11 @@ class Consuming:
             due = []
             for name, offset in position.items():
                 partition = self.partitions.get(name)
-                if partition is not None and offset >= partition.begun and offset != partition.committed:
+                if (
+                    partition is not None
+                    and partition.begun <= offset <= partition.next
+                    and offset != partition.committed
+                ):
                     due.append((partition, offset))
             if not due:
                 return
@@ -289,7 +298,7 @@ class Consuming:
         else:
             consumer.unassign()
         for key in begun:
-            gone = self.partitions[f"{key.topic}/{key.partition}"]
+            gone = self._given_up[f"{key.topic}/{key.partition}"] = self.partitions[f"{key.topic}/{key.partition}"]
             self._starts.left[gone.name] = (gone.begun if gone.committed is None else gone.committed, gone.next)
         self._forget(keys)
 
@@ -330,10 +339,21 @@ class Consuming:
             self.partitions.pop(name, None)
         self._waiting = deque(each for each in self._waiting if f"{each.topic()}/{each.partition()}" not in gone)
 
-    def _follow(self, meant: Topics, existing: Mapping[str, int], *, first: bool = False) -> None:
-        """Read the topics that are meant and exist; leave those that are gone."""
+    def _follow(
+        self, meant: Topics, existing: Mapping[str, int], ids: Mapping[str, str], *, first: bool = False
+    ) -> None:
+        """Read the topics that are meant and exist, from their beginning if they were made again; leave others."""
         self._meant = meant
         chosen = meant.choose(existing)
+        for topic, known in list(self._known_ids.items()):
+            if topic not in existing or ids.get(topic, known) != known:
+                del self._known_ids[topic]
+                self._starts.forget(topic)
+                self._lose(topic)
+                if topic in existing:
+                    self._begin_again(topic)
+        self._given_up.clear()
+        self._known_ids.update(ids)
         if self._group:
             if chosen != self._subscribed or first:
                 self._subscribed = chosen
@@ -352,6 +372,30 @@ class Consuming:
         ]
         if fresh or first:
             self._begin(fresh)
+
+    def _lose(self, topic: str) -> None:
+        """Count what a topic that was deleted still held for this consumer when it was last looked at."""
+        for each in [*self._given_up.values(), *self.partitions.values()]:
+            if each.topic != topic:
+                continue
+            missed = each.sure_high - each.next
+            if missed > 0:
+                self.lost[each.channel] = self.lost.get(each.channel, 0) + missed
+                _log.warning(
+                    "%s: %s was deleted before offsets %d to %d were read",
+                    self._where, each.name, each.next, each.sure_high - 1,
+                )  # fmt: skip
+            each.sure_high = -1
+
+    def _begin_again(self, topic: str) -> None:
+        """Read a topic that was made again from its beginning: offsets of the old one say nothing of it."""
+        _log.warning("%s: topic %r was made again; it is read from its beginning", self._where, topic)
+        for each in [each for each in self.partitions.values() if each.topic == topic]:
+            low, high = self._consumer.get_watermark_offsets(each.key(), timeout=self._timeout_s)
+            self.move(each, low)
+            each.begun, each.committed, each.high, each.sure_high = low, None, high, high
+            if self._until_end:
+                each.stop = high
 
     def _subscribe(self) -> None:
         self._consumer.subscribe(
@@ -398,10 +442,15 @@ class Consuming:
         """List the topics; the next holder of the lock follows them, `take` or the thread."""
         self._refreshed_at = time.monotonic()
         with contextlib.suppress(KafkaException):  # no broker answers: it is asked again next time
-            self._found = self._topics(), self._look()
+            meant, existing = self._topics(), self._look()
+            self._found = meant, existing, self._ids(meant.choose(existing))
             partitions = dict(self.partitions)
+            ids = self._found[2]
             for name, end in self._ends([each.key() for each in partitions.values()]).items():
-                partitions[name].high = max(partitions[name].high, end)
+                partition = partitions[name]
+                partition.high = max(partition.high, end)
+                if ids.get(partition.topic) == self._known_ids.get(partition.topic):
+                    partition.sure_high = end
 
     def _follow_found(self) -> None:
         found, self._found = self._found, None

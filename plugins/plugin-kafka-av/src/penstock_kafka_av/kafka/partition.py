@@ -21,6 +21,7 @@ class Partition:
         is_at_end: The broker has said that nothing more is there.
         is_broken: The next record does not continue the last one.
         high: The offset behind the last message at the broker, when a message last came; -1 if none did.
+        sure_high: The same when the topic was last known to be the one that it began with.
         last_ms: When the last message given was made, in milliseconds since 1970.
     """
 
@@ -35,6 +36,7 @@ class Partition:
     is_broken: bool = False
     last_ms: int = 0
     high: int = -1
+    sure_high: int = -1
     name: str = attrs.field(
         init=False, default=attrs.Factory(lambda self: f"{self.topic}/{self.number}", takes_self=True)
     )

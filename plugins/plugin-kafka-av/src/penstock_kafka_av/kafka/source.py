@@ -155,6 +155,7 @@ class KafkaSource:
                 where=self._where(),
                 topics=self._meant,
                 look=cluster.topics,
+                ids=cluster.ids,
                 ends=cluster.ends,
                 starts=Starts(
                     start=start_of(self.start),

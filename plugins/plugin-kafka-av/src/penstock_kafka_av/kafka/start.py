@@ -102,6 +102,13 @@ class Starts:
             self.literal = False
         return first | dict(fresh)
 
+    def forget(self, topic: str) -> None:
+        """Forget a topic that was deleted: what has its name from now on is another one, and newer than the start."""
+        self.known = {name for name in self.known if name.rpartition("/")[0] != topic}
+        for positions in (self.left, self.sought):
+            for name in [each for each in positions if each.rpartition("/")[0] == topic]:
+                del positions[name]
+
     def _fresh(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> Mapping[str, int]:
         from confluent_kafka import TopicPartition
 
