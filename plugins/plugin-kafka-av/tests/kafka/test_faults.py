@@ -194,6 +194,37 @@ def test_a_broker_that_is_killed_and_started_again(own_broker, read):
     assert [record.data for record in everything(own_broker, out, read)] == numbers(600)
 
 
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_a_source_is_removed_though_no_broker_answers(own_broker, protocol):
+    """A source whose brokers have stopped answering can be removed: neither its commit nor its end waits for them."""
+    raw = own_broker.topic(partitions=2)
+    own_broker.produce(raw, numbers(50), partition=0)
+    source = ps.source(
+        "kafka", name="in", bootstrap_servers=own_broker.address, topics=[raw], group=f"g-{raw}", timeout_s=1.0,
+        refresh_s=0.3, options={"group.protocol": protocol},
+    )  # fmt: skip
+    stays = ps.source(iter(int, 1), name="stays") >> ps.store("null", name="other")
+    with ps.Pipeline(source >> ps.store("null", name="kept"), stays, checkpoint_every_s=0.2).start() as run:
+        ends = time.monotonic() + 30
+        while run.stats().node("in").received < 50:
+            assert time.monotonic() < ends
+            run.wait(0.05)
+        own_broker.produce(raw, numbers(50), partition=1)
+        while run.stats().node("in").received < 100:
+            assert time.monotonic() < ends
+            run.wait(0.01)
+        with own_broker.frozen():
+            removing = threading.Thread(target=run.remove, args=("in", "kept"))
+            removing.start()
+            removing.join(30)
+            is_removed = not removing.is_alive()
+        removing.join()
+    assert is_removed
+    while any(thread.name.endswith("leaves") for thread in threading.enumerate()):
+        assert time.monotonic() < ends + 90
+        time.sleep(0.05)  # the client ends by itself once the broker answers
+
+
 def test_members_that_are_killed(broker, read):
     """Three processes share eight cameras; whichever is killed, nothing is missing from what they stored."""
     mark, out = broker.topic(), broker.topic(partitions=CAMERAS)

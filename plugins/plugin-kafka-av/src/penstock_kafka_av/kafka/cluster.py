@@ -24,21 +24,21 @@ class Cluster:
 
     def __init__(self, config: Mapping[str, Any], *, timeout_s: float) -> None:
         self._config = dict(config)
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._client: AdminClient | None = None
 
     def topics(self) -> dict[str, int]:
         """Return the topics, and how many partitions each has. Raises KafkaException."""
-        found = self._connected().list_topics(timeout=self._timeout_s).topics
+        found = self._connected().list_topics(timeout=self.timeout_s).topics
         return {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}
 
     def may_have_new_groups(self) -> bool:
         """Tell whether the brokers may have the group protocol of KIP-848; where they may not be asked, it is tried."""
         client = self._connected()
         try:
-            broker = next(iter(client.list_topics(timeout=self._timeout_s).brokers))
+            broker = next(iter(client.list_topics(timeout=self.timeout_s).brokers))
             asked = client.describe_configs([_ADMIN.ConfigResource(_ADMIN.ResourceType.BROKER, str(broker))])
-            [settings] = [each.result(self._timeout_s) for each in asked.values()]
+            [settings] = [each.result(self.timeout_s) for each in asked.values()]
         except KafkaException:
             return True
         known = settings.get("group.coordinator.rebalance.protocols")
@@ -49,10 +49,10 @@ class Cluster:
         if not topics:
             return {}
         found = {}
-        asked = self._connected().describe_topics(TopicCollection(list(topics)), request_timeout=self._timeout_s)
+        asked = self._connected().describe_topics(TopicCollection(list(topics)), request_timeout=self.timeout_s)
         for name, each in asked.items():
             with contextlib.suppress(KafkaException):  # it is gone meanwhile, or may not be described
-                found[name] = str(each.result(self._timeout_s).topic_id)
+                found[name] = str(each.result(self.timeout_s).topic_id)
         return found
 
     def ends(self, partitions: Sequence[TopicPartition]) -> dict[str, int]:
@@ -60,8 +60,12 @@ class Cluster:
         if not partitions:
             return {}
         wanted = {TopicPartition(each.topic, each.partition): _ADMIN.OffsetSpec.latest() for each in partitions}
-        asked = self._connected().list_offsets(wanted, request_timeout=self._timeout_s)
-        return {f"{key.topic}/{key.partition}": int(each.result(self._timeout_s).offset) for key, each in asked.items()}
+        asked = self._connected().list_offsets(wanted, request_timeout=self.timeout_s)
+        return {f"{key.topic}/{key.partition}": int(each.result(self.timeout_s).offset) for key, each in asked.items()}
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._client = None
 
     def _connected(self) -> AdminClient:
         if self._client is None:

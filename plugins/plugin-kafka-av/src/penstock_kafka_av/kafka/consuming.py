@@ -14,7 +14,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from confluent_kafka.admin import AdminClient
 
 from penstock.errors import SourceError
-from penstock_kafka_av.kafka.errors import HOPELESS, MOVED, error_of, is_unsupported, source_error, text_of
+from penstock_kafka_av.kafka.cluster import Cluster
+from penstock_kafka_av.kafka.commits import Commits
+from penstock_kafka_av.kafka.errors import HOPELESS, error_of, is_unsupported, source_error, text_of
 from penstock_kafka_av.kafka.partition import Partition
 from penstock_kafka_av.kafka.start import Starts
 from penstock_kafka_av.kafka.topics import Topics
@@ -23,6 +25,7 @@ _log = logging.getLogger("penstock.kafka")
 _IDLE_S: Final = 0.5
 """Without a call of `read` for so long, the partitions are paused and the thread polls."""
 _SAID_AGAIN_S: Final = 60.0
+_ANSWER_S: Final = 0.005
 _AGAIN_S: Final = 0.2
 """Seconds until a partition that could not be begun is tried again."""
 
@@ -45,10 +48,9 @@ class Consuming:
         *,
         where: str,
         topics: Callable[[], Topics],
-        look: Callable[[], Mapping[str, int]],
-        ids: Callable[[Sequence[str]], Mapping[str, str]],
-        ends: Callable[[Sequence[TopicPartition]], Mapping[str, int]],
+        cluster: Cluster,
         starts: Starts,
+        commits: Commits,
         group: bool,
         is_cooperative: bool,
         classic: Callable[[], Consumer] | None,
@@ -61,10 +63,9 @@ class Consuming:
         self._consumer = consumer
         self._where = where
         self._topics = topics
-        self._look = look
-        self._ids = ids
-        self._ends = ends
+        self._cluster = cluster
         self._starts = starts
+        self._commits = commits
         self._group = group
         self._is_cooperative = is_cooperative
         self._classic = classic
@@ -93,7 +94,7 @@ class Consuming:
         """Begin with the topics that exist, and start the thread. Raises SourceError."""
         self._starts.known = {f"{topic}/{number}" for topic, count in existing.items() for number in range(count)}
         try:
-            ids = self._ids(self._meant.choose(existing))
+            ids = self._cluster.ids(self._meant.choose(existing))
             with self._lock:
                 self._follow(self._meant, existing, ids, first=True)
         except KafkaException as error:
@@ -222,22 +223,22 @@ class Consuming:
                     and offset != partition.committed
                 ):
                     due.append((partition, offset))
-            if not due:
-                return
-            try:
-                answers = self._consumer.commit(
-                    offsets=[partition.key(offset) for partition, offset in due], asynchronous=False
-                )
-            except KafkaException as error:
-                inner = error_of(error)
-                if inner is not None and inner.code() in MOVED:
-                    _log.info("%s: not committed, the partitions have moved: %s", self._where, text_of(error))
-                    return
-                raise source_error(self._where, error, doing="commit") from error
-            refused = {f"{each.topic}/{each.partition}" for each in answers or () if each.error is not None}
-            for partition, offset in due:
-                if partition.name not in refused:
-                    partition.committed = offset
+            if due:
+                self._send_commit([partition.key(offset) for partition, offset in due])
+
+    def _send_commit(self, offsets: list[TopicPartition]) -> None:
+        """Commit, and wait for the answer; brokers that do not answer in time are left to answer later."""
+        waits = self._commits.unanswered == 0
+        try:
+            self._commits.send(self._consumer, offsets)
+            until = time.monotonic() + (self._timeout_s if waits else 0.0)
+            while self._commits.unanswered and time.monotonic() < until:
+                message = self._consumer.poll(_ANSWER_S)
+                if message is not None:
+                    self._waiting.append(message)
+        except KafkaException as error:
+            raise source_error(self._where, error, doing="commit") from error
+        self._commits.heed(self.partitions)
 
     def seek(self, position: Mapping[str, int]) -> None:
         """Go on at these offsets: now, or when the partition is assigned."""
@@ -251,12 +252,17 @@ class Consuming:
                     partition.begun = min(partition.begun, offset)
 
     def close(self) -> None:
-        """Leave the group, and end the thread."""
+        """Leave the group, and end the thread. Brokers that do not answer are waited for no longer than `timeout_s`."""
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join()
         with self._lock:
-            self._consumer.close()
+            leaving = threading.Thread(target=self._consumer.close, name=f"penstock {self._where} leaves", daemon=True)
+            leaving.start()
+            leaving.join(self._timeout_s)
+            if leaving.is_alive():  # the client waits for answers without an end; the group misses this member in time
+                _log.warning("%s: the brokers do not answer; it leaves its group without their word", self._where)
+            self._cluster.close()
             self.partitions.clear()
             self._waiting.clear()
 
@@ -273,7 +279,8 @@ class Consuming:
     def _on_assign(self, consumer: Consumer, keys: list[TopicPartition]) -> None:
         """Begin the partitions, now or, if the broker cannot say where, later; what is raised here would be lost."""
         self._pending += keys
-        self._begin_pending()
+        if not self._closing.is_set():
+            self._begin_pending()
         if self._pending and self._is_cooperative:
             consumer.incremental_assign([])
         elif self._pending:
@@ -327,7 +334,7 @@ class Consuming:
         self.partitions.update((each.name, each) for each in begun)
         fresh = [each.key(each.next) for each in begun if each.name in self._starts.fresh]
         if self._group and fresh:  # a member that takes over before the first checkpoint begins there, too
-            self._consumer.commit(offsets=fresh, asynchronous=True)
+            self._commits.send(self._consumer, fresh)
         if begun and self._paused:
             self._consumer.pause(starting)
         elif begun:
@@ -442,11 +449,13 @@ class Consuming:
         """List the topics; the next holder of the lock follows them, `take` or the thread."""
         self._refreshed_at = time.monotonic()
         with contextlib.suppress(KafkaException):  # no broker answers: it is asked again next time
-            meant, existing = self._topics(), self._look()
-            self._found = meant, existing, self._ids(meant.choose(existing))
+            meant, existing = self._topics(), self._cluster.topics()
+            if self._closing.is_set():
+                return
+            self._found = meant, existing, self._cluster.ids(meant.choose(existing))
             partitions = dict(self.partitions)
             ids = self._found[2]
-            for name, end in self._ends([each.key() for each in partitions.values()]).items():
+            for name, end in self._cluster.ends([each.key() for each in partitions.values()]).items():
                 partition = partitions[name]
                 partition.high = max(partition.high, end)
                 if ids.get(partition.topic) == self._known_ids.get(partition.topic):

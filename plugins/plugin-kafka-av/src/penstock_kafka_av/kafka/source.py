@@ -19,6 +19,7 @@ from penstock.record import Record
 from penstock.validators import finite_seconds
 from penstock_kafka_av.kafka.channels import Channels, check_channels_from
 from penstock_kafka_av.kafka.cluster import Cluster
+from penstock_kafka_av.kafka.commits import Commits
 from penstock_kafka_av.kafka.consuming import Consuming, existing_topics
 from penstock_kafka_av.kafka.errors import config_error, source_error
 from penstock_kafka_av.kafka.identity import number_of
@@ -29,6 +30,8 @@ from penstock_kafka_av.kafka.start import Starts, start_of
 from penstock_kafka_av.kafka.topics import Topics
 
 _log = logging.getLogger("penstock.kafka")
+_LOOKS_S = 3.0
+"""Seconds that a look for topics may take during a run; a source that closes waits for it."""
 _CLASSIC = {"partition.assignment.strategy": "cooperative-sticky"}
 CLASSIC_ONLY = frozenset({"partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"})
 """Options that only the classic group protocol has, so that setting one chooses it."""
@@ -131,9 +134,12 @@ class KafkaSource:
         def say(error: Any) -> None:
             heard.append(error) if consuming is None else consuming.say(error)
 
+        commits = Commits(self._where())
+
         def made(protocol: str | None) -> Consumer:
             try:
-                return Consumer({**self._config(protocol), "error_cb": say}, logger=_log)
+                config = {**self._config(protocol), "error_cb": say, "on_commit": commits.answered}
+                return Consumer(config, logger=_log)
             except (KafkaException, TypeError, ValueError) as error:
                 raise config_error(self._where(), error) from error
 
@@ -154,15 +160,14 @@ class KafkaSource:
                 consumer,
                 where=self._where(),
                 topics=self._meant,
-                look=cluster.topics,
-                ids=cluster.ids,
-                ends=cluster.ends,
+                cluster=cluster,
                 starts=Starts(
                     start=start_of(self.start),
                     group=self.group is not None,
                     literal=literal,
                     timeout_s=self.timeout_s,
                 ),
+                commits=commits,
                 group=self.group is not None,
                 is_cooperative="cooperative" in str(self.options.get("partition.assignment.strategy", "cooperative")),
                 classic=(lambda: made(None)) if is_free else None,
@@ -171,8 +176,10 @@ class KafkaSource:
                 timeout_s=self.timeout_s,
             )
             consuming.start(existing)
+            cluster.timeout_s = min(self.timeout_s, _LOOKS_S)
         except BaseException:
             consumer.close()
+            cluster.close()
             raise
         self._open = consuming
         self._jump = None if self.max_lag is None else Jump(consuming, self.max_lag, self.on_lag, self.codec)
