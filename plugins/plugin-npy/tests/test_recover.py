@@ -142,6 +142,13 @@ def test_no_such_directory(tmp_path):
         ("{{ coords.c }}.npy", "007.npy", {"coords": {"c": "007"}}),
         ("{{ time|strftime('%Y') }}/{{ seq }}.npy", "2026/5.npy", {"seq": 5}),
         ("a.b/{{ seq }}.npy", "aXb/5.npy", None),
+        ("{{ '%02d' % seq }}{{ '%03d' % coords.z }}.npy", "12003.npy", {"seq": 12, "coords": {"z": 3}}),
+        ("{{ '%04d' % seq }}.npy", "-003.npy", {"seq": -3}),
+        ("{{ '%04d' % seq }}.npy", "003.npy", None),
+        ("{{ '%4d' % seq }}.npy", "   3.npy", {"seq": 3}),
+        ("{{ '%03d'|format(seq) }}.npy", "007.npy", {"seq": 7}),
+        ("{{ coords['z'] }}-{{ metadata[\"run\"] }}.npy", "5-b.npy", {"coords": {"z": 5}, "metadata": {"run": "b"}}),
+        ("{{ '%d' % coords['z'] }}.npy", "-5.npy", {"coords": {"z": -5}}),
         ("{{ channel }}/{{ channel }}-{{ seq }}.npy", "l/l-5.npy", {"channel": "l", "seq": 5}),
     ],
 )

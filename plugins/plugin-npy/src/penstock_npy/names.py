@@ -9,7 +9,9 @@ import attrs
 
 _TAG = re.compile(r"\{\{\s*(.*?)\s*\}\}|\{[%#].*?[%#]\}", re.DOTALL)
 _PLAIN = re.compile(r"(?:(coords|metadata)\.)?([A-Za-z_]\w*)\Z")
-_NUMBER = re.compile(r"(['\"])%0?\d*d\1\s*%\s*(?:(coords|metadata)\.)?([A-Za-z_]\w*)\Z")
+_NUMBER = re.compile(r"(['\"])%(0?)(\d*)d\1\s*%\s*(?:(coords|metadata)\.)?([A-Za-z_]\w*)\Z")
+_FORMAT = re.compile(r"\|\s*format\(\s*(.*?)\s*\)\Z")
+_ITEM = re.compile(r"\[\s*(['\"])(\w+)\1\s*\]")
 _FIELDS = ("channel", "seq", "time_ns")
 
 
@@ -17,7 +19,8 @@ _FIELDS = ("channel", "seq", "time_ns")
 class NamePattern:
     """Match names that a template has made: `{{ channel }}/{{ '%06d' % seq }}.npy`.
 
-    Understood are names alone and `'%06d' % name`; of any other expression nothing is known but that it is there.
+    Understood are names alone, `coords.z` and `coords['z']`, and `'%06d' % name` or `'%06d'|format(name)`; of any other
+    expression nothing is known but that it is there.
 
     Args:
         text: The template.
@@ -38,6 +41,7 @@ class NamePattern:
         self._pattern = re.compile("".join([*parts, re.escape(text[end:])]), re.DOTALL)
 
     def _group(self, expression: str) -> str:
+        expression = _FORMAT.sub(r"% \1", _ITEM.sub(r".\2", expression))
         number, plain = _NUMBER.match(expression), _PLAIN.match(expression)
         found = number or plain
         if found is None:
@@ -49,7 +53,12 @@ class NamePattern:
                 return f"(?:(?P={group})|.+?)"
         group = f"g{len(self._groups)}"
         self._groups[group] = where or "", name, is_number
-        return f"(?P<{group}>-?\\d+)" if is_number else f"(?P<{group}>.+?)"
+        if not is_number:
+            return f"(?P<{group}>.+?)"
+        if number is None or not number[2] or not number[3]:
+            return f"(?P<{group}> *-?\\d+)"
+        width = int(number[3])  # so that numbers without anything between them come apart
+        return f"(?P<{group}>-\\d{{{max(1, width - 1)},}}|\\d{{{width},}})"
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Return the fields of a record that a name tells, `coords` and `metadata` as dicts; None for other names."""
