@@ -388,3 +388,60 @@ def test_two_runs_of_two_pipelines_on_one_path(tmp_path, name):
     store.open()
     assert len(store) == 100
     store.close()
+
+
+def _memory_mapped(directory):
+    np.save(directory / "mapped.npy", np.arange(12, dtype="u2").reshape(3, 4))
+    return np.load(directory / "mapped.npy", mmap_mode="r")
+
+
+GOOD = {
+    "memory-mapped": _memory_mapped,
+    "big-endian": lambda _: np.arange(5, dtype=">u4"),
+    "structured, big-endian": lambda _: np.array([(1, 2.5)], [("a", ">i2"), ("b", "<f8")]),
+    "0-d": lambda _: np.array(7, "i8"),
+    "empty": lambda _: np.zeros((0, 4), "f4"),
+    "Fortran order": lambda _: np.asfortranarray(np.arange(6).reshape(2, 3)),
+    "not contiguous": lambda _: np.arange(20).reshape(4, 5)[::2, ::-1],
+    "a matrix": lambda _: np.arange(4).reshape(2, 2).view(np.matrix),
+}
+BAD = {
+    "objects": lambda _: np.array([{}, None], dtype=object),
+    "structured with objects": lambda _: np.array([(1, None)], [("a", "i2"), ("b", object)]),
+    "masked": lambda _: np.ma.array([1, 2], mask=[True, False]),
+}
+of_arrays = pytest.mark.parametrize("name", [name for name in STORES if "json" not in name])
+
+
+@of_arrays
+@pytest.mark.parametrize("kind", GOOD)
+def test_arrays_of_every_kind_come_back(tmp_path, name, kind):
+    """Values, dtype with its byte order, and shape are those that were written, also after the next run has begun."""
+    array = GOOD[kind](tmp_path)
+    store = STORES[name](tmp_path / "out")
+    store.open()
+    store.write([Record(array, channel="camera", seq=3)])
+    store.close()
+    store = STORES[name](tmp_path / "out")
+    store.open()
+    (key,) = store.keys()
+    found = store.get(key).data
+    assert (found.dtype, found.shape) == (array.dtype, array.shape)
+    assert found.dtype.byteorder == array.dtype.byteorder
+    assert found.tobytes() == np.asarray(array).tobytes()
+    store.close()
+
+
+@of_arrays
+@pytest.mark.parametrize("kind", BAD)
+def test_arrays_that_would_lose_something_are_refused(tmp_path, name, kind):
+    """An array that a file would lose or pickle is refused for good, by name; the records beside it are written."""
+    array = BAD[kind](tmp_path)
+    store = STORES[name](tmp_path / "out")
+    store.open()
+    with pytest.raises(StoreError, match="camera/1") as caught:
+        store.write([Record(each, channel="camera", seq=n) for n, each in enumerate([np.zeros(2), array, np.ones(2)])])
+    assert not caught.value.retryable
+    assert [record.seq for record, _ in caught.value.failed] == [1]
+    assert len(store) == 2
+    store.close()

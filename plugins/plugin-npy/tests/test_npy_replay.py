@@ -559,6 +559,43 @@ def test_killed_at_any_moment(tmp_path):
     assert found == list(range(count))
 
 
+def test_a_directory_that_cannot_be_watched(opened, tmp_path, monkeypatch):
+    """When the system cannot report changes, the error says so and how to list the directory instead."""
+
+    def watch(*_arguments, **_settings):
+        raise OSError(28, "inotify watch limit reached")
+
+    monkeypatch.setattr("watchfiles.watch", watch)
+    source = opened(tmp_path, follow=True)
+
+    def read_on():
+        while True:
+            source.read(1, 0.1)
+
+    with pytest.raises(SourceError, match=r"watch limit reached; with poll_s"):
+        read_on()
+
+
+def test_a_file_that_is_replaced_does_not_come_again(opened, tmp_path):
+    """What was given stays given, though the file is written anew under its name; a file beside it comes."""
+    source = opened(tmp_path, follow=True, poll_s=0.02)
+    numpy.save(tmp_path / "a.npy", numpy.zeros(1))
+    take(source, 1)
+    numpy.save(tmp_path / "a.npy", numpy.ones(2))
+    numpy.save(tmp_path / "b.npy", numpy.ones(3))
+    assert [record.metadata["path"] for record in take(source, 1)] == ["b.npy"]
+    assert not source.read(1, 0.1)
+
+
+def test_a_pipeline_with_it_is_plain_data(tmp_path):
+    """A pipeline that replays files goes into TOML and back."""
+    flow = ps.source("npy-files", path=f"{tmp_path}/{NPY}", order_by="coords.z", state=tmp_path / "s") >> ps.store(
+        "null"
+    )
+    pipeline = ps.Pipeline(flow)
+    assert ps.Pipeline.from_toml(pipeline.to_toml()) == pipeline
+
+
 def test_waking(opened, tmp_path):
     """`wake` ends a read that waits for files."""
     source = opened(tmp_path, follow=True)

@@ -67,7 +67,7 @@ class NpyFilesSource:
     is preallocated looks whole from the start; `min_age_s` leaves it alone until its writer has paused so long.
 
     **Damaged files** are refused one by one, with the reason: a run dead-letters them. One that vanishes before it is
-    read counts as lost upstream.
+    read counts as lost upstream. One that is replaced after it was given does not come again.
 
     Attributes:
         path: A template ("archive/{{ channel }}/{{ '%06d' % seq }}.npy"), a glob ("in/**/*.npz"), a directory, or one
