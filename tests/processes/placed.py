@@ -33,6 +33,10 @@ def whoami(record):
     return record.replace(metadata={**record.metadata, "process": os.getpid()})
 
 
+def negative_by(record):
+    return record.replace(data=255 - record.data, metadata={**record.metadata, "first": os.getpid()})
+
+
 def half(record):
     if record.data == 5:
         raise ZeroDivisionError("five cannot be halved")

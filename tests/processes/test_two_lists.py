@@ -155,3 +155,26 @@ def test_what_is_large_or_odd_does_not_go_ahead():
         ps.Record(2 ** (8 * 2**22)),
     ):
         assert not ahead.may_go_ahead([ps.Record(0), odd, ps.Record(1)])
+
+
+@pytest.mark.parametrize("killed", [None, 0, 1])
+def test_frames_pass_from_process_to_process(lead, there, killed):
+    """Frames that one process made and another leaves as they are arrive whole, even if one of the two is killed."""
+    import numpy as np
+
+    frames = [np.full((300, 400), n % 200, np.uint8) for n in range(60)]
+    seen = []
+
+    def kill(record):
+        seen.append((record.metadata["first"], record.metadata["process"]))
+        if killed is not None and len(seen) == 20:
+            os.kill(seen[-1][killed], signal.SIGKILL)
+        return record
+
+    report = lead(there("negative_by"), there("whoami"), kill, items=frames)
+    assert report.ok, report
+    assert [record.seq for record in lead.got] == list(range(60))
+    assert [int(record.data[0, 0]) for record in lead.got] == [255 - n % 200 for n in range(60)]
+    assert all((record.data == record.data[0, 0]).all() for record in lead.got)
+    del frames
+    seen.clear()

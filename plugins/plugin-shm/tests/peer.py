@@ -68,6 +68,19 @@ def consume(channel_name: str, say_every: str = "0", options: str = "until_end")
     say("ended", got, torn, sum(source.lost_upstream().values()))
 
 
+def relay(here: str, there: str) -> None:
+    """Pass on what comes, and say so after each list."""
+    source, store = ShmSource(here), ShmStore(there)
+    source.open()
+    store.open()
+    say("open")
+    while True:
+        records = source.read(16, 5.0)
+        if records:
+            store.write(records)
+            say("passed", len(records))
+
+
 def consume_and_stall(channel_name: str, count: str) -> None:
     """Read some records, keep them, and do nothing more until told."""
     source = ShmSource(channel_name)

@@ -1,5 +1,5 @@
 """A record as bytes and back: one format for stores, links and dead letters, and never pickle."""
 
-from penstock.codec.frame import decode, encode, encode_bytes, encode_into, encoded_size
+from penstock.codec.frame import decode, decode_parts, encode, encode_bytes, encode_into, encoded_size
 
-__all__ = ["decode", "encode", "encode_bytes", "encode_into", "encoded_size"]
+__all__ = ["decode", "decode_parts", "encode", "encode_bytes", "encode_into", "encoded_size"]

@@ -18,6 +18,7 @@ Version 1, all numbers little-endian:
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -189,17 +190,51 @@ def decode(buffer: Any) -> Record:
     view = _bytes_of(buffer)
     if len(view) < _PREFIX.size:
         raise CodecError(f"{len(view)} bytes are not a record: its frame alone has {_PREFIX.size}")
+    header_size, size = _checked_prefix(view)
+    end = _PREFIX.size + header_size
+    if not end <= size <= len(view):
+        raise CodecError(f"the record claims {size} bytes with {header_size} in its header; there are {len(view)}")
+
+    def split(sizes: list[int]) -> list[memoryview | None]:
+        return _split(view, sizes, end, size) if sizes or size != end else []
+
+    return _decoded(view[_PREFIX.size : end], split)
+
+
+def decode_parts(head: Any, buffers: Sequence[memoryview]) -> Record:
+    """Return the record of which `encode` returned these: the first buffer, and those that hold more than padding.
+
+    So the buffers may lie anywhere, apart from each other. Arrays are views of them, as with `decode`.
+
+    Raises:
+        CodecError: these bytes are not a record, or the buffers are not those of this one.
+    """
+    view = _bytes_of(head)
+    if len(view) < _PREFIX.size or _checked_prefix(view)[0] != len(view) - _PREFIX.size:
+        raise CodecError(f"{len(view)} bytes are not the head of a record")
+
+    def given(sizes: list[int]) -> list[memoryview | None]:
+        if sizes != [len(buffer) for buffer in buffers]:
+            raise CodecError(f"the header of the record names buffers of {str(sizes)[:80]} bytes; others were given")
+        return list(buffers)
+
+    return _decoded(view[_PREFIX.size :], given)
+
+
+def _checked_prefix(view: memoryview) -> tuple[int, int]:
+    """Return the sizes of the header and of everything. Raises CodecError if the prefix is not that of a record."""
     magic, version, header_size, size = _PREFIX.unpack_from(view)
     if magic != _MAGIC:
         raise CodecError(f"these bytes are not a record: they begin with {magic!r}, not {_MAGIC!r}")
     if version != _VERSION:
         raise CodecError(f"record of format {version}: this penstock reads format {_VERSION}; use a later one")
-    end = _PREFIX.size + header_size
-    if not end <= size <= len(view):
-        raise CodecError(f"the record claims {size} bytes with {header_size} in its header; there are {len(view)}")
+    return header_size, size
+
+
+def _decoded(packed: memoryview, buffers_of: Callable[[list[int]], list[memoryview | None]]) -> Record:
     try:
-        header = _decode_header(view[_PREFIX.size : end])
-        unpacker = Unpacker(_split(view, header.sizes, end, size) if header.sizes or size != end else [])
+        header = _decode_header(packed)
+        unpacker = Unpacker(buffers_of(header.sizes))
         parent = None if header.parent is None else _record(unpacker, header.parent, None)
         record = _record(unpacker, header, parent)
     except CodecError:

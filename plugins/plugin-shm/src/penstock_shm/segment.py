@@ -9,10 +9,25 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from penstock.errors import StoreError
 
 UNTRACKED: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}
 """Saves the mapping's own descriptor, of which a process may have 1024; not possible before Python 3.13."""
+
+
+@attrs.define(eq=False)
+class MappedSegment:
+    """A segment of another process, mapped to be read; its descriptor stays open, so that it can be passed on."""
+
+    descriptor: int
+    size: int
+    mapped: mmap.mmap
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
 
 _ZEROS = memoryview(bytes(256 << 10))
 _SEALS = 0x0002 | 0x0004  # F_SEAL_SHRINK | F_SEAL_GROW, linux/fcntl.h; mypy's fcntl lacks them on other systems
@@ -66,6 +81,15 @@ def map_segment(descriptor: int, size: int, *, writable: bool) -> mmap.mmap:
         return mmap.mmap(descriptor, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE, prot=protection, **UNTRACKED)
     finally:
         os.close(descriptor)
+
+
+def keep_segment(descriptor: int, size: int) -> MappedSegment:
+    """Map a segment that another process made, and keep its descriptor. StoreError: as `map_segment`."""
+    try:
+        return MappedSegment(descriptor, size, map_segment(os.dup(descriptor), size, writable=False))
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def available_bytes() -> int:

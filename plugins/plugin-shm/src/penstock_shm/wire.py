@@ -20,7 +20,7 @@ from penstock.errors import StoreError
 PROTOCOL = 2
 """Version of this protocol; sides of different versions refuse each other with an error that names both."""
 
-HELLO, WAKE_UP, SEGMENT, BLOCK, END, FORGET, NEED = b"H", b"R", b"S", b"B", b"E", b"F", b"N"
+HELLO, WAKE_UP, SEGMENT, BLOCK, END, FORGET, NEED, RETIRE = b"H", b"R", b"S", b"B", b"E", b"F", b"N", b"X"
 LONGEST = 32_768
 
 _BLOCK = struct.Struct("<cIIQQQQI")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from penstock_shm.channel.control import FREE, HELD, SENT, SIZE, Control
 from penstock_shm.channel.pool import Block, Segment
+from penstock_shm.channel.shared import SharedSegment
 from penstock_shm.channel.wake_up import WakeUpEvent
 from penstock_shm.segment import new_segment
 from penstock_shm.wire import END, FORGET, WAKE_UP, pack_block, pack_extra, pack_hello, pack_segment, send
@@ -26,12 +27,22 @@ block before it waits, and so works in parallel with its consumer."""
 
 @attrs.define(eq=False)
 class Given:
-    """A block of records, as handed to consumers: `channels` has the channel of each."""
+    """A block of records, as handed to consumers.
+
+    Attributes:
+        size: Bytes used in the block.
+        first: Number of records before it.
+        channels: The channel of each record.
+        elsewhere: The segments to which it refers, by their numbers here.
+        weight: Bytes used in all.
+    """
 
     block: Block
     size: int
     first: int
     channels: Sequence[str]
+    elsewhere: Mapping[int, SharedSegment] = attrs.field(factory=dict)
+    weight: int = 0
 
 
 @attrs.define(eq=False)
@@ -115,6 +126,12 @@ class Consumer:
             full = not self.latest and not self.has_room()
             self.control.request_wake(max(1, self._given_blocks - self.unread() // 2) if full else 0)
 
+    def held_when_it_died(self, blocks: Sequence[Block]) -> list[Block]:
+        """Return those of these blocks that others may read to whom it has passed them on."""
+        if self.control is None or not self.control.forwards:
+            return []
+        return [block for block in blocks if self.control.flag(block.number) == HELD]
+
     def holds(self, block: Block) -> bool:
         """Whether it holds this block, read or unread."""
         control = self.control
@@ -133,6 +150,10 @@ class Consumer:
         )
         if indices or self.lost:
             message += pack_extra(indices, self.lost)
+        for number, other in given.elsewhere.items():
+            if number not in self._known:
+                send(self.connection, pack_segment(number, other.size), other.descriptor)
+                self._known.add(number)
         self.control.set_flag(block.number, SENT)
         try:
             send(self.connection, message, None if segment.number in self._known else segment.descriptor)
@@ -143,8 +164,9 @@ class Consumer:
         if self.lost:
             self.lost = {}
         self._given_blocks += 1
-        self._unread.append(given.size)
-        self._unread_bytes += given.size
+        weight = given.weight or given.size
+        self._unread.append(weight)
+        self._unread_bytes += weight
 
     def offer(self, given: Given) -> None:
         """Keep the newest record of each channel until it asks; those replaced are counted as lost to it."""

@@ -1,13 +1,13 @@
 """The content of a block: several encoded records; or, if all are small and plain, one bundle of them.
 
 A block begins with the offset and size of each record, as pairs of unsigned 64-bit numbers. A bundle begins with 0 and
-its size instead (`bundle.py`).
+its size instead (`bundle.py`), and a block that refers to memory elsewhere with ones (`reference.py`).
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 import numpy as np
@@ -16,6 +16,9 @@ from penstock.codec import decode, encode
 from penstock.errors import CodecError, StoreError
 from penstock.record import Record
 from penstock_shm.channel.bundle import MARK, SMALL_BYTES, bundled, unbundled
+from penstock_shm.channel.reference import MARK as ELSEWHERE
+from penstock_shm.channel.reference import referred, referring
+from penstock_shm.channel.shared import Place
 
 _ALIGNED = 64
 _GROUP_BYTES = 256 << 10
@@ -24,11 +27,12 @@ _GROUP_RECORDS = 1024
 
 @attrs.frozen(eq=False)
 class Packed:
-    """Records laid out for a block of `size` bytes: pieces, each with its offset."""
+    """Records laid out for a block of `size` bytes: pieces, each with its offset, and the places they refer to."""
 
     records: Sequence[Record]
     size: int
     pieces: Sequence[tuple[int, bytes | memoryview]]
+    places: Sequence[Place] = ()
 
 
 @attrs.frozen(eq=False)
@@ -38,8 +42,13 @@ class _Part:
     size: int
 
 
-def pack(records: Sequence[Record], failed: list[tuple[Record, BaseException]]) -> Iterator[Packed]:
-    """Yield the records in groups of one block each, in order; those that cannot be encoded go to `failed`."""
+def pack(
+    records: Sequence[Record], failed: list[tuple[Record, BaseException]], owner: object = None
+) -> Iterator[Packed]:
+    """Yield the records in groups of one block each, in order; those that cannot be encoded go to `failed`.
+
+    Large arrays in memory of the `owner`, or that were received, are referred to.
+    """
     bundles = _bundles(records)
     if bundles is not None:
         yield from bundles
@@ -48,10 +57,18 @@ def pack(records: Sequence[Record], failed: list[tuple[Record, BaseException]]) 
     total = 0
     for record in records:
         try:
-            buffers = [memoryview(buffer) for buffer in encode(record) if len(buffer)]
+            encoded = encode(record)
         except CodecError as error:
             failed.append((record, error))
             continue
+        if (found := referring(encoded, owner)) is not None:
+            if pending:
+                yield _group(pending)
+                pending, total = [], 0
+            content, places = found
+            yield Packed([record], len(content), [(0, content)], places)
+            continue
+        buffers = [memoryview(buffer) for buffer in encoded if len(buffer)]
         size = sum([b.nbytes for b in buffers])
         if pending and (total + size > _GROUP_BYTES or len(pending) >= _GROUP_RECORDS):
             yield _group(pending)
@@ -83,7 +100,9 @@ def warm_up() -> None:
         unpack(memoryview(b"".join(bytes(piece) for _, piece in group.pieces)), 1, ())
 
 
-def unpack(view: memoryview, count: int, indices: Sequence[int]) -> list[Record]:
+def unpack(
+    view: memoryview, count: int, indices: Sequence[int], outside: Callable[[int, int, int], memoryview] | None = None
+) -> list[Record]:
     """Return the records of a block of `count`, or those of these indices; their arrays are views of the block.
 
     Raises:
@@ -94,6 +113,8 @@ def unpack(view: memoryview, count: int, indices: Sequence[int]) -> list[Record]
         if view[:8] == MARK:
             bundle = unbundled(view)
             return [bundle[index] for index in indices] if indices else bundle
+        if view[:8] == ELSEWHERE and outside is not None:
+            return [referred(view, outside)]
         table = struct.unpack_from(f"<{2 * count}Q", view)
         found = []
         for index in indices or range(count):

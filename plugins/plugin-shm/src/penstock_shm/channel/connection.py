@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import socket
 import weakref
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
 from penstock.errors import StoreError
 from penstock_shm.channel.bundle import MARK
 from penstock_shm.channel.control import FREE, HELD, MOST_BLOCKS, Control
+from penstock_shm.channel.reference import MARK as ELSEWHERE
+from penstock_shm.channel.shared import Shared
 from penstock_shm.channel.wake_up import WakeUpEvent
-from penstock_shm.segment import map_segment
+from penstock_shm.segment import MappedSegment, keep_segment
 from penstock_shm.wire import (
     BLOCK,
     END,
     FORGET,
     HELLO,
     NEED,
+    RETIRE,
     SEGMENT,
     WAKE_UP,
     BlockMessage,
@@ -32,21 +36,37 @@ from penstock_shm.wire import (
 )
 
 _open: weakref.WeakSet[Connection] = weakref.WeakSet()
+_unsaid: list[tuple[Connection, int]] = []
+Outside = Callable[[int, int, int], memoryview]
+"""Finds memory that a block refers to, by segment, offset and size."""
 
 
-class Lease(np.ndarray[tuple[int], np.dtype[np.uint8]]):
-    """A block in use, as (size,) uint8. The producer may reuse the block once this has been garbage-collected.
+class BlockHold:
+    """What keeps a block in use: the producer may use it again once this has been garbage-collected."""
 
-    Arrays decoded from it refer to it, so that it lives as long as any of them. Its buffer must be the mapping itself,
-    not a view of an array: numpy skips such views when it keeps a base alive.
-    """
+    __slots__ = ("_connection", "_is_retired", "block")
 
-    _connection: Connection | None = None
-    _block: int = 0
+    def __init__(self, connection: Connection, block: int) -> None:
+        self._connection, self.block, self._is_retired = connection, block, False
+
+    @property
+    def pid(self) -> int:
+        """The process that received the block."""
+        return self._connection.pid
+
+    def pass_on(self) -> None:
+        """Note that others have been given the block, before they are."""
+        self._connection.forward()
+
+    def retire(self) -> None:
+        """Have the producer never use the memory again."""
+        if not self._is_retired:
+            self._is_retired = True
+            self._connection.retire(self.block)
 
     def __del__(self) -> None:
-        if self._connection is not None:
-            self._connection.release(self._block)
+        if not self._is_retired:
+            self._connection.release(self.block)
 
 
 class Connection:
@@ -61,8 +81,8 @@ class Connection:
         self.channels: set[str] = set()
         self.last_channel = ""
         self._latest, self._asked = latest, False
-        self._pid = os.getpid()
-        self._segments: dict[int, mmap.mmap] = {}
+        self.pid = os.getpid()
+        self._segments: dict[int, MappedSegment] = {}
         self._control: Control | None = None
         self._wake_up: WakeUpEvent | None = None
         self._leases: set[int] = set()
@@ -82,10 +102,11 @@ class Connection:
                 send(self.socket, NEED)
                 self._asked = True
 
-    def receive(self) -> tuple[BlockMessage, memoryview] | None:
+    def receive(self) -> tuple[BlockMessage, memoryview, Outside | None] | None:
         """Return the next block; None if none is waiting. Sets `ended` or `dead` when none will follow.
 
-        What is decoded from it keeps it from being reused; call `release` for a bundle, from which all is copied.
+        What is decoded from it keeps it from being used again. One that refers to memory elsewhere comes with the
+        function that finds this; call `release` for a bundle, from which all is copied.
 
         Raises:
             StoreError: the producer sent an impossible message, or is of another version.
@@ -101,7 +122,7 @@ class Connection:
             if kind == SEGMENT:
                 number, size = unpack_segment(data)
                 if descriptor is not None:
-                    self._segments[number] = map_segment(descriptor, size, writable=False)
+                    self._segments[number] = keep_segment(descriptor, size)
                 continue
             if kind == HELLO:
                 hello = unpack_hello(data)
@@ -130,18 +151,21 @@ class Connection:
 
     def release(self, block: int) -> None:
         """Release a block. Called by the garbage collector, from any thread: it only writes to memory."""
-        if self._pid != os.getpid() or self._control is None:
+        if self.pid != os.getpid() or self._control is None:
             return  # a copy of the lease in a forked process: the parent owns the block
         self._control.set_flag(block, FREE)
-        self._leases.discard(block)
         if self._control.wants_free_block and self._wake_up is not None:
             self._wake_up.set()
+        self._done(block)
+
+    def _done(self, block: int) -> None:
+        self._leases.discard(block)
         if self._left and not self._leases:
             self._close()
 
     def leave(self) -> None:
         """Stop receiving. Records in use stay valid; the connection closes with the last of them."""
-        if self._pid != os.getpid():
+        if self.pid != os.getpid():
             return
         self._left = True
         if self._control is not None:
@@ -162,22 +186,43 @@ class Connection:
         if self._wake_up is not None:
             self._wake_up.close()
 
-    def _lease(self, message: BlockMessage, descriptor: int | None) -> tuple[BlockMessage, memoryview]:
+    def forward(self) -> None:
+        """Note that others have been given blocks of this producer."""
+        if self._control is not None:
+            self._control.forward()
+
+    def retire(self, block: int) -> None:
+        """Tell the producer never to use the memory of a block again, which releases the block. From any thread."""
+        try:
+            send(self.socket, RETIRE + block.to_bytes(4, "little"))
+        except BlockingIOError:
+            _unsaid.append((self, block))  # it is held until this process ends
+            return
+        except OSError:
+            pass  # the producer has gone: nobody uses it again
+        self._done(block)
+
+    def _lease(self, message: BlockMessage, descriptor: int | None) -> tuple[BlockMessage, memoryview, Outside | None]:
         if self._control is None:
             raise StoreError(f"shm channel: producer {self.name} sent a block before its hello message")
         if descriptor is not None:
-            self._segments[message.segment] = map_segment(descriptor, message.segment_size, writable=False)
+            self._segments[message.segment] = keep_segment(descriptor, message.segment_size)
         segment = self._segments.get(message.segment)
-        if segment is None or message.offset + message.size > len(segment) or message.block >= MOST_BLOCKS:
+        if segment is None or message.offset + message.size > segment.size or message.block >= MOST_BLOCKS:
             raise StoreError(f"shm channel: producer {self.name} points outside of its memory: {message}")
         self._control.set_flag(message.block, HELD)
-        if segment[message.offset : message.offset + 8] == MARK:
-            view = memoryview(segment)[message.offset : message.offset + message.size]
+        kind = segment.mapped[message.offset : message.offset + 8]
+        outside: Outside | None = None
+        if kind == MARK:
+            view = memoryview(segment.mapped)[message.offset : message.offset + message.size]
         else:
-            lease = Lease((message.size,), np.uint8, buffer=segment, offset=message.offset)
-            lease._connection, lease._block = self, message.block
             self._leases.add(message.block)
-            view = memoryview(lease.data)
+            hold = BlockHold(self, message.block)
+            if kind == ELSEWHERE:
+                view = memoryview(segment.mapped)[message.offset : message.offset + message.size]
+                outside = partial(self._outside, hold)
+            else:
+                view = _shared(segment, message.offset, message.size, hold)
         self._asked = False
         self._taken_blocks += 1
         self._taken_records = message.first + message.count
@@ -186,7 +231,20 @@ class Connection:
             self._control.end_wait()
             if self._wake_up is not None:
                 self._wake_up.set()
-        return message, view
+        return message, view, outside
+
+    def _outside(self, hold: BlockHold, number: int, at: int, size: int) -> memoryview:
+        """Return memory that a block refers to."""
+        segment = self._segments.get(number)
+        if segment is None or at + size > segment.size:
+            raise StoreError(f"shm channel: producer {self.name} refers to {at}+{size} of segment {number}")
+        return _shared(segment, at, size, hold)
+
+
+def _shared(segment: MappedSegment, at: int, size: int, hold: BlockHold) -> memoryview:
+    lease = Shared((size,), np.uint8, buffer=segment.mapped, offset=at)
+    lease.segment, lease.at, lease.hold = segment, at, hold
+    return memoryview(lease.data)
 
 
 def _after_fork() -> None:

@@ -13,7 +13,7 @@ from penstock_shm.segment import map_segment
 SIZE = 65_536
 FREE, SENT, HELD = 0, 1, 2
 
-_WAITING, _LEAVING, _FLAGS = 48, 56, 64
+_WAITING, _LEAVING, _FORWARDS, _FLAGS = 48, 56, 57, 64
 _TAKEN_BLOCKS, _TAKEN_RECORDS, _BEGUN_RECORDS, _WAKE_AT = 0, 1, 2, 3
 
 MOST_BLOCKS = SIZE - _FLAGS
@@ -81,6 +81,15 @@ class Control:
     def leave(self) -> None:
         """Mark this consumer as no longer receiving."""
         self._bytes[_LEAVING] = 1
+
+    @property
+    def forwards(self) -> bool:
+        """Whether the consumer has passed blocks on, so that others may read them when it is dead."""
+        return bool(self._bytes[_FORWARDS])
+
+    def forward(self) -> None:
+        """Set that; called by the consumer, before it passes a block on."""
+        self._bytes[_FORWARDS] = 1
 
     def flag(self, block: int) -> int:
         """Return FREE, SENT or HELD."""

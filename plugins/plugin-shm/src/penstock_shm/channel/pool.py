@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from penstock.errors import StoreError
 from penstock_shm.channel.control import MOST_BLOCKS
+from penstock_shm.channel.shared import Shared
 from penstock_shm.segment import map_segment, new_segment
 
 _PAGE = 4096
@@ -24,6 +26,9 @@ them than for copying."""
 
 _IDLE_S = 10.0
 """A segment unused for this long makes room for blocks of another size."""
+
+_LOOKED_THROUGH = 64
+"""Blocks that refer to memory elsewhere and that are looked at for each write: others wait for that memory."""
 
 READY_BYTES = 8 << 20
 """Memory allocated before the first record, so that a frame of that size need not wait."""
@@ -36,14 +41,31 @@ class Segment:
     number: int
     size: int
     descriptor: int
+    mapped: mmap.mmap
     memory: npt.NDArray[np.uint8]
     blocks: list[Block] = attrs.field(factory=list)
     used_s: float = 0.0
 
+    def close(self) -> None:
+        """Close the descriptor, and free the memory here with the last array in it."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+        self.blocks.clear()  # they refer to it: free the memory now, not at the next cycle collection
+
+    def __del__(self) -> None:
+        self.close()
+
 
 @attrs.define(eq=False)
 class Block:
-    """A piece of a segment for one write: `memory` is (size,) uint8; `pins` counts the producer's own claims to it."""
+    """A piece of a segment for one write: `memory` is (size,) uint8.
+
+    Attributes:
+        pins: The producer's own claims to it.
+        is_reserved: An array that a user has lies in it.
+        elsewhere: The memory that it refers to, which stays as long as it is in use.
+    """
 
     number: int
     segment: Segment
@@ -51,6 +73,8 @@ class Block:
     size: int
     memory: npt.NDArray[np.uint8]
     pins: int = 0
+    is_reserved: bool = False
+    elsewhere: Sequence[Shared] = ()
 
 
 def new_memory(label: str, size: int) -> Segment:
@@ -62,7 +86,7 @@ def new_memory(label: str, size: int) -> Segment:
     except OSError as error:
         os.close(descriptor)
         raise StoreError(f"{label}: {size} bytes cannot be mapped ({error.strerror or error}; ulimit -n)") from error
-    return Segment(-1, size, descriptor, np.frombuffer(mapped, np.uint8))
+    return Segment(-1, size, descriptor, mapped, np.frombuffer(mapped, np.uint8))
 
 
 def _nobody(_: int) -> None:
@@ -97,6 +121,8 @@ class Pool:
     _segments: dict[int, Segment] = attrs.field(factory=dict)
     _free: dict[int, list[Block]] = attrs.field(factory=dict)
     _in_use: deque[Block] = attrs.field(factory=deque)
+    _referring: deque[Block] = attrs.field(factory=deque)
+    _retired: list[Block] = attrs.field(factory=list)
     _numbers: list[int] = attrs.field(factory=lambda: list(range(MOST_BLOCKS - 1, -1, -1)))
     _next_segment: int = 0
 
@@ -107,6 +133,10 @@ class Pool:
             StoreError: no memory, and nothing to wait for, since no block is in use.
         """
         wanted = block_size(size)
+        if self._retired:
+            self._forget_retired(is_free)
+        if self._referring:  # before those to which they refer, and not in order: others wait for that memory
+            self._look_through(self._referring, _LOOKED_THROUGH, is_free)
         while self._in_use and self._can_return(self._in_use[0], is_free):
             self._return(self._in_use.popleft())  # they mostly return in order; the last one is still in the cache
         block = self._pop(wanted)
@@ -119,7 +149,7 @@ class Pool:
                 self._grow(wanted)
             except StoreError:
                 self._shrink(0.0)
-                if self._in_use:
+                if self._in_use or self._referring:
                     return self._last_resort(wanted)
                 self._grow(wanted)
             block = self._pop(wanted)
@@ -135,17 +165,53 @@ class Pool:
 
     def in_use(self) -> list[Block]:
         """Return the blocks that were allocated and not found free since."""
-        return list(self._in_use)
+        return [*self._referring, *self._in_use, *self._retired]
+
+    def refer(self, block: Block, elsewhere: Sequence[Shared]) -> None:
+        """Have a block in use refer to memory elsewhere."""
+        block.elsewhere = elsewhere
+        self._in_use.remove(block)
+        self._referring.append(block)
+
+    def new_number(self) -> int:
+        """Return a number for a segment of another pool."""
+        self._next_segment += 1
+        return self._next_segment - 1
+
+    def retire(self, segment: Segment) -> None:
+        """Never use the memory of a segment again: others may read it of whom nothing is known.
+
+        The kernel frees it when the last process has unmapped it.
+        """
+        if self._segments.pop(segment.number, None) is None:
+            return
+        size = segment.blocks[0].size
+        self._numbers.extend(block.number for block in self._free[size] if block.segment is segment)
+        self._free[size] = [block for block in self._free[size] if block.segment is not segment]
+        for blocks in (self._referring, self._in_use):
+            for _ in range(len(blocks)):
+                block = blocks.popleft()
+                (self._retired if block.segment is segment else blocks).append(block)
+        self.size_bytes -= segment.size
+        segment.blocks.clear()
+        self.forget(segment.number)
+
+    def _forget_retired(self, is_free: Callable[[Block], bool]) -> None:
+        """Use the numbers of retired blocks again that nobody holds any more."""
+        done = [block for block in self._retired if self._can_return(block, is_free)]
+        self._retired = [block for block in self._retired if block not in done]
+        self._numbers.extend(block.number for block in done)
 
     def close(self) -> None:
         """Release all memory. Memory that consumers have mapped stays with them."""
         for segment in (*self._segments.values(), *([self.ready] if self.ready else ())):
-            os.close(segment.descriptor)
-            segment.blocks.clear()  # they refer to it: free the memory now, not at the next cycle collection
+            segment.close()
         self.ready = None
         self._segments.clear()
         self._free.clear()
         self._in_use.clear()
+        self._referring.clear()
+        self._retired.clear()
         self.forget = _nobody  # breaks the cycle, so that its owner is freed with the last reference
 
     def _pop(self, wanted: int) -> Block | None:
@@ -157,17 +223,23 @@ class Pool:
         return None
 
     def _reclaim(self, is_free: Callable[[Block], bool]) -> None:
-        for _ in range(len(self._in_use)):
-            block = self._in_use.popleft()
+        for blocks in (self._referring, self._in_use):
+            self._look_through(blocks, len(blocks), is_free)
+
+    def _look_through(self, blocks: deque[Block], most: int, is_free: Callable[[Block], bool]) -> None:
+        """Take back those that are free among the first `most` blocks; the others go to the end."""
+        for _ in range(min(most, len(blocks))):
+            block = blocks.popleft()
             if self._can_return(block, is_free):
                 self._return(block)
             else:
-                self._in_use.append(block)
+                blocks.append(block)
 
     def _can_return(self, block: Block, is_free: Callable[[Block], bool]) -> bool:
-        return block.pins == 0 and is_free(block)
+        return block.pins == 0 and not block.is_reserved and is_free(block)
 
     def _return(self, block: Block) -> None:
+        block.elsewhere = ()
         self._free.setdefault(block.size, []).append(block)
 
     def _last_resort(self, wanted: int) -> Block | None:
@@ -225,13 +297,12 @@ class Pool:
         self.size_bytes += segment.size
 
     def _give_up(self, segment: Segment) -> None:
-        os.close(segment.descriptor)
-        segment.blocks.clear()  # as in close()
+        segment.close()
         self.forget(segment.number)
 
     def _shrink(self, idle_s: float) -> None:
         """Release the segments without a block that is, or was lately, in use: record sizes have changed."""
-        busy = {block.segment.number for block in self._in_use}
+        busy = {block.segment.number for block in self.in_use()}
         before_s = time.monotonic() - idle_s
         for number in [n for n, s in self._segments.items() if n not in busy and s.used_s <= before_s]:
             segment = self._segments.pop(number)

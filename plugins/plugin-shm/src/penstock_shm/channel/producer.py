@@ -10,16 +10,22 @@ import sys
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from penstock.errors import StoreError
 from penstock_shm.channel.audience import Consumer, Given
-from penstock_shm.channel.pool import READY_BYTES, Block, Pool, new_memory
+from penstock_shm.channel.control import FREE
+from penstock_shm.channel.pool import READY_BYTES, Block, Pool, Segment, new_memory
+from penstock_shm.channel.reference import put_numbers
+from penstock_shm.channel.shared import Place, Shared, SharedSegment
 from penstock_shm.channel.wake_up import WakeUpEvent
 from penstock_shm.directory import usable
 from penstock_shm.rendezvous import EXCLUSIVE, LATEST, PRODUCER, Endpoint, join
-from penstock_shm.wire import HELLO, NEED, receive, unpack_hello
+from penstock_shm.wire import HELLO, NEED, RETIRE, receive, unpack_hello
 
 _TICK_S = 0.02
 _open: weakref.WeakSet[Producer] = weakref.WeakSet()
@@ -38,6 +44,8 @@ class Producer:
         self._consumers: list[Consumer] = []
         self._pool = Pool(self.label, most_bytes, self._forget)
         self._pool.wish_bytes = READY_BYTES if most_bytes is None or most_bytes >= READY_BYTES else 0
+        self._others: weakref.WeakKeyDictionary[SharedSegment, int] = weakref.WeakKeyDictionary()
+        self._gone: deque[int] = deque()
         self._begun = 0
         self._handed = 0
         self._closing = False
@@ -86,16 +94,57 @@ class Producer:
             return bool(listening)
 
     def take(self, size: int, hold_timeout_s: float) -> Block:
-        """Return a free block; StoreError, naming the consumer, if consumers hold all memory for `hold_timeout_s`."""
+        """Return a free block, pinned until `hand_over` or `give_back`.
+
+        Raises:
+            StoreError: consumers hold all memory for `hold_timeout_s`; it names the one that holds most.
+        """
         with self._lock:
-            if block := self._pool.take(size, self._is_free):
-                if self._pool.wish_bytes:
-                    self._wake()
-                return block
-            for _ in self._until(hold_timeout_s, lambda: self._held(size), busy=self._somebody_reads):
-                if block := self._pool.take(size, self._is_free):
-                    return block
-        raise AssertionError  # _until does not end by itself
+            block = self._pool.take(size, self._is_free)
+            if block is None:
+                for _ in self._until(hold_timeout_s, lambda: self._held(size), busy=self._somebody_reads):
+                    block = self._pool.take(size, self._is_free)
+                    if block is not None:
+                        break
+            assert block is not None  # _until does not end by itself
+            block.pins += 1
+            if self._pool.wish_bytes:
+                self._wake()
+            return block
+
+    def give_back(self, block: Block) -> None:
+        """Let a block be used again that was taken and not handed over."""
+        with self._lock:
+            block.pins -= 1
+
+    def empty(self, size: int, hold_timeout_s: float) -> Shared:
+        """Return memory of this channel, as (size,) uint8. StoreError: as `take`."""
+        block = self.take(size, hold_timeout_s)
+        memory = _Reserved((size,), np.uint8, buffer=block.segment.mapped, offset=block.offset)
+        memory.segment, memory.at, memory.owner, memory.block = block.segment, block.offset, self, block
+        block.is_reserved = True
+        self.give_back(block)
+        return memory
+
+    def refer(self, block: Block, places: Sequence[Place]) -> None:
+        """Have a block refer to memory elsewhere, which stays in use as long as the block."""
+        with self._lock:
+            self._pool.refer(block, [place.within for place in places])
+            for shared in block.elsewhere:
+                if shared.hold is not None:
+                    shared.hold.pass_on()
+            put_numbers(block.memory.data, [self._number_of(shared) for shared in block.elsewhere])
+
+    def _number_of(self, shared: Shared) -> int:
+        """Return the number by which consumers know the segment of this memory."""
+        segment = shared.segment
+        if isinstance(segment, Segment):
+            return segment.number
+        assert segment is not None  # place_of has seen it
+        if segment not in self._others:
+            self._others[segment] = number = self._pool.new_number()
+            weakref.finalize(segment, self._gone.append, number).atexit = False
+        return self._others[segment]
 
     def put(self, content: bytes | memoryview, consumers: int, channels: Sequence[str]) -> bool:
         """Write one small block, with a record of each of these channels, if that need not wait; return whether it was.
@@ -115,6 +164,7 @@ class Producer:
             if block is None:
                 return False
             self.begin(len(channels))
+            block.pins += 1
             block.memory.data[:size] = content
             self.hand_over(block, size, channels)
             if self._pool.wish_bytes:
@@ -128,6 +178,12 @@ class Producer:
         """
         with self._lock:
             given = Given(block, size, self._handed, channels)
+            if block.elsewhere:
+                given.elsewhere = {self._number_of(each): each.segment for each in block.elsewhere if each.segment}
+                given.weight = size + sum(each.nbytes for each in block.elsewhere)
+            block.pins -= 1
+            while self._gone:
+                self._forget(self._gone.popleft())
             for consumer in tuple(self._consumers):
                 if not consumer.listens:
                     continue
@@ -164,6 +220,10 @@ class Producer:
                 if consumer.listens:
                     with contextlib.suppress(OSError):  # it is gone, or will see that this side has closed
                         consumer.end()
+            for block in self._pool.in_use():
+                if not self._is_free(block):
+                    _retire(block)  # nobody will watch who reads what it refers to
+            for consumer in [key.data for key in self._selector.get_map().values() if key.data is not None]:
                 consumer.drop()
             self._pool.close()
         self._shut()
@@ -271,9 +331,20 @@ class Producer:
         if not consumer.gone:
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(consumer.connection)
-            consumer.drop()
-            self._consumers.remove(consumer)
+            self._bury(consumer)
             self._wake_up.set()
+
+    def _bury(self, consumer: Consumer) -> None:
+        """Go on without a consumer that is dead; others may still read what it has passed on."""
+        for block in consumer.held_when_it_died(self._pool.in_use()):
+            self._retire(block)
+        consumer.drop()
+        if consumer in self._consumers:
+            self._consumers.remove(consumer)
+
+    def _retire(self, block: Block) -> None:
+        _retire(block)
+        self._pool.retire(block.segment)
 
     def _forget(self, segment: int) -> None:
         for consumer in self._consumers:
@@ -311,7 +382,7 @@ class Producer:
             return  # the write that needs it raises the error
         with self._lock:
             if self._pool.ready is not None:
-                os.close(segment.descriptor)
+                segment.close()
                 return
             self._pool.keep_ready(segment)
             for consumer in self._listening():
@@ -349,6 +420,12 @@ class Producer:
             elif data[:1] == NEED:
                 consumer.wants = True
                 consumer.answer()
+            elif data[:1] == RETIRE:
+                number = int.from_bytes(data[1:5], "little")
+                for block in self._pool.in_use():
+                    if block.number == number and consumer.holds(block):
+                        self._retire(block)
+                        consumer.control.set_flag(number, FREE)
             elif data[:1] == HELLO:
                 consumer.title = str(unpack_hello(data).get("title", "?"))
         except BlockingIOError:
@@ -356,10 +433,26 @@ class Producer:
         except (OSError, StoreError, ValueError):
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(consumer.connection)
-            if consumer in self._consumers:
-                self._consumers.remove(consumer)
             if not consumer.gone:
-                consumer.drop()
+                self._bury(consumer)
+
+
+class _Reserved(Shared):
+    """Memory of a block that a user fills; the block may be used again when no array in it is left."""
+
+    block: Block | None = None
+
+    def __del__(self) -> None:
+        if self.block is not None:
+            self.block.is_reserved = False
+
+
+def _retire(block: Block) -> None:
+    """Have nobody use the memory again that a block refers to."""
+    for shared in block.elsewhere:
+        if shared.hold is not None:
+            shared.hold.retire()
+    block.elsewhere = ()
 
 
 def title() -> str:

@@ -215,10 +215,10 @@ class ShmSource:
         try:
             got = connection.receive()
             if got is not None:
-                message, view = got
+                message, view, outside = got
                 if message.lost:
                     self._note(self._skipped, message.lost)
-                records = unpack(view, message.count, message.indices)
+                records = unpack(view, message.count, message.indices, outside)
                 if view[:8] == MARK:
                     connection.release(message.block)
                 self._add(connection, records)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
@@ -13,6 +14,7 @@ from penstock.errors import StoreError
 from penstock.record import Record
 from penstock_shm.channel.blocks import Packed, pack, warm_up
 from penstock_shm.channel.producer import Producer
+from penstock_shm.channel.reference import LARGE_BYTES
 from penstock_shm.cleaning import sweep
 from penstock_shm.directory import check_name
 
@@ -88,7 +90,7 @@ class ShmStore:
         """
         producer = self._get_producer()
         failed: list[tuple[Record, BaseException]] = []
-        groups = list(pack(records, failed))
+        groups = list(pack(records, failed, producer))
         if len(groups) == 1 and not failed and self._put(producer, groups[0]):
             return
         left = sum([len(group.records) for group in groups])
@@ -106,6 +108,31 @@ class ShmStore:
         if failed:
             first = failed[0][1]
             raise StoreError(f"shm store {self.channel_name!r}: {first}", failed=failed, retryable=False) from first
+
+    def empty(self, shape: int | Sequence[int], dtype: Any = np.uint8) -> np.ndarray[Any, Any]:
+        """Return an array in the memory of this channel, of any content: fill it, and write a record that has it.
+
+        Then `write` copies nothing; that holds for contiguous parts of it, too. What was written belongs to the
+        consumers, which read it in place: do not change it, but take another one. The memory is used again when the
+        array and all views of it are gone here, and no consumer holds it. Any thread may call this.
+
+        Args:
+            shape: Its shape.
+            dtype: Its dtype, without objects.
+
+        Raises:
+            StoreError: not open; or consumers hold all memory, or there is none, as for `write`.
+            TypeError: the dtype holds objects.
+        """
+        described = np.dtype(dtype)
+        if described.hasobject:
+            raise TypeError(f"shm store {self.channel_name!r}: an array of {described} cannot be shared; use numbers")
+        shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        size = math.prod(shape) * described.itemsize
+        if size < LARGE_BYTES:  # copying costs less than a reference
+            return np.empty(shape, described)
+        memory = self._get_producer().empty(size, self.hold_timeout_s)
+        return np.ndarray(shape, described, memory.data)
 
     def sync(self) -> None:
         """Return at once: `write` returned when the records were handed over.
@@ -144,18 +171,24 @@ class ShmStore:
 
     def _put(self, producer: Producer, group: Packed) -> bool:
         """Write a group of one small piece, if that need not wait."""
-        if group.size > _AT_ONCE_BYTES or len(group.pieces) > 1:
+        if group.size > _AT_ONCE_BYTES or len(group.pieces) > 1 or group.places:
             return False
         channels = [record.channel for record in group.records]
         return producer.put(group.pieces[0][1], self.wait_for_consumers, channels)
 
     def _hand_over(self, producer: Producer, group: Packed) -> None:
         block = producer.take(group.size, self.hold_timeout_s)
-        memory = block.memory
-        for start, piece in group.pieces:
-            values = np.frombuffer(piece, np.uint8)
-            memory[start : start + values.size] = values
-        # After copying, so that a large record is copied while a consumer works on the previous one.
-        if not producer.wait_for_room(self.wait_for_consumers, self.consumer_timeout_s):
-            self._sent_to_nobody += len(group.records)
+        try:
+            memory = block.memory
+            for start, piece in group.pieces:
+                values = np.frombuffer(piece, np.uint8)
+                memory[start : start + values.size] = values
+            if group.places:
+                producer.refer(block, group.places)
+            # After copying, so that a large record is copied while a consumer works on the previous one.
+            if not producer.wait_for_room(self.wait_for_consumers, self.consumer_timeout_s):
+                self._sent_to_nobody += len(group.records)
+        except BaseException:
+            producer.give_back(block)
+            raise
         producer.hand_over(block, group.size, [record.channel for record in group.records])
