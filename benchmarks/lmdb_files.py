@@ -77,7 +77,7 @@ def _writing(scale: float, fresh: Callable[[], Path]) -> Iterator[Row]:
             f"lmdb alone, {at_once} puts of raw bytes a transaction",
             seconds, len(records), least_ratio=least, durability=COMMITTED,
         )  # fmt: skip
-    records = made(1 << 10, max(20, int(100 * scale)))
+    records = made(1 << 10, max(50, int(500 * scale)))  # so many that opening the file does not count
     yield per_record(
         "store lmdb, 1 KiB records, each synced", "lmdb alone, a synced transaction a put",
         best(ours(records, 1, flush_each="sync"), bare(records, 1, sync=True), 3), len(records), least_ratio=0.9,

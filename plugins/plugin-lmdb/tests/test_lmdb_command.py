@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -112,3 +113,41 @@ def test_export_of_objects(tmp_path):
     assert "left out 'p'" in penstock("export", tmp_path / "run", tmp_path / "out.npz", status=1)
     with numpy.load(tmp_path / "out.npz") as arrays:
         assert [each.tolist() for each in arrays.values()] == [[0, 1]]
+
+
+def test_export_writes_json_that_others_read(tmp_path):
+    """Numbers that JSON does not have are written as text, in arrays too; the text "NaN" stays text."""
+    with LMDBStore(tmp_path, "run") as store:
+        store.put({"x": float("nan"), "y": numpy.array([1.0, -numpy.inf]), "z": "NaN", "w": 2.5}, "a", "a")
+    penstock("export", tmp_path / "run", tmp_path / "out.json")
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    found = json.loads((tmp_path / "out.json").read_text(), parse_constant=refuse)
+    assert found[0]["data"] == {"x": "NaN", "y": [1.0, "-Infinity"], "z": "NaN", "w": 2.5}
+
+
+def test_export_names_some_of_what_it_leaves_out(tmp_path):
+    """Of very many records that cannot be exported, the first are named and the others counted."""
+    with LMDBStore(tmp_path, "run") as store:
+        for number in range(1000):
+            store.put("text", "n", f"{number:04d}")
+    said = penstock("export", tmp_path / "run", tmp_path / "out.npz", status=1)
+    assert said.count("is no array") == 20
+    assert "left out '0019'" in said
+    assert "left out 980 more" in said
+
+
+@pytest.mark.parametrize("command", ["info", "verify", "compact", "export"])
+def test_what_is_no_file_is_refused(tmp_path, command):
+    """Each command refuses a named pipe at once, and a file copied in part by name, with the exit status 1."""
+    os.mkfifo(tmp_path / "pipe.lmdb")
+    with LMDBStore(tmp_path, "run") as store:
+        store.put(numpy.zeros(100_000), "a")
+    content = (tmp_path / "run" / "data.mdb").read_bytes()
+    (tmp_path / "cut.lmdb").write_bytes(content[: len(content) // 2])
+    more = [tmp_path / "out"] if command == "export" else []
+    said = penstock(command, tmp_path / "pipe.lmdb", *more, status=1)
+    assert "no regular file" in said or "neither a file nor a directory" in said
+    assert "it was copied or written only in part" in penstock(command, tmp_path / "cut.lmdb", *more, status=1)

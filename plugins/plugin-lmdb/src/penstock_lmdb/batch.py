@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import lt
 
 import attrs
 
@@ -34,12 +33,6 @@ class Batch:
     items: list[Item]
     size_bytes: int
     is_small: bool
-
-    @property
-    def is_in_order(self) -> bool:
-        """Whether each key is higher than the one before it."""
-        keys = [key for _, key, _ in self.items]
-        return all(map(lt, keys, keys[1:]))
 
 
 def prepare(records: Sequence[Record], naming: Naming) -> tuple[Batch, Failed]:

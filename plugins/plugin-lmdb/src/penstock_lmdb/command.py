@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+_SHOWN = 20
 _path = click.argument("path", type=click.Path(path_type=Path, exists=True))
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
 
@@ -73,8 +74,10 @@ def export(path: Path, target: Path, form: str | None, prefix: str) -> None:
 
     form = form or {".npz": "npz", ".json": "json"}.get(target.suffix, "npy")
     written, left_out = write(path, target, form, prefix)
-    for key, why in left_out:
+    for key, why in left_out[:_SHOWN]:
         click.echo(f"left out {key!r}: {why}", err=True)
+    if left_out[_SHOWN:]:
+        click.echo(f"left out {len(left_out) - _SHOWN} more", err=True)
     click.echo(f"{target}: {written} of {written + len(left_out)} records")
     if left_out:
         raise SystemExit(1)

@@ -8,6 +8,7 @@ its `mdb.c` describes it: two meta pages, of which the one with the higher trans
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from collections import deque
 from pathlib import Path
@@ -78,6 +79,8 @@ def find_damage(path: Path, *, most_pages: int | None = _AT_OPEN) -> list[str]:
         most_pages: How many pages of its trees are looked at, those next to the roots first; None for all.
     """
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
+            return ["it is no regular file"]
         with open(path, "rb", buffering=0) as file:
             if not os.fstat(file.fileno()).st_size:
                 return []

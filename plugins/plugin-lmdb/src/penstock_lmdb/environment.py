@@ -6,7 +6,8 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from operator import lt
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,14 +62,15 @@ class Environment:
         for environment in list(_OPEN):
             environment.leave_to_parent()
         self._use(self._place.connect(max(map_size, self._place.size_on_disk())))
-        self._identity = None if readonly else _identity(self._place.data_file)
-        self._watch, self._room = ReaderWatch(where), Room(self._place.data_file, where)
+        self._data_file = self._place.data_file
+        self._identity = None if readonly else _identity(self._data_file)
+        self._watch, self._room = ReaderWatch(where), Room(self._data_file, where)
         _OPEN.add(self)
 
     @property
     def data_file(self) -> Path:
         """The file with the data."""
-        return self._place.data_file
+        return self._data_file
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -250,9 +252,9 @@ class Environment:
 
     def _check_file(self) -> None:
         """Raise StoreError if the file that is open is no longer the one at the path: nobody could find its records."""
-        if self._identity is not None and _identity(self._place.data_file) != self._identity:
+        if self._identity is not None and _identity(self._data_file) != self._identity:
             raise StoreError(
-                f"{self._where}: {self._place.data_file} was removed or replaced while it was open; what was written "
+                f"{self._where}: {self._data_file} was removed or replaced while it was open; what was written "
                 "since it was opened is lost, unless its source gives it again: start the run again",
                 retryable=False,
             )
@@ -345,10 +347,18 @@ class Environment:
         self._env, self.databases = connection.env, connection.databases
 
 
+def is_behind_all(transaction: Transaction, keys: Sequence[bytes]) -> bool:
+    """Return whether each of these keys is higher than the one before it, and the first than all that are there."""
+    if not keys or not all(map(lt, keys, keys[1:])):
+        return False
+    cursor = transaction.cursor()
+    return not cursor.last() or bytes(cursor.key()) < keys[0]
+
+
 def _identity(file: Path) -> tuple[int, int] | None:
     """Return what tells a file from another of its name; None if it is not there."""
     try:
-        found = file.stat()
+        found = os.stat(file)
     except OSError:
         return None
     return found.st_dev, found.st_ino

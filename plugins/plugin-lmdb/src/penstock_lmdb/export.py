@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import urllib.parse
 import zipfile
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from penstock_lmdb.store import LmdbRecordStore
 
 LeftOut = list[tuple[str, str]]
 _LONGEST_NAME = 180
+_NOT_FINITE = re.compile("NaN|Infinity")
 
 
 def export(path: Path, target: Path, form: str, prefix: str = "") -> tuple[int, LeftOut]:
@@ -98,6 +100,8 @@ def _to_json(records: Iterator[tuple[str, Record]], target: Path, left_out: Left
                 }  # fmt: skip
                 try:
                     text = json.dumps(fields, default=_plain)
+                    if _NOT_FINITE.search(text):  # what JSON has no number for is written as text
+                        text = json.dumps(json.loads(text, parse_constant=str))
                 except (TypeError, ValueError, RecursionError) as error:
                     left_out.append((key, str(error)))
                     continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -12,6 +13,7 @@ from penstock.codec import decode
 from penstock.errors import CodecError
 from penstock.record import Record
 from penstock_lmdb.change_log import ChangeLog, Kind, Logged
+from penstock_lmdb.environment import is_behind_all
 from penstock_lmdb.index import Index
 from penstock_lmdb.object_value import ID, deleted, name_of
 
@@ -43,33 +45,36 @@ class ObjectTable:
 
     def apply(self, transaction: Any, changes: Mapping[bytes, Put | None]) -> None:
         """Put these objects; None deletes."""
-        index, logged = Index(self.databases), list[Logged]()
-        times: list[tuple[bytes, int, Mapping[str, Any]]] = []
-        names: list[tuple[bytes, bytes]] = []
-        byte_ids: list[tuple[bytes, bytes]] = []
-        for key, put in changes.items():
-            if put is None:
-                if transaction.get(key) is not None:
-                    logged.append(deleted(key, self._remove(transaction, index, key)))
-                continue
-            kind: Kind = "replace" if put.replaces else "put"
-            if not transaction.put(key, put.value, overwrite=False):
-                self._remove(transaction, index, key)
-                transaction.put(key, put.value)
-                kind = "replace"
-            logged.append((kind, key))
-            times.append((key, put.time_ns, put.coords))
-            names.append((name_key(put.name, put.number), key))
-            if put.id_is_bytes:
-                byte_ids.append((key, b""))
-        index.add(transaction, times)
-        names.sort()
-        transaction.cursor(self.databases["names"]).putmulti(names)
+        puts = [(key, put) for key, put in changes.items() if put is not None]
+        logged: list[Logged] = []
+        if len(puts) == len(changes) and is_behind_all(transaction, [key for key, _ in puts]):
+            # New ids are made from the time: nothing is replaced, and nothing has to be looked for.
+            transaction.cursor().putmulti([(key, put.value) for key, put in puts], True, False, True)
+            logged += [("replace" if put.replaces else "put", key) for key, put in puts]
+        else:
+            for key, put in changes.items():
+                self._change(transaction, key, put, logged)
+        Index(self.databases).add(transaction, [(key, put.time_ns, put.coords) for key, put in puts])
+        names = [(name_key(put.name, put.number), key) for key, put in puts]
+        transaction.cursor(self.databases["names"]).putmulti(sorted(names))
+        byte_ids = [(key, b"") for key, put in puts if put.id_is_bytes]
         if byte_ids:
             transaction.cursor(self.databases["byte_ids"]).putmulti(byte_ids)
         self.log.append(transaction, logged)
 
-    def _remove(self, transaction: Any, index: Index, key: bytes) -> Record | None:
+    def _change(self, transaction: Any, key: bytes, put: Put | None, logged: list[Logged]) -> None:
+        if put is None:
+            if transaction.get(key) is not None:
+                logged.append(deleted(key, self._remove(transaction, key)))
+            return
+        kind: Kind = "replace" if put.replaces else "put"
+        if not transaction.put(key, put.value, overwrite=False):
+            self._remove(transaction, key)
+            transaction.put(key, put.value)
+            kind = "replace"
+        logged.append((kind, key))
+
+    def _remove(self, transaction: Any, key: bytes) -> Record | None:
         """Remove an object that is there, and what leads to it; return its record, or None if that is damaged."""
         record = None
         try:
@@ -77,7 +82,7 @@ class ObjectTable:
         except CodecError:
             pass  # whatever leads to it leads nowhere then
         else:
-            index.remove(transaction, key, record)
+            Index(self.databases).remove(transaction, key, record)
             names = self.databases["names"]
             for each, owner in self._numbers(transaction, name_of(record)):
                 if owner == key:
@@ -132,6 +137,7 @@ def id_is_bytes(record: Any) -> bool:
     return bool(record.metadata.get(ID))
 
 
+@lru_cache(maxsize=1024)
 def _name_prefix(name: str) -> bytes:
     encoded = name.encode("utf-8", "surrogatepass")  # a name that cannot be kept is asked for all the same
     if len(encoded) > _LONGEST_NAME or b"\0" in encoded:
