@@ -14,9 +14,7 @@ from functools import lru_cache
 import attrs
 
 _TOGETHER = 16
-"""Files from which on threads flush them: they share commits of the file system's journal."""
-_AT_ONCE = 64
-"""Files from which on their file system is flushed as a whole."""
+"""Files from which on they are flushed together: with their file system, or by threads, which share its commits."""
 _MOST_DEVICES = 8
 _REPORTS_ERRORS = (5, 8)
 """The version of Linux since which syncfs reports errors of writing back: man 2 syncfs."""
@@ -66,7 +64,7 @@ class Unsynced:
             FileNotFoundError: some are gone; so they are at each further call.
             OSError: they cannot be made durable; they are tried again by the next call.
         """
-        gone = self._sync_at_once() if len(self._files) >= _AT_ONCE else None
+        gone = self._sync_at_once() if len(self._files) >= _TOGETHER else None
         if gone is None:
             gone = _sync_each(self._files)
             _sync_each(self._directories)
