@@ -23,7 +23,7 @@ class Peer:
     def __init__(self, role: str, settings: dict, *, python: str = sys.executable, script: str = "peer.py") -> None:
         paths = os.pathsep.join(each for each in sys.path if each) if python == sys.executable else ""
         self.process = subprocess.Popen(
-            [python, str(Path(__file__).with_name(script)), role, json.dumps(settings)],
+            [python, str(Path(__file__).parent / script), role, json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -75,6 +75,11 @@ class Peer:
 
 @pytest.fixture
 def endpoint() -> str:
+    return free_endpoint()
+
+
+def free_endpoint() -> str:
+    """Return a loopback endpoint that nobody uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"tcp/127.0.0.1:{probe.getsockname()[1]}"
@@ -133,6 +138,11 @@ def pytest_collection_modifyitems(items) -> None:
 
 @pytest.fixture(scope="session")
 def heros_python() -> str:
+    """Return an interpreter with the real heros and herostools."""
+    return heros_environment()
+
+
+def heros_environment() -> str:
     """Return an interpreter with the real heros and herostools, whose pins differ from ours; made once."""
     import fcntl
     import hashlib
@@ -179,6 +189,4 @@ def heros(heros_python):
 
 @pytest.fixture
 def other_endpoint() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"tcp/127.0.0.1:{probe.getsockname()[1]}"
+    return free_endpoint()

@@ -71,6 +71,8 @@ def camera(name):
             order = json.loads(line)
             if order["do"] == "run":
                 acquire(hero, **order)
+            elif order["do"] == "burst":
+                burst(hero, order["frames"], order["side"])
             elif order["do"] == "wait":  # until somebody subscribes: events to nobody are gone
                 wait_for_subscriber(hero, name, order["event"])
             else:
@@ -98,16 +100,44 @@ def acquire(hero, do, frames, skip=(), bounds=True, stopped=True):
         hero.acquisition_stopped({"frames": frames, "frame_count": frames})
 
 
+def burst(hero, frames, side):
+    import numpy
+
+    image = numpy.arange(side * side, dtype=numpy.uint16).reshape(side, side)
+    for number in range(frames):
+        hero.acquisition_data(image, {"frame": number, "acquisition_time": time.time_ns()})
+
+
+def count(archiver, frames, root):
+    """Tell how many files were written, and in which time, once all are, or nothing has come for some seconds."""
+    began = last = 0.0
+    stored = 0
+    while stored < frames and (not began or time.monotonic() < last + 5):
+        time.sleep(0.05)
+        now = len(os.listdir(root)) if not began or archiver.is_queue_drained() else stored
+        if now != stored:
+            stored, last = now, time.monotonic()
+            began = began or last
+    say(stored=stored, took_s=max(last - began, 0.05), cpu_s=time.process_time())
+
+
 def archive(classname, arguments):
     import herostools.actor
 
     archiver = getattr(herostools.actor, classname)(**arguments)
     say(ready=True)
     for line in sys.stdin:
+        order = json.loads(line)
+        if order["do"] == "cpu":
+            say(cpu_s=time.process_time())
+            continue
+        if order["do"] == "count":
+            count(archiver, order["frames"], order["root"])
+            continue
         while not archiver.is_queue_drained():
             time.sleep(0.01)
         archiver._teardown()
-        say(done=json.loads(line)["do"])
+        say(done=order["do"])
 
 
 def observer():

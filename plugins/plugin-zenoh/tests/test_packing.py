@@ -195,6 +195,19 @@ def test_large_data_arrive_whole(bundle, endpoint, opened):
     assert [(one.data, one.seq, one.metadata) for one in got] == [(one.data, one.seq, one.metadata) for one in sent]
 
 
+def test_a_reader_is_given_what_a_cache_holds(endpoint, opened):
+    """Of large records `read` gives about a MiB at a time, and the rest with the next calls."""
+    source = opened(ZenohSource(key="lab/**", rendezvous=endpoint))
+    store = opened(ZenohStore(key="lab/a", rendezvous=endpoint, timeout_s=20))
+    store.write([Record(bytes(400_000), channel="x", seq=n) for n in range(8)])
+    store.sync()
+    given_ = []
+    while sum(map(len, given_)) < 8:
+        given_.append(source.read(1000, 5))
+    assert max(map(len, given_)) <= 3
+    assert [record.seq for records in given_ for record in records] == list(range(8))
+
+
 def test_a_bad_record_in_a_list_costs_itself(endpoint, opened, lists):
     """A record in a list that cannot be written is named; its neighbours arrive in order."""
     source = opened(ZenohSource(key="lab/**", rendezvous=endpoint))

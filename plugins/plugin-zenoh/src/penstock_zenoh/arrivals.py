@@ -15,6 +15,7 @@ from penstock.record import Record
 from penstock_zenoh import wire
 
 _PUT = zenoh.SampleKind.PUT
+_GRAIN_BYTES = 1 << 20
 _GRACE_S = 0.5
 """How long what is still on the way may take, once a publisher's token is gone or a mark has overtaken records."""
 
@@ -158,12 +159,14 @@ class Arrivals:
         return due
 
     def pop(self, most: int) -> list[Arrival]:
-        """Return what waits, up to `most` records."""
+        """Return what waits, up to `most` records, and of large ones no more than a cache holds."""
         taken: list[Arrival] = []
+        size_bytes = 0
         with self.changed:
             waiting = self.waiting
-            while waiting and most > 0:
+            while waiting and most > 0 and size_bytes < _GRAIN_BYTES:
                 arrival = waiting[0]
+                size_bytes += arrival.size_bytes
                 count = arrival.stop - arrival.start
                 if count <= most:
                     waiting.popleft()

@@ -52,7 +52,7 @@ class _Reader:
     """Where reading is in a payload."""
 
     def __init__(self, payload: bytes) -> None:
-        self.view = memoryview(payload).toreadonly()
+        self.payload = bytes(payload)  # a copy only if it is something else
         self.size = len(payload)
         self.at = 0
 
@@ -60,22 +60,27 @@ class _Reader:
         """Return the next item; with `views`, byte strings, in a list too, as views of the payload."""
         if depth == 0:
             raise CodecError(f"CBOR is nested deeper than {DEPTH} at byte {self.at}")
-        head = self.take(1)[0]
-        major, info = head >> 5, head & 31
+        at = self.at
+        if at >= self.size:
+            self.check(1)
+        head = self.payload[at]
+        self.at = at + 1
+        major, count = head >> 5, head & 31
         if major == 7:
-            return self.simple(info)
-        count = self.count(info)
+            return self.simple(count)
+        if count >= 24:
+            count = self.count(count)
         if major == 0:
             return count
         if major == 1:
             return -1 - count
         if major == 2:
-            return self.take(count) if views else bytes(self.take(count))
+            return self.view(count) if views else self.take(count)
         if major == 3:
-            return str(self.take(count), "utf-8")
+            return self.take(count).decode()
         if major == 6:
             return self.tagged(count, depth)
-        self.check(count if major == 4 else 2 * count)
+        self.check(count if major == 4 else 2 * count)  # each item has a byte at least
         if major == 4:
             return [self.item(depth - 1, views=views) for _ in range(count)]
         return self.mapping(count, depth)
@@ -100,18 +105,22 @@ class _Reader:
         return (False, True, None, None)[info - 20]
 
     def count(self, info: int) -> int:
-        """Return the number in a head."""
-        if info < 24:
-            return info
+        """Return the number behind a head."""
         if info > 27:
             raise CodecError(f"CBOR of indefinite length, which HEROs do not send, before byte {self.at}")
         return int.from_bytes(self.take(1 << (info - 24)), "big")
 
-    def take(self, count: int) -> memoryview:
+    def take(self, count: int) -> bytes:
         """Return the next bytes."""
         self.check(count)
         self.at += count
-        return self.view[self.at - count : self.at]
+        return self.payload[self.at - count : self.at]
+
+    def view(self, count: int) -> memoryview:
+        """Return the next bytes, not copied and read-only."""
+        self.check(count)
+        self.at += count
+        return memoryview(self.payload)[self.at - count : self.at]
 
     def check(self, count: int) -> None:
         """Refuse a length that is not there."""
