@@ -201,9 +201,9 @@ def test_what_was_allocated_ahead_is_given_back(tmp_path, monkeypatch):
     assert (tmp_path / "a.lmdb").stat().st_size < 1 << 17
 
 
-def _fill(store):
-    for number in range(1000):
-        store.write(records(1, 20_000, start=number))
+def _fill(store, size=20_000, start=0):
+    for number in range(start, start + 1000):
+        store.write(records(1, size, start=number))
 
 
 def test_delete_works_where_nothing_more_can_be_written(tmp_path):
@@ -223,6 +223,31 @@ def test_delete_works_where_nothing_more_can_be_written(tmp_path):
             store.delete(key)
         store.write(records(1, 20_000, start=5000))
         assert len(store) == len(keys) - 9
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+        store.close()
+
+
+def test_every_delete_works_where_writes_have_used_what_was_free(tmp_path):
+    """On a full disk, writes that use what was freed leave the reserve: positions are kept, and all can be deleted."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    store = LmdbRecordStore(path=tmp_path / "a.lmdb")
+    store.open()
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, limits[1]))
+        for round_ in range(4):
+            start = 10_000 * round_
+            with pytest.raises(StoreError, match="disk is full") as caught:
+                _fill(store, 20_000 + 3000 * round_, start)
+            assert caught.value.retryable
+            store.sync_with({"source": start})
+            keys = list(store.keys())
+            for key in keys[:: 2 if round_ < 3 else 1]:
+                store.delete(key)
+        assert len(store) == 0
+        store.write(records(1, 100_000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, ignored)

@@ -68,6 +68,12 @@ def held(path):
         return {store.get(key, include_metadata=True).name: store.get(key) for key in store.get_keys()}
 
 
+def _put_until_full(store, ids):
+    for number in range(1000):
+        ids.append(store.put(bytes(20_000), f"n{number}"))
+        store.commit()
+
+
 def test_b3_names_order_and_defaults_are_those_of_the_seed():
     """The signatures have the names, the order and the defaults of improv's; what is added is keyword-only."""
 
@@ -441,12 +447,33 @@ def test_a_full_store_says_so_and_goes_on(make, caplog):
     assert store.get("large").sum() == 60_000
     for key in keys:
         store.delete(key)
-    with pytest.raises(StoreError):
-        store.commit()  # the large one is tried with them
+    store.commit()  # they make room for the large one
+    assert len(store) == 1
     store.delete("large")
     store.commit()
     store.put(numpy.ones(60_000), "large", flush_this_immediately=True)
     assert store.get("large").sum() == 60_000
+
+
+def test_deletes_make_room_on_a_full_disk(tmp_path):
+    """On a full disk, deletes are committed although an object that does not fit waits with them, which fits then."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    store = LMDBStore(tmp_path, "run", commit_freq=NEVER)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, limits[1]))
+        ids = []
+        with pytest.raises(StoreError, match="disk is full"):
+            _put_until_full(store, ids)
+        for key in ids[:-1]:
+            store.delete(key)
+        store.flush()
+        assert store.get_keys() == [ids[-1]]
+        assert not store._buffer.pending()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+        store.close()
 
 
 def test_the_thread_that_commits_tries_again(make, caplog, monkeypatch):

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Iterator
 
-from penstock.errors import PenstockError
+from penstock.errors import PenstockError, StoreError
 from penstock_lmdb.environment import Environment
 from penstock_lmdb.object_table import ObjectTable, Put
 
@@ -98,11 +98,7 @@ class Buffer:
                 self._environment.read(lambda txn: None)  # says if it can no longer be used
                 return
             try:
-                self._environment.change(
-                    lambda txn: self._table.apply(txn, changes),
-                    size_bytes=size,
-                    essential=all(put is None for put in changes.values()),
-                )
+                self._write(changes, size)
             except BaseException:
                 with self._lock:
                     self._waiting = {**changes, **self._waiting}
@@ -114,6 +110,27 @@ class Buffer:
                 self._committing = {}
                 self._newest = {put.name: key for key, put in self._waiting.items() if put is not None}
         self._failed = False
+
+    def _write(self, changes: Changes, size: int) -> None:
+        """Write changes; if they do not fit, first those that delete, which makes room for the others."""
+        try:
+            self._apply(changes, size)
+        except StoreError:
+            deletes: Changes = {key: None for key, put in changes.items() if put is None}
+            if not 0 < len(deletes) < len(changes):
+                raise
+            self._apply(deletes, 0)
+            with self._lock:  # what is left is kept if it does not fit now, either
+                for key in deletes:
+                    del changes[key]
+            self._apply(changes, size)
+
+    def _apply(self, changes: Changes, size: int) -> None:
+        self._environment.change(
+            lambda txn: self._table.apply(txn, changes),
+            size_bytes=size,
+            essential=all(put is None for put in changes.values()),
+        )
 
     def stop(self) -> None:
         """End the thread."""

@@ -138,24 +138,31 @@ class Environment:
         if self._readonly:
             raise StoreError(f"{self._where}: was opened with readonly=True and cannot be changed", retryable=False)
         with self._changing:
-            if not essential:
-                self._room.take(self._env, self.databases.values(), size_bytes)
-            result = self._change(use, size_bytes, essential)
+            most = None if essential else self._room.take(self._env, self.databases.values(), size_bytes)
+            with contextlib.nullcontext() if most is None else self._no_larger_than(most):
+                result = self._change(use, size_bytes, essential, most)
             self._watch.committed(self._env)
         return result
 
-    def _change(self, use: Callable[[Transaction], T], size_bytes: int, essential: bool) -> T:
+    @contextlib.contextmanager
+    def _no_larger_than(self, size: int) -> Iterator[None]:
+        """Keep the file from becoming larger in this block: a full disk has room within the file only."""
+        before = int(self._env.info()["map_size"])
+        self._resize(size)
+        try:
+            yield
+        finally:
+            self._resize(before)
+
+    def _change(self, use: Callable[[Transaction], T], size_bytes: int, essential: bool, most: int | None) -> T:
         reconnected = turned = False
         while True:
             try:
                 return self._commit(use)
             except lmdb.MapFullError as error:
-                if not self._grow(size_bytes, essential):
+                if most is not None or not self._grow(size_bytes, essential):
                     if turned or not self._turn():
-                        raise StoreError(
-                            f"{self._where}: is full at max_size={self._max_size}; delete records or set a larger "
-                            "max_size"
-                        ) from error
+                        raise StoreError(self._full(most)) from error
                     turned = True
             except lmdb.MapResizedError:
                 self._resize(0)
@@ -181,6 +188,14 @@ class Environment:
                 transaction.abort()
             raise
         return result
+
+    def _full(self, most: int | None) -> str:
+        if most is None:
+            return f"{self._where}: is full at max_size={self._max_size}; delete records or set a larger max_size"
+        return (
+            f"{self._where}: the disk is full, nothing of this call was written; delete records or free some space, "
+            "then try again"
+        )
 
     def _grow(self, size_bytes: int, essential: bool) -> bool:
         """Make the map larger; return False if it has its largest size."""

@@ -36,8 +36,12 @@ class Room:
     where: str
     _allocated: int = 0
 
-    def take(self, env: lmdb.Environment, databases: Iterable[Any], size_bytes: int) -> None:
+    def take(self, env: lmdb.Environment, databases: Iterable[Any], size_bytes: int) -> int | None:
         """Allocate what a transaction of this size may need, and the reserve, if the disk is nearly full.
+
+        Returns:
+            None; or, where the disk is full, the size in bytes that the file must not exceed, so that the transaction
+            takes what is free within it, and leaves the reserve.
 
         Raises:
             StoreError: the disk is full, and what is free within the file does not do. It can be retried.
@@ -46,19 +50,21 @@ class Room:
         used = (int(env.info()["last_pgno"]) + 1) * page
         wanted = used + size_bytes + RESERVE
         if wanted <= self._allocated or not hasattr(os, "posix_fallocate") or self._has_plenty(size_bytes):
-            return
+            return None
         step = max(_STEP, used // 16 // _STEP * _STEP)
         wanted = -(-wanted // step) * step
         try:
             self._allocate(wanted)
         except OSError as error:
             if error.errno not in _FULL:
-                return  # a file system that cannot allocate ahead
+                return None  # a file system that cannot allocate ahead
             if _free_bytes(env, databases, page, used) < size_bytes + RESERVE:
                 raise StoreError(
                     f"{self.where}: the disk is full ({error.strerror}), nothing of this call was written; delete "
                     "records or free some space, then try again"
                 ) from error
+            return max(used, (os.stat(self.path).st_size - RESERVE) // page * page)
+        return None
 
     def _has_plenty(self, size_bytes: int) -> bool:
         """Return whether the disk is so far from full that nothing has to be allocated ahead, which costs time."""
