@@ -183,3 +183,35 @@ def test_drawings_name_every_node_and_edge():
     import xml.etree.ElementTree as ElementTree
 
     assert len(ElementTree.fromstring(svg).findall("{http://www.w3.org/2000/svg}rect")) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [
+        ({"options": {"sasl.password": "word-of-secret"}}, r"options\.sasl\.password"),
+        ({"options": {"sasl.jaas.config": "word-of-secret"}}, r"options\.sasl\.jaas\.config"),
+        ({"password": "word-of-secret"}, "password"),
+        ({"servers": [{"uri": "mongodb://me:word-of-secret@host/db"}]}, r"servers\[0\]\.uri"),
+    ],
+)
+def test_passwords_are_not_written_to_files(tmp_path, settings, where):
+    """A pipeline that holds a password as text is not written to a file; the error names the place only."""
+    flow = ps.source("kafka", name="cameras", **settings) >> ps.store("null", name="out")
+    pipeline = ps.Pipeline(flow)
+    for write in (
+        pipeline.to_toml,
+        lambda: pipeline.write(tmp_path / "p.yaml"),
+        lambda: pipeline.write(tmp_path / "p.json"),
+    ):
+        with pytest.raises(ps.errors.ConfigError, match=f"'cameras'.*{where}.*env") as refused:
+            write()
+        assert "word-of-secret" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+    assert "word-of-secret" not in repr(pipeline) + repr(flow) + pipeline.to_mermaid()
+
+
+def test_names_of_variables_are_written_to_files():
+    """What names a variable of the environment in the place of a password is written and read back."""
+    flow = ps.source("kafka", options={"sasl.password": {"env": "KAFKA_PASSWORD"}}) >> ps.store("null")
+    pipeline = ps.Pipeline(flow)
+    assert ps.Pipeline.from_toml(pipeline.to_toml()) == pipeline

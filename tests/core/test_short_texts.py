@@ -51,6 +51,12 @@ def report_of(name="lab", node="camera"):
         (ps.source("files", directory="d", workers=1), "source('files', directory='d')"),
         (ps.processor(double, workers=2, name="twice"), "processor(<double>, name='twice', workers=2)"),
         (ps.source("kafka", sasl_password="hidden"), "source('kafka', sasl_password=…)"),
+        (ps.source("kafka", options={"sasl.password": "hidden"}), "source('kafka', options={'sasl.password': '…'})"),
+        (
+            ps.source("kafka", options={"p": [{"ssl.key.password": "hidden"}]}),
+            "source('kafka', options={'p': [{'ssl.key.password': '…'}]})",
+        ),
+        (ps.source("video", url="rtsp://me:hidden@cam/1"), "source('video', url='rtsp://…@cam/1')"),
         (ps.edge(), "edge()"),
         (ps.edge(capacity=3, when_full="sample(10)"), "edge(capacity=3, when_full=Sample(n=10))"),
         (ps.source("files") >> ps.decoder("json") >> double, "Flow(files >> json, json >> double)"),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import reprlib
 from collections.abc import Sequence
 from typing import Any, Final
 
+from penstock.secret_texts import is_secret, without_secrets
+
 MOST_LETTERS: Final = 60
 MOST_LISTED: Final = 8
-_SECRET = re.compile(r"passw|passphrase|secret|token|credential|private", re.IGNORECASE)
 
 
 def short(value: Any) -> str:
@@ -32,8 +32,8 @@ def short(value: Any) -> str:
 
 
 def setting(name: str, value: Any) -> str:
-    """Return "name=value", without the value if the name is that of a secret."""
-    return f"{name}={'…' if _SECRET.search(name) else short(value)}"
+    """Return "name=value", without secrets: the value of a name for one, parts of the value, passwords in URLs."""
+    return f"{name}={'…' if is_secret(name) else short(without_secrets(value))}"
 
 
 def listed(texts: Sequence[str]) -> str:

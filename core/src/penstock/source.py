@@ -135,6 +135,15 @@ class SupportsLag(Protocol):
 
 
 @runtime_checkable
+class SupportsLagSeconds(Protocol):
+    """A source that knows by how much time it is behind."""
+
+    def lag_s(self) -> float:
+        """Return the age in seconds of the last record given, if others wait behind it; 0 if none waits; any thread."""
+        ...
+
+
+@runtime_checkable
 class SupportsRemark(Protocol):
     """A source that detects probable mistakes of its user, though nothing failed."""
 

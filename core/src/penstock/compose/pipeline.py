@@ -15,6 +15,7 @@ from penstock.compose.import_path import is_import_path
 from penstock.compose.node import Edge, Flow, Joinable, Node, label, name_nodes
 from penstock.compose.resolve import ResolvedNode
 from penstock.errors import ConfigError, WiringError
+from penstock.secret_texts import refuse_secrets
 from penstock.short_text import listed
 from penstock.suggestions import close_to, suggests_keywords
 from penstock.validators import check_name
@@ -194,6 +195,7 @@ class Pipeline:
         from penstock.config import write_config
 
         plain = self.to_plain()
+        _check_no_secrets(plain)
         if Path(path).suffix.lower() == ".toml":
             _check_nothing_is_none(plain)
         write_config(Path(path), plain)
@@ -225,6 +227,7 @@ class Pipeline:
         from penstock.config import format_config
 
         plain = self.to_plain()
+        _check_no_secrets(plain)
         _check_nothing_is_none(plain)
         return format_config("pipeline.toml", plain)
 
@@ -293,6 +296,12 @@ def _discover() -> Plugins:
     from penstock.plugins.current import installed_plugins
 
     return installed_plugins()
+
+
+def _check_no_secrets(plain: dict[str, Any]) -> None:
+    """Refuse to write passwords into a file, where anybody who reads it would have them."""
+    for node in plain["nodes"]:
+        refuse_secrets(node.get("settings", {}), f"node {node['name']!r}: settings")
 
 
 def _check_nothing_is_none(value: Any, path: str = "$") -> None:

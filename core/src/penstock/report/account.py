@@ -36,6 +36,7 @@ class NodeAccount:
         retries, syncs, restarts: Repeated calls; syncs; processes started to replace one that died.
         reopened: How often a source was closed and reopened after an error.
         lag: Records that wait at the sender, if the source reports it.
+        lag_s: By how many seconds the source is behind, if it reports it.
         remark: What a source says of itself that a user should know, or "".
         notes: What a source tells of what it read, though nobody needs to be warned.
         first_error, last_error: The error of the first record that failed for good; the last error of any call; or "".
@@ -70,6 +71,7 @@ class NodeAccount:
     restarts: int = 0
     reopened: int = 0
     lag: int | None = None
+    lag_s: float | None = None
     first_error: str = ""
     last_error: str = ""
     remark: str = ""

@@ -15,6 +15,7 @@ from penstock.errors import EndOfSource
 from penstock.testing import no_leaks
 
 SERVICES = Path(__file__).parent.parent / "services"
+MADE = {"broker", "own_broker", "classic_broker", "mongo"}
 
 
 def _module(name: str) -> Any:
@@ -26,6 +27,15 @@ def _module(name: str) -> Any:
         sys.modules[name] = module
         spec.loader.exec_module(module)
     return sys.modules[name]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Do not count what a server is made of, fetched and built at first, against the time limit of the first test."""
+    for item in items:
+        if MADE & set(getattr(item, "fixturenames", ())):
+            given = item.get_closest_marker("timeout")
+            seconds = given.args if given is not None and given.args else (120,)
+            item.add_marker(pytest.mark.timeout(*seconds, func_only=True), append=False)
 
 
 @pytest.fixture(scope="session")

@@ -293,7 +293,7 @@ def mongo(services, tmp_path_factory):
         process.wait()
 
 
-def test_d6_camera_ids_from_mongo(broker, mongo, read):
+def test_d6_camera_ids_from_mongo(broker, mongo, read, monkeypatch):
     """MongoConnect gives the ids of the collection as they are now; a source that reads them there follows."""
     pymongo = pytest.importorskip("pymongo")
     with contextlib.closing(pymongo.MongoClient(mongo)) as client:
@@ -306,7 +306,8 @@ def test_d6_camera_ids_from_mongo(broker, mongo, read):
         mark = broker.topic()
         for name in ("a", "b", "c"):
             broker.produce(broker.topic(f"{mark}_{name}"), [b"x"])
-        where = {"uri": mongo, "database": "site", "collection": "cameras"}
+        monkeypatch.setenv("MONGO_URI", mongo)
+        where = {"uri": {"env": "MONGO_URI"}, "database": "site", "collection": "cameras"}
         source = KafkaSource(
             bootstrap_servers=broker.address, schema=f"{mark}_:cam_id", channels_from={"mongo": where}, refresh_s=0.3
         )

@@ -184,6 +184,84 @@ def test_d6_channels_from_a_topic(broker, source_of, read):
     assert {record.channel for record in read(source)} == {"a"}
 
 
+@pytest.mark.parametrize("template", ["{{ key }}", "{{ headers.camera }}", "cam-{{ key }}-{{ partition }}"])
+def test_several_cameras_in_one_topic(broker, source_of, read, template):
+    """A template tells cameras of one topic apart by key, header or partition; each keeps its order.
+
+    A message that lacks what the template needs is refused by name, and its neighbours come.
+    """
+    topic = broker.topic(partitions=2)
+    for number in range(6):
+        for camera, partition in (("north", 0), ("south", 0), ("west", 1)):
+            broker.produce(topic, numbers(1, number), key=camera, headers={"camera": camera}, partition=partition)
+    broker.produce(topic, [b"nobody"], partition=1)
+    source = source_of(topics=topic, channel=template, until_end=True)
+    records = read(source)
+    found = {}
+    for record in records:
+        found.setdefault(record.channel, []).append(record.data)
+    plain = {"north": numbers(6), "south": numbers(6), "west": numbers(6)}
+    by_partition = {"cam-north-0": numbers(6), "cam-south-0": numbers(6), "cam-west-1": numbers(6)}
+    assert found == (by_partition if "partition" in template else plain)
+    assert len({(record.channel, record.seq) for record in records}) == 18
+    [(refused, error)] = source.take_refused()
+    assert refused.data == b"nobody"
+    assert "headers" in str(error) or "key" in str(error)
+
+
+def test_one_camera_in_two_topics(broker, source_of, read):
+    """Messages of one key in several topics have numbers of their own, the same whenever they are read."""
+    mark = broker.topic()
+    for name in ("a", "b"):
+        broker.produce(broker.topic(f"{mark}{name}"), numbers(3), key="camera")
+    found = [read(source_of(pattern=f"{mark}[ab]", channel="{{ key }}", until_end=True)) for _ in range(2)]
+    names = [{(each.metadata["topic"], each.data): (each.channel, each.seq) for each in records} for records in found]
+    assert names[0] == names[1]
+    assert len(set(names[0].values())) == 6
+
+
+def test_a_jump_breaks_every_camera_of_its_partition(broker, source_of, read):
+    """What is passed over in a partition is a discontinuity for each camera that the partition has."""
+    topic = broker.topic()
+    for number in range(4):
+        broker.produce(topic, numbers(1, number), key=f"{number % 2}")
+    source = source_of(topics=topic, channel="{{ key }}")
+    assert [each.discontinuity for each in read(source, 4)] == [False] * 4
+    source.seek({f"{topic}/0": 0})
+    assert [each.discontinuity for each in read(source, 4)] == [True, True, False, False]
+
+
+def test_lag_in_messages_and_seconds(broker):
+    """The statistics of a run have the lag of a Kafka source in messages and in seconds."""
+    topic = broker.topic()
+    broker.produce(topic, numbers(50))
+    working, goes_on = threading.Event(), threading.Event()
+
+    def wait(record):
+        working.set()
+        goes_on.wait(60)
+        return record
+
+    source = ps.source("kafka", name="in", bootstrap_servers=broker.address, topics=[topic], refresh_s=0.2)
+    with ps.Pipeline(source >> ps.processor(wait) >> ps.store("null")).start() as run:
+        try:
+            assert working.wait(30)
+            broker.produce(topic, numbers(20, 50))
+            ends = time.monotonic() + 30
+            while (run.stats().node("in").lag or 0) < 20:
+                assert time.monotonic() < ends
+                run.wait(0.05)
+            before = run.stats().node("in").lag_s
+            run.wait(0.3)
+            assert run.stats().node("in").lag_s > before > 0
+        finally:
+            goes_on.set()
+        while run.stats().node("in").lag or run.stats().node("in").received < 70:
+            assert time.monotonic() < ends
+            run.wait(0.05)
+        assert run.stats().node("in").lag_s == 0
+
+
 def test_slow_downstream_stays_in_its_group(broker, read):
     """A record that takes many poll intervals costs nobody the group: the consumer polls on, paused."""
     topic = broker.topic()

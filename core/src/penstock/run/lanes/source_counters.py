@@ -6,7 +6,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from penstock.source import SupportsDrop, SupportsLag, SupportsLoss, SupportsNotes, SupportsRejected, SupportsRemark
+from penstock.source import (
+    SupportsDrop,
+    SupportsLag,
+    SupportsLagSeconds,
+    SupportsLoss,
+    SupportsNotes,
+    SupportsRejected,
+    SupportsRemark,
+)
 
 T = TypeVar("T")
 _NONE: Counter[str] = Counter()
@@ -51,6 +59,10 @@ class SourceCounters:
     def lag(self) -> int | None:
         """Return how many records wait at the sender, or None if the source cannot tell."""
         return self._ask(SupportsLag, "lag", int, None)
+
+    def lag_s(self) -> float | None:
+        """Return by how many seconds the source is behind, or None if it cannot tell."""
+        return self._ask(SupportsLagSeconds, "lag_s", float, None)
 
     def remark(self) -> str:
         """Return the remark of the source for its users, or ""."""

@@ -66,6 +66,7 @@ def _source(name: str, lane: SourceLane, elapsed_s: float) -> NodeAccount:
         restarts=counters.restarts,
         reopened=counters.reopened,
         lag=lane.source_counters.lag(),
+        lag_s=lane.source_counters.lag_s(),
         remark=lane.source_counters.remark(),
         notes=lane.source_counters.notes(),
         last_error=counters.last_error,

@@ -8,7 +8,14 @@ from typing import Any, Final
 import attrs
 
 from penstock.record import Record
-from penstock.source import SupportsCommit, SupportsDrop, SupportsLag, SupportsLoss, SupportsRejected
+from penstock.source import (
+    SupportsCommit,
+    SupportsDrop,
+    SupportsLag,
+    SupportsLagSeconds,
+    SupportsLoss,
+    SupportsRejected,
+)
 
 Reply = tuple[Mapping[str, Any], Sequence[Record]]
 """The result of a call to the component: keywords, and records."""
@@ -19,6 +26,7 @@ SOURCE_FIGURES: Final = {
     SupportsDrop: "dropped_upstream",
     SupportsRejected: "rejected",
     SupportsLag: "lag",
+    SupportsLagSeconds: "lag_s",
 }
 """The values in each reply of a source, by the ability that provides them."""
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from penstock.error_text import text_of
 from penstock.errors import ConfigError, SourceError
+from penstock_kafka_av.kafka.options import from_environment
 
 _log = logging.getLogger("penstock.kafka")
 _KINDS: Final = ("file", "topic", "mongo")
@@ -69,7 +70,11 @@ class Channels:
             return [key for key, value in found.items() if value is not None]
         from penstock_kafka_av.comux.mongo import MongoConnect
 
-        with MongoConnect(**self._where) as mongo:
+        settings = {
+            name: value if name == "query" else from_environment(value, f"channels_from mongo: {name}")
+            for name, value in self._where.items()
+        }
+        with MongoConnect(**settings) as mongo:
             return mongo.ret_cam_ids()
 
 

@@ -33,6 +33,18 @@ def check_options(_: object, __: object, value: Any) -> None:
             raise ConfigError(f'options: {name}: write a value, or {{env = "NAME"}} for a secret')
 
 
+def from_environment(value: Any, name: str) -> Any:
+    """Return a setting, looked up in the environment if it is {"env": NAME}. Raises ConfigError naming the variable."""
+    if not isinstance(value, Mapping):
+        return value
+    variable = value.get("env")
+    if len(value) != 1 or not isinstance(variable, str):
+        raise ConfigError(f'{name}: write a value, or {{env = "NAME"}} for a secret')
+    if variable not in os.environ:
+        raise ConfigError(f"{name}: the environment has no variable {variable!r}: set it")
+    return os.environ[variable]
+
+
 def client_config(bootstrap_servers: Sequence[str], options: Mapping[str, Any], **own: Any) -> dict[str, Any]:
     """Return the client's configuration: defaults, then the user's options, then what must be so.
 
@@ -46,12 +58,6 @@ def client_config(bootstrap_servers: Sequence[str], options: Mapping[str, Any], 
     """
     config: dict[str, Any] = {name.replace("_", "."): value for name, value in own.items()}
     for name, value in options.items():
-        if isinstance(value, Mapping):
-            variable = value["env"]
-            if variable not in os.environ:
-                raise ConfigError(f"options: {name}: the environment has no variable {variable!r}: set it")
-            config[name] = os.environ[variable]
-        else:
-            config[name] = value
+        config[name] = from_environment(value, f"options: {name}")
     config["bootstrap.servers"] = ",".join(bootstrap_servers)
     return config

@@ -13,9 +13,10 @@ from attrs.validators import in_, instance_of, optional
 from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, Message
 from confluent_kafka.admin import AdminClient
 
-from penstock.errors import ConfigError, EndOfSource, SourceError
+from penstock.errors import ConfigError, EndOfSource, SourceError, TemplateError
 from penstock.fields import ExactRecords
 from penstock.record import Record
+from penstock.templates import Template
 from penstock.validators import finite_seconds
 from penstock_kafka_av.kafka.channels import Channels, check_channels_from
 from penstock_kafka_av.kafka.cluster import Cluster
@@ -24,6 +25,7 @@ from penstock_kafka_av.kafka.consuming import Consuming, existing_topics
 from penstock_kafka_av.kafka.errors import config_error, source_error
 from penstock_kafka_av.kafka.identity import number_of
 from penstock_kafka_av.kafka.jump import Jump
+from penstock_kafka_av.kafka.naming import Naming
 from penstock_kafka_av.kafka.options import check_options, client_config, servers
 from penstock_kafka_av.kafka.partition import Partition
 from penstock_kafka_av.kafka.start import Starts, start_of
@@ -44,6 +46,15 @@ def _names(value: Any) -> tuple[str, ...] | None:
     if not isinstance(given, Sequence) or not all(isinstance(each, str) and each for each in given):
         raise ConfigError(f"{value!r}: must be a list of names")
     return tuple(given)
+
+
+def _channel(_: object, __: object, value: Any) -> None:
+    if value is None:
+        return
+    try:
+        Template(value)
+    except TemplateError as error:
+        raise ConfigError(f"channel={value!r}: {error}") from error
 
 
 def _max_lag(_: object, __: object, value: Any) -> None:
@@ -81,6 +92,8 @@ class KafkaSource:
         channels_from: Where the channels of the schema are read from, again every `refresh_s`: {"file": path} (a line
             or a JSON item each), {"topic": name} (its keys; a tombstone removes one), or {"mongo": {"uri", "database",
             "collection", "field"}}.
+        channel: A template of the channel, where several cameras share a topic: "{{ key }}", "{{ headers.camera }}"; it
+            takes the place of the topic or the schema. A message that lacks the key or header is dead-lettered.
         group: The consumer group; None reads all partitions alone and commits nothing.
         start: "committed" (what was not, begins at the beginning), "beginning", "end", or a time: seconds since 1970 or
             ISO 8601 with a zone.
@@ -104,6 +117,7 @@ class KafkaSource:
     schema: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
     channels: str | Sequence[str] | None = attrs.field(default=None, converter=_names)
     channels_from: Mapping[str, Any] | str | None = attrs.field(default=None, validator=check_channels_from, repr=False)
+    channel: str | None = attrs.field(default=None, validator=_channel)
     group: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
     start: Any = attrs.field(default="committed")
     until_end: bool = attrs.field(default=False, validator=instance_of(bool))
@@ -115,6 +129,8 @@ class KafkaSource:
     options: Mapping[str, Any] = attrs.field(factory=dict, validator=check_options, repr=False)
     _open: Consuming | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _jump: Jump | None = attrs.field(default=None, init=False, repr=False, eq=False)
+    _naming: Naming | None = attrs.field(default=None, init=False, repr=False, eq=False)
+    _refused: list[tuple[Record, BaseException]] = attrs.field(factory=list, init=False, repr=False, eq=False)
     _channels: Channels | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -182,6 +198,9 @@ class KafkaSource:
             cluster.close()
             raise
         self._open = consuming
+        self._refused.clear()
+        only = len(self.topics or ()) == 1
+        self._naming = None if self.channel is None else Naming(self.channel, one_topic=only)
         self._jump = None if self.max_lag is None else Jump(consuming, self.max_lag, self.on_lag, self.codec)
 
     def _config(self, protocol: str | None) -> dict[str, Any]:
@@ -247,7 +266,22 @@ class KafkaSource:
             taken = self._jump.over(taken)
         if not taken and self.until_end and consuming.is_at_end():
             raise EndOfSource(f"{self._where()}: the end was reached")
-        return ExactRecords(_record(partition, message) for partition, message in taken)
+        records = ExactRecords(_record(partition, message) for partition, message in taken)
+        return records if self._naming is None else self._named(records, self._naming)
+
+    def _named(self, records: Sequence[Record], naming: Naming) -> Sequence[Record]:
+        given = []
+        for record in records:
+            try:
+                given.append(naming.named(record))
+            except TemplateError as error:
+                self._refused.append((record, error))
+        return given
+
+    def take_refused(self) -> Sequence[tuple[Record, BaseException]]:
+        """Return the messages since the last call that lack what `channel` needs, with the reasons."""
+        refused, self._refused = self._refused, []
+        return refused
 
     def position(self) -> dict[str, int]:
         """Return the next offset of each partition, by "topic/partition"."""

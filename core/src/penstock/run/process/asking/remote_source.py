@@ -12,7 +12,15 @@ from penstock.report.counters import Counters
 from penstock.run.context import RunContext
 from penstock.run.process.asking.worker_process import WorkerProcess
 from penstock.run.process.error_data import error_from_data
-from penstock.source import SupportsCommit, SupportsDrop, SupportsLag, SupportsLoss, SupportsRejected, SupportsSeek
+from penstock.source import (
+    SupportsCommit,
+    SupportsDrop,
+    SupportsLag,
+    SupportsLagSeconds,
+    SupportsLoss,
+    SupportsRejected,
+    SupportsSeek,
+)
 
 
 class RemoteSource:
@@ -119,6 +127,11 @@ class _Lags(RemoteSource):
         return int(self._figure("lag"))
 
 
+class _LagsSeconds(RemoteSource):
+    def lag_s(self) -> float:
+        return float(self._figure("lag_s"))
+
+
 _ABILITIES = (
     (SupportsCommit, _Commits),
     (SupportsSeek, _Seeks),
@@ -126,6 +139,7 @@ _ABILITIES = (
     (SupportsDrop, _Drops),
     (SupportsRejected, _Rejects),
     (SupportsLag, _Lags),
+    (SupportsLagSeconds, _LagsSeconds),
 )
 
 

@@ -1,0 +1,56 @@
+"""Naming: the channel of a message where several cameras share a topic."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Final
+
+from penstock.identity import digest_number
+from penstock.record import Record
+from penstock.templates import Template
+
+_REMEMBERED: Final = 10_000
+
+
+class Naming:
+    """Name channels by a template, and tell each of them where its partition does not continue.
+
+    Args:
+        template: Of the channel: "{{ key }}", "{{ headers.camera }}".
+        one_topic: All messages are of one topic, so that offset and partition name them.
+    """
+
+    def __init__(self, template: str, *, one_topic: bool) -> None:
+        self._template = Template(template)
+        self._by_key = self._template.variables == {"key"}
+        self._by_offset = one_topic or "topic" in self._template.variables
+        self._names: OrderedDict[Any, str] = OrderedDict()
+        self._partitions: dict[str, str] = {}
+        self._broken: set[str] = set()
+
+    def named(self, record: Record) -> Record:
+        """Return the record in its channel. Raises TemplateError if it has not what the template needs."""
+        metadata = record.metadata
+        where = f"{metadata['topic']}/{metadata['partition']}"
+        if record.discontinuity:
+            self._broken.update(name for name, place in self._partitions.items() if place == where)
+        channel = self._name(record)
+        is_broken = channel in self._broken or (record.discontinuity and channel not in self._partitions)
+        self._broken.discard(channel)
+        self._partitions[channel] = where
+        seq = record.seq
+        if not self._by_offset:
+            seq = digest_number("kafka", metadata["topic"], metadata["partition"], metadata["offset"])
+        return record.replace(channel=channel, seq=seq, discontinuity=is_broken)
+
+    def _name(self, record: Record) -> str:
+        if not self._by_key or "key" not in record.metadata:
+            return self._template.render(record)
+        key = record.metadata["key"]
+        name = self._names.get(key)
+        if name is None:
+            name = self._template.render(record)
+            self._names[key] = name
+            if len(self._names) > _REMEMBERED:
+                self._names.popitem(last=False)
+        return name
