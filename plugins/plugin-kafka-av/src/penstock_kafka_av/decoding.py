@@ -24,18 +24,8 @@ from penstock_kafka_av.order import DisplayOrder
 from penstock_kafka_av.packet import packet_of
 from penstock_kafka_av.parameter_sets import ParameterSets
 from penstock_kafka_av.parameters import PARAMETERS, REOPEN
+from penstock_kafka_av.sent_packets import Sent, SentPackets
 from penstock_kafka_av.threads import SHARE
-
-
-@attrs.define
-class _Sent:
-    record: Record
-    number: int  # of the packet among those that begin in the record
-    key: bool | None
-    pts: int | None
-    unit: bytes = b""
-    is_out: bool = False
-    more: int = 0  # pictures beside its first
 
 
 @attrs.define(eq=False)
@@ -43,8 +33,7 @@ class Decoding:
     """Send packets to libav and match what comes out with them.
 
     A packet is sent with a serial number as its pts. Decoders hand the pts on to the frame whatever the order, so the
-    number leads from the frame to its packet. Packets are kept from the last keyframe whose own frame is out: in the
-    order of display everything before it is out too, so nothing older is needed again.
+    number leads from the frame to its packet, which is kept as long as it may be needed.
     """
 
     codec: str
@@ -56,7 +45,6 @@ class Decoding:
     hints: dict[str, Any]
     framing: Framing
 
-    skipped: int = 0
     damaged: int = 0
     ready: deque[Record] = attrs.field(factory=deque)
     _context: VideoCodecContext | None = None
@@ -65,12 +53,12 @@ class Decoding:
     _sets: ParameterSets = attrs.field(factory=ParameterSets)
     _oddities: Oddities | None = None  # once there was one
     _order: DisplayOrder = attrs.field(factory=DisplayOrder)
-    _sent: dict[int, _Sent] = attrs.field(factory=dict)
+    _skipped: int = 0
+    _sent: SentPackets = attrs.field(init=False)
     _serial: int = 0
     _waiting: bool = True  # for a keyframe
-    _first: _Sent | None = None  # the keyframe that ended the waiting, until its frame is out
+    _first: Sent | None = None  # the keyframe that ended the waiting, until its frame is out
     _is_open_group: bool = False  # pictures may come that are shown before `_first` and refer to others before it
-    _has_fields: bool = False  # two packets may make one picture then
     _gap: bool = False
     _is_resting: bool = False
     _left_out: LeftOut = attrs.field(factory=LeftOut)
@@ -78,6 +66,15 @@ class Decoding:
     _informed_at: int = 0
     _share: int = 1  # threads of this process that are its own
     _ratio: Fraction | None = None  # of a pixel, as the codec says it
+
+    def __attrs_post_init__(self) -> None:
+        """Keep as many packets as may be held."""
+        self._sent = SentPackets(self.max_held)
+
+    @property
+    def skipped(self) -> int:
+        """Packets of which no picture came, beside those that raised an error."""
+        return self._skipped + self._sent.unshown
 
     def send(self, data: bytes, record: Record, *, number: int, whole: bool) -> None:
         """Decode one packet, the `number`-th that begins in this record; frames go to `ready`. Raises DecodeError."""
@@ -93,14 +90,14 @@ class Decoding:
         if key is not False:
             self._sets.note_header(name, unit)
         if self._waiting and key is False and not self.keep_corrupt:
-            self.skipped += 1
+            self._skipped += 1
             self._left_out.note(record)
             return
         if whole and record.metadata.get("corrupt") is True and not self.keep_corrupt:
             raise self._damage(record, "was damaged on its way")
         by_pts = number == 0 and not str(record.metadata.get("time_from", "")).endswith("+rate")
         pts = record.metadata.get("pts") if by_pts else None
-        sent = _Sent(record, number, key, pts if type(pts) is int else None)
+        sent = Sent(record, number, key, pts if type(pts) is int else None)
         serial = self._serial
         self._serial += 1
         self._order.sent(
@@ -110,7 +107,7 @@ class Decoding:
             pts=sent.pts,
         )
         if self._leads(sent):
-            self.skipped += 1
+            self._skipped += 1
             return
         if self._is_resting:
             self._again(record)
@@ -123,15 +120,13 @@ class Decoding:
             self._left_out.end(record)
             self._is_open_group = self._name == "h264" and not has_idr(unit)
             self._gap = self._gap or record.discontinuity
-        self._sent[serial] = sent
-        if len(self._sent) > self.max_held:
-            self._drop(next(iter(self._sent)))
+        self._sent.add(serial, sent)
         try:
             frames = self._decode(unit, sent, serial)
         except av.FFmpegError as error:
-            self._sent.pop(serial, None)
+            self._sent.refused(serial)
             if self._first is not None and self._is_open_group and sent is not self._first:
-                self.skipped += 1  # without pts, this is how pictures that lead an open group show themselves
+                self._skipped += 1  # without pts, this is how pictures that lead an open group show themselves
                 return
             raise self._damage(record, f"cannot be decoded ({error.strerror})") from error
         self._ratio = self._context.sample_aspect_ratio
@@ -150,11 +145,8 @@ class Decoding:
 
     def rest(self) -> None:
         """Let libav's decoder go, with its threads and pictures; the packets that are held bring back its state."""
-        first = next(iter(self._sent.values()), None)
-        if self._context is None or self._waiting or first is None or not first.key or not first.is_out:
+        if self._context is None or self._waiting or not self._sent.can_begin_again():
             return
-        if any(not sent.is_out and self._comes_before(sent, first) for sent in self._sent.values()):
-            return  # they refer to pictures before the first packet that is held
         let_go(self._take_context())
         self.framing.rest()
         self._is_resting = True
@@ -165,7 +157,7 @@ class Decoding:
         self._is_resting = False
         self._context = self._open(record)
         lead = True
-        for serial, sent in list(self._sent.items()):
+        for serial, sent in self._sent.items():
             unit = self._sets.lead(self._name, sent.unit) if lead else sent.unit
             lead = False
             try:
@@ -185,8 +177,9 @@ class Decoding:
 
     def drain(self) -> None:
         """Take the last frames out; errors are counted in `damaged`, since raising them would lose frames."""
-        if self._is_resting and self._sent:
-            self._again(next(iter(self._sent.values())).record)
+        first = self._sent.first()
+        if self._is_resting and first is not None:
+            self._again(first.record)
         context = self._take_context()
         if context is None or not context.is_open:
             return
@@ -215,8 +208,7 @@ class Decoding:
         self._sets.drop_ahead()
         self._order.clear()
         self._informed = None
-        for serial in list(self._sent):
-            self._drop(serial)
+        self._sent.clear()
         self._waiting, self._first = True, None
         self._gap = gap and self._serial > 0
 
@@ -224,12 +216,12 @@ class Decoding:
         """Yield the records of the packets that are kept."""
         if self._intra_only and self._informed is not None and self._serial - self._informed_at <= self.max_held:
             yield self._informed
-        yield from (sent.record for sent in self._sent.values())
+        yield from self._sent.records()
         yield from self._sets.ahead
 
     def unseen(self) -> Iterator[Record]:
         """Yield the records of which a picture is still to come."""
-        yield from (sent.record for sent in self._sent.values() if not sent.is_out)
+        yield from self._sent.unseen()
         yield from self._sets.ahead
 
     def _name_of(self, record: Record) -> str:
@@ -281,7 +273,7 @@ class Decoding:
             return True
         return is_keyframe(name, unit)
 
-    def _decode(self, unit: bytes, sent: _Sent, serial: int) -> list[VideoFrame]:
+    def _decode(self, unit: bytes, sent: Sent, serial: int) -> list[VideoFrame]:
         """Decode strictly what is of the picture; what is odd beside it is left out, and said once."""
         assert self._context is not None
         side_data = sent.record.metadata.get("side_data")
@@ -319,13 +311,13 @@ class Decoding:
         return DecodeError(f"{message}; it goes on at the next keyframe")
 
     def _emit(self, frame: VideoFrame) -> None:
-        sent = self._sent.get(frame.pts) if frame.pts is not None else None
+        sent = self._sent.get(frame.pts)
         if sent is None:  # the picture of the damaged packet, as far as libav got with it
             return
         if frame.is_corrupt and not self.keep_corrupt:
             raise self._damage(sent.record, "gives a damaged picture")
         sent.is_out = True
-        self._has_fields = frame.interlaced_frame
+        self._sent.has_fields = frame.interlaced_frame
         if not self._belongs(frame, sent):
             sent.is_out = False
             return
@@ -333,7 +325,7 @@ class Decoding:
         place = self._order.shown(frame.pts or 0, pts=sent.pts, is_key=key)
         if key:
             sent.key = True
-            self._trim(sent)
+            self._sent.drop_before(sent)
         if sent.record.metadata.get("discard") is not True:
             seq, time_ns = place or self._another(sent)
             if sent.pts is not None:
@@ -348,19 +340,19 @@ class Decoding:
                     discontinuity=self._gap,
                     hints=self.hints,
                     ratio=self._ratio,
-                    threads=self._share,
+                    threads=self.threads or self._share,
                 )
             )
             self._gap = False
 
-    def _another(self, sent: _Sent) -> tuple[int, int]:
+    def _another(self, sent: Sent) -> tuple[int, int]:
         """Return number and time of a picture of a packet that has shown one already: a part of it."""
         sent.more += 1
         record = sent.record
         number = part_number(record.channel, record.seq, sent.number) if sent.number else record.seq
         return part_number(record.channel, number, sent.more), record.time_ns + sent.number * self.period_ns
 
-    def _belongs(self, frame: VideoFrame, sent: _Sent) -> bool:
+    def _belongs(self, frame: VideoFrame, sent: Sent) -> bool:
         """Return whether the pictures that this one refers to were there."""
         if self.keep_corrupt:
             return True
@@ -373,26 +365,10 @@ class Decoding:
             self._first = None
         return not self._leads(sent)
 
-    def _leads(self, sent: _Sent) -> bool:
+    def _leads(self, sent: Sent) -> bool:
         """Return whether this is shown before the keyframe it was sent after: it refers to pictures before that too."""
         first = self._first
-        if first is None or first.pts is None or sent.pts is None or self.keep_corrupt:
-            return False
-        return sent.pts < first.pts
-
-    def _comes_before(self, sent: _Sent, other: _Sent) -> bool:
-        return sent.pts is not None and other.pts is not None and sent.pts < other.pts
-
-    def _trim(self, oldest: _Sent) -> None:
-        for serial, sent in list(self._sent.items()):
-            if sent is oldest:
-                return
-            self._drop(serial)
-
-    def _drop(self, serial: int) -> None:
-        """Release a packet, and count it if it yielded no picture."""
-        if not self._sent.pop(serial).is_out and not self._has_fields:
-            self.skipped += 1
+        return first is not None and not self.keep_corrupt and sent.comes_before(first)
 
 
 def where(record: Record) -> str:
