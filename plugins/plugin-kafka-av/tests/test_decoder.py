@@ -274,7 +274,7 @@ def test_a_loop_is_no_gap(carphone, direct, packets_of, decode_all):
 
 def test_frames_are_numbered_alike_wherever_decoding_begins(make_video, packets_of, decode_all):
     """A decoder that begins at a later keyframe gives the same frames the same numbers, open groups included."""
-    video = make_video("open.mkv", codec="libx265", **CODECS["libx265"])
+    video = make_video("open-hevc.mkv", codec="libx265", **CODECS["libx265"])
     packets = packets_of(video)
     number_of = {frame.parent.seq: frame.seq for frame in decode_all(AvDecoder(), packets)}
     assert sorted(number_of.values()) == list(range(len(packets)))

@@ -65,16 +65,25 @@ class ByLoad:
 
 
 class ByChannel:
-    """Send each channel to one worker always, as decoders need, which keep a state."""
+    """Send each channel to one worker always, as decoders need, which keep a state; workers get equally many channels.
 
-    def __init__(self, edges: Sequence[LiveEdge]) -> None:
+    A new channel goes to the worker with the fewest. So many are remembered; further ones are shared out by their
+    names, so that memory is bounded.
+    """
+
+    def __init__(self, edges: Sequence[LiveEdge], *, remembered: int = 10_000) -> None:
         self._edges = edges
+        self._remembered = remembered
+        self._workers: dict[str, int] = {}
+        self._channels = [0] * len(edges)
 
     def put(self, received_ns: int, records: Sequence[Record]) -> None:
         """Sort the records by the worker of their channel."""
         parts: dict[int, list[Record]] = {}
         for record in records:
-            worker = crc32(record.channel.encode("utf-8", "surrogatepass")) % len(self._edges)
+            worker = self._workers.get(record.channel)
+            if worker is None:
+                worker = self._worker_of_new(record.channel)
             parts.setdefault(worker, []).append(record)
         for worker, part in parts.items():
             self._edges[worker].put(received_ns, part)
@@ -83,6 +92,14 @@ class ByChannel:
         """Tell all of them."""
         for edge in self._edges:
             edge.control(item)
+
+    def _worker_of_new(self, channel: str) -> int:
+        if len(self._workers) >= self._remembered:
+            return crc32(channel.encode("utf-8", "surrogatepass")) % len(self._edges)
+        worker = self._channels.index(min(self._channels))
+        self._workers[channel] = worker
+        self._channels[worker] += 1
+        return worker
 
 
 def shared(records: Sequence[Record]) -> Sequence[Record]:
