@@ -265,6 +265,14 @@ def test_the_second_constructor(broker, cameras, packets):
         comux.kill()
 
 
+def test_all_arguments_of_the_second_constructor_by_position():
+    """The arguments behind acts count by their position too: end, max_offset_diff, strict_on_fail, over_write."""
+    comux = Comux(["a"], ["127.0.0.1:9"], None, None, {}, False, 7, False, True)
+    assert (comux.end, comux.max_offset_diff, comux.strict_on_fail, comux.over_write) == (False, 7, False, True)
+    with pytest.raises(TypeError, match="positional"):
+        Comux(["a"], ["127.0.0.1:9"], None, None, {}, False, 7, False, True, "more")
+
+
 def test_strict_on_fail(caplog):
     """A broker that is not there is logged with strict_on_fail=False; what cannot be sent is raised or logged."""
     comux = Comux(["a"])

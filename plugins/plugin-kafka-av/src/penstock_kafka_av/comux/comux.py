@@ -73,8 +73,14 @@ class Comux:
             given = (*args, consume_schema, produce_schema, log_level)
             consume_schema, produce_schema, log_level = (*args, *given[len(args) + len(args) :])[:3]
         elif args:
-            defaults = (bootstrap_servers, control_topic, control_bootstrap_servers, acts)
+            defaults = (
+                bootstrap_servers, control_topic, control_bootstrap_servers, acts,
+                end, max_offset_diff, strict_on_fail, over_write,
+            )  # fmt: skip
+            if len(args) > len(defaults):
+                raise TypeError(f"Comux takes at most {len(defaults) + 1} positional arguments, not {len(args) + 1}")
             bootstrap_servers, control_topic, control_bootstrap_servers, acts = (*args, *defaults[len(args) :])[:4]
+            end, max_offset_diff, strict_on_fail, over_write = (*args, *defaults[len(args) :])[4:]
         self.cam_ids = [str(each) for each in cam_ids]
         self.consumers: dict[str, KafkaSource] = {}
         self.threads: dict[str, Any] = {}

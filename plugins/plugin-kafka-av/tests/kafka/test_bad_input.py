@@ -1,0 +1,148 @@
+"""Bad input on topics of a real broker: each has its stated outcome, and the neighbours come through."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+import penstock as ps
+from penstock.errors import EndOfSource
+from penstock_kafka_av import KafkaSource
+from penstock_kafka_av.test_picture import TestPictureSource
+
+
+def packets():
+    """Packets of the test picture, a keyframe every ten."""
+    source = TestPictureSource(frames=30, width=64, height=48, rate=10, bframes=0)
+    source.open()
+    found = []
+    try:
+        while True:
+            found += [each.data for each in source.read(100, 5.0)]
+    except EndOfSource:
+        return found
+    finally:
+        source.close()
+
+
+@pytest.fixture
+def decoded(broker):
+    """Produce a camera's messages beside a sound camera's; return the report, and the frames of each."""
+
+    def run(messages, **decoder):
+        mark = f"b{uuid.uuid4().hex[:6]}"
+        broker.produce(broker.topic(f"{mark}_sound"), packets())
+        broker.produce(broker.topic(f"{mark}_odd"), messages)
+        frames = {"sound": [], "odd": []}
+
+        def keep(record):
+            frames[record.channel].append(record)
+            return record
+
+        source = ps.source("kafka", bootstrap_servers=broker.address, schema=f"{mark}_:cam_id", until_end=True)
+        flow = source >> ps.decoder("av", name="decode", **decoder) >> ps.processor(keep) >> ps.store("null")
+        report = ps.Pipeline(flow).run()
+        assert [each.metadata["offset"] for each in frames["sound"]] == list(range(30))
+        return report, frames["odd"]
+
+    return run
+
+
+def test_a_stream_that_begins_in_the_middle_of_a_group_of_pictures(decoded):
+    """Nothing is shown before the first keyframe; what is left out is counted, and all behind it comes."""
+    report, frames = decoded(packets()[4:])
+    assert [each.metadata["offset"] for each in frames] == list(range(6, 26))
+    assert report.account.node("decode").discarded == 6
+
+
+def test_half_packets(decoded):
+    """A packet that is cut off costs the pictures up to the next keyframe, and no more."""
+    whole = packets()
+    report, frames = decoded([*whole[:3], whole[3][: len(whole[3]) // 2], *whole[4:]])
+    assert {each.metadata["offset"] for each in frames} >= {0, 1, 2, *range(10, 30)}
+    assert report.received == 60
+
+
+def test_another_codec_than_was_said(decoded):
+    """Packets of another codec are dead-lettered or discarded; none of them becomes a picture, and the run ends."""
+    noise = [b"\xff\xd8\xff\xe0" + bytes(200) + b"\xff\xd9"] * 10  # JPEG markers where H.264 was said
+    report, frames = decoded(noise, codec="h264")
+    assert frames == []
+    odd = report.dead_lettered + report.account.node("decode").discarded
+    assert odd == 10
+
+
+def test_headers_that_are_not_json(broker, read):
+    """Headers that are no JSON or no text go through source and store as they are."""
+    raw, out = broker.topic(), broker.topic()
+    headers = {"boxes": b"{not json", "bytes": b"\xff\xfe", "empty": b""}
+    broker.produce(raw, [b"packet"], key="k", headers=headers)
+    kafka = {"bootstrap_servers": broker.address}
+    flow = ps.source("kafka", topics=[raw], until_end=True, **kafka) >> ps.store(
+        "kafka", topic=out, payload="parent", **kafka
+    )
+    assert ps.Pipeline(flow).run().ok
+    source = KafkaSource(topics=[out], until_end=True, **kafka)
+    source.open()
+    try:
+        [record] = read(source)
+    finally:
+        source.close()
+    assert record.metadata["headers"] == {"boxes": "{not json", "bytes": b"\xff\xfe", "empty": ""}
+
+
+def test_an_offset_beyond_the_end(broker, read):
+    """A group that committed an offset that the topic does not have reads the topic from its beginning."""
+    topic = broker.topic()
+    broker.produce(topic, [b"1", b"2"])
+    client = Consumer({"bootstrap.servers": broker.address, "group.id": f"g-{topic}"})
+    client.commit(offsets=[TopicPartition(topic, 0, 1000)], asynchronous=False)
+    client.close()
+    source = KafkaSource(bootstrap_servers=broker.address, topics=[topic], group=f"g-{topic}")
+    source.open()
+    try:
+        assert [each.data for each in read(source, 2)] == [b"1", b"2"]
+    finally:
+        source.close()
+
+
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_a_storm_of_rebalances(broker, protocol):
+    """Members that join and leave again and again take nothing from a run: each record is stored, in order."""
+    topic = broker.topic(partitions=4)
+    kafka = {
+        "bootstrap_servers": broker.address, "topics": [topic], "group": f"g-{topic}",
+        "options": {"group.protocol": protocol},
+    }  # fmt: skip
+    stored, lock = {}, threading.Lock()
+
+    def keep(record):
+        with lock:
+            stored.setdefault(record.metadata["partition"], []).append(int(record.data))
+        return record
+
+    made = 0
+    with ps.Pipeline(
+        ps.source("kafka", **kafka) >> ps.processor(keep) >> ps.store("null"), checkpoint_every_s=0.1
+    ).start():
+        ends = time.monotonic() + 60
+        for _ in range(6):
+            other = KafkaSource(**kafka)
+            other.open()
+            for number in range(made, made + 40):
+                broker.produce(topic, [b"%d" % number], partition=number % 4)
+            made += 40
+            while not other.position():  # it has taken partitions, reads none of them, and commits nothing
+                time.sleep(0.05)  # its thread polls
+                assert time.monotonic() < ends
+            other.close()
+        while sum(len(set(each)) for each in stored.values()) < made:
+            assert time.monotonic() < ends, {key: len(set(each)) for key, each in stored.items()}
+            time.sleep(0.05)
+    for partition, numbers in stored.items():
+        firsts = list(dict.fromkeys(numbers))
+        assert firsts == list(range(partition, made, 4)), "none is missing, and new ones come in order"
