@@ -78,13 +78,16 @@ def test_a_filled_array_is_not_copied(channels):
     source, store = channels.source("a"), channels.store("a")
     array = store.empty(SHAPE)
     array[...] = frame(7)
+    view = array[150]
     before = taken_bytes(store)
     store.write([Record(array, metadata={"gain": [1, 2]}), Record(array[100:200], seq=1)])
     first, part = one(source), one(source)
     assert (first.data == 7).all()
     assert first.metadata == {"gain": [1, 2]}
     assert part.data.shape == (100, 1000, 2)
-    array[150] = 9  # which nobody should do: it shows that nothing was copied
+    with pytest.raises(ValueError, match="read-only"):
+        array[150] = 9
+    view[...] = 9  # which nobody should do: it shows that nothing was copied
     assert (first.data[150] == 9).all()
     assert (part.data[50] == 9).all()
     assert taken_bytes(store) - before <= 2**20  # blocks for what is beside the arrays
@@ -126,6 +129,30 @@ def test_what_cannot_be_shared_is_an_error(channels):
     store.close()
     with pytest.raises(StoreError, match="is not open"):
         store.empty(SHAPE)
+
+
+def test_arrays_that_are_kept_are_named(channels):
+    """If all memory is in arrays that are kept here, the error says so, and not that a consumer has it."""
+    channels.source("a")
+    store = channels.store("a", max_bytes=8 << 20, hold_timeout_s=0.1)
+    kept = []
+    with pytest.raises(StoreError, match=r"arrays of empty\(\) .* referred to here"):
+        kept.extend(store.empty(SHAPE) for _ in range(20))
+    del kept[:2]
+    store.empty(SHAPE)
+    kept.clear()
+
+
+def test_memory_that_was_passed_on_comes_back_by_itself(channels):
+    """A producer that waits for memory has it when the last consumer frees it, though the relay writes no more."""
+    here, there = channels.source("a"), channels.source("b")
+    first, second = channels.store("a", max_bytes=3 << 20, hold_timeout_s=20.0), channels.store("b")
+    for turn in range(3):
+        for number in range(3):  # these take all memory that there may be
+            first.write([Record(frame(turn), seq=number)])
+            second.write([one(here)])
+        for _ in range(3):
+            assert (one(there).data == turn).all()
 
 
 def test_arrays_of_another_store_are_copied(channels):

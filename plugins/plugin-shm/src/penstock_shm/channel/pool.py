@@ -226,6 +226,17 @@ class Pool:
         for blocks in (self._referring, self._in_use):
             self._look_through(blocks, len(blocks), is_free)
 
+    @property
+    def refers(self) -> bool:
+        """Whether a block in use refers to memory elsewhere, which others may wait for."""
+        return bool(self._referring)
+
+    def take_back(self, is_free: Callable[[Block], bool]) -> bool:
+        """Take back blocks that refer to memory elsewhere and that nobody holds; return whether there were any."""
+        before = len(self._referring)
+        self._look_through(self._referring, _LOOKED_THROUGH, is_free)
+        return len(self._referring) < before
+
     def _look_through(self, blocks: deque[Block], most: int, is_free: Callable[[Block], bool]) -> None:
         """Take back those that are free among the first `most` blocks; the others go to the end."""
         for _ in range(min(most, len(blocks))):

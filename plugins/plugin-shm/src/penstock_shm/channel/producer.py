@@ -6,28 +6,27 @@ import contextlib
 import os
 import selectors
 import socket
-import sys
 import threading
-import time
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from penstock.errors import StoreError
 from penstock_shm.channel.audience import Consumer, Given
+from penstock_shm.channel.complaints import no_memory, too_few
 from penstock_shm.channel.control import FREE
-from penstock_shm.channel.pool import READY_BYTES, Block, Pool, Segment, new_memory
+from penstock_shm.channel.elsewhere import OtherSegments, reserved, retire_elsewhere
+from penstock_shm.channel.pool import READY_BYTES, Block, Pool, new_memory
 from penstock_shm.channel.reference import put_numbers
-from penstock_shm.channel.shared import Place, Shared, SharedSegment
+from penstock_shm.channel.shared import Place, Shared
+from penstock_shm.channel.title import title
+from penstock_shm.channel.waiting import TICK_S, Waiting
 from penstock_shm.channel.wake_up import WakeUpEvent
 from penstock_shm.directory import usable
 from penstock_shm.rendezvous import EXCLUSIVE, LATEST, PRODUCER, Endpoint, join
 from penstock_shm.wire import HELLO, NEED, RETIRE, receive, unpack_hello
 
-_TICK_S = 0.02
+_LONGEST_TICK_S = 0.5
 _open: weakref.WeakSet[Producer] = weakref.WeakSet()
 
 
@@ -44,11 +43,11 @@ class Producer:
         self._consumers: list[Consumer] = []
         self._pool = Pool(self.label, most_bytes, self._forget)
         self._pool.wish_bytes = READY_BYTES if most_bytes is None or most_bytes >= READY_BYTES else 0
-        self._others: weakref.WeakKeyDictionary[SharedSegment, int] = weakref.WeakKeyDictionary()
-        self._gone: deque[int] = deque()
+        self._others = OtherSegments(self._pool.new_number)
         self._begun = 0
         self._handed = 0
         self._closing = False
+        self._ticks = False
         self._endpoint: Endpoint = join(channel_name, EXCLUSIVE if exclusive else PRODUCER)
         with usable(self.label), contextlib.ExitStack() as undo:
             undo.callback(self._endpoint.give_up)
@@ -58,6 +57,7 @@ class Producer:
             undo.callback(wake_up.close)
             self._waker, self._woken = socket.socketpair()
             self._wake_up = wake_up
+            self._waiting = Waiting(self.label, self._lock, wake_up, self._consumers)
             undo.pop_all()
         self._selector.register(self._endpoint.listener, selectors.EVENT_READ, None)
         self._selector.register(self._woken, selectors.EVENT_READ, None)
@@ -83,11 +83,11 @@ class Producer:
         with self._lock:
             listening = self._listening()
             if len(listening) < consumers:
-                for _ in self._until(timeout_s, lambda: self._too_few(consumers)):
+                for _ in self._waiting.until(timeout_s, lambda: too_few(self.label, len(self._listening()), consumers)):
                     if len(listening := self._listening()) >= consumers:
                         break
             while any(not c.latest and not c.has_room() for c in listening):
-                for _ in self._until(None, lambda: ""):
+                for _ in self._waiting.until(None, lambda: ""):
                     listening = self._listening()
                     if all(c.latest or c.has_room() for c in listening):
                         break
@@ -102,7 +102,11 @@ class Producer:
         with self._lock:
             block = self._pool.take(size, self._is_free)
             if block is None:
-                for _ in self._until(hold_timeout_s, lambda: self._held(size), busy=self._somebody_reads):
+                for _ in self._waiting.until(
+                    hold_timeout_s,
+                    lambda: no_memory(self.label, size, self._pool.in_use(), self._consumers),
+                    busy=self._somebody_reads,
+                ):
                     block = self._pool.take(size, self._is_free)
                     if block is not None:
                         break
@@ -120,9 +124,7 @@ class Producer:
     def empty(self, size: int, hold_timeout_s: float) -> Shared:
         """Return memory of this channel, as (size,) uint8. StoreError: as `take`."""
         block = self.take(size, hold_timeout_s)
-        memory = _Reserved((size,), np.uint8, buffer=block.segment.mapped, offset=block.offset)
-        memory.segment, memory.at, memory.owner, memory.block = block.segment, block.offset, self, block
-        block.is_reserved = True
+        memory = reserved(block, size, self)
         self.give_back(block)
         return memory
 
@@ -130,21 +132,13 @@ class Producer:
         """Have a block refer to memory elsewhere, which stays in use as long as the block."""
         with self._lock:
             self._pool.refer(block, [place.within for place in places])
+            if not self._ticks:
+                self._ticks = True
+                self._wake()
             for shared in block.elsewhere:
                 if shared.hold is not None:
                     shared.hold.pass_on()
-            put_numbers(block.memory.data, [self._number_of(shared) for shared in block.elsewhere])
-
-    def _number_of(self, shared: Shared) -> int:
-        """Return the number by which consumers know the segment of this memory."""
-        segment = shared.segment
-        if isinstance(segment, Segment):
-            return segment.number
-        assert segment is not None  # place_of has seen it
-        if segment not in self._others:
-            self._others[segment] = number = self._pool.new_number()
-            weakref.finalize(segment, self._gone.append, number).atexit = False
-        return self._others[segment]
+            put_numbers(block.memory.data, [self._others.number_of(shared) for shared in block.elsewhere])
 
     def put(self, content: bytes | memoryview, consumers: int, channels: Sequence[str]) -> bool:
         """Write one small block, with a record of each of these channels, if that need not wait; return whether it was.
@@ -179,11 +173,13 @@ class Producer:
         with self._lock:
             given = Given(block, size, self._handed, channels)
             if block.elsewhere:
-                given.elsewhere = {self._number_of(each): each.segment for each in block.elsewhere if each.segment}
+                given.elsewhere = {
+                    self._others.number_of(each): each.segment for each in block.elsewhere if each.segment
+                }
                 given.weight = size + sum(each.nbytes for each in block.elsewhere)
             block.pins -= 1
-            while self._gone:
-                self._forget(self._gone.popleft())
+            for number in self._others.take_gone():
+                self._forget(number)
             for consumer in tuple(self._consumers):
                 if not consumer.listens:
                     continue
@@ -208,7 +204,7 @@ class Producer:
     def close(self) -> None:
         """Notify the consumers of the end, and release everything that they do not hold."""
         with self._lock:
-            self._closing = True
+            self._closing = self._waiting.closing = True
             self._wake_up.set()
         if self.pid != os.getpid():
             return
@@ -222,7 +218,7 @@ class Producer:
                         consumer.end()
             for block in self._pool.in_use():
                 if not self._is_free(block):
-                    _retire(block)  # nobody will watch who reads what it refers to
+                    retire_elsewhere(block)  # nobody will watch who reads what it refers to
             for consumer in [key.data for key in self._selector.get_map().values() if key.data is not None]:
                 consumer.drop()
             self._pool.close()
@@ -239,57 +235,6 @@ class Producer:
         self._selector.close()
         for connection in (self._endpoint.listener, self._waker, self._woken, *(c.connection for c in self._consumers)):
             connection.close()
-
-    # -- waiting; with the lock held ---------------------------------------------------------------------------------
-
-    def _until(
-        self, timeout_s: float | None, complaint: Callable[[], str], busy: Callable[[], bool] | None = None
-    ) -> Iterator[None]:
-        """Yield repeatedly until the caller leaves; raise after `timeout_s` in which `busy` was never true."""
-        yield
-        started_s = time.monotonic()
-        try:
-            while True:
-                for consumer in self._consumers:
-                    consumer.request_wake()
-                yield  # once more: it may have released a block before it saw the request
-                self._doze()
-                if self._closing:
-                    raise StoreError(f"{self.label}: closed while a write waited; its records were not written")
-                yield
-                if busy is not None and busy():
-                    started_s = time.monotonic()
-                if timeout_s is not None and time.monotonic() - started_s > timeout_s:
-                    raise StoreError(complaint())
-        finally:
-            for consumer in self._consumers:
-                if consumer.control is not None:
-                    consumer.control.end_wait()
-
-    def _doze(self) -> None:
-        """Release the lock until a consumer or the listening thread wakes this one, or for one tick."""
-        self._lock.release()
-        try:
-            self._wake_up.wait(_TICK_S)
-        finally:
-            self._lock.acquire()
-
-    def _too_few(self, wanted: int) -> str:
-        have = len(self._listening())
-        return (
-            f"{self.label}: {have} of {wanted} consumers are attached; start a source 'shm' with this channel_name, "
-            "wait longer (consumer_timeout_s), or set wait_for_consumers=0 to discard records without consumers"
-        )
-
-    def _held(self, size: int) -> str:
-        blocks = self._pool.in_use()
-        held = {c.name: [b for b in blocks if c.holds(b)] for c in self._consumers}
-        name, most = max(held.items(), key=lambda item: sum(b.size for b in item[1]), default=("nobody", []))
-        return (
-            f"{self.label}: no memory for a record of {size} bytes, since consumer {name} holds {len(most)} blocks "
-            f"({sum(b.size for b in most)} bytes) of records that it has read; release or copy them there, "
-            "or raise max_bytes"
-        )
 
     def _somebody_reads(self) -> bool:
         return any(c.listens and not c.latest and c.unread() > 0 for c in self._consumers)
@@ -309,7 +254,7 @@ class Producer:
             return
         except BlockingIOError:
             pass
-        for _ in self._until(None, lambda: ""):
+        for _ in self._waiting.until(None, lambda: ""):
             with contextlib.suppress(BlockingIOError):
                 consumer.give(given)
                 return
@@ -343,7 +288,7 @@ class Producer:
             self._consumers.remove(consumer)
 
     def _retire(self, block: Block) -> None:
-        _retire(block)
+        retire_elsewhere(block)
         self._pool.retire(block.segment)
 
     def _forget(self, segment: int) -> None:
@@ -358,13 +303,20 @@ class Producer:
             self._waker.send(b"x", socket.MSG_DONTWAIT)
 
     def _listen(self) -> None:
+        tick_s = TICK_S
         while not self._closing:
-            for key, _ in self._selector.select():
+            events = self._selector.select(tick_s if self._ticks else None)
+            if not events:  # what a block refers to must not wait for the next write: its producer may wait for it
+                with self._lock:
+                    tick_s = TICK_S if self._pool.take_back(self._is_free) else min(2 * tick_s, _LONGEST_TICK_S)
+                    self._ticks = self._pool.refers
+            for key, _ in events:
                 with self._lock:
                     if key.fileobj is self._endpoint.listener:
                         self._accept()
                     elif key.fileobj is self._woken:
                         self._woken.recv(64)
+                        tick_s = TICK_S
                     elif isinstance(key.data, Consumer) and not key.data.gone:
                         self._hear(key.data)
                     self._wake_up.set()
@@ -399,7 +351,7 @@ class Producer:
         except BlockingIOError:
             return
         except OSError:  # too many open files: the connection waits until one is free
-            self._changed.wait(_TICK_S)
+            self._changed.wait(TICK_S)
             return
         connection.setblocking(False)
         self._selector.register(connection, selectors.EVENT_READ, Consumer(connection))
@@ -435,29 +387,6 @@ class Producer:
                 self._selector.unregister(consumer.connection)
             if not consumer.gone:
                 self._bury(consumer)
-
-
-class _Reserved(Shared):
-    """Memory of a block that a user fills; the block may be used again when no array in it is left."""
-
-    block: Block | None = None
-
-    def __del__(self) -> None:
-        if self.block is not None:
-            self.block.is_reserved = False
-
-
-def _retire(block: Block) -> None:
-    """Have nobody use the memory again that a block refers to."""
-    for shared in block.elsewhere:
-        if shared.hold is not None:
-            shared.hold.retire()
-    block.elsewhere = ()
-
-
-def title() -> str:
-    """Return the name of this program, for messages in other processes."""
-    return os.path.basename(sys.argv[0] or sys.executable) or "python"
 
 
 def _after_fork() -> None:

@@ -18,7 +18,7 @@ from penstock.record import Record
 from penstock_shm.channel.blocks import unpack, warm_up
 from penstock_shm.channel.bundle import MARK
 from penstock_shm.channel.connection import Connection
-from penstock_shm.channel.producer import title
+from penstock_shm.channel.title import title
 from penstock_shm.cleaning import sweep
 from penstock_shm.directory import check_name
 from penstock_shm.rendezvous import CONSUMER, LATEST, Endpoint, join

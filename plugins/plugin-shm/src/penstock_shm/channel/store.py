@@ -22,6 +22,14 @@ _AT_ONCE_BYTES = 64 << 10
 """Largest block that is copied under the lock of the producer."""
 
 
+def _protect(group: Packed) -> None:
+    """Have arrays of `empty` that were written refuse to be written to: consumers read them in place."""
+    if any(place.within.owner is not None for place in group.places):
+        for record in group.records:
+            if isinstance(record.data, np.ndarray):
+                record.data.flags.writeable = False
+
+
 def _channel_name(_: object, __: object, value: str) -> None:
     check_name(value, "shm: channel_name")
 
@@ -113,8 +121,9 @@ class ShmStore:
         """Return an array in the memory of this channel, of any content: fill it, and write a record that has it.
 
         Then `write` copies nothing; that holds for contiguous parts of it, too. What was written belongs to the
-        consumers, which read it in place: do not change it, but take another one. The memory is used again when the
-        array and all views of it are gone here, and no consumer holds it. Any thread may call this.
+        consumers, which read it in place: it is read-only from then on (views that were made before are not: leave
+        them alone), so take another one for the next record. The memory is used again when the array and all views of
+        it are gone here, and no consumer holds it. Any thread may call this.
 
         Args:
             shape: Its shape.
@@ -192,3 +201,5 @@ class ShmStore:
             producer.give_back(block)
             raise
         producer.hand_over(block, group.size, [record.channel for record in group.records])
+        if group.places:
+            _protect(group)

@@ -1,0 +1,61 @@
+"""Memory that a block of a producer refers to: arrays that it lent, and arrays that were received from others."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from penstock_shm.channel.pool import Block, Segment
+from penstock_shm.channel.shared import Shared, SharedSegment
+
+
+class _Reserved(Shared):
+    block: Block | None = None
+
+    def __del__(self) -> None:
+        if self.block is not None:
+            self.block.is_reserved = False
+
+
+def reserved(block: Block, size: int, owner: object) -> Shared:
+    """Return the memory of a block, as (size,) uint8; the block is in use until no array in it is left."""
+    memory = _Reserved((size,), np.uint8, buffer=block.segment.mapped, offset=block.offset)
+    memory.segment, memory.at, memory.owner, memory.block = block.segment, block.offset, owner, block
+    block.is_reserved = True
+    return memory
+
+
+def retire_elsewhere(block: Block) -> None:
+    """Have nobody use the memory again that a block refers to: its readers are not watched any more."""
+    for shared in block.elsewhere:
+        if shared.hold is not None:
+            shared.hold.retire()
+    block.elsewhere = ()
+
+
+class OtherSegments:
+    """The numbers by which a producer's consumers know segments; used under the lock of the producer."""
+
+    def __init__(self, new_number: Callable[[], int]) -> None:
+        self._new_number = new_number
+        self._numbers: weakref.WeakKeyDictionary[SharedSegment, int] = weakref.WeakKeyDictionary()
+        self._gone: deque[int] = deque()
+
+    def number_of(self, shared: Shared) -> int:
+        """Return the number of the segment in which this memory lies."""
+        segment = shared.segment
+        if isinstance(segment, Segment):
+            return segment.number
+        assert segment is not None  # place_of has seen it
+        if segment not in self._numbers:
+            self._numbers[segment] = number = self._new_number()
+            weakref.finalize(segment, self._gone.append, number).atexit = False
+        return self._numbers[segment]
+
+    def take_gone(self) -> Iterator[int]:
+        """Yield the numbers of segments that are not in use here any more, each once."""
+        while self._gone:
+            yield self._gone.popleft()

@@ -1,0 +1,11 @@
+"""The name of this program, for messages in other processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def title() -> str:
+    """Return the name of this program, for messages in other processes."""
+    return os.path.basename(sys.argv[0] or sys.executable) or "python"
