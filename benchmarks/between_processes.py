@@ -27,7 +27,7 @@ FRAME = (1080, 1920, 3)
 SMALL = b"x" * 1024
 LIST = 100
 """How many records a list has: what a lane hands to a store when records come fast."""
-TURNS = 5
+TURNS = 7
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -197,7 +197,7 @@ def rows(scale: float) -> Iterator[Row | str]:
                   taken(lambda: channel(SMALL, small, LIST), lambda: through_queue(SMALL, small)), 5)  # fmt: skip
     yield lists
     yield rates("the same, both one at a time", "multiprocessing.Queue",
-                taken(lambda: channel(SMALL, small), lambda: through_queue(SMALL, small)))  # fmt: skip
+                taken(lambda: channel(SMALL, small), lambda: through_queue(SMALL, small)), 1)  # fmt: skip
     yield rates(f"the same, both in lists of {LIST}", "multiprocessing.Queue",
                 taken(lambda: channel(SMALL, small, LIST), lambda: through_queue(SMALL, small, LIST)))  # fmt: skip
     yield from arrays(scale)

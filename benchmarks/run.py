@@ -27,6 +27,7 @@ SECTIONS = (
     "coordinates",
     "handler",
     "between_processes",
+    "hops",
     "processes",
 )
 
