@@ -396,6 +396,21 @@ def test_ids_of_several_writers_differ(tmp_path, monkeypatch):
     assert ids == [sorted(ids[0]), sorted(ids[1])]
 
 
+def test_b1_several_processes_put_at_once(tmp_path):
+    """Processes that put into the same store at once lose nothing of each other, and find their own by name."""
+    code = (
+        "with LMDBStore(sys.argv[1], 'run', commit_freq=0.01) as store:\n"
+        "    for n in range(300): store.put((sys.argv[2], n), f'of {sys.argv[2]}')\n"
+        "    assert store.get(f'of {sys.argv[2]}') == (sys.argv[2], 299)"
+    )
+    for writer in [child(code, tmp_path, number) for number in "123"]:
+        _, errors = writer.communicate(timeout=60)
+        assert writer.returncode == 0, errors
+    with LMDBStore(tmp_path, "run", load=True) as store:
+        found = [store.get(key) for key in store.get_keys()]
+    assert sorted(found) == [(number, n) for number in "123" for n in range(300)]
+
+
 def test_b5_settings_that_cannot_be(tmp_path):
     """What is no number of seconds or bytes is refused by name, and makes nothing; infinity is no limit."""
     for setting, value in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
@@ -12,6 +12,7 @@ from penstock.errors import StoreError
 
 Kind = Literal["put", "replace", "delete"]
 _KINDS: tuple[Kind, ...] = ("put", "replace", "delete")
+_PUT = 0
 Logged = tuple[Kind, bytes] | tuple[Kind, bytes, bytes]
 """A change to be added: kind and key; of a delete also what is left of the record."""
 
@@ -60,12 +61,18 @@ class ChangeLog:
 
     def append(self, transaction: Any, changes: Sequence[Logged]) -> None:
         """Add changes, in their order."""
-        if self.database is None or not self.keep or not changes:
-            return
-        last = self.last(transaction)
-        before = last
-        for start in range(0, len(changes), _LONGEST):
-            entry = [(_KINDS.index(change[0]), *change[1:]) for change in changes[start : start + _LONGEST]]
+        if self.database is not None and self.keep:
+            self._append(transaction, [(_KINDS.index(change[0]), *change[1:]) for change in changes])
+
+    def append_puts(self, transaction: Any, keys: Iterable[bytes]) -> None:
+        """Add changes of which each puts what was not there; quicker than `append`."""
+        if self.database is not None and self.keep:
+            self._append(transaction, [(_PUT, key) for key in keys])
+
+    def _append(self, transaction: Any, entries: Sequence[tuple[Any, ...]]) -> None:
+        before = last = self.last(transaction)
+        for start in range(0, len(entries), _LONGEST):
+            entry = entries[start : start + _LONGEST]
             last += len(entry)
             transaction.put(_key(last), _encode(entry), db=self.database, append=True)
         if before // _TRIM_EACH != last // _TRIM_EACH:

@@ -9,6 +9,7 @@ import attrs
 
 from penstock.record import Record
 
+_NOWHERE = Record(None).coords  # what records without coordinates share
 _SIGN = 1 << 63
 _LONGEST_TEXT = 400
 _LONGEST_AXIS = 64
@@ -69,7 +70,7 @@ class Index:
         axes: list[tuple[bytes, bytes]] = []
         for key, time_ns, coords in entries:
             times.append(((time_ns + _SIGN).to_bytes(8, "big"), key))
-            if coords:
+            if coords is not _NOWHERE and coords:
                 axes.extend((axis_key(axis, value), key) for axis, value in coords.items())
         transaction.cursor(self.databases["times"]).putmulti(times)
         if axes:

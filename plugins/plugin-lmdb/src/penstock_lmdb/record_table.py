@@ -64,16 +64,20 @@ class RecordTable:
         if batch.is_small and is_behind_all(transaction, [key for _, key, _ in items]):
             # No key is taken, and nothing has to be looked for: half the time of one put after the other.
             transaction.cursor().putmulti([(key, value) for _, key, value in items], True, False, True)
-            written: list[_Written] = [("put", key, record, None) for record, key, _ in items]
+            there = [(key, record) for record, key, _ in items]
+            self.log.append_puts(transaction, (key for key, _ in there))
+            before: list[tuple[bytes, bytes | None]] = [(key, None) for _, key, _ in items] if self.covering else []
         else:
             written = self._write_each(transaction, items, failed)
-        last = {key: record for _, key, record, _ in written}  # of a key that was put and replaced in one list
-        self.index.add(transaction, [(key, record.time_ns, record.coords) for key, record in last.items()])
-        self.log.append(transaction, [(kind, key) for kind, key, _, _ in written])
+            # Of a key that was put and replaced in one list, the last.
+            there = list({key: record for _, key, record, _ in written}.items())
+            self.log.append(transaction, [(kind, key) for kind, key, _, _ in written])
+            before = [(key, old) for _, key, _, old in written]
+        self.index.add(transaction, [(key, record.time_ns, record.coords) for key, record in there])
         if self.covering:
-            self.uncovered.note(transaction, first, [(key, old) for _, key, _, old in written])
+            self.uncovered.note(transaction, first, before)
         if by_sequence:
-            self._name(transaction, [(key, record) for _, key, record, _ in written])
+            self._name(transaction, there)
             transaction.put(_SEQUENCE, b"%d" % (first + len(items)), db=self.index.databases["info"])
         return failed
 
