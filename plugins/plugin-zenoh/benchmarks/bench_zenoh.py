@@ -4,7 +4,8 @@
 - `source, 1 KiB`: a raw source beside a bare callback that appends to a list; the sender is bare in both.
 
 Two processes on loopback; bare and penstock take turns, so that both see the same machine. Prints one line of JSON for
-each case, with the medians, their ratio, the goal and the spread: `python bench_zenoh.py [ROUNDS [CASE]]`.
+each case, with the medians, their ratio, the goal and the spread, and the processor time of both processes for one
+record, which other programs disturb less: `python bench_zenoh.py [ROUNDS [CASE]]`.
 """
 
 from __future__ import annotations
@@ -45,9 +46,11 @@ def send(how: str, endpoint: str, size: int, count: int) -> None:
     if how == "penstock":
         store = ZenohStore(key="bench/{{ channel }}", connect=[endpoint])
         store.open()
+        began_s = time.process_time()
         for first in range(0, count, LIST):
             store.write([Record(payload, channel="x", seq=seq) for seq in range(first, min(first + LIST, count))])
         store.close()
+        print(time.process_time() - began_s)
         return
     session = Network(connect=(endpoint,)).open()
     publisher = session.declare_publisher(
@@ -56,8 +59,10 @@ def send(how: str, endpoint: str, size: int, count: int) -> None:
     while not publisher.matching_status.matching:
         time.sleep(0.01)
     time.sleep(0.1)  # a subscriber that matches may not hear the first messages yet
+    began_s = time.process_time()
     for _ in range(count):
         publisher.put(payload)
+    print(time.process_time() - began_s)
     sys.stdin.readline()  # until the other side has everything
     session.close()
 
@@ -115,17 +120,18 @@ def receive_by_callback(endpoint: str, count: int) -> float:
     return times[1] - times[0]
 
 
-def rate(sender: str, size: int, count: int, receive: Callable[[str], float]) -> float:
-    """Start a sender, receive everything, return records per second from the first to the last."""
+def rate(sender: str, size: int, count: int, receive: Callable[[str], float]) -> tuple[float, float]:
+    """Start a sender, receive everything; return records per second, and microseconds of both processors for one."""
     endpoint = free_endpoint()
     arguments = [sys.executable, __file__, sender, endpoint, str(size), str(count)]
-    process = subprocess.Popen(arguments, stdin=subprocess.PIPE)
+    process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    began_s = time.process_time()
     took_s = receive(endpoint)
-    process.communicate(b"\n")
-    return count / took_s
+    worked_s = time.process_time() - began_s + float(process.communicate(b"\n")[0])
+    return count / took_s, worked_s / count * 1e6
 
 
-def turn(case: str) -> dict[str, float]:
+def turn(case: str) -> dict[str, tuple[float, float]]:
     """Let bare zenoh and penstock take one turn each."""
     size, count, _ = CASES[case]
     if case.startswith("source"):
@@ -150,8 +156,9 @@ def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     for case in sys.argv[2:3] or CASES:
         turns = [turn(case) for _ in range(rounds)]
-        median = {how: statistics.median(each[how] for each in turns) for how in turns[0]}
-        spread = {how: [round(min(t[how] for t in turns)), round(max(t[how] for t in turns))] for how in turns[0]}
+        median = {how: statistics.median(each[how][0] for each in turns) for how in turns[0]}
+        cpu_us = {how: statistics.median(each[how][1] for each in turns) for how in turns[0]}
+        spread = {how: [round(edge(each[how][0] for each in turns)) for edge in (min, max)] for how in turns[0]}
         ratio = median["penstock"] / median["bare"]
         print(
             json.dumps(
@@ -161,6 +168,8 @@ def main() -> None:
                     "ratio": round(ratio, 2),
                     "goal": CASES[case][2],
                     "spread": spread,
+                    "cpu_us": {how: round(each, 2) for how, each in cpu_us.items()},
+                    "ratio_of_cpu": round(cpu_us["bare"] / cpu_us["penstock"], 2),
                 }
             ),
             flush=True,
