@@ -225,14 +225,17 @@ def test_a_source_is_removed_though_no_broker_answers(own_broker, protocol):
         time.sleep(0.05)  # the client ends by itself once the broker answers
 
 
-def test_members_that_are_killed(broker, read):
+@pytest.mark.parametrize(
+    "options", [{}, {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300}], ids=["new", "classic"]
+)
+def test_members_that_are_killed(broker, read, options):
     """Three processes share eight cameras; whichever is killed, nothing is missing from what they stored."""
     mark, out = broker.topic(), broker.topic(partitions=CAMERAS)
     names = [broker.topic(f"{mark}_{number}") for number in range(CAMERAS)]
     settings = {
         "source": {
             "bootstrap_servers": broker.address, "schema": f"{mark}_:cam_id", "group": f"g-{mark}", "refresh_s": 1.0,
-            "options": {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300},
+            "options": options,
         },
         "store": {"bootstrap_servers": broker.address, "topic": out, "payload": "data", "key": "{{ channel }}",
                   "partition": "{{ channel }}"},

@@ -321,7 +321,9 @@ def test_two_members_share_the_cameras(broker, source_of, read, options):
     assert group_type(broker, f"g-{mark}") == ("CLASSIC" if options else "CONSUMER")
     for name in names:
         broker.produce(name, numbers(1))
-    while not (one._open._paused and other._open._paused):  # nobody reads: their threads pause and poll
+    while not (
+        one._open._assigned.is_paused and other._open._assigned.is_paused
+    ):  # nobody reads: their threads pause and poll
         assert time.monotonic() < ends
         time.sleep(0.05)
     other.close()

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import KafkaException, TopicCollection, TopicPartition, admin
+from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition, admin
 from confluent_kafka.admin import AdminClient
 
 _log = logging.getLogger("penstock.kafka")
@@ -29,8 +29,7 @@ class Cluster:
 
     def topics(self) -> dict[str, int]:
         """Return the topics, and how many partitions each has. Raises KafkaException."""
-        found = self._connected().list_topics(timeout=self.timeout_s).topics
-        return {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}
+        return existing_topics(self._connected(), self.timeout_s)
 
     def may_have_new_groups(self) -> bool:
         """Tell whether the brokers may have the group protocol of KIP-848; where they may not be asked, it is tried."""
@@ -71,3 +70,9 @@ class Cluster:
         if self._client is None:
             self._client = AdminClient(self._config, logger=_log)
         return self._client
+
+
+def existing_topics(consumer: Consumer | AdminClient, timeout_s: float) -> dict[str, int]:
+    """Return the cluster's topics and how many partitions each has. Raises KafkaException."""
+    found = consumer.list_topics(timeout=timeout_s).topics
+    return {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}

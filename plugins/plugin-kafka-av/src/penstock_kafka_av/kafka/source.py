@@ -19,15 +19,16 @@ from penstock.record import Record
 from penstock.templates import Template
 from penstock.validators import finite_seconds
 from penstock_kafka_av.kafka.channels import Channels, check_channels_from
-from penstock_kafka_av.kafka.cluster import Cluster
+from penstock_kafka_av.kafka.cluster import Cluster, existing_topics
 from penstock_kafka_av.kafka.commits import Commits
-from penstock_kafka_av.kafka.consuming import Consuming, existing_topics
+from penstock_kafka_av.kafka.consuming import Consuming
 from penstock_kafka_av.kafka.errors import config_error, source_error
 from penstock_kafka_av.kafka.identity import number_of
 from penstock_kafka_av.kafka.jump import Jump
 from penstock_kafka_av.kafka.naming import Naming
 from penstock_kafka_av.kafka.options import check_options, client_config, servers
 from penstock_kafka_av.kafka.partition import Partition
+from penstock_kafka_av.kafka.passing_errors import PassingErrors
 from penstock_kafka_av.kafka.start import Starts, start_of
 from penstock_kafka_av.kafka.topics import Topics
 
@@ -144,17 +145,11 @@ class KafkaSource:
         """Connect. Raises SourceError naming the brokers if none answers or lets us in; ConfigError for bad options."""
         if self._open is not None:
             raise SourceError(f"{self._where()} is open already: close it first", retryable=False)
-        consuming: Consuming | None = None
-        heard: list[Any] = []
-
-        def say(error: Any) -> None:
-            heard.append(error) if consuming is None else consuming.say(error)
-
-        commits = Commits(self._where())
+        errors, commits = PassingErrors(self._where()), Commits(self._where())
 
         def made(protocol: str | None) -> Consumer:
             try:
-                config = {**self._config(protocol), "error_cb": say, "on_commit": commits.answered}
+                config = {**self._config(protocol), "error_cb": errors.say, "on_commit": commits.answered}
                 return Consumer(config, logger=_log)
             except (KafkaException, TypeError, ValueError) as error:
                 raise config_error(self._where(), error) from error
@@ -165,7 +160,7 @@ class KafkaSource:
         )
         consumer = made("consumer" if is_free else None)
         try:
-            existing = self._reach(consumer, heard)
+            existing = self._reach(consumer, errors.heard)
             if is_free and not cluster.may_have_new_groups():
                 is_free = False
                 consumer.close()
@@ -184,6 +179,7 @@ class KafkaSource:
                     timeout_s=self.timeout_s,
                 ),
                 commits=commits,
+                say=errors.say,
                 group=self.group is not None,
                 is_cooperative="cooperative" in str(self.options.get("partition.assignment.strategy", "cooperative")),
                 classic=(lambda: made(None)) if is_free else None,
@@ -191,6 +187,7 @@ class KafkaSource:
                 refresh_s=self.refresh_s,
                 timeout_s=self.timeout_s,
             )
+            errors.opened()
             consuming.start(existing)
             cluster.timeout_s = min(self.timeout_s, _LOOKS_S)
         except BaseException:

@@ -1,0 +1,212 @@
+"""Assigned: the partitions that a consumer reads, as they come, go, and are begun."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from penstock_kafka_av.kafka.commits import Commits
+from penstock_kafka_av.kafka.errors import error_of
+from penstock_kafka_av.kafka.partition import Partition
+from penstock_kafka_av.kafka.start import Starts
+
+_log = logging.getLogger("penstock.kafka")
+_AGAIN_S: Final = 0.2
+"""Seconds until a partition that could not be begun is tried again."""
+
+
+class Assigned:
+    """What is assigned to a consumer, by its group or by itself. Used with the lock of its reader held.
+
+    Attributes:
+        consumer: The consumer.
+        partitions: What is assigned and begun, by "topic/partition".
+        pending: What is assigned and could not be begun yet.
+        waiting: Messages that were polled, and not given yet.
+        lost: Messages that were deleted before they were read, by channel.
+        given_up: What the group took away since the topics were last looked at.
+        starts: Where partitions begin.
+        has_begun: Partitions have been begun once.
+        is_paused: All partitions are paused.
+        is_closing: Nothing is begun any more.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        *,
+        where: str,
+        starts: Starts,
+        commits: Commits,
+        channel: Callable[[str], str],
+        say: Callable[[Any], None],
+        group: bool,
+        is_cooperative: bool,
+        until_end: bool,
+        timeout_s: float,
+    ) -> None:
+        self.consumer = consumer
+        self.partitions: dict[str, Partition] = {}
+        self.pending: list[TopicPartition] = []
+        self.waiting: deque[Message] = deque()
+        self.lost: dict[str, int] = {}
+        self.given_up: dict[str, Partition] = {}
+        self.starts = starts
+        self.has_begun = self.is_paused = self.is_closing = False
+        self._where = where
+        self._commits = commits
+        self._channel = channel
+        self._say = say
+        self._group = group
+        self._is_cooperative = is_cooperative
+        self._until_end = until_end
+        self._timeout_s = timeout_s
+        self._later = 0.0
+
+    def on_assign(self, consumer: Consumer, keys: list[TopicPartition]) -> None:
+        """Begin the partitions, now or, if the broker cannot say where, later; what is raised here would be lost."""
+        self.pending += keys
+        if not self.is_closing:
+            self.begin_pending()
+        if self.pending and self._is_cooperative:
+            consumer.incremental_assign([])
+        elif self.pending:
+            consumer.assign([])
+
+    def begin_pending(self) -> None:
+        """Begin the partitions whose start could not be told when they were assigned."""
+        if not self.pending or time.monotonic() < self._later:
+            return
+        keys, self.pending = self.pending, []
+        try:
+            self.begin(keys)
+        except KafkaException as error:  # the client does not know the partition yet, or no broker answers
+            self.pending, self._later = keys, time.monotonic() + _AGAIN_S
+            self._say(error_of(error) or error)
+
+    def on_revoke(self, consumer: Consumer, keys: list[TopicPartition]) -> None:
+        """Give partitions up, and remember where this consumer stood in them."""
+        moved = {(key.topic, key.partition) for key in keys}
+        begun = [key for key in keys if f"{key.topic}/{key.partition}" in self.partitions]
+        self.pending = [key for key in self.pending if (key.topic, key.partition) not in moved]
+        if self._is_cooperative:
+            consumer.incremental_unassign(begun)
+        else:
+            consumer.unassign()
+        for key in begun:
+            gone = self.given_up[f"{key.topic}/{key.partition}"] = self.partitions[f"{key.topic}/{key.partition}"]
+            self.starts.left[gone.name] = (gone.begun if gone.committed is None else gone.committed, gone.next)
+        self.forget(keys)
+
+    def on_lost(self, consumer: Consumer, keys: list[TopicPartition]) -> None:
+        """Give up partitions that other members have by now."""
+        _log.warning("%s: lost %d partitions to other members of its group", self._where, len(keys))
+        self.on_revoke(consumer, keys)
+
+    def begin(self, keys: Sequence[TopicPartition]) -> None:
+        """Begin partitions where they are to begin. Raises KafkaException; none has begun then."""
+        offsets = self.starts.begin(self.consumer, keys)
+        begun = []
+        for key in keys:
+            name = f"{key.topic}/{key.partition}"
+            made = Partition(
+                topic=key.topic, number=key.partition, channel=self._channel(key.topic), next=offsets[name]
+            )
+            made.is_broken = self.has_begun and name not in self.starts.continued
+            if self._until_end:
+                made.stop = self.consumer.get_watermark_offsets(key, timeout=self._timeout_s)[1]
+            begun.append(made)
+        starting = [each.key(each.next) for each in begun]
+        if self._is_cooperative or not self._group:
+            self.consumer.incremental_assign(starting)
+        else:
+            self.consumer.assign(starting)
+        self.has_begun = True
+        self.partitions.update((each.name, each) for each in begun)
+        fresh = [each.key(each.next) for each in begun if each.name in self.starts.fresh]
+        if self._group and fresh:  # a member that takes over before the first checkpoint begins there, too
+            self._commits.send(self.consumer, fresh)
+        if begun and self.is_paused:
+            self.consumer.pause(starting)
+        elif begun:
+            self.consumer.resume(starting)
+
+    def forget(self, keys: Iterable[TopicPartition]) -> None:
+        """Forget partitions, and what waits of them."""
+        gone = {f"{key.topic}/{key.partition}" for key in keys}
+        for name in gone:
+            self.partitions.pop(name, None)
+        self._drop(gone)
+
+    def _drop(self, names: Collection[str]) -> None:
+        """Drop the messages of these partitions that wait: they are read again, or belong to another member."""
+        kept = [each for each in self.waiting if f"{each.topic()}/{each.partition()}" not in names]
+        self.waiting.clear()
+        self.waiting.extend(kept)
+
+    def move(self, partition: Partition, offset: int) -> None:
+        """Go on at this offset; what comes next does not continue what came."""
+        key = partition.key(offset)
+        self.consumer.incremental_unassign([key])
+        self.consumer.incremental_assign([key])
+        partition.next, partition.is_broken, partition.is_at_end = offset, True, False
+        self._drop({partition.name})
+
+    def out_of_range(self, partition: Partition) -> None:
+        """Go on where the partition is: what was deleted before it was read is lost."""
+        low, high = self.consumer.get_watermark_offsets(partition.key(), timeout=self._timeout_s)
+        wanted = partition.next
+        if wanted < low:
+            self.lost[partition.channel] = self.lost.get(partition.channel, 0) + low - wanted
+            _log.warning(
+                "%s: %s: offsets %d to %d were deleted before they were read; it goes on at %d",
+                self._where, partition.name, wanted, low - 1, low,
+            )  # fmt: skip
+        else:
+            _log.warning(
+                "%s: %s: there is no offset %d, it ends at %d: the topic was made again; it is read from %d on",
+                self._where, partition.name, wanted, high, low,
+            )  # fmt: skip
+        self.move(partition, low)
+        partition.begun, partition.committed = low, None
+
+    def lose(self, topic: str) -> None:
+        """Count what a topic that was deleted still held for this consumer when it was last looked at."""
+        for each in [*self.given_up.values(), *self.partitions.values()]:
+            if each.topic != topic:
+                continue
+            missed = each.sure_high - each.next
+            if missed > 0:
+                self.lost[each.channel] = self.lost.get(each.channel, 0) + missed
+                _log.warning(
+                    "%s: %s was deleted before offsets %d to %d were read",
+                    self._where, each.name, each.next, each.sure_high - 1,
+                )  # fmt: skip
+            each.sure_high = -1
+
+    def begin_again(self, topic: str) -> None:
+        """Read a topic that was made again from its beginning: offsets of the old one say nothing of it."""
+        _log.warning("%s: topic %r was made again; it is read from its beginning", self._where, topic)
+        for each in [each for each in self.partitions.values() if each.topic == topic]:
+            low, high = self.consumer.get_watermark_offsets(each.key(), timeout=self._timeout_s)
+            self.move(each, low)
+            each.begun, each.committed, each.high, each.sure_high = low, None, high, high
+            if self._until_end:
+                each.stop = high
+
+    def pause(self) -> None:
+        """Pause all partitions, also those that are assigned from now on."""
+        if not self.is_paused:
+            self.is_paused = True
+            self.consumer.pause([each.key() for each in self.partitions.values()])
+
+    def resume(self) -> None:
+        """Let all partitions go on."""
+        if self.is_paused:
+            self.is_paused = False
+            self.consumer.resume([each.key() for each in self.partitions.values()])
