@@ -300,6 +300,37 @@ def test_records_that_come_again(tmp_path, frame, times_in):
     assert [len(times_in(video)) for video in sorted(tmp_path.glob("*.mp4"))] == [10, 5, 1]
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("at", [9, 10, 13])
+def test_packets_go_on_between_keyframes(tmp_path, packets_of, make_video, direct, said, suffix, at):
+    """A store that is opened again, or has ended a channel's file, takes the packets behind it, keyframe or not."""
+    source = make_video("gop10.mp4", frames=40, gop=10)
+    packets = packets_of(source, channel="c")
+    path = "{{ channel }}-{{ segment }}" + suffix
+    keep(tmp_path, packets[:at], path)
+    videos = keep(tmp_path, packets[at - 3 :], path, when_exists="skip")
+    found = [packet for video in videos for packet in packets_of(video, channel="c")]
+    assert list(map(content, found)) == list(map(content, packets))
+    assert said(videos[1])[0].get("leads_in", False) == (at != 10)
+    joined = [packet.replace(seq=seq, metadata={"codec": "h264"}) for seq, packet in enumerate(found)]
+    decoder = AvDecoder()
+    frames = [frame.data for packet in joined for frame in decoder.decode(packet)]
+    frames += [frame.data for frame in decoder.flush()]
+    decoder.close()
+    assert all(np.array_equal(one, other) for one, (_, other) in zip(frames, direct(source), strict=True))
+
+
+def test_packets_of_another_codec_do_not_go_on(tmp_path, packets_of, make_video):
+    """Packets between keyframes do not go on where the file before held another codec, or frames."""
+    keep(tmp_path, packets_of(make_video("gop10.mp4", frames=40, gop=10), channel="c")[:13], "{{ segment }}.mkv")
+    other = packets_of(make_video("mpeg4.mkv", codec="mpeg4", frames=24, gop=8, bframes=0), channel="c")
+    store = opened(tmp_path, "{{ segment }}.mkv")
+    with pytest.raises(StoreError, match="has no keyframe before it"):
+        store.write([other[3].replace(seq=1000)])
+    store.write([packet.replace(seq=2000 + n) for n, packet in enumerate(other)])
+    store.close()
+
+
 BAD = {
     "text": ("a text", "holds str, neither bytes nor an array"),
     "floats": (np.zeros((48, 64, 3)), r"float64 \(48, 64, 3\), which is no picture"),

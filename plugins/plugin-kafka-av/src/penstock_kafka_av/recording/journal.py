@@ -1,11 +1,12 @@
 """The journal beside a video: what its file holds, fragment by fragment, as lines of JSON.
 
 The first line describes the segment: `penstock` ("video segment"), `channel`, `codec`, `width`, `height`, `segment`
-(its number in the channel), `begin_ns` (`time_ns` of the record at pts 0), `replace`. Each further line is a fragment
-that is whole in the file: `offset` and `size_bytes` in it, `packets`, `seqs` (runs [first, last] of the records),
-`time_ns` ([first, last]); and if there are such, `gaps` ([[seq before, seq behind], …]: numbers that are missing in
-between), `discontinuities` (seqs of records that do not continue the one before) and `moved` (seqs of records whose
-time did not rise, so that it was raised).
+(its number in the channel), `begin_ns` (`time_ns` of the record at pts 0), `replace`, for packets `track` (what a
+player must know, for a next file that begins between keyframes), and `leads_in` (true if it begins so). Each further
+line is a fragment that is whole in the file: `offset` and `size_bytes` in it, `packets`, `seqs` (runs [first, last] of
+the records), `time_ns` ([first, last]); and if there are such, `gaps` ([[seq before, seq behind], …]: numbers that are
+missing in between), `discontinuities` (seqs of records that do not continue the one before) and `moved` (seqs of
+records whose time did not rise, so that it was raised).
 """
 
 from __future__ import annotations

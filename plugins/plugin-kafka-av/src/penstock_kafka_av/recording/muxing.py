@@ -7,6 +7,7 @@ packet, and what is in the file is whole.
 
 from __future__ import annotations
 
+import base64
 import io
 from fractions import Fraction
 from typing import Any
@@ -53,6 +54,27 @@ class Track:
     height: int
     time_base: Fraction
     parameters: dict[str, Any] = attrs.field(factory=dict)
+
+
+def plain_of(track: Track) -> dict[str, Any]:
+    """Return a track as plain values for JSON."""
+    parameters = dict(track.parameters)
+    if "extradata" in parameters:
+        parameters["extradata"] = base64.b64encode(parameters["extradata"]).decode()
+    time_base = [track.time_base.numerator, track.time_base.denominator]
+    return attrs.asdict(track) | {"time_base": time_base, "parameters": parameters}
+
+
+def track_of(plain: Any) -> Track | None:
+    """Return the track that `plain_of` gave, or None for anything else."""
+    try:
+        parameters = {name: value for name, value in plain["parameters"].items() if name in IN_HEAD}
+        if "extradata" in parameters:
+            parameters["extradata"] = base64.b64decode(parameters["extradata"], validate=True)
+        size = int(plain["width"]), int(plain["height"])
+        return Track(str(plain["codec"]), *size, Fraction(*plain["time_base"]), parameters)
+    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError):
+        return None
 
 
 @attrs.define(eq=False)

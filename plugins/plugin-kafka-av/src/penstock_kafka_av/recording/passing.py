@@ -67,6 +67,11 @@ class Passing:
     _sizes: dict[bytes, tuple[int, int]] = attrs.field(factory=dict)
 
     @property
+    def name(self) -> str:
+        """The codec of the last packet."""
+        return self._name
+
+    @property
     def reorders(self) -> bool:
         """Whether packets may be shown in another order than they come in."""
         return self._reorders

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import attrs
 import av
 
@@ -10,7 +13,7 @@ from penstock.record import Record
 from penstock_kafka_av.recording.encoding import Encoder, Encoding, as_picture, size_of
 from penstock_kafka_av.recording.journal import KIND
 from penstock_kafka_av.recording.known import Runs
-from penstock_kafka_av.recording.muxing import Muxable, Muxer
+from penstock_kafka_av.recording.muxing import Muxable, Muxer, Track, plain_of
 from penstock_kafka_av.recording.naming import Naming, name_of
 from penstock_kafka_av.recording.passing import Passed, Passing
 from penstock_kafka_av.recording.segment import Cutting, Segment
@@ -31,6 +34,7 @@ class Recording:
         packet_codec: The codec of packets whose metadata name none.
         naming: What the files are called.
         known: The records that are in videos already.
+        track: That of the last packets, with which a file can begin between keyframes; None if there were none.
     """
 
     where: str
@@ -41,6 +45,7 @@ class Recording:
     packet_codec: str
     naming: Naming
     known: Runs
+    track: Track | None = None
     _segment: Segment | None = None
     _encoding: Encoding | None = None
     _passing: Passing | None = None
@@ -95,6 +100,9 @@ class Recording:
             self._flush()
             self._segment.file.finish()
             self._segment = None
+        if self._encoding is not None:
+            self._encoding.close()
+            self._encoding = None
 
     def close(self) -> None:
         """Close the file as it is; any number of times."""
@@ -117,9 +125,9 @@ class Recording:
             or segment.by_pts != passed.has_pts
             or segment.is_over(passed.pts, self.cutting)
         ):
-            muxer = Muxer(track, suffix=self.suffix, where=self.where)
-            segment = self._begin(record, muxer, passed.pts, by_pts=passed.has_pts, reorders=passing.reorders)
-            self._is_of_frames = False
+            segment = self._begin_packets(record, track, passed, reorders=passing.reorders)
+        elif segment is None and self.track is not None and self.track.codec == passing.name and self._segment is None:
+            segment = self._begin_packets(record, self.track, passed, reorders=passing.reorders)
         elif segment is None:
             raise StoreError(
                 f"{self.where}: {name_of(record)} has no keyframe before it, so that nothing could play it; start at a "
@@ -138,6 +146,15 @@ class Recording:
             ) from error
         self._ahead = ()
 
+    def _begin_packets(self, record: Record, track: Track, passed: Passed, *, reorders: bool) -> Segment:
+        """Begin a file of packets: with a keyframe, or where an earlier file ended between keyframes."""
+        muxer = Muxer(track, suffix=self.suffix, where=self.where)
+        pts = passed.pts if passed.unit == track.time_base else round(passed.pts * passed.unit / track.time_base)
+        said = {"track": plain_of(track)} | ({} if passed.track is not None else {"leads_in": True})
+        segment = self._begin(record, muxer, pts, by_pts=passed.has_pts, reorders=reorders, said=said)
+        self.track, self._is_of_frames = track, False
+        return segment
+
     def _write_frame(self, record: Record) -> None:
         try:
             picture, pixel_format = as_picture(record.data, record.metadata.get("pixel_format"))
@@ -153,7 +170,8 @@ class Recording:
             try:
                 if segment is None or is_over or segment.muxer.track != encoding.track:
                     muxer = Muxer(encoding.track, suffix=self.suffix, where=self.where)
-                    segment = self._begin(record, muxer, pts, by_pts=False, reorders=encoding.reorders)
+                    segment = self._begin(record, muxer, pts, by_pts=False, reorders=encoding.reorders, said={})
+                    self.track = None
                 else:
                     self._drain()
             except BaseException:
@@ -164,11 +182,13 @@ class Recording:
             packets = encoding.encode(
                 picture, seq=record.seq, time_ns=record.time_ns, pts=pts, discontinuity=record.discontinuity
             )
+            self._add(segment, packets)
         except (av.FFmpegError, ValueError) as error:
             raise StoreError(f"{self.where}: {name_of(record)} cannot be encoded: {error}", retryable=False) from error
-        self._add(segment, packets)
 
-    def _begin(self, record: Record, muxer: Muxer, pts: int, *, by_pts: bool, reorders: bool) -> Segment:
+    def _begin(
+        self, record: Record, muxer: Muxer, pts: int, *, by_pts: bool, reorders: bool, said: Mapping[str, Any]
+    ) -> Segment:
         """End the segment before, and begin the next one with this record."""
         self.finish()
         path, replaces = self.naming.choose(record)
@@ -181,6 +201,7 @@ class Recording:
             "height": track.height,
             "segment": self.naming.next_segment,
             "begin_ns": record.time_ns,
+            **said,
         }
         file = SegmentFile.begin(path, muxer.head, said, replace=replaces)
         self.naming.begun()

@@ -21,7 +21,7 @@ from penstock_kafka_av.recording.encoding import Encoder
 from penstock_kafka_av.recording.failures import one_error
 from penstock_kafka_av.recording.journal import SUFFIX, Journal, is_part, read_journal, video_of
 from penstock_kafka_av.recording.known import Runs
-from penstock_kafka_av.recording.muxing import FORMATS
+from penstock_kafka_av.recording.muxing import FORMATS, Track, track_of
 from penstock_kafka_av.recording.naming import Naming, WhenExists, name_of, open_template
 from penstock_kafka_av.recording.recording import Recording
 from penstock_kafka_av.recording.segment import Cutting
@@ -50,6 +50,7 @@ class _Open:
     encoder: Encoder
     known: dict[str, Runs] = attrs.field(factory=dict)
     segments: dict[str, int] = attrs.field(factory=dict)  # the next number of each channel
+    tracks: dict[str, Track | None] = attrs.field(factory=dict)  # of the last packets, where no recording is open
     recordings: dict[str, Recording] = attrs.field(factory=dict)  # those written to last are last
 
 
@@ -60,9 +61,10 @@ class VideoStore:
     Arrays are encoded: uint8 (height, width, 3) in BGR order, or as `metadata["pixel_format"]` says, uint8 and uint16
     (height, width), and pictures of a decoder with `pixel_format="lazy"`. Bytes are packets, as the sources `video`
     and `kafka` give them: they go into the file as they are, from the first keyframe on, with the codec parameters that
-    came with them. Times are kept: pts, dts and duration of the packets' metadata where they have them, else `time_ns`
-    to the microsecond (MP4) or millisecond (Matroska); each file begins at 0. A frame whose time does not rise is put
-    right behind the one before.
+    came with them. Where an earlier file of the channel ended between keyframes, the next one goes on there: what it
+    begins with can be decoded behind the earlier one only. Times are kept: pts, dts and duration of the packets'
+    metadata where they have them, else `time_ns` to the microsecond (MP4) or millisecond (Matroska); each file begins
+    at 0. A frame whose time does not rise is put right behind the one before.
 
     A file grows as `….part.mp4`, which can be played, and gets its name when it is whole and durable. The next file
     begins when the segment is long enough, at a change of size, pixel format or codec, where frames follow packets, and
@@ -137,6 +139,7 @@ class VideoStore:
             runs = state.known.setdefault(journal.segment["channel"], Runs())
             for first, last in journal.runs():
                 runs.add(first, last)
+            state.tracks[journal.segment["channel"]] = track_of(journal.segment.get("track"))
             number = journal.segment.get("segment")
             if type(number) is int and self.when_exists != "replace":
                 channel = journal.segment["channel"]
@@ -223,6 +226,7 @@ class VideoStore:
                 packet_codec=self.packet_codec,
                 naming=naming,
                 known=state.known.setdefault(channel, Runs()),
+                track=state.tracks.pop(channel, None),
             )
         state.recordings[channel] = recording
         return recording
@@ -237,6 +241,7 @@ class VideoStore:
             _log.warning("%s: the video of channel %r cannot be finished: %s", self._where, channel, error)
             return
         state.segments[channel] = recording.naming.next_segment
+        state.tracks[channel] = recording.track
         del state.recordings[channel]
 
     def _each(self, do: Callable[[Recording], None]) -> None:
