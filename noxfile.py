@@ -209,8 +209,8 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure penstock side by side with peers, and print a table and JSON: `nox -s bench -- --only lanes`."""
-    install(session, ["npy", "lmdb", "shm"])
+    """Measure penstock side by side with peers, and print a table with its goals: `nox -s bench -- --only lanes`."""
+    install(session, ["npy", "lmdb", "shm", "zenoh"])
     session.install("exengine", "ezmsg", CONSTRAINTS)
     session.run("python", "benchmarks/run.py", *session.posargs)
 

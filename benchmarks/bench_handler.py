@@ -1,6 +1,6 @@
 """DataHandler beside ExEngine's, and beside the least that could do: a queue, a thread and a dict.
 
-    python benchmarks/bench_handler.py [--exengine PYTHON] [--rounds 3] [--json FILE]
+    python benchmarks/bench_handler.py [--exengine PYTHON] [--rounds 7] [--json FILE]
 
 PYTHON is an interpreter that has exengine (for instance of a virtual environment of its own); without it, or where
 this one has it, the row is measured in this one, or left out and said to be. Each measurement is a process of its
@@ -74,6 +74,7 @@ class Shelf:
 def penstock(shelf: Shelf, process: Any) -> tuple[Callable[[int], Any], Callable[..., Any], Callable[[], Any]]:
     """Return what makes coordinates, puts and finishes, with penstock."""
     import penstock as ps
+    from penstock.plugins.current import installed_plugins
 
     class Store:
         def open(self) -> None: ...
@@ -100,7 +101,7 @@ def penstock(shelf: Shelf, process: Any) -> tuple[Callable[[int], Any], Callable
         def __len__(self) -> int:
             return 0
 
-    handler = ps.DataHandler(Store(), process)
+    handler = ps.DataHandler(Store(), process, plugins=installed_plugins())
 
     def finish() -> None:
         report = handler.finish()
@@ -159,8 +160,8 @@ def bare_queue(shelf: Shelf, process: Any) -> tuple[Callable[[int], Any], Callab
     )
 
 
-def measure(side: str, work: str) -> float:
-    """Return the records per second of one side at one work."""
+def measure(side: str, work: str) -> tuple[float, float]:
+    """Let one side do one work; return the seconds that passed, and those of the processor."""
     count, size_bytes, _ = WORKS[work]
     make = {"penstock": penstock, "exengine": exengine, "queue": bare_queue}[side]
     image = numpy.zeros(size_bytes // 2, dtype="uint16")
@@ -168,27 +169,27 @@ def measure(side: str, work: str) -> float:
         shelf = Shelf(work, Path(directory))
         coords_of, put, finish = make(shelf, same if work == "processed" else None)
         wanted = [coords_of(number) for number in range(count)]
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         for coords in wanted:
             put(coords, image, {"exposure": 1})
         finish()
-        took_s = time.perf_counter() - began
+        took_s, cpu_s = time.perf_counter() - began, time.process_time() - began_cpu
         assert shelf.count() == count, f"{side} lost {count - shelf.count()} records"
         if shelf.database is not None:
             shelf.database.close()
-    return count / took_s
+    return took_s, cpu_s
 
 
 def main() -> None:
     """Measure all and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--exengine", default=sys.executable if importlib.util.find_spec("exengine") else "")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        print(measure(*arguments.measure))
+        print(json.dumps(measure(*arguments.measure)))
         return
     pythons = {"penstock": sys.executable, "exengine": arguments.exengine, "queue": sys.executable}
     rows = []
@@ -197,7 +198,8 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for side, rates in found.items():
                 command = [pythons[side], __file__, "--measure", side, work]
-                rates.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                rates.append(count / json.loads(done.stdout)[0])
         rate = {side: statistics.median(rates) for side, rates in found.items()}
         ratio = {side: rate["penstock"] / rate[side] for side in rate if side != "penstock"}
         rows.append({"work": work, "what": what, "records": count, "rate": rate, "penstock_over": ratio})

@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 import numpy as np
-from measure import Row, best
+from measure import Row, medians
 
 from penstock.errors import EndOfSource
 from penstock.record import Record
@@ -183,7 +183,7 @@ def arrays(scale: float) -> Iterator[Row]:
         ("one frame into a shared array", same, lambda frame: array.write_data((0,), frame)),
         ("a frame out of a shared array", same, lambda _: array.read_data((0,))),
     ):
-        seconds = best(into(given, ours), into(given, plain), turns)
+        seconds = medians(into(given, ours), into(given, plain), turns)
         figure, reference = (len(given) / each for each in seconds)
         yield Row(name=name, reference="numpy.copyto", unit="/s", figure=figure, reference_figure=reference,
                   ratio=figure / reference, goal=">= 0.9", met=figure >= 0.9 * reference)  # fmt: skip

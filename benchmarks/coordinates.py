@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from measure import Row, best
+from measure import Row, medians
 
 import penstock as ps
 
@@ -29,7 +29,7 @@ def rows(scale: float) -> Iterator[Row]:
         "look up in a dict": (lambda: [table[other] for _ in AGAIN], lambda: [plain[another] for _ in AGAIN]),
     }
     for name, (one, two) in works.items():
-        seconds = best(one, two, max(5, int(50 * scale)))
+        seconds = medians(one, two, max(5, int(50 * scale)))
         yield Row(
             name=f"coordinates of two axes: {name}",
             reference="a frozenset of the same items",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import lmdb
 import numpy
-from measure import Row, best, per_record
+from measure import Row, medians, per_record
 
 import penstock as ps
 
@@ -71,7 +71,7 @@ def _writing(scale: float, fresh: Callable[[], Path]) -> Iterator[Row]:
 
     for size, at_once, least in ((1 << 10, LIST, 0.5), (1 << 19, 16, 0.9)):
         records = made(size, max(32, int((20_000 if size == 1 << 10 else 200) * scale)))
-        seconds = best(ours(records, at_once, flush_each="sync"), bare(records, at_once, sync=False), 5)
+        seconds = medians(ours(records, at_once, flush_each="sync"), bare(records, at_once, sync=False), 5)
         yield per_record(
             f"store lmdb, {size >> 10} KiB records",
             f"lmdb alone, {at_once} puts of raw bytes a transaction",
@@ -80,7 +80,7 @@ def _writing(scale: float, fresh: Callable[[], Path]) -> Iterator[Row]:
     records = made(1 << 10, max(50, int(500 * scale)))  # so many that opening the file does not count
     yield per_record(
         "store lmdb, 1 KiB records, each synced", "lmdb alone, a synced transaction a put",
-        best(ours(records, 1, flush_each="sync"), bare(records, 1, sync=True), 3), len(records), least_ratio=0.9,
+        medians(ours(records, 1, flush_each="sync"), bare(records, 1, sync=True), 3), len(records), least_ratio=0.9,
         durability="each, against a power cut",
     )  # fmt: skip
 
@@ -122,7 +122,7 @@ def _objects(scale: float, fresh: Callable[[], Path]) -> Iterator[Row]:
         ("lmdb alone, one transaction", bare, 0.5),
     ):
         yield per_record(
-            "LMDBStore, 1 KiB objects", what, best(ours, work, 5), count, least_ratio=least,
+            "LMDBStore, 1 KiB objects", what, medians(ours, work, 5), count, least_ratio=least,
             durability="all of it, against a power cut, at the end",
         )  # fmt: skip
 
@@ -158,7 +158,7 @@ def _reading(scale: float, fresh: Callable[[], Path]) -> Iterator[Row]:
                 for key in plain:
                     numpy.frombuffer(transaction.get(key), "uint8")
 
-        seconds = best(views, bare, 5)
+        seconds = medians(views, bare, 5)
     rate = len(keys) / seconds[0]
     yield Row(
         name="store lmdb, get of 512 KiB as a view", reference="lmdb alone, get and numpy.frombuffer", unit="/s",
@@ -170,7 +170,7 @@ def _reading(scale: float, fresh: Callable[[], Path]) -> Iterator[Row]:
     def select() -> None:
         assert len(list(store.keys(t=slice(middle, middle + 1000)))) == 1000
 
-    seconds = best(select, lambda: None, 5)
+    seconds = medians(select, lambda: None, 5)
     yield _time(f"store lmdb, 1,000 keys of {count:,} by a range", seconds[0], 0.020)
     store.close()
 
@@ -179,7 +179,7 @@ def _reading(scale: float, fresh: Callable[[], Path]) -> Iterator[Row]:
         again.open()
         again.close()
 
-    yield _time(f"store lmdb, open a file of {count:,} records", best(opened, lambda: None, 5)[0], 0.050)
+    yield _time(f"store lmdb, open a file of {count:,} records", medians(opened, lambda: None, 5)[0], 0.050)
 
 
 def _time(name: str, seconds: float, most: float) -> Row:

@@ -8,11 +8,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import at_process
 import numpy
-from measure import Row, per_record
+from measure import Row, Turns, per_record
 
 import penstock as ps
 
@@ -77,7 +78,7 @@ def rows(scale: float) -> list[Row | str]:
         bare_two.append(bare(count, 2))
     found: list[Row | str] = [
         _row("Python code that needs a core, 2 processes", "the same in 1 process", two, one, count, least_ratio=1.7),
-        f"two bare interpreters side by side did {min(bare_one) / min(bare_two):.2f} x the work of one in the same run",
+        f"two bare interpreters side by side did {median(bare_one) / median(bare_two):.2f} x the work of one",
     ]
     frame = numpy.zeros((1080, 1920, 3), "uint8")
     count = max(50, int(400 * scale))
@@ -109,4 +110,4 @@ def rows(scale: float) -> list[Row | str]:
 
 def _row(name: str, reference: str, ours: Sequence[float], theirs: Sequence[float], count: int, **goal: float) -> Row:
     lost = "0; what a worker that dies had not finished is done again (the pool hangs)"
-    return per_record(name, reference, (min(ours), min(theirs)), count, lost=lost, **goal)
+    return per_record(name, reference, Turns(ours, theirs), count, lost=lost, **goal)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy
-from measure import Row, best
+from measure import Row, medians
 
 import penstock as ps
 from penstock.codec import decode, encode_bytes, encode_into, encoded_size
@@ -39,7 +39,7 @@ def rows(scale: float) -> Iterator[Row]:
             for frame, _, target in ring:
                 numpy.copyto(target, frame.data)
 
-        ours, theirs = best(both, copies, max(5, turns // 4))
+        ours, theirs = medians(both, copies, max(5, turns // 4))
         yield Row(
             name=f"codec: encode into a buffer and decode, 2 MiB, {name}",
             reference="one copy of the same arrays",
@@ -57,7 +57,7 @@ def rows(scale: float) -> Iterator[Row]:
         ("encode", lambda: [encode_bytes(small) for _ in again]),
         ("decode", lambda: [decode(encoded) for _ in again]),
     ):
-        ours, theirs = best(work, lambda: [bytes(encoded) + b"" for _ in again], max(5, turns // 10))
+        ours, theirs = medians(work, lambda: [bytes(encoded) + b"" for _ in again], max(5, turns // 10))
         us = ours / len(again) * 1e6
         yield Row(
             name=f"codec: {name} a small record",

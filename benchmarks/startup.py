@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from measure import Row, best
+from measure import Row, medians
 
 
 def start(*command: str) -> None:
@@ -26,7 +26,7 @@ def rows(scale: float) -> Iterator[Row]:
         ("import penstock", (sys.executable, "-c", "import penstock"), 80.0),
         ("penstock plugins", (script, "plugins"), 200.0),
     ):
-        seconds, bare = best(lambda it=command: start(*it), lambda: start(sys.executable, "-c", ""), turns)  # type: ignore[misc]  # bound now
+        seconds, bare = medians(lambda it=command: start(*it), lambda: start(sys.executable, "-c", ""), turns)  # type: ignore[misc]  # bound now
         over_ms = (seconds - bare) * 1000
         yield Row(
             name=f"{name}, over bare Python",

@@ -28,7 +28,7 @@ from penstock.source import SupportsCommit, SupportsDurable, SupportsEndSoon, Su
 
 READ_TIMEOUT_S: Final = 0.1
 """Seconds that one read may wait, and so the longest delay of a barrier or a stop."""
-WOKEN_TIMEOUT_S: Final = 0.5
+WOKEN_TIMEOUT_S: Final = 1.0
 """The same for a source that can be woken (`SupportsWake`): neither waits for it."""
 FORGET_FAILURES_S: Final = 60.0
 """Seconds of work after which a source has all its tries again; one that fails more often runs out of them, even if it
