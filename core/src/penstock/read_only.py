@@ -142,6 +142,9 @@ def owned_value(value: Any, depth: int = 0) -> Any:
     kind = type(value)
     if kind in _IMMUTABLE or depth > _DEEPEST:
         return value
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is not None and kind is numpy.ndarray:  # nearly always
+        return value if value.flags.writeable else value.copy()
     if kind is ReadOnlyDict:
         if _IMMUTABLE.issuperset(map(type, value.values())):
             return dict(value)
@@ -152,7 +155,6 @@ def owned_value(value: Any, depth: int = 0) -> Any:
         return set(value)
     if isinstance(value, tuple):
         return _tuple(value, [owned_value(each, depth + 1) for each in value])
-    numpy: Any = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.ndarray) and not value.flags.writeable:
         return value.copy()
     return value

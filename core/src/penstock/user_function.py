@@ -73,7 +73,7 @@ def adapted(processor: Any) -> Callable[[Record], Any]:
                 coords, data, metadata = result
                 if type(coords) is DataCoordinates and type(metadata) is dict:  # nearly always
                     return _replace(record, coords=coords, data=data, metadata=metadata)
-            return _of_parts(record, result)
+            return of_parts(record, result)
 
         return call
     if inspect.isgeneratorfunction(processor) or inspect.isgeneratorfunction(getattr(processor, "__call__", None)):  # noqa: B004 - the method itself is looked at
@@ -167,7 +167,7 @@ def _refuse_mistakes(record: Record, data: Any) -> None:
     raise TypeError(f"returned a {type(data).__name__}: a run calls plain functions, and awaits nothing")
 
 
-def _of_parts(record: Record, result: Any) -> Any:
+def of_parts(record: Record, result: Any) -> Any:
     """Interpret the result of a function of three arguments, which returns only tuples of three, or records."""
     if result is None or isinstance(result, Record):
         return result

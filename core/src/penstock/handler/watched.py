@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
+import msgspec
 
 from penstock.builtin.data_storage import DataStorageStore
 from penstock.coords import DataCoordinates
@@ -15,12 +16,13 @@ from penstock.error_text import failed_records, message_of, text_of
 from penstock.errors import ObjectNotFoundError, StoreError
 from penstock.handler.ledger import Ledger
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld
-from penstock.read_only import read_only
+from penstock.read_only import frozen_value, owned_value, read_only
 from penstock.record import Record
 from penstock.run.edges.outlet import shared
 from penstock.store import SupportsDelete, SupportsKeyAt, SupportsRead, SupportsReplace
-from penstock.user_function import adapted, understood, works_in_place
+from penstock.user_function import PARTS, adapted, form_of, of_parts, understood, works_in_place
 
+_replace = msgspec.structs.replace
 _log = logging.getLogger("penstock.handler")
 
 
@@ -49,6 +51,9 @@ class WatchedProcessor:
         self._call = adapted(inner)
         self._kept: dict[int, Record] = {}
         self._keeps = isinstance(inner, SupportsHeld)
+        self._function = inner if self.in_place and not self._keeps and form_of(inner) == PARTS else None
+        if self._function is not None:
+            self.in_place = False  # the step makes no copies: `_of_own_parts` does, in one go with all else
         for name in ("open", "close"):
             if callable(getattr(inner, name, None)):
                 setattr(self, name, getattr(inner, name))
@@ -64,11 +69,14 @@ class WatchedProcessor:
         """Process a record. Raises what the processor raises, with a note that names the coordinates."""
         single: Record | None = None
         try:
-            result = self._call(record)
+            if self._function is None:
+                result, is_own = self._call(record), False
+            else:
+                result, is_own = self._of_own_parts(record, self._function)
             if type(result) is Record and not self._keeps:  # nearly always
                 if self.in_place and result.data is record.data:
                     _end_writing(result.data)
-                else:
+                elif not is_own:
                     result = read_only(result)
                 if result.coords is not record.coords and result.coords != record.coords:
                     self.look_up(result.coords)
@@ -85,6 +93,24 @@ class WatchedProcessor:
         if len(given) == 1:
             return given[0]
         return given or None
+
+    def _of_own_parts(self, record: Record, function: Callable[..., Any]) -> tuple[Any, bool]:
+        """Call a function of three arguments with data and metadata of its own.
+
+        Returns:
+            Its result, and whether that is a record that nobody can write to any more; else what `adapted` returns.
+        """
+        data, metadata = owned_value(record.data), owned_value(record.metadata)
+        result = function(record.coords, data, metadata)
+        if type(result) is tuple and len(result) == 3:
+            coords, given, known = result
+            if type(coords) is DataCoordinates and type(known) is dict:
+                if given is data:
+                    _end_writing(given)
+                else:
+                    given, known = frozen_value(given), frozen_value(known)
+                return _replace(record, coords=coords, data=given, metadata=known), True
+        return of_parts(record, result), False
 
     def _own(self, record: Record, results: Sequence[Record]) -> Sequence[Record]:
         """Return the results with data that nobody can write to any more, and have their coordinates looked up."""
