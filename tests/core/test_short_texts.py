@@ -56,6 +56,7 @@ def report_of(name="lab", node="camera"):
             ps.source("kafka", options={"p": [{"ssl.key.password": "hidden"}]}),
             "source('kafka', options={'p': [{'ssl.key.password': '…'}]})",
         ),
+        (ps.source("kafka", options={"ssl.key.pem": "hidden"}), "source('kafka', options={'ssl.key.pem': '…'})"),
         (ps.source("video", url="rtsp://me:hidden@cam/1"), "source('video', url='rtsp://…@cam/1')"),
         (ps.edge(), "edge()"),
         (ps.edge(capacity=3, when_full="sample(10)"), "edge(capacity=3, when_full=Sample(n=10))"),

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from penstock.errors import ConfigError
 
-_NAMED: Final = re.compile(r"passw|passphrase|secret|token|credential|private", re.IGNORECASE)
-_REFUSED: Final = re.compile(r"passw|passphrase|secret|jaas", re.IGNORECASE)
+_NAMED: Final = re.compile(r"pass?w|pwd|passphrase|secret|token|credential|private|jaas|key[._]pem", re.IGNORECASE)
+_REFUSED: Final = re.compile(r"pass?w|pwd|passphrase|secret|jaas|key[._]pem", re.IGNORECASE)
 _IN_URL: Final = re.compile(r"(?<=://)[^/@\s]*:[^/@\s]*@")
 _HIDDEN: Final = "…"
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 import penstock as ps
-from penstock.errors import ConfigError, SourceError
-from penstock_kafka_av import KafkaSource
+from penstock.errors import CannotConnectToStoreError, ConfigError, SourceError
+from penstock_kafka_av import KafkaLinkSource, KafkaLinkStore, KafkaSource, KafkaStore
 from penstock_kafka_av.kafka.start import Starts, start_of
 
 
@@ -467,3 +468,32 @@ def test_d7_sasl_and_tls(broker, monkeypatch, read, caplog):
     with pytest.raises(SourceError, match=r"(?i)certificate"):
         stale.open()
     assert "guessed-secret" not in repr(wrong) + str(refused.value) + caplog.text
+
+
+SECRET = "word-of-secret"
+SECRETS = [
+    {"sasl.password": SECRET, "sasl.mechanism": "PLAIN", "security.protocol": "SASL_PLAINTEXT", "sasl.username": "me"},
+    {"ssl.key.password": SECRET, "ssl.key.location": "/not-there"},
+    {"ssl.key.pem": SECRET, "security.protocol": "SSL"},
+    {"sasl.oauthbearer.client.secret": SECRET, "debug": "all"},
+    {"sasl.pasword": SECRET},
+]
+
+
+@pytest.mark.parametrize("options", SECRETS, ids=lambda options: next(iter(options)))
+def test_d7_a_secret_is_never_printed(options, caplog):
+    """No error, log, repr or file has a password, whatever is wrong with the option or the broker."""
+    caplog.set_level("DEBUG")
+    shown = []
+    for kind in (KafkaSource, KafkaStore, KafkaLinkSource, KafkaLinkStore):
+        name = {"topics": ["t"]} if kind is KafkaSource else {"topic": "t"}
+        made = kind(bootstrap_servers="127.0.0.1:9", timeout_s=0.3, options=options, **name)
+        with pytest.raises((ConfigError, SourceError, CannotConnectToStoreError)) as refused:
+            made.open()
+        shown += [repr(made), "".join(traceback.format_exception(refused.value))]
+    node = ps.source("kafka", bootstrap_servers="127.0.0.1:9", topics=["t"], timeout_s=0.3, options=options)
+    pipeline = ps.Pipeline(node >> ps.store("null"))
+    with pytest.raises(ConfigError, match="env") as refused:
+        pipeline.to_toml()
+    shown += [repr(node), repr(pipeline), pipeline.to_mermaid(), str(refused.value), caplog.text]
+    assert SECRET not in "".join(shown)
