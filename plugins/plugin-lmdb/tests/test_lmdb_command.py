@@ -53,7 +53,7 @@ def test_verify(path):
     assert "5 records, no problems" in penstock("verify", path)
     with lmdb.open(str(path), subdir=False, max_dbs=20) as env, env.begin(write=True) as transaction:
         transaction.put(b"t/000000000000", b"noise", db=env.open_db(b"records", txn=transaction))
-    assert "'t/000000000000' is no record" in penstock("verify", path, status=1)
+    assert "'t/000000000000' is not a record" in penstock("verify", path, status=1)
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     assert "only in part" in penstock("verify", path, status=1)
@@ -89,7 +89,7 @@ def test_compact_only_alone(path):
 
 def test_export(path, tmp_path):
     """`export` writes arrays as npy and npz, and everything as json; a key chooses no path outside of the target."""
-    assert "left out 't/000000000000': str is no array" in penstock("export", path, tmp_path / "arrays", status=1)
+    assert "left out 't/000000000000': str is not an array" in penstock("export", path, tmp_path / "arrays", status=1)
     names = sorted(file.name for file in (tmp_path / "arrays").iterdir())
     assert len(names) == 3
     assert numpy.load(tmp_path / "arrays" / names[2]).tolist() == [0, 2, 4]

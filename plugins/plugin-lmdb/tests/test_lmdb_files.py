@@ -185,7 +185,7 @@ def test_a_forked_child_opens_the_file_itself(tmp_path):
 def test_opened_twice_is_an_error_that_can_be_pickled(tmp_path):
     """The same file twice in one process is refused by name; afterwards it can be opened."""
     with opened(tmp_path / "a.lmdb"):
-        with pytest.raises(CannotConnectToStoreError, match="is open in this process already") as caught:
+        with pytest.raises(CannotConnectToStoreError, match="is already open in this process") as caught:
             LmdbRecordStore(path=tmp_path / "a.lmdb", readonly=True).open()
         assert isinstance(pickle.loads(pickle.dumps(caught.value)), CannotConnectToStoreError)
     with opened(tmp_path / "a.lmdb", readonly=True):

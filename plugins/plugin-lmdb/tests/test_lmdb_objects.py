@@ -508,7 +508,7 @@ def test_the_thread_that_commits_tries_again(make, caplog, monkeypatch):
         assert failed.wait(20)
         monkeypatch.setattr(store._environment, "change", change)
         store.commit()
-    assert [message for message in caplog.messages if "tried again: the disk is full" in message] == caplog.messages
+    assert [message for message in caplog.messages if "are retried: the disk is full" in message] == caplog.messages
     assert len(caplog.messages) == 1
     assert store._buffer.pending() == {}
 

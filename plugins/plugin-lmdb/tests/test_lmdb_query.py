@@ -199,7 +199,7 @@ def test_keys_by_coordinates(make):
     store.write([Record(n, coords={"z": "a", "t": t}) for n, t in enumerate((10, 9, 10, -1))])
     assert list(store.keys()) == ['t=-00000000001/z="a"', 't=000000000009/z="a"', 't=000000000010/z="a"']
     assert store.get('t=000000000010/z="a"').data == 2
-    with pytest.raises(StoreError, match="give it coordinates"):
+    with pytest.raises(StoreError, match="set its coordinates"):
         store.write([Record(1)])
 
 

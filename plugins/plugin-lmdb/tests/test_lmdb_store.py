@@ -217,11 +217,11 @@ def test_errors_at_open(opened, tmp_path):
     lmdb.open(str(tmp_path / "foreign")).close()
     opened()
     for settings, message in (
-        ({"path": "missing.lmdb", "readonly": True}, "does not exist; check the path, or leave out readonly=True"),
+        ({"path": "missing.lmdb", "readonly": True}, "does not exist; check the path, or omit readonly=True"),
         ({"path": "empty", "readonly": True}, "holds no LMDB file; check the path"),
         ({"path": "foreign", "readonly": True}, "holds no records of penstock; check the path"),
-        ({"path": "text.lmdb"}, "is no LMDB file, or is damaged; choose another path"),
-        ({"path": "records.lmdb", "readonly": True}, "is open in this process already"),
+        ({"path": "text.lmdb"}, "is not an LMDB file, or is damaged; choose another path"),
+        ({"path": "records.lmdb", "readonly": True}, "is already open in this process"),
     ):
         store = LmdbRecordStore(**{**settings, "path": tmp_path / settings["path"]})
         with pytest.raises(CannotConnectToStoreError, match=message) as caught:
@@ -272,7 +272,7 @@ def test_what_is_no_record(opened, tmp_path):
     store = opened()
     assert list(store.keys()) == ["bad"]
     assert list(store.keys(time=1)) == []
-    with pytest.raises(CannotGetObjectError, match="'bad' is no record"):
+    with pytest.raises(CannotGetObjectError, match="'bad' is not a record"):
         store.get("bad")
 
 

@@ -183,7 +183,7 @@ def test_changes_that_were_forgotten(make):
     store = make(keep_changes=100)
     for start in range(0, 1000, 10):
         store.write(records(*range(start, start + 10)))
-    with pytest.raises(StoreError, match=r"forgotten; read what the store holds, .* position 1000"):
+    with pytest.raises(StoreError, match=r"forgotten; read the whole store, .* position 1000"):
         store.watch(print, since=3)
     told = queue.Queue()
     store.watch(told.put, since=950)

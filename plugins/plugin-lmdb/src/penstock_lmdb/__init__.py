@@ -1,4 +1,4 @@
-"""LMDB for penstock: a store of records, their replay, and a store of objects. Imported when asked for."""
+"""LMDB for penstock: a store of records, their replay, and a store of objects. Names are imported on first use."""
 
 from __future__ import annotations
 

@@ -12,22 +12,22 @@ from penstock.record import Record
 from penstock_lmdb.naming import Naming, name_of
 
 LARGE = 1 << 16
-"""Bytes from which a value is put together in memory that the next one uses again, within the transaction."""
+"""Bytes from which a value is assembled within the transaction, in memory that the next one reuses."""
 
 Failed = list[tuple[Record, BaseException]]
 Value = bytes | memoryview | list[bytes | memoryview]
 Item = tuple[Record, bytes, Value]
-_OVERHEAD = 200  # bytes of a record beside its value, about
+_OVERHEAD = 200  # bytes of a record in addition to its value, about
 
 
 @attrs.frozen
 class Batch:
-    """Records with their keys and their bytes; a large one as buffers that follow one another.
+    """Records with their keys and their bytes; a large one as consecutive buffers.
 
     Attributes:
-        items: In the order of the records. The keys are empty if the records are numbered as they come.
-        size_bytes: About how much they take in the file.
-        is_small: Whether none of them is large.
+        items: In the order of the records. The keys are empty if the records are numbered in order of arrival.
+        size_bytes: Their approximate size in the file.
+        is_small: Whether all of them are small.
     """
 
     items: list[Item]

@@ -1,4 +1,4 @@
-"""The buffer of an object store: changes that wait to be committed, and the thread that commits them in time."""
+"""The buffer of an object store: changes that wait for a commit, and the thread that commits them in time."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Changes = dict[bytes, Put | None]
 
 
 class Buffer:
-    """Hold changes by id until they are committed, at the latest so many seconds after they came.
+    """Hold changes by id until they are committed, after a limited time.
 
     More than 64 MiB are committed at once. While a commit fails (a full disk), changes stay, in their order, and are
-    tried again; the first failure is logged, and `add` raises it as soon as the buffer is full.
+    retried; the first failure is logged, and `add` raises it as soon as the buffer is full.
     """
 
     def __init__(self, environment: Environment, table: ObjectTable, where: str, commit_freq: float) -> None:
@@ -42,12 +42,12 @@ class Buffer:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Let nobody else add a change in this block, so that it can depend on the present content."""
+        """Prevent other threads from adding a change in this block, so that it can depend on the present content."""
         with self._lock:
             yield
 
     def add(self, key: bytes, put: Put | None) -> None:
-        """Add a change; a later one of the same id takes its place."""
+        """Add a change; a later one of the same id replaces it."""
         with self._lock:
             self._waiting[key] = put
             if put is not None:
@@ -63,7 +63,7 @@ class Buffer:
             self.commit()
 
     def pending(self) -> Changes:
-        """Return what is not in the file yet."""
+        """Return the changes that are not in the file yet."""
         with self._lock:
             return {**self._committing, **self._waiting}
 
@@ -87,15 +87,15 @@ class Buffer:
             return max(found)[1] if found else None
 
     def commit(self) -> None:
-        """Commit what is waiting. Raises StoreError, and keeps it then."""
+        """Commit the waiting changes. Raises StoreError; then they are kept."""
         with self._commits:
             with self._lock:
-                # Something is left where an earlier commit was interrupted.
+                # Changes are left if an earlier commit was interrupted.
                 changes, size = {**self._committing, **self._waiting}, self._size
                 self._committing, self._waiting, self._size = changes, {}, 0
                 self._some.clear()
             if not changes:
-                self._environment.read(lambda txn: None)  # says if it can no longer be used
+                self._environment.read(lambda txn: None)  # raises if it can no longer be used
                 return
             try:
                 self._write(changes, size)
@@ -149,4 +149,4 @@ class Buffer:
             except PenstockError as error:
                 if not self._failed:
                     self._failed = True
-                    _log.warning("%s: what was put cannot be committed, and is tried again: %s", self._where, error)
+                    _log.warning("%s: objects cannot be committed, and are retried: %s", self._where, error)

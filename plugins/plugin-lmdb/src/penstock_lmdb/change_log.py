@@ -1,4 +1,4 @@
-"""The log of changes within the file: what was put, replaced and deleted, each with its position."""
+"""The log of changes within the file: puts, replacements and deletions, each with its position."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _decode = msgspec.msgpack.Decoder(list[_Entry]).decode
 class ChangeLog:
     """Append changes in the transactions that make them, and read them from a position.
 
-    An entry is a list of changes under the position of its last one, so that one put serves many records. The oldest
+    An entry is a list of changes under the position of its last one, so that many records need one entry. The oldest
     entries are forgotten when there are more than `keep` changes.
     """
 
@@ -86,17 +86,17 @@ class ChangeLog:
         return int.from_bytes(cursor.key(), "big") if cursor.last() else 0
 
     def after(self, transaction: Any, position: int, most: int) -> list[Change]:
-        """Return up to about `most` changes that follow a position, in order.
+        """Return up to about `most` changes after a position, in order.
 
         Raises:
-            StoreError: changes that follow it have been forgotten. Not retryable.
+            StoreError: the next changes have been forgotten. Not retryable.
         """
         found: list[Change] = []
         for last, entry in self._entries(transaction, position):
             first = last - len(entry) + 1
             if not found and first > position + 1:
                 raise StoreError(
-                    f"changes {position + 1} to {first - 1} have been forgotten; read what the store holds, and "
+                    f"changes {position + 1} to {first - 1} have been forgotten; read the whole store, and "
                     f"subscribe from its position {self.last(transaction)}",
                     retryable=False,
                 )

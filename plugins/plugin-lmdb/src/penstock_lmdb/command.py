@@ -1,4 +1,4 @@
-"""`penstock lmdb`: look at an LMDB file, verify and compact it, and export what it holds."""
+"""`penstock lmdb`: inspect, verify, compact and export an LMDB file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _path = click.argument("path", type=click.Path(path_type=Path, exists=True))
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
 
 
-@click.group(short_help="Look at, verify, compact and export LMDB files.")
+@click.group(short_help="Inspect, verify, compact and export LMDB files.")
 def lmdb() -> None:
     """Work on the LMDB files of penstock: those of the lmdb store, and of LMDBStore."""
 
@@ -21,8 +21,8 @@ def lmdb() -> None:
 @_path
 @_as_json
 def info(path: Path, as_json: bool) -> None:
-    """Say what the file at PATH holds: records, times, sizes, positions, and who reads it."""
-    from penstock_lmdb.inspection import describe  # here: it needs what the help does not
+    """Describe the file at PATH: records, times, sizes, positions, and its readers."""
+    from penstock_lmdb.inspection import describe  # here: the help needs no lmdb
 
     _print(describe(path), as_json)
 
@@ -31,7 +31,7 @@ def info(path: Path, as_json: bool) -> None:
 @_path
 @_as_json
 def verify(path: Path, as_json: bool) -> None:
-    """Read every page and every record of the file at PATH; exit with 1 if something is wrong."""
+    """Read every page and every record of the file at PATH; exit with 1 if there is a problem."""
     from penstock_lmdb.inspection import verify as look  # as above
 
     count, problems = look(path)
@@ -47,11 +47,11 @@ def verify(path: Path, as_json: bool) -> None:
 
 @lmdb.command()
 @_path
-@click.option("--to", type=click.Path(path_type=Path), help="Write the copy here, and leave the file as it is.")
+@click.option("--to", type=click.Path(path_type=Path), help="Write the copy here, and leave the file unchanged.")
 def compact(path: Path, to: Path | None) -> None:
-    """Give back what was deleted in the file at PATH: copy what is left, and put the copy in its place.
+    """Free the space of deleted records in the file at PATH, by replacing it with a compacted copy.
 
-    Nobody else may have the file open, unless --to is given.
+    No other process may have the file open, unless --to is given.
     """
     from penstock_lmdb.inspection import compact as copy  # as above
 
@@ -62,13 +62,13 @@ def compact(path: Path, to: Path | None) -> None:
 @lmdb.command()
 @_path
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option("--as", "form", type=click.Choice(("npy", "npz", "json")), help="Default: how TARGET ends.")
+@click.option("--as", "form", type=click.Choice(("npy", "npz", "json")), help="Default: the suffix of TARGET.")
 @click.option("--prefix", default="", help="Only keys that begin with this.")
 def export(path: Path, target: Path, form: str | None, prefix: str) -> None:
-    """Write what the file at PATH holds to TARGET.
+    """Write the content of the file at PATH to TARGET.
 
     npy: a directory with a file for each array; npz: one file of all arrays; json: one file with all records, with
-    their coordinates and metadata. Files that are there are never overwritten. Nothing that was pickled is unpickled.
+    their coordinates and metadata. Existing files are never overwritten. Pickled objects are not unpickled.
     """
     from penstock_lmdb.export import export as write  # as above
 

@@ -1,4 +1,4 @@
-"""Open an LMDB file: look at it first, make or find its databases, and say why that cannot be done."""
+"""Open an LMDB file: check it first, make or find its databases, and explain failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DATABASES: dict[str, bool] = {
     "byte_ids": False,
     "info": False,
 }
-"""The databases of a file, and whether a key may have several values in them. The first two are those of layout 1."""
+"""The databases of a file, and whether a key may have several values. The first two are those of layout 1."""
 
 LAYOUT = 2
 _LAYOUT_KEY = b"layout"
@@ -34,7 +34,7 @@ _PAGE = 1 << 16
 
 @attrs.frozen
 class Connection:
-    """An environment with its databases; of those that an older layout lacks, None."""
+    """An environment with its databases; None for those that an older layout lacks."""
 
     env: lmdb.Environment
     databases: dict[str, Any]
@@ -42,13 +42,13 @@ class Connection:
 
 @attrs.frozen
 class Place:
-    """Where a file is, and how it is opened.
+    """The path of a file, and the options for opening it.
 
     Attributes:
         path: The file, or the directory that it lies in.
-        where: What to call it in errors.
-        readonly: Whether it is opened to read.
-        flush_commits: Whether every commit flushes what it wrote.
+        where: Its name in errors.
+        readonly: Whether it is opened for reading only.
+        flush_commits: Whether every commit flushes its data.
     """
 
     path: Path
@@ -62,7 +62,7 @@ class Place:
         return self.path / "data.mdb" if os.path.isdir(self.path) else self.path
 
     def size_on_disk(self) -> int:
-        """Return the size of the file in bytes, in whole steps of the map; 0 if there is none."""
+        """Return the size of the file in bytes, rounded up to steps of the map; 0 if there is none."""
         try:
             return (self.data_file.stat().st_size + _PAGE - 1) // _PAGE * _PAGE
         except (OSError, ValueError):  # connecting says why
@@ -79,7 +79,7 @@ class Place:
             lock = _absent(self.path / "lock.mdb" if in_directory else self.path.with_name(f"{self.path.name}-lock"))
             env = self._open(map_size, in_directory)
             if not self.readonly:
-                env.reader_check()  # what readers that were killed have left
+                env.reader_check()  # clears the entries of killed readers
             return Connection(env, self._open_databases(env))
         except CannotConnectToStoreError:
             if env is not None:
@@ -88,14 +88,15 @@ class Place:
         except (lmdb.Error, OSError, ValueError) as error:  # a path with NUL is a ValueError
             if env is not None:
                 env.close()
-            if lock is not None and isinstance(error, lmdb.InvalidError):  # made beside what is somebody else's
+            if lock is not None and isinstance(error, lmdb.InvalidError):  # made beside a file of another program
                 lock.unlink(missing_ok=True)
             raise CannotConnectToStoreError(f"{self.where} {self._explain(error)}") from error
 
     def _check(self) -> None:
         if problems := find_damage(self.data_file):
             raise CannotConnectToStoreError(
-                f"{self.where} is no LMDB file, or is damaged; choose another path, or copy it again ({problems[0]})"
+                f"{self.where} is not an LMDB file, or is damaged; choose another path, or copy it again "
+                f"({problems[0]})"
             )
 
     def _open(self, map_size: int, in_directory: bool) -> lmdb.Environment:
@@ -116,7 +117,7 @@ class Place:
         try:
             return connect(True)
         except (lmdb.ReadonlyError, PermissionError, lmdb.Error) as error:
-            # An archive, whose lock file may not be written: nobody who may write is expected beside it.
+            # An archive whose lock file may not be written: no writers are expected.
             if not self.readonly or not (isinstance(error, lmdb.ReadonlyError) or _is_denied(error)):
                 raise
             if not os.access(self.data_file, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
@@ -132,7 +133,7 @@ class Place:
         except (FileNotFoundError, NotADirectoryError) as error:
             if self.readonly:
                 raise CannotConnectToStoreError(
-                    f"{self.where} does not exist; check the path, or leave out readonly=True to make it"
+                    f"{self.where} does not exist; check the path, or omit readonly=True to make it"
                 ) from error
             return self.path.suffix != ".lmdb"
 
@@ -145,7 +146,7 @@ class Place:
                     with env.begin() as transaction:
                         self._check_layout(transaction, databases["info"])
                     return databases
-                with env.begin(write=True) as transaction:  # one commit for all that are missing
+                with env.begin(write=True) as transaction:  # one commit for all missing databases
                     databases = {
                         name: env.open_db(name.encode(), txn=transaction, dupsort=many)
                         for name, many in DATABASES.items()
@@ -153,10 +154,10 @@ class Place:
                     self._check_layout(transaction, databases["info"])
                 return databases
             except lmdb.MapResizedError:
-                env.set_mapsize(0)  # another process made it larger since it was opened: follow
+                env.set_mapsize(0)  # another process has enlarged it since it was opened: use its size
 
     def _check_owner(self, env: lmdb.Environment) -> None:
-        """Raise CannotConnectToStoreError if the file is one of another program: it is left as it is."""
+        """Raise CannotConnectToStoreError if the file belongs to another program: it is left unchanged."""
         if not env.stat()["entries"]:
             return
         try:
@@ -188,7 +189,7 @@ class Place:
 
     def _explain(self, error: BaseException) -> str:
         if isinstance(error, lmdb.InvalidError | lmdb.VersionMismatchError | lmdb.CorruptedError):
-            return f"is no LMDB file, or is damaged; choose another path ({error})"
+            return f"is not an LMDB file, or is damaged; choose another path ({error})"
         if isinstance(error, lmdb.ReadonlyError | PermissionError) or _is_denied(error):
             return (
                 f"may not be {'read' if self.readonly else 'written to'}; change its permissions or the path ({error})"
@@ -196,7 +197,7 @@ class Place:
         if isinstance(error, lmdb.NotFoundError):
             return f"holds no records of penstock; check the path ({error})"
         if "already open" in str(error):
-            return "is open in this process already; use that store, or close it first"
+            return "is already open in this process; use that store, or close it first"
         if os.strerror(errno.ENOSPC) in str(error):
             return f"cannot be opened, since the disk is full; free some space ({error})"
         if self.readonly:
@@ -209,5 +210,5 @@ def _is_denied(error: BaseException) -> bool:
 
 
 def _absent(path: Path) -> Path | None:
-    """Return this path if nothing is there."""
+    """Return this path if it does not exist."""
     return None if os.path.lexists(path) else path

@@ -1,7 +1,7 @@
-"""An LMDB data file as it lies on the disk: whether it is whole, found by reading it without mapping it.
+"""An LMDB data file on the disk: whether it is complete, checked by reading it without mapping it.
 
-LMDB trusts its file: a page that lies beyond the end of the file, or a page number out of range, kills the process by
-SIGBUS or SIGSEGV. So a file is looked at before it is mapped. The layout is that of LMDB 0.9 (data version 1), as
+LMDB trusts its file: a page beyond the end of the file, or a page number out of range, kills the process by
+SIGBUS or SIGSEGV. So a file is checked before it is mapped. The layout is that of LMDB 0.9 (data version 1), as
 its `mdb.c` describes it: two meta pages, of which the one with the higher transaction counts, then B+tree pages.
 """
 
@@ -35,7 +35,7 @@ _SHOWN = 20
 
 @attrs.frozen
 class Meta:
-    """What the newer meta page says: size of a page in bytes, last page, number of the transaction, roots of trees."""
+    """The newer meta page: size of a page in bytes, last page, number of the transaction, roots of trees."""
 
     page_size: int
     last_page: int
@@ -44,12 +44,12 @@ class Meta:
 
     @property
     def size_bytes(self) -> int:
-        """How many bytes the file has at least."""
+        """The least size of the file in bytes."""
         return (self.last_page + 1) * self.page_size
 
 
 def read_meta(file: BinaryIO) -> Meta | str:
-    """Return the newer of the two meta pages, or why there is none."""
+    """Return the newer of the two meta pages, or the reason why there is none."""
     first = os.pread(file.fileno(), _META_BYTES, 0)
     if len(first) < _META_BYTES:
         return f"it has {len(first)} bytes, fewer than a header"
@@ -59,7 +59,7 @@ def read_meta(file: BinaryIO) -> Meta | str:
         return f"its layout has version {version}; version {_VERSION} can be read"
     page_size = _TREE.unpack_from(first, 40)[0]
     if not 256 <= page_size <= 65536 or page_size & (page_size - 1):
-        return f"its header says that a page has {page_size} bytes"
+        return f"its header gives pages of {page_size} bytes"
     found: list[Meta] = []
     for raw in (first, os.pread(file.fileno(), _META_BYTES, page_size)):
         if len(raw) == _META_BYTES and _META.unpack_from(raw)[5] == MAGIC:
@@ -72,11 +72,11 @@ def read_meta(file: BinaryIO) -> Meta | str:
 
 
 def find_damage(path: Path, *, most_pages: int | None = _AT_OPEN) -> list[str]:
-    """Return what is wrong with a data file; empty if it is whole, or if there is no file or an empty one.
+    """Return the problems of a data file; empty if it is complete, or if there is no file or an empty one.
 
     Args:
         path: The data file itself.
-        most_pages: How many pages of its trees are looked at, those next to the roots first; None for all.
+        most_pages: The number of pages of its trees that are checked, those next to the roots first; None for all.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
@@ -97,7 +97,7 @@ def _find_damage(file: BinaryIO, most_pages: int | None) -> list[str]:
         if isinstance(meta, str):
             return [meta]
         if meta.transaction == before:
-            break  # nobody changed it while it was looked at: what was found is true
+            break  # it did not change while it was checked: the findings are valid
         before = meta.transaction
         size = os.fstat(file.fileno()).st_size
         if size < meta.size_bytes:
@@ -115,10 +115,10 @@ class _Walk:
 
     file: BinaryIO
     meta: Meta
-    large: bool  # look at the pages of large values, too, of which there may be very many
+    large: bool  # check the pages of large values, too, of which there may be very many
 
     def problems(self, most_pages: int | None) -> list[str]:
-        """Return what is wrong with the pages that are reached."""
+        """Return the problems of the pages that are reached."""
         found: list[str] = []
         waiting = deque(self.meta.roots)
         seen: set[int] = set()
@@ -149,7 +149,7 @@ class _Walk:
             low, high, kind, key_size = _NODE.unpack_from(raw, offset)
             data = offset + _NODE.size + key_size
             if offset < lower or data > len(raw):
-                raise ValueError(f"page {number} is damaged: a key lies outside of it")
+                raise ValueError(f"page {number} is damaged: a key is outside of it")
             if flags & _BRANCH:
                 children.append(low | high << 16 | kind << 32)
             elif kind & _SUBTREE:
@@ -159,7 +159,7 @@ class _Walk:
             elif kind & _BIG:
                 self._check_overflow(struct.unpack_from("<Q", raw, data)[0], low | high << 16)
             elif data + (low | high << 16) > len(raw):
-                raise ValueError(f"page {number} is damaged: a value lies outside of it")
+                raise ValueError(f"page {number} is damaged: a value is outside of it")
         return children
 
     def _check_overflow(self, number: int, size: int) -> None:

@@ -1,4 +1,4 @@
-"""An LMDB environment that grows by itself, read from any thread while one writes."""
+"""An LMDB environment that grows automatically, and that any thread can read while one writes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from penstock_lmdb.readers import FAR_WHEN_IT_GROWS, ReaderWatch
 from penstock_lmdb.room import RESERVE, Room
 
 Transaction = Any
-"""`lmdb.Transaction` of memoryviews, which are valid until it ends."""
+"""An `lmdb.Transaction` that returns memoryviews, which are valid until it ends."""
 
 T = TypeVar("T")
 
@@ -116,7 +116,7 @@ class Environment:
                 return self._env.begin(db=self.databases["records"], buffers=True)
             except lmdb.MapResizedError:
                 self._leave()
-                self._resize(0)  # another process made it larger: follow
+                self._resize(0)  # another process has enlarged it: use its size
             except lmdb.ReadersFullError as error:
                 self._leave()
                 raise StoreError(f"{self._where}: too many readers at once; try again with fewer: {error}") from error
@@ -130,8 +130,8 @@ class Environment:
         """Call `use` with a write transaction and commit it: all of it or, with a StoreError, nothing.
 
         Args:
-            use: It is called again from the start when the map was full and has grown.
-            size_bytes: About how much it writes.
+            use: Called again from the start if the map was full and has grown.
+            size_bytes: The approximate number of bytes that it writes.
             essential: Whether it may use the reserve, on the disk and below `max_size`, as a delete may.
         """
         self.check_process()
@@ -183,7 +183,7 @@ class Environment:
             result = use(transaction)
             transaction.commit()
         except BaseException:
-            # py-lmdb 3 waits here until no other thread is inside a call; readers that take turns would never let it.
+            # py-lmdb 3 waits here until no other thread is inside a call; alternating readers would block it for ever.
             with self._without_readers(but=int(self.is_held)):
                 transaction.abort()
             raise
@@ -198,7 +198,7 @@ class Environment:
         )
 
     def _grow(self, size_bytes: int, essential: bool) -> bool:
-        """Make the map larger; return False if it has its largest size."""
+        """Enlarge the map; return False if it has its maximal size."""
         self._watch.look(self._env, far=FAR_WHEN_IT_GROWS)
         size = int(self._env.info()["map_size"])
         larger = (max(2 * size, size + 2 * size_bytes) + _PAGE - 1) // _PAGE * _PAGE
@@ -214,7 +214,7 @@ class Environment:
         return True
 
     def _turn(self) -> bool:
-        """Commit next to nothing: LMDB uses what was deleted one transaction later. Return whether that worked."""
+        """Commit a tiny change: LMDB reuses deleted pages one transaction later. Return whether that worked."""
         try:
             self._commit(lambda transaction: transaction.put(b"turn", os.urandom(8), db=self.databases["info"]))
         except lmdb.Error:
@@ -235,11 +235,11 @@ class Environment:
         return self.read(lambda transaction: _copy(transaction.get(_POSITIONS, db=database)))
 
     def put_positions(self, transaction: Transaction, value: bytes) -> None:
-        """Keep these positions, with whatever else the transaction does."""
+        """Keep these positions, in the same transaction as other changes."""
         transaction.put(_POSITIONS, value, db=self.databases["positions"])
 
     def sync(self) -> None:
-        """Return when everything committed is durable."""
+        """Make all commits durable."""
         self.check_process()
         if self._readonly:
             return
@@ -247,10 +247,10 @@ class Environment:
         try:
             self._env.sync(True)
         except lmdb.Error as error:
-            raise StoreError(f"{self._where}: what was written cannot be made durable: {error}") from error
+            raise StoreError(f"{self._where}: records cannot be made durable: {error}") from error
 
     def info(self) -> dict[str, Any]:
-        """Return the numbers of LMDB: sizes of the map and of a page, last page, transaction, readers."""
+        """Return the statistics of LMDB: sizes of the map and of a page, last page, transaction, readers."""
         self.check_process()
         return {**self._env.info(), "page_size": self._env.stat()["psize"]}
 
@@ -266,11 +266,11 @@ class Environment:
         return last
 
     def _check_file(self) -> None:
-        """Raise StoreError if the file that is open is no longer the one at the path: nobody could find its records."""
+        """Raise StoreError if the open file is no longer the one at the path: its records could not be found."""
         if self._identity is not None and _identity(self._data_file) != self._identity:
             raise StoreError(
-                f"{self._where}: {self._data_file} was removed or replaced while it was open; what was written "
-                "since it was opened is lost, unless its source gives it again: start the run again",
+                f"{self._where}: {self._data_file} was removed or replaced while it was open; records written "
+                "since it was opened are lost, unless their source repeats them: start the run again",
                 retryable=False,
             )
 
@@ -293,13 +293,13 @@ class Environment:
             _OPEN.discard(self)
 
     def leave_to_parent(self) -> None:
-        """Close it in a process that was forked from the one that opened it: py-lmdb takes it for open here."""
+        """Close it in a process that was forked from the one that opened it, where py-lmdb considers it open."""
         if self._process != os.getpid():
             self._env.close()
             _OPEN.discard(self)
 
     def _trim(self) -> None:
-        """Give back what was allocated ahead, unless another process is writing."""
+        """Free the space that was allocated in advance, unless another process is writing."""
         with contextlib.suppress(lmdb.Error, OSError):
             transaction = self._env.begin(write=True)
             try:
@@ -332,7 +332,7 @@ class Environment:
 
     @contextlib.contextmanager
     def _without_readers(self, but: int = 0) -> Iterator[None]:
-        # Those who want to read wait from now on, or readers that take turns would keep this waiting for ever.
+        # New readers wait from now on: alternating readers would block this for ever.
         with self._idle:
             self._alone += 1
             try:
@@ -363,7 +363,7 @@ class Environment:
 
 
 def is_behind_all(transaction: Transaction, keys: Sequence[bytes]) -> bool:
-    """Return whether each of these keys is higher than the one before it, and the first than all that are there."""
+    """Return whether each of these keys is higher than the previous one, and the first than all existing keys."""
     if not keys or not all(map(lt, keys, keys[1:])):
         return False
     cursor = transaction.cursor()
@@ -371,7 +371,7 @@ def is_behind_all(transaction: Transaction, keys: Sequence[bytes]) -> bool:
 
 
 def _identity(file: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another of its name; None if it is not there."""
+    """Return the identity of a file, which distinguishes it from a later one of its name; None if it does not exist."""
     try:
         found = os.stat(file)
     except OSError:

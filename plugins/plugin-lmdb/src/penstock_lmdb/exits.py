@@ -1,4 +1,4 @@
-"""Ends of a process: what is buffered reaches the disk at a normal exit, after an exception, and on SIGTERM."""
+"""Exits of a process: buffered objects reach the disk at a normal exit, after an exception, and on SIGTERM."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def flush_at_exit(owner: object, flush: Callable[[], None]) -> None:
     that follows flushes. So does a signal that is ignored, and a handler that was not set from Python.
     """
     global _process
-    if _process != os.getpid():  # the first, or in a forked child, where those of its parent are not to be flushed
+    if _process != os.getpid():  # the first, or in a forked child, where those of its parent must not be flushed
         _flushes.clear()
         if not _process:
             atexit.register(_flush_all)
@@ -43,7 +43,7 @@ def flush_at_exit(owner: object, flush: Callable[[], None]) -> None:
 
 
 def forget(owner: object) -> None:
-    """End it; the last one puts the handlers back that were there, unless somebody has set others since."""
+    """Stop; the last one restores the earlier handlers, unless others have been set since."""
     _flushes.pop(id(owner), None)
     if _flushes or threading.current_thread() is not threading.main_thread():
         return
@@ -73,7 +73,7 @@ _UNINTERRUPTED = _Uninterrupted()
 
 
 def uninterrupted() -> _Uninterrupted:
-    """Hold back, in the main thread, what the handlers do until the outermost block ends: they need its locks."""
+    """Delay the handlers, in the main thread, until the outermost block ends, since they need its locks."""
     return _UNINTERRUPTED
 
 
@@ -99,5 +99,5 @@ def _flush_all() -> None:
     for flush in list(_flushes.values()):
         try:
             flush()
-        except Exception:  # one that fails must not keep the others from being flushed
+        except Exception:  # a failure must not prevent the others from being flushed
             _log.exception("buffered records could not be written at the end of the process")

@@ -1,4 +1,4 @@
-"""Export what a file holds to formats that other programs read: npy, npz and json."""
+"""Export the records of a file to formats of other programs: npy, npz and json."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _NOT_FINITE = re.compile("NaN|Infinity")
 
 
 def export(path: Path, target: Path, form: str, prefix: str = "") -> tuple[int, LeftOut]:
-    """Write the records of a file to another place; return how many, and which were left out and why.
+    """Write the records of a file to another place; return their number, and those that were skipped with the reason.
 
     Raises:
-        StoreError: the target is there already, or cannot be written.
+        StoreError: the target exists, or cannot be written.
         CannotConnectToStoreError: the file cannot be opened.
     """
     if target.exists() and (form != "npy" or any(target.iterdir())):
@@ -114,7 +114,7 @@ def _to_json(records: Iterator[tuple[str, Record]], target: Path, left_out: Left
 
 
 def _whole(target: Path, write: Callable[[Path], None]) -> None:
-    """Write a file under another name, and rename it when it is whole."""
+    """Write a file under a temporary name, and rename it when it is complete."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -128,7 +128,7 @@ def _array(key: str, record: Record, left_out: LeftOut) -> Any:
     data = record.data
     if isinstance(data, numpy.ndarray | numpy.generic | int | float | complex | bool):
         return numpy.asarray(data)
-    left_out.append((key, f"{type(data).__name__} is no array; export it as json"))
+    left_out.append((key, f"{type(data).__name__} is not an array; export it as json"))
     return None
 
 
@@ -145,7 +145,7 @@ def _plain(value: Any) -> Any:
 
 
 def _file_name(key: str) -> str:
-    """Return a name of a file for a key, which may have been made of what came from a network."""
+    """Return a name of a file for a key, which may come from a network."""
     name = urllib.parse.quote(key, safe=" ", errors="surrogateescape")
     if len(name) > _LONGEST_NAME or name.startswith("."):
         name = f"{name[: _LONGEST_NAME - 70].lstrip('.')}-{hashlib.sha256(name.encode()).hexdigest()}"

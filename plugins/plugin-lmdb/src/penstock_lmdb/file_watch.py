@@ -18,7 +18,7 @@ _LOOK_ANYWAY_S = 1.0
 
 
 class FileWatch:
-    """Wait for writes to a file, by inotify on Linux; elsewhere, and where no watch can be had, look 20 times a second.
+    """Wait for writes to a file, by inotify on Linux; elsewhere, or if there is no watch, check 20 times a second.
 
     `wait` may return without a write: check the content.
     """
@@ -36,7 +36,7 @@ class FileWatch:
             self._poll.register(self._inotify, select.POLLIN)
 
     def wait(self, timeout_s: float) -> None:
-        """Return after a write, `wake`, or so many seconds."""
+        """Return after a write, `wake`, or the timeout."""
         longest = _LOOK_ANYWAY_S if self._inotify >= 0 else _LOOK_EACH_S
         for descriptor, _ in self._poll.poll(1000 * max(0.0, min(timeout_s, longest))):
             with contextlib.suppress(BlockingIOError):
@@ -61,7 +61,7 @@ class FileWatch:
 
 
 def _watch(path: Path) -> int:
-    """Return a descriptor that can be read when the file is written to; -1 if there can be none."""
+    """Return a descriptor that becomes readable when the file is written to; -1 if that is not possible."""
     if not sys.platform.startswith("linux"):
         return -1
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,4 +1,4 @@
-"""What this plugin offers; imports nothing but penstock."""
+"""The components of this plugin; imports nothing but penstock."""
 
 from __future__ import annotations
 

@@ -17,12 +17,12 @@ _NEGATIVE, _INT, _POSITIVE, _TEXT = b"\x01", b"\x02", b"\x03", b"\x08"
 
 
 def time_key(time_ns: int) -> bytes:
-    """Return the bytes of a time, which sort as the times do."""
+    """Return the bytes of a time, which sort like the times."""
     return (time_ns + _SIGN).to_bytes(8, "big")
 
 
 def value_key(value: int | str) -> bytes:
-    """Return the bytes of a coordinate, which sort as the values do, integers before text; long text is cut."""
+    """Return the bytes of a coordinate, which sort like the values, integers before text; long text is truncated."""
     if isinstance(value, str):
         return _TEXT + value.encode("utf-8", "surrogatepass")[:_LONGEST_TEXT]
     if -_SIGN <= value < _SIGN:
@@ -45,13 +45,13 @@ def axis_key(axis: str, value: int | str) -> bytes:
 
 
 def axis_prefix(axis: str) -> bytes:
-    """Return what the bytes of all values of an axis begin with; a long name is cut."""
+    """Return the common prefix of the bytes of all values of an axis; a long name is truncated."""
     return axis.encode()[:_LONGEST_AXIS] + b"\0"
 
 
 @attrs.frozen
 class Index:
-    """Keep the ordered keys in step with the records, in the same transaction.
+    """Keep the ordered keys consistent with the records, in the same transaction.
 
     Attributes:
         databases: Those of the environment; without "times" and "axes" nothing is kept.
@@ -61,7 +61,7 @@ class Index:
 
     @property
     def is_there(self) -> bool:
-        """Whether the file has ordered keys; one of layout 1 has not."""
+        """Whether the file has ordered keys; a file of layout 1 has none."""
         return self.databases["times"] is not None and self.databases["axes"] is not None
 
     def add(self, transaction: Any, entries: Iterable[tuple[bytes, int, Mapping[str, Any]]]) -> None:

@@ -1,4 +1,4 @@
-"""Look at a file as a whole: what it holds, whether it is sound, and how much of it is in use."""
+"""Inspection of a file: its content, its problems, and the space in use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from penstock_lmdb.store import LmdbRecordStore
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Return what is known of a file. Raises CannotConnectToStoreError."""
+    """Return a description of a file. Raises CannotConnectToStoreError."""
     with _opened(path) as environment:
         info, databases = environment.info(), environment.databases
 
@@ -56,7 +56,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def verify(path: Path) -> tuple[int, list[str]]:
-    """Return how many records a file has, and what is wrong with it; the pages are read before they are mapped."""
+    """Return the number of records in a file, and its problems; the pages are read before they are mapped."""
     file = path / "data.mdb" if path.is_dir() else path
     if problems := find_damage(file, most_pages=None):
         return 0, problems
@@ -68,17 +68,17 @@ def verify(path: Path) -> tuple[int, list[str]]:
             try:
                 decode(value)
             except CodecError as error:
-                problems.append(f"{shown(bytes(key))!r} is no record: {error}")
+                problems.append(f"{shown(bytes(key))!r} is not a record: {error}")
         if databases["times"] is not None and (found := transaction.stat(databases["times"])["entries"]) != count:
             problems.append(f"{found} of {count} records are in the order of time")
     return count, problems
 
 
 def compact(path: Path, to: Path | None) -> tuple[int, int]:
-    """Copy a file without what is free in it, to its own place or another; return its size before and after.
+    """Copy a file without its free pages, to its own place or another; return its size before and after.
 
     Raises:
-        StoreError: somebody has it open, or changed it meanwhile, or there is a file at `to`.
+        StoreError: another process has it open, or has changed it meanwhile, or there is a file at `to`.
     """
     file = path / "data.mdb" if path.is_dir() else path
     target = to if to is not None else file
@@ -111,7 +111,7 @@ def _opened(path: Path) -> Iterator[Environment]:
 
 @contextlib.contextmanager
 def _alone(file: Path) -> Iterator[None]:
-    """Keep others from opening a file in this block. Raises StoreError if somebody has it open.
+    """Prevent others from opening a file in this block. Raises StoreError if another process has it open.
 
     LMDB holds a shared lock on the first byte of the lock file as long as a process has it open.
     """
@@ -125,7 +125,7 @@ def _alone(file: Path) -> Iterator[None]:
         try:
             fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 0)
         except OSError as error:
-            raise StoreError(f"{file}: another process has it open; end that first, or give --to") from error
+            raise StoreError(f"{file}: another process has it open; end that first, or use --to") from error
         yield
 
 

@@ -1,4 +1,4 @@
-"""Names of records: the key that a record is kept under, by a template, by its coordinates, or by a sequence."""
+"""Names of records: the key of a record, from a template, its coordinates, or a sequence."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DIGITS = 16
 
 
 def name_of(record: Record) -> str:
-    """Return what to call a record in errors."""
+    """Return the name of a record in errors."""
     return f"{record.channel or '(no channel)'}/{record.seq}"
 
 
@@ -53,7 +53,7 @@ class Naming:
                 f"{self.where}: key {key!r} cannot be written as UTF-8: {error}", retryable=False
             ) from error
         if not 0 < len(encoded) <= LONGEST_KEY:
-            advice = "give it coordinates, or set key_by to 'template'"
+            advice = "set its coordinates, or set key_by to 'template'"
             if self.key_by == "template":
                 advice = f"change the key template {self.text!r}"
             raise StoreError(
@@ -65,13 +65,13 @@ class Naming:
 
 
 def lookup(key: object) -> bytes:
-    """Return the bytes of a key; empty for what cannot be one, which is then not found."""
+    """Return the bytes of a key; empty for an invalid key, which is then not found."""
     encoded = key.encode("utf-8", "surrogateescape") if isinstance(key, str) and _is_text(key) else b""
     return encoded if len(encoded) <= LONGEST_KEY else b""
 
 
 def shown(key: bytes) -> str:
-    """Return a key as text; the id of an object may be bytes that are no text."""
+    """Return a key as text; the id of an object may be bytes that are not text."""
     return key.decode("utf-8", "surrogateescape")
 
 

@@ -22,7 +22,7 @@ _LONGEST_NAME = 400
 
 @attrs.define
 class Put:
-    """An object that waits to be committed, or was: its bytes, and what it is found by. Not changed after it was made.
+    """An object that waits for a commit, or was committed: its bytes, id and name. Not changed after it was made.
 
     It is not frozen, since one is made for every put, and a frozen attrs class takes three times as long to make.
     """
@@ -115,7 +115,7 @@ class ObjectTable:
         return None
 
     def keys(self, transaction: Any, after: bytes, most: int) -> list[tuple[bytes, bool]]:
-        """Return up to `most` ids behind one, in order, and whether each was given as bytes."""
+        """Return up to `most` ids after one, in order, and whether each was passed as bytes."""
         byte_ids = self.databases["byte_ids"]
         return [
             (key, byte_ids is not None and transaction.get(key, db=byte_ids) is not None)
@@ -133,7 +133,7 @@ class ObjectTable:
 
 
 def id_is_bytes(record: Any) -> bool:
-    """Return whether the id of the object in a record was given as bytes."""
+    """Return whether the id of the object in a record was passed as bytes."""
     return bool(record.metadata.get(ID))
 
 
@@ -146,5 +146,5 @@ def _name_prefix(name: str) -> bytes:
 
 
 def name_key(name: str, number: int) -> bytes:
-    """Return what leads to the object of a name and number; those of a name sort by number."""
+    """Return the key of the entry for a name and number; the entries of a name sort by number."""
     return _name_prefix(name) + (number + (1 << 63)).to_bytes(8, "big")

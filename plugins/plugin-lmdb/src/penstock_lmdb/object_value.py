@@ -1,4 +1,4 @@
-"""An object as a record: what it is, its name, when it was put, and by which encoders."""
+"""An object as a record: its data, its name, the time of its put, and its encoders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from penstock.record import Record
 from penstock_lmdb.change_log import Logged
 
 NAME, ID, WAS_RECORD, MARKS = "lmdb_name", "lmdb_id", "lmdb_record", "lmdb_marks"
-"""Entries of a record's metadata that say what was put; a record without them was written by a pipeline."""
+"""Entries of a record's metadata that describe an object; a record without them was written by a pipeline."""
 
 PICKLE = "pickle"
 _decode_marks = msgspec.msgpack.Decoder(list[Mark]).decode
@@ -23,7 +23,7 @@ _decode_marks = msgspec.msgpack.Decoder(list[Mark]).decode
 
 @attrs.define
 class LMDBData:
-    """An object with what is known of it.
+    """An object with its description.
 
     Attributes:
         obj: The object.
@@ -52,7 +52,7 @@ def is_queue_item(name: str) -> bool:
 
 
 def _pickle_encoder() -> Encoder:
-    import pickle  # here: only a store that was told to use it imports it
+    import pickle  # here: only a store with pickle=True imports it
 
     return Encoder(PICKLE, _needs_pickle, pickle.dumps, pickle.loads)
 
@@ -83,7 +83,7 @@ class Values:
             self._pickling.register(encoder)
 
     def allow_pickle(self) -> None:
-        """Pickle what cannot be encoded otherwise, and unpickle it."""
+        """Pickle objects that cannot be encoded otherwise, and unpickle them."""
         self._pickling = Encoders([_pickle_encoder(), *self._registered])  # the last is asked first
 
     def encode(self, obj: Any, *, name: str, number: int, id_is_bytes: bool) -> tuple[bytes, Record]:
@@ -116,7 +116,7 @@ class Values:
 
         Raises:
             CodecError: the value is not a record, or was pickled.
-            CannotGetObjectError: it needs an encoder that is not here, or that fails.
+            CannotGetObjectError: it needs an encoder that is not registered, or that fails.
         """
         record = decode(value)
         data = record.data

@@ -37,7 +37,7 @@ ObjectID = str | bytes
 class LMDBStore:
     """Keep objects on disk by id and by name; other processes read them while this one writes.
 
-    An object is a snapshot from when `put` returns, and is got back from then on. How safe it is comes in three levels:
+    An object is a snapshot, which can be read from the moment when `put` returns. There are three levels of safety:
 
     - *buffered*: `put` has returned. It is lost if the process is killed with SIGKILL within `commit_freq` seconds.
     - *committed*: `commit()` has returned, or `commit_freq` seconds have passed. It survives the process, other
@@ -45,8 +45,8 @@ class LMDBStore:
     - *synced*: `flush()`, `close()` or a put with `flush_this_immediately` has returned. It survives a power cut.
 
     A normal exit, an exception and SIGTERM flush. Any thread may use a store; a forked child opens its own.
-    Objects are what a record can hold, sparse matrices, and types that have an `Encoder`. Nothing is pickled, unless
-    this very store is told to.
+    Objects are data that a record can hold, sparse matrices, and types that have an `Encoder`. Nothing is pickled,
+    unless `pickle` is set for this store.
 
     Attributes:
         path: The directory of the LMDB file.
@@ -67,18 +67,18 @@ class LMDBStore:
         """Open the store.
 
         Args:
-            path: The directory that it lies in, or, with `load` and no name, also its own directory.
+            path: The directory that contains it, or, with `load` and no name, also its own directory.
             name: Its own directory in `path`; by default "lmdb_" and the time. With `load`, the newest of these.
-            load: Open an existing one to read only, also while another process writes to it.
+            load: Open an existing store for reading only, also while another process writes to it.
             max_size: Bytes that the file never exceeds, at least 64 KiB; `math.inf` for no limit.
             flush_immediately: Whether each put is synced.
             commit_freq: Seconds after which a put is committed at the latest.
-            encoders: Of types of your own.
-            pickle: Pickle what nothing else encodes, and unpickle it from files that were written so. Unpickling runs
-                code: only for files that you trust.
+            encoders: Encoders of your own types.
+            pickle: Pickle objects without an encoder, and unpickle them from files that were written so. Unpickling
+                runs code: only for files that you trust.
 
         Raises:
-            CannotConnectToStoreInterfaceError: it cannot be opened, or with `load` is not there.
+            CannotConnectToStoreInterfaceError: it cannot be opened, or with `load` does not exist.
             ConfigError: `max_size` or `commit_freq` cannot be one.
         """
         if not _is_number(commit_freq) or not commit_freq > 0:
@@ -115,7 +115,7 @@ class LMDBStore:
     # -- objects -----------------------------------------------------------------------------------------------------
 
     def put(self, obj: Any, obj_name: str, obj_id: Any = None, flush_this_immediately: bool = False) -> ObjectID:
-        """Keep an object and return its id. An object of this id that is there already is replaced.
+        """Store an object and return its id. An existing object of this id is replaced.
 
         Args:
             obj: The object; it may be changed afterwards.
@@ -133,12 +133,12 @@ class LMDBStore:
         """Return the object of this id or name, or of a list of them all, in their order.
 
         Args:
-            key: An id, a name, or a list; of several objects of a name, the last is got.
+            key: An id, a name, or a list; of several objects of a name, the last is returned.
             include_metadata: Return an `LMDBData` for each.
 
         Raises:
-            ObjectNotFoundError: one is not there; of a list, it names all that are missing, and none is returned.
-            CannotGetObjectError: one is there, but damaged, or needs an encoder that this store has not.
+            ObjectNotFoundError: one does not exist; for a list, it names all that are missing, and none is returned.
+            CannotGetObjectError: one is damaged, or needs an encoder that this store does not have.
         """
         with exits.uninterrupted():
             if not isinstance(key, list | tuple):
@@ -149,7 +149,7 @@ class LMDBStore:
             return [self._get(each, include_metadata) for each in key]
 
     def get_keys(self) -> list[ObjectID]:
-        """Return the ids of all objects, in the order of their bytes, each as it was given."""
+        """Return the ids of all objects, in the order of their bytes, each of the type with which it was put."""
         with exits.uninterrupted():
             self._check()
             found: dict[bytes, bool] = {}
@@ -166,7 +166,7 @@ class LMDBStore:
             return [_to_id(key, is_bytes) for key, is_bytes in sorted(found.items())]
 
     def delete(self, obj_id: Any) -> None:
-        """Forget an object. Raises ObjectNotFoundError."""
+        """Delete an object. Raises ObjectNotFoundError."""
         with exits.uninterrupted():
             self._check_changeable()
             with self._buffer.changing():
@@ -178,7 +178,7 @@ class LMDBStore:
                 self.flush()
 
     def replace(self, key: Any, obj: Any, flush_this_immediately: bool = False) -> Any:
-        """Put another object in the place of the one of this id or name, at once, and return the old one.
+        """Replace the object of this id or name, at once, and return the old one.
 
         Id and name stay. Raises ObjectNotFoundError, or as `put` does; the old one stays then.
         """
@@ -202,16 +202,16 @@ class LMDBStore:
     ) -> Callable[[], None]:
         """Call `callback` with each put, replace and delete; return a function that ends it.
 
-        It is called for what any process does, in order, as soon as that is committed, and in a thread of its own.
+        It is called for changes of any process, in order, as soon as they are committed, and in a thread of its own.
 
         Args:
-            callback: It gets an `Event`: kind, key (the id), name, position.
+            callback: It is called with an `Event`: kind, key (the id), name, position.
             pattern: One of `fnmatch` for the id or the name.
-            since: The position of an event: everything that followed it is reported first. None: later events only.
-            coords: What the coordinates of a record must match.
+            since: The position of an event: all later ones are reported first. None: only new events.
+            coords: The coordinates that a record must match.
 
         Raises:
-            StoreError: what followed `since` has been forgotten; a file remembers 100,000 changes.
+            StoreError: the changes after `since` have been forgotten; a file keeps 100,000 changes.
         """
         self._check()
         what = wanted(pattern, coords, ALL_KINDS)
@@ -220,16 +220,16 @@ class LMDBStore:
     # -- durability --------------------------------------------------------------------------------------------------
 
     def commit(self) -> None:
-        """Write what is buffered to the file. Raises StoreError, and keeps it buffered then."""
+        """Write the buffered changes to the file. Raises StoreError; then they stay buffered."""
         with exits.uninterrupted():
             self._check()
             self._buffer.commit()
 
     def flush(self, sig: int | None = None, frame: FrameType | None = None) -> None:
-        """Write what is buffered, and return when all of it is synced. It can be set as the handler of a signal.
+        """Write the buffered changes, and return when all are synced. It can be set as the handler of a signal.
 
         Raises:
-            StoreError: the disk is full, or fails; what is buffered stays so.
+            StoreError: the disk is full, or fails; the changes stay buffered.
         """
         with exits.uninterrupted():
             if self._closed or self._load:
@@ -276,7 +276,7 @@ class LMDBStore:
         number = self._next_number()
         try:
             value, record = self._values.encode(obj, name=name, number=number, id_is_bytes=is_bytes)
-        except Exception as error:  # the codec's, or whatever a user's encoder raises
+        except Exception as error:  # from the codec, or any error of a user's encoder
             raise StoreError(
                 f"{self._where}: object {name!r} of type {type(obj).__name__} cannot be kept: {error}; register an "
                 "Encoder for its type",
@@ -285,7 +285,7 @@ class LMDBStore:
         return Put(value, name, number, record.time_ns, record.coords, is_bytes, replaces)
 
     def _next_number(self) -> int:
-        """Return a number that is the time in nanoseconds, and higher than all before."""
+        """Return the time in nanoseconds, made higher than all earlier ones."""
         with self._numbers:
             self._last_number = max(self._last_number + 1, time.time_ns())
             return self._last_number
@@ -298,7 +298,7 @@ class LMDBStore:
         return data if include_metadata else obj
 
     def _find_key(self, key: Any) -> bytes | None:
-        """Return the id as bytes of an object that is there, by its id or its name."""
+        """Return the id as bytes of an existing object, by its id or its name."""
         self._check()
         try:
             own, _ = self._check_id(key)

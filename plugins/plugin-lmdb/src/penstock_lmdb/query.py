@@ -1,4 +1,4 @@
-"""Queries: keys in order, by prefix, time and coordinates, found by ordered keys wherever the file has them."""
+"""Queries: keys in order, by prefix, time and coordinates, found by ordered keys if the file has them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _LAST = b"\xff" * 512
 
 @attrs.frozen
 class Query:
-    """Say which records are wanted.
+    """The conditions that records must meet.
 
     Attributes:
-        exact: Axes with the one value that they must have.
-        ranges: Axes with the slice that their value must lie in: from start on, and before stop; None is open.
+        exact: Axes with their required value.
+        ranges: Axes with the slice that must contain their value: from start on, and before stop; None is open.
         prefix: What the key begins with.
         from_ns: Earliest time in nanoseconds.
-        to_ns: The time in nanoseconds that all lie before.
+        to_ns: The end of the times in nanoseconds, exclusive.
     """
 
     exact: DataCoordinates
@@ -53,15 +53,15 @@ class Query:
 
     @property
     def needs_record(self) -> bool:
-        """Whether a record must be looked at, or its key is enough."""
+        """Whether the record must be read, since its key is not enough."""
         return bool(self.exact or self.ranges or self.from_ns is not None or self.to_ns is not None)
 
     def matches(self, value: memoryview) -> bool:
-        """Return whether the record of these bytes is wanted, its key aside."""
+        """Return whether the record of these bytes meets the conditions, except those of its key."""
         try:
             record = decode(value)
         except CodecError:
-            return False  # `get` says what is wrong with it
+            return False  # `get` reports the problem
         if not (self.from_ns is None or self.from_ns <= record.time_ns):
             return False
         if not (self.to_ns is None or record.time_ns < self.to_ns):
@@ -74,7 +74,7 @@ class Query:
 
 @attrs.frozen
 class Reader:
-    """Answer queries. It reads in steps: what changes meanwhile may be in or not, but nothing comes twice."""
+    """Answer queries. It reads in steps: concurrent changes may or may not be included, but no key comes twice."""
 
     environment: Environment
 
@@ -155,7 +155,7 @@ class Reader:
 
 
 def _behind(cursor: Any, key: bytes, value: bytes) -> bool:
-    """Go to what follows one of the values of a key; both may have gone since."""
+    """Move to the entry after one of the values of a key; both may have been removed since."""
     if cursor.set_range_dup(key, value):
         return bytes(cursor.value()) != value or bool(cursor.next())
     if not cursor.set_range(key):
@@ -164,7 +164,7 @@ def _behind(cursor: Any, key: bytes, value: bytes) -> bool:
 
 
 def _in_range(cursor: Any, axis: str, wanted: slice) -> Iterator[bytes]:
-    """Yield the keys of the records whose coordinate lies in a slice; long text may lie just outside."""
+    """Yield the keys of the records whose coordinate is in a slice; long text may be just outside."""
     prefix = axis_prefix(axis)
     first = prefix if wanted.start is None else axis_key(axis, wanted.start)
     end = prefix[:-1] + b"\x01" if wanted.stop is None else axis_key(axis, wanted.stop)
@@ -209,7 +209,7 @@ def _within(time_ns: int | None) -> int | None:
 
 def _checked(axis: str, value: slice) -> slice:
     if value.step is not None:
-        raise CoordinatesError(f"axis {axis!r}: {value!r} has a step; give a start and a stop")
+        raise CoordinatesError(f"axis {axis!r}: {value!r} has a step; use a start and a stop only")
     ends = [None if end is None else axis_value(axis, end) for end in (value.start, value.stop)]
     if None not in ends and type(ends[0]) is not type(ends[1]):
         raise CoordinatesError(f"axis {axis!r}: {value!r} begins with an int and ends with a str, or the reverse")
@@ -219,7 +219,7 @@ def _checked(axis: str, value: slice) -> slice:
 def follows(
     databases: Mapping[str, Any], transaction: Transaction, query: Query, order: Order, after: bytes
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the keys behind a place, each with its own place, by prefix and time only.
+    """Yield the keys after a place, each with its own place, by prefix and time only.
 
     A place is a key, or in the order of time the bytes of the time and the key.
     """

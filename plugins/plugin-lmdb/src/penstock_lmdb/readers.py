@@ -1,4 +1,4 @@
-"""Readers of an environment, in any process: those that died are cleared, those that hold old pages are reported."""
+"""Readers of an environment, in any process: dead ones are cleared, those that hold old pages are reported."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ FAR_WHEN_IT_GROWS = 100
 
 @attrs.define
 class ReaderWatch:
-    """Look, once in a while, for readers whose transaction is so old that the file can only grow.
+    """Check from time to time for readers whose transaction is so old that the file can only grow.
 
-    LMDB uses the pages of what was deleted or replaced again only when no reader can see them any more.
+    LMDB reuses the pages of deleted or replaced records only when no reader can see them any more.
     """
 
     where: str
@@ -26,7 +26,7 @@ class ReaderWatch:
     _reported: set[tuple[str, str]] = attrs.field(factory=set)
 
     def committed(self, env: lmdb.Environment) -> None:
-        """Count a commit, and look at every 256th."""
+        """Count a commit, and check at every 256th."""
         self._commits += 1
         if self._commits % _COMMITS == 0:
             self.look(env)

@@ -1,4 +1,4 @@
-"""Records in an environment: written in one transaction each list, with their ordered keys and what undoes them."""
+"""Records in an environment: each list in one transaction, with ordered keys and the data to undo it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RecordTable:
     """Change the records of an environment, in transactions that the environment begins and ends.
 
     Attributes:
-        covering: Whether what is written is noted until positions cover it.
+        covering: Whether writes are noted until positions cover them.
         committing: Whether positions have been kept in this session.
     """
 
@@ -54,7 +54,7 @@ class RecordTable:
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def write(self, transaction: Transaction, batch: Batch) -> Failed:
-        """Write a batch; return those that are at fault, each with its error."""
+        """Write a batch; return the records that were refused, each with its error."""
         by_sequence = self.naming.key_by == "sequence"
         first = self._sequence(transaction) if by_sequence else 0
         items = batch.items
@@ -62,7 +62,7 @@ class RecordTable:
             items = [(record, sequence_key(number), value) for number, (record, _, value) in enumerate(items, first)]
         failed: Failed = []
         if batch.is_small and is_behind_all(transaction, [key for _, key, _ in items]):
-            # No key is taken, and nothing has to be looked for: half the time of one put after the other.
+            # No key exists, and no lookup is needed: this takes half the time of single puts.
             transaction.cursor().putmulti([(key, value) for _, key, value in items], True, False, True)
             there = [(key, record) for record, key, _ in items]
             self.log.append_puts(transaction, (key for key, _ in there))
@@ -82,7 +82,7 @@ class RecordTable:
         return failed
 
     def _write_each(self, transaction: Transaction, items: Sequence[Item], failed: Failed) -> list[_Written]:
-        """Put one after the other; return those that were put, and add the others to `failed`."""
+        """Put the records one by one; return those that were put, and add the others to `failed`."""
         written: list[_Written] = []
         put = transaction.put
         for record, key, given in items:
@@ -99,7 +99,7 @@ class RecordTable:
         return written
 
     def _joined(self, parts: Any) -> memoryview:
-        """Return the bytes of a large record, in memory that the next one uses again."""
+        """Return the bytes of a large record, in memory that the next one reuses."""
         size = sum(map(len, parts))
         if len(self._scratch) < size:
             self._scratch = bytearray(size)
@@ -131,7 +131,7 @@ class RecordTable:
         return True
 
     def replace(self, transaction: Transaction, key: bytes, record: Record, value: bytes) -> bool:
-        """Put a record in the place of another; return False if there was none."""
+        """Replace a record; return False if there was none."""
         found = transaction.get(key)
         if found is None:
             return False
@@ -156,13 +156,13 @@ class RecordTable:
         return record
 
     def _reindex(self, transaction: Transaction, key: bytes, record: Record) -> None:
-        """Note where the record is that took the place of another."""
+        """Note the key of a record that replaced another."""
         self.index.add(transaction, [(key, record.time_ns, record.coords)])
         if self.naming.key_by == "sequence":
             self._name(transaction, [(key, record)])
 
     def _name(self, transaction: Transaction, keyed: Sequence[tuple[bytes, Record]]) -> None:
-        """Note under which keys in sequence the records of these channels and numbers are, the last of each."""
+        """Note the keys in sequence of the records of these channels and numbers, the last of each."""
         names = [(name_key(record.channel, record.seq), key) for key, record in keyed]
         transaction.cursor(self.index.databases["names"]).putmulti(sorted(names))
 
@@ -180,7 +180,7 @@ class RecordTable:
     # -- positions ---------------------------------------------------------------------------------------------------
 
     def begin_covering(self) -> None:
-        """Take back what stores that died have left uncovered, and note from now on what is written."""
+        """Undo the uncovered writes of dead stores, and note writes from now on."""
         if not self.covering:
             if self.environment.read(lambda txn: txn.stat(self.uncovered.database)["entries"]):
                 self.environment.change(self._take_back, essential=True)
@@ -204,9 +204,9 @@ class RecordTable:
         self.log.append(transaction, logged)
 
     def cover(self, positions: dict[str, Any] | None) -> None:
-        """Keep these positions, and forget how to undo what was written before; without positions only that.
+        """Keep these positions, if any, and forget how to undo earlier writes.
 
-        Sources that have no positions cannot give anything again: what they gave is not noted any more.
+        Sources without positions cannot repeat records: their records are no longer noted.
         """
         if positions is None and not self.covering:
             return
@@ -223,7 +223,7 @@ class RecordTable:
             self.covering = self.committing = bool(positions)
 
     def end(self) -> None:
-        """End the session; what it wrote stays, unless positions are kept and do not cover it."""
+        """End the session; its writes stay, unless positions are kept and do not cover them."""
         if self.environment.is_forked:
             return
         try:

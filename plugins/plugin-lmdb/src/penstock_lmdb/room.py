@@ -1,4 +1,4 @@
-"""Room on the disk: taken ahead of what is written, so that a full disk refuses a write and never a delete."""
+"""Room on the disk, allocated before writes, so that a full disk refuses writes and never deletes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from penstock.errors import StoreError
 try:
     import resource
 except ImportError:  # Windows
-    resource = None  # type: ignore[assignment]  # a module that is not there
+    resource = None  # type: ignore[assignment]  # not available
 
 RESERVE = 1 << 17
 """Bytes on the disk that only deleting, and keeping positions, may use."""
@@ -44,7 +44,7 @@ class Room:
             takes what is free within it, and leaves the reserve.
 
         Raises:
-            StoreError: the disk is full, and what is free within the file does not do. It can be retried.
+            StoreError: the disk is full, and the free space within the file is not enough. Retryable.
         """
         page = int(env.stat()["psize"])
         used = (int(env.info()["last_pgno"]) + 1) * page
@@ -67,7 +67,7 @@ class Room:
         return None
 
     def _has_plenty(self, size_bytes: int) -> bool:
-        """Return whether the disk is so far from full that nothing has to be allocated ahead, which costs time."""
+        """Return whether the disk has so much room that nothing needs to be allocated in advance, which takes time."""
         if resource is not None and resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
             return False
         try:
@@ -87,14 +87,14 @@ class Room:
         self._allocated = wanted
 
     def trim(self, env: lmdb.Environment) -> None:
-        """Let the file end with its last page. The caller holds the lock of writers."""
+        """Truncate the file to its last page. The caller holds the lock of writers."""
         size = (int(env.info()["last_pgno"]) + 1) * int(env.stat()["psize"])
         self._allocated = 0
         os.truncate(self.path, size)
 
 
 def _free_bytes(env: lmdb.Environment, databases: Iterable[Any], page: int, used: int) -> int:
-    """Return about how many bytes within the file belong to nothing."""
+    """Return the approximate number of free bytes within the file."""
     with env.begin() as transaction:
         stats: list[Any] = [env.stat(), *(transaction.stat(database) for database in databases if database is not None)]
     pages = sum(int(stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]) for stat in stats)

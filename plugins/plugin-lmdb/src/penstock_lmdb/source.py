@@ -1,4 +1,4 @@
-"""The lmdb source: what a file holds, replayed in the order of time or of keys."""
+"""The lmdb source: the records of a file, replayed in the order of time or of keys."""
 
 from __future__ import annotations
 
@@ -40,24 +40,23 @@ class LmdbSource:
     """Replay the records of an LMDB file, those of `LmdbRecordStore` and the objects of `LMDBStore`.
 
     Records come as they were stored. An object becomes a record with its name as channel and its time, and `name` and
-    `queue` in its metadata. The arrays are copies. Another process may write to the file meanwhile. What is damaged, or
-    needs an encoder that is not here, is left out and counted as rejected.
+    `queue` in its metadata. The arrays are copies. Another process may write to the file meanwhile. Records that are
+    damaged, or need an encoder that is not registered, are skipped and counted as rejected.
 
-    It can seek to a position, and with `state` goes on by itself behind what was committed.
+    It can seek to a position, and with `state` it goes on after the committed records.
 
     Attributes:
         path: The file, or the directory that it lies in.
         order: "time", or that of the bytes of the "key".
-        pace: None gives records as fast as they are taken; 1.0 as far apart in time as they were recorded, 2.0 twice
-            as fast.
-        coords: Which records: axes with a value or a [start, stop] each, whose stop is not in.
-        prefix: What their keys begin with.
+        pace: None returns records as fast as they are taken; 1.0 keeps the time between them, 2.0 is twice as fast.
+        coords: The records to read: axes with a value or a [start, stop] each, whose stop is exclusive.
+        prefix: The beginning of their keys.
         from_ns: Earliest time, in nanoseconds since 1970-01-01 UTC.
         to_ns: The time that all lie before.
-        follow: Wait for more at the end, for ever. In the order of time, what is written later and has an earlier time
-            than what was given does not come.
-        state: A file that remembers what was committed, so that a later run goes on there; None: each begins anew.
-        encoders: Of objects of types of your own.
+        follow: Wait for more at the end, for ever. In the order of time, records that are written later with an earlier
+            time than those already returned do not come.
+        state: A file that keeps the committed position, so that a later run goes on there; None: each begins anew.
+        encoders: Encoders of objects of your own types.
     """
 
     gives: ClassVar[str] = "any"
@@ -134,11 +133,11 @@ class LmdbSource:
             opened.environment.close()
 
     def position(self) -> list[Any]:
-        """Return where it stands: the time and the key of the last record that was given; empty at the beginning."""
+        """Return the position: the time and the key of the last record that was returned; empty at the beginning."""
         return list(self._get_opened().position)
 
     def seek(self, position: Any) -> None:
-        """Go on behind a position."""
+        """Go on after a position."""
         opened = self._get_opened()
         try:
             time_ns, key = position or (0, "")
@@ -146,19 +145,19 @@ class LmdbSource:
             opened.after = (time_key(time_ns) + after if self.order == "time" else after) if position else b""
         except (TypeError, ValueError, OverflowError) as error:
             raise SourceError(
-                f"{self._where}: {position!r} is no position of an lmdb source: {error}", retryable=False
+                f"{self._where}: {position!r} is not a position of an lmdb source: {error}", retryable=False
             ) from error
         opened.position, opened.began = list(position or ()), None
 
     def commit(self, position: Any) -> None:
-        """Remember a position in the `state` file, if there is one."""
+        """Write a position to the `state` file, if there is one."""
         if self.state is None:
             return
         self.state.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.state, json.dumps(position).encode())
 
     def rejected(self) -> int:
-        """Return how many records were left out, since they are damaged or need an encoder."""
+        """Return how many records were skipped, since they are damaged or need an encoder."""
         return self._rejected
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -173,7 +172,7 @@ class LmdbSource:
         return self._opened
 
     def _take(self, opened: _Opened, transaction: Transaction, most: int) -> tuple[list[Record], float | None]:
-        """Return the next records, and when the one behind them is due; None if there is none."""
+        """Return the next records, and the time when the following one is due; None if there is none."""
         records: list[Record] = []
         size = 0
         for place, key in follows(opened.environment.databases, transaction, opened.query, self.order, opened.after):

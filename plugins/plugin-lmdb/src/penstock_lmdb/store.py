@@ -1,4 +1,4 @@
-"""The lmdb store: whole records by key in one LMDB file."""
+"""The lmdb store: complete records by key in one LMDB file."""
 
 from __future__ import annotations
 
@@ -41,35 +41,35 @@ class _Opened:
 
 @attrs.define(kw_only=True)
 class LmdbRecordStore:
-    """Keep whole records (data, channel, seq, time, coordinates, metadata, parent) by key in one LMDB file.
+    """Keep complete records (data, channel, seq, time, coordinates, metadata, parent) by key in one LMDB file.
 
-    Each `write` is one transaction: what it wrote is seen by readers in this and in other processes when it returns,
-    and is there after `kill -9`, whole. What a power cut does is up to `flush_each`. One process should write; more
-    wait for each other. The file must lie on a local disk, as LMDB demands.
+    Each `write` is one transaction: when it returns, readers in this and in other processes see its records, which
+    survive `kill -9`. `flush_each` decides whether they survive a power cut. One process should write; several wait
+    for each other. The file must be on a local disk, as LMDB demands.
 
-    In a run the sources' positions are kept with the records. What was written after them is taken back when the store
-    is opened for a run after a crash, since a source that can seek gives it again: each record is there once, also
-    with `key_by="sequence"`.
+    In a run the sources' positions are kept with the records. When the store is opened for a run after a crash, later
+    records are removed, since a source that can seek repeats them: each record is stored once, also with
+    `key_by="sequence"`.
 
     Reading may happen in any thread. A process opens a file once; a fork must open its own.
 
     Attributes:
-        path: A file if it ends in ".lmdb" (its lock file lies beside it), else a directory. Made if missing.
+        path: A file if it ends in ".lmdb" (with its lock file beside it), else a directory. Made if missing.
         key: Template of a record's key; at most 511 bytes in UTF-8. Keys are kept in the order of these bytes.
-        when_exists: What to do when a key is taken. "error" raises RecordExistsError, except for the very same record
-            byte for byte, which a source repeats after a crash: it counts as written. "skip" keeps the old one
+        when_exists: The action for a key that exists. "error" raises RecordExistsError, except for the same record byte
+            for byte, which a source repeats after a crash: it counts as written. "skip" keeps the old one
             and drops the new; "replace" overwrites.
-        readonly: True opens an existing one to read, also while another process writes to it, and an archive whose
+        readonly: True opens an existing file for reading, also while another process writes to it, and an archive whose
             lock file cannot be written.
         map_size: Bytes to reserve in memory at first; doubles when full. It takes no room on the disk.
         max_size: Bytes that the file never exceeds; None for no limit. When it is reached, `write` raises a
             StoreError that can be retried, since deleting makes room.
-        flush_each: "write" flushes data with every `write`; a power cut undoes at most what followed the last
+        flush_each: "write" flushes data with every `write`; a power cut undoes at most the writes after the last
             `sync`. "sync" flushes only in `sync`; faster, and as safe against `kill -9`, but a power cut between two
             syncs may damage the whole file where the file system reorders writes.
         key_by: "template" makes keys by `key`; "coordinates" by the record's coordinates, one record for each;
-            "sequence" numbers the records as they come and never refuses one.
-        keep_changes: How many changes the file remembers for those who subscribe; 0 for none.
+            "sequence" numbers the records in order of arrival and never refuses one.
+        keep_changes: The number of changes that the file keeps for subscribers; 0 for none.
     """
 
     takes: ClassVar[str] = "any"
@@ -99,7 +99,7 @@ class LmdbRecordStore:
     # -- the contract of a store -------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Open the file, or make it.
+        """Open or make the file.
 
         Raises:
             TemplateError: `key` cannot be compiled.
@@ -124,10 +124,10 @@ class LmdbRecordStore:
         self._opened = _Opened(environment, naming, table, Subscriptions())
 
     def write(self, records: Sequence[Record]) -> None:
-        """Write all of them in one transaction, except those that are at fault themselves.
+        """Write all records in one transaction, except those that are refused.
 
         Raises:
-            RecordExistsError: keys were taken; `failed` names the records, the others were written.
+            RecordExistsError: keys exist; `failed` names the records, the others were written.
             StoreError: a record cannot be encoded or has no key (not retryable; `failed`), or the file or the disk is
                 full (retryable; `failed` is empty and nothing was written).
         """
@@ -167,8 +167,8 @@ class LmdbRecordStore:
     def get(self, key: Key) -> Record:
         """Return the record of this key.
 
-        Its arrays are copies of their own and may be changed; inside `reading()` they are views of the file, read-only,
-        and valid until the block ends.
+        Its arrays are copies and may be changed; inside `reading()` they are read-only views of the
+        file, valid until the block ends.
 
         Raises ObjectNotFoundError, or CannotGetObjectError if the value is not a record.
         """
@@ -193,7 +193,7 @@ class LmdbRecordStore:
 
         Args:
             keys: The keys; one may come more than once.
-            missing: What to do about keys that hold nothing: "raise" an ObjectNotFoundError that names them, or give
+            missing: The action for keys without a record: "raise" an ObjectNotFoundError that names them, or return
                 None in their places.
         """
         wanted = list(keys)
@@ -206,10 +206,10 @@ class LmdbRecordStore:
         return [None if value is None else self._decode(key, value) for key, value in zip(wanted, found, strict=True)]
 
     def keys(self, **coords: Any) -> Iterator[Key]:
-        """Yield the keys in their order (that of their UTF-8 bytes); those whose coordinates match, if any are given.
+        """Yield the keys in the order of their UTF-8 bytes; with coordinates, those of the records that match.
 
-        A coordinate is a value, or a slice: `keys(channel="DAPI", time=slice(0, 10))`. It reads in steps: what is
-        written or deleted meanwhile may be in or not, but nothing comes twice.
+        A coordinate is a value, or a slice: `keys(channel="DAPI", time=slice(0, 10))`. It reads in steps:
+        concurrent changes may or may not be included, but no key comes twice.
         """
         return self.query(coords)
 
@@ -222,17 +222,17 @@ class LmdbRecordStore:
         to_ns: int | None = None,
         order: Order = "key",
     ) -> Iterator[Key]:
-        """Yield the keys of the records that match everything that is given, found by ordered keys.
+        """Yield the keys of the records that meet all conditions, found by ordered keys.
 
         Args:
-            coords: Axes with a value, or with a slice whose start is in and whose stop is not.
-            prefix: What the key begins with.
+            coords: Axes with a value, or with a slice whose start is inclusive and whose stop is exclusive.
+            prefix: The beginning of the key.
             from_ns: Earliest time, in nanoseconds since 1970-01-01 UTC.
             to_ns: The time that all lie before.
             order: That of the "key", or of "time" and then of the key.
 
         Raises:
-            CoordinatesError: an axis, a value or a slice cannot be one.
+            CoordinatesError: an axis, a value or a slice is invalid.
             ConfigError: a prefix, a time or an order cannot be one.
         """
         if order not in ("key", "time"):
@@ -241,10 +241,10 @@ class LmdbRecordStore:
         return map(shown, Reader(self._get_opened().environment).keys(query, order))
 
     def reading(self) -> contextlib.AbstractContextManager[Any]:
-        """Read in a block: all reads of this thread see the file as it is now, and `get` gives views without a copy.
+        """Read in a block: all reads of this thread see the file as it is now, and `get` returns views without a copy.
 
-        The views are valid until the block ends, not later. Keep blocks short: the file grows as long as somebody
-        reads while others write. The block itself may write, unless the file must grow then.
+        The views are valid until the block ends, not later. Keep blocks short: the file grows while one is open and
+        others write. The block itself may write, unless the file must grow then.
         """
         return self._get_opened().environment.reading()
 
@@ -265,9 +265,9 @@ class LmdbRecordStore:
             raise ObjectNotFoundError(f"{self._where}: holds nothing of key {key!r}")
 
     def replace(self, key: Key, record: Record) -> None:
-        """Put this record in the place of the one of this key, in one transaction. Raises ObjectNotFoundError.
+        """Replace the record of this key, in one transaction. Raises ObjectNotFoundError.
 
-        The key stays, whatever the template would make of the new record.
+        The key stays, even if the template would make another one of the new record.
         """
         wanted, opened = lookup(key), self._get_opened()
         try:
@@ -286,7 +286,7 @@ class LmdbRecordStore:
     ) -> Callable[[], None]:
         """Call `callback` with the key of each new record that matches; return a function that ends it.
 
-        It is called in a thread of its own, for what any process writes, in order. See `watch`.
+        It is called in a thread of its own, for writes of any process, in order. See `watch`.
         """
         return self._follow(wanted(pattern, coords, frozenset(("put",))), lambda event: callback(str(event.key)), since)
 
@@ -296,9 +296,9 @@ class LmdbRecordStore:
         """Call `callback` with each put, replace and delete that matches; return a function that ends it.
 
         Args:
-            callback: What to call, in a thread of its own, in the order of the changes. If it raises, that is logged.
+            callback: Called in a thread of its own, in the order of the changes. If it raises, that is logged.
             pattern: One of `fnmatch` for the key or the channel.
-            since: The position of an event: everything that followed it is reported first. None: later events only.
+            since: The position of an event: all later ones are reported first. None: only new events.
             coords: What the coordinates must match; of a delete, those of what was deleted.
 
         Raises:
@@ -360,7 +360,7 @@ class LmdbRecordStore:
         try:
             return decode(value)
         except CodecError as error:
-            raise CannotGetObjectError(f"{self._where}: what is under key {key!r} is no record: {error}") from error
+            raise CannotGetObjectError(f"{self._where}: what is under key {key!r} is not a record: {error}") from error
 
     def _error(self, failed: Failed, count: int) -> StoreError:
         message = str(failed[0][1])

@@ -1,4 +1,4 @@
-"""What was written since the last positions were kept: after a crash it is taken back, since its source repeats it."""
+"""Writes since the last positions were kept: after a crash they are undone, since their source repeats them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _live: set[str] = set()
 
 
 def new_session() -> str:
-    """Return the name of a store that was opened now, by which others see whether it still lives."""
+    """Return the name of a store that was opened now, by which others can check whether it is still open."""
     session = f"{os.getpid()}:{start_of(os.getpid())}:{next(_numbers)}"
     _live.add(session)
     return session
 
 
 def end_session(session: str) -> None:
-    """Say that this store was closed."""
+    """Note that this store was closed."""
     _live.discard(session)
 
 
@@ -41,32 +41,32 @@ def is_alive(session: str) -> bool:
 
 @attrs.frozen
 class Uncovered:
-    """Note, in the transaction of each write, what undoes it.
+    """Note, in the transaction of each write, the data to undo it.
 
     Attributes:
-        database: Where entries are, in their order; each has its session, the sequence before it, and the keys with
-            the values that were under them.
-        session: The store that notes.
+        database: The entries, in their order; each has its session, the sequence before it, and the keys with their
+            earlier values.
+        session: The store that writes the notes.
     """
 
     database: Any
     session: str
 
     def note(self, transaction: Any, sequence: int, before: Sequence[tuple[bytes, bytes | None]]) -> None:
-        """Note what was under the keys of a write before it, and the sequence number."""
+        """Note the earlier values of the keys of a write, and the sequence number."""
         if before:
             cursor = transaction.cursor(self.database)
             number = int.from_bytes(cursor.key(), "big") + 1 if cursor.last() else 0
             transaction.put(number.to_bytes(8, "big"), _encode((self.session, sequence, before)), db=self.database)
 
     def clear(self, transaction: Any) -> None:
-        """Forget what this session has noted: positions cover it."""
+        """Forget the notes of this session: positions cover its writes."""
         for key, (session, _, _) in self._entries(transaction):
             if session == self.session:
                 transaction.delete(key, db=self.database)
 
     def take_abandoned(self, transaction: Any) -> list[tuple[int, list[tuple[bytes, bytes | None]]]]:
-        """Return, and forget, what sessions that live no more have noted, the last first."""
+        """Return, and forget, the notes of dead sessions, the last first."""
         found = [(key, entry) for key, entry in self._entries(transaction) if not is_alive(entry[0])]
         for key, _ in found:
             transaction.delete(key, db=self.database)
