@@ -134,7 +134,7 @@ def test_export_names_some_of_what_it_leaves_out(tmp_path):
         for number in range(1000):
             store.put("text", "n", f"{number:04d}")
     said = penstock("export", tmp_path / "run", tmp_path / "out.npz", status=1)
-    assert said.count("is no array") == 20
+    assert said.count("is not an array") == 20
     assert "left out '0019'" in said
     assert "left out 980 more" in said
 

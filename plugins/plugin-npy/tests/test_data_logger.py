@@ -231,7 +231,7 @@ def test_c3_many_threads_and_large_entries(make, layout):
         ((256, 0, b""), "256 is not between 0 and 255"),
         ((-1, 0, b""), "-1 is not between"),
         ((np.uint16(300), 0, b""), "300 is not"),
-        ((1.0, 0, b""), "no whole number"),
+        ((1.0, 0, b""), "not a whole number"),
         ((1, 1 << 64, b""), "is not between"),
         ((1, 0, np.zeros(4, np.uint16)), r"an array \(4,\) of uint16; .*view\(numpy.uint8\)"),
         ((1, 0, np.zeros((2, 2), np.uint8)), r"\(2, 2\)"),

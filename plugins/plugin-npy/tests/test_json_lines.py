@@ -92,7 +92,7 @@ def test_the_lines_of_somebody_else_stay(opened, tmp_path):
 def test_two_stores_of_one_file(opened):
     """While one store writes to a file, another is refused with an error that may be tried again."""
     opened().write([Record({}, channel="a", seq=0)])
-    with pytest.raises(StoreError, match="somebody else writes") as caught:
+    with pytest.raises(StoreError, match="another writer has it open") as caught:
         opened().write([Record({}, channel="a", seq=1)])
     assert caught.value.retryable
 

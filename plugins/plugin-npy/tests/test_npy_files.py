@@ -196,7 +196,7 @@ def test_unwritable_roots(tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "file").chmod(0o755)
     for root in (tmp_path / "file", tmp_path / "file" / "deep" / "er"):
-        with pytest.raises(CannotConnectToStoreError, match="file is a file; give a root that is a directory"):
+        with pytest.raises(CannotConnectToStoreError, match="file is a file; use a root that is a directory"):
             NpyStore(path=PATH, root=root).open()
     with pytest.raises(CannotConnectToStoreError, match=r"must end in '.npy'"):
         NpyStore(path="{{ seq }}.dat", root=tmp_path).open()
@@ -229,7 +229,7 @@ def test_roots_without_permission(reachable, mode):
 def test_directory_in_the_way_is_retryable(opened, tmp_path):
     """A file where a directory has to be is reported as such, not as a record that exists."""
     (tmp_path / "camera").write_text("in the way")
-    with pytest.raises(StoreError, match="has to be a directory") as caught:
+    with pytest.raises(StoreError, match="must be a directory") as caught:
         opened(root=tmp_path).write([record()])
     assert not isinstance(caught.value, RecordExistsError)
 

@@ -179,7 +179,7 @@ def test_no_log_is_overwritten(opened, tmp_path):
     (tmp_path / "log/camera").mkdir(parents=True)
     foreign = tmp_path / "log/camera/000000000000.log"
     foreign.write_bytes(b"something else")
-    with pytest.raises(StoreError, match="no log") as caught:
+    with pytest.raises(StoreError, match="not a log") as caught:
         opened().write([record(0)])
     assert not caught.value.retryable
     assert foreign.read_bytes() == b"something else"
@@ -189,7 +189,7 @@ def test_two_writers_of_one_channel(opened):
     """While one store writes to a channel, another is refused with an error that may be tried again."""
     first, second = opened(), opened()
     first.write([record(0)])
-    with pytest.raises(StoreError, match="somebody else writes") as caught:
+    with pytest.raises(StoreError, match="another writer has it open") as caught:
         second.write([record(1)])
     assert caught.value.retryable
     second.write([record(1, channel="other")])

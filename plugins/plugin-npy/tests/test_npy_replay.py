@@ -607,7 +607,7 @@ def test_waking(opened, tmp_path):
 
 def test_wrong_settings_are_named(tmp_path):
     """A directory that is not there and a template that is none are refused with their names."""
-    with pytest.raises(SourceError, match="nowhere is no directory"):
+    with pytest.raises(SourceError, match="nowhere is not a directory"):
         NpyFilesSource(path=tmp_path / "nowhere").open()
-    with pytest.raises(SourceError, match="in is no directory"):
+    with pytest.raises(SourceError, match="in is not a directory"):
         NpyFilesSource(path=f"{tmp_path}/in/*.npy").open()

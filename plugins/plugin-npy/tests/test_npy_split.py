@@ -58,7 +58,7 @@ def test_a4_a_template_without_the_index_is_refused(tmp_path):
 def test_a4_sub_arrays_of_one_name_are_refused(opened, tmp_path):
     """A template that gives two sub-arrays one name all the same writes none of the record."""
     store = opened(path="{{ seq }}-{{ _split_index // 2 }}.npy")
-    with pytest.raises(StoreError, match="one name"):
+    with pytest.raises(StoreError, match="share a name"):
         store.write([Record(numpy.zeros((3, 2)))])
     assert not list(tmp_path.glob("*.npy"))
 

@@ -114,7 +114,7 @@ def test_two_stores_of_one_file(opened):
     """While one store writes to a file, another is refused with an error that may be tried again."""
     first, second = opened(), opened()
     first.write([frame(0)])
-    with pytest.raises(StoreError, match="somebody else writes") as caught:
+    with pytest.raises(StoreError, match="another writer has it open") as caught:
         second.write([frame(1)])
     assert caught.value.retryable
     first.close()

@@ -128,7 +128,7 @@ def test_torn_ends_of_stacks_and_logs(tmp_path):
 
 def test_no_such_directory(tmp_path):
     """A directory that is not there is an error that says what to name."""
-    with pytest.raises(ConfigError, match="name the root"):
+    with pytest.raises(ConfigError, match="use the root"):
         recover(tmp_path / "nothing")
 
 

@@ -1,4 +1,4 @@
-"""Stores of files for penstock, and a logger for many processes. What is asked for is imported then."""
+"""Stores of files for penstock, and a logger for many processes. Names are imported on first use."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ class LogMessage:
     """One entry.
 
     Attributes:
-        source_id: Who logged it.
-        timestamp: When it happened, as its source counted it.
+        source_id: The source that logged it.
+        timestamp: The time, as its source counted it.
         payload: (n,) uint8, read-only.
     """
 
@@ -35,14 +35,14 @@ class LogMessage:
 class LogArchiveReader:
     """Read an archive: any entry in constant time, or all in the order of their times.
 
-    Opening reads only the end of the file. It may be sent to another process, which opens it there; each thread has to
-    have one of its own. Use `with`, or `close`.
+    Opening reads only the end of the file. A reader may be sent to another process, which opens the file there; each
+    thread needs a reader of its own. Use `with`, or `close`.
 
     Args:
-        archive_path: An `.npz` that `compress_npy_logs` made.
+        archive_path: An `.npz` made by `compress_npy_logs`.
 
     Raises:
-        CannotGetObjectError: it is no such archive.
+        CannotGetObjectError: it is not such an archive.
         OSError: it cannot be read.
     """
 
@@ -53,14 +53,14 @@ class LogArchiveReader:
 
     @property
     def message_count(self) -> int:
-        """How many entries there are."""
+        """The number of entries."""
         return self._file.count
 
     @property
     def onset_timestamp_us(self) -> int | None:
-        """When the clock of the source stood at 0, in microseconds since 1970 UTC; None if the source did not say.
+        """The time when the clock of the source was 0, in microseconds since 1970 UTC; None if it is not in the log.
 
-        It says so by an entry of time 0 whose payload is an int64.
+        It is the payload, an int64, of an entry of time 0.
         """
         first = self[0] if len(self) else None
         if first is None or first.timestamp or len(first.payload) != _ONSET:
@@ -74,12 +74,12 @@ class LogArchiveReader:
         """Return an entry; negative numbers count from the end.
 
         Raises:
-            IndexError: there is none of this number.
+            IndexError: there is no such entry.
             CannotGetObjectError: it is damaged.
         """
         count = self._file.count
         if not -count <= number < count:
-            raise IndexError(f"{self._path}: has {count} entries, none of number {number}")
+            raise IndexError(f"{self._path}: has {count} entries, but none with number {number}")
         number %= count
         return self._message(next(self._file.places(number, number + 1)))
 
@@ -87,7 +87,7 @@ class LogArchiveReader:
         return self.iter_messages()
 
     def iter_messages(self, batch: Iterable[int] | None = None) -> Iterator[LogMessage]:
-        """Yield all entries, or those of these numbers, one after another. Raises as `[]`."""
+        """Yield all entries, or those with these numbers. Raises as `[]`."""
         if batch is None:
             batch = range(len(self))
         if isinstance(batch, range) and batch.step == 1 and batch.start >= 0 and batch.stop <= len(self):
@@ -95,7 +95,7 @@ class LogArchiveReader:
         return (self[number] for number in batch)
 
     def get_batches(self, workers: int = 1, batch_multiplier: int = 4) -> list[range]:
-        """Return the numbers of all entries in ranges of like size, `batch_multiplier` for each worker.
+        """Return the numbers of all entries in ranges of similar size, `batch_multiplier` for each worker.
 
         A worker takes the reader and a range, and calls `iter_messages(batch)`.
 

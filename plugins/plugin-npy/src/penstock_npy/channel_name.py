@@ -1,4 +1,4 @@
-"""Names of files for channels, whatever these are called."""
+"""Names of files for channels of any name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CAPITAL = re.compile("[A-Z]")
 
 @lru_cache(maxsize=4096)
 def channel_name(channel: str) -> str:
-    """Return a name of ASCII letters, digits and "_-%~", another one for each channel, even if case does not count."""
+    """Return a name of ASCII letters, digits and "_-%~", unique for each channel, even if case is ignored."""
     name = quote(channel, safe="", errors="surrogatepass").replace(".", "%2E") or "%"
     if len(name) > _LONGEST or _CAPITAL.search(channel):
         digest = hashlib.sha256(channel.encode("utf-8", "surrogatepass")).hexdigest()[:16]

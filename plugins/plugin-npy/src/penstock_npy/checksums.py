@@ -22,11 +22,11 @@ NAME = "checksums"
 class Checksums:
     """Add a line for each file that is written.
 
-    A file that is replaced has several lines; the last one counts for `verify`, and xxhsum complains of the others.
+    A file that is replaced has several lines; `verify` uses the last one, and xxhsum complains about the others.
     """
 
     def add(self, path: Path, buffers: Sequence[Any]) -> Path:
-        """Add the line of a file that holds these buffers; return the file of checksums. Raises OSError."""
+        """Add the line of a file with this content; return the file of checksums. Raises OSError."""
         digest = xxhash.xxh3_64()
         for buffer in buffers:
             digest.update(buffer)
@@ -49,7 +49,7 @@ class Checksums:
 
 
 def verify_checksums(directory: Path) -> dict[Path, str]:
-    """Compare all files below a directory with the checksums beside them; return what is wrong, by file.
+    """Compare all files below a directory with the checksums beside them; return the problems, by file.
 
     Raises:
         ConfigError: there is no file of checksums.

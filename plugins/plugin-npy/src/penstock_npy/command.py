@@ -1,4 +1,4 @@
-"""`penstock recover`: mend an archive of files."""
+"""`penstock recover`: repair an archive of files."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 import click
 
 
-@click.command(short_help="Mend an archive of .npy files, stacks or logs.")
+@click.command(short_help="Repair an archive of .npy files, stacks or logs.")
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--path", metavar="TEMPLATE", help="What the names were made of, if the index is lost: '{{ seq }}.npy'.")
+@click.option("--path", metavar="TEMPLATE", help="The template of the names, if the index is lost: '{{ seq }}.npy'.")
 def recover(directory: Path, path: str | None) -> None:
-    """Make a lost or torn index of DIRECTORY again from its files, and cut torn ends off stacks and logs.
+    """Rebuild a lost or torn index of DIRECTORY from its files, and cut torn ends off stacks and logs.
 
-    No array is changed. Exits with 1 if there are files that cannot be read; they are named and left as they are.
+    No array is changed. Exits with 1 if there are files that cannot be read; they are listed and left unchanged.
     """
-    from penstock_npy.recover import recover as mend  # here: it needs what the help does not
+    from penstock_npy.recover import recover as mend  # here: the help needs no numpy
 
     found = mend(directory, path=path)
     click.echo(

@@ -1,4 +1,4 @@
-"""compress_npy_logs: the entries that a DataLogger wrote, as one `.npz` for each source."""
+"""compress_npy_logs: the entries of a DataLogger, as one `.npz` for each source."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from penstock_npy.segment import SegmentWriter, index_path, read_entry, read_pla
 _log = logging.getLogger("penstock")
 _SOURCE = re.compile(r"\d{3}\Z")
 _OLD, _FILE, _SEGMENTS = 0, 1, 2
-"""Where an entry is: in the archive that is there, in a file of its own, or in the n-th segment from 2 on."""
+"""The place of an entry: the existing archive, a file of its own, or the n-th segment from 2 on."""
 
 
 @attrs.define(frozen=True)
 class Compressed:
-    """What `compress_npy_logs` did.
+    """The result of `compress_npy_logs`.
 
     Attributes:
         archives: The `.npz` files that were written, by source id.
-        entries: How many entries each has now.
-        skipped: Files that were left where they are, and why.
+        entries: The number of entries that each has now.
+        skipped: Files that were skipped, with the reason.
     """
 
     archives: dict[int, Path]
@@ -47,7 +47,7 @@ class Compressed:
 
 @attrs.define
 class _Gathered:
-    """Entries of one source: columns, so that a million takes some 20 MB."""
+    """Entries of one source, in columns, so that a million takes about 20 MB."""
 
     times: Any = attrs.field(factory=lambda: array("Q"))
     kinds: Any = attrs.field(factory=lambda: array("I"))
@@ -68,25 +68,25 @@ def compress_npy_logs(
 ) -> Compressed:
     """Gather the entries below a directory in one `<source id>_log.npz` for each source, in the order of their times.
 
-    Each entry is a member of its archive, (9 + n,) uint8 as `DataLogger` documents it, whatever the layout was. An
-    archive that is there is added to: entries of it that come again, with the same time and payload, stay as many as
-    they were. Entries of the same time are all kept, in the order in which they were written. An archive is written
-    under a temporary name, read again and compared, and gets its name when it is durable; only then sources go.
+    Each entry is a member of its archive, (9 + n,) uint8 as `DataLogger` documents it, for both layouts. Entries are
+    added to an existing archive; those that it already has, with the same time and payload, are not added again.
+    Entries of the same time are all kept, in the order in which they were written. An archive is written under a
+    temporary name, read back and compared, and renamed when it is durable; only then the sources are removed.
 
     Args:
-        log_directory: What `DataLogger.output_directory` was.
-        remove_sources: True removes the files of the entries that are in an archive then.
-        on_damaged: What to do with files that are truncated, or no entries: "skip" leaves them where they are, logs a
-            warning and names them in the result; "error" stops at the first one.
+        log_directory: The `DataLogger.output_directory`.
+        remove_sources: True removes the files of the entries that are then in an archive.
+        on_damaged: The action for files that are truncated, or not entries: "skip" leaves them unchanged, logs a
+            warning and lists them in the result; "error" stops at the first one.
 
     Raises:
         ConfigError: there is no such directory.
-        CannotGetObjectError: a file is damaged and `on_damaged` is "error"; or an archive that is there is damaged.
+        CannotGetObjectError: a file is damaged and `on_damaged` is "error"; or an existing archive is damaged.
         StoreError: an archive cannot be written; nothing was removed for it.
     """
     directory = Path(log_directory)
     if not directory.is_dir():
-        raise ConfigError(f"compress_npy_logs: {directory} is no directory; give DataLogger.output_directory")
+        raise ConfigError(f"compress_npy_logs: {directory} is not a directory; pass DataLogger.output_directory")
     done = Compressed({}, {}, {})
     with locked(os.fspath(directory)):
         for source, buffered in sorted(_gather(directory, done.skipped).items()):
@@ -122,7 +122,7 @@ def _gather(directory: Path, skipped: dict[Path, str]) -> dict[int, _Gathered]:
 def _gather_segment(path: Path, buffered: _Gathered, skipped: dict[Path, str]) -> None:
     writer = SegmentWriter(path)
     try:
-        cut = writer.open()  # cuts off what was never finished
+        cut = writer.open()  # cuts off an unfinished entry
     except (StoreError, OSError) as error:
         skipped[path] = str(error)
         return
@@ -161,7 +161,7 @@ def _archive(
 
 @attrs.define
 class _Taken:
-    """The entries of one source, from wherever they are."""
+    """The entries of one source, from all places."""
 
     directory: Path
     source: int
@@ -169,7 +169,7 @@ class _Taken:
     old: NpzFile | None = None
 
     def add_old(self, path: Path) -> None:
-        """Add those of the archive that is there. Raises CannotGetObjectError if it is damaged."""
+        """Add those of the existing archive. Raises CannotGetObjectError if it is damaged."""
         if not path.exists():
             return
         self.old = NpzFile(path)
@@ -178,7 +178,7 @@ class _Taken:
         for name, _, _, _ in self.old.places(0, self.old.count):
             match = NAME.match(name.removesuffix(".npy"))
             if match is None:
-                raise CannotGetObjectError(f"{path}: {name} is no entry of a log; move this archive away")
+                raise CannotGetObjectError(f"{path}: {name} is not an entry of a log; move this archive away")
             times.append(int(match[2]))
         before = self.buffered
         self.buffered = _Gathered(segments=before.segments)
@@ -189,7 +189,7 @@ class _Taken:
         self.buffered.kinds = array("I", kinds.tobytes())
 
     def write(self, file: Any, skipped: dict[Path, str], on_damaged: str) -> int:
-        """Write an archive of all; return how many entries it has."""
+        """Write an archive of all entries; return their number."""
         times = numpy.frombuffer(self.buffered.times, "=u8")
         kinds = numpy.frombuffer(self.buffered.kinds, "=u4")
         places = numpy.frombuffer(self.buffered.places, "=u8")
@@ -226,7 +226,7 @@ class _Taken:
         return writer.count
 
     def _again(self, times: Any, kinds: Any) -> Counter[tuple[int, int]]:
-        """Return what the archive has of the times that come anew, by time and checksum of the content."""
+        """Return the entries of the archive whose times come again, by time and checksum of the content."""
         known: Counter[tuple[int, int]] = Counter()
         if self.old is None:
             return known
@@ -256,7 +256,7 @@ class _Taken:
             return entry_array(self.source, time, payload).tobytes()
         content = array_content(where.read_bytes(), where.name)
         if content[:9] != bytes((self.source,)) + time.to_bytes(8, "little"):
-            raise CannotGetObjectError(f"{where.name}: holds another entry than its name says")
+            raise CannotGetObjectError(f"{where.name}: holds a different entry than its name says")
         return content
 
     def remove(self, skipped: dict[Path, str]) -> None:

@@ -24,20 +24,20 @@ _START_S = 30.0
 
 
 class DataLogger:
-    """Take entries from any process, and write them in a process of its own.
+    """Accept entries from any process, and write them in a process of its own.
 
-    Everything that was put before `stop` is on the disk when it returns. A producer that is too fast for the disk
-    waits in `put`, and gets a LoggerFullError after `put_timeout_s`. If the process that made the logger dies, the one
-    that writes ends too, after it has written what was put. Linux and macOS.
+    All entries that were put before `stop` are on the disk when it returns. A producer that is too fast for the disk
+    waits in `put`, which raises LoggerFullError after `put_timeout_s`. If the process that made the logger dies, the
+    writer process ends too, after it has written all entries that were put. Linux and macOS.
 
     Args:
-        output_directory: Where `<instance_name>_data_log` is made.
-        instance_name: Tells loggers of one directory apart.
+        output_directory: The directory in which `<instance_name>_data_log` is made.
+        instance_name: Distinguishes loggers in one directory.
         layout: "files" writes one `.npy` for each entry, (9 + n,) uint8: source id, time, payload. "log" appends to
             one file for each source, which is many times faster.
         put_timeout_s: How long `put` may wait for the disk.
-        reserve_bytes: Bytes that stay free on the disk. Before there are fewer, the process that writes waits as if the
-            disk were full, and says the figures on stderr; so does `put`, once what is on the way takes no more.
+        reserve_bytes: Bytes to keep free on the disk. Before there are fewer, the writer process waits as if the disk
+            were full, and prints the sizes on stderr; so does `put`, once its buffers are full.
 
     Raises:
         ConfigError: a setting is wrong.
@@ -57,13 +57,13 @@ class DataLogger:
         if layout not in ("files", "log"):
             raise ConfigError(f"DataLogger: layout {layout!r} is neither 'files' nor 'log'")
         if type(reserve_bytes) is not int or reserve_bytes < 0:
-            raise ConfigError(f"DataLogger: reserve_bytes {reserve_bytes!r} is no number of bytes")
+            raise ConfigError(f"DataLogger: reserve_bytes {reserve_bytes!r} is not a number of bytes")
         if not hasattr(socket, "AF_UNIX") or os.name == "nt":
             raise ConfigError("DataLogger: works on Linux and macOS; use the npy-log store in a pipeline")
         self._directory = Path(output_directory) / f"{instance_name}_data_log"
         self._layout = layout
         self._reserve_bytes = reserve_bytes
-        # A path of a socket has at most 104 bytes, so that it cannot lie in the output directory.
+        # A path of a socket has at most 104 bytes, so it cannot be in the output directory.
         self._place = Path(tempfile.mkdtemp(prefix="penstock-log-"))
         self._queue = LoggerQueue(self._place / "s", put_timeout_s)
         self._lock = threading.Lock()
@@ -79,16 +79,16 @@ class DataLogger:
 
     @property
     def input_queue(self) -> LoggerQueue:
-        """What entries are put into; it may be given to any process."""
+        """The queue for entries; it may be passed to any process."""
         return self._queue
 
     @property
     def alive(self) -> bool:
-        """Whether the process that writes is at work."""
+        """Whether the writer process is at work."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start the process that writes; does nothing if it is at work. May be called again after `stop`.
+        """Start the writer process; does nothing if it is at work. May be called again after `stop`.
 
         Raises:
             StoreError: the directory cannot be made or written to, or the process does not start.
@@ -101,7 +101,7 @@ class DataLogger:
                 if not os.access(self._directory, os.W_OK | os.X_OK):
                     raise PermissionError(f"{self._directory} may not be written to")
             except OSError as error:
-                raise StoreError(f"DataLogger: {error}; give another output_directory", retryable=False) from error
+                raise StoreError(f"DataLogger: {error}; use another output_directory", retryable=False) from error
             self._start()
 
     def _start(self) -> None:
@@ -140,12 +140,12 @@ class DataLogger:
             raise StoreError(f"DataLogger: the process that writes did not start (exit status {code})")
 
     def stop(self) -> None:
-        """Return when everything that was put is on the disk, and the process that writes has ended.
+        """Return when all entries are on the disk, and the writer process has ended.
 
         Does nothing if it is not started.
 
         Raises:
-            StoreError: the process that writes has died, or could not write everything; what it said is on stderr.
+            StoreError: the writer process has died, or could not write all entries; its messages are on stderr.
         """
         with self._lock:
             if self._process is None or os.getpid() != self._pid:
@@ -160,7 +160,7 @@ class DataLogger:
         process = self._process
         assert process is not None
         with contextlib.suppress(BrokenPipeError):  # it has died
-            os.write(self._life, b"s")  # it writes what was put, and ends
+            os.write(self._life, b"s")  # it writes all entries, and ends
         os.close(self._life)
         code = process.wait()
         if process.stdout is not None:

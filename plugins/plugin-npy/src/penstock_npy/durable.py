@@ -22,12 +22,12 @@ _REPORTS_ERRORS = (5, 8)
 
 @attrs.define(eq=False)
 class Unsynced:
-    """What was written and is not durable yet.
+    """The files that were written and are not durable yet.
 
     `syncfs` flushes a file system in one go: for 500 small files it took a hundredth of the processor's time and a
     fifth of the time of 500 fsyncs. It reports errors that happened since its descriptor was opened, so that one is
-    held from before the first file is written. Where it is missing, or reports an error that may be another's, each
-    file is flushed by itself.
+    held from before the first file is written. If it is missing, or reports an error that may be of another process,
+    each file is flushed separately.
     """
 
     _files: dict[str, None] = attrs.field(factory=dict, init=False)
@@ -35,7 +35,7 @@ class Unsynced:
     _devices: dict[int, int] = attrs.field(factory=dict, init=False)
 
     def watch(self, directory: str) -> None:
-        """Hold what reports errors of the file system of a directory, before anything is written to it."""
+        """Open the descriptor that reports errors of a directory's file system, before the first write to it."""
         if _syncfs() is None:
             return
         device = os.stat(directory).st_dev
@@ -74,7 +74,7 @@ class Unsynced:
             raise FileNotFoundError(errno.ENOENT, message)
 
     def _sync_at_once(self) -> list[str] | None:
-        """Flush the file systems; return the files that are gone, or None if each has to be flushed by itself."""
+        """Flush the file systems; return the files that are gone, or None if each must be flushed separately."""
         call = _syncfs()
         if call is None:
             return None
@@ -127,7 +127,7 @@ def sync_path(path: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _syncfs() -> Callable[[int], bool] | None:
-    """Return what flushes the file system of a descriptor and says whether that went well; None where there is none."""
+    """Return a function that flushes the file system of a descriptor and returns its success; None if there is none."""
     version = re.match(r"(\d+)\.(\d+)", os.uname().release) if sys.platform == "linux" else None
     if version is None or (int(version[1]), int(version[2])) < _REPORTS_ERRORS:
         return None

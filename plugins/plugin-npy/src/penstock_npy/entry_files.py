@@ -16,7 +16,7 @@ from penstock_npy.numbering import Numbering
 from penstock_npy.segment import HEAD
 
 NAME = re.compile(r"(\d{3})_(\d{20})(?:-(\d+))?\Z")
-"""The stem of a file: source id, time, and a number if several have the same of both."""
+"""The stem of a file: source id, time, and a number if several entries have the same of both."""
 
 
 def entry_stem(source: int, time: int, number: int = 0) -> str:
@@ -25,7 +25,7 @@ def entry_stem(source: int, time: int, number: int = 0) -> str:
 
 
 def entry_array(source: int, time: int, payload: bytes | memoryview) -> numpy.ndarray[Any, numpy.dtype[numpy.uint8]]:
-    """Return what the file of an entry holds: (9 + n,) uint8: source id, time as 8 bytes little-endian, payload."""
+    """Return the content of an entry's file: (9 + n,) uint8: source id, time as 8 bytes little-endian, payload."""
     return numpy.frombuffer(b"".join((bytes((source,)), time.to_bytes(8, "little"), payload)), numpy.uint8)
 
 
@@ -44,7 +44,7 @@ class EntryFiles:
     _numbering: Numbering = attrs.field(factory=Numbering, init=False)
 
     def write(self, entries: Sequence[tuple[int, int, memoryview]]) -> None:
-        """Write entries, all their bytes with their heads. Raises OSError; see `left`."""
+        """Write entries, with their heads. Raises OSError; see `left`."""
         for index, (source, time, entry) in enumerate(entries):
             size = HEAD.unpack_from(entry)[3]
             buffers = npy_buffers(entry_array(source, time, entry[HEAD.size : HEAD.size + size]))

@@ -1,4 +1,4 @@
-"""The entries of a DataLogger as logs: one directory a source, in it segments that grow by a file a session."""
+"""The entries of a DataLogger as logs: one directory for each source, with a segment for each session."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class EntryLog:
     _writers: dict[int, SegmentWriter] = attrs.field(factory=dict, init=False)
 
     def write(self, entries: Sequence[tuple[int, int, memoryview]]) -> None:
-        """Append entries, all their bytes with their heads. Raises OSError; see `left`."""
+        """Append entries, with their heads. Raises OSError; see `left`."""
         by_source: dict[int, list[tuple[int, int, memoryview]]] = {}
         for each in entries:
             by_source.setdefault(each[0], []).append(each)

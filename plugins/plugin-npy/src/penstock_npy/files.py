@@ -1,4 +1,4 @@
-"""Files that appear whole under their name, and are never overwritten unless that is asked for."""
+"""Files that appear complete under their name, and are overwritten only on request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WhenExists = Literal["error", "number", "replace", "skip"]
 Buffers = Sequence[bytes | memoryview]
 BesideFile = tuple[Path, Buffers]
 Note = Callable[[os.stat_result], None]
-"""Takes down that a file, whose status it is given, is about to get its name."""
+"""A function that notes that a file, whose status it receives, is about to get its name."""
 
 _UNNAMED = getattr(os, "O_TMPFILE", 0)
 _NO_UNNAMED_FILES = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS}
@@ -32,7 +32,7 @@ _TEMPORARY = re.compile(r"\.penstock-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp\Z")
 
 
 def _machine() -> str:
-    # A process id means something only on this machine and, in a container, in this namespace.
+    # A process id is valid only on this machine and, in a container, in this namespace.
     try:
         namespace = os.stat("/proc/self/ns/pid").st_ino
     except OSError:
@@ -58,10 +58,10 @@ def _write_all(fd: int, buffers: Buffers) -> None:
 class FileWriter:
     """Write files at once or not at all, and make them durable together.
 
-    A file is written without a name (Linux) and linked to its name when it is whole, so that `kill -9` leaves
-    neither a torn file nor rubbish. Where the file system has no unnamed files (NFS, not Linux), it is written as
-    `.penstock-….tmp` in the same directory; what a dead process left of these is removed when the directory is first
-    written to. `link` refuses a name that is taken, so two writers cannot overwrite each other. Where the file system
+    A file is written without a name (Linux) and linked to its name when it is complete, so that `kill -9` leaves
+    neither a torn nor a temporary file. If the file system has no unnamed files (NFS, not Linux), it is written as
+    `.penstock-….tmp` in the same directory; those of dead processes are removed when the directory is first written
+    to. `link` refuses an existing name, so two writers cannot overwrite each other. Where the file system
     has no links either (FAT), the name is looked up and then renamed to: a second writer that makes the same name in
     between is overwritten.
 
@@ -85,21 +85,21 @@ class FileWriter:
         note: Note | None = None,
         lock: Path | None = None,
     ) -> bool:
-        """Write one file, with its directories; return False if it was there and `when_exists` is "skip".
+        """Write one file, with its directories; return False if it exists and `when_exists` is "skip".
 
         Args:
-            path: Where it goes.
-            buffers: What it holds.
-            when_exists: What to do if it is there.
+            path: Its path.
+            buffers: Its content.
+            when_exists: The action if it exists.
             beside: A second file in the same directory, which belongs to it. Both are written before either gets its
                 name, so that a full disk leaves neither; this one gets its name first, replacing an older one. Of two
                 writers of one name, in any process, one names both its files before the other names any.
-            note: Called when the file is whole and has no name yet, and nothing else has its name; what it raises
-                keeps the file from its name.
+            note: Called when the file is complete and its name is free, before it gets the name; if it raises, the file
+                gets no name.
             lock: The directory whose lock is held from then on until the file has its name.
 
         Raises:
-            FileExistsError: it was there and `when_exists` is "error" or "number".
+            FileExistsError: it exists and `when_exists` is "error" or "number".
             OSError: it could not be written; nothing is left under its name, nor beside it.
         """
         name = os.fspath(path)
@@ -115,7 +115,7 @@ class FileWriter:
             self._make_ready(directory)
             self._place(directory, files, note, lock)
         except FileNotFoundError:
-            # Somebody removed a directory during the run: make it again, once.
+            # A directory was removed during the run: make it again, once.
             self._ready -= {directory, os.fspath(lock or directory)}
             self._make_ready(directory)
             self._place(directory, files, note, lock)
@@ -137,15 +137,15 @@ class FileWriter:
         note: Callable[[Mapping[int, os.stat_result]], None],
         lock: Path | None,
     ) -> list[int]:
-        """Write files with one lock and one note for all; return which of them were not written.
+        """Write files with one lock and one note for all; return those that were not written.
 
-        These have left nothing behind, and `write` says what is wrong with them: their name is taken, there is no
-        room, or their directory was removed.
+        These have left nothing behind, and `write` raises their error: their name exists, there is no room, or their
+        directory was removed.
 
         Args:
-            files: Where each goes, and what it holds.
+            files: The path and the content of each.
             when_exists: As for `write`.
-            note: Called with the status of those that are whole, by their place in `files`, before any has its name.
+            note: Called with the status of the complete ones, by their index in `files`, before any has its name.
             lock: The directory whose lock is held from then on until all have their names.
         """
         names = [os.fspath(path) for path, _ in files]
@@ -198,7 +198,7 @@ class FileWriter:
         self._unsynced.close()
 
     def must_last(self, path: Path) -> None:
-        """Have the next `sync` make a file durable that somebody else writes, and its name."""
+        """Include a file that is written elsewhere in the next `sync`, with its name."""
         self._unsynced.add(os.fspath(path), os.fspath(path.parent))
 
     def forget(self, path: Path) -> None:
@@ -210,7 +210,7 @@ class FileWriter:
             return
         missing = directory
         while missing and not os.path.isdir(missing):
-            # A new directory is an entry of the one above, which has to be durable too.
+            # A new directory is an entry of its parent, which must be durable too.
             above = os.path.dirname(missing)
             self._unsynced.add_directory(above or ".")
             missing = above
@@ -219,7 +219,7 @@ class FileWriter:
         try:
             os.makedirs(directory, exist_ok=True)
         except FileExistsError:
-            message = "is a file, but has to be a directory"
+            message = "is a file, but must be a directory"
             raise NotADirectoryError(errno.ENOTDIR, message, missing) from None
         self._unsynced.watch(directory)
         if len(self._ready) > 10_000:  # a bound for templates that make a directory for every record
@@ -231,7 +231,7 @@ class FileWriter:
             for entry in entries:
                 found = _TEMPORARY.match(entry.name)
                 if found and found[1] == self._machine and not is_alive(int(found[2])):
-                    with contextlib.suppress(OSError):  # rubbish that cannot be removed does no harm
+                    with contextlib.suppress(OSError):  # a temporary file that cannot be removed does no harm
                         os.unlink(entry.path)
 
     def _place(
@@ -262,9 +262,9 @@ class FileWriter:
         staged: list[_Staged],
         note: Note | None,
     ) -> None:
-        """Give files that are whole their names; of several, which are one record's, all or none."""
+        """Link complete files to their names; of the files of one record, all or none."""
         for name, _, when_exists in files if len(files) > 1 or note is not None else ():
-            if when_exists != "replace" and os.path.lexists(name):  # another writer was first: its pair stays as it is
+            if when_exists != "replace" and os.path.lexists(name):  # another writer was first: its pair stays
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
         if note is not None:
             note(os.fstat(staged[-1].fd))
@@ -276,7 +276,7 @@ class FileWriter:
                     raise
                 if error.errno not in _NO_LINKS | {errno.ENOENT, errno.EEXIST} or not os.path.isdir(directory):
                     raise
-                # /proc is not mounted, links are forbidden, or somebody made the file that is to be replaced.
+                # /proc is not mounted, links are forbidden, or the file to be replaced was just made.
                 self._unnamed = self._unnamed and isinstance(error, FileExistsError)
                 staged.append(self._stage(directory, buffers, named=True))
                 if note is not None and (name, buffers, when_exists) is files[-1]:
@@ -305,7 +305,7 @@ class FileWriter:
 
 @attrs.define
 class _Staged:
-    """A file that is whole and has no name yet, or a temporary one."""
+    """A complete file that has no name yet, or a temporary one."""
 
     fd: int
     temporary: str | None

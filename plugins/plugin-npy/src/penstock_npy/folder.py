@@ -1,4 +1,4 @@
-"""A directory of files, one a record: where each goes, which there are, and what keys they have."""
+"""A directory of files, one for each record: their paths and their keys."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from penstock_npy.reserve import Reserve
 from penstock_npy.writing import name_of
 
 SIDECAR = ".json"
-"""What the name of a file that describes another one adds to it."""
+"""The suffix that the name of a file adds to that of the file that it describes."""
 
 
 _TOGETHER = 64
-"""Files that are written at a time: so many descriptors are open meanwhile."""
+"""The number of files that are written at a time, with a descriptor each."""
 
 
 @attrs.frozen
 class Item:
-    """A file that is to be written: of which record, where to, what it holds, and what its line in the index says."""
+    """A file to be written: its record, its path, its content, and its entry in the index."""
 
     record: Record
     path: Path
@@ -39,20 +39,20 @@ class Item:
 
 @attrs.define
 class Folder:
-    """Hold what an open store of files has: its template, its writer, and the rules that they keep.
+    """The state of an open store of files: its template, its writer, and its rules.
 
     The key of a record is its path below the root, with "/".
 
     Attributes:
-        where: What messages begin with: "NpyStore 'archive/{{ seq }}.npy'".
+        where: The beginning of messages: "NpyStore 'archive/{{ seq }}.npy'".
         suffix: The end of the name of each file.
-        when_exists: What to do when a name is taken.
+        when_exists: The action when a name exists.
         writer: What writes the files.
-        template: What makes a record's path.
-        index: What was known about each record.
+        template: The template of a record's path.
+        index: The fields of each record.
         reserve: The room that stays free.
-        checksums: What notes the checksum of each file, or None.
-        root: The directory that holds everything.
+        checksums: The writer of checksums, or None.
+        root: The directory that contains all files.
     """
 
     where: str
@@ -95,7 +95,7 @@ class Folder:
         while not os.path.exists(above) and above != above.parent:  # one that may not be looked into counts as absent
             above = above.parent
         if not above.is_dir():
-            raise CannotConnectToStoreError(f"{where}: {above} is a file; give a root that is a directory")
+            raise CannotConnectToStoreError(f"{where}: {above} is a file; use a root that is a directory")
         effective = os.access in os.supports_effective_ids
         if not os.access(above, os.W_OK | os.X_OK, effective_ids=effective):
             raise CannotConnectToStoreError(
@@ -115,7 +115,7 @@ class Folder:
         return path.as_posix().removeprefix(self._above)
 
     def path_of(self, record: Record) -> Path:
-        """Return where a record goes. Raises StoreError that cannot be retried."""
+        """Return the path of a record. Raises StoreError, not retryable."""
         try:
             return self.template.path(record)
         except TemplateError as error:
@@ -126,7 +126,7 @@ class Folder:
         return self.key_at(self.path_of(record))
 
     def exists_error(self, record: Record, path: Path) -> RecordExistsError:
-        """Return the error for a name that is taken, with what to do about it."""
+        """Return the error for an existing name, with the remedy."""
         known = {"seq", "time_ns", "time"} & set(self.template.variables)
         advice = "when_exists='skip' or 'replace' if it comes again after a restart"
         if not known:
@@ -140,10 +140,10 @@ class Folder:
 
         Args:
             record: The record.
-            path: Where it goes, if nothing is there.
+            path: Its path, if that is free.
             buffers: What the file holds.
-            said: What the file beside it holds, if there is to be one.
-            entry: What its line in the index says, if it is to have one; see `penstock_npy.index`.
+            said: The content of the file beside it, if there is to be one.
+            entry: Its entry in the index, if it is to have one; see `penstock_npy.index`.
 
         Raises:
             RecordExistsError: the name is taken.
@@ -178,7 +178,7 @@ class Folder:
         self.writer.write(path, buffers, self.when_exists, beside=beside, note=note, lock=lock)
 
     def write_together(self, items: Sequence[Item]) -> list[Item]:
-        """Write files of records, many at a time; return those that `write` has to be called for."""
+        """Write files of records, many at a time; return those for which `write` must be called."""
         left: list[Item] = []
         for first in range(0, len(items), _TOGETHER):
             some = items[first : first + _TOGETHER]
@@ -225,7 +225,7 @@ class Folder:
         return path
 
     def all_keys(self) -> Iterator[Key]:
-        """Yield all keys in order; the directories are read one by one: what is written meanwhile may be in or not."""
+        """Yield all keys in order; concurrent writes may or may not be included, as directories are read one by one."""
         return self._below("")
 
     def _below(self, prefix: str) -> Iterator[Key]:
@@ -244,7 +244,7 @@ class Folder:
                 yield prefix + name
 
     def close(self) -> None:
-        """Make everything written durable, and close what is open. Raises as `sync`."""
+        """Make all records durable, and close all files. Raises as `sync`."""
         try:
             self.sync()
         finally:
@@ -255,13 +255,12 @@ class Folder:
         """Make everything written durable.
 
         Raises:
-            StoreError: it cannot be, and may be tried again; or files that were written since the last sync are gone,
-                which is not retryable.
+            StoreError: this failed, retryable; or files that were written since the last sync are gone, not retryable.
         """
         try:
             self.writer.sync()
         except FileNotFoundError as error:
-            remedy = "let nothing remove them while the store is open; what a source can give again, it gives again"
+            remedy = "make sure that nothing removes them while the store is open; a source that can repeat them will"
             raise StoreError(
                 f"{self.where}: files below {self.root}: {error.strerror}; {remedy}", retryable=False
             ) from error

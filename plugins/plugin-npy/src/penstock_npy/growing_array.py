@@ -20,13 +20,13 @@ _AT_ONCE_BYTES = 2 << 20
 
 @attrs.define(eq=False)
 class GrowingArray:
-    """Append rows to a `.npy`. The rows are written before the header says that they are there.
+    """Append rows to a `.npy`. The rows are written before the header counts them.
 
     Attributes:
         path: The file.
         dtype: Of the rows.
         shape: Of one row.
-        count: How many rows the header says there are.
+        count: The number of rows that the header counts.
     """
 
     path: Path
@@ -38,7 +38,7 @@ class GrowingArray:
     row_bytes: int = attrs.field(default=0, init=False)
 
     def make(self) -> None:
-        """Make the file. Raises FileExistsError, OSError, TypeError for a dtype that a file cannot hold."""
+        """Make the file. Raises FileExistsError, OSError, TypeError for a dtype that a file cannot contain."""
         header = npy_header(self.dtype, (0, *self.shape))
         self.fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
@@ -51,10 +51,10 @@ class GrowingArray:
 
     @classmethod
     def open(cls, path: Path, *, writable: bool = False) -> GrowingArray:
-        """Open a file that is there.
+        """Open an existing file.
 
         Raises:
-            CannotGetObjectError: it is no growing array.
+            CannotGetObjectError: it is not a growing array.
             OSError: it cannot be opened.
         """
         fd = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
@@ -68,7 +68,7 @@ class GrowingArray:
                 raise ValueError("it is in Fortran order, 0-d, or holds objects")
         except (ValueError, EOFError) as error:
             os.close(fd)
-            raise CannotGetObjectError(f"{path}: is no array that grows: {error}") from error
+            raise CannotGetObjectError(f"{path}: is not an array that grows: {error}") from error
         array = cls(path, dtype, tuple(shape[1:]))
         array.fd, array.count = fd, shape[0]
         array._measure(b"")
@@ -80,13 +80,13 @@ class GrowingArray:
         self.row_bytes = self.dtype.itemsize * int(numpy.prod(self.shape, dtype=numpy.int64))
 
     def write(self, buffers: Sequence[Any], rows: int) -> None:
-        """Write rows behind the last one, as arrays of bytes; `say` makes them count.
+        """Write rows after the last one, as arrays of bytes; `say` makes them count.
 
-        Raises OSError; the file is as it was then.
+        Raises OSError; then the file is unchanged.
         """
         offset = self.start + self.count * self.row_bytes
         try:
-            # Few enough at once that the caches hold them; more than that took twice as long and longer.
+            # As many at once as fit the caches; more took twice as long or longer.
             each = max(1, min(_MOST_BUFFERS, _AT_ONCE_BYTES // max(1, self.row_bytes)))
             for first in range(0, len(buffers), each):
                 some = buffers[first : first + each]
@@ -98,7 +98,7 @@ class GrowingArray:
             raise ValueError(f"{self.path}: {rows} rows have not {rows * self.row_bytes} bytes")
 
     def say(self, count: int) -> None:
-        """Have the header say how many rows there are. Raises OSError."""
+        """Write the number of rows into the header. Raises OSError."""
         header = npy_header(self.dtype, (count, *self.shape))
         if len(header) != self.start:
             raise ValueError(f"{self.path}: the header of {count} rows does not fit")
@@ -106,11 +106,11 @@ class GrowingArray:
         self.count = count
 
     def cut(self) -> None:
-        """Remove what is behind the last row that the header counts."""
+        """Cut the file off after the last row that the header counts."""
         os.ftruncate(self.fd, self.start + self.count * self.row_bytes)
 
     def whole_rows(self) -> int:
-        """Return how many rows the file has room for, whatever the header says; what it says for rows of 0 bytes."""
+        """Return how many rows the file has by its size, or by its header for rows of 0 bytes."""
         if not self.row_bytes:
             return self.count
         return max(0, os.fstat(self.fd).st_size - self.start) // self.row_bytes

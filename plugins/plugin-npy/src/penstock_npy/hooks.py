@@ -1,4 +1,4 @@
-"""What this plugin offers; imports nothing but penstock."""
+"""The components of this plugin; imports nothing but penstock."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def penstock_sources() -> Iterable[Component]:
         Component(
             "npy-files",
             "penstock_npy.replay.source:NpyFilesSource",
-            summary="the files of a directory (npy, npz, json, jsonl, npy-stack) again, in a stated order",
+            summary="the files of a directory (npy, npz, json, jsonl, npy-stack) as records, in a chosen order",
             requires="numpy",
         ),
         Component(
             "npy-log",
             "penstock_npy.log_source:NpyLogSource",
-            summary="the records of a log again, at full speed or at their pace",
+            summary="the records of a log, at full speed or at their pace",
             requires="numpy",
         ),
     ]

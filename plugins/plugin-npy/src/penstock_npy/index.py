@@ -1,13 +1,13 @@
-"""The index of a directory of files: what was known about each record, one line of JSON a record, one file a channel.
+"""The index of a directory of files: the fields of each record, as a line of JSON, in one file for each channel.
 
 `.index/<channel>.jsonl` below the root begins with a line that says so and names the template; each other line is
 
     {"path": "camera/000007.npy", "file": [inode, mtime_ns], "channel": "camera", "seq": 7, "time_ns": …,
      "discontinuity": false, "coords": {…}, "metadata": {…}}
 
-Lines are only ever added. The one of a file is written before the file gets its name, so that a file that is there has
-its line; a line whose file never came, or was removed, means nothing. Of several lines for one path, that counts whose
-`file` is the file that is there; after the archive was copied, the last one.
+Lines are only added. The line of a file is written before the file gets its name, so that each file has its line; a
+line without a file is ignored. Of several lines for one path, the one whose `file` is the present file counts; after
+the archive was copied, the last one.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ FileId = tuple[int, int]
 
 
 def file_id(status: os.stat_result) -> FileId:
-    """Return what tells a file from another that had its name before, as long as it is not copied."""
+    """Return the identity of a file, which distinguishes it from an earlier one of its name, unless it is copied."""
     return status.st_ino, status.st_mtime_ns
 
 
 def entry_of(record: Record) -> str:
-    """Return what a line says of a record, without the braces. Raises TypeError, ValueError."""
+    """Return the line of a record, without the braces. Raises TypeError, ValueError."""
     return (
         f'"channel": {_text(record.channel)}, "seq": {int(record.seq)}, "time_ns": {int(record.time_ns)}, '
         f'"discontinuity": {"true" if record.discontinuity else "false"}, '
@@ -69,7 +69,7 @@ def fields_of(line: dict[str, Any]) -> dict[str, Any]:
             "metadata": untagged(line["metadata"]),
         }
     except (KeyError, TypeError, CoordinatesError) as error:
-        raise ValueError(f"{str(line)[:80]} is no line of an index: {error!r}") from error
+        raise ValueError(f"{str(line)[:80]} is not a line of an index: {error!r}") from error
 
 
 @attrs.define
@@ -77,8 +77,8 @@ class Index:
     """Add lines to the index of a root, and look them up. Writing in one thread at a time; looking up in any.
 
     Attributes:
-        root: The directory that the paths are below.
-        template: What the paths were made of, for `recover`.
+        root: The directory to which the paths are relative.
+        template: The template of the paths, for `recover`.
     """
 
     root: Path
@@ -91,7 +91,7 @@ class Index:
 
     @property
     def directory(self) -> Path:
-        """Where the files of the index are."""
+        """The directory of the index."""
         return self.root / DIRECTORY
 
     def path_of(self, channel: str) -> Path:
@@ -107,7 +107,7 @@ class Index:
         self.append(self.path_of(channel), _line(path, identity, entry))
 
     def add_all(self, lines: Iterable[tuple[str, FileId, str, str]]) -> set[Path]:
-        """Add the lines of files (path, identity, channel, entry); return where to. Otherwise as `add`."""
+        """Add the lines of files (path, identity, channel, entry); return their places. Otherwise as `add`."""
         texts: dict[str, list[str]] = {}
         for path, identity, channel, entry in lines:
             texts.setdefault(channel, []).append(_line(path, identity, entry))
@@ -165,7 +165,7 @@ class Index:
         return sorted(self.directory.glob("*.jsonl"))
 
     def forget(self) -> None:
-        """Forget what was read: the files were written anew."""
+        """Forget the lines that were read: the files were rewritten."""
         self._read.clear()
         self._lines.clear()
         self.close()

@@ -1,4 +1,4 @@
-"""What metadata hold, as JSON."""
+"""Metadata as JSON."""
 
 from __future__ import annotations
 

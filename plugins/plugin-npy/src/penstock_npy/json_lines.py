@@ -20,15 +20,15 @@ from penstock_npy.writing import name_of
 
 _MOST_OPEN = 64
 _GONE = (0, -1)
-"""What the index says of a line that was deleted."""
+"""The mark of a deleted line in the index."""
 
 
 @attrs.define(eq=False)
 class JsonLines:
     """Append lines, and read them by their keys: the path of the file below the root, "#" and the seq.
 
-    A line is written before the index names it. A store that goes on with a file first cuts off the bytes behind the
-    last line that the index names: a process died while it wrote them. A file that no index names is never cut.
+    A line is written before the index names it. A store that continues a file first cuts off the bytes after the last
+    line that the index names: a process died while it wrote them. A file that no index names is never cut.
     """
 
     folder: Folder
@@ -40,7 +40,7 @@ class JsonLines:
         """Append the line of a record.
 
         Raises:
-            RecordExistsError: its key is taken.
+            RecordExistsError: its key exists.
             StoreError: another store writes to the file.
             OSError: it cannot be written; nothing of it is left.
         """
@@ -72,7 +72,7 @@ class JsonLines:
             os.pwrite(fd, b" " * size, offset)
 
     def delete(self, key: str) -> None:
-        """Have the index say that there is no such line any more, and make it blank.
+        """Mark a line as deleted in the index, and make it blank.
 
         Raises ObjectNotFoundError, StoreError, or OSError.
         """
@@ -136,7 +136,7 @@ class JsonLines:
                 yield key
 
     def has(self, key: object) -> bool:
-        """Say whether there is a line of this key."""
+        """Return whether there is a line of this key."""
         return isinstance(key, str) and self._place(key) is not None
 
     def close(self) -> None:
@@ -164,7 +164,7 @@ class JsonLines:
         return (path, offset, size, line) if size >= 0 and offset + size <= path.stat().st_size else None
 
     def _opened(self, path: Path, name: str) -> tuple[int, int]:
-        """Return the file and where the next line begins."""
+        """Return the file and the offset of the next line."""
         known = self._fds.get(name)
         if known is not None:
             if os.fstat(known[0]).st_nlink:

@@ -25,9 +25,9 @@ from penstock_npy.writing import name_of, write_each
 
 @attrs.define(kw_only=True)
 class JsonStore:
-    """Write each record's data as one `.json` file, whole or not at all.
+    """Write each record's data as one `.json` file, completely or not at all.
 
-    The key of a record is its path below the root. Data may be anything that has a form in JSON: mappings, lists,
+    The key of a record is its path below the root. Data may be any value with a JSON form: mappings, lists,
     text, numbers, scalars and arrays of numpy (as lists), dates (as ISO 8601), bytes in any of these (as base64), nan
     and inf (as "NaN" and "Infinity"). What it reads back is plain: a tuple comes back as a list, an array as lists, a
     date as text. Durability is that of `NpyStore`.
@@ -40,7 +40,7 @@ class JsonStore:
         merge_metadata: True keeps the metadata in the same object, under the key "metadata"; data that is no mapping
             goes under "data" then. A mapping that has this key itself is refused.
         indent: Spaces to indent by; None writes one line.
-        lines: True appends each record as a line to its file, which ends in ".jsonl": one a channel, by template.
+        lines: True appends each record as a line to a file for its channel, by template, which ends in ".jsonl".
             The key of a record is the file's path, "#" and its seq; channel, seq, time, coordinates and metadata are
             kept in an index, as by `NpyStore`. A line that is replaced or deleted becomes blank. One store writes to a
             file at a time.
@@ -48,7 +48,7 @@ class JsonStore:
             may be tried again, so that the run waits or spills as its edges say, before the disk is full.
         checksums: "xxh3" notes the checksum of each file in a file `checksums` in its directory, which
             `xxhsum --check checksums` and `penstock_npy.checksums.verify_checksums` verify; "none" does not.
-        only_ascii: True escapes what is not ASCII, for programs that read no UTF-8.
+        only_ascii: True escapes all non-ASCII text, for programs that do not read UTF-8.
     """
 
     takes: ClassVar[str] = "any"
@@ -149,7 +149,7 @@ class JsonStore:
         """Yield the keys in the order of their names; lines in the order of writing.
 
         Raises:
-            CoordinatesError: coordinates are given, but without `lines` none are kept.
+            CoordinatesError: coordinates were passed, but without `lines` none are kept.
         """
         folder = self._opened()
         if self._lines is not None:
@@ -216,7 +216,7 @@ class JsonStore:
         try:
             value = record.data
             if isinstance(value, bytes | bytearray | memoryview):
-                raise TypeError(f"{type(value).__name__} alone are no JSON; put them into a mapping, or use npy-log")
+                raise TypeError(f"{type(value).__name__} alone are not JSON; put them into a mapping, or use npy-log")
             if self.merge_metadata:
                 value = _merged(value, record.metadata)
             if self.lines:

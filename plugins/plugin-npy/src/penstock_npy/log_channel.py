@@ -1,4 +1,4 @@
-"""One channel of a log: its segments, read while they are written to."""
+"""One channel of a log: its segments, which are read while they are written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECORD = (1 << 32) - 1
 
 @attrs.define(eq=False)
 class LogSegment:
-    """A segment that is read."""
+    """A segment that is being read."""
 
     path: Path
     places: Places = attrs.field(factory=lambda: read_places(Path("nothing")))
@@ -27,7 +27,7 @@ class LogSegment:
     _fd: int = -1
 
     def catch_up(self) -> None:
-        """Look for entries that have come."""
+        """Check for new entries."""
         known = len(self.places)
         more = read_places(self.path, known)
         if len(more):
@@ -37,7 +37,7 @@ class LogSegment:
                 self._is_sorted = bool((numbers[max(1, known) :] > numbers[max(1, known) - 1 : -1]).all())
 
     def find(self, number: int) -> int | None:
-        """Return which entry has a number, or None."""
+        """Return the index of the entry with a number, or None."""
         numbers = self.places["number"]
         if self._is_sorted:
             at = int(numpy.searchsorted(numbers, number))
@@ -74,7 +74,7 @@ class LogChannel:
 
     Attributes:
         directory: Where they are.
-        highest: The highest number that an entry has.
+        highest: The highest number of an entry.
     """
 
     directory: Path
@@ -82,7 +82,7 @@ class LogChannel:
     segments: dict[str, LogSegment] = attrs.field(factory=dict)
 
     def catch_up(self) -> None:
-        """Look for segments and entries that have come, and forget those that were removed."""
+        """Check for new segments and entries, and forget those that were removed."""
         names = {path.stem: path for path in segments(self.directory)}
         for stem in [stem for stem in self.segments if stem not in names]:
             self.segments.pop(stem).close()
@@ -96,7 +96,7 @@ class LogChannel:
                 self.highest = max(self.highest, int(segment.places["number"][known:].max()))
 
     def find(self, number: int) -> tuple[LogSegment, int] | None:
-        """Return where the entry of a number is, or None; looks for new entries if it is not known."""
+        """Return the place of the entry with a number, or None; checks for new entries if it is unknown."""
         found = self._known(number)
         if found is None:
             self.catch_up()

@@ -1,4 +1,4 @@
-"""LogPackage: what a source gives to a DataLogger."""
+"""LogPackage: an entry that a source puts into a DataLogger."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _time(value: Any) -> int:
 
 def _whole(value: Any, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | numpy.integer):
-        raise ConfigError(f"LogPackage: {value!r:.60} is no whole number")
+        raise ConfigError(f"LogPackage: {value!r:.60} is not a whole number")
     if not 0 <= value <= most:
         raise ConfigError(f"LogPackage: {value} is not between 0 and {most}")
     return int(value)
@@ -36,23 +36,23 @@ def _payload(value: Any) -> bytes:
         return value.tobytes()
     what = f"an array {value.shape} of {value.dtype}" if isinstance(value, numpy.ndarray) else type(value).__name__
     raise ConfigError(
-        f"LogPackage: data are {what}; give a one-dimensional uint8 array or bytes: "
+        f"LogPackage: data are {what}; pass a one-dimensional uint8 array or bytes: "
         "numpy.ascontiguousarray(data).reshape(-1).view(numpy.uint8) has all bytes of any array"
     )
 
 
 @attrs.define(frozen=True)
 class LogPackage:
-    """One entry on its way to the disk.
+    """One entry for the disk.
 
     Attributes:
-        source_id: Who logs it: 0 to 255.
-        timestamp: When it happened, as the source counts it: 0 to 2**64 - 1. By convention time 0 with 8 bytes of
-            data says when the clock of the source stood at 0: microseconds since 1970 UTC, as an int64.
-        data: (n,) uint8, or bytes; copied here. Other dtypes are refused: an entry could not say which it was.
+        source_id: The source that logs it: 0 to 255.
+        timestamp: The time, as the source counts it: 0 to 2**64 - 1. By convention an entry of time 0 with 8 bytes of
+            data has the time when the clock of the source was 0: microseconds since 1970 UTC, as an int64.
+        data: (n,) uint8, or bytes; copied here. Other dtypes are refused, since an entry does not store its dtype.
 
     Raises:
-        ConfigError: one of them is something else (a ValueError).
+        ConfigError: one of them is invalid (a ValueError).
     """
 
     source_id: int = attrs.field(converter=_source_id)

@@ -1,4 +1,4 @@
-"""The npy-log source: the records of a log again, as fast as possible or at their pace."""
+"""The npy-log source: the records of a log, as fast as possible or at their pace."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _POLL_S = 0.05
 
 @attrs.define(eq=False)
 class _Cursor:
-    """How far a channel was given."""
+    """The progress in one channel."""
 
     name: str
     log: LogChannel
@@ -32,7 +32,7 @@ class _Cursor:
     at: int = 0
 
     def next(self) -> tuple[LogSegment, int] | None:
-        """Return where the next entry is, or None if there is none yet."""
+        """Return the place of the next entry, or None if there is none yet."""
         for stem, segment in self.log.segments.items():
             if stem < self.stem:
                 continue
@@ -49,17 +49,17 @@ class _Cursor:
 
 @attrs.define(kw_only=True)
 class NpyLogSource:
-    """Give the records of a log that the npy-log store or a DataLogger wrote, in the order of their times.
+    """Read the records of a log of the npy-log store or a DataLogger, in the order of their times.
 
     Within a channel they come in the order in which they were written. Entries of a DataLogger come as bytes, with the
-    source id as channel ("001"), and counted within it. One that is damaged is left out and counted as lost upstream.
+    source id as channel ("001"), and counted within it. A damaged one is skipped and counted as lost upstream.
 
     Attributes:
         path: The directory of the log.
-        channels: Which ones, as names of their directories: a pattern of `fnmatch`.
-        speed: How many times as fast as they were recorded; None gives them as fast as they are taken.
-        follow: True waits for more at the end, as long as somebody may write.
-        state: A file that remembers what was committed, so that a later run gives the rest; None: each begins anew.
+        channels: A pattern of `fnmatch` for the names of the channels' directories.
+        speed: The speed relative to the recording; None returns them as fast as they are taken.
+        follow: True waits for more at the end, as long as there may be a writer.
+        state: A file that keeps the committed position, so that a later run reads the rest; None: each begins anew.
     """
 
     gives: ClassVar[str] = "any"
@@ -76,7 +76,7 @@ class NpyLogSource:
     def open(self) -> None:
         """List the files. Raises SourceError if there is no such directory, or the state is damaged."""
         if not self.path.is_dir():
-            raise SourceError(f"{self.path} is no directory: name the one of a log", retryable=False)
+            raise SourceError(f"{self.path} is not a directory: use the directory of a log", retryable=False)
         self._cursors, self._began, self._lost = {}, None, {}
         self._catch_up()
         if self.state is not None and self.state.exists():
@@ -131,7 +131,7 @@ class NpyLogSource:
         return [(cursor, place) for cursor, place in found if place is not None]
 
     def _wait(self, deadline_s: float) -> bool:
-        """Look for more; say whether there is some. Raises EndOfSource at the end."""
+        """Check for more entries; return whether there are any. Raises EndOfSource at the end."""
         while True:
             self._catch_up()
             if self._found():
@@ -160,11 +160,11 @@ class NpyLogSource:
             cursor.log.catch_up()
 
     def position(self) -> dict[str, Any]:
-        """Return, for each channel, the file and how many of its entries were given."""
+        """Return, for each channel, the file and the number of its entries that were returned."""
         return {name: [cursor.stem, cursor.at] for name, cursor in self._cursors.items()}
 
     def seek(self, position: Any) -> None:
-        """Go on from a position. Raises TypeError, ValueError if it is none."""
+        """Go on from a position. Raises TypeError, ValueError if it is invalid."""
         if not isinstance(position, Mapping):
             raise TypeError(f"a position is a mapping of channels, not {position!r:.80}")
         for name, (stem, at) in position.items():
@@ -176,7 +176,7 @@ class NpyLogSource:
         self._began = None
 
     def commit(self, position: Any) -> None:
-        """Write the position into the state file, whole or not at all."""
+        """Write the position into the state file, completely or not at all."""
         if self.state is None:
             return
         self.state.parent.mkdir(parents=True, exist_ok=True)
@@ -187,7 +187,7 @@ class NpyLogSource:
         return dict(self._lost)
 
     def lag(self) -> int:
-        """Return how many entries are there and were not given yet."""
+        """Return how many entries have not been returned yet."""
         return sum(
             len(segment.places) - (cursor.at if stem == cursor.stem else 0)
             for cursor in list(self._cursors.values())

@@ -39,7 +39,7 @@ _positive = attrs.validators.optional(attrs.validators.gt(0))
 
 @attrs.define(eq=False)
 class _Channel:
-    """A channel that is written to."""
+    """A channel that is being written."""
 
     log: LogChannel
     writer: SegmentWriter | None = None
@@ -67,18 +67,18 @@ class NpyLogStore:
     The key of a record is the name of its channel's directory, "/" and its seq. One store writes to a channel at a
     time, several may write to one log; others, in any process, may read meanwhile.
 
-    Durability: after `kill -9` at any moment each record is whole or absent; an end that is torn is cut off by the
-    next one who writes. Records are durable (they survive a power cut) after the next `sync`.
+    Durability: after `kill -9` at any moment each record is complete or absent; the next writer cuts a torn end
+    off. Records are durable (they survive a power cut) after the next `sync`.
 
     Attributes:
         path: The directory of the log.
-        when_exists: What becomes of a record whose seq its channel has: "error" raises RecordExistsError, "skip" drops
+        when_exists: The action for a record whose seq its channel has: "error" raises RecordExistsError, "skip" drops
             the new one.
         segment_bytes: Bytes at which a file is full.
         segment_s: Seconds after which a file counts as full; None: never, or a quarter of `keep_s`.
-        keep_bytes: Bytes that a channel may have; the oldest files go when it has more. None: no limit.
-        keep_s: Seconds that a file is kept after it was last written to. None: no limit. Of both limits: the file that
-            is written to never goes, and what goes is gone with all its records.
+        keep_bytes: The most bytes of a channel; the oldest files are removed when it has more. None: no limit.
+        keep_s: Seconds that a file is kept after it was last written to. None: no limit. For both limits: the file that
+            is being written is never removed, and files are removed with all their records.
         reserve_bytes: Bytes that stay free on the disk. What would leave less is a StoreError that says the figures and
             may be tried again, so that the run waits or spills as its edges say, before the disk is full.
     """
@@ -97,7 +97,7 @@ class NpyLogStore:
     _state: _State | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
     def open(self) -> None:
-        """See that the directory can be written to; nothing is made before the first record.
+        """Check that the directory can be written to; nothing is made before the first record.
 
         Raises:
             CannotConnectToStoreError: it is no directory, or may not be written to.
@@ -107,7 +107,7 @@ class NpyLogStore:
             above = above.parent
         if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
             what = "may not be written to" if above.is_dir() else "is a file"
-            raise CannotConnectToStoreError(f"{self._where}: {above} {what}; give another path")
+            raise CannotConnectToStoreError(f"{self._where}: {above} {what}; use another path")
         self._state = _State(Reserve(self._where, self.path, self.reserve_bytes))
 
     def write(self, records: Sequence[Record]) -> None:
@@ -291,7 +291,7 @@ class NpyLogStore:
         return new
 
     def _retire(self, channel: _Channel) -> None:
-        """Remove files that are older, or more, than what is kept; never the last one."""
+        """Remove the files beyond the limits of size and age; never the last one."""
         if (self.keep_bytes is None and self.keep_s is None) or channel.writer is None:
             return
         closed = segments(channel.log.directory)[:-1]
@@ -322,7 +322,7 @@ def record_of(entry: tuple[int, int, int, bytes], channel: str = "", seq: int = 
     """Return the record of an entry; one of a DataLogger becomes bytes, with this channel and seq.
 
     Raises:
-        CodecError: it is none.
+        CodecError: it is not a record.
     """
     when, _, source, payload = entry
     if source == RECORD:

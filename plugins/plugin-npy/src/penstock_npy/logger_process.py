@@ -1,7 +1,7 @@
-"""The process that writes for a DataLogger: `python -m penstock_npy.logger_process`, started by `DataLogger.start`.
+"""The writer process of a DataLogger: `python -m penstock_npy.logger_process`, started by `DataLogger.start`.
 
 It has two descriptors from its parent: the socket that it accepts connections on, and one whose end says that the
-parent has died. It ends when the parent says so, or has died, after it has written everything that was put until then.
+parent has died. It ends when the parent stops it, or has died, after it has written all entries put until then.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from penstock_npy.segment import HEAD, entry_size
 _CHUNK_BYTES = 1 << 20
 _SYNC_EVERY_S = 1.0
 _UNFINISHED_S = 2.0
-"""How long an entry that has begun to come may take to end, once the logger stops."""
+"""Seconds that an entry may take to arrive completely once the logger stops."""
 _RETRY_S = 0.2
 _GIVE_UP_S = 30.0
-"""How long a disk that is full is tried after the logger was stopped, or its process died."""
+"""Seconds that a full disk is retried after the logger was stopped, or its process died."""
 Entry = tuple[int, int, memoryview]
 """Source id, time, and all its bytes."""
 
 
 @attrs.define(eq=False)
 class _Connection:
-    """One process that puts."""
+    """The connection of one process that puts entries."""
 
     socket: socket.socket
     parts: list[bytes] = attrs.field(factory=list)
@@ -45,7 +45,7 @@ class _Connection:
     needed: int = HEAD.size
 
     def entries(self, content: bytes) -> list[Entry]:
-        """Return the entries that are whole now."""
+        """Return the entries that are complete now."""
         self.held += len(content)
         self.parts.append(content)
         if self.held < self.needed:
@@ -70,7 +70,7 @@ class _Connection:
 
 @attrs.define(eq=False)
 class LoggerProcess:
-    """Accept connections, and write what comes through them."""
+    """Accept connections, and write their entries."""
 
     listener: socket.socket
     parent: int
@@ -84,7 +84,7 @@ class LoggerProcess:
     _synced_s: float = attrs.field(factory=time.monotonic, init=False)
 
     def run(self) -> None:
-        """Work until the parent says so, or has died; then write what was put, and return."""
+        """Work until the parent stops it, or has died; then write all entries that were put, and return."""
         self._selector.register(self.listener, selectors.EVENT_READ, None)
         self._selector.register(self.parent, selectors.EVENT_READ, "parent")
         os.set_blocking(self.parent, False)
@@ -92,7 +92,7 @@ class LoggerProcess:
         while True:
             ready = self._selector.select(_SYNC_EVERY_S)
             self._take([key for key, _ in ready if key.data != "parent"])
-            # Processes that were forked from the parent hold the other end too, so that its death is looked for.
+            # Processes that were forked from the parent hold the other end too, so its death must be checked.
             if self._is_ending():
                 break
             self._sync(_SYNC_EVERY_S)
@@ -109,7 +109,7 @@ class LoggerProcess:
         self.writer.close()
 
     def _drain(self, deadline_s: float) -> None:
-        """Write everything that has come, and wait until then for the rest of entries that have come in part."""
+        """Write all entries that have come, and wait for the rest of those that have come in part."""
         while True:
             ready = self._selector.select(0)
             if ready:
@@ -134,7 +134,7 @@ class LoggerProcess:
                 content = b""
             if content:
                 entries += connection.entries(content)
-            else:  # its process has closed it, or died: what it had not finished was never put
+            else:  # its process has closed it, or died: an unfinished entry was never put
                 self._selector.unregister(connection.socket)
                 connection.socket.close()
                 del self._connections[key.fd]
@@ -151,7 +151,7 @@ class LoggerProcess:
                 self._selector.register(accepted, selectors.EVENT_READ, connection)
 
     def _write(self, entries: list[Entry]) -> None:
-        """Write them all, however long it takes: meanwhile nothing is read, so that putting processes wait."""
+        """Write all of them, however long it takes: meanwhile nothing is read, so that producers wait."""
         said = False
         while True:
             try:
@@ -173,7 +173,7 @@ class LoggerProcess:
                 time.sleep(_RETRY_S)
 
     def _is_ending(self) -> bool:
-        """Say whether the logger was stopped, or the process that made it has died."""
+        """Return whether the logger was stopped, or the process that made it has died."""
         if not self._ending_s:
             try:
                 os.read(self.parent, 1)
@@ -191,7 +191,7 @@ class LoggerProcess:
 
 
 def main() -> None:
-    """Run with what the parent said on the command line."""
+    """Run with the arguments from the parent."""
     settings = json.loads(sys.argv[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops this process
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""LoggerQueue: the way from any process to the process that writes for a DataLogger."""
+"""LoggerQueue: the queue from any process to the writer process of a DataLogger."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from penstock_npy.log_package import LogPackage
 from penstock_npy.segment import MOST_BYTES, entry_buffers
 
 BUFFER_BYTES = 4 << 20
-"""What may be on its way from one process before `put` waits; the kernel may allow less."""
+"""The most bytes in flight from one process before `put` waits; the kernel may allow less."""
 
 
 class LoggerFullError(StoreError, TimeoutError):
@@ -26,14 +26,14 @@ class LoggerFullError(StoreError, TimeoutError):
 
 @attrs.define(eq=False)
 class LoggerQueue:
-    """Put entries from any thread of any process: after fork, or sent to a process that is spawned.
+    """Put entries from any thread of any process, forked or spawned.
 
-    Each process has a connection of its own, made at its first `put`: nobody holds a lock that others wait for, so
-    that a process may die at any moment. What `put` returned for is in the hands of the kernel: it is written even if
-    the process that put it dies.
+    Each process has a connection of its own, made at its first `put`: there is no lock that others wait for, so that a
+    process may die at any moment. When `put` has returned, the kernel has the entry: it is written even if the process
+    dies.
 
     Attributes:
-        address: The socket of the process that writes.
+        address: The socket of the writer process.
         put_timeout_s: How long `put` may wait for the disk.
     """
 
@@ -44,17 +44,17 @@ class LoggerQueue:
     _socket: socket.socket | None = attrs.field(default=None, init=False)
 
     def put(self, item: LogPackage, block: bool = True, timeout: float | None = None) -> None:
-        """Hand an entry over.
+        """Put an entry.
 
         Args:
             item: The entry.
-            block: False waits for nothing.
+            block: False does not wait.
             timeout: Seconds to wait for room; None takes `put_timeout_s`.
 
         Raises:
             LoggerFullError: there was no room in time; the entry was not taken.
             StoreError: the logger is not started, or has ended.
-            TypeError: it is no LogPackage.
+            TypeError: it is not a LogPackage.
         """
         if not isinstance(item, LogPackage):
             raise TypeError(f"DataLogger: put a LogPackage, not {type(item).__name__}")
@@ -71,7 +71,7 @@ class LoggerQueue:
             try:
                 self._send(entry, wait_s)
             except (BrokenPipeError, ConnectionResetError):
-                # The logger was stopped, and perhaps started again: nothing of this entry counts there.
+                # The logger was stopped, and possibly started again: the part of this entry there is ignored.
                 self._drop()
                 try:
                     self._send(entry, wait_s)
@@ -80,7 +80,7 @@ class LoggerQueue:
                     raise StoreError("DataLogger: the process that writes has ended; call start()") from error
 
     def put_nowait(self, item: LogPackage) -> None:
-        """Hand an entry over without waiting. Raises as `put`."""
+        """Put an entry without waiting. Raises as `put`."""
         self.put(item, block=False)
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class LoggerQueue:
             try:
                 rest = rest[connection.send(rest) :]
             except BlockingIOError:
-                begun = len(rest) < len(entry)  # what has begun is finished if that is possible
+                begun = len(rest) < len(entry)  # an entry that was begun is finished if possible
                 left_s = deadline_s - time.monotonic() + (self.put_timeout_s if begun else 0.0)
                 if left_s > 0 and select.select([], [connection], [], left_s)[1]:
                     continue
@@ -114,7 +114,7 @@ class LoggerQueue:
             connection.setblocking(False)
         except OSError as error:
             connection.close()
-            raise StoreError(f"DataLogger: nobody writes; call start() first ({error})") from error
+            raise StoreError(f"DataLogger: the writer process is not running; call start() first ({error})") from error
         self._socket = connection
         return connection
 

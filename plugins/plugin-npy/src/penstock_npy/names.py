@@ -1,4 +1,4 @@
-"""Read out of a file's name what a template put into it."""
+"""Extract from a file's name the values that a template put into it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FIELDS = ("channel", "seq", "time_ns")
 
 @attrs.define(eq=False)
 class NamePattern:
-    """Match names that a template has made: `{{ channel }}/{{ '%06d' % seq }}.npy`.
+    """Match the names that a template makes: `{{ channel }}/{{ '%06d' % seq }}.npy`.
 
     Understood are names alone, `coords.z` and `coords['z']`, and `'%06d' % name` or `'%06d'|format(name)`; of any other
     expression nothing is known but that it is there.
@@ -61,7 +61,7 @@ class NamePattern:
         return f"(?P<{group}>-\\d{{{max(1, width - 1)},}}|\\d{{{width},}})"
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """Return the fields of a record that a name tells, `coords` and `metadata` as dicts; None for other names."""
+        """Return the fields of a record from a name, `coords` and `metadata` as dicts; None for other names."""
         found = self._pattern.fullmatch(name)
         if found is None:
             return None

@@ -1,4 +1,4 @@
-"""An array as the bytes of a `.npy` file, its data not copied where it lies in one piece."""
+"""An array as the bytes of a `.npy` file; its data are not copied if they are contiguous."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Array = numpy.ndarray[Any, numpy.dtype[Any]]
 
 
 def npy_buffers(array: Array) -> list[bytes | memoryview]:
-    """Return header and data of the file; data is a view of `array`, or of a copy if it does not lie in one piece.
+    """Return header and data of the file; data is a view of `array`, or of a copy if it is not contiguous.
 
     Any shape (also () and with zeros) and any dtype without Python objects.
 
     Raises:
-        TypeError: the dtype holds Python objects, or cannot be told from the file again (it would read back as
-            another dtype); or the array is masked, and the file would lose its mask.
+        TypeError: the dtype holds Python objects, or would be read back as another dtype; or the array is masked, and
+            the file would lose its mask.
     """
     if isinstance(array, numpy.ma.MaskedArray):
         raise TypeError("a masked array would lose its mask; store array.filled(value), or a mapping of data and mask")
@@ -84,7 +84,7 @@ def read_array(path: str | Path) -> tuple[Array, os.stat_result]:
     Nothing is allocated before the file has as many bytes as its header says.
 
     Raises:
-        ValueError, EOFError: it is no `.npy`, holds Python objects, or is shorter or longer than its header says.
+        ValueError, EOFError: it is not a `.npy`, holds Python objects, or is shorter or longer than its header says.
         OSError: it cannot be read.
     """
     fd = os.open(path, os.O_RDONLY | _BINARY)
@@ -107,7 +107,7 @@ def read_array(path: str | Path) -> tuple[Array, os.stat_result]:
 
 
 def whole_array(path: str | Path) -> os.stat_result:
-    """Return the status of a file that holds one array, all of it; the array itself is not read. Raises as above."""
+    """Return the status of a file with one complete array; the array itself is not read. Raises as above."""
     fd = os.open(path, os.O_RDONLY | _BINARY)
     with os.fdopen(fd, "rb", buffering=0) as file:
         status = os.fstat(fd)

@@ -2,7 +2,7 @@
 
 It is a zip file (APPNOTE 6.3.10, https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT) that `numpy.load` reads,
 one uncompressed member `….npy` an entry. All names have the same length and all entries of the central directory the
-same form (with the zip64 field for the offset), so that the n-th lies at a place that can be computed.
+same form (with the zip64 field for the offset), so that the place of the n-th can be computed.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class NpzWriter:
         self._file.write(_END.pack(b"PK\5\6", 0, 0, short, short, min(size, _FULL32), _FULL32, 0))
 
     def close(self) -> None:
-        """Forget the central directory."""
+        """Discard the central directory."""
         self._central.close()
 
 
@@ -107,7 +107,7 @@ class NpzFile:
         """Find the central directory.
 
         Raises:
-            CannotGetObjectError: it is no archive of this form.
+            CannotGetObjectError: it is not an archive of this form.
             OSError: it cannot be read.
         """
         self._fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -115,7 +115,7 @@ class NpzFile:
             self._find()
         except (struct.error, ValueError, OverflowError) as error:
             self.close()
-            raise CannotGetObjectError(f"{self.path}: is no archive that compress_npy_logs made: {error}") from error
+            raise CannotGetObjectError(f"{self.path}: is not an archive of compress_npy_logs: {error}") from error
 
     def _find(self) -> None:
         size = os.fstat(self._fd).st_size
@@ -152,7 +152,7 @@ class NpzFile:
             raise CannotGetObjectError(f"{self.path}: the directory is damaged at entry {number}")
         start = offset + _LOCAL.size + self._name_size
         if start + fields[8] > self._start:
-            raise CannotGetObjectError(f"{self.path}: entry {number} lies outside of the file")
+            raise CannotGetObjectError(f"{self.path}: entry {number} is outside of the file")
         return name.decode("ascii", "replace"), fields[7], start, fields[8]
 
     def content(self, place: tuple[str, int, int, int]) -> bytes:
@@ -176,8 +176,8 @@ class NpzFile:
 
 
 def array_content(whole: bytes, where: str) -> bytes:
-    """Return the bytes of the array in a `.npy`, given the bytes of the file. Raises CannotGetObjectError."""
+    """Return the bytes of the array in a `.npy`, from the bytes of the file. Raises CannotGetObjectError."""
     head = 10 + int.from_bytes(whole[8:10], "little")
     if whole[:8] != b"\x93NUMPY\x01\x00" or head > len(whole) or bytes_header(len(whole) - head) != whole[:head]:
-        raise CannotGetObjectError(f"{where}: is damaged, or no array of bytes")
+        raise CannotGetObjectError(f"{where}: is damaged, or not an array of bytes")
     return whole[head:]

@@ -1,4 +1,4 @@
-"""Numbers for names that are taken: image.npy, image-1.npy, image-2.npy."""
+"""Numbers for names that exist: image.npy, image-1.npy, image-2.npy."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST_KNOWN = 10_000
 
 @attrs.define
 class Numbering:
-    """Find the next free name, without trying all that are taken each time."""
+    """Find the next free name, without trying all existing ones each time."""
 
     _last: dict[Path, int] = attrs.field(factory=dict, init=False)
 
@@ -32,7 +32,7 @@ def _numbered(path: Path, number: int) -> Path:
 
 
 def _first_free(path: Path, taken: int) -> int:
-    """Return a free number behind one that is taken: of numbers without a gap, the first."""
+    """Return a free number after an existing one: the first, if the numbers have no gap."""
     step = 1
     while os.path.lexists(_numbered(path, taken + step)):
         taken += step

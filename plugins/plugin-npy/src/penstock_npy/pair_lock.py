@@ -1,4 +1,4 @@
-"""A lock of a directory, for what is kept in two files of one name."""
+"""A lock of a directory, for pairs of files."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _HERE = threading.RLock()
 def locked(directory: str, *, shared: bool = False) -> Iterator[None]:
     """Hold the lock of a directory, against other threads and processes that ask for it.
 
-    The kernel gives it back when its holder dies. Where the file system or the system has none, only the threads of
-    this process keep apart.
+    The kernel releases it when its holder dies. If the file system or the system has no such lock, it only works
+    between the threads of this process.
 
     Args:
-        directory: The directory, which is there.
-        shared: True keeps only those apart who do not ask for a shared lock themselves: for reading.
+        directory: The directory, which must exist.
+        shared: True for reading: shared locks do not exclude each other.
     """
     fd = _lock(directory, shared=shared)
     if fd is None:
@@ -43,7 +43,7 @@ def lock_exclusively(fd: int, path: Path) -> None:
     """Lock an open file for this process until it is closed.
 
     Raises:
-        StoreError: another process, or another store of this one, has locked it. It may be tried again.
+        StoreError: another process, or another store of this one, has locked it. Retryable.
     """
     if sys.platform == "win32":
         return
@@ -52,7 +52,7 @@ def lock_exclusively(fd: int, path: Path) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise StoreError(f"{path}: somebody else writes to it; close that, or write elsewhere") from None
+        raise StoreError(f"{path}: another writer has it open; close that, or write elsewhere") from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

@@ -1,4 +1,4 @@
-"""Mend an archive: a lost or torn index is made again from the files, and torn ends of stacks and logs are cut off."""
+"""Repair an archive: rebuild a lost or torn index from the files, and cut torn ends off stacks and logs."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from penstock_npy.stack_file import StackWriter, origin_of
 
 @attrs.define
 class Recovered:
-    """What was found and mended.
+    """The result of `recover`.
 
     Attributes:
-        files: How many `.npy` files there are, without those of stacks.
-        added: Those of them that the index did not know, and knows now.
+        files: The number of `.npy` files, without those of stacks.
+        added: Those that were missing in the index, and were added.
         torn_lines: Lines of the index that could not be read, and were removed.
         cut: Bytes that were cut off the ends of stacks and logs, by file.
-        damaged: Files that cannot be read, and why. They are left as they are.
+        damaged: Files that cannot be read, with the reason. They are left unchanged.
     """
 
     files: int = 0
@@ -44,10 +44,10 @@ class Recovered:
 
 
 def recover(directory: Path, *, path: str | None = None) -> Recovered:
-    """Mend what the stores of this plugin have written below a directory. No array is changed.
+    """Repair the files of this plugin's stores below a directory. No array is changed.
 
-    A file that the index does not know gets a line with what is known otherwise: what a `….npy.json` beside it says; or
-    channel, seq, coordinates and metadata as far as its name tells them; else no channel, a seq that is computed from
+    A file that is missing in the index gets a line: with the fields from a `….npy.json` beside it; or with channel,
+    seq, coordinates and metadata as far as its name has them; else without a channel, with a seq that is computed from
     its path, and the time when it was written.
 
     Args:
@@ -56,12 +56,12 @@ def recover(directory: Path, *, path: str | None = None) -> Recovered:
 
     Raises:
         ConfigError: there is no such directory.
-        TemplateError: `path` is no template.
+        TemplateError: `path` is not a template.
         OSError: the index cannot be written.
     """
     root = Path(directory)
     if not root.is_dir():
-        raise ConfigError(f"recover: {root} is no directory; name the root of an archive")
+        raise ConfigError(f"recover: {root} is not a directory; use the root of an archive")
     found = Recovered()
     plain: list[str] = []
     for name in _names(root):
@@ -137,7 +137,7 @@ def _mend_index(root: Path, names: list[str], path: str | None, found: Recovered
 
 
 def _mend_lines(file: Path, index: Index, found: Recovered) -> set[str]:
-    """Remove the lines of a file that cannot be read; return the paths that the others are about."""
+    """Remove the lines of a file that cannot be read; return the paths of the others."""
     good, known = [], set()
     content = file.read_bytes()
     lines = content.splitlines(keepends=True)

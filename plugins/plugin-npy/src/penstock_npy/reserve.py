@@ -1,4 +1,4 @@
-"""Room on the disk that stores leave free."""
+"""Room on the disk that stores keep free."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _LOOK_EVERY_S = 0.5
 
 @attrs.define(eq=False)
 class Reserve:
-    """Refuse to write when less than so many bytes would stay free for this user.
+    """Refuse writes that would leave less than the reserve free for this user.
 
-    The file system is asked every half second, and before anything is refused; in between, what is written counts.
+    The file system is asked every half second, and before each refusal; in between, writes are counted.
 
     Attributes:
         where: What messages begin with.
-        path: Something that is, or will be, on the disk.
-        reserve_bytes: How many bytes to leave; 0 asks for nothing.
+        path: A path on the disk; it need not exist.
+        reserve_bytes: Bytes to keep free; 0 disables the check.
     """
 
     where: str
@@ -36,7 +36,7 @@ class Reserve:
         """Count bytes that are about to be written.
 
         Raises:
-            StoreError: they would leave less than the reserve. It may be tried again.
+            StoreError: they would leave less than the reserve. Retryable.
         """
         if not self.reserve_bytes:
             return

@@ -1,4 +1,4 @@
-"""A segment of a log: entries one after another in one file, and where each begins in a second one.
+"""A segment of a log: consecutive entries in one file, and their offsets in a second one.
 
 All numbers are little-endian. `<name>.log` begins with `MAGIC`; each entry is
 
@@ -9,8 +9,8 @@ All numbers are little-endian. `<name>.log` begins with `MAGIC`; each entry is
     28  4  source id
     32     the payload, then zeros up to a multiple of 8
 
-`<name>.idx` has, for each entry, where it begins (8 bytes), its number (8) and its time (8). It is written after the
-entry, and made again from the entries if it is lost or short.
+`<name>.idx` has, for each entry, its offset (8 bytes), its number (8) and its time (8). It is written after the entry,
+and rebuilt from the entries if it is lost or short.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def entry_size(payload_size: int) -> int:
 
 
 def check_entry(head: bytes | memoryview, payload: bytes | memoryview) -> bool:
-    """Say whether an entry is whole."""
+    """Return whether an entry is complete."""
     digest = xxhash.xxh3_64(head[8 : HEAD.size])
     digest.update(payload)
     return digest.intdigest() == int.from_bytes(head[:8], "little")
@@ -68,7 +68,7 @@ class SegmentWriter:
     Attributes:
         path: The `.log` file.
         size: Its bytes.
-        count: How many entries it has.
+        count: The number of entries.
     """
 
     path: Path
@@ -78,10 +78,10 @@ class SegmentWriter:
     _index: int = attrs.field(default=-1, init=False)
 
     def open(self) -> int:
-        """Open or make the files; return how many bytes of an entry that was never finished were cut off.
+        """Open or make the files; return the number of bytes of an unfinished entry that were cut off.
 
         Raises:
-            StoreError: there is a file of this name that is no segment, or another process writes to it.
+            StoreError: there is a file of this name that is not a segment, or another process writes to it.
             OSError: they cannot be opened or made.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
@@ -103,16 +103,14 @@ class SegmentWriter:
             self.size = len(MAGIC)
             return there
         if os.pread(self._fd, len(MAGIC), 0) != MAGIC:
-            raise StoreError(
-                f"{self.path}: there is a file already, and it is no log: choose another path", retryable=False
-            )
+            raise StoreError(f"{self.path}: the file exists and is not a log: choose another path", retryable=False)
         places = read_places(self.path)
         good = len(places)
         end = len(MAGIC)
         if good:
             last = _entry_end(self._fd, int(places[-1]["offset"]), there)
             if last is None:
-                good = 0  # the index is ahead of the file, or not of it: believe the entries alone
+                good = 0  # the index is ahead of the file, or of another one: trust only the entries
             else:
                 end = last
         found: list[tuple[int, int, int]] = []
@@ -134,7 +132,7 @@ class SegmentWriter:
         """Append entries: all their buffers, and for each its offset from `size`, its number and its time.
 
         Raises:
-            OSError: there is no room; none of them is there.
+            OSError: there is no room; none of them was appended.
         """
         start = self.size
         rows = numpy.array(places, _PLACES)
@@ -150,7 +148,7 @@ class SegmentWriter:
         self.count += len(places)
 
     def sync(self) -> None:
-        """Return when everything appended is on the disk. Raises StoreError if the file was removed, or OSError."""
+        """Make all entries durable. Raises StoreError if the file was removed, or OSError."""
         os.fsync(self._fd)
         os.fsync(self._index)
         if not self.is_there:
@@ -175,7 +173,7 @@ def index_path(path: Path) -> Path:
 
 
 def read_places(path: Path, start: int = 0) -> Places:
-    """Return offset, number and time of the entries of a segment from a number on; also while it is written to.
+    """Return offset, number and time of the entries of a segment from a number on; also while it is being written.
 
     A (n,) structured array, read-only.
     """
@@ -208,7 +206,7 @@ def read_entry(path: Path, offset: int) -> tuple[int, int, int, bytes]:
 
 
 def _entry_end(fd: int, offset: int, size: int) -> int | None:
-    """Return where the entry at an offset ends, or None if there is no whole one."""
+    """Return the end of the entry at an offset, or None if it is not complete."""
     if offset + HEAD.size > size:
         return None
     head = os.pread(fd, HEAD.size, offset)
@@ -220,7 +218,7 @@ def _entry_end(fd: int, offset: int, size: int) -> int | None:
 
 
 def _write_at(fd: int, buffers: Sequence[Any], offset: int) -> int:
-    """Write all buffers at an offset; return where they end."""
+    """Write all buffers at an offset; return their end."""
     for start in range(0, len(buffers), _MOST_BUFFERS):
         rest = [memoryview(buffer) for buffer in buffers[start : start + _MOST_BUFFERS] if len(buffer)]
         while rest:

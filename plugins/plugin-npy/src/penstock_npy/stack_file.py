@@ -1,9 +1,9 @@
-"""One file of a stack: frames of one shape and dtype in a `.npy`, with what is known about each beside it.
+"""One file of a stack: frames of one shape and dtype in a `.npy`, with their other fields beside it.
 
 `camera.npy` has the frames, `camera.times.npy` for each its seq, its time and whether it is a discontinuity. The first
-line of `camera.jsonl` says what the files are; each other one is {"frame": n, "coords": {…}, "metadata": {…}}, and
-holds from frame n on until the next line. The header of `camera.npy` is written last: what it does not count is not
-there.
+line of `camera.jsonl` names the format; each other one is {"frame": n, "coords": {…}, "metadata": {…}}, and is valid
+from frame n on until the next line. The header of `camera.npy` is written last: frames that it does not count do not
+exist.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def said_path(path: Path) -> Path:
 
 
 def origin_of(path: str | Path) -> dict[str, Any] | None:
-    """Return what the first line beside a `.npy` says, or None if it is no file of a stack."""
+    """Return the first line beside a `.npy`, or None if it is not a file of a stack."""
     try:
         with open(f"{os.fspath(path).removesuffix('.npy')}.jsonl", "rb") as file:
             first = json.loads(file.readline())
@@ -64,7 +64,7 @@ class StackWriter:
 
     @classmethod
     def make(cls, path: Path, dtype: numpy.dtype[Any], shape: tuple[int, ...], origin: dict[str, Any]) -> StackWriter:
-        """Make the files; that of the frames last, so that the others are there if it is.
+        """Make the files; that of the frames last, so that the others exist if it does.
 
         The caller holds the lock of the directory. Raises FileExistsError, OSError, TypeError.
         """
@@ -91,7 +91,7 @@ class StackWriter:
 
     @classmethod
     def open(cls, path: Path) -> StackWriter:
-        """Open the files to go on, and cut off what a crash has left behind the last frame that counts.
+        """Open the files to go on, and cut them off after the last frame that counts, in case of a crash.
 
         Raises:
             StoreError: another process writes to them.
@@ -120,7 +120,7 @@ class StackWriter:
         return cls(frames, times, said_fd, lines.size, lines.last_text())
 
     def takes(self, array: numpy.ndarray[Any, Any]) -> bool:
-        """Say whether a frame has the shape and the dtype of this file."""
+        """Return whether a frame has the shape and the dtype of this file."""
         return bool(array.dtype == self.frames.dtype) and array.shape == self.frames.shape
 
     def append(self, records: Sequence[Record], buffers: Sequence[Any], said: Sequence[Said]) -> None:
@@ -181,7 +181,7 @@ class StackWriter:
 
 @attrs.define(eq=False)
 class StackReader:
-    """Read frames from the files of a stack, also while they are written to."""
+    """Read frames from the files of a stack, also while they are being written."""
 
     path: Path
     seqs: numpy.ndarray[Any, numpy.dtype[Any]] = attrs.field(factory=lambda: numpy.empty(0, _TIMES))
@@ -189,7 +189,7 @@ class StackReader:
     _lines: Any = None
 
     def catch_up(self) -> None:
-        """Look for frames that have come. Raises CannotGetObjectError, OSError."""
+        """Check for new frames. Raises CannotGetObjectError, OSError."""
         frames = GrowingArray.open(self.path)
         frames.close()
         known = len(self.seqs)
@@ -247,7 +247,7 @@ class StackReader:
         )
 
     def spans(self) -> list[tuple[int, int, DataCoordinates]]:
-        """Return first frame, frame behind the last, and coordinates of each span of frames that share them."""
+        """Return first frame, end, and coordinates of each span of frames that share them."""
         lines = self._caught_up()
         ends = [*lines.frames[1:], len(self.seqs)]
         return [
@@ -272,7 +272,7 @@ class StackReader:
 
 @attrs.define(eq=False)
 class _Lines:
-    """The lines beside a stack: from which frame on each holds, and where it is."""
+    """The lines beside a stack: the first frame and the offset of each."""
 
     path: Path
     frames: list[int] = attrs.field(factory=list)
@@ -280,7 +280,7 @@ class _Lines:
     size: int = 0
 
     def catch_up(self, count: int) -> None:
-        """Read the lines that have come, of frames below `count`. Raises CannotGetObjectError, OSError."""
+        """Read new lines of frames below `count`. Raises CannotGetObjectError, OSError."""
         with self.path.open("rb") as file:
             file.seek(self.size)
             for text in file:

@@ -48,7 +48,7 @@ class _Series:
     next_number: int = 0
 
     def catch_up(self, key: str) -> None:
-        """Look for files and frames that have come. Raises CannotGetObjectError, OSError."""
+        """Check for new files and frames. Raises CannotGetObjectError, OSError."""
         while True:
             path = _numbered(self.base, self.next_number)
             if not os.path.lexists(path):
@@ -64,7 +64,7 @@ class _Series:
                 self.highest = max(self.highest, int(reader.seqs["seq"].max()))
 
     def find(self, seq: int, key: str) -> tuple[StackReader, int] | None:
-        """Return where the frame of a seq is, or None. Raises CannotGetObjectError, OSError."""
+        """Return the place of the frame of a seq, or None. Raises CannotGetObjectError, OSError."""
         found = self._known(seq)
         if found is None:
             self.catch_up(key)
@@ -80,7 +80,7 @@ class _Series:
 
 
 _END = 1 << 63
-"""What seq and time_ns stay below in a file of times."""
+"""The limit of seq and time_ns in a file of times."""
 
 
 @attrs.define(eq=False)
@@ -91,7 +91,7 @@ class _State:
     series: dict[str, _Series] = attrs.field(factory=dict)
     lock: threading.RLock = attrs.field(factory=threading.RLock)
     keys: dict[str, str] | None = None
-    """The files of channels, where these alone decide."""
+    """The files of channels, for templates that use only the channel."""
 
     def key_of(self, record: Record) -> str:
         """Return the path below the root. Raises StoreError that cannot be retried."""
@@ -109,14 +109,14 @@ class _State:
 class NpyStackStore:
     """Append each channel's arrays to one `.npy` that grows, and that `numpy.load(…, mmap_mode="r")` opens at any time.
 
-    For many small frames: none costs a file of its own. A frame of another shape or dtype begins the next file:
+    For many small frames, which need no file each. A frame of another shape or dtype begins the next file:
     `camera.npy`, `camera-1.npy`. Beside each are `….times.npy` with seq and time of each frame, and `….jsonl` with
     coordinates and metadata, a line for each frame at which they change; see `penstock_npy.stack_file`.
 
     The key of a record is its path below the root, "#" and its seq. One file takes one channel, and one store writes
     to it at a time; others, in other processes too, may read.
 
-    Durability: after `kill -9` at any moment each frame is whole or absent, and the next run goes on behind the last
+    Durability: after `kill -9` at any moment each frame is complete or absent, and the next run goes on after the last
     one. Frames are durable (they survive a power cut) after the next `sync`.
 
     Attributes:

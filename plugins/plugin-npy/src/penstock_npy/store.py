@@ -52,8 +52,8 @@ class NpyStore:
             "number" takes the next free name: "a.npy", "a-1.npy", "a-2.npy". With "number" a record that comes again
             is written again, and its key is not that of `key_of`.
         sync_each: True makes each record durable before `write` returns; costs a flush of the disk per record.
-        sidecar: Where to keep what is known beside the array. "index": in the index; "json": in a `….npy.json` beside
-            each file, which costs as much time as the file itself; "none": nowhere.
+        sidecar: The place of the other fields. "index": in the index; "json": in a `….npy.json` beside each file, which
+            takes as much time as the file itself; "none": nowhere.
         split: True writes one file for each sub-array of axis 0, with its number as `_split_index` in the template
             and in the metadata. Their names are looked up before any is written: with "error", a record one of whose
             names is taken writes none. The key of a record is that of its first file then.
@@ -80,8 +80,8 @@ class NpyStore:
     def __attrs_post_init__(self) -> None:
         if self.split and SPLIT_INDEX not in Template(self.path, root=self.root).variables:
             raise ConfigError(
-                f"path: {self.path!r} gives all sub-arrays of a record one name; add {{{{ {SPLIT_INDEX} }}}} to it, "
-                "or set split=False"
+                f"path: {self.path!r} gives all sub-arrays of a record the same name; add {{{{ {SPLIT_INDEX} }}}} "
+                "to it, or set split=False"
             )
 
     def open(self) -> None:
@@ -129,7 +129,7 @@ class NpyStore:
         return self._opened().key_of(_part(record, 0) if self.split else record)
 
     def get(self, key: Key) -> Record:
-        """Return the record of this key; if nothing is known about it, its `data` and the time its file was written.
+        """Return the record of this key; without stored fields, its `data` and the time of its file.
 
         The array is a new one, (…) as stored. Raises ObjectNotFoundError, or CannotGetObjectError if the file is
         damaged, is no `.npy`, or holds Python objects.
@@ -154,7 +154,7 @@ class NpyStore:
         """Yield the keys in the order of their names; those whose coordinates match, if any are given.
 
         Raises:
-            CoordinatesError: coordinates are given, but `sidecar` is "none", so that none are known.
+            CoordinatesError: coordinates were passed, but `sidecar` is "none", so that none are kept.
         """
         folder = self._opened()
         if coords and self.sidecar == "none":
@@ -206,7 +206,7 @@ class NpyStore:
         folder.writer.forget(path.with_name(path.name + SIDECAR))
 
     def replace(self, key: Key, record: Record) -> None:
-        """Put the array of this record in the place of the one of this key, at once or not at all.
+        """Replace the array of this key with that of this record, at once or not at all.
 
         With `sidecar="json"`, that file is replaced first, and a kill in between leaves the old array with the new
         metadata; with the index, each keeps its own.
@@ -233,13 +233,13 @@ class NpyStore:
         if not isinstance(data, numpy.ndarray) or not data.ndim or not len(data):
             raise StoreError(
                 f"{self._where}: record {name_of(record)} has no sub-arrays along axis 0; "
-                "set split=False for such records, or leave them out in a processor",
+                "set split=False for such records, or filter them out before the store",
                 retryable=False,
             )
         parts = [_part(record, index, data[index : index + 1].reshape(data.shape[1:])) for index in range(len(data))]
         paths = [folder.path_of(part) for part in parts]
         if len(set(paths)) < len(paths):
-            raise StoreError(f"{self._where}: record {name_of(record)}: two sub-arrays get one name", retryable=False)
+            raise StoreError(f"{self._where}: record {name_of(record)}: two sub-arrays share a name", retryable=False)
         if self.when_exists == "error":
             for path in paths:
                 if os.path.lexists(path):
@@ -267,7 +267,7 @@ class NpyStore:
             folder.write(record, path, item.buffers, entry=item.entry)
 
     def _item(self, record: Record, path: Path) -> Item:
-        """Return the file of a record. Raises StoreError that cannot be retried."""
+        """Return the file of a record. Raises StoreError, not retryable."""
         data = record.data
         if not isinstance(data, numpy.ndarray):
             raise StoreError(
@@ -295,11 +295,11 @@ def _part(record: Record, index: int, data: Any = None) -> Record:
 
 
 def _beside(path: Path) -> dict[str, Any] | None:
-    """Return what the file beside a file says, or None if there is none. Raises ValueError, OSError."""
+    """Return the content of the sidecar of a file, or None if there is none. Raises ValueError, OSError."""
     try:
         line = json.loads(path.with_name(path.name + SIDECAR).read_bytes())
     except FileNotFoundError:
         return None
     if not isinstance(line, dict):
-        raise ValueError(f"{path.name}{SIDECAR} is no sidecar of this store")
+        raise ValueError(f"{path.name}{SIDECAR} is not a sidecar of this store")
     return line

@@ -1,6 +1,6 @@
 """Coordinates and metadata as JSON that reads back as the same values; only keys of mappings become text.
 
-What JSON has no form for is an object with one key: {"$float": "nan"}, {"$bytes": base64}, {"$datetime": ISO 8601},
+A value without a JSON form is an object with one key: {"$float": "nan"}, {"$bytes": base64}, {"$datetime": ISO 8601},
 {"$date": …}, {"$time": …}, {"$timedelta": seconds}, {"$array": [dtype, shape, base64]}; {"$dict": [[key, value], …]}
 represents a mapping with keys that begin with "$" or become the same text.
 """
@@ -52,7 +52,7 @@ def _is_simple(value: Mapping[str, Any]) -> bool:
 
 
 def untagged(value: Any) -> Any:
-    """Return what `tagged_text` was given, from what the json module read. Raises ValueError."""
+    """Return the mapping that `tagged_text` wrote, from the value of the json module. Raises ValueError."""
     if isinstance(value, list):
         return [untagged(each) for each in value]
     if not isinstance(value, dict):
@@ -63,7 +63,7 @@ def untagged(value: Any) -> Any:
             try:
                 return _READ[name](inside)
             except (TypeError, KeyError, AttributeError) as error:
-                raise ValueError(f"{value!r:.80} is no {name[1:]}: {error}") from error
+                raise ValueError(f"{value!r:.80} is not a valid {name[1:]}: {error}") from error
     return {key: untagged(each) for key, each in value.items()}
 
 
@@ -98,7 +98,7 @@ def _tag(value: Any, depth: int) -> Any:
 
 
 def _key(value: Any) -> Any:
-    """Return a key: JSON has lists for tuples, and a list is no key."""
+    """Return a key: JSON has lists for tuples, and a list cannot be a key."""
     return tuple(map(_key, value)) if isinstance(value, list) else value
 
 

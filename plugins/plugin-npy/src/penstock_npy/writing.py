@@ -1,4 +1,4 @@
-"""Write the records of one call, each for itself: one that is at fault does not keep the others from the disk."""
+"""Write the records of one call separately: a failed record does not affect the others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write_each(records: Sequence[Record], write: Callable[[Record], None], *, wh
     `write` raises a StoreError, or an OSError, which counts as retryable (a full disk, a mount that went away).
 
     Raises:
-        RecordExistsError: all that failed did because their name was taken.
+        RecordExistsError: all failed records failed because their name exists.
         StoreError: others; `failed` has each with its own error, and `retryable` is True if any of these is.
     """
     failed: Failed = []
@@ -41,9 +41,9 @@ def write_groups(
 
     Args:
         records: The records.
-        prepare: Returns the file of a record, and what `write` wants of it; or raises StoreError.
-        write: Takes what belongs to one file, and adds records that fail to a list, each with its error.
-        where: What messages begin with.
+        prepare: Returns the file of a record, and its item for `write`; or raises StoreError.
+        write: Takes the items of one file, and adds failed records to a list, each with its error.
+        where: The beginning of messages.
 
     Raises as `write_each`.
     """
@@ -62,7 +62,7 @@ def write_groups(
 
 
 class reported:  # noqa: N801 - used as a function
-    """Add what a block raises to the records that failed: a StoreError as it is, an OSError as one."""
+    """Add the error of a block to the failed records: a StoreError itself, an OSError as a StoreError."""
 
     __slots__ = ("_failed", "_record", "_where")
 
@@ -80,7 +80,7 @@ class reported:  # noqa: N801 - used as a function
 
 
 def failure(record: Record, error: Exception, *, where: str) -> StoreError:
-    """Return an error of one record as a StoreError: itself, if it is one; only one of the system may be retried."""
+    """Return an error of one record as a StoreError: itself, if it is one; only OSErrors are retryable."""
     if isinstance(error, StoreError):
         return error
     message = f"{where}: record {name_of(record)} cannot be written: {error}"
@@ -107,5 +107,5 @@ def fail(failed: Sequence[tuple[Record, BaseException]], records: Sequence[Recor
 
 
 def name_of(record: Record) -> str:
-    """Return what a message calls a record: "channel/seq"."""
+    """Return the name of a record in messages: "channel/seq"."""
     return f"{record.channel or '(no channel)'}/{record.seq}"

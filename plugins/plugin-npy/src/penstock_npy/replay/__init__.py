@@ -1,1 +1,1 @@
-"""The source `npy-files`: a directory of .npy, .npz, .json and .jsonl files again, as records."""
+"""The source `npy-files`: a directory of .npy, .npz, .json and .jsonl files as records."""

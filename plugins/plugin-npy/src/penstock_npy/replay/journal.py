@@ -1,8 +1,8 @@
-"""What a source of files remembers: the number of each file, and how far it was committed.
+"""The state of a source of files: the number of each file, and the committed position.
 
-A file of lines of JSON. The first says what it is; {"n": 17, "file": "a/b.npy"} gives a file its number,
-{"next": 18, "parts": {…}} says what is committed, the last one counts. Lines are only added; a torn one at the end is
-cut off, and a file that has become mostly superfluous is written anew when it is opened.
+A file of lines of JSON. The first names the format; {"n": 17, "file": "a/b.npy"} is the number of a file, and the last
+{"next": 18, "parts": {…}} is the committed position. Lines are only added; a torn one at the end is cut off, and a file
+with mostly obsolete lines is rewritten when it is opened.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Journal:
     Attributes:
         path: The file.
         names: The number of each file.
-        next: The number of the first file that is not committed whole.
-        parts: Of files with several records, how many parts and bytes are committed.
+        next: The number of the first file that is not fully committed.
+        parts: For files with several records, the committed parts and bytes.
     """
 
     path: Path
@@ -42,11 +42,11 @@ class Journal:
     _lines: int = attrs.field(default=0, init=False)
 
     def open(self) -> None:
-        """Read what is remembered.
+        """Read the state.
 
         Raises:
             SourceError: the file is something else, or damaged.
-            StoreError: another source has it.
+            StoreError: another source uses it.
             OSError: it cannot be read or written.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,13 +79,13 @@ class Journal:
 
     @property
     def count(self) -> int:
-        """The number that the next file gets."""
+        """The number for the next file."""
         return max(self.next, max(self.names.values(), default=-1) + 1)
 
     def forget_gone(self, there: Collection[str]) -> None:
-        """Write the file anew, without files that are committed and gone, if most of its lines say nothing.
+        """Rewrite the file without committed files that are gone, if most of its lines are obsolete.
 
-        Where no file is there at all, nothing is forgotten: a disk that is not mounted looks the same.
+        If there are no files at all, nothing is forgotten, since an unmounted disk looks the same.
         """
         gone = [name for name in self.names.keys() - set(there) if self.names[name] < self.next]
         if not there or self._lines <= 2 * (len(self.names) - len(gone)) + _FEW_LINES:
@@ -117,7 +117,7 @@ class Journal:
         self._append([{"n": number, "file": name} for name, number in names.items()])
 
     def commit(self, next_number: int, parts: Mapping[str, list[int]]) -> None:
-        """Note how far everything is durable, durably. Raises OSError."""
+        """Note the committed position, durably. Raises OSError."""
         changed = {name: place for name, place in parts.items() if self.parts.get(name) != place}
         if next_number == self.next and not changed:
             return

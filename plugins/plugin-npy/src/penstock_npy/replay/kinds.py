@@ -26,21 +26,21 @@ DAMAGED = (
     *(ValueError, TypeError, LookupError, ArithmeticError, SyntaxError, EOFError, MemoryError, RuntimeError),
     *(struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile, CannotGetObjectError),
 )
-"""What reading a file raises if it is not what its name says. Never an error of the system."""
+"""The errors of reading a file whose content does not match its name. Never an error of the system."""
 _FIELDS = ("channel", "seq", "time_ns", "discontinuity", "coords", "metadata")
 
 
 @attrs.frozen(kw_only=True)
 class Piece:
-    """What one record is made of.
+    """The parts of one record.
 
     Attributes:
         data: The data; None if it is damaged.
-        part: Which record of its file it is.
-        begin: Where in its file it begins.
-        end: Where its file goes on: part and byte.
-        fields: Fields of the record, as far as the file itself has them.
-        error: Why it is damaged.
+        part: The index of the record in its file.
+        begin: Its offset in the file.
+        end: The place after it: part and byte.
+        fields: Fields of the record that the file itself has.
+        error: The reason why it is damaged.
     """
 
     data: Any
@@ -52,7 +52,7 @@ class Piece:
 
 
 def is_whole(path: Path) -> bool:
-    """Return whether a file is whole by its own format: one that is still being written is not. Raises OSError.
+    """Return whether a file is complete by its own format, and so no longer being written. Raises OSError.
 
     A `.npy` has as many bytes as its header says, a `.npz` its directory, which comes last, a `.json` can be parsed,
     a `.jsonl` ends with a newline.
@@ -80,7 +80,7 @@ def stack_of(path: str) -> dict[str, Any] | None:
 
 
 def has_more(path: Path, place: tuple[int, int]) -> bool:
-    """Return whether a file with parts has some behind a place. Raises OSError."""
+    """Return whether a file with parts has some after a place. Raises OSError."""
     if path.suffix == ".jsonl":
         return path.stat().st_size > place[1]
     try:
@@ -94,13 +94,13 @@ def has_more(path: Path, place: tuple[int, int]) -> bool:
 def pieces(
     path: Path, place: tuple[int, int], *, stack: dict[str, Any] | None, to_end: bool = True
 ) -> Generator[Piece, None, tuple[int, int]]:
-    """Yield the pieces of a file from a place on; return the place behind the last.
+    """Yield the pieces of a file from a place on; return the place after the last.
 
     Args:
         path: The file.
         place: Part and byte.
         stack: What `stack_of` says of it.
-        to_end: False leaves a line without its newline, which may be still written, for later.
+        to_end: False leaves a line without its newline, which may still be being written, for later.
 
     Raises:
         OSError: it cannot be read.
@@ -132,7 +132,7 @@ def _arrays(path: Path) -> dict[str, Any]:
             if version != (3, 0):
                 shape, _, dtype = (npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0)(file)
                 if not dtype.hasobject and file.tell() + dtype.itemsize * math.prod(shape) != len(content):
-                    raise ValueError(f"its array {info.filename} has not the size that its header says")
+                    raise ValueError(f"its array {info.filename} does not have the size of its header")
             file.seek(0)
             arrays[info.filename.removesuffix(".npy")] = npy.read_array(file, allow_pickle=False)
     return arrays
@@ -150,7 +150,7 @@ def _lines(path: Path, part: int, at: int, *, to_end: bool) -> Generator[Piece, 
                 try:
                     data = json.loads(text)
                 except (ValueError, RecursionError) as wrong:
-                    error = ValueError(f"line {part + 1} is no JSON: {wrong}")
+                    error = ValueError(f"line {part + 1} is not JSON: {wrong}")
                 yield Piece(data=data, part=part, begin=begin, end=(part + 1, at), error=error)
             part += 1
     return part, at

@@ -1,4 +1,4 @@
-"""What is known about a file beside its content: from the index of its archive, its sidecar, or its name."""
+"""The fields of a file beyond its content: from the index of its archive, its sidecar, or its name."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Known:
 
     @classmethod
     def of(cls, selection: Selection) -> Known:
-        """Return what is known about these files."""
+        """Return the fields of these files."""
         root = Path(os.path.abspath(selection.root))
         found = next((above for above in (root, *root.parents) if _has_index(above)), None)
         if found is None:
@@ -49,7 +49,7 @@ class Known:
             self.index.close()
 
     def of_file(self, name: str, status: os.stat_result) -> dict[str, Any] | None:
-        """Return the fields of the record of a file, or None if only its name says something.
+        """Return the fields of the record of a file, or None if only its name has any.
 
         Raises:
             ValueError: its line or its sidecar is damaged.
@@ -66,7 +66,7 @@ class Known:
         return None if line is None else _apart(fields_of(line))
 
     def of_lines(self, name: str, start: int) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield where each line of a `.jsonl` that the index knows begins, and what it says, from a byte on."""
+        """Yield the offset and the fields of each line of a `.jsonl` in the index, from a byte on."""
         if self.index is None:
             return
         if self._of_lines is None:
@@ -82,11 +82,11 @@ class Known:
         yield from heapq.merge(*map(of, files), key=lambda found: found[0])
 
     def forget_lines(self) -> None:
-        """Forget which files of the index are about which `.jsonl`: some have grown."""
+        """Forget the assignment of index files to `.jsonl` files: some have grown."""
         self._of_lines = None
 
     def from_name(self, name: str) -> dict[str, Any]:
-        """Return what the name says, as fields of a record; its metadata have the name itself as `path`."""
+        """Return the fields of a record from the name; its metadata have the name itself as `path`."""
         fields = self.selection.from_name(name)
         metadata = {"path": printable(name), **fields.get("metadata", {})}
         return {**fields, "metadata": metadata, "coords": DataCoordinates(fields.get("coords", {}))}
@@ -97,7 +97,7 @@ class Known:
 
 
 def _apart(fields: dict[str, Any]) -> dict[str, Any]:
-    """Give each sub-array of a record that was split a number of its own."""
+    """Number each sub-array of a record that was split."""
     part = fields["metadata"].get(SPLIT_INDEX)
     if isinstance(part, int):
         fields["seq"] = part_number(fields["channel"], fields["seq"], part)

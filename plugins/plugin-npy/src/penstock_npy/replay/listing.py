@@ -1,4 +1,4 @@
-"""Which files there are, in what order, and which of them have been given."""
+"""The files of a source, their order, and its progress in them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from penstock_npy.replay.watch import Watch
 
 _LOOK_AGAIN_S = 0.05
 _LIST_AGAIN_S = 30.0
-"""A directory that is watched is listed so often all the same: the system may lose reports."""
+"""Seconds between listings of a watched directory: the system may lose reports."""
 Place = tuple[int, int]
 
 
@@ -37,9 +37,9 @@ class _Unripe:
 
 @attrs.define(eq=False, kw_only=True)
 class Listing:
-    """Number files in their order as they come, and keep how far they were given.
+    """Number files in their order as they come, and keep the progress in them.
 
-    All files below `next` are given; of those with parts (lines, frames), as many as `parts` says.
+    All files below `next` have been returned; of those with parts (lines, frames), as many as `parts` says.
     """
 
     path: str
@@ -65,7 +65,7 @@ class Listing:
         """List the files. Raises SourceError, StoreError if another source has the state, or OSError."""
         self.selection = Selection.of(self.path)
         if not self.selection.root.is_dir():
-            raise SourceError(f"{self.selection.root} is no directory: name one that holds the files", retryable=False)
+            raise SourceError(f"{self.selection.root} is not a directory: use that of the files", retryable=False)
         self.known = Known.of(self.selection)
         if self.follow and self.poll_s is None:
             self._watch = Watch(self.selection.root, self.changed)
@@ -81,11 +81,11 @@ class Listing:
             self._go_on(self._journal.next, {name: (part, at) for name, (part, at) in self._journal.parts.items()})
 
     def head(self) -> str | None:
-        """Return the file that is to be given now, or None."""
+        """Return the next file, or None."""
         return self._queue[0] if self._queue else None
 
     def finish(self, name: str, place: Place | None) -> None:
-        """Note that the head was given whole; up to a place, if it has parts."""
+        """Note that the next file was returned completely; or up to a place, if it has parts."""
         assert self._queue[0] == name
         self._queue.popleft()
         if place is not None:
@@ -94,7 +94,7 @@ class Listing:
             self.next += 1
 
     def look(self) -> bool:
-        """Look for files that have come or grown; return whether there is something to give.
+        """Check for new files and files that have grown; return whether there is a next file.
 
         Raises SourceError if the directory is gone, or OSError.
         """
@@ -116,25 +116,25 @@ class Listing:
         return bool(self._unripe)
 
     def rest_s(self) -> float:
-        """Return after how many seconds to look again, if no change is reported."""
+        """Return the seconds until the next check, if no change is reported."""
         if self._unripe:
             return _LOOK_AGAIN_S
         every_s = _LIST_AGAIN_S if self.poll_s is None else self.poll_s
         return max(0.0, self._listed_s + every_s - time.monotonic()) if self.follow else _LOOK_AGAIN_S
 
     def waiting(self) -> int:
-        """Return how many files are to be given."""
+        """Return the number of files that are left."""
         return len(self._queue)
 
     def position(self) -> dict[str, Any]:
-        """Return how far everything was given. Without a state it has the names of the files, in their order."""
+        """Return the position. Without a state it has the names of the files, in their order."""
         position: dict[str, Any] = {"next": self.next, "parts": dict(self.parts)}
         if self._journal is None:
             position["names"] = tuple(name for name, number in self.numbers.items() if number < self.next)
         return position
 
     def seek(self, position: Any) -> None:
-        """Go on from a position. Raises TypeError, ValueError if it is none of this source."""
+        """Go on from a position. Raises TypeError, ValueError if it is not one of this source."""
         if not isinstance(position, Mapping) or not {"next", "parts"} <= position.keys():
             raise TypeError(f"a position says which file is next, and names parts; {position!r:.80} does not")
         if ("names" in position) != (self._journal is None):
@@ -149,7 +149,7 @@ class Listing:
         self._go_on(int(position["next"]), parts)
 
     def commit(self, position: Any) -> None:
-        """Remember a position, if there is a state. Raises OSError."""
+        """Write a position to the state, if there is one. Raises OSError."""
         if self._journal is not None:
             self._journal.commit(position["next"], {name: list(place) for name, place in position["parts"].items()})
 
@@ -170,7 +170,7 @@ class Listing:
         self._queue.extend(name for _, name in sorted(rest))
 
     def _queue_grown(self, names: Iterable[str]) -> None:
-        """Queue files with parts that were given up to some part, and have more now."""
+        """Queue files with parts that were returned partly, and have more now."""
         for name in names:
             place = self.parts.get(name)
             if place is None or name in self._queue or self.numbers.get(name, self.next) >= self.next:
@@ -180,7 +180,7 @@ class Listing:
                     self._queue.append(name)
                     self.known.forget_lines()
             except OSError:
-                continue  # it is gone: all that was committed was given
+                continue  # it is gone: all of its committed records were returned
 
     def _names(self) -> set[str]:
         self._listed_s = time.monotonic()
@@ -199,7 +199,7 @@ class Listing:
         return names
 
     def _number(self, names: Iterable[str]) -> None:
-        """Give files that have none a number, in their order, and queue them; those that are still written wait."""
+        """Number files without a number, in their order, and queue them; those that are still being written wait."""
         new = [name for name in names if name not in self.numbers and self._is_ripe(name)]
         if not new:
             return
@@ -219,7 +219,7 @@ class Listing:
             self._unripe.pop(name, None)
             return False
         except OSError:
-            return True  # reading it says what is wrong
+            return True  # reading it reports the problem
         state = status.st_size, status.st_mtime_ns
         quiet_s = (time.time_ns() - status.st_mtime_ns) / 1e9
         seen = self._unripe.pop(name, None)

@@ -1,4 +1,4 @@
-"""The order of files: by their names, as people count, by their time, or by what is known about them."""
+"""The order of files: by their names in natural order, by their time, or by a field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def natural(text: str) -> tuple[Any, ...]:
 
 
 def rank(value: Any) -> tuple[Any, ...]:
-    """Return a key for values of one field: numbers, then text as people count, then anything else by its form."""
+    """Return a key for values of one field: numbers, then text in natural order, then other values by their repr."""
     if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
         return (0, value)
     return (1, natural(value)) if isinstance(value, str) else (2, repr(value))

@@ -1,4 +1,4 @@
-"""Which files below a directory are data, by a template, a glob or a directory, and what their names say."""
+"""The files below a directory that are data, by a template, a glob or a directory, and the fields in their names."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _GLOB = re.compile(r"\*\*/|\*|\?|\[!?\]?[^\]/]*\]")
 
 
 def printable(name: str) -> str:
-    """Return a name of a file as text that is valid everywhere: bytes that are no UTF-8 are escaped."""
+    """Return a name of a file as text that is valid everywhere: bytes that are not UTF-8 are escaped."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @attrs.define(eq=False)
 class Selection:
-    """The files that a path means.
+    """The files that match a path.
 
     Names are relative to the root, with "/". Names with a part that begins with "." are never data, so that temporary
     files of stores, rsync and others are left out, and neither are what stores keep beside their arrays: `….npy.json`,
     and the times and lines of a stack.
 
     Attributes:
-        root: The directory that holds them.
+        root: The directory that contains them.
         variables: What the template uses; empty for a glob and for a directory.
     """
 
@@ -59,7 +59,7 @@ class Selection:
         return cls(root, frozenset(), None, re.compile(_translated(glob), re.DOTALL))
 
     def names(self) -> Iterator[str]:
-        """Yield the names of the files that are there, in no order. Raises OSError if the root cannot be listed."""
+        """Yield the names of the existing files, in no order. Raises OSError if the root cannot be listed."""
         yield from self._below("")
 
     def below(self, directory: str) -> Iterator[str]:

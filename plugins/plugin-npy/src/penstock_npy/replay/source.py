@@ -1,4 +1,4 @@
-"""The npy-files source: a directory of arrays and JSON again, as records."""
+"""The npy-files source: a directory of arrays and JSON as records."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _REFUSED = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENAMETOO
 
 @attrs.define(eq=False, kw_only=True)
 class _Reading:
-    """The file whose records are being given."""
+    """The file whose records are being returned."""
 
     name: str
     pieces: Generator[Piece, None, tuple[int, int]]
@@ -50,7 +50,7 @@ class _Reading:
 
 @attrs.define(kw_only=True)
 class NpyFilesSource:
-    """Give the files of a directory again as records, in a stated order.
+    """Read the files of a directory as records, in a chosen order.
 
     A `.npy` gives its array, a `.npz` a mapping of its arrays, a `.json` its value, a `.jsonl` the value of each line;
     the files of an npy-stack give each frame. Of an archive of the npy store, or of the json store with `lines`, each
@@ -71,7 +71,7 @@ class NpyFilesSource:
 
     Attributes:
         path: A template ("archive/{{ channel }}/{{ '%06d' % seq }}.npy"), a glob ("in/**/*.npz"), a directory, or one
-            file. The files lie below the part before the first variable or "*".
+            file. The files are below the part before the first variable or "*".
         order_by: "name" sorts as people count ("a2" before "a10"); "mtime" by the time of the last change; any other
             text by a field from the template, the index or the sidecar: "seq", "time_ns", "coords.z", "metadata.run",
             or "z" of whichever has it. A file that lacks it is refused. Equal ones come by name.
@@ -143,7 +143,7 @@ class NpyFilesSource:
                 record = self._next(listing)
             except OSError:
                 if records:
-                    break  # these first; the next call meets it again
+                    break  # return these first; the next call raises the error again
                 raise
             if record is not None:
                 records.append(record)
@@ -153,23 +153,23 @@ class NpyFilesSource:
         return records
 
     def wake(self) -> None:
-        """Let a `read` that waits return at once; any thread."""
+        """Make a waiting `read` return at once; any thread."""
         self._woken = True
         listing = self._listing
         if listing is not None:
             listing.changed.set()
 
     def position(self) -> dict[str, Any]:
-        """Return the number of the next file and, of files with several records, how far each was given."""
+        """Return the number of the next file and, for files with several records, the progress in each."""
         return self._opened().position()
 
     def seek(self, position: Any) -> None:
-        """Go on from a position. Raises TypeError, ValueError if it is none of a source with these settings."""
+        """Go on from a position. Raises TypeError, ValueError if it is not one of a source with these settings."""
         self._leave()
         self._opened().seek(position)
 
     def commit(self, position: Any) -> None:
-        """Remember a position in `state`. Raises OSError."""
+        """Write a position to `state`. Raises OSError."""
         self._opened().commit(position)
 
     def take_refused(self) -> Sequence[tuple[Record, BaseException]]:
@@ -182,7 +182,7 @@ class NpyFilesSource:
         return dict(self._lost)
 
     def lag(self) -> int:
-        """Return how many files are there and were not given yet."""
+        """Return how many files have not been returned yet."""
         listing = self._listing
         return 0 if listing is None else listing.waiting()
 
@@ -219,7 +219,7 @@ class NpyFilesSource:
         return True
 
     def _next(self, listing: Listing) -> Record | None:
-        """Return the next record; None if there is none now, or if what came was refused or lost."""
+        """Return the next record; None if there is none now, or if the next one was refused or lost."""
         name = listing.head()
         while name is not None:
             try:
@@ -274,7 +274,7 @@ class NpyFilesSource:
         listing.finish(name, place if has_parts else None)
 
     def _begun(self, listing: Listing, name: str) -> _Reading:
-        """Open the head. Raises OSError, or ValueError if what is kept about it is damaged."""
+        """Open the next file. Raises OSError, or ValueError if its index entry or sidecar is damaged."""
         path = listing.selection.root / name
         status = path.stat()
         stack = stack_of(str(path))
@@ -300,7 +300,7 @@ class NpyFilesSource:
         )
 
     def _record(self, listing: Listing, reading: _Reading, piece: Piece) -> Record:
-        """Return the record of a piece. Raises ValueError if what is known about it is damaged."""
+        """Return the record of a piece. Raises ValueError if its fields are damaged."""
         data, name = piece.data, reading.name
         fields = reading.line_of(piece) if name.endswith(".jsonl") else piece.fields or reading.fields
         metadata: dict[str, Any] = {}

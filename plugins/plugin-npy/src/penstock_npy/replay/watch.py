@@ -1,4 +1,4 @@
-"""Learn from the operating system which files change below a directory."""
+"""Notifications of the operating system about files that change below a directory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STEP_MS = 20
 _MOST_TOGETHER_MS = 100
 _LOOK_MS = 200
 _MOST_NAMES = 1000
-"""Of more that nobody has taken, it is only known that something changed."""
+"""The most changed names that are kept; beyond that, it is only known that something changed."""
 
 
 @attrs.define(eq=False)
@@ -36,7 +36,7 @@ class Watch:
     _thread: threading.Thread | None = attrs.field(default=None, init=False)
 
     def start(self) -> None:
-        """Begin. Changes before the system listens are not reported: `take` asks once to look at everything."""
+        """Begin. Changes before the system listens are not reported: `take` then requests a full listing."""
         self._thread = threading.Thread(target=self._watch, name="npy-files-watch", daemon=True)
         self._thread.start()
 
@@ -62,7 +62,7 @@ class Watch:
             self._thread = None
 
     def _watch(self) -> None:
-        import watchfiles  # here: only those who follow a directory need it
+        import watchfiles  # here: only needed to follow a directory
 
         try:
             found = watchfiles.watch(
@@ -86,7 +86,7 @@ class Watch:
                     has_some = bool(self._names)
                 if has_some:
                     self.changed.set()
-        except Exception as error:  # the library raises what it likes; the thread that reads reports it
+        except Exception as error:  # the library may raise anything; the thread that reads reports it
             with self._lock:
                 self._error = error
             self.changed.set()
