@@ -244,7 +244,7 @@ def test_finish_lets_those_go_who_wait():
 
 
 def test_full_is_felt_and_times_out():
-    """When the store is slow, put waits for room, no longer than told, names the coordinates, and takes nothing."""
+    """When the store is slow, put waits for room within its timeout, names the coordinates, and takes nothing."""
     store = gated()
     with ps.DataHandler(store, capacity=2) as handler:
         taken = 0

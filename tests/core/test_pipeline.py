@@ -211,7 +211,7 @@ def test_passwords_are_not_written_to_files(tmp_path, settings, where):
 
 
 def test_names_of_variables_are_written_to_files():
-    """What names a variable of the environment in the place of a password is written and read back."""
+    """What names a variable of the environment instead of a password is written and read back."""
     flow = ps.source("kafka", options={"sasl.password": {"env": "KAFKA_PASSWORD"}}) >> ps.store("null")
     pipeline = ps.Pipeline(flow)
     assert ps.Pipeline.from_toml(pipeline.to_toml()) == pipeline

@@ -83,7 +83,7 @@ def test_many_threads_put_into_a_small_one(when_full):
 
 
 def test_full():
-    """A full one lets `put` wait no longer than told, by records and by bytes, but takes a single large one."""
+    """A full one lets `put` wait no longer than its timeout, by records and by bytes, but takes a single large one."""
     push = PushSource(capacity=2)
     push.put([0, 1])
     with pytest.raises(PutTimeoutError, match=r"2 records with \d+ bytes wait, of at most 2"):

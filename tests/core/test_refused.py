@@ -1,4 +1,4 @@
-"""A source that names what it could make nothing of, and one that wants to know how far all is safe."""
+"""A source that reports invalid messages, and one that is notified of durable records."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Picky:
 
 
 def test_what_a_source_refuses_is_dead_lettered(tmp_path):
-    """What a source could make nothing of goes to the dead letters with its bytes and reason; the account balances."""
+    """Invalid messages go to the dead letters with their bytes and reason; the counters add up."""
     source = Picky()
     pipeline = ps.Pipeline(ps.source(source, name="picky") >> ps.store("memory"), dead_letters=str(tmp_path / "dead"))
     report = pipeline.run()

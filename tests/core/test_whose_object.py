@@ -370,7 +370,7 @@ def test_faults_work_inside_a_pipeline():
 
 
 def test_a_slow_store_is_led_from_outside_the_run():
-    """SlowStore holds a run back until the test lets it go on."""
+    """SlowStore blocks a run until the test allows it."""
     kept = MemoryStore()
     slow = SlowStore(store=kept)
     with ps.Pipeline(ps.source(of_channels("a")) >> ps.store(slow)).start() as run:

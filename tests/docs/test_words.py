@@ -31,6 +31,19 @@ BANNED = (
     r"\bmourn",
     r"\bknock",
     r"\bwhoever\b",
+    r"\bthe books\b",
+    r"\bbooks balance\b",
+    r"\bhas not the\b",
+    r"\blooks? whether\b",
+    r"\bsays otherwise\b",
+    r"\bmakes? nothing of\b",
+    r"\bin (its|the|their|our) hands\b",
+    r"\bfor want of\b",
+    r"\bat work still\b",
+    r"\bwhat (comes|becomes) of\b",
+    r"\bthan told\b",
+    r"\bbut for\b",
+    r"\bnumbered anew\b",
 )
 """Phrases that are not found in any comment, docstring, message or page."""
 

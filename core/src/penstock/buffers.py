@@ -60,7 +60,7 @@ class BufferWatch:
     def kept(self, item: Any, batch: int = 0) -> Any:
         """Return an item (a record, or the data of one), or a copy. Raises BufferReusedError.
 
-        Items of one batch (not 0) may share their memory: they were handed over together.
+        Items of one batch (not 0) may share their memory: they were returned together.
         """
         if type(item) in IMMUTABLE or self.reuses is False or (type(item) is Record and not _is_mutable(item)):
             return item

@@ -53,7 +53,7 @@ class SourceError(PenstockError, RuntimeError):
 
 
 class BufferReusedError(SourceError):
-    """The memory of an array in flight was handed over again, and is overwritten. `array` is that array."""
+    """The memory of an array in flight was reused, and is overwritten. `array` is that array."""
 
     def __init__(self, message: str, *, retryable: bool = False, array: Any = None) -> None:
         super().__init__(message, retryable=retryable)

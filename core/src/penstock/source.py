@@ -105,7 +105,7 @@ class SupportsRejected(Protocol):
 
 @runtime_checkable
 class SupportsRefusal(Protocol):
-    """A source that can name what it could make nothing of: the run dead-letters it, or does what `on_error` says."""
+    """A source that reports invalid messages: the run dead-letters them, or treats them as `on_error` says."""
 
     def take_refused(self) -> Sequence[tuple[Record, BaseException]]:
         """Return what came since the last call and is of no use, each with the reason. Called after each `read`."""

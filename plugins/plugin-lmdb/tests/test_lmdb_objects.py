@@ -239,7 +239,7 @@ def test_b3_a_deleted_put_stays_deleted(make):
 
 
 def test_b1_replace_returns_the_old(make):
-    """`replace` puts another object in the place of one, returns the old, and keeps id and name."""
+    """`replace` replaces an object, returns the old one, and keeps id and name."""
     store = make(commit_freq=NEVER)
     key = store.put("one", "name")
     assert store.replace("name", "two") == "one"

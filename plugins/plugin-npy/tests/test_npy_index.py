@@ -1,4 +1,4 @@
-"""The index of the npy store: what it keeps, and what becomes of it when processes die and files are copied."""
+"""The index of the npy store: its content, also after processes die and files are copied."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def test_consumer_that_holds_too_much_is_named(start):
     records = [Record(np.zeros(1 << 18, np.uint32), seq=number) for number in range(100)]
     with pytest.raises(StoreError, match=rf"peer\.py \(process {peer.pid}\) holds \d+ blocks.*max_bytes") as caught:
         store.write(records)
-    assert 0 < len(caught.value.failed) < 100, "those that were not handed over are named"
+    assert 0 < len(caught.value.failed) < 100, "those that were not published are named"
     peer.kill()
     late = start("consume", "test")
     assert late.hear() == "open"
@@ -311,7 +311,7 @@ def test_late_consumer_and_return(source, start):
 
 
 def test_killed_producer_is_reported_and_replaced(source, start):
-    """When a producer is killed, what it handed over arrives whole, the death is told, and the next one goes on."""
+    """When a producer is killed, its published records arrive complete, its death is reported, and the next goes on."""
     peer = start("produce", "test", 0, 500_000)
     got = list(source.read(5, 20.0))
     peer.kill()

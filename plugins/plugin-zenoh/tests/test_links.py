@@ -55,7 +55,7 @@ class Cable:
             ip("-n", host, "link", "set", "lo", "up")
 
     def end_relay(self) -> tuple[int, int]:
-        """End the relay of a bad line; return how many packets it handed over, and how many it lost."""
+        """End the relay of a bad line; return how many packets it passed on, and how many it lost."""
         assert self._relay is not None
         relayed, lost = self._relay.communicate(timeout=30)[0].split()
         return int(relayed), int(lost)

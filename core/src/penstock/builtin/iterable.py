@@ -157,7 +157,7 @@ class IterableSource:
         self._left_inside = len(self._collecting)
 
     def lost_upstream(self) -> Mapping[str, int]:
-        """Return how many items an iterator had given when it was left behind, in a list that was not handed over."""
+        """Return how many items an iterator had yielded when it was left behind, in a list that was not returned."""
         return {self._node if self.channel is None else self.channel: self._left_inside} if self._left_inside else {}
 
     def remark(self) -> str:

@@ -30,7 +30,7 @@ class Inlet:
 
     The lock keeps the putting threads in order; the reader takes records without it, so that neither waits for the
     other. Each side has a count of bytes of its own. One side announces that it waits, then looks once more; the other
-    acts first, then looks whether anybody waits: so no wake-up is missed.
+    acts first, then checks for waiters: so no wake-up is missed.
 
     Its content is not a setting: two are equal if their settings are, and pickling drops the content.
 

@@ -48,7 +48,7 @@ def replay(directory: Path, into: Path | None, as_json: bool) -> None:
 
 
 def replayed(pipeline: Pipeline, directory: Path) -> Pipeline:
-    """Return the pipeline with dead letters in the place of its sources, each entering where it failed.
+    """Return the pipeline with dead letters instead of its sources, each entering where it failed.
 
     A record that failed at a source, because its own fields were wrong, enters behind it. A log that cannot be read
     does not stop the others: the run names it, and is not ok.

@@ -119,7 +119,7 @@ def _cached(function: Any, parameters: Mapping[str, Any]) -> Any:
 
 
 def is_importable(module: types.ModuleType) -> bool:
-    """Tell whether another process with the same `sys.path` would find this very module."""
+    """Return whether another process with the same `sys.path` would find this very module."""
     name = module.__name__
     if name.partition(".")[0] in sys.stdlib_module_names:
         return True

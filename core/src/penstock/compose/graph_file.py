@@ -52,7 +52,7 @@ _ROLES = {role: attrs.field(type=_OPTIONAL_TEXT, default=None) for role in ROLES
     },
 )
 class NodeEntry:
-    """A node in a file: a component in the place of its role, its settings, and the options of `Node`."""
+    """A node in a file: a component under the key of its role, its settings, and the options of `Node`."""
 
     def node(self, path: str) -> Node:
         """Make the node. Raises ConfigError, which begins with the path."""

@@ -25,6 +25,6 @@ def import_path(path: str) -> Any:
 
 
 def is_import_path(use: str) -> bool:
-    """Tell whether a name leads to a module ("my.module:name"), and not to a component that a plugin offers."""
+    """Return whether a name leads to a module ("my.module:name"), and not to a component that a plugin offers."""
     home, colon, _ = use.partition(":")
     return bool(colon) and home != PROJECT and ("." in home or "-" not in use)

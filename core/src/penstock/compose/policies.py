@@ -17,7 +17,7 @@ from penstock.errors import ConfigError
 from penstock.suggestions import close_to, suggests_fields
 
 SPILL_BYTES: Final = 10 * 2**30
-"""Bytes that the files of one edge take together, unless its policy says otherwise."""
+"""The default limit in bytes for the files of one edge."""
 
 _UNITS: Final = {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
 _TEXT = re.compile(r"\s*(\w+)\s*(?:\((.*)\))?\s*\Z", re.DOTALL)

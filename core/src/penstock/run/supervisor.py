@@ -105,7 +105,7 @@ class Supervisor:
             active = lane.active
             node, since = active if active else (lane.name, None)
             blocking = (
-                "is at work still" if since is None else f"has been blocking for {time.monotonic() - since:.0f} s"
+                "is still at work" if since is None else f"has been blocking for {time.monotonic() - since:.0f} s"
             )
             self._engine.errors.append(
                 f"node {node!r} {blocking}: it did not let go within {self._abort_grace_s:.0f} s when the run was "

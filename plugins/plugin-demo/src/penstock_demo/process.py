@@ -55,7 +55,7 @@ class Publisher:
         return told
 
     def has_ended(self) -> bool:
-        """Tell whether it runs no more."""
+        """Return whether it runs no more."""
         return self._running().poll() is not None
 
     def __exit__(

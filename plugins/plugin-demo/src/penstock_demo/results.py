@@ -97,7 +97,7 @@ def compare(directory: Path, channel: str, plugins: Plugins) -> Comparison:
 
 
 def same_frame(lmdb: Any, npy: Any, key: str) -> bool:
-    """Tell whether both stores hold the same array here: shape, dtype and every bit."""
+    """Return whether both stores hold the same array here: shape, dtype and every bit."""
     try:
         one = lmdb.get(key)
         other = npy.get(npy.key_of(one))

@@ -119,7 +119,7 @@ class AvDecoder:
 
     @property
     def skipped(self) -> int:
-        """Packets of which no picture came, because of damage or a gap before them, or for want of a keyframe."""
+        """Packets of which no picture came, because of damage or a gap before them, or without a keyframe."""
         return self._engine.skipped if self._engine is not None else 0
 
     @property

@@ -13,7 +13,7 @@ _logger = logging.getLogger(__name__)
 
 @attrs.define
 class LeftOut:
-    """Count the packets that could not be decoded for want of a keyframe, and say once which they were."""
+    """Count the packets that could not be decoded without a keyframe, and report them once."""
 
     _first: Record | None = None
     _count: int = 0

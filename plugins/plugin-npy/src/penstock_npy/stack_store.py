@@ -122,7 +122,7 @@ class NpyStackStore:
     Attributes:
         path: Template of the files' paths, ending in ".npy": "archive/{{ time|strftime('%j') }}/{{ channel }}.npy".
         root: Directory that no file leaves; None takes the part of `path` before its first variable.
-        when_exists: What becomes of a record whose seq its channel has: "error" raises RecordExistsError, "skip" drops
+        when_exists: The action for a record whose seq its channel has: "error" raises RecordExistsError, "skip" drops
             the new one.
         reserve_bytes: Bytes that stay free on the disk. What would leave less is a StoreError that says the figures and
             may be tried again, so that the run waits or spills as its edges say, before the disk is full.

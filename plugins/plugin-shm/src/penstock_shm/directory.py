@@ -52,7 +52,7 @@ def root() -> Path:
     if _others_may_remove(found):
         raise CannotConnectToStoreError(
             f"shared memory: others may write to {path} (mode {stat.S_IMODE(found.st_mode):04o}), so they could put "
-            f"their data in the place of yours; run `chmod 700 {path}`, or set {VARIABLE} to a directory of your own"
+            f"their data instead of yours; run `chmod 700 {path}`, or set {VARIABLE} to a directory of your own"
         )
     return path
 
@@ -146,7 +146,7 @@ def make_directory(path: Path) -> None:
             os.mkdir(path, 0o700)
             return
         except FileExistsError:
-            return  # pathlib would look whether it is a directory, and by then it may have vanished
+            return  # pathlib would check whether it is a directory, and by then it may have vanished
         except FileNotFoundError:
             make_directory(path.parent)
 

@@ -77,7 +77,7 @@ class Neighbours:
         self._seen = None
 
     def are_ours(self) -> bool:
-        """Tell whether nobody is connected who could hear anything for somebody else; asked before each message."""
+        """Return whether nobody is connected who could hear anything for somebody else; asked before each message."""
         transports = self._session.info.transports()
         if transports != self._seen:
             self._seen = transports

@@ -249,7 +249,7 @@ class Arrivals:
             self.changed.notify_all()
 
     def have_ended(self, at_least: int) -> bool:
-        """Tell whether so many publishers were seen, all have ended or vanished, and nothing waits or is on its way."""
+        """Return whether enough publishers were seen, all have ended or vanished, and nothing waits or is in flight."""
         with self.changed:
             everybody = self.publishers.values()
             return (
@@ -361,7 +361,7 @@ class Arrivals:
         publisher.received = max(publisher.received, mark.last)
 
     def _has_vanished(self, publisher: Publisher, longer_s: float = 0.0) -> bool:
-        """Tell whether a publisher has gone, and will not come back."""
+        """Return whether a publisher has gone, and will not come back."""
         if publisher.vanished_at is None:
             return False
         gone_s = time.monotonic() - publisher.vanished_at

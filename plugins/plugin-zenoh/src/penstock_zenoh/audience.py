@@ -108,7 +108,7 @@ class Audience:
             return self._needed_from()
 
     def is_heard(self, key: str) -> bool:
-        """Tell whether somebody is there who may hear of this key; foreign subscribers may always be."""
+        """Return whether somebody is there who may hear of this key; foreign subscribers may always be."""
         with self._changed:
             matching = self._match(key)
             return not matching or any(each.present for each in matching)
@@ -326,7 +326,7 @@ class Audience:
         return self._listeners.get(listener.id) is listener
 
     def _has_all(self, listener: Listener, mark: int) -> bool:
-        """Tell whether a source has answered a mark, and has all that was sent before, or has counted it as lost."""
+        """Return whether a source has answered a mark, and has all that was sent before, or has counted it as lost."""
         return listener.receipt.mark >= mark and listener.receipt.received >= listener.last
 
     def _needed_from(self) -> int | None:
@@ -345,7 +345,7 @@ class Audience:
         self._changed.notify_all()
 
     def _wait(self, timeout_s: float) -> bool:
-        """Wait for a change, and tell whether there was one; look whether a source that has gone will not come back."""
+        """Wait for a change, and return whether there was one; check whether a vanished source will not come back."""
         away = [each for each in self._listeners.values() if not each.present]
         now = time.monotonic()
         for each in away:

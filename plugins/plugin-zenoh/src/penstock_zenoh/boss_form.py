@@ -27,7 +27,7 @@ def entries(content: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def is_boss(content: Any) -> bool:
-    """Tell whether the content of a file is of archivers, as BOSS starts them."""
+    """Return whether the content of a file is of archivers, as BOSS starts them."""
     if isinstance(content, Mapping) and "classname" not in content:
         content = content.get("docs")
     listed = content if isinstance(content, list) else [content]

@@ -106,7 +106,7 @@ class Listener:
         return back
 
     def is_stuck(self) -> bool:
-        """Tell whether it has received nothing new for `_STUCK_S`, since it was asked first; then it is asked anew."""
+        """Return whether it has received nothing new for `_STUCK_S` since it was first asked; then ask it again."""
         now = time.monotonic()
         received, since = self._seen
         if received != self.receipt.received:
@@ -118,7 +118,7 @@ class Listener:
         return True
 
     def is_open(self, mark: int) -> bool:
-        """Tell whether it owes a receipt: for what it has not taken, or for this mark, by which it was to count."""
+        """Return whether it owes a receipt: for what it has not taken, or for this mark, by which it was to count."""
         return bool(self.sent) or (self.owed is not None and self.receipt.mark < mark)
 
     def describe(self) -> str:

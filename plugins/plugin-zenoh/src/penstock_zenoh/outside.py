@@ -14,12 +14,12 @@ _alive: dict[int, Any] = {}
 
 
 def is_library_error(error: BaseException) -> bool:
-    """Tell whether a call into zenoh failed: any Exception, or a panic of its Rust code; not a wish to end."""
+    """Return whether a call into zenoh failed: any Exception, or a panic of its Rust code; not a wish to end."""
     return not isinstance(error, _OURS)
 
 
 def has_panicked(error: BaseException) -> bool:
-    """Tell whether the library's Rust code panicked: its session cannot be used any more."""
+    """Return whether the library's Rust code panicked: its session cannot be used any more."""
     return not isinstance(error, (Exception, *_OURS))
 
 

@@ -43,13 +43,13 @@ _decode = msgspec.msgpack.Decoder(list[_Row | bytes]).decode
 
 
 def is_small(record: Record) -> bool:
-    """Tell whether a record may go into a list. What is no bytes may be small, too, but to know it costs too much."""
+    """Return whether a record may go into a list. What is no bytes may be small, too, but to know it costs too much."""
     data = record.data
     return type(data) is bytes and len(data) <= SMALL_BYTES and record.parent is None
 
 
 def is_large(record: Record) -> bool:
-    """Tell whether the data of a record should be a payload of their own."""
+    """Return whether the data of a record should be a payload of their own."""
     return type(record.data) is bytes and len(record.data) >= LARGE_BYTES and record.parent is None
 
 

@@ -114,7 +114,7 @@ class Publishing:
         return 1
 
     def _packs(self, key: str) -> bool:
-        """Tell whether all who hear of this key can read what only sources of penstock can."""
+        """Return whether all who hear of this key can read what only sources of penstock can."""
         bundle = self._settings.bundle
         if bundle is None:
             bundle = self._settings.is_peer and key[:1] != "@" and "/@" not in key and self._neighbours.are_ours()
@@ -230,7 +230,7 @@ class Publishing:
         )
 
     def is_here(self) -> bool:
-        """Tell whether this process opened it; a fork has none of zenoh's threads."""
+        """Return whether this process opened it; a fork has none of zenoh's threads."""
         return self._process == os.getpid()
 
     def unconfirmed(self) -> list[str]:

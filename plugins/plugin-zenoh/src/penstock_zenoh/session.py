@@ -160,7 +160,7 @@ class End(Protocol):
 
 
 def is_plain_peer(end: End) -> bool:
-    """Tell whether the session of a source or a store is a peer among peers that relay nothing for others."""
+    """Return whether the session of a source or a store is a peer among peers that relay nothing for others."""
     return end.mode == "peer" and "linkstate" not in str(end.config or "")
 
 

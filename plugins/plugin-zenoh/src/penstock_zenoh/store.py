@@ -135,7 +135,7 @@ class ZenohStore:
         )
 
     def _renew(self, publishing: Publishing, error: BaseException) -> Publishing:
-        """Take a new session in the place of one that panicked; `sync` reports what it had not confirmed."""
+        """Replace a session that panicked; `sync` reports what it had not confirmed."""
         _log.error("%s: the zenoh library panicked (%s); going on with a new session", self._name(), error)
         self._unconfirmed += publishing.unconfirmed()
         self._open = None

@@ -77,7 +77,7 @@ class Subscription:
         keep_in_children(self)
 
     def is_here(self) -> bool:
-        """Tell whether this process opened it; a fork has none of its threads."""
+        """Return whether this process opened it; a fork has none of its threads."""
         return self._process == os.getpid()
 
     def take(self, most: int, timeout_s: float) -> list[Arrival]:
@@ -104,7 +104,7 @@ class Subscription:
         return self.arrivals.receipts_left()
 
     def seen(self) -> bool:
-        """Tell whether a publisher was seen, or anything has come."""
+        """Return whether a publisher was seen, or anything has come."""
         return self._has_arrived or bool(self.arrivals.publishers)
 
     def send_receipt(self, publisher: Publisher, *, leaves: bool = False) -> None:

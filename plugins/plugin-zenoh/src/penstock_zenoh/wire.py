@@ -185,7 +185,7 @@ def this_process() -> str:
 
 
 def is_dead(process: str) -> bool:
-    """Tell whether what `this_process` returned elsewhere was a process of this machine that has ended."""
+    """Return whether what `this_process` returned elsewhere was a process of this machine that has ended."""
     words = process.split()
     if len(words) != 4 or words[3] != socket.gethostname() or not words[1].isdigit():
         return False
@@ -193,7 +193,7 @@ def is_dead(process: str) -> bool:
 
 
 def intersects(expression: str, other: str) -> bool:
-    """Tell whether two key expressions have a key in common; False if one of them is none."""
+    """Return whether two key expressions have a key in common; False if one of them is none."""
     try:
         return bool(zenoh.KeyExpr(expression).intersects(other))
     except zenoh.ZError:

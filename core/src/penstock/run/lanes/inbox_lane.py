@@ -52,7 +52,7 @@ class InboxLane(Lane):
             self.tick()
 
     def _note_names(self, chunk: Chunk) -> None:
-        """Look whether several nodes give records of the same name."""
+        """Check whether several nodes send records of the same name."""
         edge = self.inbox.taken_from
         if len(self.inbox.edges) > 1 and edge is not None and not edge.counted:
             self._merge.note(edge.name, chunk.records)

@@ -147,7 +147,7 @@ class Waiting:
         return self._frames.popleft()
 
     def has_frame(self) -> bool:
-        """Tell whether a frame waits."""
+        """Return whether a frame waits."""
         return bool(self._frames)
 
     def end(self) -> None:

@@ -32,7 +32,7 @@ class Cluster:
         return existing_topics(self._connected(), self.timeout_s)
 
     def may_have_new_groups(self) -> bool:
-        """Tell whether the brokers may have the group protocol of KIP-848; where they may not be asked, it is tried."""
+        """Return whether the brokers may have the group protocol of KIP-848; if they cannot be asked, it is tried."""
         client = self._connected()
         try:
             broker = next(iter(client.list_topics(timeout=self.timeout_s).brokers))

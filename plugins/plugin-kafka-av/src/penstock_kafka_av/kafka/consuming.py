@@ -164,7 +164,7 @@ class Consuming:
         self._assigned.move(partition, offset)
 
     def is_at_end(self) -> bool:
-        """Tell whether everything that was there has been given."""
+        """Return whether everything that was there has been given."""
         with self._lock:
             return self._assigned.has_begun and not self._assigned.waiting and not self._assigned.pending and all(
                 each.is_at_end or each.next >= each.stop for each in self.partitions.values()

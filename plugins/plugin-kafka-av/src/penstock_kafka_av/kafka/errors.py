@@ -40,7 +40,7 @@ def error_of(error: BaseException) -> KafkaError | None:
 
 
 def is_unsupported(error: KafkaError) -> bool:
-    """Tell whether the brokers lack the group protocol of KIP-848."""
+    """Return whether the brokers lack the group protocol of KIP-848."""
     codes = (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)
     return error.code() in codes or (error.code() == KafkaError._FATAL and "ConsumerGroupHeartbeat" in error.str())
 

@@ -234,7 +234,7 @@ class KafkaSource:
         return {**client_config(self.bootstrap_servers, self.options), "log_level": 2}
 
     def _is_group_empty(self) -> bool:
-        """Tell whether nobody is in the group yet, so that `start` is the user's word for where it begins."""
+        """Return whether nobody is in the group yet, so that `start` is the user's word for where it begins."""
         if self.start == "committed":
             return False
         assert self.group is not None

@@ -87,7 +87,7 @@ class Consumer:
     def greet(self, about: dict[str, Any], wake_up: WakeUpEvent, *, begun: int, handed: int) -> None:
         """Send a hello message with a new shared page. OSError: the consumer is gone; StoreError: no memory.
 
-        `begun` and `handed` are the numbers of records that the producer began to write, and handed over, before.
+        `begun` and `handed` are the numbers of records that the producer began to write, and published, before.
         """
         descriptor = new_segment("penstock-control", SIZE)
         try:

@@ -117,7 +117,7 @@ class Producer:
             return block
 
     def give_back(self, block: Block) -> None:
-        """Let a block be used again that was taken and not handed over."""
+        """Free a block that was taken and not published."""
         with self._lock:
             block.pins -= 1
 

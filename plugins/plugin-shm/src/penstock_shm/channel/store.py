@@ -88,12 +88,12 @@ class ShmStore:
         self._producer = Producer(self.channel_name, exclusive=self.exclusive, most_bytes=self.max_bytes)
 
     def write(self, records: Sequence[Record]) -> None:
-        """Hand over all records; wait while a lossless consumer has too many unread.
+        """Publish all records; wait while a lossless consumer has too many unread.
 
         Raises:
             StoreError: too few consumers attached in time; consumers hold all memory; there is none; another thread
                 closed the store meanwhile; or the parent of this forked process opened it. `failed`
-                holds the records not handed over, unless that is all of them. Records that cannot be encoded are among
+                holds the records not published, unless that is all of them. Records that cannot be encoded are among
                 them, each with its CodecError; they do not stop the others.
         """
         producer = self._get_producer()
@@ -144,7 +144,7 @@ class ShmStore:
         return np.ndarray(shape, described, memory.data)
 
     def sync(self) -> None:
-        """Return at once: `write` returned when the records were handed over.
+        """Return at once: `write` returned when the records were published.
 
         From then on they survive this process, but neither a power cut nor the death of the
         consumer that has them. A checkpoint over a link must come from the consumer's side.

@@ -66,7 +66,7 @@ class Acquisition:
 
     @property
     def complete(self) -> bool:
-        """Tell whether it ended, and everything that was announced or sent was stored."""
+        """Return whether it ended, and everything that was announced or sent was stored."""
         wanted = self.emitted if self.emitted is not None else self.expected
         stored = self.arrived if self.stored is None else self.stored
         announced = self.expected is None or self.expected == wanted

@@ -101,7 +101,7 @@ class HERODataArchiver:
         self._source.feed(source_name, list(data) if isinstance(data, tuple) else data)
 
     def is_queue_drained(self) -> bool:
-        """Tell whether everything that has come so far is stored, or dead-lettered."""
+        """Return whether everything that has come so far is stored, or dead-lettered."""
         if self.report is not None:
             return True
         account = self._run.stats()
@@ -135,7 +135,7 @@ class HERODataArchiver:
         return _Calls(self)
 
     def _describes(self) -> bool:
-        """Tell whether metadata say the HERO, the event and the time, beside what the event says."""
+        """Return whether metadata say the HERO, the event and the time, beside what the event says."""
         return True
 
 

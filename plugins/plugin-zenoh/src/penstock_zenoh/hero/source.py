@@ -28,7 +28,7 @@ from penstock_zenoh.outside import forget, keep_in_children
 from penstock_zenoh.session import RENDEZVOUS, is_plain_peer, let_go, open_session
 from penstock_zenoh.times import time_of
 
-_ENDING_S = 0.1  # what the intake has in its hands comes within this time
+_ENDING_S = 0.1  # records inside the intake come within this time
 _IN_HAND = 512
 STARTED, STOPPED = "acquisition_started", "acquisition_stopped"
 _log = logging.getLogger(__name__)
@@ -286,7 +286,7 @@ class HeroSource:
 
 
 def holds_directory(name: str, value: Any) -> bool:
-    """Tell whether a default names a place on the disk, which no event may change."""
+    """Return whether a default names a place on the disk, which no event may change."""
     return name == "root" or isinstance(value, Path) or (isinstance(value, str) and "/" in value)
 
 
@@ -325,7 +325,7 @@ class _Observation:
         keep_in_children(self)
 
     def is_here(self) -> bool:
-        """Tell whether this process opened it; a fork has none of its threads."""
+        """Return whether this process opened it; a fork has none of its threads."""
         return self._process == os.getpid()
 
     def take(self, most: int, timeout_s: float) -> list[Arrival]:

@@ -154,7 +154,7 @@ class _Emission:
         keep_in_children(self)
 
     def is_here(self) -> bool:
-        """Tell whether this process opened it; a fork has none of zenoh's threads."""
+        """Return whether this process opened it; a fork has none of zenoh's threads."""
         return self._process == os.getpid()
 
     def is_observed(self, timeout_s: float) -> bool:

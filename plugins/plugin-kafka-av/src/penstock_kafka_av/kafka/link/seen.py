@@ -29,7 +29,7 @@ class Seen:
         """Whether each opening has ended; in the order of their appearance."""
 
     def needs_filling(self, mark: Mark) -> bool:
-        """Tell whether this message may repeat one from before `begun`: its store was opened not long before it."""
+        """Return whether this message may repeat one from before `begun`: its store was opened not long before it."""
         if self.is_filled:
             return False
         if self._openings:
@@ -88,7 +88,7 @@ class Seen:
         self.is_filled = True
 
     def has_ended(self, publishers: int) -> bool:
-        """Tell whether so many stores have been seen, and the last opening of each has ended."""
+        """Return whether so many stores have been seen, and the last opening of each has ended."""
         return len(self._latest) >= publishers and all(self._openings[each] for each in self._latest.values())
 
 

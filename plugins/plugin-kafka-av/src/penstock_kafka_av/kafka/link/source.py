@@ -133,7 +133,7 @@ class KafkaLinkSource:
         seen.fill(found)
 
     def _has_ended(self, kafka: KafkaSource) -> bool:
-        """Tell whether all partitions that are assigned are at an end."""
+        """Return whether all partitions that are assigned are at an end."""
         position = kafka.position()
         for name, offset in position.items():
             number = int(name.rpartition("/")[2])
