@@ -332,6 +332,11 @@ def test_a_control_topic_of_a_pipeline(broker, read):
             ("double", True), ("create", True), ("explode", False),
         ]  # fmt: skip
         assert found[0]["result"] == 42
+        broker.produce(config, [json.dumps(["two", "kept-two"]).encode()], key="delete")  # just created
+        while len(found) < 4:
+            found = [json.loads(record.data) for record in everything(broker, replies, read)]
+            assert time.monotonic() < ends, found
+        assert (found[3]["action"], found[3]["ok"]) == ("delete", True)
         while run.stats().node("kept").stored < 200:
             assert time.monotonic() < ends
             run.wait(0.05)

@@ -106,7 +106,7 @@ class Consuming:
             try:
                 if len(found) < most:
                     found += self._assigned.consumer.consume(most - len(found), 0)
-                if not found and timeout_s > 0:
+                if not found and most > 0 and timeout_s > 0:
                     found = self._assigned.consumer.consume(1, timeout_s)
                     if found and most > 1:
                         found += self._assigned.consumer.consume(most - 1, 0)
