@@ -31,7 +31,7 @@ class Source(Protocol):
     """
 
     gives: ClassVar[str] = "any"
-    """What its records carry as data: "bytes", "array", "mapping" or "any"."""
+    """The kind of data of its records: "bytes", "array", "mapping" or "any"."""
 
     def open(self) -> None:
         """Acquire external resources. Raises SourceError or OSError, and then holds none."""

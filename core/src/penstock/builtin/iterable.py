@@ -18,7 +18,7 @@ from penstock.record import Record
 _AT_ONCE = (list, tuple, range)
 """Sequences whose items exist already: iterating over them runs no user code."""
 _SLOW_S = 0.0001
-"""What an iterator takes for an item when that is handed over at once: as much as it costs to hand a list over."""
+"""Seconds for one item above which it is returned at once: as long as it takes to pass a list on."""
 _LONGEST_S = 0.001
 """How long records are collected from an iterator before they are handed over: a slow one must not wait for company."""
 

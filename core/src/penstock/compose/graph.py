@@ -17,7 +17,7 @@ class PipelineGraph(Protocol):
 
     @property
     def name(self) -> str:
-        """What reports and dead letters call it."""
+        """The name in reports and dead letters."""
         ...
 
     @property

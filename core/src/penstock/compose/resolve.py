@@ -51,17 +51,17 @@ class ResolvedNode:
 
     @property
     def takes(self) -> str:
-        """What it takes as data."""
+        """The kind of data that it accepts."""
         return _kind(self.sample, "takes")
 
     @property
     def gives(self) -> str:
-        """What its records carry as data."""
+        """The kind of data of its records."""
         return _kind(self.sample, "gives")
 
     @property
     def where(self) -> str:
-        """What errors begin with: "node 'archive' (penstock-npy 0.1.0)"."""
+        """The beginning of errors: "node 'archive' (penstock-npy 0.1.0)"."""
         return f"{describe(self.node)} ({self.origin})"
 
 

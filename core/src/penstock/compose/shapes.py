@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SourceShape(Protocol):
-    """What is read."""
+    """A source."""
 
     def open(self) -> object: ...
     def read(self, max_records: int, timeout_s: float, /) -> Sequence[Record]: ...
@@ -28,7 +28,7 @@ class SourceShape(Protocol):
 
 
 class DecoderShape(Protocol):
-    """What decodes one channel."""
+    """A decoder of one channel."""
 
     def decode(self, record: Record, /) -> Iterable[Record]: ...
     def flush(self) -> Iterable[Record]: ...
@@ -36,7 +36,7 @@ class DecoderShape(Protocol):
 
 
 class StoreShape(Protocol):
-    """What keeps records."""
+    """A store of records."""
 
     def open(self) -> object: ...
     def write(self, records: Sequence[Record], /) -> object: ...
@@ -45,7 +45,7 @@ class StoreShape(Protocol):
 
 
 class StorageShape(Protocol):
-    """What keeps data by coordinates."""
+    """A storage of data by coordinates."""
 
     def put(self, coords: Any, data: Any, metadata: Any, /) -> object: ...
     def get_data(self, coords: Any, /) -> Any: ...
@@ -67,7 +67,7 @@ class NodeOptions(TypedDict, total=False):
 
 
 class IterableSettings(NodeOptions, total=False):
-    """What may be said of an iterable that is a source."""
+    """The options of an iterable as a source."""
 
     channel: str | None
     reuses_buffers: bool | None

@@ -130,12 +130,12 @@ class RunReport:
 
     @property
     def notes(self) -> list[str]:
-        """What sources tell of what they read; the end of the run logs it as information."""
+        """Facts that the sources report; they are logged as information at the end."""
         return notes(self.account, _where)
 
     @property
     def remarks(self) -> list[str]:
-        """What is worth knowing though it is no failure: doubts, notes, what was reopened, tried again or restarted."""
+        """Notable facts that are no failures: doubts, notes, and what was reopened, retried or restarted."""
         return [*self.doubts, *self.notes, *recoveries(self.account, _where)]
 
     @property

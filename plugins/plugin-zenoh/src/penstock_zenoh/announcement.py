@@ -1,4 +1,4 @@
-"""Who else may hear what is published: sessions of this plugin announce themselves, anything else may be anybody."""
+"""Other receivers of published data: sessions of this plugin announce themselves, others are unknown."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Announcement:
 
 
 class Neighbours:
-    """What a session knows of those connected to it: whether all of them are announced sessions of this plugin."""
+    """The connections of a session: whether all of them are announced sessions of this plugin."""
 
     def __init__(self, session: zenoh.Session) -> None:
         self._session = session
@@ -68,7 +68,7 @@ class Neighbours:
         self._are_ours = False
 
     def on_token(self, sample: zenoh.Sample) -> None:
-        """Take note of a session that came or went."""
+        """Note a session that came or went."""
         zid = str(sample.key_expr).rpartition("/")[2]
         if sample.kind == zenoh.SampleKind.PUT:
             self._announced.add(zid)

@@ -1,4 +1,4 @@
-"""What has arrived at a source and waits for its reader; bounded for each publisher."""
+"""The messages that have arrived at a source and wait for its reader; bounded for each publisher."""
 
 from __future__ import annotations
 
@@ -215,12 +215,12 @@ class Arrivals:
             return wire.Receipt(source, publisher.mark, publisher.received, publisher.taken, publisher.lost, leaves)
 
     def count_lost(self, publisher: Publisher, channel: str, count: int) -> None:
-        """Take note of records that never arrived."""
+        """Note records that never arrived."""
         with self.changed:
             self.lost[channel] = self.lost.get(channel, 0) + count
 
     def on_mark(self, publisher_id: str, mark: wire.Mark) -> Publisher | None:
-        """Take note of a mark; return the publisher if it is due now, None while records are still on the way."""
+        """Note a mark; return the publisher if it is due now, None while records are still in flight."""
         with self.changed:
             publisher = self._known(publisher_id)
             if mark.number <= publisher.mark:
@@ -232,7 +232,7 @@ class Arrivals:
             return publisher if settled else None
 
     def on_token(self, publisher_id: str, process: str, *, is_there: bool) -> None:
-        """Take note of a publisher that came or went."""
+        """Note a publisher that came or went."""
         with self.changed:
             publisher = self._known(publisher_id)
             publisher.process = process
@@ -242,7 +242,7 @@ class Arrivals:
             self.changed.notify_all()
 
     def on_other_end(self, key: str) -> None:
-        """Take note of a token of somebody else that went."""
+        """Note a foreign token that disappeared."""
         with self.changed:
             self.over.append(key)
             self.has_news = True

@@ -1,4 +1,4 @@
-"""Who listens to a store: the sources there, what each has not taken yet, and their receipts."""
+"""The listeners of a store: its sources, their unconfirmed records, and their receipts."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _ASK_S = 1.0
 _REMEMBERED = 256
 
 BEHIND = "a source has come back"
-"""What `admit` and `wait_taken` return when something must be sent again first."""
+"""The result of `admit` and `wait_taken` when records must be sent again first."""
 FULL = "the sources are full"
-"""What they return when nothing has changed for a second: a receipt may have been lost, and is to be asked for."""
+"""Their result when nothing has changed for a second: a receipt may be lost, and must be requested."""
 CLOSED = "the store has been closed"
 
 
@@ -53,7 +53,7 @@ class Audience:
     _closed: bool = False
 
     def on_token(self, sample: zenoh.Sample) -> None:
-        """Take note of a source that came or went."""
+        """Note a source that came or went."""
         token = read_card(str(sample.key_expr), SourceCard)
         if token is None or not intersects(self.announced, token[1].key):
             return
@@ -75,7 +75,7 @@ class Audience:
             self._changed.notify_all()
 
     def on_receipt(self, sample: zenoh.Sample) -> None:
-        """Take note of what a source has taken."""
+        """Note the records that a source has taken."""
         receipt = read_message(sample.payload.to_bytes(), Receipt)
         with self._changed:
             if receipt is None:

@@ -1,4 +1,4 @@
-"""What BOSS files look like: the test by which penstock knows one. Imports nothing heavy."""
+"""The form of BOSS files, by which penstock recognises one. Imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who came and went on a network while a source was open: told in the log as it happens, and in the report."""
+"""The programs that came and went on a network while a source was open, for the log and the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What loses events of HEROs, and the lines that stop it."""
+"""The causes of lost events of HEROs, and the settings that prevent them."""
 
 from __future__ import annotations
 

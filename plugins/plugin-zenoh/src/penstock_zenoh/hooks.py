@@ -1,4 +1,4 @@
-"""What this plugin offers. Imports penstock and nothing else."""
+"""The components of this plugin. Imports penstock and nothing else."""
 
 from __future__ import annotations
 

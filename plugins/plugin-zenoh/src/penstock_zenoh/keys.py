@@ -7,7 +7,7 @@ import zenoh
 from penstock_zenoh.outside import MOST_KEY_BYTES
 
 TEMPLATE_OPENINGS = ("{{", "{%", "{#")
-"""What begins the variable part of a template."""
+"""The beginning of the variable part of a template."""
 
 
 def announced_key(template: str) -> str:

@@ -15,7 +15,7 @@ _STUCK_S = 1.0
 
 @attrs.define(eq=False)
 class Sent:
-    """What one message brought: the number of its last record, how many, and their bytes."""
+    """The records of one message: the number of the last one, their count, and their bytes."""
 
     last: int
     count: int
@@ -77,7 +77,7 @@ class Listener:
             self.keys[key] = (known[0], key_number + count)
 
     def take(self, receipt: Receipt) -> None:
-        """Take note of a receipt."""
+        """Note a receipt."""
         self.receipt = receipt
         while self.sent and self.sent[0].last <= receipt.taken:
             gone = self.sent.popleft()

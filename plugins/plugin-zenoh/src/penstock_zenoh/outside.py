@@ -1,4 +1,4 @@
-"""What the zenoh library does to a process: panics that are no `Exception`, and sessions that a fork inherits."""
+"""Effects of the zenoh library on a process: panics that are not an `Exception`, and sessions after a fork."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class Settings(NamedTuple):
-    """What a store tells its session; see `ZenohStore`."""
+    """The settings of a store for its session; see `ZenohStore`."""
 
     key: str
     encoding: Form

@@ -21,7 +21,7 @@ _MOST_KEYS = 10_000
 
 @attrs.define
 class Traffic:
-    """What was seen on one key."""
+    """The observations on one key."""
 
     count: int = 0
     size_bytes: int = 0

@@ -24,7 +24,7 @@ def endpoints(value: Any) -> tuple[str, ...] | None:
 
 
 MODES = ("peer", "client", "router")
-"""What a session can be."""
+"""The modes of a session."""
 
 
 def text(_: object, field: attrs.Attribute[Any], value: Any) -> None:

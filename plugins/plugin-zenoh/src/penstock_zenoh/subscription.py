@@ -137,7 +137,7 @@ class Subscription:
             self.send_receipt(publisher)
 
     def _on_other_token(self, sample: zenoh.Sample) -> None:
-        """Take note of the token of a program that is no end of penstock."""
+        """Note the token of a foreign program."""
         key = str(sample.key_expr)
         is_there = sample.kind == zenoh.SampleKind.PUT
         self._comings.note(f"the token {key!r} {'came' if is_there else 'went'}")

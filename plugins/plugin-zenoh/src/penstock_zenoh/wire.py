@@ -1,4 +1,4 @@
-"""What the two ends say to each other beside the records: attachments, tokens, marks and receipts.
+"""The protocol of the two ends in addition to the records: attachments, tokens, marks and receipts.
 
 A record is published on the user's key as `penstock.codec` bytes, with an attachment of 28 bytes. Where nobody but
 sources of penstock can hear it, one message may hold several records, or the data of one alone (`Packed`). Everything
@@ -139,7 +139,7 @@ def read_attachment(data: bytes) -> tuple[str, int, int] | None:
 
 
 class Packed(NamedTuple):
-    """What the attachment of a message says that only sources of penstock can read.
+    """The attachment of a message that only sources of penstock can read.
 
     Attributes:
         publisher: Its publisher.

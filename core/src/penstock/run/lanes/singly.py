@@ -38,7 +38,7 @@ def leading_processors(steps: Sequence[Step]) -> Iterator[ProcessStep]:
 
 
 Call = tuple[Callable[[Record], Record] | None, Callable[[Record], Any]]
-"""What prepares a record for a processor, if anything, and the processor's call."""
+"""The function that prepares a record for a processor, or None, and the processor's call."""
 
 
 def lead_singly(

@@ -17,7 +17,7 @@ SMALL_BYTES = 16 << 10
 """Largest bytes or text in a bundle."""
 
 MARK = bytes(8)
-"""What a bundle begins with, in place of the offset of a first record."""
+"""The beginning of a bundle, in place of the offset of a first record."""
 
 _HEAD = struct.Struct("<QQ")
 _PLAIN = frozenset((str, int, float, bool, type(None)))

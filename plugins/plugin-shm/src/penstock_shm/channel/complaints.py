@@ -1,4 +1,4 @@
-"""Why a write had to give up waiting, for the errors of a producer: who is missing, or who holds its memory."""
+"""The reasons why a write stopped waiting, for the errors of a producer: missing consumers, or held memory."""
 
 from __future__ import annotations
 

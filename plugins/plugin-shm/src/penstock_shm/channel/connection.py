@@ -42,7 +42,7 @@ Outside = Callable[[int, int, int], memoryview]
 
 
 class BlockHold:
-    """What keeps a block in use: the producer may use it again once this has been garbage-collected."""
+    """An object that keeps a block in use: the producer may reuse it once this has been garbage-collected."""
 
     __slots__ = ("_connection", "_is_retired", "block")
 
@@ -59,7 +59,7 @@ class BlockHold:
         self._connection.forward()
 
     def retire(self) -> None:
-        """Have the producer never use the memory again."""
+        """Prevent the producer from reusing the memory."""
         if not self._is_retired:
             self._is_retired = True
             self._connection.retire(self.block)

@@ -29,7 +29,7 @@ def reserved(block: Block, size: int, owner: object) -> Shared:
 
 
 def retire_elsewhere(block: Block) -> None:
-    """Have nobody use the memory again that a block refers to: its readers are not watched any more."""
+    """Prevent reuse of the memory that a block refers to: its readers are no longer watched."""
     for shared in block.elsewhere:
         if shared.hold is not None:
             shared.hold.retire()

@@ -168,7 +168,7 @@ class Pool:
         return [*self._referring, *self._in_use, *self._retired]
 
     def refer(self, block: Block, elsewhere: Sequence[Shared]) -> None:
-        """Have a block in use refer to memory elsewhere."""
+        """Make a block in use refer to memory elsewhere."""
         block.elsewhere = elsewhere
         self._in_use.remove(block)
         self._referring.append(block)
@@ -197,7 +197,7 @@ class Pool:
         self.forget(segment.number)
 
     def _forget_retired(self, is_free: Callable[[Block], bool]) -> None:
-        """Use the numbers of retired blocks again that nobody holds any more."""
+        """Reuse the numbers of retired blocks that are no longer held."""
         done = [block for block in self._retired if self._can_return(block, is_free)]
         self._retired = [block for block in self._retired if block not in done]
         self._numbers.extend(block.number for block in done)

@@ -129,7 +129,7 @@ class Producer:
         return memory
 
     def refer(self, block: Block, places: Sequence[Place]) -> None:
-        """Have a block refer to memory elsewhere, which stays in use as long as the block."""
+        """Make a block refer to memory elsewhere, which stays in use as long as the block."""
         with self._lock:
             self._pool.refer(block, [place.within for place in places])
             if not self._ticks:
@@ -323,7 +323,7 @@ class Producer:
             self._make_ready()
 
     def _make_ready(self) -> None:
-        """Allocate the memory that the next frame may need, while nobody waits for it."""
+        """Allocate the memory that the next frame may need, before it is waited for."""
         with self._lock:
             wish, self._pool.wish_bytes = self._pool.wish_bytes, 0
         if not wish:

@@ -17,7 +17,7 @@ from penstock.record import Record
 from penstock_shm.channel.shared import Place, place_of
 
 MARK = b"\xff" * 8
-"""What such a block begins with."""
+"""The beginning of such a block."""
 LARGE_BYTES = 64 << 10
 """Smallest buffer that is worth a reference: smaller ones are copied into the block."""
 

@@ -19,7 +19,7 @@ class SharedSegment(Protocol):
 
 
 class Hold(Protocol):
-    """What keeps a block of a producer in use, until it is garbage-collected."""
+    """An object that keeps a block of a producer in use, until it is garbage-collected."""
 
     @property
     def pid(self) -> int:
@@ -31,7 +31,7 @@ class Hold(Protocol):
         ...
 
     def retire(self) -> None:
-        """Have the producer never use the memory again, since others may read it when this process does not watch."""
+        """Prevent the producer from reusing the memory, since others may read it when this process does not watch."""
         ...
 
 

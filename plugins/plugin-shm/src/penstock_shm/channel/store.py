@@ -23,7 +23,7 @@ _AT_ONCE_BYTES = 64 << 10
 
 
 def _protect(group: Packed) -> None:
-    """Have arrays of `empty` that were written refuse to be written to: consumers read them in place."""
+    """Make arrays of `empty` read-only once they were written: consumers read them in place."""
     if any(place.within.owner is not None for place in group.places):
         for record in group.records:
             if isinstance(record.data, np.ndarray):

@@ -85,7 +85,7 @@ class ObjectIndex:
         return f"{number:016x}-{secrets.token_hex(4)}"
 
     def begin_session(self) -> None:
-        """Record that nobody had the store open until now: its objects were left by earlier users."""
+        """Record that no process had the store open until now: its objects were left by earlier users."""
         (self.path / ".session").write_text(str(self._state()[1]))
 
     def was_left(self, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""What a source of HEROs knows of completeness: numbers of events, acquisitions, and the files that hold both."""
+"""The account of a source of HEROs: numbers of events, acquisitions, and the files with both."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Account:
         return "; ".join(said)
 
     def durable(self, mark: int) -> None:
-        """Take note of what is stored; write the accounts of acquisitions that are."""
+        """Note the stored records; write the accounts of completely stored acquisitions."""
         for acquisition in self._acquisitions.durable(mark):
             self._write(acquisition)
 

@@ -153,7 +153,7 @@ class Acquisitions:
         return sum(each.hero == channel for each in self.all)
 
     def durable(self, mark: int) -> list[Acquisition]:
-        """Take note of what is stored; return those that are over, and wholly so, since the last call."""
+        """Note the stored records; return the acquisitions that became complete since the last call."""
         with self._lock:
             for each in self.all:
                 if not each.is_told:
@@ -174,7 +174,7 @@ class Acquisitions:
             return over
 
     def dead_lettered(self, channel: str) -> None:
-        """Take note of a record of this channel that could not be stored."""
+        """Note a record of this channel that could not be stored."""
         with self._lock:
             for each in self.all:
                 if each.hero == channel and not each.is_told:

@@ -182,7 +182,7 @@ class _Calls:
 
 
 class _FileArchiver(HERODataArchiver):
-    """What the two archivers share: a store of penstock-npy that writes the files."""
+    """The base of the two archivers: a store of penstock-npy writes the files."""
 
     _use: ClassVar[str]
 

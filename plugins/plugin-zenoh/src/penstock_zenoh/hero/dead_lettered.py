@@ -1,4 +1,4 @@
-"""Who wants to know of dead letters: the plugin's hook tells them. Imports nothing."""
+"""The listeners for dead letters, which the plugin's hook notifies. Imports nothing."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ listeners: set[Callable[[str], None]] = set()
 
 
 def tell(channel: str) -> None:
-    """Tell all of a dead letter of this channel."""
+    """Notify all listeners of a dead letter of this channel."""
     for each in list(listeners):
         each(channel)

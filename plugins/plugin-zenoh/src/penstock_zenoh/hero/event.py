@@ -1,4 +1,4 @@
-"""What an event of a HERO means: its data and its metadata, or that nothing can be made of it."""
+"""The content of a HERO's event: its data and its metadata, or an error if it is invalid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lets others see a HERO: its liveliness token, and the answers to those who ask who is there and what it can."""
+"""The presence of a HERO for others: its liveliness token, and its answers to discovery queries."""
 
 from __future__ import annotations
 

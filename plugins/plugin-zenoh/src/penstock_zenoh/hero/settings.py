@@ -1,4 +1,4 @@
-"""What the archivers set at the stores of penstock-npy, by class or by file."""
+"""The settings of the archivers for the stores of penstock-npy, by class or by file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HeroSource: gives the events of HEROs, and knows whether an acquisition is complete."""
+"""HeroSource: reads the events of HEROs, and determines whether an acquisition is complete."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ class HeroSource:
         return self._given
 
     def durable(self, position: int) -> None:
-        """Take note that these are stored, and write the accounts of acquisitions that are wholly so."""
+        """Note that these are stored, and write the accounts of completely stored acquisitions."""
         self._account.durable(position)
 
     def close(self) -> None:

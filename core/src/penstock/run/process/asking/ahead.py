@@ -1,4 +1,4 @@
-"""What may be sent to a process that has not answered yet: what its link takes before it is read."""
+"""The limit of data sent to a process that has not answered yet: as much as its link buffers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NOWHERE = Record(None).coords
 _PLAIN = frozenset((bytes, str, int, float, bool, type(None)))
 _BYTES = frozenset((bytes,))
 _BESIDE_BYTES = 200
-"""What is written of a record beside what it holds, at most: its numbers, its place, an array's header and padding."""
+"""The most bytes of a record in addition to its data: its numbers, its place, an array's header and padding."""
 
 
 def may_go_ahead(records: Sequence[Record]) -> bool:
