@@ -109,7 +109,9 @@ def decode_four(data: Sequence[bytes]) -> int:
 def aligned(address: str, prefix: str) -> int:
     """Run Kafka, decoder and `align`; return the frames of all complete moments."""
     names = [f"{prefix}{camera}" for camera in CAMERAS]
-    source = ps.source("kafka", bootstrap_servers=address, topics=names, start="beginning", until_end=True)
+    settings = {"bootstrap_servers": address, "start": "beginning", "until_end": True}
+    # partition by partition, so that `align` keeps few frames
+    source = ps.source("kafka", topics=names, options={"max.partition.fetch.bytes": 65536}, **settings)
     frames = source >> ps.decoder("av", threads=1, workers=2)
     moments = frames >> ps.processor("align", channels=names, tolerance_s=0.01)
     stored = ps.Pipeline(moments >> ps.store("null")).run().stored
