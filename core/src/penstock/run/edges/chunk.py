@@ -30,7 +30,7 @@ END: Final = End()
 
 
 class Chunk(msgspec.Struct, eq=False):
-    """A list of records that travel together, never changed once it is put.
+    """Records that travel together. A list that anybody but the edge holds is never changed.
 
     Attributes:
         received_ns: When the source returned them (monotonic clock, ns).
