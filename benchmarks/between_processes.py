@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 import numpy as np
-from measure import Row, medians
+from measure import Row, Turns, medians
 
 from penstock.errors import EndOfSource
 from penstock.record import Record
@@ -147,10 +147,11 @@ def taken(ours: Callable[[], Seen], theirs: Callable[[], Seen]) -> tuple[list[Se
 
 def rates(name: str, reference: str, both: tuple[list[Seen], list[Seen]], least_ratio: float = 0.0) -> Row:
     """Return a row of rates."""
-    ours, theirs = (statistics.median(seen.rate for seen in turns) for turns in both)
-    goal, met = (f">= {least_ratio:g}", ours / theirs >= least_ratio) if least_ratio else ("", None)
-    return Row(name=name, reference=reference, unit="/s", figure=ours, reference_figure=theirs, ratio=ours / theirs,
-               goal=goal, met=met)  # fmt: skip
+    turns = Turns(*([1 / seen.rate for seen in side] for side in both))
+    ours, theirs = turns
+    goal, met = (f">= {least_ratio:g}", turns.ratio >= least_ratio) if least_ratio else ("", None)
+    return Row(name=name, reference=reference, unit="/s", figure=1 / ours, reference_figure=1 / theirs,
+               ratio=turns.ratio, spread=turns.spread, goal=goal, met=met)  # fmt: skip
 
 
 def delays(name: str, reference: str, both: tuple[list[Seen], list[Seen]], part: float, most_ms: float) -> Row:

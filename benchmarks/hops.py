@@ -5,19 +5,17 @@ from __future__ import annotations
 import itertools
 import mmap
 import secrets
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from measure import Row
+from measure import Row, medians
 
 from penstock.record import Record
 from penstock_shm import ShmSource, ShmStore
 
 FRAME = (1080, 1920, 3)
-TURNS = 7
 FRAMES = 8
 """Different frames, so that a copy reads from memory and not from the cache, as with a camera."""
 
@@ -61,29 +59,21 @@ def work(count: int, step: Callable[[int], object]) -> Callable[[], None]:
 
 
 def hop(name: str, count: int, step: Callable[[int], object], copy: Callable[[int], object], most: float) -> Row:
-    """Measure a step beside one copy of the same frame, by turns; it may take `most` times as long."""
-    ours, theirs = work(count, step), work(count, copy)
-    found = [(took(ours) / count * 1e3, took(theirs) / count * 1e3) for _ in range(TURNS)]
-    parts = sorted(hop_ms / copy_ms for hop_ms, copy_ms in found)
-    part = statistics.median(parts)
+    """Measure a step beside one copy of the same frame; it may take `most` times as long."""
+    turns = medians(work(count, step), work(count, copy), clock=time.process_time)
+    ours, theirs = (seconds / count * 1e3 for seconds in turns)
     return Row(
         name=name,
-        reference=f"one copy of the frame into shared memory: {part:.2f} of it, {parts[0]:.2f} to {parts[-1]:.2f}",
+        reference="one copy of the frame into shared memory",
         unit="ms",
-        figure=statistics.median(hop_ms for hop_ms, _ in found),
-        reference_figure=statistics.median(copy_ms for _, copy_ms in found),
-        ratio=1 / part,
-        goal=f"<= {most:g} of it",
-        met=part <= most,
+        figure=ours,
+        reference_figure=theirs,
+        ratio=turns.ratio,
+        spread=turns.spread,
+        goal=f">= {1 / most:.3g}",
+        met=turns.ratio >= 1 / most,
         lost="0; a killed process takes no frame with it that another one has",
     )
-
-
-def took(step: Callable[[], None]) -> float:
-    """Return the time of the processor that this takes, in seconds: others may use it meanwhile."""
-    start = time.process_time()
-    step()
-    return time.process_time() - start
 
 
 def rows(scale: float) -> Iterator[Row]:
