@@ -236,3 +236,15 @@ def test_a_file_of_layout_1_is_indexed(make, tmp_path):
     writer = make(path=tmp_path / "old.lmdb")
     assert list(writer.keys(t=slice(3, 6))) == expected
     assert next(iter(writer.query(order="time"))) == f"c/{49:012d}"
+
+
+def test_a_query_ends_with_its_store(make):
+    """Going on with the keys of a store that was closed is an error that says so, and cannot be retried."""
+    store = make()
+    store.write([Record(n, channel="c", seq=n) for n in range(2000)])
+    keys = store.keys()
+    next(keys)
+    store.close()
+    with pytest.raises(StoreError, match="is closed") as caught:
+        list(keys)
+    assert not caught.value.retryable

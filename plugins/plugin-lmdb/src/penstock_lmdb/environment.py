@@ -53,7 +53,7 @@ class Environment:
         """Open it. Raises CannotConnectToStoreError with the path and what to do."""
         self._place = Place(path, where, readonly, flush_commits)
         self._where, self._readonly, self._max_size = where, readonly, max_size
-        self._process = os.getpid()
+        self._process, self._is_closed = os.getpid(), False
         self._readers = 0
         self._alone = 0
         self._idle = threading.Condition()
@@ -88,7 +88,7 @@ class Environment:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Transaction]:
         """Hold one read transaction of this thread in a block; blocks within it use the same one."""
-        self.check_process()
+        self.check_usable()
         if self._held.transaction is not None:
             yield self._held.transaction
             return
@@ -134,7 +134,7 @@ class Environment:
             size_bytes: The approximate number of bytes that it writes.
             essential: Whether it may use the reserve, on the disk and below `max_size`, as a delete may.
         """
-        self.check_process()
+        self.check_usable()
         if self._readonly:
             raise StoreError(f"{self._where}: was opened with readonly=True and cannot be changed", retryable=False)
         with self._changing:
@@ -240,7 +240,7 @@ class Environment:
 
     def sync(self) -> None:
         """Make all commits durable."""
-        self.check_process()
+        self.check_usable()
         if self._readonly:
             return
         self._check_file()
@@ -251,7 +251,7 @@ class Environment:
 
     def info(self) -> dict[str, Any]:
         """Return the statistics of LMDB: sizes of the map and of a page, last page, transaction, readers."""
-        self.check_process()
+        self.check_usable()
         return {**self._env.info(), "page_size": self._env.stat()["psize"]}
 
     def copy_to(self, path: Path) -> int:
@@ -289,6 +289,7 @@ class Environment:
                     self._trim()
         finally:
             with self._changing, self._without_readers():
+                self._is_closed = True
                 self._env.close()
             _OPEN.discard(self)
 
@@ -312,8 +313,10 @@ class Environment:
         """Whether this process was forked from the one that opened it."""
         return self._process != os.getpid()
 
-    def check_process(self) -> None:
-        """Raise StoreError in a process that was forked from the one that opened it."""
+    def check_usable(self) -> None:
+        """Raise StoreError after it was closed, and in a process that was forked from the one that opened it."""
+        if self._is_closed:
+            raise StoreError(f"{self._where}: is closed; what was begun with it cannot go on", retryable=False)
         if self.is_forked:
             raise StoreError(
                 f"{self._where}: was opened by process {self._process} and cannot be used after a fork; open it here",

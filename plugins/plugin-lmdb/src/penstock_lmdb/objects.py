@@ -355,7 +355,7 @@ class LMDBStore:
     def _check(self) -> None:
         if self._closed:
             raise StoreError(f"{self._where}: is closed", retryable=False)
-        self._environment.check_process()
+        self._environment.check_usable()
 
     def _check_changeable(self) -> None:
         self._check()
