@@ -307,5 +307,5 @@ def test_a_case_made_in_a_function_is_told_where_to_move(tmp_path):
     class Here(FolderCase):
         pass
 
-    with pytest.raises(pytest.fail.Exception, match="made in a function, where no child process finds it"):
+    with pytest.raises(pytest.fail.Exception, match="defined in a function, where no child process finds it"):
         Here().test_synced_survives_kill(tmp_path)
