@@ -261,6 +261,7 @@ def test_an_interrupt_of_the_whole_group_drains(tmp_path):
     assert [node["restarts"] for node in report["nodes"]] == [0, 0, 0, 0]
 
 
+@pytest.mark.timeout(1800 if FULL else 120)
 def test_kills_at_random_moments_lose_nothing(tmp_path):
     """Decoded, processed by two and stored in four processes, which are killed now and then: all frames are there."""
     import av
@@ -287,6 +288,7 @@ def test_kills_at_random_moments_lose_nothing(tmp_path):
             assert (np.load(tmp_path / str(turn) / f"{number:04d}.npy") == frame).all()
 
 
+@pytest.mark.timeout(1800 if FULL else 120)
 def test_changes_leave_nothing(there, endless):
     """Processes that come and go with their nodes are gone with them."""
     gate = threading.Event()
