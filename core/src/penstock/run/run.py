@@ -96,7 +96,10 @@ class Run:
             self._block.must_be_here()
             if timeout_s is None:
                 self._must_not_wait("stop_soon() or abort()")
-        return self._engine.wait(timeout_s)
+        report = self._engine.wait(timeout_s)
+        if report is not None and threading.current_thread() is not self._supervisor.thread:
+            self._supervisor.thread.join()  # it ends right after it has made the report
+        return report
 
     def stop(self, *, drain: bool = True) -> RunReport:
         """End the run and return its report. Components and watchers of the run call `stop_soon` or `abort` instead.
