@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import attrs
 import pytest
@@ -132,3 +133,65 @@ def test_killed_again_and_again_every_row_is_there_once(tmp_path, kills):
         child.stdout.close()
     subprocess.run(command, check=True, timeout=60, stdout=subprocess.DEVNULL)
     assert rows(path) == {"left": list(range(count)), "right": list(range(count))}
+
+
+@attrs.define(kw_only=True)
+class Saved(Counted):
+    """Give numbers, and begin at the committed one; positions are numbers, or texts that hold one."""
+
+    path: str
+    text: bool
+
+    def open(self):
+        self._next = int(Path(self.path).read_text()) if os.path.exists(self.path) else 0
+
+    def position(self):
+        return str(self._next) if self.text else self._next
+
+    def commit(self, position):
+        Path(self.path).write_text(str(position))
+
+    def seek(self, position):
+        self._next = int(position)
+
+
+class Late:
+    """A store whose sync comes after that of the ledger."""
+
+    def __init__(self, ledger_synced):
+        self.ledger_synced = ledger_synced
+
+    def open(self):
+        pass
+
+    def write(self, records):
+        pass
+
+    def sync(self):
+        assert self.ledger_synced.wait(20)
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_a_source_never_begins_before_its_own_commit(tmp_path, text):
+    """Where another store syncs last, a ledger keeps an earlier position; the source begins at what it committed."""
+    synced = threading.Event()
+
+    class First(Ledger):
+        def sync_with(self, positions):
+            super().sync_with(positions)
+            synced.set()
+
+    def run(count, most=2):
+        synced.clear()
+        source = ps.source(Saved(count=count, channel="left", path=str(tmp_path / "state"), text=text), name="left")
+        stores = [ps.store(First(path=str(tmp_path / "ledger.db"))), ps.store(Late(synced))]
+        return ps.Pipeline(source >> stores[:most], checkpoint_every_s=60).run()
+
+    for count, most in ((10, 1), (20, 2), (30, 2)):
+        report = run(count, most)
+        assert report.ok, report
+        assert report.account.node("left").received == 10
+    assert run(30).account.node("left").received == 0

@@ -64,6 +64,7 @@ class Checkpoints:
         self._positions: dict[str, Any] = {}
         self._final: dict[str, Any] = {}
         self._kept: dict[str, Any] = {}
+        self._opened: set[str] = set()
         self._durable: dict[str, Any] = {}
         self._active = False
         self._failed = False
@@ -97,6 +98,11 @@ class Checkpoints:
                 if getattr(step.resolved.sample, "when_exists", "error") in ("skip", "replace")
             )
 
+    @property
+    def has_several_stores(self) -> bool:
+        """Whether several stores were opened: then a transactional one may keep an earlier position than the last."""
+        return len(self._opened) > 1
+
     def kept_position(self, source: str) -> Any:
         """Return the position of a source that a transactional store kept, or None."""
         return self._kept.get(source)
@@ -123,6 +129,8 @@ class Checkpoints:
 
     def store_opened(self, step: StoreStep) -> None:
         """Note the positions that a transactional store kept from an earlier run."""
+        with self.lock:
+            self._opened.add(step.name)
         if isinstance(step.store, SupportsTransaction):
             kept = step.store.positions()
             with self.lock:

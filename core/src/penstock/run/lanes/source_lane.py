@@ -88,7 +88,7 @@ class SourceLane(Lane):
             self._intake.opened(self.source)
             self.source_counters.opened(self.source)
             position = self.run.checkpoints.kept_position(self.resolved.node.name or "")
-            if position is not None and isinstance(self.source, SupportsSeek):
+            if position is not None and isinstance(self.source, SupportsSeek) and self._is_newest(position):
                 self.source.seek(position)
             self._begin_position()
 
@@ -277,6 +277,17 @@ class SourceLane(Lane):
         The source itself is not asked: a failed read may have moved it past records that never came.
         """
         return self._position
+
+    def _is_newest(self, kept: Any) -> bool:
+        """Return whether a source is to begin at the position that a store kept, and not where it stands itself.
+
+        Beside other stores, a store may have kept an earlier position than the source has committed. Of two numbers
+        the larger counts, otherwise the position of the source, if it commits.
+        """
+        if not self.run.checkpoints.has_several_stores or not isinstance(self.source, SupportsCommit):
+            return True
+        own = self.source.position()
+        return isinstance(kept, int | float) and isinstance(own, int | float) and kept > own
 
     def _begin_position(self) -> None:
         """Note the position of a source that has been opened and not read yet."""
