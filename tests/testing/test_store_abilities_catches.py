@@ -19,10 +19,11 @@ from penstock.testing import StoreContract
 from penstock.testing.store_abilities import StoreAbilities
 from penstock.testing.store_durability import StoreDurability
 
-_spec = importlib.util.spec_from_file_location("penstock_test_folder", Path(__file__).with_name("folder.py"))
-_folder = importlib.util.module_from_spec(_spec)
-sys.modules[_spec.name] = _folder
-_spec.loader.exec_module(_folder)
+if "penstock_test_folder" not in sys.modules:  # one for all modules, or its classes could not be pickled
+    _spec = importlib.util.spec_from_file_location("penstock_test_folder", Path(__file__).with_name("folder.py"))
+    sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules[_spec.name])
+_folder = sys.modules["penstock_test_folder"]
 Folder, FolderCase, new_file = _folder.Folder, _folder.FolderCase, _folder.new_file
 
 BROKEN: list = []

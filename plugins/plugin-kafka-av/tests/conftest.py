@@ -46,7 +46,7 @@ def carphone(samples: dict[str, Path]) -> Path:
 @pytest.fixture(scope="session")
 def make_video(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Encode the test picture, as in `make_video("clip.mkv", codec="libx265", frames=40, gop=10, bframes=2)`."""
-    directory = tmp_path_factory.mktemp("videos")
+    made: dict[str, Path] = {}
 
     def make(
         name: str,
@@ -59,9 +59,10 @@ def make_video(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         options: dict[str, str] | None = None,
         muxing: dict[str, str] | None = None,
     ) -> Path:
-        path = directory / name
-        if path.exists():
-            return path
+        wanted = repr((name, codec, frames, gop, bframes, pixels, options, muxing))
+        if wanted in made:
+            return made[wanted]
+        path = tmp_path_factory.mktemp("videos") / name
         with own_priority(), av.open(str(path), "w", options=muxing or {}) as container:
             stream = container.add_stream(codec, rate=25)
             context = stream.codec_context
@@ -72,6 +73,7 @@ def make_video(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             for number in range(frames):
                 container.mux(stream.encode(picture_frame(number, width=128, height=96)))
             container.mux(stream.encode(None))
+        made[wanted] = path
         return path
 
     return make
