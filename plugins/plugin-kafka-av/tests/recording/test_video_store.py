@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+from fractions import Fraction
+
 import av
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from penstock_kafka_av import VideoStore
 from penstock_kafka_av.decoder import AvDecoder
 from penstock_kafka_av.nal import units
 from penstock_kafka_av.recording.known import Runs
+from penstock_kafka_av.recording.muxing import Fragment
 from penstock_kafka_av.source import VideoSource
 
 
@@ -34,6 +38,17 @@ def keep(root, records, path="{{ channel }}.mp4", **settings):
     finally:
         store.close()
     return sorted(path for path in root.rglob("*") if path.suffix in (".mp4", ".mkv"))
+
+
+def test_the_memory_of_a_fragment_can_be_freed_before_its_bytes():
+    """What a fragment returns does not keep its memory open: the collector may free both in any order."""
+    memory = io.BytesIO()
+    memory.write(b"head")
+    fragment = Fragment(memory, io.BytesIO(), None, Fraction(1, 25))
+    memory.write(b"body")
+    content = fragment.close()
+    memory.close()
+    assert bytes(content) == b"body"
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

@@ -174,4 +174,5 @@ class Fragment:
     def close(self) -> memoryview:
         """Return its bytes."""
         self._container.close()
-        return self._memory.getbuffer()[self._head_bytes :]
+        # Not getbuffer(): a BytesIO cannot be freed in a cycle while that is in use. getvalue() makes no copy either.
+        return memoryview(self._memory.getvalue())[self._head_bytes :]
