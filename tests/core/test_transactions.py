@@ -195,3 +195,28 @@ def test_a_source_never_begins_before_its_own_commit(tmp_path, text):
         assert report.ok, report
         assert report.account.node("left").received == 10
     assert run(30).account.node("left").received == 0
+
+
+def test_a_source_that_does_not_know_its_position_yet_begins_beside_a_ledger(tmp_path):
+    """A position that raises before the first read keeps no run from starting, with a kept position and two stores."""
+
+    class Unsure(Saved):
+        def open(self):
+            super().open()
+            self.knows = False
+
+        def read(self, max_records, timeout_s):
+            self.knows = True
+            return super().read(max_records, timeout_s)
+
+        def position(self):
+            if not self.knows:
+                raise RuntimeError("nothing was read")
+            return super().position()
+
+    path = str(tmp_path / "ledger.db")
+    for count, stores in ((10, []), (20, [ps.store("null")])):
+        source = ps.source(Unsure(count=count, channel="left", path=str(tmp_path / "state"), text=False), name="left")
+        report = ps.Pipeline(source >> [ps.store(Ledger(path=path)), *stores], checkpoint_every_s=60).run()
+        assert report.ok, report
+        assert report.account.node("left").received == 10

@@ -87,10 +87,11 @@ class SourceLane(Lane):
             self.source.open()
             self._intake.opened(self.source)
             self.source_counters.opened(self.source)
-            position = self.run.checkpoints.kept_position(self.resolved.node.name or "")
-            if position is not None and isinstance(self.source, SupportsSeek) and self._is_newest(position):
-                self.source.seek(position)
             self._begin_position()
+            kept = self.run.checkpoints.kept_position(self.resolved.node.name or "")
+            if kept is not None and isinstance(self.source, SupportsSeek) and self._is_newest(kept):
+                self.source.seek(kept)
+                self._begin_position()
 
     def close(self) -> None:
         """Close the source, then the components."""
@@ -286,7 +287,7 @@ class SourceLane(Lane):
         """
         if not self.run.checkpoints.has_several_stores or not isinstance(self.source, SupportsCommit):
             return True
-        own = self.source.position()
+        own = self._position
         return isinstance(kept, int | float) and isinstance(own, int | float) and kept > own
 
     def _begin_position(self) -> None:
