@@ -30,6 +30,19 @@ def is_exact(record: Record) -> bool:
     )
 
 
+def shares_all_but_data(result: Record, record: Record) -> bool:
+    """Return whether nothing but the data of a result is another object than in the record that it was made of."""
+    return (
+        result.metadata is record.metadata
+        and result.seq is record.seq
+        and result.time_ns is record.time_ns
+        and result.channel is record.channel
+        and result.coords is record.coords
+        and result.parent is record.parent
+        and result.discontinuity is record.discontinuity
+    )
+
+
 class ExactRecords(list[Record]):
     """Records made by penstock itself, of one channel, so that it is enough to look at the fields of one of them."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from penstock.errors import RunAborted
+from penstock.fields import shares_all_but_data
 from penstock.record import Record
 from penstock.record_size import weigh
 from penstock.run.lanes.context import LaneContext
@@ -93,16 +94,7 @@ class _Led:
                     result, error = None, raised
                 before, now = now, clock()
                 took_ns[step] += now - before
-                if (
-                    type(result) is not Record
-                    or result.seq is not owned.seq
-                    or result.channel is not owned.channel
-                    or result.metadata is not owned.metadata
-                    or result.coords is not owned.coords
-                    or result.time_ns is not owned.time_ns
-                    or result.parent is not owned.parent
-                    or result.discontinuity is not owned.discontinuity
-                ):
+                if type(result) is not Record or not shares_all_but_data(result, owned):
                     return given + self._as_lists_from(records, done, step, current, result, error)
                 current = result
                 if not done:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from penstock.fields import shares_all_but_data
 from penstock.record import Record
 from penstock.run.process.messages import Answer
 
@@ -28,17 +29,8 @@ def pack_column(results: Sequence[Record], records: Sequence[Record]) -> bytes |
     kinds = set(map(type, data))
     if not kinds.issubset(_SMALL) or any(type(each) in (bytes, str) and len(each) > _SMALL_BYTES for each in data):
         return None
-    for result, record in zip(results, records, strict=True):
-        if (
-            result.metadata is not record.metadata
-            or result.seq is not record.seq
-            or result.time_ns is not record.time_ns
-            or result.channel is not record.channel
-            or result.coords is not record.coords
-            or result.parent is not record.parent
-            or result.discontinuity is not record.discontinuity
-        ):
-            return None
+    if not all(map(shares_all_but_data, results, records)):
+        return None
     try:
         return msgspec.msgpack.encode(data)
     except (OverflowError, UnicodeEncodeError):  # more than 64 bits, or half a character: the codec writes it

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import attrs
 
+from penstock.whole_files import sync_directory
 from penstock_kafka_av.recording.journal import journal_of, line_of, part_of, read_journal, video_of, whole_of
 
 try:
@@ -170,17 +171,6 @@ def recover(journal: Path) -> Path | None:
         path = _place(part, replace=said.segment.get("replace") is True)
         sync_directory(path.parent)
         return path
-    finally:
-        os.close(fd)
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable, where that can be asked for. Raises OSError."""
-    if os.name == "nt":
-        return
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
     finally:
         os.close(fd)
 

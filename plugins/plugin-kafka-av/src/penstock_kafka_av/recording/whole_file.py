@@ -10,7 +10,7 @@ from pathlib import Path
 
 import attrs
 
-from penstock_kafka_av.recording.segment_file import sync_directory
+from penstock.whole_files import sync_directory
 
 _UNNAMED = getattr(os, "O_TMPFILE", 0)
 _NO_UNNAMED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS}
