@@ -1,4 +1,4 @@
-"""Assigned: the partitions that a consumer reads, as they come, go, and are begun."""
+"""Assigned: the partitions of a consumer, from assignment to revocation."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from penstock_kafka_av.kafka.start import Starts
 
 _log = logging.getLogger("penstock.kafka")
 _AGAIN_S: Final = 0.2
-"""Seconds until a partition that could not be begun is tried again."""
+"""Seconds until the next attempt to begin a partition whose start offset could not be determined."""
 
 
 class Assigned:
-    """What is assigned to a consumer, by its group or by itself. Used with the lock of its reader held.
+    """The partitions assigned to a consumer, by its group or by itself. Callers hold the lock of `Consuming`.
 
     Attributes:
         consumer: The consumer.
-        partitions: What is assigned and begun, by "topic/partition".
-        pending: What is assigned and could not be begun yet.
-        waiting: Messages that were polled, and not given yet.
+        partitions: Assigned partitions with a known start offset, by "topic/partition".
+        pending: Assigned partitions whose start offset is not known yet.
+        waiting: Messages that were polled and not returned by `take` yet.
         lost: Messages that were deleted before they were read, by channel.
-        given_up: What the group took away since the topics were last looked at.
-        starts: Where partitions begin.
-        has_begun: Partitions have been begun once.
-        is_paused: All partitions are paused.
-        is_closing: Nothing is begun any more.
+        given_up: Partitions revoked since the topics were last listed, by "topic/partition".
+        starts: The rules for start offsets.
+        has_begun: Whether any partition has begun since `open`.
+        is_paused: Whether all partitions are paused.
+        is_closing: Whether the consumer is closing, so that no partition begins any more.
     """
 
     def __init__(
@@ -69,7 +69,10 @@ class Assigned:
         self._later = 0.0
 
     def on_assign(self, consumer: Consumer, keys: list[TopicPartition]) -> None:
-        """Begin the partitions, now or, if the broker cannot say where, later; what is raised here would be lost."""
+        """Begin the partitions, or postpone them while the broker cannot tell their start offsets.
+
+        The client ignores exceptions of this callback, so it raises none.
+        """
         self.pending += keys
         if not self.is_closing:
             self.begin_pending()
@@ -79,7 +82,7 @@ class Assigned:
             consumer.assign([])
 
     def begin_pending(self) -> None:
-        """Begin the partitions whose start could not be told when they were assigned."""
+        """Begin the partitions whose start offsets were not known when they were assigned."""
         if not self.pending or time.monotonic() < self._later:
             return
         keys, self.pending = self.pending, []
@@ -90,7 +93,7 @@ class Assigned:
             self._say(error_of(error) or error)
 
     def on_revoke(self, consumer: Consumer, keys: list[TopicPartition]) -> None:
-        """Give partitions up, and remember where this consumer stood in them."""
+        """Give partitions up, and remember this consumer's offsets in them."""
         moved = {(key.topic, key.partition) for key in keys}
         begun = [key for key in keys if f"{key.topic}/{key.partition}" in self.partitions]
         self.pending = [key for key in self.pending if (key.topic, key.partition) not in moved]
@@ -104,12 +107,12 @@ class Assigned:
         self.forget(keys)
 
     def on_lost(self, consumer: Consumer, keys: list[TopicPartition]) -> None:
-        """Give up partitions that other members have by now."""
+        """Give up partitions that other members own by now."""
         _log.warning("%s: lost %d partitions to other members of its group", self._where, len(keys))
         self.on_revoke(consumer, keys)
 
     def begin(self, keys: Sequence[TopicPartition]) -> None:
-        """Begin partitions where they are to begin. Raises KafkaException; none has begun then."""
+        """Begin partitions at their start offsets. Raises KafkaException, and then none has begun."""
         offsets = self.starts.begin(self.consumer, keys)
         begun = []
         for key in keys:
@@ -129,7 +132,7 @@ class Assigned:
         self.has_begun = True
         self.partitions.update((each.name, each) for each in begun)
         fresh = [each.key(each.next) for each in begun if each.name in self.starts.fresh]
-        if self._group and fresh:  # a member that takes over before the first checkpoint begins there, too
+        if self._group and fresh:  # so a member that takes over before the first checkpoint begins at the same offset
             self._commits.send(self.consumer, fresh)
         if begun and self.is_paused:
             self.consumer.pause(starting)
@@ -137,20 +140,20 @@ class Assigned:
             self.consumer.resume(starting)
 
     def forget(self, keys: Iterable[TopicPartition]) -> None:
-        """Forget partitions, and what waits of them."""
+        """Forget partitions and their waiting messages."""
         gone = {f"{key.topic}/{key.partition}" for key in keys}
         for name in gone:
             self.partitions.pop(name, None)
         self._drop(gone)
 
     def _drop(self, names: Collection[str]) -> None:
-        """Drop the messages of these partitions that wait: they are read again, or belong to another member."""
+        """Drop the waiting messages of these partitions: they are read again, here or by another member."""
         kept = [each for each in self.waiting if f"{each.topic()}/{each.partition()}" not in names]
         self.waiting.clear()
         self.waiting.extend(kept)
 
     def move(self, partition: Partition, offset: int) -> None:
-        """Go on at this offset; what comes next does not continue what came."""
+        """Continue at this offset, and mark the next record as a discontinuity."""
         key = partition.key(offset)
         self.consumer.incremental_unassign([key])
         self.consumer.incremental_assign([key])
@@ -158,25 +161,25 @@ class Assigned:
         self._drop({partition.name})
 
     def out_of_range(self, partition: Partition) -> None:
-        """Go on where the partition is: what was deleted before it was read is lost."""
+        """Continue at the partition's first offset, and count messages that were deleted before they were read."""
         low, high = self.consumer.get_watermark_offsets(partition.key(), timeout=self._timeout_s)
         wanted = partition.next
         if wanted < low:
             self.lost[partition.channel] = self.lost.get(partition.channel, 0) + low - wanted
             _log.warning(
-                "%s: %s: offsets %d to %d were deleted before they were read; it goes on at %d",
+                "%s: %s: offsets %d to %d were deleted before they were read; continuing at %d",
                 self._where, partition.name, wanted, low - 1, low,
             )  # fmt: skip
         else:
             _log.warning(
-                "%s: %s: there is no offset %d, it ends at %d: the topic was made again; it is read from %d on",
+                "%s: %s: offset %d is beyond the end %d: the topic was recreated; reading from offset %d",
                 self._where, partition.name, wanted, high, low,
             )  # fmt: skip
         self.move(partition, low)
         partition.begun, partition.committed = low, None
 
     def lose(self, topic: str) -> None:
-        """Count what a topic that was deleted still held for this consumer when it was last looked at."""
+        """Count the unread messages that a deleted topic held when its ends were last queried as lost."""
         for each in [*self.given_up.values(), *self.partitions.values()]:
             if each.topic != topic:
                 continue
@@ -190,8 +193,8 @@ class Assigned:
             each.sure_high = -1
 
     def begin_again(self, topic: str) -> None:
-        """Read a topic that was made again from its beginning: offsets of the old one say nothing of it."""
-        _log.warning("%s: topic %r was made again; it is read from its beginning", self._where, topic)
+        """Read a recreated topic from its beginning: the old topic's offsets do not apply to it."""
+        _log.warning("%s: topic %r was recreated; reading it from its beginning", self._where, topic)
         for each in [each for each in self.partitions.values() if each.topic == topic]:
             low, high = self.consumer.get_watermark_offsets(each.key(), timeout=self._timeout_s)
             self.move(each, low)
@@ -200,13 +203,13 @@ class Assigned:
                 each.stop = high
 
     def pause(self) -> None:
-        """Pause all partitions, also those that are assigned from now on."""
+        """Pause all partitions, including those that are assigned while paused."""
         if not self.is_paused:
             self.is_paused = True
             self.consumer.pause([each.key() for each in self.partitions.values()])
 
     def resume(self) -> None:
-        """Let all partitions go on."""
+        """Resume all partitions."""
         if self.is_paused:
             self.is_paused = False
             self.consumer.resume([each.key() for each in self.partitions.values()])

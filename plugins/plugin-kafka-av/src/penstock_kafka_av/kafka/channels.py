@@ -1,4 +1,4 @@
-"""Channels: the list of cameras of a source, from a file, a topic or Mongo, read again during a run."""
+"""Channels: a source's list of cameras in a file, a topic or MongoDB, reread during a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KINDS: Final = ("file", "topic", "mongo")
 
 
 def check_channels_from(_: object, __: object, value: Any) -> None:
-    """Refuse what says of no place where channels are. Raises ConfigError."""
+    """Raise ConfigError unless the value is None, a path, or a mapping with one of the known kinds."""
     if value is None or isinstance(value, str):
         return
     if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in _KINDS:
@@ -26,12 +26,12 @@ def check_channels_from(_: object, __: object, value: Any) -> None:
 
 
 class Channels:
-    """Read the channels of a source; a list that cannot be read later on leaves the last one in force.
+    """Read the channels of a source. If a later read fails, the last list stays valid.
 
     Args:
         place: A path, or {"file": path}, {"topic": name}, {"mongo": {"uri", "database", "collection", "field"}}.
-        bootstrap_servers: Where the topic is.
-        options: Options of its client.
+        bootstrap_servers: Addresses of the brokers that have the topic.
+        options: Options of the Kafka client.
     """
 
     def __init__(
@@ -45,17 +45,21 @@ class Channels:
         self._read_at = 0.0
 
     def current(self, *, every_s: float) -> tuple[str, ...]:
-        """Return the channels, read again if the last look is `every_s` seconds ago. Raises SourceError at first."""
+        """Return the channels, reread if the last read is `every_s` seconds ago.
+
+        Raises:
+            SourceError: the first read failed; later failures are logged.
+        """
         now = time.monotonic()
         if self._known is not None and now - self._read_at < every_s * 0.9:
             return self._known
         self._read_at = now
         try:
             found = tuple(dict.fromkeys(str(each) for each in self._read()))
-        except Exception as error:  # a file that is being written, a server that is down: the list stays as it was
+        except Exception as error:  # e.g. a half-written file or a server that is down: keep the last list
             if self._known is None:
                 raise SourceError(f"channels_from {self._kind}: {text_of(error)}") from error
-            _log.warning("channels_from %s: %s; the list stays as it was", self._kind, text_of(error))
+            _log.warning("channels_from %s: %s; keeping the last list", self._kind, text_of(error))
             return self._known
         self._known = found
         return found
@@ -79,7 +83,7 @@ class Channels:
 
 
 def channels_of_text(text: str) -> list[str]:
-    r"""Return the channels in a JSON list, or one a line; "#" begins a comment. Raises ConfigError.
+    r"""Return the channels of a JSON list, or of text with one per line; "#" begins a comment. Raises ConfigError.
 
     >>> channels_of_text("left\n# the old one\nright\n"), channels_of_text('["left", 3]')
     (['left', 'right'], ['left', '3'])
@@ -88,6 +92,6 @@ def channels_of_text(text: str) -> list[str]:
         try:
             return [str(each) for each in json.loads(text)]
         except ValueError as error:
-            raise ConfigError(f"the list of channels is no JSON: {error}") from error
+            raise ConfigError(f"the list of channels is not valid JSON: {error}") from error
     lines = (line.partition("#")[0].strip() for line in text.splitlines())
     return [line for line in lines if line]

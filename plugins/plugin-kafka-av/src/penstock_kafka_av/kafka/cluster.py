@@ -1,4 +1,4 @@
-"""Cluster: what a source asks of the brokers beside its consumer: which topics there are, and where partitions end."""
+"""Cluster: queries of a source to the brokers: topics, topic ids and partition ends."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPart
 from confluent_kafka.admin import AdminClient
 
 _log = logging.getLogger("penstock.kafka")
-_ADMIN: Any = admin  # its types leave OffsetSpec out
+_ADMIN: Any = admin  # OffsetSpec is missing from its type stubs
 
 
 class Cluster:
-    """Ask over a connection of its own, where no answer waits behind a fetch that waits for messages.
+    """Query the brokers over a separate connection, where no answer queues behind a pending fetch.
 
     Args:
-        config: Of the client.
+        config: Configuration of the client.
         timeout_s: Seconds to wait for an answer.
     """
 
@@ -28,11 +28,11 @@ class Cluster:
         self._client: AdminClient | None = None
 
     def topics(self) -> dict[str, int]:
-        """Return the topics, and how many partitions each has. Raises KafkaException."""
+        """Return the topics with their numbers of partitions. Raises KafkaException."""
         return existing_topics(self._connected(), self.timeout_s)
 
     def may_have_new_groups(self) -> bool:
-        """Return whether the brokers may have the group protocol of KIP-848; if they cannot be asked, it is tried."""
+        """Return whether the brokers may support the group protocol of KIP-848; True if they cannot tell."""
         client = self._connected()
         try:
             broker = next(iter(client.list_topics(timeout=self.timeout_s).brokers))
@@ -44,18 +44,18 @@ class Cluster:
         return known is not None and "consumer" in str(known.value).split(",")
 
     def ids(self, topics: Sequence[str]) -> dict[str, str]:
-        """Return the id of each topic, which another one of the same name does not have; those that can be had."""
+        """Return the id of each topic that the brokers describe; a recreated topic has a new id."""
         if not topics:
             return {}
         found = {}
         asked = self._connected().describe_topics(TopicCollection(list(topics)), request_timeout=self.timeout_s)
         for name, each in asked.items():
-            with contextlib.suppress(KafkaException):  # it is gone meanwhile, or may not be described
+            with contextlib.suppress(KafkaException):  # deleted in the meantime, or not authorized
                 found[name] = str(each.result(self.timeout_s).topic_id)
         return found
 
     def ends(self, partitions: Sequence[TopicPartition]) -> dict[str, int]:
-        """Return the offset behind the last message of each, by "topic/partition". Raises KafkaException."""
+        """Return the end offset (last offset + 1) of each, by "topic/partition". Raises KafkaException."""
         if not partitions:
             return {}
         wanted = {TopicPartition(each.topic, each.partition): _ADMIN.OffsetSpec.latest() for each in partitions}
@@ -73,6 +73,6 @@ class Cluster:
 
 
 def existing_topics(consumer: Consumer | AdminClient, timeout_s: float) -> dict[str, int]:
-    """Return the cluster's topics and how many partitions each has. Raises KafkaException."""
+    """Return the cluster's topics with their numbers of partitions. Raises KafkaException."""
     found = consumer.list_topics(timeout=timeout_s).topics
     return {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}

@@ -1,4 +1,4 @@
-"""Commits: the commits of a consumer that are on their way, and what became of them."""
+"""Commits: the pending commits of a consumer, and their results."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _log = logging.getLogger("penstock.kafka")
 
 
 class Commits:
-    """Send commits and take their answers, so that nobody waits longer than he wants for brokers that do not answer.
+    """Send commits without blocking, and collect their answers, so that the caller chooses how long to wait.
 
-    The client's own waiting commit cannot be interrupted for a minute, and a source that is asked to stop would not.
+    The client's synchronous commit blocks uninterruptibly for up to a minute, which would delay the stop of a source.
 
     Attributes:
-        unanswered: How many were sent and not answered yet.
+        unanswered: Number of commits sent and not answered yet.
     """
 
     def __init__(self, where: str) -> None:
@@ -30,12 +30,12 @@ class Commits:
         self._done: dict[str, int] = {}
 
     def send(self, consumer: Consumer, offsets: Sequence[TopicPartition]) -> None:
-        """Commit these offsets. Raises KafkaException if that cannot be sent."""
+        """Send a commit of these offsets. Raises KafkaException if it cannot be sent."""
         consumer.commit(offsets=list(offsets), asynchronous=True)
         self.unanswered += 1
 
     def answered(self, error: KafkaError | None, offsets: Sequence[TopicPartition]) -> None:
-        """Take an answer: the client calls this from within poll, consume and close."""
+        """Note an answer. The client calls this from within `poll`, `consume` and `close`."""
         self.unanswered = max(0, self.unanswered - 1)
         for each in offsets:
             refused: Any = error if error is not None else each.error
@@ -47,7 +47,7 @@ class Commits:
                 self._failed = refused
 
     def heed(self, partitions: Mapping[str, Partition]) -> None:
-        """Note what was committed. Raises SourceError if a commit failed since the last call."""
+        """Record the committed offsets in the partitions. Raises SourceError if a commit failed since the last call."""
         done, self._done = self._done, {}
         for name, offset in done.items():
             if name in partitions:

@@ -1,4 +1,4 @@
-"""latest_by_key: what a topic says now, where a later message of a key takes the place of an earlier one."""
+"""latest_by_key: the current content of a compacted topic, in which a later message of a key replaces earlier ones."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from penstock_kafka_av.kafka.options import client_config
 def latest_by_key(
     topic: str, bootstrap_servers: Sequence[str], options: Mapping[str, Any], *, timeout_s: float = 10.0
 ) -> dict[str, bytes | None]:
-    """Return the last value of each key of a topic, {} if there is no such topic; only what was committed counts.
+    """Return the last value of each key of a topic; {} if the topic does not exist. Reads committed messages only.
 
     Raises:
-        KafkaException: no broker answers, or the topic may not be read.
-        TimeoutError: its end was not reached in time.
+        KafkaException: no broker answers, or the client is not authorized to read the topic.
+        TimeoutError: the end of the topic was not reached in `timeout_s`.
     """
     own: dict[str, Any] = {
         "group.id": f"penstock-{uuid.uuid4()}",
@@ -38,7 +38,7 @@ def latest_by_key(
         ends = time.monotonic() + timeout_s
         while open_ends:
             if time.monotonic() > ends:
-                raise TimeoutError(f"the end of topic {topic!r} was not reached in {timeout_s} s")
+                raise TimeoutError(f"the end of topic {topic!r} was not reached within {timeout_s} s")
             for message in consumer.consume(500, 0.1):
                 error = message.error()
                 if error is None:

@@ -1,4 +1,4 @@
-"""Consuming: a consumer at work, with its partitions, and a thread that keeps it in its group."""
+"""Consuming: an open consumer with its partitions, and a thread that keeps it in its group."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ from penstock_kafka_av.kafka.topics import Topics
 
 _log = logging.getLogger("penstock.kafka")
 _IDLE_S: Final = 0.5
-"""Without a call of `read` for so long, the partitions are paused and the thread polls."""
+"""Seconds without a call of `take` after which the thread pauses the partitions and polls."""
 _ANSWER_S: Final = 0.005
+"""Seconds to block in one poll while waiting for the answer to a commit."""
 
 
 class Consuming:
-    """A consumer, what it is assigned, and where it stands in each partition.
+    """An open consumer, its assigned partitions, and its offset in each.
 
-    `take` is called by one thread. If it is not called, since what comes behind is slow, a thread pauses all partitions
-    and polls in its stead: so the consumer stays in its group, whatever a record takes. The same thread looks for
-    topics and partitions that appear, and for those that are gone.
+    One thread calls `take`. When downstream is slow and `take` is not called, a background thread pauses all partitions
+    and polls instead, so the consumer stays in its group however long a record takes. The same thread discovers new
+    topics and partitions, and notices deleted ones.
 
     Attributes:
-        partitions: What is assigned now, by "topic/partition".
-        rejected: Errors of partitions that were answered and passed over.
+        partitions: The partitions assigned now, by "topic/partition".
+        lost: Messages that were deleted before they were read, by channel.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Consuming:
         self._thread = threading.Thread(target=self._keep, name=f"penstock {where}", daemon=True)
 
     def start(self, existing: Mapping[str, int]) -> None:
-        """Begin with the topics that exist, and start the thread. Raises SourceError."""
+        """Subscribe to the topics that exist, and start the background thread. Raises SourceError."""
         self._assigned.starts.known = {
             f"{topic}/{number}" for topic, count in existing.items() for number in range(count)
         }
@@ -94,7 +95,7 @@ class Consuming:
         self._thread.start()
 
     def take(self, most: int, timeout_s: float) -> list[tuple[Partition, Message]]:
-        """Return messages of partitions that are assigned, in order for each. Raises SourceError."""
+        """Return up to `most` messages of the assigned partitions, in order within each. Raises SourceError."""
         with self._lock:
             self._taken_at = time.monotonic()
             self._assigned.resume()
@@ -150,8 +151,10 @@ class Consuming:
             self._say(error)
 
     def _fall_back(self, classic: Callable[[], Consumer]) -> None:
-        """Join the group by the classic protocol: only a try has shown that the brokers lack the new one."""
-        _log.info("%s: the brokers have no group protocol of KIP-848; the classic one is used", self._where)
+        """Rejoin the group with the classic protocol, after an attempt showed that the brokers lack the new one."""
+        _log.info(
+            "%s: the brokers do not support the group protocol of KIP-848; using the classic protocol", self._where
+        )
         self._classic = None
         consumer, self._assigned.consumer = self._assigned.consumer, classic()
         consumer.close()
@@ -160,27 +163,28 @@ class Consuming:
         self._subscribe()
 
     def move(self, partition: Partition, offset: int) -> None:
-        """Go on at this offset; what comes next does not continue what came."""
+        """Continue at this offset, and mark the next record as a discontinuity."""
         self._assigned.move(partition, offset)
 
     def is_at_end(self) -> bool:
-        """Return whether everything that was there has been given."""
+        """Return whether every assigned partition has been read to its end."""
         with self._lock:
             return self._assigned.has_begun and not self._assigned.waiting and not self._assigned.pending and all(
                 each.is_at_end or each.next >= each.stop for each in self.partitions.values()
             )  # fmt: skip
 
     def high(self, partition: Partition) -> int:
-        """Return the offset behind the last message of a partition, as far as the client knows; -1 if it does not.
+        """Return the client's cached high watermark of a partition (last offset + 1); -1 if it has none.
 
-        Called by the thread that reads: the client's call can block, with the interpreter, beside one of `consume`.
+        Only the thread that reads calls this: beside a concurrent `consume`, the client's call can block while it holds
+        the interpreter lock.
         """
         with self._lock:
             partition.high = int(self._assigned.consumer.get_watermark_offsets(partition.key(), cached=True)[1])
         return partition.high
 
     def commit(self, position: Mapping[str, int]) -> None:
-        """Commit what of a position is still this consumer's. Raises SourceError."""
+        """Commit the offsets of those partitions that this consumer still owns. Raises SourceError."""
         if not self._group:
             return
         with self._lock:
@@ -197,7 +201,7 @@ class Consuming:
                 self._send_commit([partition.key(offset) for partition, offset in due])
 
     def _send_commit(self, offsets: list[TopicPartition]) -> None:
-        """Commit, and wait for the answer; brokers that do not answer in time are left to answer later."""
+        """Commit, and wait up to `timeout_s` for the answer; a later answer is handled by a later poll."""
         waits = self._commits.unanswered == 0
         try:
             self._commits.send(self._assigned.consumer, offsets)
@@ -211,7 +215,7 @@ class Consuming:
         self._commits.heed(self.partitions)
 
     def seek(self, position: Mapping[str, int]) -> None:
-        """Go on at these offsets: now, or when the partition is assigned."""
+        """Continue at these offsets: at once, or as soon as the partition is assigned."""
         with self._lock:
             for name, offset in position.items():
                 partition = self.partitions.get(name)
@@ -222,7 +226,7 @@ class Consuming:
                     partition.begun = min(partition.begun, offset)
 
     def close(self) -> None:
-        """Leave the group, and end the thread. Brokers that do not answer are waited for no longer than `timeout_s`."""
+        """Leave the group, and end the thread. Waits at most `timeout_s` for brokers that do not answer."""
         self._closing.set()
         self._assigned.is_closing = True
         if self._thread.is_alive():
@@ -233,18 +237,18 @@ class Consuming:
             )
             leaving.start()
             leaving.join(self._timeout_s)
-            if leaving.is_alive():  # the client waits for answers without an end; the group misses this member in time
-                _log.warning("%s: the brokers do not answer; it leaves its group without their word", self._where)
+            if leaving.is_alive():  # the client's close has no timeout; the session timeout then removes this member
+                _log.warning("%s: the brokers do not answer; closed without leaving the group", self._where)
             self._cluster.close()
             self.partitions.clear()
             self._assigned.waiting.clear()
 
-    # Partitions come and go.
+    # Changes of topics and partitions.
 
     def _follow(
         self, meant: Topics, existing: Mapping[str, int], ids: Mapping[str, str], *, first: bool = False
     ) -> None:
-        """Read the topics that are meant and exist, from their beginning if they were made again; leave others."""
+        """Read the configured topics that exist, recreated ones from their beginning, and stop reading all others."""
         self._meant = meant
         chosen = meant.choose(existing)
         for topic, known in list(self._known_ids.items()):
@@ -282,7 +286,7 @@ class Consuming:
             on_lost=self._assigned.on_lost,
         )  # fmt: skip
 
-    # The thread.
+    # The background thread.
 
     def _keep(self) -> None:
         while not self._closing.wait(min(_IDLE_S / 2, self._refresh_s)):
@@ -291,13 +295,13 @@ class Consuming:
                     self._poll()
                 if time.monotonic() - self._refreshed_at > self._refresh_s:
                     self._refresh()
-            except Exception as error:  # whatever the client raises is the next read's to tell
+            except Exception as error:  # the next call of `take` raises it
                 self._failure = (
                     error if isinstance(error, SourceError) else source_error(self._where, error, doing="poll")
                 )
 
     def _poll(self) -> None:
-        """Poll in the stead of `read`, with all partitions paused."""
+        """Poll in place of `take`, with all partitions paused."""
         if not self._lock.acquire(blocking=False):
             return
         try:
@@ -311,9 +315,9 @@ class Consuming:
             self._lock.release()
 
     def _refresh(self) -> None:
-        """List the topics; the next holder of the lock follows them, `take` or the thread."""
+        """List the topics; `_follow_found` applies the result under the lock, in `take` or in the thread."""
         self._refreshed_at = time.monotonic()
-        with contextlib.suppress(KafkaException):  # no broker answers: it is asked again next time
+        with contextlib.suppress(KafkaException):  # no broker answers: the next refresh tries again
             meant, existing = self._topics(), self._cluster.topics()
             if self._closing.is_set():
                 return
@@ -331,5 +335,5 @@ class Consuming:
         if found is not None:
             try:
                 self._follow(*found)
-            except KafkaException as error:  # the client does not know the partition yet: the next look is soon
+            except KafkaException as error:  # the client does not know the partition yet: the next refresh tries again
                 self._say(error_of(error))

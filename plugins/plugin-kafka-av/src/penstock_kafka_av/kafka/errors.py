@@ -1,4 +1,4 @@
-"""What an error of the client means for a source or a store, in words that never hold a secret."""
+"""Errors of the client as errors of a source or a store; their messages never contain a secret."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOPELESS = frozenset(
         KafkaError._SSL,
     }
 )
-"""Errors that do not go away by themselves."""
+"""Errors that a retry does not resolve."""
 
 MOVED = frozenset(
     {
@@ -30,7 +30,7 @@ MOVED = frozenset(
         KafkaError._ASSIGNMENT_LOST,
     }
 )
-"""Errors of a commit that mean that the partitions belong to another member by now."""
+"""Errors of a commit which mean that the partitions belong to another member by now."""
 
 
 def error_of(error: BaseException) -> KafkaError | None:
@@ -40,7 +40,7 @@ def error_of(error: BaseException) -> KafkaError | None:
 
 
 def is_unsupported(error: KafkaError) -> bool:
-    """Return whether the brokers lack the group protocol of KIP-848."""
+    """Return whether the error means that the brokers do not support the group protocol of KIP-848."""
     codes = (KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION)
     return error.code() in codes or (error.code() == KafkaError._FATAL and "ConsumerGroupHeartbeat" in error.str())
 
@@ -52,12 +52,12 @@ def text_of(error: Any) -> str:
 
 
 def config_error(where: str, error: BaseException) -> ConfigError:
-    """Return the error for a client that could not be made: an option that does not exist, or has a bad value."""
+    """Return the error for a client that could not be created: an unknown option, or a bad value."""
     return ConfigError(f"{where}: options: {text_of(error)}")
 
 
 def source_error(where: str, error: Any, *, doing: str) -> SourceError:
-    """Return the error for a source that could not do something."""
+    """Return the error for a failed operation of a source; `doing` is its verb ("connect", "read")."""
     inner = error_of(error) if isinstance(error, BaseException) else error
     hopeless = isinstance(inner, KafkaError) and inner.code() in HOPELESS
     return SourceError(f"{where}: cannot {doing}: {text_of(error)}", retryable=not hopeless)

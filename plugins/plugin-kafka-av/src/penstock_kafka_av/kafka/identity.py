@@ -14,7 +14,7 @@ _PARTITIONS: Final = (2**63 - _BASE) // _OFFSETS
 def number_of(partition: int, offset: int) -> int:
     """Return the `seq` of a message: its offset in partition 0, and a number above 9 * 10**18 in any other.
 
-    Numbers of different partitions never meet, those of one rise, and none changes when partitions are added.
+    Numbers of different partitions never collide, those of one partition increase, and adding partitions changes none.
 
     >>> number_of(0, 17), number_of(3, 17)
     (17, 9000030000000000017)

@@ -1,4 +1,4 @@
-"""Jump: pass over what a partition lies behind, and count it."""
+"""Jump: skip messages of a partition that lags too far behind, and count them."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _log = logging.getLogger("penstock.kafka")
 
 
 class Jump:
-    """Go to the end, or to the last keyframe, where a partition is more than `max_lag` messages behind.
+    """Skip to the end or to the last keyframe when a partition lags more than `max_lag` messages behind.
 
     Attributes:
-        dropped: Messages passed over, by channel.
+        dropped: Messages skipped, by channel.
     """
 
     def __init__(self, consuming: Consuming, max_lag: int, on_lag: str, codec: str) -> None:
@@ -37,7 +37,7 @@ class Jump:
         self._seconds = 0.0
 
     def over(self, taken: Sequence[tuple[Partition, Any]]) -> list[tuple[Partition, Any]]:
-        """Return what is to be given of these messages."""
+        """Return those of the messages that are not skipped."""
         by_partition: dict[str, list[tuple[Partition, Any]]] = {}
         for each in taken:
             by_partition.setdefault(each[0].name, []).append(each)
@@ -57,7 +57,7 @@ class Jump:
         return given
 
     def _scan(self, partition: Partition, messages: Sequence[tuple[Partition, Any]]) -> None:
-        """Look for the last keyframe, until all that waited has been seen; then go there."""
+        """Search the backlog for its last keyframe; once all of it was read, go there."""
         scan = self._scans[partition.name]
         for _, message in messages:
             if is_keyframe(self._codec, message.value() or b""):
@@ -75,23 +75,21 @@ class Jump:
         self.dropped[partition.channel] = self.dropped.get(partition.channel, 0) + passed
         self._jumps += 1
         self._seconds = max(self._seconds, behind_s)
-        _log.warning(
-            "%s: %.1f s behind: offsets %d to %d are passed over", partition.name, behind_s, first.offset(), to - 1
-        )
+        _log.warning("%s: %.1f s behind: skipping offsets %d to %d", partition.name, behind_s, first.offset(), to - 1)
 
     def remark(self) -> str:
-        """Return what was passed over, as a sentence; "" if nothing was."""
+        """Return a sentence on the skipped messages; "" if there were none."""
         if not self._jumps:
             return ""
         return (
-            f"it fell more than {self._max_lag} messages behind {self._jumps} times, {self._seconds:.1f} s at most, "
-            f"and passed over {sum(self.dropped.values())} messages"
+            f"lagged more than {self._max_lag} messages behind {self._jumps} times, {self._seconds:.1f} s at most, "
+            f"and skipped {sum(self.dropped.values())} messages"
         )
 
 
 @attrs.define(kw_only=True)
 class _Scan:
-    """A look for the last keyframe of what waits before `high`."""
+    """A search for the last keyframe before the offset `high`."""
 
     first: Any
     high: int

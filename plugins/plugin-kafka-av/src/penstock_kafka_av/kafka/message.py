@@ -1,4 +1,4 @@
-"""Messages: what is produced for a record: topic, key, partition, headers and payload."""
+"""Messages: the Kafka message of a record: topic, key, partition, headers and payload."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _REMEMBERED = 10_000
 
 
 class Messages:
-    """Make messages by the templates of a store."""
+    """Build messages from records with the templates of a store."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Messages:
         self._headers = {name: Template(text) for name, text in headers.items()}
 
     def of(self, record: Record) -> dict[str, Any]:
-        """Return the arguments of `Producer.produce`. Raises StoreError, not retryable, and TemplateError."""
+        """Return the arguments of `Producer.produce`. Raises StoreError (not retryable) and TemplateError."""
         made = payload_of(record, self._payload)
         message: dict[str, Any] = {"topic": self._topic_of(record), "value": made.value}
         key = made.key if self._key is None else self._key.render(record)
@@ -70,4 +70,4 @@ class Messages:
         try:
             return int(text)
         except ValueError:
-            raise StoreError(f"partition {text!r} is no number", retryable=False) from None
+            raise StoreError(f"partition {text!r} is not a number", retryable=False) from None

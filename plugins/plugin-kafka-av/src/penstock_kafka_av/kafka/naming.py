@@ -1,4 +1,4 @@
-"""Naming: the channel of a message where several cameras share a topic."""
+"""Naming: the channel of each message in topics that several cameras share."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _REMEMBERED: Final = 10_000
 
 
 class Naming:
-    """Name channels by a template, and tell each of them where its partition does not continue.
+    """Name channels by a template, and mark in each channel the discontinuities of its partition.
 
     Args:
-        template: Of the channel: "{{ key }}", "{{ headers.camera }}".
-        one_topic: All messages are of one topic, so that offset and partition name them.
+        template: Template of the channel: "{{ key }}", "{{ headers.camera }}".
+        one_topic: Whether all messages are of one topic, so that partition and offset identify them.
     """
 
     def __init__(self, template: str, *, one_topic: bool) -> None:
@@ -29,7 +29,7 @@ class Naming:
         self._broken: set[str] = set()
 
     def named(self, record: Record) -> Record:
-        """Return the record in its channel. Raises TemplateError if it has not what the template needs."""
+        """Return the record in its channel. Raises TemplateError if it lacks a key or header of the template."""
         metadata = record.metadata
         where = f"{metadata['topic']}/{metadata['partition']}"
         if record.discontinuity:

@@ -1,4 +1,4 @@
-"""Options of the Kafka client: passed through as they are, with secrets from the environment, and never printed."""
+"""Options of the Kafka client: passed through unchanged, with secrets from the environment, and never printed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, Final
 from penstock.errors import ConfigError
 
 OWN: Final = frozenset({"bootstrap.servers", "enable.auto.commit", "enable.auto.offset.store", "transactional.id"})
-"""What the source and the store decide themselves: offsets are committed at checkpoints only."""
+"""Options that the source and the store set themselves: offsets are committed at checkpoints only."""
 
 
 def servers(value: Any) -> tuple[str, ...]:
-    """Return broker addresses as a tuple; text may name several, with commas. Raises ConfigError."""
+    """Return broker addresses as a tuple; text may hold several, separated by commas. Raises ConfigError."""
     given = value.split(",") if isinstance(value, str) else value
     if not isinstance(given, Sequence) or not given or not all(isinstance(each, str) and each for each in given):
         raise ConfigError(f"bootstrap_servers={value!r}: give 'host:port', or a list of these")
@@ -21,12 +21,12 @@ def servers(value: Any) -> tuple[str, ...]:
 
 
 def check_options(_: object, __: object, value: Any) -> None:
-    """Refuse options that are none, without printing their values. Raises ConfigError."""
+    """Raise ConfigError for malformed or reserved options, without printing their values."""
     if not isinstance(value, Mapping):
         raise ConfigError("options: must be a mapping, as {'security.protocol': 'SASL_SSL'}")
     for name, setting in value.items():
         if not isinstance(name, str):
-            raise ConfigError(f"options: {name!r} is no name of a client option")
+            raise ConfigError(f"options: {name!r} is not a name of a client option")
         if name in OWN:
             raise ConfigError(f"options: {name!r} is set by penstock; leave it out")
         if isinstance(setting, Mapping) and (set(setting) != {"env"} or not isinstance(setting["env"], str)):
@@ -46,12 +46,12 @@ def from_environment(value: Any, name: str) -> Any:
 
 
 def client_config(bootstrap_servers: Sequence[str], options: Mapping[str, Any], **own: Any) -> dict[str, Any]:
-    """Return the client's configuration: defaults, then the user's options, then what must be so.
+    """Return the client's configuration: defaults, then the user's options, then fixed settings.
 
     Args:
         bootstrap_servers: Addresses of brokers.
-        options: The user's, as given; `{"env": NAME}` is looked up now.
-        own: Defaults that the user's options may replace, spelled with "_" for ".".
+        options: The user's options; `{"env": NAME}` is looked up now.
+        own: Defaults that the user's options may override, spelled with "_" for ".".
 
     Raises:
         ConfigError: a variable of the environment is missing; the message names it.

@@ -1,4 +1,4 @@
-"""Partition: where a consumer stands in one of its partitions."""
+"""Partition: the state of a consumer in one of its partitions."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from confluent_kafka import OFFSET_INVALID, TopicPartition
 
 @attrs.define(kw_only=True)
 class Partition:
-    """One partition that is assigned.
+    """One assigned partition.
 
     Attributes:
         topic: Its topic.
         number: Its number within the topic.
-        channel: What its records have as channel.
-        next: The offset behind the last message that was given.
-        begun: Where it began; nothing before is committed.
-        committed: What was committed last, or None.
-        stop: With `until_end`, the offset that was its end when it began.
-        is_at_end: The broker has said that nothing more is there.
-        is_broken: The next record does not continue the last one.
-        high: The offset behind the last message at the broker, when a message last came; -1 if none did.
-        sure_high: The same when the topic was last known to be the one that it began with.
-        last_ms: When the last message given was made, in milliseconds since 1970.
+        channel: The channel of its records.
+        next: The offset after the last message that was returned.
+        begun: The offset where reading began; offsets before it are never committed.
+        committed: The offset committed last, or None.
+        stop: With `until_end`, the end offset at the time of assignment.
+        is_at_end: Whether the broker has reported the end of the partition.
+        is_broken: Whether the next record does not continue the last one.
+        high: The end offset at the broker when the last message arrived; -1 before that.
+        sure_high: The end offset when the topic's id was last verified; -1 before that.
+        last_ms: Timestamp of the last message returned that had one, in milliseconds since 1970; 0 before that.
+        name: "topic/partition".
     """
 
     topic: str
@@ -42,5 +43,5 @@ class Partition:
     )
 
     def key(self, offset: int = OFFSET_INVALID) -> TopicPartition:
-        """Return what the client calls it."""
+        """Return it as the client's TopicPartition."""
         return TopicPartition(self.topic, self.number, offset)

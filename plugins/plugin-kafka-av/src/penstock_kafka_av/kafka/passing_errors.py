@@ -1,4 +1,4 @@
-"""PassingErrors: errors of a client that go away by themselves, in the log, each kind once a minute."""
+"""PassingErrors: logs transient errors of a client, each kind at most once a minute."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _AGAIN_S: Final = 60.0
 
 
 class PassingErrors:
-    """Log errors that go away by themselves.
+    """Log transient errors of a client.
 
     Attributes:
-        heard: The last ones, until `opened`.
+        heard: The errors since the source began to open; empty once `opened` was called.
     """
 
     def __init__(self, where: str) -> None:
@@ -28,12 +28,12 @@ class PassingErrors:
         self._logged: dict[Any, float] = {}
 
     def opened(self) -> None:
-        """Log what comes from now on; until then, opening the source reports it."""
+        """Log errors from now on; until then, `KafkaSource.open` reports them."""
         self._is_open = True
         self.heard.clear()
 
     def say(self, error: Any) -> None:
-        """Take an error. The client calls this from within poll and consume."""
+        """Log an error. The client calls this from within `poll` and `consume`."""
         if not self._is_open:
             self.heard.append(error)
             return

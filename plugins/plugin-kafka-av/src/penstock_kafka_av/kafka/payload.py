@@ -1,4 +1,4 @@
-"""What a record becomes on a topic: its value, its headers, its key and its partition."""
+"""Payload: the value, headers, key and partition of a record's message."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS: Final = ("codec", "json", "data", "parent")
 
 @attrs.frozen
 class Payload:
-    """The value of a message and what goes with it; `partition` is None where the key decides."""
+    """The value, key, partition and headers of a message; `partition` is None if the key selects it."""
 
     value: bytes | None
     key: Any = None
@@ -27,10 +27,10 @@ class Payload:
 
 
 def payload_of(record: Record, kind: PayloadKind) -> Payload:
-    """Return what is produced for a record, before the templates of the store have their say.
+    """Return the payload of a record, before the templates of the store are applied.
 
     Raises:
-        StoreError: the record cannot be written in this way; not retryable.
+        StoreError: the record cannot be written as this kind; not retryable.
     """
     if kind == "codec":
         try:
@@ -56,38 +56,38 @@ def payload_of(record: Record, kind: PayloadKind) -> Payload:
 
 
 def origin(record: Record) -> Record:
-    """Return the record that this one was made of in the end: the packet of a frame, the frame's result included."""
+    """Return the oldest ancestor of a record: for a frame or its result, the packet."""
     while record.parent is not None:
         record = record.parent
     return record
 
 
 def result_headers(data: Any) -> tuple[tuple[str, bytes], ...]:
-    """Return results as headers: a mapping has one for each item, anything but an array is one named "result".
+    """Return results as headers: one per item of a mapping; other data except arrays as one named "result".
 
     Raises:
-        StoreError: it has no JSON form.
+        StoreError: a value cannot be written as JSON.
     """
     if isinstance(data, Mapping):
         return tuple((str(name), as_header(each)) for name, each in data.items())
-    if hasattr(data, "dtype") and hasattr(data, "ndim") and data.ndim > 0:  # the frame itself is no result
+    if hasattr(data, "dtype") and hasattr(data, "ndim") and data.ndim > 0:  # the frame itself, not a result
         return ()
     return () if data is None else (("result", as_header(data)),)
 
 
 def as_header(value: Any) -> bytes:
-    """Return a header: text and bytes as they are, all else as JSON. Raises StoreError."""
+    """Return the bytes of a header: text and bytes unchanged, other values as JSON. Raises StoreError."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
     return value.encode("utf-8", "replace") if isinstance(value, str) else as_json(value)
 
 
 def as_json(value: Any) -> bytes:
-    """Return JSON text; numbers and arrays of numpy as numbers and lists, bytes as text. Raises StoreError."""
+    """Return JSON as UTF-8; NumPy scalars and arrays become numbers and lists, bytes become text. Raises StoreError."""
     try:
         return json.dumps(value, default=_plain, ensure_ascii=False).encode("utf-8", "replace")
     except (TypeError, ValueError, RecursionError) as error:
-        raise StoreError(f"{type(value).__name__} has no JSON form: {error}", retryable=False) from error
+        raise StoreError(f"{type(value).__name__} cannot be written as JSON: {error}", retryable=False) from error
 
 
 def _plain(value: Any) -> Any:
@@ -99,7 +99,7 @@ def _plain(value: Any) -> Any:
         return bytes(value).decode("utf-8", "replace")
     if isinstance(value, set | frozenset | tuple):
         return list(value)
-    raise TypeError(f"{type(value).__name__} is not plain")
+    raise TypeError(f"{type(value).__name__} has no JSON equivalent")
 
 
 def _mapping(value: Any) -> Mapping[Any, Any]:
@@ -116,6 +116,6 @@ def _bytes(record: Record) -> bytes:
         return memoryview(data).tobytes()
     except TypeError:
         raise StoreError(
-            f"data is {type(data).__name__}, not bytes: set payload='codec' or 'json', or put it behind packets",
+            f"data is {type(data).__name__}, not bytes: set payload='codec' or 'json', or write packets to this store",
             retryable=False,
         ) from None

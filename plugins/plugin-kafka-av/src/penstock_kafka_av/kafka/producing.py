@@ -1,4 +1,4 @@
-"""Producing: a producer at work, that knows of each message whether the broker has it."""
+"""Producing: an open producer that tracks the delivery of each message."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _REFUSED: Final = frozenset(
         *HOPELESS,
     }
 )
-"""Errors of a message that trying again does not mend."""
+"""Errors of a message that a retry does not resolve."""
 
 Failed = list[tuple[Record, BaseException]]
 
@@ -43,7 +43,7 @@ class Producing:
         self._heard: list[KafkaError] = []
         self._config = {
             "linger.ms": 5,
-            "partitioner": "murmur2_random",  # as Java has it; librdkafka's own spreads the empty key over partitions
+            "partitioner": "murmur2_random",  # like Java's; librdkafka's default spreads the empty key over partitions
             "topic.metadata.propagation.max.ms": 5000,
             "log.connection.close": False,
             **config,
@@ -61,17 +61,17 @@ class Producing:
             raise config_error(self._where, error) from error
 
     def open(self, timeout_s: float) -> None:
-        """See that a broker answers. Raises CannotConnectToStoreError."""
+        """Connect to the brokers. Raises CannotConnectToStoreError if none answers."""
         try:
             self._producer.list_topics(timeout=timeout_s)
         except KafkaException as error:
-            self._producer.poll(0)  # it calls error_cb, which knows more
+            self._producer.poll(0)  # calls error_cb with the cause
             known = next((each for each in self._heard if each.code() != KafkaError._ALL_BROKERS_DOWN), error)
             raise CannotConnectToStoreError(f"{self._where}: cannot connect: {text_of(known)}") from error
         self._heard.clear()
 
     def write(self, records: Sequence[Record]) -> None:
-        """Produce, and wait for the broker's word on each. Raises StoreError naming those that it does not have."""
+        """Produce, and wait until each record is acknowledged. Raises StoreError that lists the failed records."""
         if self._is_broken:
             self._producer, self._is_broken = self._made(), False
         unfit: Failed = []
@@ -114,7 +114,7 @@ class Producing:
             return error if isinstance(error, StoreError) else StoreError(str(error), retryable=False)
         remedy = ""
         if inner.code() in (KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART):
-            remedy = "; make the topic, or let the broker make topics"
+            remedy = "; create the topic, or enable auto.create.topics on the broker"
         elif inner.code() == KafkaError.MSG_SIZE_TOO_LARGE:
             remedy = "; raise the option 'message.max.bytes' and the topic's 'max.message.bytes'"
         return StoreError(f"{text_of(inner)}{remedy}", retryable=inner.code() not in _REFUSED)
@@ -124,9 +124,9 @@ class Producing:
         _log.info("%s: %s", self._where, text_of(error))
 
     def sync(self) -> None:
-        """Do nothing more: the broker has everything."""
+        """Return at once: `write` returned after the broker acknowledged everything."""
 
     def close(self) -> None:
-        """Wait for what is on its way, and let the client go."""
+        """Wait for messages in flight, and close the client."""
         self._wait()
         del self._producer

@@ -1,4 +1,4 @@
-"""KafkaSource: messages of topics, one channel a camera, committed when they are durable downstream."""
+"""KafkaSource: reads messages of topics, one channel per camera, and commits them once they are durable downstream."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from penstock_kafka_av.kafka.topics import Topics
 
 _log = logging.getLogger("penstock.kafka")
 _LOOKS_S = 3.0
-"""Seconds that a look for topics may take during a run; a source that closes waits for it."""
+"""Seconds that listing the topics may take during a run; closing the source waits for it."""
 _CLASSIC = {"partition.assignment.strategy": "cooperative-sticky"}
 CLASSIC_ONLY = frozenset({"partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"})
-"""Options that only the classic group protocol has, so that setting one chooses it."""
+"""Options that only the classic group protocol has; setting one of them selects that protocol."""
 
 
 def _names(value: Any) -> tuple[str, ...] | None:
@@ -65,24 +65,24 @@ def _max_lag(_: object, __: object, value: Any) -> None:
 
 @attrs.define(kw_only=True)
 class KafkaSource:
-    """Read messages of Kafka topics. The channel is the topic, or what `schema` makes of it.
+    """Read messages of Kafka topics. The channel is the topic, or the part of it that fills the gap in `schema`.
 
-    A record is named by topic, partition and offset: `seq` is the offset in partition 0, and a number above 9 * 10**18
-    in others; order is kept in each partition, which is what Kafka promises. `time_ns` is the message's timestamp.
+    Topic, partition and offset identify a record: `seq` is the offset in partition 0, and a number above 9 * 10**18
+    in other partitions. Order is kept within a partition, as Kafka guarantees. `time_ns` is the message's timestamp.
     `metadata` has `topic`, `partition`, `offset`, `timestamp_ms`, and, if the message has them, `key` and `headers`
     (text where they are UTF-8, else bytes). A message without a value (a tombstone) has b"" as data and
     `tombstone: True` in its metadata.
 
-    In a group, members share the partitions, evenly also where each topic has one: by the group protocol of Kafka 4
-    (KIP-848) if the brokers have it, else by the classic one with cooperative-sticky. The option `group.protocol`, or
-    one that only the classic protocol has (`session.timeout.ms`), decides otherwise. What was committed goes before
-    `start`, unless the group is empty when this member opens. Offsets are committed at checkpoints only. While
-    downstream is slow, the partitions are paused and the consumer polls on: it keeps its place in the group, whatever a
-    record takes. When a partition moves, records that were not committed are given again by the new member, under the
-    same names.
+    The members of a group share the partitions evenly, even if every topic has only one: with the group protocol of
+    Kafka 4 (KIP-848) if the brokers support it, else with the classic protocol and cooperative-sticky assignment. The
+    option `group.protocol`, or an option that only the classic protocol has (`session.timeout.ms`), overrides this
+    choice. Committed offsets take precedence over `start`, unless the group is empty when this member opens. Offsets
+    are committed at checkpoints only. While downstream is slow, the source pauses the partitions and keeps polling, so
+    it stays in its group however long a record takes. After a rebalance, the new owner of a partition reads the
+    uncommitted records again, with the same `seq`.
 
     Topics and partitions that appear later are read from their first message. A message that the broker deleted before
-    it was read counts as lost. A broker that is down is waited for; the client connects again by itself.
+    it was read counts as lost. If a broker is down, the client waits and reconnects by itself.
 
     Attributes:
         bootstrap_servers: "host:port" of brokers: a list, or text with commas.
@@ -90,20 +90,20 @@ class KafkaSource:
         pattern: A regular expression for whole names of topics.
         schema: Names of topics with a gap for the channel: "raw_{{ channel }}", or comux's "raw_:cam_id".
         channels: The channels of the schema; None: those of all topics that match.
-        channels_from: Where the channels of the schema are read from, again every `refresh_s`: {"file": path} (a line
-            or a JSON item each), {"topic": name} (its keys; a tombstone removes one), or {"mongo": {"uri", "database",
-            "collection", "field"}}.
-        channel: A template of the channel, where several cameras share a topic: "{{ key }}", "{{ headers.camera }}"; it
-            takes the place of the topic or the schema. A message that lacks the key or header is dead-lettered.
+        channels_from: The origin of the schema's channels, read again every `refresh_s`: {"file": path} (one channel
+            per line, or a JSON list), {"topic": name} (its keys; a tombstone removes one), or {"mongo": {"uri",
+            "database", "collection", "field"}}.
+        channel: A template of the channel, for topics that several cameras share: "{{ key }}", "{{ headers.camera }}";
+            it overrides the topic and the schema. A message that lacks the key or header is dead-lettered.
         group: The consumer group; None reads all partitions alone and commits nothing.
-        start: "committed" (what was not, begins at the beginning), "beginning", "end", or a time: seconds since 1970 or
-            ISO 8601 with a zone.
-        until_end: End after what was there when the partitions were begun.
-        max_lag: Messages that a partition may lie behind; further behind, it jumps, what is passed over is counted as
-            dropped, and the next record has `discontinuity`. None never jumps.
-        on_lag: Where to: to the "end", or to the last "keyframe" before it (H.264, HEVC, MPEG-4).
-        codec: What tells keyframes for `on_lag="keyframe"`.
-        refresh_s: Seconds between looks for topics that appear or go.
+        start: "committed" (partitions without a committed offset start at the beginning), "beginning", "end", or a
+            time: seconds since 1970 or ISO 8601 with a zone.
+        until_end: End at the offsets that were the ends of the partitions when they were assigned.
+        max_lag: Messages that a partition may lag behind. Beyond it, the source skips ahead, counts the skipped
+            messages as dropped, and marks the next record with `discontinuity`. None never skips.
+        on_lag: Target of the skip: the "end", or the last "keyframe" before it (H.264, HEVC, MPEG-4).
+        codec: Codec of the packets, to recognise keyframes for `on_lag="keyframe"`.
+        refresh_s: Seconds between listings of the topics, to find new and deleted ones.
         timeout_s: Seconds to wait for the broker at `open`.
         options: Options of the client (librdkafka's names), passed through; `{env = "NAME"}` for secrets. Never
             printed.
@@ -142,7 +142,7 @@ class KafkaSource:
             raise ConfigError("channels: belong to a schema, as in schema='raw_{{ channel }}'; set topics instead")
 
     def open(self) -> None:
-        """Connect. Raises SourceError naming the brokers if none answers or lets us in; ConfigError for bad options."""
+        """Connect. Raises SourceError if no broker answers or grants access; ConfigError for bad options."""
         if self._open is not None:
             raise SourceError(f"{self._where()} is open already: close it first", retryable=False)
         errors, commits = PassingErrors(self._where()), Commits(self._where())
@@ -226,7 +226,7 @@ class KafkaSource:
         try:
             return existing_topics(consumer, self.timeout_s)
         except KafkaException as error:
-            consumer.poll(0)  # it calls error_cb, which knows more
+            consumer.poll(0)  # calls error_cb with the cause
             known = next((each for each in heard if "_ALL_BROKERS_DOWN" not in each.name()), error)
             raise source_error(self._where(), known, doing="connect") from error
 
@@ -234,7 +234,7 @@ class KafkaSource:
         return {**client_config(self.bootstrap_servers, self.options), "log_level": 2}
 
     def _is_group_empty(self) -> bool:
-        """Return whether nobody is in the group yet, so that `start` is the user's word for where it begins."""
+        """Return whether the group has no member yet, so that `start` overrides committed offsets."""
         if self.start == "committed":
             return False
         assert self.group is not None
@@ -243,7 +243,7 @@ class KafkaSource:
             asked = client.describe_consumer_groups([self.group], request_timeout=self.timeout_s)
             state = asked[self.group].result(self.timeout_s).state
         except KafkaException:
-            return False  # it may not be asked, or there is none: what was committed goes first
+            return False  # not authorized, or no such group: committed offsets take precedence
         return state in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 
     def _channel_list(self) -> Channels | None:
@@ -256,13 +256,13 @@ class KafkaSource:
         return Topics.of(topics=self.topics, pattern=self.pattern, schema=self.schema, channels=channels)
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        """Return messages in order for each partition; () if none came. Raises SourceError, EndOfSource."""
+        """Return messages in order within each partition; () if none arrived. Raises SourceError, EndOfSource."""
         consuming = self._opened()
         taken = consuming.take(max_records, timeout_s)
         if self._jump is not None:
             taken = self._jump.over(taken)
         if not taken and self.until_end and consuming.is_at_end():
-            raise EndOfSource(f"{self._where()}: the end was reached")
+            raise EndOfSource(f"{self._where()}: all partitions were read to their ends")
         records = ExactRecords(_record(partition, message) for partition, message in taken)
         return records if self._naming is None else self._named(records, self._naming)
 
@@ -276,7 +276,7 @@ class KafkaSource:
         return given
 
     def take_refused(self) -> Sequence[tuple[Record, BaseException]]:
-        """Return the messages since the last call that lack what `channel` needs, with the reasons."""
+        """Return the messages since the last call that lack a key or header that `channel` needs, with the errors."""
         refused, self._refused = self._refused, []
         return refused
 
@@ -285,40 +285,43 @@ class KafkaSource:
         return {name: each.next for name, each in list(self._opened().partitions.items())}
 
     def commit(self, position: Mapping[str, int]) -> None:
-        """Commit to the group what is still this member's; without a group, nothing. Raises SourceError."""
+        """Commit the offsets of the partitions that this member still owns; no-op without a group. Raises SourceError.
+
+        The commit waits up to `timeout_s` for the brokers.
+        """
         self._opened().commit(position)
 
     def seek(self, position: Mapping[str, int]) -> None:
-        """Go on at these offsets, in each partition once it is assigned."""
+        """Continue at these offsets, in each partition as soon as it is assigned."""
         self._opened().seek(position)
 
     def lag(self) -> int:
-        """Return how many messages wait at the broker in the partitions of this consumer."""
+        """Return the number of messages that this consumer's partitions hold beyond the last one read."""
         consuming = self._open
         if consuming is None:
             return 0
         return sum(max(0, each.high - each.next) for each in list(consuming.partitions.values()))
 
     def lag_s(self) -> float:
-        """Return the seconds since the last message given was made, of the partition furthest behind; 0 if none is."""
+        """Return the age in seconds of the last message read, of the partition furthest behind; 0 without lag."""
         consuming = self._open
         behind = [each for each in list(consuming.partitions.values()) if each.high > each.next] if consuming else []
         return max((time.time() - each.last_ms / 1000 for each in behind if each.last_ms), default=0.0)
 
     def lost_upstream(self) -> Mapping[str, int]:
-        """Return how many messages were deleted by the broker before they were read."""
+        """Return the number of messages that the broker deleted before they were read, by channel."""
         return dict(self._open.lost) if self._open is not None else {}
 
     def dropped_upstream(self) -> Mapping[str, int]:
-        """Return how many messages were passed over because of `max_lag`."""
+        """Return the number of messages skipped because of `max_lag`, by channel."""
         return dict(self._jump.dropped) if self._jump is not None else {}
 
     def remark(self) -> str:
-        """Return what was passed over because of `max_lag`."""
+        """Return a sentence on the messages skipped because of `max_lag`; "" if there were none."""
         return self._jump.remark() if self._jump is not None else ""
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group. Uncommitted records are read again by the next owner of the partition."""
         consuming, self._open = self._open, None
         if consuming is not None:
             consuming.close()
@@ -369,7 +372,7 @@ def _record(partition: Partition, message: Message) -> Record:
 
 
 def _text(value: Any) -> Any:
-    """Return bytes as text where they are UTF-8."""
+    """Return bytes as text if they are UTF-8, else unchanged."""
     if isinstance(value, bytes):
         try:
             return value.decode()

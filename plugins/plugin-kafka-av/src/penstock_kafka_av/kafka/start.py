@@ -1,4 +1,4 @@
-"""Where a partition is begun: at the end, the beginning, a time, or behind what the group has committed."""
+"""The first offset of a partition: its end, its beginning, a time, or the group's committed offset."""
 
 from __future__ import annotations
 
@@ -36,33 +36,33 @@ def start_of(value: Any) -> str | int:
             ) from None
     if isinstance(value, datetime.datetime):
         if value.tzinfo is None:
-            raise ConfigError(f"start={value.isoformat()!r}: say its time zone, as in '…T12:30:00Z'")
+            raise ConfigError(f"start={value.isoformat()!r}: has no time zone; add one, as in '…T12:30:00Z'")
         value = value.timestamp()
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e11:
         raise ConfigError(f"start={value!r}: must be 'end', 'beginning', 'committed', or seconds since 1970")
-    return math.floor(value * 1000 + 0.001)  # down, so that nothing of that millisecond is left out; 0.001 for floats
+    return math.floor(value * 1000 + 0.001)  # down, to include that whole millisecond; 0.001 for rounding
 
 
 @attrs.define(kw_only=True)
 class Starts:
-    """Decide where each partition begins.
+    """Decide the first offset of each partition.
 
-    A partition that a store or an earlier opening kept a position for goes on there. Else, what the group has committed
-    counts, unless this consumer found its group empty and was told where to start: then its first partitions start
-    there. Topics and partitions that appear later begin at their first message: all of it is newer than the start. A
-    partition that the group took away and gave back goes on where it was, if no other member has committed meanwhile:
-    what was given and not committed is in the pipeline still.
+    A position that a store or an earlier opening kept (`sought`) wins. Otherwise the group's committed offset counts,
+    unless the group was empty at `open` and the user set `start`: then the first partitions begin at `start`. Topics
+    and partitions that appear later begin at their first message, since all their messages are newer than the start. A
+    partition that was revoked and assigned again continues at its last offset if no other member has committed in the
+    meantime: its uncommitted records are still in the pipeline.
 
     Attributes:
         start: One of WORDS, or milliseconds since 1970.
-        group: Whether there is a group that may have committed something.
-        literal: Whether `start` goes before what was committed; until the first partitions were begun.
+        group: Whether the consumer has a group, which may have committed offsets.
+        literal: Whether `start` overrides committed offsets; true until the first partitions have begun.
         timeout_s: Seconds to wait for the broker's answers.
-        known: Topics and partitions that were there at the start, as "topic/partition".
-        sought: Positions that somebody kept, by "topic/partition".
-        left: Where this consumer stood in a partition that the group took from it, and from where another would go on.
-        continued: Partitions begun last that go on where this consumer stood.
-        fresh: Partitions begun last for which the group has committed nothing that counts.
+        known: Partitions that existed at the start, as "topic/partition".
+        sought: Kept positions, by "topic/partition".
+        left: For each revoked partition, the offset where another member would resume, and this consumer's next offset.
+        continued: Of the partitions begun last, those that continue at this consumer's own offset.
+        fresh: Of the partitions begun last, those without an applicable committed offset.
     """
 
     start: str | int
@@ -103,7 +103,7 @@ class Starts:
         return first | dict(fresh)
 
     def forget(self, topic: str) -> None:
-        """Forget a topic that was deleted: what has its name from now on is another one, and newer than the start."""
+        """Forget a deleted topic: a later topic of the same name is a new one, and newer than the start."""
         self.known = {name for name in self.known if name.rpartition("/")[0] != topic}
         for positions in (self.left, self.sought):
             for name in [each for each in positions if each.rpartition("/")[0] == topic]:
@@ -123,7 +123,7 @@ class Starts:
             first[name] = high if self.start == "end" and name in self.known else low
         for each in consumer.offsets_for_times(by_time, timeout=self.timeout_s) if by_time else ():
             at = each.offset
-            if at < 0:  # nothing is as late as that
+            if at < 0:  # no message is that recent
                 at = consumer.get_watermark_offsets(each, timeout=self.timeout_s)[1]
             first[f"{each.topic}/{each.partition}"] = at
         return first

@@ -38,30 +38,30 @@ def _header_templates(_: object, field: attrs.Attribute[Any], value: Any) -> Non
 
 @attrs.define(kw_only=True)
 class KafkaStore:
-    """Produce records to topics. `write` returns when the brokers that are in sync have each message, in order, once.
+    """Produce records to topics. `write` returns when all in-sync replicas have each message, in order, once.
 
-    The producer is idempotent (`acks=all`): what the client sends again is there once, and in order. A record that is
-    written again by a run that was killed is there twice, unless `transactional` is set: then records and the positions
-    of the sources become visible together at a checkpoint, or not at all, and a consumer with
+    The producer is idempotent (`acks=all`): a message that the client resends is stored once, and in order. If a run is
+    killed, its next start writes uncommitted records again, so they are stored twice, unless `transactional` is set:
+    then records and source positions become visible together at a checkpoint, or not at all, and a consumer with
     `isolation.level=read_committed` (the default) sees each exactly once. The positions are kept in the topic
-    "penstock-positions". One process at a time can use a transactional name; an older one is fenced off.
+    "penstock-positions". One process at a time can use a transactional name; the broker fences off an older one.
 
     Attributes:
         bootstrap_servers: "host:port" of brokers: a list, or text with commas.
         topic: A template: "stream_{{ channel }}", or comux's "stream_:cam_id". The topic must exist, unless the broker
-            makes topics by itself.
+            creates topics automatically.
         key: A template; by default the channel, and with `payload="parent"` the key of the packet.
-        partition: A number or a template of one; by default the key decides, and with `payload="parent"` it is the
-            partition of the packet.
-        payload: "codec" (the whole record as penstock writes it; the decoder `record` reads it), "json" (its data),
-            "data" (its data, which are bytes), or "parent": the packet that the record was made of as it came, with its
-            headers and with the record's data as headers: an item of a mapping each, text and bytes as they are, the
-            rest as JSON; other data but an array as the header "result".
-        headers: Names to templates, beside those.
+        partition: A number, or a template that renders to one; by default the key selects the partition, and with
+            `payload="parent"` it is the partition of the packet.
+        payload: "codec" (the whole record, for the decoder `record`), "json" (its data as JSON), "data" (its data,
+            which must be bytes), or "parent": the unchanged packet from which the record was made, with its headers and
+            the record's data as additional headers: one per item of a mapping, text and bytes unchanged, other values
+            as JSON; data that is neither a mapping nor an array becomes the header "result".
+        headers: Additional headers: a mapping of names to templates.
         transactional: The name of the transactions ("transactional.id"), or None.
         timeout_s: Seconds to wait for the broker at `open`.
         options: Options of the client (librdkafka's names), passed through; `{env = "NAME"}` for secrets. Never
-            printed. "message.timeout.ms" (300 s) is how long a broker that is down is waited for.
+            printed. "message.timeout.ms" (300 s) limits the wait for a broker that is down.
     """
 
     takes: ClassVar[str] = "any"
@@ -78,7 +78,7 @@ class KafkaStore:
     _open: Producing | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
     def __new__(cls, *_: Any, transactional: str | None = None, **__: Any) -> KafkaStore:
-        """Make one that has the ability to keep positions only if it is transactional."""
+        """Create a store that can keep positions only if it is transactional."""
         return object.__new__(TransactionalKafkaStore if transactional is not None else cls)
 
     def open(self) -> None:
@@ -99,15 +99,15 @@ class KafkaStore:
         )  # fmt: skip
 
     def write(self, records: Sequence[Record]) -> None:
-        """Produce, and wait until the broker has them. Raises StoreError naming those that it does not have."""
+        """Produce, and wait until all records are acknowledged. Raises StoreError that lists the failed records."""
         self._opened().write(records)
 
     def sync(self) -> None:
-        """Return when everything written is durable; with `transactional`, and visible."""
+        """Return when everything written is durable, and with `transactional` also visible. Raises StoreError."""
         self._opened().sync()
 
     def close(self) -> None:
-        """End; a transaction that is open is committed."""
+        """Wait for messages in flight and disconnect; an open transaction is committed."""
         producing, self._open = self._open, None
         if producing is not None:
             producing.close()
@@ -122,7 +122,7 @@ class KafkaStore:
 
 
 class TransactionalKafkaStore(KafkaStore):
-    """Produce records and the positions of the sources in transactions: what `KafkaStore(transactional=…)` makes."""
+    """Produce records and source positions in transactions. `KafkaStore(transactional=…)` creates it."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Topics: which topics a source reads, and the channel of each."""
+"""Topics: the topics that a source reads, and the channel of each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ class Schema:
         """Return the topic of a channel. Raises ConfigError if Kafka does not allow the name."""
         topic = _GAP.sub(lambda _: channel, self.text)
         if not _LEGAL.fullmatch(topic) or len(topic) > 249:
-            raise ConfigError(f"channel {channel!r}: {topic!r} is no topic: letters, digits, '.', '_' and '-' are")
+            raise ConfigError(
+                f"channel {channel!r}: {topic!r} is not a topic name: use letters, digits, '.', '_' and '-'"
+            )
         return topic
 
     def channel(self, topic: str) -> str | None:
@@ -48,13 +50,13 @@ class Schema:
 
 
 def check_topic(_: object, __: object, value: Any) -> None:
-    """Refuse what is no name of a topic. Raises ConfigError."""
+    """Raise ConfigError unless the value is a legal topic name."""
     if not isinstance(value, str) or not _LEGAL.fullmatch(value) or len(value) > 249:
-        raise ConfigError(f"topic={value!r}: is no name of a topic: letters, digits, '.', '_' and '-' are allowed")
+        raise ConfigError(f"topic={value!r}: must be a topic name of letters, digits, '.', '_' and '-'")
 
 
 def channel_template(text: str) -> str:
-    """Return a template of ours for one that may be comux's: ":cam_id" means the channel."""
+    """Return the template with comux's ":cam_id" replaced by "{{ channel }}"."""
     return text.replace(":cam_id", "{{ channel }}")
 
 
@@ -63,9 +65,9 @@ class Topics:
     """The topics of a source: a list, a regular expression, or a schema with or without its channels.
 
     Attributes:
-        names: The topics, or None: those that match.
+        names: The topics, or None for all topics that match `pattern`.
         pattern: A regular expression for whole names.
-        schema: What tells the channel of a topic; without it, the topic is the channel.
+        schema: The schema that maps a topic to its channel; without it, the topic is the channel.
     """
 
     names: tuple[str, ...] | None = None
@@ -76,7 +78,7 @@ class Topics:
     def of(
         cls, *, topics: Sequence[str] | None, pattern: str | None, schema: str | None, channels: Sequence[str] | None
     ) -> Topics:
-        """Return what the settings of a source say. Raises ConfigError unless exactly one way is chosen."""
+        """Return the topics that a source's settings select. Raises ConfigError unless exactly one setting is given."""
         chosen = [name for name, value in (("topics", topics), ("pattern", pattern), ("schema", schema)) if value]
         if len(chosen) != 1:
             raise ConfigError(f"set one of topics, pattern and schema, not {' and '.join(chosen) or 'none'}")
@@ -95,7 +97,7 @@ class Topics:
         return cls(names=tuple(dict.fromkeys(made.topic(channel) for channel in channels)), schema=made)
 
     def choose(self, existing: Iterable[str]) -> list[str]:
-        """Return those of the cluster's topics that are meant; Kafka's own ("__…") are only if they are named."""
+        """Return the selected topics that exist; Kafka's internal topics ("__…") only if they are named."""
         if self.names is not None:
             return [name for name in self.names if name in set(existing)]
         matches = re.compile(self.pattern or "")

@@ -1,4 +1,4 @@
-"""Transactions: a producer whose records, and the positions before them, become visible together or not at all."""
+"""Transactions: a producer whose records and source positions become visible together or not at all."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _MAKING_S: Final = 10.0
 
 
 class Transactions(Producing):
-    """A transactional producer. What a transaction holds is kept until it is committed, so that it can be done again.
+    """A transactional producer. It keeps the records of a transaction until the commit, to repeat an aborted one.
 
     Args:
-        where: What errors begin with.
-        config: Of the client.
-        messages: What is produced for a record.
-        name: The transactional id; the broker fences off an older producer of the same one.
+        where: Prefix of error messages.
+        config: Configuration of the client.
+        messages: Builds the message of a record.
+        name: The transactional id; the broker fences off an older producer with the same id.
     """
 
     def __init__(self, where: str, config: dict[str, Any], messages: Messages, *, name: str) -> None:
@@ -46,7 +46,11 @@ class Transactions(Producing):
         self._timeout_s = 10.0
 
     def open(self, timeout_s: float) -> None:
-        """Fence off older ones, end what they left open, and read the positions. Raises CannotConnectToStoreError."""
+        """Fence off older producers, abort their open transactions, and read the kept positions.
+
+        Raises:
+            CannotConnectToStoreError: no broker answers, or transactions are not allowed.
+        """
         super().open(timeout_s)
         self._timeout_s = timeout_s
         try:
@@ -64,11 +68,11 @@ class Transactions(Producing):
         if POSITIONS_TOPIC in client.list_topics(timeout=self._timeout_s).topics:
             return
         asked = client.create_topics([NewTopic(POSITIONS_TOPIC, 1, config={"cleanup.policy": "compact"})])
-        with contextlib.suppress(KafkaException):  # another process has made it meanwhile; else producing says so
+        with contextlib.suppress(KafkaException):  # another process made it; any other failure shows when producing
             asked[POSITIONS_TOPIC].result(_MAKING_S)
 
     def write(self, records: Sequence[Record]) -> None:
-        """Produce into the transaction. Raises StoreError naming those that cannot be in it."""
+        """Produce into the transaction. Raises StoreError that lists the records which are not in it."""
         fit: list[Record] = []
         unfit: list[tuple[Record, BaseException]] = []
         for record in records:
@@ -98,12 +102,12 @@ class Transactions(Producing):
             )
 
     def sync(self) -> None:
-        """Commit everything written, with the positions as they were."""
+        """Commit everything written, without new positions. Raises StoreError."""
         if self._records:
             self._commit(None)
 
     def sync_with(self, positions: Mapping[str, Any]) -> None:
-        """Commit everything written, and these positions."""
+        """Commit everything written, and these positions. Raises StoreError."""
         if self._records or dict(positions) != dict(self._positions):
             self._commit(dict(positions))
 
@@ -139,7 +143,7 @@ class Transactions(Producing):
         if not self._is_begun:
             self._producer.begin_transaction()
             self._is_begun = True
-            if self._records:  # what was aborted is done again before what comes
+            if self._records:  # repeat the aborted records before new ones
                 super().write(self._records)
 
     def _abort(self) -> None:
@@ -154,7 +158,7 @@ class Transactions(Producing):
         )
 
     def close(self) -> None:
-        """Commit what is open."""
+        """Commit the open transaction; abort it if that fails. Raises StoreError."""
         try:
             self.sync()
         finally:

@@ -1,4 +1,4 @@
-"""Looking back: what a partition of a link holds before the place where a source begins."""
+"""Messages of a link's partition before the offset where a source begins."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def messages_before(
 ) -> Found:
     """Return the last messages before an offset, in order, without their data.
 
-    The newest are read first. Where they do not all come in time, that is logged, and the rest is left out.
+    Reads the newest first. If not all arrive within `timeout_s`, it logs a warning and leaves out the rest.
 
     Raises:
         SourceError: no broker answers.
@@ -45,14 +45,14 @@ def messages_before(
             piece = _between(consumer, topic, number, begin, until, ends)
             if piece is None:
                 _log.warning(
-                    "%s: partition %d: only %d of %d records before offset %d were looked at in %g s: duplicates of "
-                    "earlier ones are not known", where, number, len(found), offset - first, offset, timeout_s,
+                    "%s: partition %d: only %d of %d records before offset %d were read in %g s: duplicates of "
+                    "earlier ones are not detected", where, number, len(found), offset - first, offset, timeout_s,
                 )  # fmt: skip
                 break
             found[:0] = piece
             until = begin
     except KafkaException as error:
-        raise source_error(where, error, doing="look back") from error
+        raise source_error(where, error, doing="read earlier messages") from error
     finally:
         consumer.close()
     return found
@@ -88,4 +88,4 @@ def _known(message: Message) -> tuple[Mark, Record | None] | None:
         mark = Mark.of(value if isinstance(value, bytes) else str(value).encode())
         return mark, None if mark.is_end else decode(message.value() or b"").replace(data=None)
     except CodecError:
-        return None  # the source that read it refused it
+        return None  # the source that read it dead-lettered it

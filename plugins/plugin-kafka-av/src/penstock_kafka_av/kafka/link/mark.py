@@ -1,4 +1,4 @@
-"""Mark: the header by which a link knows the producer of a message, and the end of its run."""
+"""Mark: the header of a link's messages, with the producer of the message and the end of its run."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _REPLAYS, _END = 1, 2
 
 @attrs.frozen
 class Mark:
-    """Who produced a message.
+    """The producer of a message, and the message's number.
 
     Attributes:
         producer: The name of the store, the same after a restart.
-        opening: A number drawn each time that the store is opened.
-        number: How many messages this opening had produced before.
-        replays: After a restart the same records come again with the same numbers, though with other times.
-        is_end: No record, but the end of a run that ended in order.
+        opening: A random number drawn each time the store is opened.
+        number: Number of messages that this opening produced before.
+        replays: Whether a restart repeats records with the same numbers but different times.
+        is_end: Whether the message marks the end of a run that ended in order, and holds no record.
     """
 
     producer: str
@@ -47,5 +47,5 @@ class Mark:
         except (struct.error, UnicodeDecodeError) as error:
             raise CodecError(f"the header {HEADER!r} is damaged: {error}") from error
         if version != _VERSION:
-            raise CodecError(f"the header {HEADER!r} has version {version}, and this penstock reads {_VERSION}")
+            raise CodecError(f"the header {HEADER!r} has version {version}, but this penstock reads version {_VERSION}")
         return cls(producer, opening, number, bool(flags & _REPLAYS), bool(flags & _END))

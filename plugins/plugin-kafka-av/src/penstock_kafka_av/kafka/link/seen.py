@@ -1,4 +1,4 @@
-"""Seen: what a link has given of one partition, so that nothing is given twice and the end is known."""
+"""Seen: recent records of one partition of a link, to remove duplicates and to detect the end."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Seen:
     """The newest records of a partition by channel and number, and the openings of stores that produced into it.
 
     Attributes:
-        begun: The offset of the first message that was looked at.
-        next: The offset behind the last one.
-        is_filled: The messages before `begun` have been looked at, too, as far as is needed.
+        begun: The offset of the first message read.
+        next: The offset after the last message read.
+        is_filled: Whether the messages before `begun` have been read too, as far back as needed.
     """
 
     def __init__(self, begun: int, *, remember: int) -> None:
@@ -26,10 +26,10 @@ class Seen:
         self._records: dict[Name, tuple[Mark, int]] = {}
         self._latest: dict[str, int] = {}
         self._openings: dict[int, bool] = {}
-        """Whether each opening has ended; in the order of their appearance."""
+        """Whether each opening has ended, in order of appearance."""
 
     def needs_filling(self, mark: Mark) -> bool:
-        """Return whether this message may repeat one from before `begun`: its store was opened not long before it."""
+        """Return whether this message may repeat one from before `begun`: its store was opened recently."""
         if self.is_filled:
             return False
         if self._openings:
@@ -37,7 +37,7 @@ class Seen:
         return mark.number < self._remember
 
     def note(self, mark: Mark) -> None:
-        """Note who produced a message, and an end."""
+        """Note the producer of a message, and the end of an opening."""
         if mark.opening not in self._openings:
             self._latest[mark.producer] = mark.opening
             self._openings[mark.opening] = False
@@ -45,10 +45,10 @@ class Seen:
             self._openings[mark.opening] = True
 
     def is_new(self, mark: Mark, record: Record) -> bool:
-        """Remember a record; return False if another opening of a store had produced it before its run was broken off.
+        """Remember a record; return False if an earlier opening, whose run did not end in order, produced it already.
 
-        The same channel and number make the same record only if the time is the same, too: what counts anew after a
-        restart, as cameras do, gives other records the old numbers. A store that says so (`replays`) is believed.
+        Records with the same channel and number are the same only if their times are equal, too: a camera restarts its
+        count after a restart, and then gives old numbers to new records. With `replays`, times are ignored.
         """
         name = record.channel, record.seq
         known = self._records.get(name)
@@ -70,7 +70,7 @@ class Seen:
         return True
 
     def fill(self, earlier: list[tuple[Mark, Record | None]]) -> None:
-        """Put messages from before `begun`, in order, before what is known; an end has no record."""
+        """Insert messages from before `begun`, in order, before the known ones; an end mark has no record."""
         records, openings, latest = self._records, self._openings, self._latest
         self._records, self._openings, self._latest = {}, {}, {}
         for mark, record in earlier:
@@ -88,10 +88,10 @@ class Seen:
         self.is_filled = True
 
     def has_ended(self, publishers: int) -> bool:
-        """Return whether so many stores have been seen, and the last opening of each has ended."""
+        """Return whether at least `publishers` stores were seen and the last opening of each has ended."""
         return len(self._latest) >= publishers and all(self._openings[each] for each in self._latest.values())
 
 
 def text_or_bytes(value: Any) -> bytes:
-    """Return the bytes of a header, which the source gives as text where they are UTF-8."""
+    """Return the bytes of a header, which the source decodes to text if they are UTF-8."""
     return value.encode() if isinstance(value, str) else bytes(value)

@@ -1,4 +1,4 @@
-"""KafkaLinkSource: the far end of a link whose records wait in a topic."""
+"""KafkaLinkSource: the receiving end of a link whose records wait in a topic."""
 
 from __future__ import annotations
 
@@ -22,25 +22,26 @@ from penstock_kafka_av.kafka.topics import check_topic
 
 @attrs.define(kw_only=True)
 class KafkaLinkSource:
-    """Give the records that `kafka-link` stores wrote to a topic, each once, as they were, in order for each channel.
+    """Read the records that `kafka-link` stores wrote to a topic: each once, unchanged, in order within each channel.
 
     It begins at the first record that its group has not committed, and commits at checkpoints. Sources of one group
-    share the partitions; each group has all records. What a killed run of the store wrote twice is left out (`remark`
-    counts it): the same channel, number and time within the last `remember` records of the partition. After a start,
-    the records before it are looked at for that as far as a store was opened lately.
+    share the partitions; each group receives all records. Records that a killed run of the store wrote twice are
+    removed (`remark` counts them): duplicates have the same channel, number and time, and are found within the last
+    `remember` records of the partition. After a start, the source also reads earlier records for this purpose, if a
+    store was opened recently.
 
-    What is no record of a link is refused, and dead-lettered by the run. Records that the broker deleted before they
-    were read count as lost. Behind a loss, or where a partition moved, each channel's next record has `discontinuity`.
+    A message that is not a record of a link is dead-lettered. Records that the broker deleted before they were read
+    count as lost. After a loss or a rebalance, each affected channel's next record has `discontinuity`.
 
     Attributes:
         bootstrap_servers: "host:port" of brokers: a list, or text with commas.
         topic: The name of the link.
-        group: The consumer group; by default it has the name of the topic.
-        until_end: End once `publishers` stores have been seen, and the last run of each has ended in order. One that
-            was killed or aborted is waited for: it will be started again.
-        publishers: See `until_end`.
-        remember: Records of each partition among which duplicates are found.
-        refresh_s: Seconds between looks for a topic that is not there yet, and for new partitions.
+        group: The consumer group; by default the name of the topic.
+        until_end: End once `publishers` stores have been seen, and the last run of each has ended in order. After a
+            killed or aborted run, the source waits for its restart.
+        publishers: Number of stores that `until_end` waits for.
+        remember: Number of latest records of each partition among which duplicates are found.
+        refresh_s: Seconds between listings of the topics, to find a missing topic and new partitions.
         timeout_s: Seconds to wait for the broker at `open`.
         options: Options of the client (librdkafka's names), passed through; `{env = "NAME"}` for secrets. Never
             printed.
@@ -81,7 +82,7 @@ class KafkaLinkSource:
         self._refused.clear()
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        """Return records; () if none came. Raises SourceError, EndOfSource."""
+        """Return up to `max_records` records; () if none arrived in time. Raises SourceError, EndOfSource."""
         kafka = self._opened()
         messages = kafka.read(max_records, timeout_s)
         records = []
@@ -90,7 +91,7 @@ class KafkaLinkSource:
             if record is not None:
                 records.append(record)
         if not messages and self.until_end and self._has_ended(kafka):
-            raise EndOfSource(f"{self._where()}: every run before it has ended")
+            raise EndOfSource(f"{self._where()}: all sending runs have ended")
         return records
 
     def _record(self, message: Record) -> Record | None:
@@ -119,7 +120,7 @@ class KafkaLinkSource:
         return record
 
     def _seen_of(self, number: int, offset: int) -> Seen:
-        """Return what is known of a partition; nothing, if somebody else has read on in it meanwhile."""
+        """Return the recent records of a partition; none if another member has read it in the meantime."""
         seen = self._seen.get(number)
         if seen is None or seen.next != offset:
             seen = self._seen[number] = Seen(offset, remember=self.remember)
@@ -133,7 +134,7 @@ class KafkaLinkSource:
         seen.fill(found)
 
     def _has_ended(self, kafka: KafkaSource) -> bool:
-        """Return whether all partitions that are assigned are at an end."""
+        """Return whether all assigned partitions are read, and hold the ends of all sending runs."""
         position = kafka.position()
         for name, offset in position.items():
             number = int(name.rpartition("/")[2])
@@ -145,7 +146,7 @@ class KafkaLinkSource:
         return bool(position) and kafka.lag() == 0
 
     def take_refused(self) -> Sequence[tuple[Record, BaseException]]:
-        """Return the messages since the last call that are no records of a link, with the reasons."""
+        """Return the messages since the last call that are not records of a link, with the errors."""
         refused, self._refused = self._refused, []
         return refused
 
@@ -154,32 +155,32 @@ class KafkaLinkSource:
         return self._opened().position()
 
     def commit(self, position: Mapping[str, int]) -> None:
-        """Commit to the group what is still this member's. Raises SourceError."""
+        """Commit the offsets of the partitions that this member still owns. Raises SourceError."""
         self._opened().commit(position)
 
     def seek(self, position: Mapping[str, int]) -> None:
-        """Go on at these offsets, in each partition once it is assigned."""
+        """Continue at these offsets, in each partition as soon as it is assigned."""
         self._opened().seek(position)
-        for name in position:  # what comes again is meant to be given again
+        for name in position:  # records after the seek are not duplicates
             self._seen.pop(int(name.rpartition("/")[2]), None)
 
     def lag(self) -> int:
-        """Return how many messages wait in the topic for this source."""
+        """Return the number of messages that wait in this source's partitions."""
         return self._kafka.lag() if self._kafka is not None else 0
 
     def lag_s(self) -> float:
-        """Return by how many seconds the partition furthest behind is behind."""
+        """Return the age in seconds of the last message read, of the partition furthest behind; 0 without lag."""
         return self._kafka.lag_s() if self._kafka is not None else 0.0
 
     def lost_upstream(self) -> Mapping[str, int]:
-        """Return how many messages the brokers deleted before they were read, under the name of the topic."""
+        """Return the number of messages that the brokers deleted before they were read, keyed by the topic."""
         return self._kafka.lost_upstream() if self._kafka is not None else {}
 
     def remark(self) -> str:
-        """Return how many duplicates were left out."""
+        """Return a sentence on the duplicates removed; "" if there were none."""
         if not self._duplicates:
             return ""
-        return f"{self._duplicates} records that a broken-off run had written before came again, and were left out"
+        return f"removed {self._duplicates} duplicates of records that an interrupted run had written before"
 
     def close(self) -> None:
         """Leave the group."""
@@ -197,7 +198,7 @@ class KafkaLinkSource:
 
 
 def opened(message: Record) -> tuple[Mark, Record | None]:
-    """Return who produced a message, and the record inside; an end has none. Raises CodecError."""
+    """Return the mark of a message and the record inside, None for an end mark. Raises CodecError."""
     headers = message.metadata.get("headers") or {}
     if HEADER not in headers:
         raise CodecError(

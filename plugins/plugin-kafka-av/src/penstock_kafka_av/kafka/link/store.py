@@ -1,4 +1,4 @@
-"""KafkaLinkStore: the near end of a link whose records wait in a topic."""
+"""KafkaLinkStore: the sending end of a link whose records wait in a topic."""
 
 from __future__ import annotations
 
@@ -35,27 +35,28 @@ def _topic_options(_: object, __: object, value: Any) -> None:
 
 @attrs.define(kw_only=True)
 class KafkaLinkStore:
-    """Hand records to another pipeline by a topic, where they wait until it has stored them.
+    """Pass records to another pipeline through a topic, where they wait until that pipeline has stored them.
 
-    `write` returns when the brokers have each record. All records of a channel are in one partition, in order, whatever
-    they hold: they cross as penstock's codec writes them. The topic is made if there is none.
+    `write` returns when the brokers have each record. All records of a channel go to one partition, in order; records
+    with any data are accepted and encoded with penstock's codec. The topic is created if it does not exist.
 
-    A run that is killed and started again writes again what its sources had not committed. The source `kafka-link`
-    removes these duplicates by channel, number and time; where times are not the sender's, set `replays`.
+    After a run is killed, its restart writes the records again that its sources had not committed. The source
+    `kafka-link` removes these duplicates by channel, number and time; if times are not the sender's, set `replays`.
 
-    A run that ends in order tells the source so, in each partition. One that is killed or aborted does not: its next
-    opening goes on.
+    A run that ends in order writes an end mark into each partition. A killed or aborted run does not: the source then
+    waits for the next opening.
 
     Attributes:
         bootstrap_servers: "host:port" of brokers: a list, or text with commas.
         topic: The name of the link.
-        producer: The name of this store, kept when the program is started again; stores that write to one link at the
-            same time have different ones.
-        replays: What stands before gives the same numbers again after a restart (it commits, as files do), though with
-            other times. Leave it out for cameras and all else that counts anew: their records would be taken for old.
-        partitions: Of a topic that is made here: how many sources can share it.
-        max_record_bytes: Largest record that the client, and a topic made here, lets through.
-        topic_options: Further options of a topic made here, as {"retention.ms" = -1}.
+        producer: The name of this store, the same after a restart; stores that write to one link at the same time
+            need different names.
+        replays: Whether the source upstream repeats records after a restart with the same numbers (files do) but other
+            times. Leave it out for cameras and other sources that restart their count: new records would be removed as
+            duplicates.
+        partitions: Partitions of a topic created here: the number of sources that can share it.
+        max_record_bytes: Size limit of a record in bytes, for the client and for a topic created here.
+        topic_options: Further options of a topic created here, as {"retention.ms" = -1}.
         timeout_s: Seconds to wait for the broker at `open`.
         options: Options of the client (librdkafka's names), passed through; `{env = "NAME"}` for secrets. Never
             printed.
@@ -76,7 +77,7 @@ class KafkaLinkStore:
     _unsynced: bool = attrs.field(default=False, init=False, repr=False, eq=False)
 
     def open(self) -> None:
-        """Connect, and make the topic if there is none. Raises CannotConnectToStoreError; ConfigError."""
+        """Connect, and create the topic if it does not exist. Raises CannotConnectToStoreError; ConfigError."""
         if self._open is not None:
             raise StoreError(f"{self._where()} is open already: close it first", retryable=False)
         config = {
@@ -109,23 +110,23 @@ class KafkaLinkStore:
                 raise
 
     def write(self, records: Sequence[Record]) -> None:
-        """Produce, and wait until the brokers have them. Raises StoreError naming those that they do not have."""
+        """Produce, and wait until all records are acknowledged. Raises StoreError that lists the failed records."""
         producing = self._opened()
         self._unsynced = True
         try:
             producing.write(records)
         except StoreError as error:
-            if error.retryable:  # the brokers may have them all the same: what comes again is then a duplicate
+            if error.retryable:  # the brokers may have them nevertheless: a retry then makes duplicates
                 producing.begin_anew()
             raise
 
     def sync(self) -> None:
-        """Return at once: `write` returned when the brokers that are in sync had everything."""
+        """Return at once: `write` returned when all in-sync replicas had everything."""
         self._opened()
         self._unsynced = False
 
     def close(self) -> None:
-        """Tell the sources of the end, if everything was synced before (a run that is aborted does not), and leave."""
+        """Write the end marks if everything was synced (an aborted run has not), and disconnect. Raises StoreError."""
         producing, self._open = self._open, None
         if producing is None:
             return
@@ -145,7 +146,7 @@ class KafkaLinkStore:
 
 
 class _LinkMessages(Messages):
-    """The messages of one opening: each says who produced it."""
+    """The messages of one opening, each with a header that identifies its producer."""
 
     def __init__(self, topic: str, producer: str, *, replays: bool) -> None:
         super().__init__(topic=topic, key=None, partition=None, payload="codec", headers={})
@@ -155,14 +156,14 @@ class _LinkMessages(Messages):
         self.begin_anew()
 
     def begin_anew(self) -> None:
-        """Draw a new number of the opening."""
+        """Start a new opening, with a new random number."""
         self._opening = int.from_bytes(os.urandom(8), "big")
         self._count = 0
 
     def of(self, record: Record) -> dict[str, Any]:
         """Return the arguments of `Producer.produce`."""
         message = super().of(record)
-        message.pop("timestamp", None)  # the brokers delete by it; the record keeps its own time
+        message.pop("timestamp", None)  # retention would use it; the record keeps its own time
         message["headers"] = [(HEADER, self.mark())]
         return message
 
@@ -173,17 +174,17 @@ class _LinkMessages(Messages):
 
 
 class _Producing(Producing):
-    """A producer that can tell of its end."""
+    """A producer that can write end marks."""
 
     _messages: _LinkMessages
     _producer: Producer
 
     def begin_anew(self) -> None:
-        """Count what comes as that of another opening."""
+        """Start a new opening."""
         self._messages.begin_anew()
 
     def end(self) -> None:
-        """Produce the end into each partition. Raises StoreError."""
+        """Write an end mark into each partition. Raises StoreError."""
         topic = self._messages.topic
         mark = self._messages.mark(is_end=True)
         failed: list[Any] = []
@@ -198,4 +199,6 @@ class _Producing(Producing):
         except (KafkaException, BufferError) as error:
             failed.append(error)
         if failed:
-            raise StoreError(f"{self._where}: the end of the run was not told: {text_of(failed[0])}", retryable=False)
+            raise StoreError(
+                f"{self._where}: the end of the run could not be written: {text_of(failed[0])}", retryable=False
+            )
