@@ -262,3 +262,73 @@ class Unsendable:
 
     def close(self):
         pass
+
+
+@attrs.define(kw_only=True)
+class Reporting:
+    """Give numbers without end until it is to end soon; report everything that a source may, and write down the rest.
+
+    Of each three numbers one is refused, some by what cannot be sent.
+    """
+
+    path: Path
+    _next: int = attrs.field(default=0, init=False)
+    _ending: bool = attrs.field(default=False, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
+    _refused: list = attrs.field(factory=list, init=False)
+
+    def open(self):
+        self._next, self._ending, self._closed = 0, False, False
+
+    def read(self, max_records, timeout_s):
+        if self._ending and self._next >= 12:
+            raise EndOfSource("it was to end")
+        if self._next >= 12:
+            time.sleep(timeout_s)
+            return []
+        first, self._next = self._next, self._next + 3
+        self._refused.append((Record(b"%d" % first, channel="c", seq=first), HouseError(f"no {first}")))
+        if first == 3:
+            self._refused.append((Record(print, channel="c", seq=100), ValueError("a function")))
+        return [Record(n, channel="c", seq=n) for n in (first + 1, first + 2)]
+
+    def take_refused(self):
+        refused, self._refused = self._refused, []
+        return refused
+
+    def mark(self):
+        return self._next
+
+    def durable(self, position):
+        self.path.write_text(str(position))
+
+    def given_up(self, channel):
+        with self.path.with_suffix(".given_up").open("a") as file:
+            file.write(channel)
+
+    def end_soon(self):
+        self._ending = True
+
+    def close(self):
+        self._closed = True
+
+    def lost_upstream(self):
+        return {"c": 2 if self._closed else 1}
+
+    def dropped_upstream(self):
+        return {"c": self._next}
+
+    def rejected(self):
+        return 7
+
+    def lag(self):
+        return 3
+
+    def lag_s(self):
+        return 0.5
+
+    def remark(self):
+        return f"remarked after {self._next}, closed: {self._closed}"
+
+    def notes(self):
+        return [f"noted after {self._next}", f"closed: {self._closed}"]

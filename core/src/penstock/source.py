@@ -126,6 +126,19 @@ class SupportsDurable(Protocol):
 
 
 @runtime_checkable
+class SupportsGivenUp(Protocol):
+    """A source that wants to know which of its records were not stored; `SupportsDurable` tells it of the others."""
+
+    def given_up(self, channel: str) -> None:
+        """Called when a later node gave up a record of this channel: dead-lettered, skipped or lost; any thread.
+
+        It comes before the `durable` whose position covers the record. Several sources may have the same channel: all
+        of them are called.
+        """
+        ...
+
+
+@runtime_checkable
 class SupportsLag(Protocol):
     """A source that knows how far it is behind."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
@@ -136,11 +137,12 @@ def test_what_is_no_data_with_metadata_is_refused_with_its_bytes(value, endpoint
     assert not source.take_refused()
 
 
-def test_garbage_is_dead_lettered_and_counted(endpoint, emit, tmp_path):
+@pytest.mark.parametrize("where", ["thread", "process"])
+def test_garbage_is_dead_lettered_and_counted(where, endpoint, emit, tmp_path):
     """Bytes that are no CBOR go to the dead letters; the account balances, and neighbours are stored."""
     source = HeroSource(object_selector="cam", event_name="data", connect=[endpoint], bounds=())
     pipeline = ps.Pipeline(
-        ps.source(source, name="cam") >> ps.store("null", name="kept"), dead_letters=str(tmp_path / "dead")
+        ps.source(source, name="cam", place=where) >> ps.store("null", name="kept"), dead_letters=str(tmp_path / "dead")
     )
     with pipeline.start() as run:
         for number in range(5):
@@ -150,8 +152,40 @@ def test_garbage_is_dead_lettered_and_counted(endpoint, emit, tmp_path):
             run.wait(0.02)
     cam = run.report.account.node("cam")
     assert (run.report.received, run.report.stored, cam.dead_lettered) == (10, 5, 5)
+    assert "CBOR ends after 9 bytes" in cam.last_error
     assert run.report.balanced
     assert run.report.exit_code != 0
+
+
+def _but_two(record):
+    if record.metadata["frame"] == 2:
+        raise ValueError("two")
+    return record
+
+
+@pytest.mark.parametrize("on_error", ["dead_letter", "skip"])
+@pytest.mark.parametrize("where", ["thread", "process"])
+def test_an_acquisition_counts_what_was_stored(where, on_error, endpoint, emit, tmp_path):
+    """What a later node gives up is not stored; garbage never arrived: with the source in a process, too."""
+    source = HeroSource(
+        object_selector="cam", event_name="acquisition_data", connect=[endpoint], index=tmp_path / "index"
+    )
+    flow = ps.source(source, name="cam", place=where) >> ps.processor(_but_two, on_error=on_error)
+    pipeline = ps.Pipeline(flow >> ps.store("null", name="kept"), dead_letters=str(tmp_path / "dead"))
+    with pipeline.start() as run:
+        emit("cam", "acquisition_started", {"frames": 6})
+        for number in range(5):
+            emit("cam", "acquisition_data", [number, {"frame": number}])
+        emit("cam", "acquisition_data", None, payload=b"\xff")
+        emit("cam", "acquisition_stopped", {"frames": 6, "frame_count": 6})
+        while run.stats().node("kept").stored < 4:
+            run.wait(0.02)
+    assert run.report.exit_code != 0
+    (path,) = (tmp_path / "index").glob("*.json")
+    told = json.loads(path.read_text())
+    assert [told[name] for name in ("expected", "emitted", "arrived", "stored", "complete")] == [6, 6, 5, 4, False]
+    assert run.report.lost_upstream == 1
+    assert "expected 6, emitted 6, arrived 5, stored 4" in str(run.report)
 
 
 def test_a_restart_of_the_count_is_no_gap():

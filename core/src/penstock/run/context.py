@@ -37,6 +37,10 @@ class RunContext(Protocol):
         """Keep a record that failed for good. Raises if that is not possible."""
         ...
 
+    def given_up(self, resolved: ResolvedNode, channel: str) -> None:
+        """Tell the sources that this node gives up a record of this channel, whatever becomes of it."""
+        ...
+
     def fail(self, message: str, error: BaseException) -> None:
         """End the run: sources stop, lanes drain, and nothing more is committed. The report shows the message."""
         ...

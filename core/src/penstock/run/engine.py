@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.compose.resolve import ResolvedNode
-from penstock.error_text import text_for_record, trace_of
+from penstock.error_text import text_for_record, text_of, trace_of
 from penstock.errors import RunError
 from penstock.fields import readable
 from penstock.record import Record
@@ -29,6 +29,7 @@ from penstock.run.plan.changes import Graph, whole_account
 from penstock.run.plan.planning import Plan
 from penstock.run.plan.turns import Turns
 from penstock.run.steps.dead_letters import DeadLetters
+from penstock.source import SupportsGivenUp
 
 if TYPE_CHECKING:
     from penstock.compose.graph import PipelineGraph
@@ -201,6 +202,15 @@ class Engine:
         self.tell(
             "penstock_record_dead_lettered", name=self.name, node=resolved.node.name, channel=named.channel, error=error
         )
+
+    def given_up(self, resolved: ResolvedNode, channel: str) -> None:
+        """Tell the sources before this node that it gives up a record of this channel."""
+        for name, source in self.sources().items():
+            if name != resolved.node.name and isinstance(source, SupportsGivenUp):
+                try:
+                    source.given_up(channel)
+                except BaseException as error:  # it must not cost the record its dead letter
+                    self.trouble(f"node {name!r}: given_up() failed: {text_of(error)}", error)
 
     def trouble(self, message: str, error: BaseException) -> None:
         """Report an error that no single record caused; the run goes on."""

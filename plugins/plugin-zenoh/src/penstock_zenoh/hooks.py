@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from penstock.component import Component
 from penstock.hookspecs import hookimpl
-from penstock_zenoh.hero.dead_lettered import tell
 
 
 @hookimpl
@@ -49,9 +48,3 @@ def penstock_stores() -> Iterable[Component]:
             requires="zenoh",
         ),
     ]
-
-
-@hookimpl
-def penstock_record_dead_lettered(channel: str) -> None:
-    """Tell sources of HEROs, whose accounts say what was stored."""
-    tell(channel)

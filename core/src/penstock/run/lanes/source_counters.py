@@ -1,27 +1,15 @@
-"""SourceCounters: the counters that a source reports itself, summed over all its openings."""
+"""SourceCounters: what a source reports itself, its counters summed over all its openings."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-from penstock.source import (
-    SupportsDrop,
-    SupportsLag,
-    SupportsLagSeconds,
-    SupportsLoss,
-    SupportsNotes,
-    SupportsRejected,
-    SupportsRemark,
-)
-
-T = TypeVar("T")
-_NONE: Counter[str] = Counter()
+from penstock.run.source_reports import REPORTS
 
 
 class SourceCounters:
-    """Ask a source for its lost, dropped and rejected records and its lag. Any thread.
+    """Ask a source for everything in `REPORTS`. Any thread.
 
     A source counts from each `open` on; the sums here go on.
 
@@ -31,9 +19,7 @@ class SourceCounters:
     def __init__(self, failed: Callable[[str, BaseException], None]) -> None:
         self._failed = failed
         self._source: Any = None
-        self._lost: Counter[str] = Counter()
-        self._dropped: Counter[str] = Counter()
-        self._rejected = 0
+        self._before: dict[str, Any] = {name: report.nothing for name, report in REPORTS.items() if report.adds_up}
 
     def opened(self, source: Any) -> None:
         """Ask this source from now on; it has just been opened."""
@@ -41,53 +27,21 @@ class SourceCounters:
 
     def closing(self) -> None:
         """Add up the counters of the source, and ask it no more: it is about to close. May be called more than once."""
-        self._lost, self._dropped, self._rejected = self.lost_upstream(), self.dropped_upstream(), self.rejected()
+        self._before = {name: self.get(name) for name in self._before}
         self._source = None
 
-    def lost_upstream(self) -> Counter[str]:
-        """Return how many records were found missing on arrival, by channel."""
-        return self._lost + self._ask(SupportsLoss, "lost_upstream", _counts, _NONE)
+    def get(self, name: str) -> Any:
+        """Return what the source reports by this method, as `REPORTS` says."""
+        report = REPORTS[name]
+        value = self._ask(name)
+        return self._before[name] + value if report.adds_up else value
 
-    def dropped_upstream(self) -> Counter[str]:
-        """Return how many records the source dropped, as configured, by channel."""
-        return self._dropped + self._ask(SupportsDrop, "dropped_upstream", _counts, _NONE)
-
-    def rejected(self) -> int:
-        """Return how many messages were not valid records."""
-        return self._rejected + self._ask(SupportsRejected, "rejected", int, 0)
-
-    def lag(self) -> int | None:
-        """Return how many records wait at the sender, or None if the source cannot tell."""
-        return self._ask(SupportsLag, "lag", int, None)
-
-    def lag_s(self) -> float | None:
-        """Return by how many seconds the source is behind, or None if it cannot tell."""
-        return self._ask(SupportsLagSeconds, "lag_s", float, None)
-
-    def remark(self) -> str:
-        """Return the remark of the source for its users, or ""."""
-        return self._ask(SupportsRemark, "remark", str, "")
-
-    def notes(self) -> tuple[str, ...]:
-        """Return what the source tells of what it read."""
-        return self._ask(SupportsNotes, "notes", _sentences, ())
-
-    def _ask(self, ability: type, method: str, kind: Callable[[Any], T], otherwise: T) -> T:
-        source = self._source
-        if source is None or not isinstance(source, ability):
-            return otherwise
+    def _ask(self, name: str) -> Any:
+        source, report = self._source, REPORTS[name]
+        if source is None or not isinstance(source, report.ability):
+            return report.nothing
         try:
-            return kind(getattr(source, method)())
+            return report.convert(getattr(source, name)())
         except BaseException as error:  # see above
-            self._failed(method, error)
-            return otherwise
-
-
-def _sentences(given: Any) -> tuple[str, ...]:
-    """Return a source's notes as texts."""
-    return tuple(map(str, given))
-
-
-def _counts(given: Any) -> Counter[str]:
-    """Return a source's counts by channel as a Counter of plain values."""
-    return Counter({str(channel): int(count) for channel, count in dict(given).items()})
+            self._failed(name, error)
+            return report.nothing

@@ -11,6 +11,7 @@ from penstock.report.latency import Latency
 from penstock.run.edges.edge import LiveEdge
 from penstock.run.lanes.source_lane import SourceLane
 from penstock.run.plan.planning import Plan
+from penstock.run.source_reports import REPORTS
 from penstock.run.steps.step import Step
 
 
@@ -33,11 +34,9 @@ def take_account(built: Plan, elapsed_s: float) -> Account:
 
 
 def _source(name: str, lane: SourceLane, elapsed_s: float) -> NodeAccount:
-    counters, missing, dropped = (
-        lane.counters,
-        lane.source_counters.lost_upstream(),
-        lane.source_counters.dropped_upstream(),
-    )
+    counters = lane.counters
+    told = {report: lane.source_counters.get(report) for report in REPORTS}
+    missing, dropped = told.pop("lost_upstream"), told.pop("dropped_upstream")
     return NodeAccount(
         node=name,
         role="source",
@@ -49,7 +48,6 @@ def _source(name: str, lane: SourceLane, elapsed_s: float) -> NodeAccount:
         lost=counters.lost,
         lost_upstream=missing.total(),
         dropped_upstream=dropped.total(),
-        rejected=lane.source_counters.rejected(),
         channels=_channels(
             {
                 "received": counters.received,
@@ -65,11 +63,9 @@ def _source(name: str, lane: SourceLane, elapsed_s: float) -> NodeAccount:
         retries=counters.retries,
         restarts=counters.restarts,
         reopened=counters.reopened,
-        lag=lane.source_counters.lag(),
-        lag_s=lane.source_counters.lag_s(),
-        remark=lane.source_counters.remark(),
-        notes=lane.source_counters.notes(),
+        first_error=counters.first_error,
         last_error=counters.last_error,
+        **told,
     )
 
 

@@ -8,27 +8,9 @@ from typing import Any, Final
 import attrs
 
 from penstock.record import Record
-from penstock.source import (
-    SupportsCommit,
-    SupportsDrop,
-    SupportsLag,
-    SupportsLagSeconds,
-    SupportsLoss,
-    SupportsRejected,
-)
 
 Reply = tuple[Mapping[str, Any], Sequence[Record]]
 """The result of a call to the component: keywords, and records."""
-
-SOURCE_FIGURES: Final = {
-    SupportsCommit: "position",
-    SupportsLoss: "lost_upstream",
-    SupportsDrop: "dropped_upstream",
-    SupportsRejected: "rejected",
-    SupportsLag: "lag",
-    SupportsLagSeconds: "lag_s",
-}
-"""The values in each reply of a source, by the ability that provides them."""
 
 COUNTS: Final = ("passed", "extra", "buffered", "retries")
 """The counters that the worker process counts and the run adds up."""

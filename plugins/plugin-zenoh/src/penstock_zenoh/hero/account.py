@@ -13,7 +13,6 @@ from typing import Any
 from penstock.errors import SourceError
 from penstock.whole_files import write_whole
 from penstock_zenoh.hero.acquisitions import Acquisition, Acquisitions, count_of
-from penstock_zenoh.hero.dead_lettered import listeners
 from penstock_zenoh.hero.event import data_and_metadata
 from penstock_zenoh.hero.frames import Frames
 
@@ -35,10 +34,6 @@ class Account:
 
     def __reduce__(self) -> tuple[type[Account], tuple[()]]:
         return Account, ()  # a copy of a source in another process counts anew
-
-    def begin(self) -> None:
-        """Subscribe to dead letters, until `close`."""
-        listeners.add(self._acquisitions.dead_lettered)
 
     def bound(self, channel: str, realm: str, value: Any, time_ns: int, *, mark: int, is_start: bool) -> None:
         """Begin or end an acquisition. Raises HeroEventError for a value that says nothing."""
@@ -108,9 +103,12 @@ class Account:
         for acquisition in self._acquisitions.durable(mark):
             self._write(acquisition)
 
+    def given_up(self, channel: str) -> None:
+        """Note a record of this channel that was not stored."""
+        self._acquisitions.dead_lettered(channel)
+
     def close(self, name: str) -> None:
         """Write what is left. Raises SourceError if an acquisition is not complete."""
-        listeners.discard(self._acquisitions.dead_lettered)
         for acquisition in self._acquisitions.left():
             self._write(acquisition)
         wrong = [each.summary() for each in self._acquisitions.all if not each.complete]

@@ -131,7 +131,6 @@ class HeroSource:
             unreachable=SourceError,
             whole=self._whole(),
         )
-        self._account.begin()
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
         """Return the records of the events that have arrived, or do within `timeout_s` seconds."""
@@ -196,6 +195,10 @@ class HeroSource:
     def mark(self) -> int:
         """Return how many records it has given."""
         return self._given
+
+    def given_up(self, channel: str) -> None:
+        """Note an event of this HERO that arrived and was not stored; any thread."""
+        self._account.given_up(channel)
 
     def durable(self, position: int) -> None:
         """Note that these are stored, and write the accounts of completely stored acquisitions."""

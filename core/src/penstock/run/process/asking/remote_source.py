@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from penstock.compose.resolve import ResolvedNode
@@ -12,15 +13,8 @@ from penstock.report.counters import Counters
 from penstock.run.context import RunContext
 from penstock.run.process.asking.worker_process import WorkerProcess
 from penstock.run.process.error_data import error_from_data
-from penstock.source import (
-    SupportsCommit,
-    SupportsDrop,
-    SupportsLag,
-    SupportsLagSeconds,
-    SupportsLoss,
-    SupportsRejected,
-    SupportsSeek,
-)
+from penstock.run.source_reports import POSITIONS, REPORTS
+from penstock.source import SupportsCommit, SupportsDurable, SupportsEndSoon, SupportsGivenUp, SupportsSeek
 
 
 class RemoteSource:
@@ -57,14 +51,25 @@ class RemoteSource:
             self._died = True
             raise SourceError(str(error)) from error
         self._state = answer.words
+        if answer.words.get("refused"):
+            self._refused += self._reasoned()
         if "end" in answer.words:
             raise EndOfSource(answer.words["end"])
         return answer.records
 
     def take_refused(self) -> list[tuple[Record, BaseException]]:
-        """Return the records of the last `read` that could not be sent, as far as possible, with the errors."""
+        """Return what the source refused, and what of the last `read` could not be sent, with the errors."""
+        if "take_refused" in self._state.get("errors", {}):
+            self._figure("take_refused")
         refused, self._refused = self._refused, []
         return refused
+
+    def _reasoned(self) -> list[tuple[Record, BaseException]]:
+        """Return the messages that the source refused in its last `read`, as far as they can be sent."""
+        answer = self._place.ask("refused")
+        reasons = [error_from_data(reason) for reason in answer.words["reasons"]]
+        whole = [(record, reasons[place]) for place, record in zip(answer.places, answer.records, strict=True)]
+        return [*whole, *(self._described(answer.missing) if answer.missing else ())]
 
     def _described(self, missing: Mapping[int, str]) -> list[tuple[Record, BaseException]]:
         """Return the parts of records that can be sent when the whole cannot. Raises what `ask` raises, SourceError."""
@@ -89,62 +94,88 @@ class RemoteSource:
 
     def close(self) -> None:
         """Close the source and end the process."""
-        self._place.close()
+        try:
+            self._place.close()
+        finally:
+            self._state = {**self._state, **self._place.last_words}
+
+    def _tell(self, call: str, **words: Any) -> None:
+        """Call a method of the source that returns nothing."""
+        self._state = self._place.ask(call, **words).words
 
 
 class _Commits(RemoteSource):
-    def position(self) -> Any:
-        return self._figure("position")
-
     def commit(self, position: Any) -> None:
         if not self._place.is_open:  # it died after its end, or between two reads
             self.open()
-        self._place.ask("commit", position=position)
+        self._tell("commit", position=position)
+
+
+class _HearsOfDurable(RemoteSource):
+    def durable(self, position: Any) -> None:
+        if self._place.is_open:  # else the source that gave these records is no more
+            self._tell("durable", position=position)
+
+
+class _HearsOfGivenUp(RemoteSource):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._given_up: deque[str] = deque()
+
+    def given_up(self, channel: str) -> None:
+        self._given_up.append(channel)  # from any thread; the one that reads tells the source
+
+    def durable(self, position: Any) -> None:
+        while self._given_up and self._place.is_open:
+            self._tell("given_up", channel=self._given_up.popleft())
+        super().durable(position)  # type: ignore[misc]  # a source without it never has this called
 
 
 class _Seeks(RemoteSource):
     def seek(self, position: Any) -> None:
-        self._state = self._place.ask("seek", position=position).words
+        self._tell("seek", position=position)
 
 
-class _Loses(RemoteSource):
-    def lost_upstream(self) -> Mapping[str, int]:
-        return dict(self._figure("lost_upstream"))
+class _EndsSoon(RemoteSource):
+    _is_ending = False
+
+    def open(self) -> None:
+        super().open()
+        self._is_ending = False
+
+    def end_soon(self) -> None:
+        self._is_ending = True  # from any thread; the one that reads tells the source
+
+    def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
+        if self._is_ending:
+            self._is_ending = False
+            try:
+                self._tell("end_soon")
+            except WorkerDiedError as error:
+                self._died = True
+                raise SourceError(str(error)) from error
+        return super().read(max_records, timeout_s)
 
 
-class _Drops(RemoteSource):
-    def dropped_upstream(self) -> Mapping[str, int]:
-        return dict(self._figure("dropped_upstream"))
-
-
-class _Rejects(RemoteSource):
-    def rejected(self) -> int:
-        return int(self._figure("rejected"))
-
-
-class _Lags(RemoteSource):
-    def lag(self) -> int:
-        return int(self._figure("lag"))
-
-
-class _LagsSeconds(RemoteSource):
-    def lag_s(self) -> float:
-        return float(self._figure("lag_s"))
-
-
-_ABILITIES = (
+_CALLS = (
     (SupportsCommit, _Commits),
+    (SupportsGivenUp, _HearsOfGivenUp),
+    (SupportsDurable, _HearsOfDurable),
     (SupportsSeek, _Seeks),
-    (SupportsLoss, _Loses),
-    (SupportsDrop, _Drops),
-    (SupportsRejected, _Rejects),
-    (SupportsLag, _Lags),
-    (SupportsLagSeconds, _LagsSeconds),
+    (SupportsEndSoon, _EndsSoon),
 )
 
 
 def remote_source(resolved: ResolvedNode, run: RunContext, counters: Counters) -> RemoteSource:
     """Return the proxy of a source in a process of its own, with its abilities."""
-    kinds = tuple(kind for ability, kind in _ABILITIES if isinstance(resolved.sample, ability))
-    made: RemoteSource = type("RemoteSource", kinds or (RemoteSource,), {})(resolved, run, counters)
+    sample = resolved.sample
+    kinds = tuple(kind for ability, kind in _CALLS if isinstance(sample, ability))
+    told = [name for ability, name in POSITIONS if isinstance(sample, ability)][:1]
+    told += [report.method for report in REPORTS.values() if isinstance(sample, report.ability)]
+    methods = {name: _returning(name) for name in told}
+    made: RemoteSource = type("RemoteSource", kinds or (RemoteSource,), methods)(resolved, run, counters)
     return made
+
+
+def _returning(name: str) -> Callable[[RemoteSource], Any]:
+    return lambda source: source._figure(name)

@@ -43,6 +43,9 @@ _MAIN = (
 class WorkerProcess:
     """A process with one component. All calls are made by one thread.
 
+    Attributes:
+        last_words: What the component reported when it had been closed; empty before that.
+
     The process is a fresh interpreter: nothing is forked, and `__main__` is not run again. It ends when it is asked
     to, or when this process dies in any way.
     """
@@ -55,6 +58,7 @@ class WorkerProcess:
         self._definition = b""
         self._link: Link | None = None
         self._unanswered = 0
+        self.last_words: Mapping[str, Any] = {}
         self._death = WorkerDiedError(f"{resolved.where}: has no process to work in")
 
     @property
@@ -75,6 +79,7 @@ class WorkerProcess:
         link = Link(store.for_link(names[0]), source.for_link(names[1]))
         link.open()
         self._link = link
+        self.last_words = {}
         try:
             self._definition = self._definition or definition_of(self.resolved.node, use=self.resolved.use)
             self._starter = Starter([sys.executable, "-c", _MAIN], stdin=subprocess.PIPE)
@@ -158,6 +163,7 @@ class WorkerProcess:
         try:
             self._link.send({"call": "close"})
             message = self._await(patience)
+            self.last_words = message.words
             self._process.wait(ABORT_S)
             if "error" in message.words:
                 raise error_from_data(message.words["error"])

@@ -23,3 +23,7 @@ class WorkerComponent(Protocol):
     def close(self) -> None:
         """Close the component. Raises the component's errors."""
         ...
+
+    def last_words(self) -> Mapping[str, Any]:
+        """Return what the component reports when it has been closed, or has failed to close. Never raises."""
+        ...

@@ -72,8 +72,8 @@ def _closed(served: WorkerComponent) -> Mapping[str, Any]:
     try:
         served.close()
     except BaseException as error:  # as in _serve
-        return {"error": error_to_data(error)}
-    return {}
+        return {**served.last_words(), "error": error_to_data(error)}
+    return served.last_words()
 
 
 def _served(origin: str, definition: bytes) -> WorkerComponent:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import message_of
@@ -11,17 +12,26 @@ from penstock.errors import CodecError, EndOfSource
 from penstock.link import Message
 from penstock.record import Record
 from penstock.run.process.error_data import error_to_data
-from penstock.run.process.messages import SOURCE_FIGURES, Reply
+from penstock.run.process.messages import Reply
+from penstock.run.source_reports import POSITIONS, REPORTS
 from penstock.run.steps.salvage import salvaged
+from penstock.source import SupportsRefusal
+
+_TEXTS_EVERY_S: Final = 1.0
 
 
 class WorkerSource:
-    """Serve a source. Each answer includes its position, so that the run need not ask for it."""
+    """Serve a source. Each answer includes its position and all that it reports, so that the run need not ask."""
 
     def __init__(self, resolved: ResolvedNode) -> None:
         self._source = resolved.make()
         self._given: Sequence[Record] = ()
-        self._told = [name for ability, name in SOURCE_FIGURES.items() if isinstance(self._source, ability)]
+        self._refused: Sequence[tuple[Record, BaseException]] = ()
+        self._takes_refused = isinstance(self._source, SupportsRefusal)
+        self._position = next((name for ability, name in POSITIONS if isinstance(self._source, ability)), None)
+        self._reports = [report for report in REPORTS.values() if isinstance(self._source, report.ability)]
+        self._texts: dict[str, Any] = {}
+        self._texts_at = -_TEXTS_EVERY_S
 
     def open(self) -> Mapping[str, Any]:
         """Make and open the source."""
@@ -30,19 +40,38 @@ class WorkerSource:
 
     def calls(self) -> Mapping[str, Callable[[Message], Reply]]:
         """Return the calls that the run may make, by name."""
-        return {"read": self._read, "describe": self._describe, "commit": self._commit, "seek": self._seek}
+        told = dict.fromkeys(("commit", "durable", "given_up", "seek", "end_soon"), self._told)
+        return {"read": self._read, "describe": self._describe, "refused": self._give_refused, **told}
 
     def close(self) -> None:
         """Close the source."""
         self._source.close()
 
+    def last_words(self) -> Mapping[str, Any]:
+        """Return what the source reports when it has been closed."""
+        return self._asked([report.method for report in self._reports if report.is_final])
+
     def _state(self) -> dict[str, Any]:
         """Return the values that the source reports; an error stands in for its value, and is raised on use."""
+        figures = [report.method for report in self._reports if not report.is_text]
+        state = self._asked([*filter(None, [self._position]), *figures])
+        if len(figures) < len(self._reports):
+            now = time.monotonic()
+            if now >= self._texts_at + _TEXTS_EVERY_S:
+                self._texts = self._asked([report.method for report in self._reports if report.is_text])
+                self._texts_at = now
+            errors = {**state["errors"], **self._texts["errors"]}
+            state = {**state, **self._texts, "errors": errors}
+        return state
+
+    def _asked(self, methods: Iterable[str]) -> dict[str, Any]:
         state: dict[str, Any] = {}
         errors: dict[str, Any] = {}
-        for name in self._told:
+        for name in methods:
             try:
                 value = getattr(self._source, name)()
+                if name in REPORTS:
+                    value = REPORTS[name].convert(value)
                 state[name] = dict(value) if isinstance(value, Mapping) else value
             except BaseException as error:  # a source may raise anything
                 errors[name] = error_to_data(error)
@@ -52,19 +81,32 @@ class WorkerSource:
         try:
             records = self._source.read(message.words["max_records"], message.words["timeout_s"])
         except EndOfSource as end:
-            return {**self._state(), "end": message_of(end)}, ()
+            return self._with_refused({**self._state(), "end": message_of(end)}), ()
         self._given = records
-        return self._state(), records
+        return self._with_refused(self._state()), records
+
+    def _with_refused(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Add how many messages the source refused; the run asks for these."""
+        if self._takes_refused:
+            try:
+                self._refused = list(self._source.take_refused())
+                state["refused"] = len(self._refused)
+            except BaseException as error:  # as above
+                state["errors"]["take_refused"] = error_to_data(error)
+        return state
+
+    def _give_refused(self, message: Message) -> Reply:
+        """Return what the source refused in its last read, with the reasons."""
+        self._given = [record for record, _ in self._refused]
+        return {"reasons": [error_to_data(error) for _, error in self._refused]}, self._given
 
     def _describe(self, message: Message) -> Reply:
         """Return the parts that can be sent of records of the last list that could not be sent."""
         missing = message.words["missing"]
         return {}, [salvaged(self._given[place], CodecError(reason)) for place, reason in missing]
 
-    def _commit(self, message: Message) -> Reply:
-        self._source.commit(message.words["position"])
-        return {}, ()
-
-    def _seek(self, message: Message) -> Reply:
-        self._source.seek(message.words["position"])
+    def _told(self, message: Message) -> Reply:
+        """Tell the source something: call the method that has the call's name."""
+        given = {name: value for name, value in message.words.items() if name != "call"}
+        getattr(self._source, message.words["call"])(**given)
         return self._state(), ()

@@ -31,6 +31,9 @@ class _WorkerContext:
     def pause(self, seconds: float) -> None:
         time.sleep(seconds)  # an abort ends the process
 
+    def given_up(self, resolved: ResolvedNode, channel: str) -> None:
+        """Do nothing: the run gives the record up, when it has heard of it."""
+
     def dead_letter(self, resolved: ResolvedNode, record: Record, error: BaseException, tries: int) -> None:
         self.letters.append((record, error, tries))
 
@@ -64,6 +67,10 @@ class WorkerStep:
         self._step.close()
         for _, error, _ in self._context.troubles:
             raise error
+
+    def last_words(self) -> Mapping[str, Any]:
+        """Return nothing."""
+        return {}
 
     def _run(self, message: Message) -> Reply:
         first = message.words["first"]

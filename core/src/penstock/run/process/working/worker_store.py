@@ -40,6 +40,10 @@ class WorkerStore:
         """Close the store."""
         self._store.close()
 
+    def last_words(self) -> Mapping[str, Any]:
+        """Return nothing."""
+        return {}
+
     def _write(self, message: Message) -> Reply:
         try:
             if message.records:

@@ -1,0 +1,70 @@
+"""The list of everything that a source may report to a run: how it is asked, and when."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+import attrs
+
+from penstock.source import (
+    SupportsCommit,
+    SupportsDrop,
+    SupportsDurable,
+    SupportsLag,
+    SupportsLagSeconds,
+    SupportsLoss,
+    SupportsNotes,
+    SupportsRejected,
+    SupportsRemark,
+)
+
+
+@attrs.frozen
+class SourceReport:
+    """One value that a source reports, by a method without arguments that any thread may call.
+
+    Attributes:
+        ability: The protocol of the sources that report it.
+        method: The method that returns it.
+        convert: Makes plain data of the returned value. Raises whatever a wrong value causes.
+        nothing: The value if a source does not have this ability, is not open, or raises an error.
+        adds_up: The source counts from each `open`, so that the run adds up the values of all openings.
+        is_final: It may change until the source has closed, and is asked then for the last time.
+        is_text: Sentences, which may take long to make: a process makes them once a second at most, and at the end.
+    """
+
+    ability: type
+    method: str
+    convert: Callable[[Any], Any]
+    nothing: Any
+    adds_up: bool = False
+    is_final: bool = True
+    is_text: bool = False
+
+
+def _counts(given: Any) -> Counter[str]:
+    return Counter({str(channel): int(count) for channel, count in dict(given).items()})
+
+
+def _sentences(given: Any) -> tuple[str, ...]:
+    return tuple(map(str, given))
+
+
+REPORTS: Final = {
+    report.method: report
+    for report in (
+        SourceReport(SupportsLoss, "lost_upstream", _counts, Counter(), adds_up=True),
+        SourceReport(SupportsDrop, "dropped_upstream", _counts, Counter(), adds_up=True),
+        SourceReport(SupportsRejected, "rejected", int, 0, adds_up=True),
+        SourceReport(SupportsLag, "lag", int, None, is_final=False),
+        SourceReport(SupportsLagSeconds, "lag_s", float, None, is_final=False),
+        SourceReport(SupportsRemark, "remark", str, "", is_text=True),
+        SourceReport(SupportsNotes, "notes", _sentences, (), is_text=True),
+    )
+}
+"""All of them, by method. The account asks for these, and a process in which a source works sends them."""
+
+POSITIONS: Final = ((SupportsCommit, "position"), (SupportsDurable, "mark"))
+"""How a source tells its position, by ability; the first ability that it has counts."""
