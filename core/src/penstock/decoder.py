@@ -69,3 +69,10 @@ class SupportsSkipped(Protocol):
     """A decoder that skips packets (up to the next keyframe) and counts them; a run counts these as discarded."""
 
     skipped: int
+
+
+@runtime_checkable
+class SupportsThinned(Protocol):
+    """A decoder that leaves out pictures that nobody wants, as its settings say, and counts their packets."""
+
+    thinned: int

@@ -158,10 +158,13 @@ class SupportsLagSeconds(Protocol):
 
 @runtime_checkable
 class SupportsRemark(Protocol):
-    """A source that detects probable mistakes of its user, though nothing failed."""
+    """A source or decoder that has something to say to its user, though nothing failed: a probable mistake."""
 
     def remark(self) -> str:
-        """Return one sentence for the report, "" if there is nothing to say; any thread, also after `close`."""
+        """Return one sentence for the report, "" if there is nothing to say.
+
+        A source is asked from any thread, also after `close`; a decoder by the thread that uses it.
+        """
         ...
 
 

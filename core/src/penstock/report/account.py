@@ -12,7 +12,7 @@ import attrs
 class NodeAccount:
     """The counters of one node.
 
-    They add up: records_in = passed + discarded + buffered + stored + dead_lettered + skipped + failed + lost.
+    They add up: records_in = passed + discarded + thinned + buffered + stored + dead_lettered + skipped + failed + lost.
 
     Attributes:
         node, role, component: Its name, its role, and the distribution that offers the component.
@@ -20,13 +20,14 @@ class NodeAccount:
         records_in: Records that the node received.
         passed, extra: Records with at least one result; results beyond one for each of these.
         discarded: Records without a result.
+        thinned: Records whose content a decoder left out, as its settings say (a lower rate, keyframes only).
         buffered: Records whose content leaves with that of others (batches, pictures inside a decoder).
         stored, dead_lettered, skipped, failed: The other records, by outcome; `failed` ended the run.
         lost: Records inside the node at an abort, or refused even by the dead letters.
         lost_upstream: Records that a source found missing on arrival.
         dropped_upstream: Records that a source dropped, as configured (`latest`).
         rejected: Messages that a source received and that were not valid records.
-        channels: For each channel, its received, lost_upstream, dropped_upstream, discarded, stored, dead_lettered,
+        channels: For each channel, its received, lost_upstream, dropped_upstream, discarded, thinned, stored, dead_lettered,
             skipped and failed,
             as far as they are not 0.
         rate: Records per second, over the whole run.
@@ -37,7 +38,7 @@ class NodeAccount:
         reopened: How often a source was closed and reopened after an error.
         lag: Records that wait at the sender, if the source reports it.
         lag_s: By how many seconds the source is behind, if it reports it.
-        remark: What a source says of itself that a user should know, or "".
+        remark: What a source or decoder says of itself that a user should know, or "".
         notes: What a source tells of what it read, though nobody needs to be warned.
         first_error, last_error: The error of the first record that failed for good; the last error of any call; or "".
     """
@@ -50,6 +51,7 @@ class NodeAccount:
     passed: int = 0
     extra: int = 0
     discarded: int = 0
+    thinned: int = 0
     buffered: int = 0
     stored: int = 0
     dead_lettered: int = 0
@@ -91,7 +93,7 @@ class NodeAccount:
     def accounted(self) -> int:
         """Records with a known outcome."""
         ends = self.stored + self.dead_lettered + self.skipped + self.failed + self.lost
-        return self.passed + self.discarded + self.buffered + ends
+        return self.passed + self.discarded + self.thinned + self.buffered + ends
 
 
 @attrs.frozen(kw_only=True)

@@ -22,6 +22,7 @@ class Counters:
         passed: Records with at least one result.
         extra: Results beyond one for each passed record (several of one, or from `flush`).
         discarded: Records without a result, by channel.
+        thinned: Records whose content a decoder left out, as its settings say, by channel.
         buffered: Records that it kept, whose content leaves, or left, with that of others.
         skipped, failed: Records that failed for good under `on_error` "skip" and "stop", by channel.
         dead_lettered: Records that were written to the dead letters, by channel.
@@ -40,6 +41,7 @@ class Counters:
     passed: int = 0
     extra: int = 0
     discarded: Counter[str] = attrs.field(factory=Counter)
+    thinned: Counter[str] = attrs.field(factory=Counter)
     buffered: int = 0
     skipped: Counter[str] = attrs.field(factory=Counter)
     failed: Counter[str] = attrs.field(factory=Counter)

@@ -105,6 +105,8 @@ def notes(report: RunReport) -> list[str]:
         for channel, figures in node.channels.items():
             if left_out := figures.get("dropped_upstream"):
                 lines.append(f"{node.node}: {left_out} records of channel {channel!r} dropped by the source")
+            if thinned := figures.get("thinned"):
+                lines.append(f"{node.node}: {thinned} records of channel {channel!r} thinned out, as configured")
     if report.dead_letters:
         lines.append(f"dead letters: {report.dead_letters} (send them through again: penstock replay)")
     lines += [f"remark: {remark}" for remark in report.remarks]

@@ -46,25 +46,31 @@ def new_context(codec: av.Codec | str, mode: Literal["r", "w"]) -> VideoCodecCon
 def open_decoder(
     codec: av.Codec,
     *,
+    context: VideoCodecContext | None = None,
     threads: int = 0,
     thread_type: Literal["slice", "frame", "auto"] = "slice",
     strict: bool = True,
+    skip_frame: Any = None,
     hints: Mapping[str, Any],
 ) -> VideoCodecContext:
     """Return a decoder that waits for its first packet.
 
     Args:
         codec: What `find_decoder` gave.
+        context: A decoder on a device, in place of libav's own for this codec.
         threads: 0 takes one for each processor.
         thread_type: "frame" decodes several frames at once and delays each by as many.
         strict: True makes libav report damage instead of painting over it.
+        skip_frame: "NONREF" or "NONKEY": pictures that libav leaves out; None: none.
         hints: The codec parameters that came with the packets; see `penstock_kafka_av.parameters.apply`.
     """
-    context = new_context(codec, "r")
+    context = context or new_context(codec, "r")
     context.thread_count = threads
     context.thread_type = thread_type.upper()
     damage = {"err_detect": "crccheck+explode"} if strict else {"flags": "+output_corrupt"}
     context.options = {"max_pixels": str(MAX_PIXELS), **damage}
+    if skip_frame is not None:
+        context.skip_frame = skip_frame
     apply(context, hints)
     return context
 

@@ -18,9 +18,13 @@ from penstock_kafka_av.context import find_decoder
 from penstock_kafka_av.decoding import Decoding, where
 from penstock_kafka_av.display import check_can_turn
 from penstock_kafka_av.framing import Framing
+from penstock_kafka_av.hardware import Hardware, check_hardware
 from penstock_kafka_av.lazy import LAZY
+from penstock_kafka_av.opening import Opening
+from penstock_kafka_av.pace import Pace
 from penstock_kafka_av.parsing import CutStream
 from penstock_kafka_av.pixels import check_pixel_format
+from penstock_kafka_av.thinning import Skip, Thinning
 
 
 def _positive_or_auto(_: object, __: object, value: object) -> None:
@@ -55,6 +59,9 @@ class AvDecoder:
     So are packets before the first keyframe, of a channel that was joined in the middle. The first frame after such a
     gap has `discontinuity=True`. Damage that libav does not notice (a codec without checksums) is not noticed here.
 
+    Packets whose pictures are left out because of `rate` or `skip` are counted in `thinned`, and stay the parents of
+    none: they are neither lost nor `skipped`. Which frames `rate` chooses depends on where decoding began.
+
     `held()` names the packets that a restart would need: all from the last keyframe whose own frame is out. If a
     channel sends no keyframe for `max_held` packets, only the last `max_held` are named, and a restart waits for the
     next keyframe. After `flush` it names none.
@@ -74,7 +81,12 @@ class AvDecoder:
             many packets as there are threads, and tells of damage as many packets late; "auto" lets libav choose.
         width: Pixels; needed by codecs that do not say it themselves (raw video). Others overrule it.
         height: Pixels; likewise.
-        rate: Frames per second; with it, frames of one record of a cut stream get times of their own.
+        rate: Frames per second that are wanted; None wants all. Of a channel that has more, the frames nearest to these
+            times remain. The others are not converted, and not decoded where the packet says that no other picture
+            refers to it. In a stream that was cut anywhere, records have times and frames have none: there, it is the
+            rate of the stream, by which frames of one record get times of their own, and nothing is left out.
+        skip: "nonref" leaves out pictures that no other picture refers to (most B-frames); "nonkey" leaves out all but
+            keyframes, which then come without delay. What codecs do not say is decoded (VP9, AV1).
         keep_corrupt: True gives damaged pictures, painted over as libav can, with `corrupt: True` in the metadata
             where libav knows, and skips nothing but what cannot be decoded at all.
         on_gap: What to do when `seq` of the packets leaps: "resync" waits for the next keyframe, since what follows may
@@ -83,6 +95,11 @@ class AvDecoder:
             next packet brings them back from those that are held. None never does.
         idle_close_s: In a run, seconds without a packet after which the channel is over: its last frames are given, and
             the decoder is closed. If it comes back, it begins at a keyframe. None waits for the end mark or the end.
+        hardware: A kind of device that decodes ("cuda", "vaapi", "videotoolbox", …; "cuda:1" and
+            "vaapi:/dev/dri/renderD128" name one of several), or "auto" for the first that works. Where this libav or the
+            machine has none for the codec, pictures are decoded in software; the log and the report say so, with the
+            reason. None asks for no device.
+        hardware_missing: "software" is that fall-back; "error" refuses it.
         rotate: True turns and mirrors pictures as their display matrix says, by quarters of a turn.
         max_held: The most packets kept for `held()` and for finding parents; at least 64.
     """
@@ -105,6 +122,11 @@ class AvDecoder:
     on_gap: Literal["resync", "ignore"] = attrs.field(default="resync", validator=in_(("resync", "ignore")))
     idle_rest_s: float | None = attrs.field(default=10.0, validator=or_none(finite_seconds))
     idle_close_s: float | None = attrs.field(default=None, validator=or_none(finite_seconds))
+    skip: Skip | None = attrs.field(default=None, validator=optional(in_(("nonref", "nonkey"))))
+    hardware: str | None = attrs.field(default=None, validator=check_hardware)
+    hardware_missing: Literal["software", "error"] = attrs.field(
+        default="software", validator=in_(("software", "error"))
+    )
     rotate: bool = attrs.field(default=False, validator=instance_of(bool))
     max_held: int = attrs.field(default=1024, validator=[instance_of(int), ge(64)])
 
@@ -127,8 +149,22 @@ class AvDecoder:
         """Packets and pictures that could not be decoded."""
         return self._engine.damaged if self._engine is not None else 0
 
+    @property
+    def thinned(self) -> int:
+        """Packets whose picture was left out because of `rate` or `skip`."""
+        return self._engine.thinned if self._engine is not None else 0
+
+    def remark(self) -> str:
+        """Return that pictures are decoded in software though `hardware` asks for a device; "" if it is not so."""
+        hardware = self._engine.opening.hardware if self._engine is not None else None
+        return hardware.remark() if hardware is not None else ""
+
     def open(self) -> None:
         """Check the settings against this libav. Raises ConfigError."""
+        if self.hardware is not None and self.hardware_missing == "error" and (why := Hardware(self.hardware).check()):
+            raise ConfigError(
+                f"av decoder: hardware={self.hardware!r}: {why}; hardware_missing='software' decodes without"
+            )
         if self.codec != "auto":
             try:
                 find_decoder(self.codec)
@@ -214,15 +250,24 @@ class AvDecoder:
             sizes = {"width": self.width, "height": self.height}
             self._engine = Decoding(
                 codec=self.codec,
-                threads=0 if self.threads == "auto" else self.threads,
-                thread_type=self.thread_type,
+                opening=Opening(
+                    threads=0 if self.threads == "auto" else self.threads,
+                    thread_type=self.thread_type,
+                    strict=not self.keep_corrupt,
+                    hardware=Hardware(self.hardware) if self.hardware is not None else None,
+                    needs_hardware=self.hardware_missing == "error",
+                ),
                 keep_corrupt=self.keep_corrupt,
                 max_held=self.max_held,
                 period_ns=round(1e9 / self.rate) if self.rate else 0,
                 hints={key: value for key, value in sizes.items() if value is not None},
                 framing=Framing(pixel_format=self.pixel_format, rotate=self.rotate),
+                thinning=Thinning(skip=self.skip, pace=self._pace()),
             )
         return self._engine
+
+    def _pace(self) -> Pace | None:
+        return Pace(self.rate) if self.rate is not None and self.packets == "whole" else None
 
     def _feed(self, engine: Decoding, record: Record, data: bytes) -> Iterable[tuple[av.Packet[Any], Record, int]]:
         if self._cuts is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 import av
@@ -15,16 +15,18 @@ from av.video.frame import VideoFrame
 from penstock.errors import DecodeError
 from penstock.identity import part_number
 from penstock.record import Record
-from penstock_kafka_av.context import find_decoder, let_go, open_decoder
+from penstock_kafka_av.context import find_decoder, let_go
 from penstock_kafka_av.framing import Framing
 from penstock_kafka_av.keyframe import has_idr, is_keyframe
 from penstock_kafka_av.left_out import LeftOut
 from penstock_kafka_av.oddities import Oddities
+from penstock_kafka_av.opening import Opening
 from penstock_kafka_av.order import DisplayOrder
 from penstock_kafka_av.packet import packet_of
 from penstock_kafka_av.parameter_sets import ParameterSets
 from penstock_kafka_av.parameters import PARAMETERS, REOPEN
 from penstock_kafka_av.sent_packets import Sent, SentPackets
+from penstock_kafka_av.thinning import Thinning
 from penstock_kafka_av.threads import SHARE
 
 
@@ -37,13 +39,13 @@ class Decoding:
     """
 
     codec: str
-    threads: int
-    thread_type: Literal["slice", "frame", "auto"]
+    opening: Opening
     keep_corrupt: bool
     max_held: int
     period_ns: int
     hints: dict[str, Any]
     framing: Framing
+    thinning: Thinning = attrs.field(factory=Thinning)
 
     damaged: int = 0
     ready: deque[Record] = attrs.field(factory=deque)
@@ -66,6 +68,7 @@ class Decoding:
     _informed_at: int = 0
     _share: int = 1  # threads of this process that are its own
     _ratio: Fraction | None = None  # of a pixel, as the codec says it
+    _library_skips: Any = None  # what libav is told to leave out
 
     def __attrs_post_init__(self) -> None:
         """Keep as many packets as may be held."""
@@ -74,7 +77,12 @@ class Decoding:
     @property
     def skipped(self) -> int:
         """Packets of which no picture came, beside those that raised an error."""
-        return self._skipped + self._sent.unshown
+        return self._skipped + (0 if self._library_skips else self._sent.unshown)
+
+    @property
+    def thinned(self) -> int:
+        """Packets whose picture was left out, since nobody wants it."""
+        return self.thinning.count + (self._sent.unshown if self._library_skips else 0)
 
     def send(self, data: bytes, record: Record, *, number: int, whole: bool) -> None:
         """Decode one packet, the `number`-th that begins in this record; frames go to `ready`. Raises DecodeError."""
@@ -98,14 +106,22 @@ class Decoding:
         by_pts = number == 0 and not str(record.metadata.get("time_from", "")).endswith("+rate")
         pts = record.metadata.get("pts") if by_pts else None
         sent = Sent(record, number, key, pts if type(pts) is int else None)
+        is_left_out = self.thinning.is_on and self._is_left_out(sent, unit)
         serial = self._serial
-        self._serial += 1
-        self._order.sent(
-            serial,
-            seq=record.seq if whole else self.framing.part(record, number),
-            time_ns=record.time_ns + number * self.period_ns,
-            pts=sent.pts,
-        )
+        if not is_left_out or sent.pts is not None:  # without pts, a picture that never comes has no place
+            self._serial += 1
+            self._order.sent(
+                serial,
+                seq=record.seq if whole else self.framing.part(record, number),
+                time_ns=record.time_ns + number * self.period_ns,
+                pts=sent.pts,
+            )
+        if is_left_out:
+            self._gap = self._gap or (self._waiting and record.discontinuity)
+            if not self._waiting:  # it is held with its neighbours: a restart is to see no gap
+                sent.is_out = True
+                self._sent.add(-self.thinning.count, sent)
+            return
         if self._leads(sent):
             self._skipped += 1
             return
@@ -123,6 +139,9 @@ class Decoding:
         self._sent.add(serial, sent)
         try:
             frames = self._decode(unit, sent, serial)
+            if self.thinning.only_keyframes:  # nothing that comes later is shown before it
+                frames += self._context.decode(None)
+                self._context.flush_buffers()
         except av.FFmpegError as error:
             self._sent.refused(serial)
             if self._first is not None and self._is_open_group and sent is not self._first:
@@ -158,6 +177,8 @@ class Decoding:
         self._context = self._open(record)
         lead = True
         for serial, sent in self._sent.items():
+            if not sent.unit:  # it was left out
+                continue
             unit = self._sets.lead(self._name, sent.unit) if lead else sent.unit
             lead = False
             try:
@@ -232,17 +253,11 @@ class Decoding:
 
     def _open(self, record: Record) -> VideoCodecContext:
         codec = self.find(record)
+        self._library_skips = self.thinning.asks_library(self._name)
         self._share = SHARE.join(self)
-        try:
-            return open_decoder(
-                codec,
-                threads=self.threads or self._share,
-                thread_type=self.thread_type,
-                strict=not self.keep_corrupt,
-                hints=self.hints,
-            )
-        except (av.FFmpegError, ValueError) as error:
-            raise DecodeError(f"av decoder, {where(record)}: cannot open codec {self._name!r}: {error}") from error
+        return self.opening.context(
+            codec, self._name, where=where(record), share=self._share, skip_frame=self._library_skips, hints=self.hints
+        )
 
     def _adapt(self, record: Record, *, whole: bool) -> None:
         """Begin anew where the packets are another codec's, or say that the decoder needs other parameters."""
@@ -265,6 +280,20 @@ class Decoding:
             self._sets.clear()
             self._name, self._oddities = "", None
 
+    def _is_left_out(self, sent: Sent, unit: bytes) -> bool:
+        """Return whether nobody needs this packet to be decoded."""
+        record = sent.record
+        is_timed = sent.pts is not None or (self._context is not None and not self._context.has_b_frames)
+        return self.thinning.leaves_out(
+            self._name or self._name_of(record),
+            unit,
+            key=sent.key,
+            time_ns=record.time_ns,
+            is_timed=is_timed,
+            is_alone=self._context is not None and self._intra_only and "side_data" not in record.metadata,
+            is_annex_b=not self._sent.has_fields and not bytes(self.hints.get("extradata") or b"").startswith(b"\x01"),
+        )
+
     def _is_keyframe(self, name: str, unit: bytes, metadata: Mapping[str, Any], *, whole: bool) -> bool | None:
         said = metadata.get("is_keyframe") if whole else None
         if isinstance(said, bool):
@@ -277,7 +306,7 @@ class Decoding:
         """Decode strictly what is of the picture; what is odd beside it is left out, and said once."""
         assert self._context is not None
         side_data = sent.record.metadata.get("side_data")
-        late = self.thread_type != "slice"  # an error then comes packets later, and cannot be tried again
+        late = self.opening.thread_type != "slice"  # an error then comes packets later, and cannot be tried again
         if (late or self._oddities is not None) and not self.keep_corrupt:
             unit = self._without_oddities(unit, sent.record) or unit
             return self._context.decode(packet_of(unit, serial, key=bool(sent.key), side_data=side_data))
@@ -305,7 +334,9 @@ class Decoding:
         message = f"av decoder ({self._name or self._name_of(record)}), {where(record)}: {what}"
         if self.keep_corrupt:
             return DecodeError(message)
-        if self.thread_type == "slice":  # else the damage may be in an earlier packet, and pictures already show it
+        if (
+            self.opening.thread_type == "slice"
+        ):  # else the damage may be in an earlier packet, and pictures already show it
             self.drain()
         self.forget(gap=True)
         return DecodeError(f"{message}; it goes on at the next keyframe")
@@ -330,19 +361,13 @@ class Decoding:
             seq, time_ns = place or self._another(sent)
             if sent.pts is not None:
                 time_ns = sent.record.time_ns
-            self.ready.append(
-                self.framing.record_of(
-                    frame,
-                    sent.record,
-                    number=sent.number,
-                    seq=seq,
-                    time_ns=time_ns,
-                    discontinuity=self._gap,
-                    hints=self.hints,
-                    ratio=self._ratio,
-                    threads=self.threads or self._share,
-                )
-            )
+            if not self.thinning.wants(time_ns):
+                return
+            made = self.framing.record_of(
+                frame, sent.record, number=sent.number, seq=seq, time_ns=time_ns, discontinuity=self._gap,
+                hints=self.hints, ratio=self._ratio, threads=self.opening.threads or self._share,
+            )  # fmt: skip
+            self.ready.append(made)
             self._gap = False
 
     def _another(self, sent: Sent) -> tuple[int, int]:

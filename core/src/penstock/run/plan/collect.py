@@ -78,7 +78,7 @@ def _steps(name: str, steps: Sequence[Step], elapsed_s: float) -> NodeAccount:
         latency.merge(counters.latency)
     by_channel = {
         field: _total(getattr(counters, field) for counters in all_counters)
-        for field in ("discarded", "stored", "dead_lettered", "skipped", "failed")
+        for field in ("discarded", "thinned", "stored", "dead_lettered", "skipped", "failed")
     }
     records_in = _sum(all_counters, "records_in")
     return NodeAccount(

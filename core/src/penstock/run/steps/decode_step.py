@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from penstock.compose.resolve import ResolvedNode
-from penstock.decoder import CHANNEL_ENDS, SupportsRest, SupportsSkipped
+from penstock.decoder import CHANNEL_ENDS, SupportsRest, SupportsSkipped, SupportsThinned
 from penstock.processor import SupportsHeld
 from penstock.record import Record
 from penstock.report.counters import Counters
@@ -14,6 +14,7 @@ from penstock.run.context import RunContext
 from penstock.run.steps.idle_channels import IdleChannels
 from penstock.run.steps.naming import Naming
 from penstock.run.steps.step import Step, only_records
+from penstock.source import SupportsRemark
 
 
 class DecodeStep(Step):
@@ -30,6 +31,8 @@ class DecodeStep(Step):
         self.clocked = rest_s is not None or close_s is not None
         self._idle = IdleChannels(rest_s=rest_s, close_s=close_s)
         self._skipped: dict[str, int] | None = {} if isinstance(resolved.sample, SupportsSkipped) else None
+        self._thinned: dict[str, int] | None = {} if isinstance(resolved.sample, SupportsThinned) else None
+        self._remarks = isinstance(resolved.sample, SupportsRemark)
 
     def open(self) -> None:
         """Do nothing: the channels are not known yet."""
@@ -63,16 +66,25 @@ class DecodeStep(Step):
                         given.extend(self._end_channel(record.channel))
                     continue
                 frames = again
+            thinned = self._newly_thinned(record.channel) if self._thinned is not None else 0
             if frames:
                 given.extend(frames)
                 counters.passed += 1
                 counters.extra += len(frames) - 1
+            elif thinned:
+                counters.thinned[record.channel] += 1
+                thinned -= 1
             elif self._keeps and not (self._skipped is not None and self._has_skipped(record.channel)):
                 counters.buffered += 1
             else:
                 counters.discarded[record.channel] += 1
+            if thinned:
+                self._thin(record.channel, thinned)
             if ends:
                 given.extend(self._end_channel(record.channel))
+        if self._remarks and not counters.remark:
+            decoders = [self._decoders.get(channel) for channel in {record.channel for record in records}]
+            counters.remark = next(filter(None, (made.remark() for made in decoders if made is not None)), "")
         self._end()
         return given
 
@@ -99,6 +111,19 @@ class DecodeStep(Step):
         self._skipped[channel] = now
         return now > before
 
+    def _newly_thinned(self, channel: str) -> int:
+        """Return how many packets of a channel the decoder has thinned out since the last call."""
+        assert self._thinned is not None
+        before, now = self._thinned.get(channel, 0), getattr(self._decoders.get(channel), "thinned", 0)
+        self._thinned[channel] = now
+        return int(now - before)
+
+    def _thin(self, channel: str, count: int) -> None:
+        """Count packets as thinned out that were counted as buffered when they came."""
+        count = min(count, self.counters.buffered)
+        self.counters.buffered -= count
+        self.counters.thinned[channel] += count
+
     def _end_channel(self, channel: str) -> list[Record]:
         """Close a channel, and count the last results of its decoder as beyond one for each packet."""
         frames = self._close(channel)
@@ -107,20 +132,23 @@ class DecodeStep(Step):
 
     def _close(self, channel: str) -> list[Record]:
         """Flush and close the decoder of a channel, if it has one; return its last results."""
+        frames = self._flushed(channel) if channel in self._decoders else []
         decoder = self._decoders.pop(channel, None)
         self._idle.forget(channel)
-        if self._skipped is not None:
-            self._skipped.pop(channel, None)
-        if decoder is None:
-            return []
-        frames = self._flushed(decoder)
-        self.close_component(decoder)
+        for counts in (self._skipped, self._thinned):
+            if counts is not None:
+                counts.pop(channel, None)
+        if decoder is not None:
+            self.close_component(decoder)
         return frames
 
-    def _flushed(self, decoder: Any) -> list[Record]:
+    def _flushed(self, channel: str) -> list[Record]:
+        decoder = self._decoders[channel]
         held = self._held([decoder])
         try:
             frames = only_records(decoder.flush(), "flush")
+            if self._thinned is not None:
+                self._thin(channel, self._newly_thinned(channel))
             return frames if self._naming is None else self._naming.frames(None, frames)
         except BaseException as error:  # one channel's end must not cost another's
             self.error_policy.fail_late("flush", error)
@@ -145,7 +173,7 @@ class DecodeStep(Step):
 
     def flush(self) -> list[Record]:
         """Return the last results of the decoders, channel by channel."""
-        given = [frame for decoder in self._decoders.values() for frame in self._flushed(decoder)]
+        given = [frame for channel in self._decoders for frame in self._flushed(channel)]
         self.counters.extra += len(given)
         return given
 

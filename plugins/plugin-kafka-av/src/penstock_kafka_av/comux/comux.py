@@ -147,7 +147,8 @@ class Comux:
         """Say how cameras are decoded that start from now on.
 
         Args:
-            rate: Frames per second of the cameras.
+            rate: Frames per second of the cameras. As in comux, nothing is left out because of it; it times the frames
+                of a stream that was cut anywhere.
             W: Width in pixels, needed only by codecs that do not say it.
             H: Height in pixels, likewise.
             de_codec: What the packets hold.
@@ -157,7 +158,7 @@ class Comux:
             settings: Further settings of the decoder `av`.
         """
         self._decoding = {
-            "codec": de_codec, "rate": rate, "width": W, "height": H,
+            "codec": de_codec, "rate": rate if packets == "stream" else None, "width": W, "height": H,
             "pixel_format": pixel_format, "packets": packets, **settings,
         }  # fmt: skip
 

@@ -190,6 +190,8 @@ class RemoteStep(Step):
         for field, count in zip(COUNTS, words["counts"], strict=True):
             setattr(self.counters, field, getattr(self.counters, field) + count)
         self.counters.discarded.update(words["discarded"])
+        self.counters.thinned.update(words["thinned"])
+        self.counters.remark = words["remark"] or self.counters.remark
         for number, told, tries in words["letters"]:
             self.error_policy.give_up(known[number], error_from_data(told), tries)
         for text, told, is_fatal in words["troubles"]:
@@ -240,7 +242,12 @@ class RemoteStep(Step):
         kept = self._kept
         answer = self._place.ask("prime", list(kept.values()), numbers=list(kept), given=dict(self._given))
         results = list(unpack_results(answer, kept))
-        counted = {"counts": [0] * len(COUNTS), "discarded": {}, "letters": ()}  # they were counted when first taken
+        counted = {
+            "counts": [0] * len(COUNTS),
+            "discarded": {},
+            "thinned": {},
+            "letters": (),
+        }  # they were counted when first taken
         settled = {**answer.words, **counted, "order": (), "data_of": ()}
         self._settle(Answer(settled, (), (), {}, {}), kept)
         self.counters.extra += len(results)

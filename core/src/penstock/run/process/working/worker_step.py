@@ -110,6 +110,7 @@ class WorkerStep:
         counters, context = self._step.counters, self._context
         before = [getattr(counters, field) for field in COUNTS]
         counters.discarded.clear()
+        counters.thinned.clear()
         context.letters.clear()
         context.troubles.clear()
         results = list(work())
@@ -121,6 +122,8 @@ class WorkerStep:
         words |= {
             "counts": [getattr(counters, field) - count for field, count in zip(COUNTS, before, strict=True)],
             "discarded": dict(counters.discarded),
+            "thinned": dict(counters.thinned),
+            "remark": counters.remark,
             "letters": [
                 (_number_of(record, known), error_to_data(error), tries) for record, error, tries in context.letters
             ],

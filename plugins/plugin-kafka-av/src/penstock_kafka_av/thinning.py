@@ -1,0 +1,123 @@
+"""Thinning: packets that nobody needs to decode, since their pictures are not wanted and no other refers to them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import attrs
+
+from penstock_kafka_av.pace import Pace
+
+Skip = Literal["nonref", "nonkey"]
+
+_IN_BITSTREAM = frozenset({"h264", "hevc", "mpeg4", "mpeg1video", "mpeg2video"})
+_H264_SLICES = frozenset({1, 2})
+_H264_NEVER = frozenset({5, 7, 8, 13, 15, 20})  # keyframes, parameter sets, and slices of other layers
+_HEVC_NEVER = range(16, 35)  # random access points, reserved, and parameter sets
+
+
+@attrs.define
+class Thinning:
+    """Decide which packets are left out before they are decoded, and which pictures afterwards; count both.
+
+    Attributes:
+        skip: Which are left out whatever their time.
+        pace: What limits the pictures per second, or None.
+        count: Packets whose picture was left out.
+    """
+
+    skip: Skip | None = None
+    pace: Pace | None = None
+    count: int = 0
+    _top_layer: int = 0  # the highest temporal sub-layer of HEVC that came
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is left out at all."""
+        return self.skip is not None or self.pace is not None
+
+    @property
+    def only_keyframes(self) -> bool:
+        """Whether nothing but keyframes is wanted."""
+        return self.skip == "nonkey"
+
+    def asks_library(self, codec: str) -> Any:
+        """Return what libav is told to leave out, since only it can tell such pictures of this codec; None if nothing.
+
+        Args:
+            codec: libav's name.
+        """
+        return None if self.skip is None or codec in _IN_BITSTREAM else self.skip.upper()
+
+    def leaves_out(
+        self,
+        codec: str,
+        unit: bytes,
+        *,
+        key: bool | None,
+        time_ns: int,
+        is_timed: bool,
+        is_alone: bool,
+        is_annex_b: bool,
+    ) -> bool:
+        """Return whether a packet need not be decoded, and count it then.
+
+        Args:
+            codec: libav's name.
+            unit: The packet.
+            key: Whether it is a keyframe; None if nobody knows.
+            time_ns: The time of the packet.
+            is_timed: Whether that is when its picture is shown.
+            is_alone: Whether no packet of this stream refers to another.
+            is_annex_b: Whether its units have start codes.
+        """
+        if self.pace is not None:
+            self.pace.note(time_ns)
+        if self.skip == "nonkey" and key is False:
+            self.count += 1
+            return True
+        early = self.pace is not None and is_timed and self.pace.is_early(time_ns)
+        if early and is_alone:
+            self.count += 1
+            return True
+        if key is True or not (early or self.skip == "nonref") or not is_annex_b:
+            return False
+        if not self._is_disposable(codec, unit):
+            return False
+        self.count += 1
+        return True
+
+    def wants(self, time_ns: int) -> bool:
+        """Return whether a picture that was decoded is wanted, and count it if it is not."""
+        if self.pace is None or self.pace.wants(time_ns):
+            return True
+        self.count += 1
+        return False
+
+    def _is_disposable(self, codec: str, unit: bytes) -> bool:
+        """Return whether the packet says that no other refers to it; False if it does not say."""
+        at = unit.find(b"\x00\x00\x01")
+        if codec == "mpeg4":  # ISO/IEC 14496-2, 6.2.5: the coding type of a B-VOP is 2
+            at = unit.find(b"\x00\x00\x01\xb6")
+            return 0 <= at < len(unit) - 4 and unit[at + 4] >> 6 == 2
+        if codec in ("mpeg1video", "mpeg2video"):  # ISO/IEC 13818-2, 6.2.3: picture_coding_type of a B-picture is 3
+            at = unit.find(b"\x00\x00\x01\x00")
+            return 0 <= at < len(unit) - 5 and unit[at + 5] >> 3 & 7 == 3
+        while 0 <= at < len(unit) - 4:
+            head = unit[at + 3]
+            if codec == "h264":  # ITU-T H.264 7.4.1: nal_ref_idc is 0 if nothing refers to the picture
+                if head & 0x1F in _H264_NEVER:
+                    return False
+                if head & 0x1F in _H264_SLICES:
+                    return head >> 5 & 3 == 0
+            elif codec == "hevc":
+                kind, layer = head >> 1 & 0x3F, (unit[at + 4] & 7) - 1
+                if kind in _HEVC_NEVER:
+                    return False
+                if kind < 16:  # H.265 table 7-1: even numbers are not referred to within their temporal sub-layer
+                    self._top_layer = max(self._top_layer, layer)
+                    return kind % 2 == 0 and layer == self._top_layer
+            else:
+                return False
+            at = unit.find(b"\x00\x00\x01", at + 3)
+        return False

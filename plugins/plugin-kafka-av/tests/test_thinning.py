@@ -1,0 +1,187 @@
+"""Pictures that nobody wants are left out, counted, and change nothing about the others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import penstock as ps
+from penstock.record import Record
+from penstock_kafka_av.decoder import AvDecoder
+from penstock_kafka_av.pace import Pace
+
+CODECS = {"libx264": "clip.mp4", "libx265": "clip.mkv", "mpeg4": "asp.mkv", "mpeg2video": "clip.ts"}
+SECOND = 1_000_000_000
+
+
+@pytest.fixture
+def packets(make_video, packets_of):
+    """Two seconds of 25 pictures, with B-frames and a keyframe every ten."""
+    return packets_of(make_video("thinned.mp4", frames=50))
+
+
+@pytest.fixture
+def as_messages(packets):
+    """The same as a topic brings them: bytes, with the times of their arrival, and nothing else."""
+    return [Record(each.data, channel="c", seq=n, time_ns=SECOND + n * SECOND // 25) for n, each in enumerate(packets)]
+
+
+def agree(some, all_frames):
+    """Whether these frames are among all frames: same parent, same number, same time, same pixels."""
+    whole = {id(frame.parent): frame for frame in all_frames}
+    return all(
+        (frame.seq, frame.time_ns) == (whole[id(frame.parent)].seq, whole[id(frame.parent)].time_ns)
+        and np.array_equal(frame.data, whole[id(frame.parent)].data)
+        for frame in some
+    )
+
+
+@pytest.mark.parametrize("thread_type", ["slice", "frame"])
+def test_a_rate_keeps_the_pictures_nearest_to_its_times(packets, decode_all, thread_type):
+    """Of 25 pictures a second, 5 are every fifth, as they are without the rate; the others are counted as thinned."""
+    everything = decode_all(AvDecoder(threads=2, thread_type=thread_type), packets)
+    decoder = AvDecoder(rate=5, threads=2, thread_type=thread_type)
+    frames = decode_all(decoder, packets)
+    assert [frame.time_ns for frame in frames] == [frame.time_ns for frame in everything[::5]]
+    assert agree(frames, everything)
+    assert (decoder.thinned, decoder.skipped, decoder.damaged) == (40, 0, 0)
+
+
+def test_a_rate_of_packets_without_pts(as_messages, decode_all):
+    """Where packets have nothing but the time of their arrival, the times of display are thinned out, B-frames too."""
+    everything = decode_all(AvDecoder(), as_messages)
+    frames = decode_all(decoder := AvDecoder(rate=5), as_messages)
+    assert [frame.time_ns for frame in frames] == [frame.time_ns for frame in everything[::5]]
+    assert agree(frames, everything)
+    assert decoder.thinned == 40
+
+
+def test_what_no_picture_refers_to_is_not_decoded(packets, monkeypatch):
+    """A rate spares libav the packets that nothing refers to; those that are decoded are enough for what is wanted."""
+    from penstock_kafka_av.decoding import Decoding
+
+    sent = []
+    monkeypatch.setattr(
+        Decoding, "_decode", lambda self, *args, _=Decoding._decode: sent.append(args[1].record) or _(self, *args)
+    )
+    decoder = AvDecoder(rate=5)
+    for packet in packets:
+        decoder.decode(packet)
+    decoder.flush()
+    left_out = len(packets) - len(sent)
+    assert left_out >= len(packets) // 5  # three of ten pictures of each group are B-frames that none refers to
+    assert decoder.thinned == 40
+
+
+@pytest.mark.parametrize(("codec", "pixels"), [("mjpeg", "yuvj420p"), ("ffv1", "yuv420p")])
+def test_a_rate_where_every_picture_stands_alone(make_video, packets_of, decode_all, codec, pixels):
+    """Codecs of keyframes only: each picture that is wanted comes, as it is."""
+    packets = packets_of(make_video("alone.mkv", codec=codec, frames=25, gop=1, bframes=0, pixels=pixels))
+    everything = decode_all(AvDecoder(), packets)
+    frames = decode_all(decoder := AvDecoder(rate=5), packets)
+    assert len(frames) == 5
+    assert agree(frames, everything)
+    assert decoder.thinned == 20
+
+
+@pytest.mark.parametrize("rate", [25, 30, 1000])
+def test_a_stream_of_the_wanted_rate_is_whole(as_messages, decode_all, rate):
+    """Times that waver by a third of the period cost no picture if the stream is not faster than the rate."""
+    wavering = [each.replace(time_ns=each.time_ns + (-1) ** n * 6_000_000) for n, each in enumerate(as_messages)]
+    assert len(decode_all(AvDecoder(rate=rate), wavering)) == 50
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("has_pts", [True, False])
+def test_pictures_that_others_refer_to(make_video, packets_of, decode_all, codec, has_pts):
+    """skip="nonref" leaves B-frames out; the others are decoded as ever, each with its packet, in order of display."""
+    packets = packets_of(make_video(CODECS[codec], codec=codec, frames=50))
+    if not has_pts:
+        kept = ("codec", "extradata")
+        packets = [p.replace(metadata={k: p.metadata[k] for k in kept if k in p.metadata}) for p in packets]
+    everything = decode_all(AvDecoder(), packets)
+    frames = decode_all(decoder := AvDecoder(skip="nonref"), packets)
+    assert 10 < len(frames) < len(everything)
+    assert len(frames) + decoder.thinned == len(packets)
+    whole = {id(frame.parent): frame for frame in everything}
+    assert all(np.array_equal(frame.data, whole[id(frame.parent)].data) for frame in frames)
+    assert [f.seq for f in frames] == sorted({f.seq for f in frames})
+    if has_pts:
+        assert agree(frames, everything)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4"])
+def test_keyframes_only(make_video, packets_of, codec):
+    """skip="nonkey" gives each keyframe with its own packet's call, and counts the other packets as thinned."""
+    packets = packets_of(make_video(CODECS[codec], codec=codec, frames=50))
+    decoder = AvDecoder(skip="nonkey")
+    for packet in packets:
+        frames = decoder.decode(packet)
+        assert [frame.parent for frame in frames] == ([packet] if packet.metadata["is_keyframe"] else [])
+    assert not decoder.flush()
+    assert decoder.thinned == len([each for each in packets if not each.metadata["is_keyframe"]])
+
+
+def test_a_codec_whose_packets_do_not_say(make_video, packets_of, decode_all):
+    """VP9: libav itself leaves out what it can; what it leaves out is thinned, and nothing is skipped or damaged."""
+    packets = packets_of(make_video("clip.webm", codec="libvpx-vp9", frames=30, options={"deadline": "realtime"}))
+    frames = decode_all(decoder := AvDecoder(skip="nonkey"), packets)
+    assert all(frame.metadata["is_keyframe"] for frame in frames)
+    assert frames
+    assert len(frames) + decoder.thinned == len(packets)
+    assert (decoder.skipped, decoder.damaged) == (0, 0)
+
+
+@pytest.mark.parametrize("settings", [{"rate": 5}, {"skip": "nonref"}, {"skip": "nonkey"}])
+def test_what_is_thinned_does_not_hide_damage(packets, decode_all, settings):
+    """A packet that is lost costs the pictures up to the next keyframe as ever, and those are skipped, not thinned."""
+    damaged, decoder = packets[:12] + packets[13:], AvDecoder(**settings)
+    frames = decode_all(decoder, damaged)
+    assert agree(frames, decode_all(AvDecoder(), damaged))
+    assert {frame.parent.seq // 10 for frame in frames} == set(range(5))
+    assert len(frames) + decoder.thinned + decoder.skipped == len(damaged)
+    assert decoder.skipped == 7
+
+
+@pytest.mark.parametrize("settings", [{"rate": 5}, {"skip": "nonref"}])
+def test_a_thinned_channel_goes_on_after_a_restart(packets, decode_all, settings):
+    """What is held is enough to go on, also while packets are left out: no wanted frame is missing, none is broken."""
+    everything = decode_all(AvDecoder(), packets)
+    wanted = {frame.seq for frame in decode_all(AvDecoder(**settings), packets)}
+    first, second = AvDecoder(**settings), AvDecoder(**settings)
+    frames = [frame for packet in packets[:27] for frame in first.decode(packet)]
+    frames += decode_all(second, [*first.held(), *packets[27:]])
+    assert agree(frames, everything)
+    if "skip" in settings:
+        assert {frame.seq for frame in frames} == wanted
+    first.close()
+
+
+@pytest.mark.parametrize("place", ["thread", "process"])
+@pytest.mark.parametrize("settings", [{"rate": 5}, {"skip": "nonref"}, {"skip": "nonkey"}])
+def test_the_account_of_a_run(packets, place, settings):
+    """In a run each packet is decoded or thinned, by channel, and the counters add up."""
+    flow = ps.source(packets) >> ps.decoder("av", place=place, **settings) >> ps.store("memory")
+    report = ps.Pipeline(flow).run()
+    assert report.ok, report
+    node = report.account.node("av")
+    assert node.thinned == len(packets) - report.stored > 0
+    assert (node.discarded, node.lost, node.skipped) == (0, 0, 0)
+    assert node.channels[packets[0].channel]["thinned"] == node.thinned
+    assert "thinned out" in str(report)
+
+
+@pytest.mark.parametrize("settings", [{"skip": "some"}, {"rate": 0}, {"rate": "5"}])
+def test_settings_that_make_no_sense(settings):
+    """A wrong setting is a ValueError at once."""
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        AvDecoder(**settings)
+
+
+def test_a_clock_that_goes_back_begins_again():
+    """Pictures are chosen afresh where time goes back; those without a time are all chosen."""
+    pace = Pace(rate=10)
+    assert [pace.wants(each * SECOND // 100) for each in (1000, 1004, 1010, 500, 504, 510)] == [
+        True, False, True, True, False, True,
+    ]  # fmt: skip
+    assert all(pace.wants(0) for _ in range(5))
