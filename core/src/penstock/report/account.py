@@ -12,7 +12,8 @@ import attrs
 class NodeAccount:
     """The counters of one node.
 
-    They add up: records_in = passed + discarded + thinned + buffered + stored + dead_lettered + skipped + failed + lost.
+    They add up: records_in = passed + discarded + thinned + buffered + stored + dead_lettered + skipped + failed
+    + lost.
 
     Attributes:
         node, role, component: Its name, its role, and the distribution that offers the component.
@@ -27,9 +28,8 @@ class NodeAccount:
         lost_upstream: Records that a source found missing on arrival.
         dropped_upstream: Records that a source dropped, as configured (`latest`).
         rejected: Messages that a source received and that were not valid records.
-        channels: For each channel, its received, lost_upstream, dropped_upstream, discarded, thinned, stored, dead_lettered,
-            skipped and failed,
-            as far as they are not 0.
+        channels: For each channel, its received, lost_upstream, dropped_upstream, discarded, thinned, stored,
+            dead_lettered, skipped and failed, as far as they are not 0.
         rate: Records per second, over the whole run.
         data_bytes: Bytes of data that a source returned or a store wrote, about.
         work_p50_s, work_p99_s: Seconds that it works on one record.

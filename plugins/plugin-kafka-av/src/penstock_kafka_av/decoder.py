@@ -96,9 +96,9 @@ class AvDecoder:
         idle_close_s: In a run, seconds without a packet after which the channel is over: its last frames are given, and
             the decoder is closed. If it comes back, it begins at a keyframe. None waits for the end mark or the end.
         hardware: A kind of device that decodes ("cuda", "vaapi", "videotoolbox", …; "cuda:1" and
-            "vaapi:/dev/dri/renderD128" name one of several), or "auto" for the first that works. Where this libav or the
-            machine has none for the codec, pictures are decoded in software; the log and the report say so, with the
-            reason. None asks for no device.
+            "vaapi:/dev/dri/renderD128" name one of several), or "auto" for the first that works. Where this libav or
+            the machine has none for the codec, pictures are decoded in software; the log and the report say so, with
+            the reason. None asks for no device.
         hardware_missing: "software" is that fall-back; "error" refuses it.
         rotate: True turns and mirrors pictures as their display matrix says, by quarters of a turn.
         max_held: The most packets kept for `held()` and for finding parents; at least 64.
