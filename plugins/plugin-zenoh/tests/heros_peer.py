@@ -90,10 +90,10 @@ def wait_for_subscriber(hero, name, event):
     publisher.undeclare()
 
 
-def acquire(hero, do, frames, skip=(), bounds=True, stopped=True):
+def acquire(hero, do, frames, first=0, skip=(), bounds=True, stopped=True):
     if bounds:
         hero.acquisition_started({"frames": frames, "rate": 5.0})
-    for number in range(frames):
+    for number in range(first, first + frames):
         if number not in skip:
             hero.acquisition_data(frame(number), {"frame": number, "note": "µm"})
     if bounds and stopped:

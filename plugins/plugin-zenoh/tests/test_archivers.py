@@ -297,10 +297,16 @@ def test_a6_what_is_no_boss_file_is_left_to_others(content):
     assert not is_boss(content)
 
 
-def test_a6_penstock_run(tmp_path, heros, endpoint):
-    """`penstock run FILE.json` archives a real HERO, with the network of HEROS_ZENOH_CONFIG, until SIGTERM."""
+@pytest.mark.parametrize("package", ["herostools.actor", "herostools.actor.data_archiver"])
+def test_a6_penstock_run(package, tmp_path, heros, endpoint):
+    """`penstock run FILE.json` runs all archivers of a file on a real HERO, by HEROS_ZENOH_CONFIG, until SIGTERM."""
     camera = heros("camera", listen=[endpoint], name="my-camera")
-    (tmp_path / "boss.json").write_text(json.dumps(BOSS))
+    states = {**OTHER["arguments"], "event_name": "observable_data"}
+    both = [
+        {**BOSS, "classname": f"{package}.ArrayArchiver"},
+        {**OTHER, "classname": f"{package}.JsonArchiver", "arguments": states},
+    ]
+    (tmp_path / "boss.json").write_text(json.dumps(both))
     config = {
         "mode": "peer",
         "listen": {"endpoints": []},
@@ -321,8 +327,10 @@ def test_a6_penstock_run(tmp_path, heros, endpoint):
     )
     try:
         camera.do("wait", event="acquisition_data")
+        camera.do("wait", event="observable_data")
         camera.do("run", frames=3)
-        while len(files(tmp_path)) < 4:
+        camera.do("observable_data", arguments=[[{"volts": 1.5}, {"on": True}]])
+        while len(files(tmp_path)) < 5:
             assert process.poll() is None
         process.terminate()
         output = process.communicate(timeout=30)[0]
@@ -330,7 +338,10 @@ def test_a6_penstock_run(tmp_path, heros, endpoint):
         process.kill()
         process.communicate()
     assert process.returncode == 0, output
-    assert files(tmp_path) == ["boss.json", *(f"images/testimg-{name}.npy" for name in ("0000-0", "0000-1", "0001-0"))]
+    images = [f"images/testimg-{name}.npy" for name in ("0000-0", "0000-1", "0001-0")]
+    assert files(tmp_path) == ["boss.json", *images, "states/my-camera-000.json"]
+    state = json.loads((tmp_path / "states" / "my-camera-000.json").read_text())
+    assert state == {"volts": 1.5, "metadata": {"on": True}}
     assert "expected 3, emitted 3, arrived 3, stored 3: complete" in output
 
 

@@ -12,6 +12,7 @@ import zenoh
 import penstock as ps
 from penstock.errors import ConfigError, SourceError
 from penstock_zenoh.hero.acquisitions import Acquisition
+from penstock_zenoh.hero.bounds import Bounds
 from penstock_zenoh.hero.cbor_out import encode
 from penstock_zenoh.hero.event import read_event_key
 from penstock_zenoh.hero.frames import Frames
@@ -52,6 +53,13 @@ def read(source, count):
         records += source.read(count - len(records), 1)
     assert len(records) == count
     return records
+
+
+def until_two(emit, *runs):
+    """Emit states until both runs hear them."""
+    while any(not run.stats().node("kept").stored for run in runs):
+        emit("cam", "state", ["early", {}])
+        runs[0].wait(0.02)
 
 
 @pytest.mark.parametrize(
@@ -248,6 +256,47 @@ def test_bounds_are_given_as_records_only_if_they_are_asked_for(endpoint, emit, 
     source.close()
     (path,) = tmp_path.iterdir()
     assert '"complete": true' in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("events", "bounds", "is_counted", "names", "frames"),
+    [
+        (["acquisition_data"], None, False, True, {"acquisition_data"}),
+        (["acquisition_data", "state"], None, True, True, {"acquisition_data"}),
+        (["state"], None, False, False, {"state"}),
+        (["image"], None, True, True, {"image"}),
+        (["acquisition_started"], None, True, False, set()),
+        (["image", "state"], ["begun", "done"], False, True, {"image", "state"}),
+        (["acquisition_data"], [], True, False, {"acquisition_data"}),
+    ],
+)
+def test_frames_are_counted_and_states_are_not(events, bounds, is_counted, names, frames):
+    """Bounds are followed where events can be frames of an acquisition; a HERO's states beside them do not count."""
+    found = Bounds.of(events, bounds, is_counted=is_counted)
+    assert (bool(found.names), found.frames) == (names, frames)
+
+
+def test_a_source_of_states_knows_nothing_of_acquisitions(endpoint, emit):
+    """A run of another event of the same camera is ok; of a run that has both, only frames count."""
+    states = HeroSource(object_selector="cam", event_name="state", connect=[endpoint])
+    both = HeroSource(object_selector="cam", event_name=["state", "acquisition_data"], connect=[endpoint])
+    first = ps.Pipeline(ps.source(states, name="states") >> ps.store("null", name="kept")).start()
+    with first, ps.Pipeline(ps.source(both, name="both") >> ps.store("null", name="kept")).start() as second:
+        until_two(emit, first, second)
+        emit("cam", "acquisition_started", {"frames": 2})
+        for number in range(2):
+            emit("cam", "state", [number, {}])
+            emit("cam", "acquisition_data", [number, {"frame": number}])
+        emit("cam", "acquisition_stopped", {"frames": 2, "frame_count": 2})
+        emit("cam", "state", ["last", {}])
+        for run in (first, second):
+            stored = run.stats().node("kept").stored
+            while stored != (stored := run.stats().node("kept").stored) or stored < 3:
+                run.wait(0.2)
+    assert first.report.ok, str(first.report)
+    assert second.report.ok, str(second.report)
+    assert any("expected 2, emitted 2, arrived 2, stored 2: complete" in note for note in second.report.notes)
+    assert not any("acquisition" in note for note in first.report.notes)
 
 
 def test_an_incomplete_acquisition_is_an_error_at_the_end_once(endpoint, emit):

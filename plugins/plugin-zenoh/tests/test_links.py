@@ -17,8 +17,8 @@ FULL = os.environ.get("PENSTOCK_FAULTS") == "full"
 END = Path(__file__).with_name("link_end.py")
 RELAY = Path(__file__).with_name("relay.py")
 RATE = 100
-CUTS = [(4, 1024), (4, 1 << 20), (20, 1024), (20, 1 << 20)] if FULL else [(4, 1 << 20), (20, 1024)]
-"""Seconds and bytes; the long form has all four."""
+CUTS = [(4, 1024), (4, 1 << 20), (20, 1024), (20, 1 << 20)]
+"""Seconds and bytes."""
 LONGER = [(1024, 600), (1024, 3000), (1 << 20, 400)] if FULL else [(1024, 600)]
 """Bytes, and how many records: the sender ends before the link is back, or long after, or waits since it is full."""
 

@@ -50,8 +50,10 @@ class Account:
         begun = Acquisition(channel, realm, number, said, time_ns, mark, expected=count_of(said.get("frames")))
         self._acquisitions.started(channel, begun)
 
-    def take(self, channel: str, event: str, metadata: Mapping[str, Any], *, mark: int) -> tuple[int, bool]:
-        """Count an event; return its `seq`, and whether it continues the one before."""
+    def take(
+        self, channel: str, event: str, metadata: Mapping[str, Any], *, mark: int, is_frame: bool = True
+    ) -> tuple[int, bool]:
+        """Count an event, also for the acquisition if it is a frame; return its `seq`, and whether it continues."""
         frames = self._frames.get((channel, event))
         if frames is None:
             frames = self._frames[channel, event] = Frames(self._key)
@@ -59,7 +61,7 @@ class Account:
         seq, number, missing, continues = frames.take(metadata)
         if frames.restarts > restarts:
             self._restarts[channel] += 1
-        acquisition = self._acquisitions.current(channel)
+        acquisition = self._acquisitions.current(channel) if is_frame else None
         if missing:
             self._lost[channel] += missing
             if acquisition is not None:

@@ -135,8 +135,8 @@ class HERODataArchiver:
         return _Calls(self)
 
     def _describes(self) -> bool:
-        """Return whether metadata say the HERO, the event and the time, beside what the event says."""
-        return True
+        """Return whether metadata name the HERO, the event and the time, beside what the event says."""
+        return False
 
 
 class _Calls:
@@ -202,10 +202,10 @@ class _FileArchiver(HERODataArchiver):
         if self._own is None:
             self._own = self._files()
             self._own.open()
-        record = Record(payload, channel=source_name, metadata={"source_name": source_name, **metadata})
-        if not self._describes():
-            record = record.replace(metadata=metadata)
-        self._own.write([record])
+        beside = {"source_name": source_name, "event": self._source.event_name, "realm": self._source.realm}
+        if self._keeps_metadata():
+            beside = {}
+        self._own.write([Record(payload, channel=source_name, metadata={**beside, **metadata})])
 
     def _stop(self) -> None:
         super()._stop()
@@ -220,8 +220,18 @@ class _FileArchiver(HERODataArchiver):
             raise ComponentLoadError(f"{type(self).__name__}: {_INSTALL}") from error
 
     def _component(self) -> Any:
-        home = next(each for each in type(self).__mro__ if "_store" in vars(each))
-        return self._files() if home is _FileArchiver else _Calls(self)
+        return _Calls(self) if self._has_own_store() else self._files()
+
+    def _has_own_store(self) -> bool:
+        """Return whether a subclass implements `_store`: it is called with the metadata that herostools' has."""
+        return next(each for each in type(self).__mro__ if "_store" in vars(each)) is not _FileArchiver
+
+    def _describes(self) -> bool:
+        return not (self._has_own_store() or self._keeps_metadata())
+
+    def _keeps_metadata(self) -> bool:
+        """Return whether the files hold the metadata."""
+        return False
 
 
 class ArrayArchiver(_FileArchiver):
@@ -263,5 +273,5 @@ class JsonArchiver(_FileArchiver):
         self.merge_metadata = bool(merge_metadata)
         super().__init__(save_template, when_exists, {"merge_metadata": self.merge_metadata}, *args, **kwargs)
 
-    def _describes(self) -> bool:
-        return not self.merge_metadata
+    def _keeps_metadata(self) -> bool:
+        return self.merge_metadata

@@ -56,10 +56,15 @@ def subscribed_event(names: Sequence[str]) -> str:
     """
     if len(set(names)) == 1:
         return names[0]
-    first, last = min(names), max(names)
-    shared = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
-    beginning = first[:shared]
+    beginning = common_beginning(names)
     return f"{beginning}$*" if beginning else "*"
+
+
+def common_beginning(names: Sequence[str]) -> str:
+    """Return the characters that all these names begin with."""
+    first, last = min(names, default=""), max(names, default="")
+    shared = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    return first[:shared]
 
 
 def _is_key(key: str) -> bool:

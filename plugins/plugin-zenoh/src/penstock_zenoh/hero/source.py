@@ -19,6 +19,7 @@ from penstock_zenoh.announcement import Announcement
 from penstock_zenoh.arrivals import Arrival, Arrivals
 from penstock_zenoh.comings import Comings
 from penstock_zenoh.hero.account import Account
+from penstock_zenoh.hero.bounds import Bounds
 from penstock_zenoh.hero.cbor import decode
 from penstock_zenoh.hero.event import HeroEventError, Shape, data_and_metadata, event_key, read_event_key
 from penstock_zenoh.hero.fed import Fed
@@ -30,7 +31,6 @@ from penstock_zenoh.times import time_of
 
 _ENDING_S = 0.1  # records inside the intake come within this time
 _IN_HAND = 512
-STARTED, STOPPED = "acquisition_started", "acquisition_stopped"
 _log = logging.getLogger(__name__)
 
 
@@ -54,9 +54,10 @@ class HeroSource:
             a count that restarts is a new run, and `seq` is made of it.
         shape: "pair": an event is (data, metadata), or a dict that is both. "value": all of it is the data.
             "observables": (name, value, unit), or a list of these; data is a dict of {"value": …, "unit": …} by name.
-        bounds: The events that begin and end an acquisition; () does not look for them. They are given as records
-            only if `event_name` names them. If their names and `event_name` have no beginning in common, all events of
-            these HEROs travel here.
+        bounds: The events that begin and end an acquisition, between which events are counted; () follows none. None
+            follows "acquisition_started" and "acquisition_stopped" if an event begins with "acquisition_", which alone
+            is counted then, or if there is a `sequence_key`. They are given as records only if `event_name` names
+            them. If their names and `event_name` have no beginning in common, all events of these HEROs travel here.
         index: Directory for the accounts of acquisitions, a JSON file for each; None: only the report has them.
         default_metadata: Metadata of every record, for what its event does not say. Trusted: what holds a directory
             (a text with "/", or "root") is not replaced by an event.
@@ -82,7 +83,7 @@ class HeroSource:
     realm: str = attrs.field(default="heros", validator=realm)
     sequence_key: str | None = attrs.field(default=None, validator=attrs.validators.optional(s.text))
     shape: Shape = attrs.field(default="pair", validator=attrs.validators.in_(("pair", "value", "observables")))
-    bounds: Sequence[str] = (STARTED, STOPPED)
+    bounds: Sequence[str] | None = None
     index: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
     default_metadata: Mapping[str, Any] = attrs.field(factory=dict, validator=s.mapping)
     describe: bool = attrs.field(default=True, validator=s.flag)
@@ -96,6 +97,8 @@ class HeroSource:
     config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
     heros_config: bool = attrs.field(default=False, validator=s.flag)
     timeout_s: float = attrs.field(default=30.0, validator=s.seconds)
+    _wanted: frozenset[str] = attrs.field(factory=frozenset, init=False, repr=False, eq=False)
+    _bounds: Bounds = attrs.field(factory=lambda: Bounds((), frozenset()), init=False, repr=False, eq=False)
     _open: _Observation | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _account: Account = attrs.field(factory=Account, init=False, repr=False, eq=False)
     _refused: list[tuple[Record, BaseException]] = attrs.field(factory=list, init=False, repr=False, eq=False)
@@ -114,7 +117,9 @@ class HeroSource:
         self._last_ns = 0
         self._fed.begin()
         self._comings = Comings(self._name())
-        events = subscribed_event((*self._events(), *self.bounds))
+        self._wanted = frozenset(self._events())
+        self._bounds = Bounds.of(self._events(), self.bounds, is_counted=self.sequence_key is not None)
+        events = subscribed_event((*self._events(), *self._bounds.names))
         key = event_key(self.realm, self.object_selector, events)
         self._open = open_session(
             self,
@@ -217,7 +222,7 @@ class HeroSource:
         if names is None or sample.kind != zenoh.SampleKind.PUT:
             return ()
         realm_name, hero, event = names
-        if event not in self._events() and event not in self.bounds:
+        if event not in self._wanted and event not in self._bounds.names:
             return ()
         payload = sample.payload.to_bytes()
         try:
@@ -233,23 +238,23 @@ class HeroSource:
         channel = f"{realm_name}/{hero}" if "*" in self.realm else hero
         arrived_ns = time.time_ns() if arrival is None else arrival.at_ns
         time_ns, time_from = time_of(None if arrival is None else arrival.sample.timestamp, arrived_ns)
-        is_wanted = event in self._events()
+        bounds = self._bounds.names
         try:
-            if event in self.bounds:
-                self._account.bound(
-                    channel, realm_name, value, time_ns, mark=self._given, is_start=event == self.bounds[0]
-                )
-            if not is_wanted:
+            if event in bounds:
+                is_start = event == bounds[0]
+                self._account.bound(channel, realm_name, value, time_ns, mark=self._given, is_start=is_start)
+            if event not in self._wanted:
                 return ()
             data, said = data_and_metadata(value, self.shape)
         except HeroEventError as error:
             payload = value if arrival is None else arrival.sample.payload.to_bytes()
             self._refuse(payload, hero, realm_name, event, error)
             return ()
-        if event in self.bounds:
+        if event in bounds:
             seq, continues = self._account.number(channel), True
         else:
-            seq, continues = self._account.take(channel, event, said, mark=self._given + 1)
+            is_frame = event in self._bounds.frames
+            seq, continues = self._account.take(channel, event, said, mark=self._given + 1, is_frame=is_frame)
         metadata = {**self.default_metadata, **said}
         for name, fixed in self.default_metadata.items():
             if holds_directory(name, fixed):
