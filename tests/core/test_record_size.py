@@ -5,7 +5,7 @@ import numpy
 import pytest
 
 from penstock.record import Record
-from penstock.record_size import OVERHEAD_BYTES, even_parts, size_of, weigh, weights
+from penstock.record_size import OVERHEAD_BYTES, even_parts, size_of, total_bytes, weigh, weights
 
 MB = 1_000_000
 
@@ -96,3 +96,34 @@ def test_frames_with_plain_metadata_are_weighed_without_a_walk(monkeypatch):
     assert abs(weigh([shared]) - OVERHEAD_BYTES - walked_shared) < 500
     monkeypatch.setattr("penstock.record_size._walk", None)
     assert abs(weigh([frame]) - OVERHEAD_BYTES - walked) < 2000
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [Record(1), Record(None), Record(2.5)],
+        [Record(b"x" * size) for size in (1, 2, 30)],
+        [Record(bytes(size), metadata={"exposure": 5.0, "name": "cam", "raw": b"abc"}) for size in (100, 90)],
+        [Record(numpy.zeros(9, "u2")), Record(numpy.zeros(4))],
+        [Record(numpy.zeros(900, "u2"), metadata={"n": 1}), Record(numpy.zeros(4))],
+        [Record(1, metadata={"thumb": numpy.zeros(50_000)})],
+        [Record(1, metadata={"text": "x" * 50_000})],
+        [Record(1, metadata={"deep": [numpy.zeros(50_000)]}), Record(b"x")],
+        [Record(numpy.array([numpy.zeros(50_000), None], dtype=object)), Record(numpy.zeros(4))],
+        [Record(1), Record(1, parent=Record(bytes(50_000)))],
+        [Record(b"x"), Record(numpy.zeros(50_000)), Record({"deep": bytes(50_000)})],
+        [Record(numpy.zeros(50_000)[::2]), Record(numpy.zeros(50_000)[10:])],
+    ],
+    ids=lambda records: repr(records)[:60],
+)
+def test_a_list_is_weighed_at_once_to_what_its_records_weigh(records):
+    """The sum for a list, which takes a few passes, is about that of its records, each looked into."""
+    assert abs(total_bytes(records) - sum(weights(records))) <= 100 * len(records)
+
+
+def test_a_heavy_record_amid_light_ones_is_found():
+    """One record with a large thumbnail in its metadata among a thousand small ones is weighed, wherever it lies."""
+    records = [Record(b"x", metadata={"n": n}) for n in range(1000)]
+    records[500] = Record(b"x", metadata={"thumb": frame()})
+    assert total_bytes(records) > MB
+    assert max(each for _, each in even_parts(records, 1000)) > MB

@@ -44,7 +44,7 @@ def shares_all_but_data(result: Record, record: Record) -> bool:
 
 
 class ExactRecords(list[Record]):
-    """Records made by penstock itself, of one channel, so that it is enough to look at the fields of one of them."""
+    """Records made by penstock itself, so that it is enough to look at the fields of one of them."""
 
     __slots__ = ()
 
@@ -60,10 +60,39 @@ def channels_of(records: Sequence[Record]) -> set[str]:
     return {records[0].channel} if type(records) is OneChannel else {record.channel for record in records}
 
 
+def part_of(records: Sequence[Record], start: int, end: int) -> Sequence[Record]:
+    """Return a part of these records, in a list that is known to have one channel if theirs is."""
+    part = records[start:end]
+    return OneChannel(part) if type(records) is OneChannel else part
+
+
+def joined(parts: Sequence[Sequence[Record]]) -> Sequence[Record]:
+    """Return the records of several lists in one, which is known to have one channel if theirs is the same."""
+    if len(parts) == 1:
+        return parts[0]
+    channel = parts[0][0].channel if type(parts[0]) is OneChannel else None
+    is_one = channel is not None and all(type(each) is OneChannel and each[0].channel == channel for each in parts)
+    records: list[Record] = OneChannel() if is_one else []
+    for each in parts:
+        records.extend(each)
+    return records
+
+
 def all_exact(records: Sequence[Record]) -> bool:
     """Return True if each field of all these records has just the type that `Record` promises."""
-    channel: Any = ""
+    return exact_channels(records) > 0
+
+
+def exact_channels(records: Sequence[Record]) -> int:
+    """Return 0 if a field of one of these records has another type than `Record` promises; 1 if all have one channel.
+
+    It is 2 if they may have several channels.
+    """
+    channel: Any = records[0].channel if records else ""
     coords: Any = _NOWHERE
+    first, count = channel, 1
+    if type(channel) is not str:
+        return 0
     kind_of, whole, plain = type, int, dict
     for record in records:  # in one loop, and what many have in common is looked at once: this is the hot path
         if (
@@ -73,15 +102,38 @@ def all_exact(records: Sequence[Record]) -> bool:
             or record.parent is not None
             or record.discontinuity is not False
         ) and not is_exact(record):
-            return False
+            return 0
         if record.channel is not channel:
             channel = record.channel
             if kind_of(channel) is not str:
-                return False
+                return 0
+            if channel != first:
+                count = 2
         if record.coords is not coords:
             coords = record.coords
             if kind_of(coords) is not DataCoordinates:
-                return False
+                return 0
+    return count
+
+
+def all_derived(results: Sequence[Record], records: Sequence[Record]) -> bool:
+    """Return whether each result has the name of its record, and fields of the types that `Record` promises.
+
+    It looks only at what is another object than in the record, whose fields have these types. False may also mean that
+    it takes a closer look to know: this is for what most processors return, with other data, metadata or coordinates.
+    """
+    kind_of, plain = type, dict
+    for result, record in zip(results, records, strict=True):  # in one loop: this is the hot path
+        if (
+            result.seq is not record.seq
+            or result.channel is not record.channel
+            or result.time_ns is not record.time_ns
+            or result.parent is not record.parent
+            or result.discontinuity is not record.discontinuity
+            or (result.metadata is not record.metadata and kind_of(result.metadata) is not plain)
+            or (result.coords is not record.coords and kind_of(result.coords) is not DataCoordinates)
+        ):
+            return False
     return True
 
 

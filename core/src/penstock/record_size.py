@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, groupby
 from typing import Any, Final
 
 from penstock.coords import DataCoordinates
@@ -17,6 +17,9 @@ OVERHEAD_BYTES = 400
 
 _SCALAR_BYTES: Final = 32
 _SCALARS = frozenset((int, float, bool, complex, type(None)))
+_SCALARS_AND_TEXTS = _SCALARS | {str, bytes}
+_DICTS = frozenset((dict, ReadOnlyDict))
+_VALUES: Final[Callable[[Any], Iterable[Any]]] = dict.values
 _UNKNOWN_BYTES: Final = 64
 _SHORT: Final = 16
 _SHORT_BYTES: Final = 4096
@@ -59,15 +62,20 @@ def weights(records: Sequence[Record]) -> Sequence[int]:
     return _weights(_held(records))
 
 
+def total_bytes(records: Sequence[Record]) -> int:
+    """Return the bytes that these records take together."""
+    total = _quick_total(records)
+    return sum(_weights(_held(records))) if total is None else total
+
+
 def even_parts(records: Sequence[Record], small_bytes: int) -> list[tuple[Sequence[Record], int]]:
     """Cut a list where the sizes change, and return the parts with what one record of each takes.
 
     A list that takes no more than `small_bytes`, or whose records are of about one size, stays whole.
     """
-    if _SCALARS.issuperset({type(record.data) for record in records}) and not [
-        1 for record in records if record.metadata or record.parent is not None
-    ]:  # two quick passes for lists that take long to look into otherwise
-        return [(records, OVERHEAD_BYTES + _SCALAR_BYTES)]
+    total = _quick_total(records)
+    if total is not None and total <= small_bytes:
+        return [(records, -(-total // len(records)))]
     sizes = _weights(_held(records))
     total = sum(sizes)
     if total <= small_bytes or max(sizes) <= 2 * min(sizes):
@@ -79,6 +87,58 @@ def even_parts(records: Sequence[Record], small_bytes: int) -> list[tuple[Sequen
         parts.append((records[start : start + len(part)], -(-sum(part) // len(part))))
         start += len(part)
     return parts
+
+
+def _quick_total(records: Sequence[Record]) -> int | None:
+    """Return the bytes that these records take together, or None if it takes a look at each of them to know.
+
+    Most lists hold records of one kind, with plain metadata or none: a few passes in C, for lists that take several
+    times as long to look into.
+    """
+    count = len(records)
+    flat = 0
+    light = [type(record.data) for record in records if not record.metadata and record.parent is None]
+    if len(light) < count:
+        if [1 for record in records if record.parent is not None]:
+            return None
+        total = _total_of_flat([record.metadata for record in records])
+        if total is None:
+            return None
+        flat = total
+        light = [type(record.data) for record in records]
+    kinds = set(light)
+    if kinds <= _SCALARS:
+        return flat + count * (OVERHEAD_BYTES + _SCALAR_BYTES)
+    if kinds == {bytes}:
+        return flat + count * OVERHEAD_BYTES + sum([len(record.data) for record in records])
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is None or kinds != {numpy.ndarray}:
+        return None
+    size = count * OVERHEAD_BYTES
+    known: Any = None
+    for array in [record.data for record in records]:  # a view of few elements, repeated, counts with all it shows
+        dtype = array.dtype
+        if dtype is not known:
+            if dtype.hasobject:
+                return None
+            known = dtype
+        size += array.nbytes
+    return flat + size
+
+
+def _total_of_flat(metadata: Sequence[Mapping[str, Any]]) -> int | None:
+    """Return the bytes of these metadata, if they are dicts of numbers and short texts."""
+    if not _DICTS.issuperset(map(type, metadata)):
+        return None
+    values = list(chain.from_iterable(map(_VALUES, metadata)))
+    size = _UNKNOWN_BYTES * len(metadata) + 3 * _SCALAR_BYTES * len(values)
+    kinds = set(map(type, values))
+    if kinds <= _SCALARS:
+        return size
+    if not kinds <= _SCALARS_AND_TEXTS:
+        return None
+    lengths = [len(value) for value in values if type(value) is str or type(value) is bytes]
+    return size + _SCALAR_BYTES * len(lengths) + sum(lengths) if max(lengths) <= _SHORT_BYTES else None
 
 
 def _held(records: Sequence[Record]) -> list[Any]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from penstock.compose.node import Edge
 from penstock.errors import RunAborted
+from penstock.fields import joined
 from penstock.record import Record
-from penstock.record_size import even_parts, weigh, weights
+from penstock.record_size import even_parts, total_bytes, weigh
 from penstock.run.edges.chunk import MOST_AT_ONCE, Barrier, Chunk, End
 from penstock.run.edges.full import admission
 
@@ -131,7 +132,7 @@ class LiveEdge:
         if len(records) == 1:
             return [(records, weigh(records))]
         if self.counted:
-            return [(records, -(-sum(weights(records)) // len(records)))]
+            return [(records, -(-total_bytes(records) // len(records)))]
         return even_parts(records, self.capacity_bytes // 16)
 
     def _join(self, received_ns: int, records: Sequence[Record], each_bytes: int) -> bool:
@@ -187,20 +188,22 @@ class LiveEdge:
         return first
 
     def _gather(self, first: Chunk, most: int) -> Chunk:
-        records = list(first.records)
-        total_bytes = first.each_bytes * len(records)
+        parts = [first.records]
+        count = len(first.records)
+        total_bytes = first.each_bytes * count
         while self.items:
             following = self.items[0]
-            if not isinstance(following, Chunk) or len(records) + len(following.records) > most:
+            if not isinstance(following, Chunk) or count + len(following.records) > most:
                 break
             self.items.popleft()
-            records.extend(following.records)
+            parts.append(following.records)
+            count += len(following.records)
             total_bytes += following.each_bytes * len(following.records)
-        if len(records) == len(first.records):
+        if len(parts) == 1:
             return first
         # As many bytes must be subtracted later as were added, so the remainder of the division is subtracted here.
-        self.waiting_bytes -= total_bytes % len(records)
-        return Chunk(first.received_ns, records, total_bytes // len(records))
+        self.waiting_bytes -= total_bytes % count
+        return Chunk(first.received_ns, joined(parts), total_bytes // count)
 
     def _took(self, chunk: Chunk) -> None:
         count = len(chunk.records)

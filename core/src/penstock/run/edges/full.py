@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from penstock.compose.policies import Block, DropNewest, DropOldest, Latest, Policy, Sample, Spill
 from penstock.errors import RunAborted
+from penstock.fields import part_of
 from penstock.record import Record
 from penstock.run.edges.chunk import Chunk
 
@@ -54,7 +55,7 @@ class Blocking(Admission):
         while done < len(records):
             free = edge.wait_for_room(each, len(records) - done)
             whole = edge.counted or (not done and free >= len(records))
-            part = records if whole else records[done : done + free]
+            part = records if whole else part_of(records, done, done + free)
             done += len(part)
             edge.append(Chunk(received_ns, part, each), behind=len(records) - done)
 

@@ -16,7 +16,7 @@ import attrs
 from penstock.compose.policies import Spill
 from penstock.errors import CodecError, StoreError
 from penstock.record import Record
-from penstock.record_size import weights
+from penstock.record_size import total_bytes
 from penstock.run.edges.chunk import Barrier, Chunk, End
 from penstock.run.edges.spill_files import BACK_AT_ONCE, SpillFiles
 
@@ -118,7 +118,7 @@ class SpillQueue(deque[Item]):
         spilling = self._spilling()
         if isinstance(item, Chunk) and item.records:
             count = len(item.records)
-            weight = sum(weights(item.records))
+            weight = total_bytes(item.records)
             if not spilling and self._fits(count, weight):
                 self._remember(item, weight)
                 self._come(item)

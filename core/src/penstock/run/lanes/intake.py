@@ -9,7 +9,7 @@ from penstock.buffers import IMMUTABLE, BufferWatch
 from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import shown, text_of
 from penstock.errors import BufferReusedError, RecordFieldError, SourceError
-from penstock.fields import ExactRecords, OneChannel, all_exact, channels_of, exact, is_exact, readable
+from penstock.fields import ExactRecords, OneChannel, all_exact, channels_of, exact, exact_channels, is_exact, readable
 from penstock.record import Record
 from penstock.record_size import size_of
 from penstock.report.counters import Counters, count_channels
@@ -53,18 +53,20 @@ class Intake:
         or one that raises or does not have the length that it reports.
         """
         try:
-            records = read if type(read) is ExactRecords else list(read)
+            records: list[Record] = read if type(read) is ExactRecords else list(read)
             if len(records) != len(read):
                 raise ValueError(f"its length is {len(read)}, but it yields {len(records)} records")
             if not records:
                 return records
             # Even penstock's own records may have an invalid channel, which is a setting: check the first record.
-            believed = self._is_exact or type(records) is ExactRecords
-            proper = all_exact(records[:1] if believed else records)
+            if self._is_exact or type(records) is ExactRecords:
+                channels = len(channels_of(records)) if all_exact(records[:1]) else 0
+            else:
+                channels = exact_channels(records)
+            if channels == 1:
+                records = OneChannel(records)
             size_bytes = len(records) * size_of(records[0].data)
-            if proper:
-                if len(channels_of(records)) == 1:
-                    records = OneChannel(records)
+            if channels:
                 count_channels(self._tally.received, records)
             else:
                 self._tally.received.update([readable(record)[0].channel for record in records])
@@ -73,7 +75,7 @@ class Intake:
             raise SourceError(
                 f"read() returned {shown(read)}: return a sequence of records, () for none ({text_of(error)})"
             ) from error
-        return records if proper else self._converted(records)
+        return records if channels else self._converted(records)
 
     def _own(self, records: Sequence[Record]) -> Sequence[Record]:
         """Return the records in memory that their source will not write to, as far as can be determined."""

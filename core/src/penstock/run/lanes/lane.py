@@ -13,7 +13,7 @@ from typing import Final
 from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import is_a, text_of
 from penstock.errors import RunAborted, RunError
-from penstock.fields import OneChannel
+from penstock.fields import joined, part_of
 from penstock.record import Record
 from penstock.record_size import size_of, weigh
 from penstock.run.edges.chunk import END, MOST_AT_ONCE, Barrier
@@ -174,19 +174,19 @@ class Lane:
         """Pass records through the steps in parts that fit the cache; join the results of several parts to one list."""
         start = parts = 0
         begun = time.monotonic_ns()
-        given: list[Record] = []
+        given: list[Sequence[Record]] = []
         while start < len(records):
             self._unless_aborted()
-            part = records[start : start + self._grain]
-            if type(records) is OneChannel:
-                part = OneChannel(part)
+            part = part_of(records, start, start + self._grain)
             start += len(part)
             parts += 1
-            given.extend(self._through(0, part, received_ns))
+            results = self._through(0, part, received_ns)
+            if results:
+                given.append(results)
             if parts >= LIST_GRAINS or self._singly or time.monotonic_ns() - begun > GRAIN_NS:
-                self._hand_on(received_ns, given)
+                self._hand_on(received_ns, joined(given) if given else [])
                 given, parts, begun = [], 0, time.monotonic_ns()
-        self._hand_on(received_ns, given)
+        self._hand_on(received_ns, joined(given) if given else [])
 
     def _late_through(self, first: int, records: Sequence[Record]) -> None:
         """Pass the late results of a step through those behind it, and on."""

@@ -43,7 +43,7 @@ class Naming:
         self._seen, self._into, self._reported, self._lock = other._seen, other._into, other._reported, other._lock
 
     def each(self, records: Sequence[Record], results: list[Record], *, same: bool) -> list[Record]:
-        """Name one result for each record."""
+        """Name one result for each record; they are the `same` if each is known to have the name of its record."""
         last = records[-1]
         self._last, self._late = (last.channel, last.seq), 0
         if records[0].discontinuity:  # a source that was reopened may return the same records again

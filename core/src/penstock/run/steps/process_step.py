@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from penstock.compose.resolve import ResolvedNode
-from penstock.fields import OneChannel, all_exact, exact
+from penstock.fields import OneChannel, all_derived, all_exact, exact
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, SupportsRun
 from penstock.read_only import owned_value
 from penstock.record import Record
@@ -112,12 +112,14 @@ class ProcessStep(Step):
     def _finish(self, records: Sequence[Record], results: list[Any]) -> list[Record]:
         """Count the results of these records, and return them with names and proper fields."""
         kinds = list(map(type, results))  # counted in half the time that a set takes
-        same = kinds.count(Record) == len(kinds) and results == records  # records are equal only to themselves
-        if same or (kinds.count(Record) == len(kinds) and all_exact(results)):
-            self.counters.passed += len(results)
-            if same and type(records) is OneChannel:
-                results = records
-            return results if self._naming is None else self._naming.each(records, results, same=same)
+        if kinds.count(Record) == len(kinds):
+            same = results == records  # records are equal only to themselves
+            derived = same or all_derived(results, records)
+            if derived or all_exact(results):
+                self.counters.passed += len(results)
+                if derived and type(records) is OneChannel:
+                    results = records if same else OneChannel(results)
+                return results if self._naming is None else self._naming.each(records, results, same=derived)
         if kinds.count(_NOTHING) == len(kinds):
             self._count_empty(records)
             return []

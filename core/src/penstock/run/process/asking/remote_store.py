@@ -10,7 +10,7 @@ from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import failed_records, message_of, text_for_record
 from penstock.errors import StoreError, WorkerDiedError
 from penstock.record import Record
-from penstock.record_size import weights
+from penstock.record_size import total_bytes
 from penstock.report.counters import Counters
 from penstock.run.context import RunContext
 from penstock.run.process.asking.worker_process import WorkerProcess
@@ -104,7 +104,7 @@ class RemoteStore:
 
     def _keep(self, records: Sequence[Record]) -> None:
         self._unsynced.extend(records)
-        self._unsynced_bytes += sum(weights(records))
+        self._unsynced_bytes += total_bytes(records)
 
     def _revive(self) -> None:
         """Start another process if there is none, and write all records again that are not durable."""
