@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from penstock_zenoh.command import doctor, scout
-from penstock_zenoh.doctoring import SENDER, advice
+from penstock_zenoh.diagnosis import SENDER, advice
 from penstock_zenoh.source import ZenohSource
 
 
@@ -67,7 +67,7 @@ def test_a7_doctor_reports_the_loss_and_what_to_paste(camera, endpoint):
 
 
 def test_nobody_there(endpoint):
-    """An empty network is reported; an endpoint that nobody answers at is an error that names it."""
+    """An empty network is reported; an endpoint without an answer is an error that names it."""
     assert "no HERO" in run(scout, "--listen", endpoint, "--seconds", "0.2").output
     assert "see `penstock scout`" in run(doctor, "zenoh", "--listen", endpoint, "--seconds", "0.2").output
     done = subprocess.run(
@@ -78,7 +78,7 @@ def test_nobody_there(endpoint):
         check=False,
     )
     assert done.returncode == 1
-    assert "nobody answers at tcp/127.0.0.1:1" in done.stderr
+    assert "no answer at tcp/127.0.0.1:1" in done.stderr
 
 
 def test_an_old_zenoh_is_named():

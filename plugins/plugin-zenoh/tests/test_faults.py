@@ -47,14 +47,14 @@ def test_a_hero_that_is_killed_and_started_again_under_the_same_name(bounds, her
     assert [record.metadata["frame"] for record in records] == [*range(5), *range(5)]
     assert [record.seq for record in records] == list(range(10))
     assert run.report.lost_upstream == 0, str(run.report)
-    assert any("HERO 'cam' of realm 'heros' came" in note for note in run.report.notes)
+    assert any("HERO 'cam' of realm 'heros' appeared" in note for note in run.report.notes)
     if bounds:
         assert run.report.exit_code != 0
-        assert "it was not seen to stop: not complete" in str(run.report)
+        assert "no stop event arrived: not complete" in str(run.report)
         assert any("arrived 5, stored 5: complete" in note for note in run.report.notes)
     else:
         assert run.report.ok, str(run.report)
-        assert any("began anew 1 times" in remark for remark in run.report.remarks)
+        assert any("restarted 1 times" in remark for remark in run.report.remarks)
 
 
 @pytest.mark.parametrize("by_s", [-86_400, 86_400])

@@ -69,15 +69,15 @@ def test_a1_observe(camera, endpoint, tmp_path, caplog):
         assert record.metadata["event"] == "acquisition_data"
         assert record.data.dtype == numpy.uint16
         assert numpy.array_equal(record.data, image(number))
-    told = accounts(tmp_path)
-    assert [(one["expected"], one["emitted"], one["arrived"], one["stored"]) for one in told] == [
+    saved = accounts(tmp_path)
+    assert [(one["expected"], one["emitted"], one["arrived"], one["stored"]) for one in saved] == [
         (20, 20, 20, 20),
         (3, 3, 3, 3),
     ]
-    assert all(one["complete"] and one["missing"] == [] for one in told)
+    assert all(one["complete"] and one["missing"] == [] for one in saved)
     assert "acquisition 1 of HERO 'lab/cam2': expected 3, emitted 3, arrived 3, stored 3: complete" in str(run.report)
-    told = {entry.levelname for entry in caplog.records if "acquisition" in entry.getMessage()}
-    assert told == {"INFO"}
+    levels = {entry.levelname for entry in caplog.records if "acquisition" in entry.getMessage()}
+    assert levels == {"INFO"}
 
 
 @pytest.mark.parametrize("keyed", [True, False])
@@ -92,9 +92,9 @@ def test_a1_what_never_arrived_is_lost_upstream_and_named(keyed, camera, endpoin
         camera.do("observable_data", arguments=[1])
     assert run.report.lost_upstream == 4, str(run.report)
     assert run.report.exit_code != 0
-    (told,) = accounts(tmp_path)
-    assert (told["emitted"], told["arrived"], told["stored"], told["complete"]) == (10, 6, 6, False)
-    assert told["missing"] == ([[0, 0], [4, 5], [9, 9]] if keyed else None)
+    (saved,) = accounts(tmp_path)
+    assert (saved["emitted"], saved["arrived"], saved["stored"], saved["complete"]) == (10, 6, 6, False)
+    assert saved["missing"] == ([[0, 0], [4, 5], [9, 9]] if keyed else None)
 
 
 def test_a1_an_acquisition_that_does_not_end_is_not_complete(camera, endpoint, tmp_path):
@@ -105,7 +105,7 @@ def test_a1_an_acquisition_that_does_not_end_is_not_complete(camera, endpoint, t
         while run.stats().node("kept").stored < 3:
             run.wait(0.05)
     assert run.report.exit_code != 0
-    assert "it was not seen to stop: not complete" in str(run.report)
+    assert "no stop event arrived: not complete" in str(run.report)
     assert accounts(tmp_path)[0]["stopped_ns"] is None
 
 
@@ -164,7 +164,7 @@ def test_a2_nobody_observes(endpoint):
     store = HeroStore(hero="penstock", event_name="data", listen=[endpoint], wait_for_observers=True, timeout_s=0.05)
     store.open()
     record = Record(1)
-    with pytest.raises(StoreError, match=r"nobody observes it within 0\.05 s") as error:
+    with pytest.raises(StoreError, match=r"no observer within 0\.05 s") as error:
         store.write([record])
     assert [one for one, _ in error.value.failed] == [record]
     store.close()

@@ -66,10 +66,10 @@ def until_two(emit, *runs):
     ("settings", "said"),
     [
         ({"object_selector": "cam*"}, r"write 'cam\$\*'"),
-        ({"object_selector": ""}, "selects no HERO"),
-        ({"event_name": "a/b"}, "no name of an event"),
+        ({"object_selector": ""}, "is not a selector of HEROs"),
+        ({"event_name": "a/b"}, "is not the name of an event"),
         ({"event_name": []}, "name of an event"),
-        ({"realm": "a/b"}, "no realm"),
+        ({"realm": "a/b"}, "is not a realm"),
         ({"shape": "guess"}, "shape"),
         ({"default_metadata": [1]}, "mapping"),
     ],
@@ -306,7 +306,7 @@ def test_an_incomplete_acquisition_is_an_error_at_the_end_once(endpoint, emit):
     emit("cam", "acquisition_started", {"frames": 5})
     emit("cam", "acquisition_data", [b"x", {}])
     read(source, 1)
-    with pytest.raises(SourceError, match="expected 5, emitted \\?, arrived 1, stored \\?, it was not seen to stop"):
+    with pytest.raises(SourceError, match="expected 5, emitted \\?, arrived 1, stored \\?, no stop event arrived"):
         source.close()
     source.close()
 
@@ -388,4 +388,4 @@ def test_two_heros_of_one_name_are_remarked(endpoint, emit):
     report = run.wait(60)
     assert report.stored == 40
     assert report.lost_upstream == 0
-    assert "began anew 20 times (or two HEROs have this name)" in str(report)
+    assert "restarted 20 times (or two HEROs have this name)" in str(report)

@@ -185,7 +185,7 @@ def test_a_dead_sender_ends_until_end_with_an_error(name, cable):
     sender.kill()
     told = result(receiver)
     assert not told["ok"]
-    assert f"vanished without an end: process {sender.pid} on {name}" in told["report"]
+    assert f"vanished without closing: process {sender.pid} on {name}" in told["report"]
 
 
 @pytest.mark.slow

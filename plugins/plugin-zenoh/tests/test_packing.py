@@ -163,7 +163,7 @@ def test_a_reader_may_take_a_part_of_a_list(endpoint, opened, lists):
     got = read(source, 9, most=3)
     assert [record.seq for record in got] == list(range(9))
     source.close()
-    with pytest.raises(ps.errors.StoreError, match="went away with 1 records that it had not taken"):
+    with pytest.raises(ps.errors.StoreError, match="left 1 records untaken when it disappeared"):
         repeat(store.sync)
 
 

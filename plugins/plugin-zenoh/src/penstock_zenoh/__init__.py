@@ -1,7 +1,7 @@
-"""Records over zenoh: a store that publishes and a source that subscribes, with receipts between them; and HEROs.
+"""Records over zenoh: a publishing store and a subscribing source that exchange receipts; HERO sources and stores.
 
-The classes are in `penstock_zenoh.source`, `penstock_zenoh.store` and `penstock_zenoh.hero`. Archivers and errors are
-here, too; importing this package imports no zenoh before one of them is used.
+The classes are in `penstock_zenoh.source`, `penstock_zenoh.store` and `penstock_zenoh.hero`. The archivers and errors
+can also be imported from here. Importing this package does not import zenoh until one of them is used.
 """
 
 from __future__ import annotations

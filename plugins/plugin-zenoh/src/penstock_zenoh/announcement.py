@@ -1,4 +1,4 @@
-"""Other receivers of published data: sessions of this plugin announce themselves, others are unknown."""
+"""Announcements of this plugin's sessions, by which a publisher tells them from foreign receivers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from penstock_zenoh import wire
 
 
 class Announcement:
-    """The token of a session that hears nothing for others.
+    """The liveliness token of a session that relays to no other session.
 
-    A client that is connected to a session hears through it and is seen by nobody else: while there is one, the token
-    is withdrawn. Sessions that are no peers, or of peers that relay for others, have none.
+    A client receives through the session that it is connected to and is invisible to all others: while a client is
+    connected, the token is withdrawn. Sessions that are not peers, or that relay for others, have no token.
     """
 
     def __init__(self, session: zenoh.Session, *, is_peer: bool) -> None:
@@ -29,7 +29,7 @@ class Announcement:
         )
 
     def undeclare(self) -> None:
-        """Withdraw it for good."""
+        """Withdraw the token permanently."""
         with contextlib.suppress(zenoh.ZError):
             self._listener.undeclare()  # type: ignore[no-untyped-call]  # zenoh's stub
         with self._lock:
@@ -59,7 +59,7 @@ class Announcement:
 
 
 class Neighbours:
-    """The connections of a session: whether all of them are announced sessions of this plugin."""
+    """The connections of a session, compared with the announced sessions of this plugin."""
 
     def __init__(self, session: zenoh.Session) -> None:
         self._session = session
@@ -68,7 +68,7 @@ class Neighbours:
         self._are_ours = False
 
     def on_token(self, sample: zenoh.Sample) -> None:
-        """Note a session that came or went."""
+        """Record that a session was announced or withdrawn."""
         zid = str(sample.key_expr).rpartition("/")[2]
         if sample.kind == zenoh.SampleKind.PUT:
             self._announced.add(zid)
@@ -77,7 +77,7 @@ class Neighbours:
         self._seen = None
 
     def are_ours(self) -> bool:
-        """Return whether nobody is connected who could hear anything for somebody else; asked before each message."""
+        """Return whether all connected sessions are announced ones of this plugin; called before each message."""
         transports = self._session.info.transports()
         if transports != self._seen:
             self._seen = transports

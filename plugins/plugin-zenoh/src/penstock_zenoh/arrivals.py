@@ -1,4 +1,4 @@
-"""The messages that have arrived at a source and wait for its reader; bounded for each publisher."""
+"""Messages that have arrived at a source and wait to be read, bounded for each publisher."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from penstock_zenoh import wire
 _PUT = zenoh.SampleKind.PUT
 _GRAIN_BYTES = 1 << 20
 _GRACE_S = 0.5
-"""How long what is still on the way may take, once a publisher's token is gone or a mark has overtaken records."""
+"""Seconds to wait for records in flight after a publisher's token disappears or a mark overtakes records."""
 
 
 @attrs.define(eq=False)
 class Publisher:
-    """One store that publishes to this source, or (`id` "") all foreign publishers together.
+    """A store that publishes to this source, or (`id` "") all foreign publishers together.
 
     Attributes:
-        id: Its id on the wire.
-        process: What messages call it.
-        received: Number of its newest record that has arrived.
-        taken: Number of its newest record that the reader has taken.
-        receipted: Its `taken` in the last receipt, with the count and bytes taken since.
-        lost: How many of its records never arrived.
-        next_numbers: The number that the next record on each key should have.
+        id: Its id in the protocol.
+        process: Its process, as messages name it.
+        received: Running number of the newest record that has arrived.
+        taken: Running number of the newest record that the reader has taken.
+        receipted: `taken` in the last receipt, and the number of records and bytes taken since.
+        lost: Number of its records that never arrived.
+        next_numbers: The expected number of the next record on each key.
         last_numbers: The running number of the last record on each key.
-        gaps: Keys whose next record does not continue the last one, though nothing is missing between them.
-        channels: The channel of the last record on each key, for losses at the end of it.
-        waiting: How many records, and bytes, wait for the reader.
-        mark: The mark that was answered last; `pending` waits for an answer, since `pending_since` at `pending_at`.
-        is_ended: It has said that it ends.
-        vanished_at: When its token went without that, on the monotonic clock; None: it is there.
-        is_noticed: That has been logged.
+        gaps: Keys whose next record does not continue the previous one although no record is missing.
+        channels: The channel of the last record on each key, used for losses at the end of a key.
+        waiting: Numbers of records and bytes that wait for the reader.
+        mark: The mark that was answered last; `pending` is unanswered, since `pending_since` at `pending_at`.
+        is_ended: It has announced its end.
+        vanished_at: Monotonic time at which its token disappeared without an end; None while it is present.
+        is_noticed: Its disappearance has been logged.
     """
 
     id: str
@@ -63,27 +63,27 @@ class Publisher:
     is_noticed: bool = False
 
     def living_channels(self) -> set[str]:
-        """Return its channels if it is there and has not ended."""
+        """Return its channels if it is present and has not ended."""
         return set() if self.is_ended or self.is_noticed else set(self.channels.values())
 
 
 @attrs.define(eq=False)
 class Arrival:
-    """A sample that waits for the reader, or a part of one that holds several records.
+    """A sample that waits for the reader, or a part of a sample with several records.
 
     Attributes:
-        sample: What zenoh gave.
+        sample: The zenoh sample.
         key: Its key.
-        publisher: Who sent it.
+        publisher: Its sender.
         number: The running number of its first record.
-        lost_before: How many records on its key were lost right before it.
-        size_bytes: Its size.
-        is_foreign: It is a value that somebody else than a penstock store put.
-        at_ns: When it arrived, in UNIX nanoseconds, if it is not of a penstock store, which says so itself.
-        breaks: It does not continue the record before it on its key.
-        packed: What a message says that only sources of penstock can read.
-        start: The first of its records that is meant; `stop` is behind the last one.
-        unpacked: Its records, once somebody has unpacked them; shared by all parts of it.
+        lost_before: Number of records on its key that were lost immediately before it.
+        size_bytes: Its size in bytes.
+        is_foreign: It was put by a program other than a penstock store.
+        at_ns: Time of arrival in UNIX nanoseconds; only for foreign samples (records of penstock stores have a time).
+        breaks: It does not continue the previous record on its key.
+        packed: The attachment of a packed message, which only penstock sources can read.
+        start: Index of the first record of this part; `stop` is the index after the last one.
+        unpacked: The records of the message once unpacked; shared by all parts of the sample.
     """
 
     sample: zenoh.Sample
@@ -103,20 +103,20 @@ class Arrival:
 
 @attrs.define(eq=False)
 class Arrivals:
-    """Hold what has arrived, bounded for each publisher, and what is known of these. Any thread may call it.
+    """Hold the arrived samples, bounded for each publisher, and the state of each publisher. Thread-safe.
 
     Attributes:
-        capacity: Records of one publisher that may wait.
-        capacity_bytes: Their bytes; a single larger one may.
-        away_s: How long a publisher that has gone may come back, a broken link: its process is not known to be dead.
-        settle_s: How much longer an end of all publishers waits for it, so that both ends count the same as lost.
-        changed: Guards all of it; told whenever something changes.
-        waiting: What waits for the reader.
-        is_closed: Nothing is held any more.
-        has_news: A publisher came, went or ended since the reader last looked.
-        lost: How many records each channel lost.
-        publishers: Who publishes here, by id.
-        over: Who has ended or vanished, and the tokens of others that went, until the reader takes note of it.
+        capacity: Number of records of one publisher that may wait.
+        capacity_bytes: Number of their bytes; a single larger record may wait as well.
+        away_s: Seconds in which a disconnected publisher may return after a broken link; its process may be alive.
+        settle_s: Additional seconds that the end of all publishers waits for it, so that both ends count the same loss.
+        changed: Condition that guards all attributes; notified on every change.
+        waiting: Arrivals that wait for the reader.
+        is_closed: Closed; nothing is held any more.
+        has_news: A publisher appeared, disappeared or ended since the reader last checked.
+        lost: Number of records that each channel lost.
+        publishers: Publishers by id.
+        over: Publishers that ended or vanished, and foreign tokens that disappeared, until the reader has handled them.
     """
 
     capacity: int
@@ -133,10 +133,10 @@ class Arrivals:
     _foreign: Publisher = attrs.field(factory=lambda: Publisher(""))
 
     def put(self, samples: Iterable[zenoh.Sample], *, when_full: Literal["wait", "exceed"]) -> list[Publisher]:
-        """Add samples in order; return the publishers whose mark is now due.
+        """Add samples in order; return the publishers whose mark must now be answered.
 
-        "wait" waits while the room of a sample's publisher is full. A penstock store knows the room and does not
-        exceed it, so that only foreign publishers, and the first moments of a connection, are held back there.
+        "wait" waits while the publisher of a sample has no free capacity. A penstock store knows the capacity and does
+        not exceed it, so that this delays only foreign publishers, and the first moments of a connection.
         """
         due: list[Publisher] = []
         with self.changed:
@@ -159,7 +159,7 @@ class Arrivals:
         return due
 
     def pop(self, most: int) -> list[Arrival]:
-        """Return what waits, up to `most` records, and of large ones no more than a cache holds."""
+        """Return up to `most` waiting records; of large records, no more than a processor's cache holds."""
         taken: list[Arrival] = []
         size_bytes = 0
         with self.changed:
@@ -186,7 +186,7 @@ class Arrivals:
         return taken
 
     def _part(self, arrival: Arrival, count: int) -> Arrival:
-        """Take so many records off the front of an arrival that waits; its bytes go with the last part."""
+        """Take `count` records off the front of a waiting arrival; its bytes are freed with the last part."""
         if arrival.unpacked is None:
             arrival.unpacked = []
         part = attrs.evolve(arrival, stop=arrival.start + count, size_bytes=0)
@@ -194,7 +194,7 @@ class Arrivals:
         return part
 
     def receipts_due(self, taken: Sequence[Arrival]) -> list[Publisher]:
-        """Return the publishers of these arrivals that must hear now, lest they wait for room that there is."""
+        """Return the publishers of these arrivals that need a receipt now, lest they wait for free capacity."""
         with self.changed:
             seen = {arrival.publisher.id: arrival.publisher for arrival in taken if arrival.publisher.id}
             return [
@@ -204,27 +204,27 @@ class Arrivals:
             ]
 
     def receipts_left(self) -> list[Publisher]:
-        """Return the publishers that have not heard yet what was taken last."""
+        """Return the publishers that have no receipt yet for the records taken last."""
         with self.changed:
             return [each for each in self.publishers.values() if each.taken_since]
 
     def receipt(self, publisher: Publisher, source: str, *, leaves: bool = False) -> wire.Receipt:
-        """Return a receipt for this publisher as things stand."""
+        """Return a receipt with the current state of this publisher."""
         with self.changed:
             publisher.taken_since = publisher.taken_bytes_since = 0
             return wire.Receipt(source, publisher.mark, publisher.received, publisher.taken, publisher.lost, leaves)
 
     def count_lost(self, publisher: Publisher, channel: str, count: int) -> None:
-        """Note records that never arrived."""
+        """Count records that never arrived."""
         with self.changed:
             self.lost[channel] = self.lost.get(channel, 0) + count
 
     def on_mark(self, publisher_id: str, mark: wire.Mark) -> Publisher | None:
-        """Note a mark; return the publisher if it is due now, None while records are still in flight."""
+        """Store a mark; return the publisher if it can be answered now, None while records are in flight."""
         with self.changed:
             publisher = self._known(publisher_id)
             if mark.number <= publisher.mark:
-                return publisher  # the receipt was lost: again
+                return publisher  # the receipt was lost: repeat it
             if publisher.pending is None or publisher.pending.number != mark.number:
                 publisher.pending_since = time.monotonic()
             publisher.pending = mark
@@ -232,7 +232,7 @@ class Arrivals:
             return publisher if settled else None
 
     def on_token(self, publisher_id: str, process: str, *, is_there: bool) -> None:
-        """Note a publisher that came or went."""
+        """Record that a publisher appeared or disappeared."""
         with self.changed:
             publisher = self._known(publisher_id)
             publisher.process = process
@@ -242,14 +242,14 @@ class Arrivals:
             self.changed.notify_all()
 
     def on_other_end(self, key: str) -> None:
-        """Note a foreign token that disappeared."""
+        """Record that a foreign token disappeared."""
         with self.changed:
             self.over.append(key)
             self.has_news = True
             self.changed.notify_all()
 
     def have_ended(self, at_least: int) -> bool:
-        """Return whether enough publishers were seen, all have ended or vanished, and nothing waits or is in flight."""
+        """Return whether `at_least` publishers were seen, all ended or vanished, and no record is left."""
         with self.changed:
             everybody = self.publishers.values()
             return (
@@ -259,17 +259,17 @@ class Arrivals:
             )
 
     def vanished(self) -> list[Publisher]:
-        """Return the publishers that went away without an end, whose records have all arrived."""
+        """Return the publishers that disappeared without an end and whose records have all arrived."""
         with self.changed:
             return [each for each in self.publishers.values() if self._has_vanished(each)]
 
     def newly_vanished(self) -> list[Publisher]:
-        """Return those of `vanished` that have not been noticed yet."""
+        """Return those of `vanished` that have not been logged yet."""
         with self.changed:
             return [each for each in self.publishers.values() if not each.is_noticed and self._has_vanished(each)]
 
     def forget(self, publisher: Publisher) -> None:
-        """Drop what is known of a publisher that will not come back."""
+        """Drop the state of a publisher that will not return."""
         with self.changed:
             self.publishers.pop(publisher.id, None)
 
@@ -288,7 +288,7 @@ class Arrivals:
         return publisher
 
     def _arrival(self, sample: zenoh.Sample) -> Arrival | None:
-        """Return what has arrived; None if it came again, after a broken link."""
+        """Return the arrival of a sample; None for a repetition after a broken link."""
         attached = sample.attachment
         size_bytes = len(sample.payload)
         key = str(sample.key_expr)
@@ -310,12 +310,12 @@ class Arrivals:
         if key_number < expected:
             if number <= publisher.last_numbers.get(key, 0):
                 return None
-            expected = key_number  # its publisher has forgotten this key, and counts anew
+            expected = key_number  # its publisher has forgotten this key and counts from 0 again
         lost = max(0, key_number - expected)
         publisher.lost += lost
         publisher.received = max(number + count - 1, publisher.received)
         if publisher.vanished_at is not None:
-            publisher.vanished_at = time.monotonic()  # it is still arriving
+            publisher.vanished_at = time.monotonic()  # its records are still arriving
         wire.remember(publisher.next_numbers, key, key_number + count)
         wire.remember(publisher.last_numbers, key, number + count - 1)
         breaks = bool(lost)
@@ -330,7 +330,7 @@ class Arrivals:
         )
 
     def _settle(self, publisher: Publisher) -> bool:
-        """Answer the pending mark if everything before it has arrived, or will not arrive any more."""
+        """Answer the pending mark if all records before it have arrived or are known to be lost."""
         mark = publisher.pending
         assert mark is not None
         if publisher.received < mark.last and time.monotonic() < publisher.pending_since + _GRACE_S:
@@ -339,7 +339,7 @@ class Arrivals:
         publisher.mark = mark.number
         if mark.is_final:
             self._count_missing(publisher, mark)
-        if mark.is_end and publisher.received >= mark.last:  # else it is sent again what it lacks
+        if mark.is_end and publisher.received >= mark.last:  # otherwise the missing records are sent again
             if not publisher.is_ended:
                 self.over.append(publisher)
             publisher.is_ended = True
@@ -349,7 +349,7 @@ class Arrivals:
         return True
 
     def _count_missing(self, publisher: Publisher, mark: wire.Mark) -> None:
-        """Count what was sent before a mark, has not arrived, and will not any more."""
+        """Count as lost the records that were sent before a final mark and have not arrived."""
         for key, (first, following) in mark.totals.items():
             missing = following - publisher.next_numbers.get(key, first)
             if missing > 0:
@@ -361,7 +361,7 @@ class Arrivals:
         publisher.received = max(publisher.received, mark.last)
 
     def _has_vanished(self, publisher: Publisher, longer_s: float = 0.0) -> bool:
-        """Return whether a publisher has gone, and will not come back."""
+        """Return whether a publisher has disappeared and will not return."""
         if publisher.vanished_at is None:
             return False
         gone_s = time.monotonic() - publisher.vanished_at

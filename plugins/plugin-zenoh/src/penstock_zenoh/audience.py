@@ -1,4 +1,4 @@
-"""The listeners of a store: its sources, their unconfirmed records, and their receipts."""
+"""The sources that listen to a store, their unconfirmed records, and their receipts."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ _LOOK_S = 0.1
 _ASK_S = 1.0
 _REMEMBERED = 256
 
-BEHIND = "a source has come back"
-"""The result of `admit` and `wait_taken` when records must be sent again first."""
+BEHIND = "a source has reconnected"
+"""Result of `admit` and `wait_taken` when records must be sent again first."""
 FULL = "the sources are full"
-"""Their result when nothing has changed for a second: a receipt may be lost, and must be requested."""
+"""Result of both when nothing has changed for a second: a receipt may be lost and must be requested."""
 CLOSED = "the store has been closed"
 
 
 @attrs.define(eq=False)
 class Audience:
-    """Keep account of the sources that listen to one store. All methods may be called from any thread.
+    """Keep the state of the sources that listen to one store. All methods may be called from any thread.
 
-    The callbacks run in zenoh's threads; they take the lock for microseconds and never wait.
+    The callbacks run in zenoh's threads; they hold the lock for microseconds and never wait.
 
     Attributes:
-        announced: The key expression of what is sent.
-        timeout_s: How long a source that has gone may come back: a link is broken, its process may live.
-        settle_s: How much longer the end waits for it, so that both ends count the same as lost.
-        all_present: No source is away.
+        announced: The key expression that includes every published key.
+        timeout_s: Seconds in which a disconnected source may return: the link is broken, its process may be alive.
+        settle_s: Additional seconds that the end waits for it, so that both ends count the same loss.
+        all_present: No source is disconnected.
     """
 
     announced: str
@@ -53,7 +53,7 @@ class Audience:
     _closed: bool = False
 
     def on_token(self, sample: zenoh.Sample) -> None:
-        """Note a source that came or went."""
+        """Record that a source appeared or disappeared."""
         token = read_card(str(sample.key_expr), SourceCard)
         if token is None or not intersects(self.announced, token[1].key):
             return
@@ -75,7 +75,7 @@ class Audience:
             self._changed.notify_all()
 
     def on_receipt(self, sample: zenoh.Sample) -> None:
-        """Note the records that a source has taken."""
+        """Record the records that a source has taken."""
         receipt = read_message(sample.payload.to_bytes(), Receipt)
         with self._changed:
             if receipt is None:
@@ -89,7 +89,7 @@ class Audience:
             self._changed.notify_all()
 
     def behind(self) -> list[Listener]:
-        """Return the sources that have come back, each once: what they have not received is to be sent again."""
+        """Return each source that has reconnected, once: its unreceived messages must be sent again."""
         with self._changed:
             self._has_behind = False
             found = [each for each in self._listeners.values() if each.is_behind]
@@ -98,23 +98,23 @@ class Audience:
             return found
 
     def unreceived(self, listener: Listener) -> list[int]:
-        """Return the last numbers of the messages that this source has not received, as far as it has said."""
+        """Return the last numbers of the messages that this source has not confirmed as received."""
         with self._changed:
             return [each.last for each in listener.sent if each.last > listener.receipt.received]
 
     def needed_from(self) -> int | None:
-        """Return the last number of the oldest message that somebody may need again; None: none is."""
+        """Return the last number of the oldest message that a source may need again; None if there is none."""
         with self._changed:
             return self._needed_from()
 
     def is_heard(self, key: str) -> bool:
-        """Return whether somebody is there who may hear of this key; foreign subscribers may always be."""
+        """Return whether a receiver may be subscribed to this key; foreign subscribers are always possible."""
         with self._changed:
             matching = self._match(key)
             return not matching or any(each.present for each in matching)
 
     def room(self, key: str) -> int:
-        """Return how many records all sources that match `key` have room for, at least 1, without waiting."""
+        """Return the number of records that every source matching `key` can accept, at least 1, without waiting."""
         with self._changed:
             return max(1, min((each.room() for each in self._match(key)), default=1 << 30))
 
@@ -129,19 +129,19 @@ class Audience:
         key_number: int = 0,
         count: int = 1,
     ) -> str | None:
-        """Wait until the sources that match `key` are there and have room, and book a message for each of them.
+        """Wait until the sources that match `key` are present and have free capacity; book a message for each of them.
 
         Args:
-            key: The key that will be published on.
-            number: The running number of its first record.
-            size_bytes: Its size.
-            at_least: How many sources must be there.
-            timeout_s: Seconds to wait for sources to come. For room it waits as long as the source is there.
-            key_number: The running number of its first record on the key.
-            count: How many records it has; several only as far as `room` says.
+            key: The key to publish on.
+            number: Running number of the message's first record.
+            size_bytes: Size of the message in bytes.
+            at_least: Number of sources that must be present.
+            timeout_s: Seconds to wait for sources. The wait for capacity lasts as long as the source is present.
+            key_number: Running number of the first record on the key.
+            count: Number of records in the message; at most `room`.
 
         Returns:
-            None, or what is wrong; nothing is booked then.
+            None if the message is booked; otherwise the problem, and nothing is booked.
         """
         with self._changed:
             deadline = None
@@ -171,7 +171,7 @@ class Audience:
             return CLOSED
 
     def wait_taken(self, number: int) -> str | None:
-        """Wait until nobody needs the message any more whose last number this is; return what is wrong, or None."""
+        """Wait until no source needs the message with this last number; return the problem, or None."""
         with self._changed:
             while not self._closed:
                 if self._has_behind:
@@ -191,19 +191,19 @@ class Audience:
         timeout_s: float,
         send_again: Callable[..., None] = lambda listener, *, repeat: None,
     ) -> list[str]:
-        """Ask every source for a receipt of all that was sent to it, and wait for them.
+        """Ask every source for a receipt of all records sent to it, and wait for the receipts.
 
-        At the end it waits, `settle_s` longer, for sources that are behind a broken link, whether that has been noticed
-        or not: only they can count what they miss.
+        At the end it waits another `settle_s` for sources behind a broken link, noticed or not: only they can count the
+        records that they miss.
 
         Args:
             send: Sends a mark to a source.
-            at_end: Nothing will follow.
+            at_end: No record will follow.
             timeout_s: Seconds to wait.
-            send_again: Sends again what a source has not received, if it has come back, or with `repeat`.
+            send_again: Repeats the messages that a source has not received, if it has reconnected, or with `repeat`.
 
         Returns:
-            What has been lost since the last call, one sentence each; empty if everything has arrived.
+            A sentence for each loss since the last call; empty if everything has arrived.
         """
         mark = self._next_mark()
         until = time.monotonic() + timeout_s + (self.settle_s if at_end else 0.0)
@@ -222,7 +222,7 @@ class Audience:
                 break
             self._ask(open_, mark, send, send_again, at_end=at_end)
             self._wait_for(open_, mark, min(until, now + _REPEAT_S))
-        if at_end and open_ and not self._closed:  # they are told to count: what has not come will not come any more
+        if at_end and open_ and not self._closed:  # the final mark makes them count: nothing more will arrive
             mark = self._next_mark()
             until = time.monotonic() + _LAST_WORD_S
             while time.monotonic() < until and any(
@@ -234,12 +234,12 @@ class Audience:
         return self._problems(asked.values(), mark, timeout_s, at_end=at_end)
 
     def full(self) -> list[Listener]:
-        """Return the sources that are there and have not taken all that was sent to them."""
+        """Return the present sources that have not taken all records sent to them."""
         with self._changed:
             return [each for each in self._listeners.values() if each.present and each.sent]
 
     def unconfirmed(self) -> list[str]:
-        """Return a sentence for each source that has not taken all that was sent to it."""
+        """Return a sentence for each source that has not taken all records sent to it."""
         with self._changed:
             return [
                 f"{each.describe()} had not confirmed {each.untaken()} records when the session failed"
@@ -268,7 +268,7 @@ class Audience:
                 send(each, each.mark(mark, is_end=at_end, is_final=at_end and each.owed is not None))
 
     def _wait_for(self, open_: list[Listener], mark: int, until: float) -> None:
-        """Wait for receipts; a mark that met a broken connection is repeated, so that it is not for long."""
+        """Wait briefly for receipts; the caller repeats a mark that a broken connection may have lost."""
         with self._changed:
             here = list(self._listeners)
             before = [each.present for each in open_]
@@ -283,11 +283,11 @@ class Audience:
         with self._changed:
             asked = list(asked)
             left = [*self._departed.values(), *(each for each in asked if not self._is_here(each))]
-            if any(each.is_open(mark) for each in left):  # a token's end overtakes the last receipt
+            if any(each.is_open(mark) for each in left):  # the end of a token overtakes the last receipt
                 self._changed.wait_for(lambda: not any(each.is_open(mark) for each in left), _OVERTAKEN_S)
             gone = [each for each in self._departed.values() if each.sent]
             problems = [
-                f"{each.describe()} went away with {each.untaken()} records that it had not taken"
+                f"{each.describe()} left {each.untaken()} records untaken when it disappeared"
                 for each in gone
                 if not each.is_given_up
             ]
@@ -304,11 +304,11 @@ class Audience:
                 elif each.owed is not None:
                     each.owed = None
             for each in self._given_up.values():
-                if each.is_given_up and each.sent and not each.is_told:
-                    each.is_told = True
+                if each.is_given_up and each.sent and not each.is_reported:
+                    each.is_reported = True
                     problems.append(
-                        f"{each.describe()} stayed away for {self.timeout_s:g} s with records that it had not taken: "
-                        + ("it has not come back to count them" if at_end else "it counts them when it is back")
+                        f"{each.describe()} was disconnected for {self.timeout_s:g} s with untaken records: "
+                        + ("it has not reconnected to count them" if at_end else "it counts them when it reconnects")
                     )
             return problems
 
@@ -318,7 +318,7 @@ class Audience:
             return self._mark
 
     def _awaited(self) -> list[Listener]:
-        """Return the sources that were given up, may come back, and then count what they miss."""
+        """Return the sources that were given up and may reconnect to count the records that they miss."""
         known = self._given_up.values()
         return [each for each in known if each.is_given_up and each.sent and not is_dead(each.card.process)]
 
@@ -326,14 +326,14 @@ class Audience:
         return self._listeners.get(listener.id) is listener
 
     def _has_all(self, listener: Listener, mark: int) -> bool:
-        """Return whether a source has answered a mark, and has all that was sent before, or has counted it as lost."""
+        """Return whether a source has answered a mark and has received, or counted as lost, all records before it."""
         return listener.receipt.mark >= mark and listener.receipt.received >= listener.last
 
     def _needed_from(self) -> int | None:
         return min((each.sent[0].last for each in self._listeners.values() if each.sent), default=None)
 
     def _depart(self, listener: Listener) -> None:
-        """Wait no more for a source that has gone."""
+        """Stop waiting for a source that has disappeared."""
         self._listeners.pop(listener.id, None)
         if listener.sent:  # its last receipt may still be on the way
             self._departed[listener.id] = listener
@@ -345,7 +345,7 @@ class Audience:
         self._changed.notify_all()
 
     def _wait(self, timeout_s: float) -> bool:
-        """Wait for a change, and return whether there was one; check whether a vanished source will not come back."""
+        """Wait for a change and return whether there was one; give up sources that stayed away for too long."""
         away = [each for each in self._listeners.values() if not each.present]
         now = time.monotonic()
         for each in away:

@@ -1,4 +1,4 @@
-"""The form of BOSS files, by which penstock recognises one. Imports nothing heavy."""
+"""Recognition of BOSS files by their content. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ ARCHIVERS: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "ArrayArchiver": ("ArrayArchiver", "npy", {"split_data_array": "split"}),
     "JsonArchiver": ("JsonArchiver", "json", {"merge_metadata": "merge_metadata"}),
 }
-"""By the last part of `classname`: the class, its store, and the options of the store by the names of arguments."""
+"""By the last part of `classname`: the class, its store, and the store's options by argument name."""
 
 _MODULES = ("herostools.actor.", "herostools.actor.data_archiver.", "herostools.actor.archiver.", "penstock_zenoh.")
 
 
 def entries(content: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the entries of a BOSS file, each with its place: one object, a list of some, or {"docs": [...]}."""
+    """Yield each entry of a BOSS file with its path: one object, a list of objects, or {"docs": [...]}."""
     if isinstance(content, Mapping) and "classname" in content:
         yield "$", content
         return
@@ -27,7 +27,7 @@ def entries(content: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def is_boss(content: Any) -> bool:
-    """Return whether the content of a file is of archivers, as BOSS starts them."""
+    """Return whether the content of a file describes archivers as BOSS starts them."""
     if isinstance(content, Mapping) and "classname" not in content:
         content = content.get("docs")
     listed = content if isinstance(content, list) else [content]

@@ -1,4 +1,4 @@
-"""`penstock scout` and `penstock doctor zenoh`: what is on the network, and what loses records there."""
+"""`penstock scout` lists a network's HEROs and keys; `penstock doctor zenoh` finds the causes of lost records."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Command = Callable[..., Any]
 
 
 def _network(command: Command) -> Command:
-    """Add the options that say where to look."""
+    """Add the options that configure the session."""
     for option in (
         click.option(
             "--config", metavar="FILE", type=click.File(), help="A zenoh configuration in JSON5, merged last."
         ),
-        click.option("--listen", multiple=True, metavar="ENDPOINT", help="Listen here, for those who connect."),
-        click.option("--connect", multiple=True, metavar="ENDPOINT", help="Connect there, as tcp/camera.lab:7460."),
+        click.option("--listen", multiple=True, metavar="ENDPOINT", help="Endpoint to listen on."),
+        click.option("--connect", multiple=True, metavar="ENDPOINT", help="Endpoint, such as tcp/camera.lab:7460."),
         click.option("--seconds", type=click.FloatRange(0.1, 86_400), default=2.0, show_default=True),
         click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs."),
     ):
@@ -30,20 +30,21 @@ def _network(command: Command) -> Command:
 @_network
 @click.option("--realm", default="*", show_default=True, help="Realm of the HEROs.")
 def scout(realm: str, as_json: bool, seconds: float, **where: Any) -> None:
-    """Look at a zenoh network for some seconds: HEROs with their events and rates, penstock's ends, nodes and keys.
+    """Observe a zenoh network for some seconds: HEROs with events and rates, penstock's own ends, nodes and keys.
 
-    Nothing is changed, and nothing that is found is called or dialled. Without --connect and --listen, and with the
-    environment variable HEROS_ZENOH_CONFIG, its configuration is used; else the meeting point of this machine.
+    The command changes nothing, calls no HERO and connects to no endpoint that it finds. Without --connect and --listen
+    it uses the configuration of the environment variable HEROS_ZENOH_CONFIG, or, if that is not set, this machine's
+    rendezvous.
     """
-    from penstock_zenoh.scouting import look, table  # here: it needs what the help does not
+    from penstock_zenoh.scouting import look, table  # imported here, so that --help stays light
 
     found = look(_open(**where), seconds=seconds, realm=realm)
     click.echo(json.dumps(found, indent=2) if as_json else table(found))
 
 
-@click.group(short_help="See what should be changed, with lines to paste.")
+@click.group(short_help="Find causes of lost records, with settings to paste.")
 def doctor() -> None:
-    """Look for what loses records, and print what to change."""
+    """Find the causes of lost records, and print the settings that prevent them."""
 
 
 @doctor.command()
@@ -51,8 +52,8 @@ def doctor() -> None:
 @click.option("--realm", default="heros", show_default=True, help="Realm of the HEROs.")
 @click.option("--sequence-key", default="frame", show_default=True, help="Metadata key that counts events.")
 def zenoh(realm: str, sequence_key: str, as_json: bool, seconds: float, **where: Any) -> None:
-    """Watch the events of all HEROs for some seconds, count the gaps, and print what senders and receivers set."""
-    from penstock_zenoh.doctoring import advice, watch
+    """Watch the events of all HEROs for some seconds, count the gaps, and print settings for senders and receivers."""
+    from penstock_zenoh.diagnosis import advice, watch
 
     seen = watch(_open(**where), seconds=seconds, realm=realm, sequence_key=sequence_key)
     click.echo(json.dumps(seen, indent=2) if as_json else advice(seen))

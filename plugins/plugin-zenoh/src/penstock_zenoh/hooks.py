@@ -10,7 +10,7 @@ from penstock.hookspecs import hookimpl
 
 @hookimpl
 def penstock_sources() -> Iterable[Component]:
-    """Offer the source that subscribes."""
+    """Offer the sources of zenoh records and of HERO events."""
     return [
         Component(
             "zenoh",
@@ -31,7 +31,7 @@ def penstock_sources() -> Iterable[Component]:
 
 @hookimpl
 def penstock_stores() -> Iterable[Component]:
-    """Offer the store that publishes."""
+    """Offer the stores that publish records, and that emit HERO events."""
     return [
         Component(
             "zenoh",

@@ -1,4 +1,4 @@
-"""From zenoh's channel to the reader: by the reader itself while it reads, by a thread while it waits or is busy."""
+"""The path from zenoh's channel to the reader: the reader itself while it reads, else a thread."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _NOTICE_EVERY_S = 0.25
 class Intake:
     """Take samples out of a channel of zenoh, in order.
 
-    zenoh's channel rather than a callback, since a callback needs the interpreter's lock for each record and waits
-    5 ms for it whenever the reader computes. A taker owns the channel until its samples are in
-    `arrivals`. The reader takes by itself as long as there is something: no thread is switched to. The thread waits in
-    the channel for a reader that found nothing (the channel itself cannot wait with a time limit), and empties it
-    while the reader is busy elsewhere, so that marks are answered and zenoh's threads do not stand still.
+    A channel is used rather than a callback, since a callback acquires the interpreter's lock for each record and waits
+    5 ms for it whenever the reader computes. The thread that takes samples owns the channel until they are in
+    `arrivals`. The reader takes samples itself as long as there are any, without a thread switch. The intake's thread
+    waits on the channel for a reader that found it empty (the channel has no wait with a timeout), and empties it while
+    the reader is busy, so that marks are answered and zenoh's threads are not blocked.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Intake:
         name: str,
         when_due: Callable[[Publisher], None],
     ) -> None:
-        """Start the thread; `when_due` is called with publishers whose mark is due, from any thread."""
+        """Start the thread; `when_due` is called, from any thread, with each publisher whose mark must be answered."""
         self._handler = handler
         self._arrivals = arrivals
         self._when_due = when_due
@@ -44,7 +44,7 @@ class Intake:
         self._thread.start()
 
     def take(self, most: int, timeout_s: float) -> list[Arrival]:
-        """Return what has arrived, or does within `timeout_s` seconds, up to `most`; nothing when a publisher ends."""
+        """Return up to `most` arrivals after at most `timeout_s` seconds; returns early when a publisher ends."""
         arrivals = self._arrivals
         due: list[Publisher] = []
         deadline = 0.0
@@ -69,7 +69,7 @@ class Intake:
         return taken
 
     def join(self) -> None:
-        """Wait for the thread, once the channel has been closed and `arrivals` too."""
+        """Wait for the thread to end, after the channel and `arrivals` have been closed."""
         self._thread.join()
 
     def _try(self, most: int) -> list[zenoh.Sample]:
@@ -102,6 +102,6 @@ class Intake:
             with arrivals.changed:
                 self._is_out = self._is_waited_for = False
                 arrivals.changed.notify_all()
-        with contextlib.suppress(zenoh.ZError):  # a thread of zenoh may stand before the full channel until it closes
+        with contextlib.suppress(zenoh.ZError):  # a thread of zenoh may be blocked by the full channel until it closes
             while True:
                 self._handler.recv()

@@ -1,17 +1,17 @@
-"""The keys that a store publishes on: what a template announces, and what is wrong with a key."""
+"""The keys that a store publishes on: the key expression of a template, and the check of a key."""
 
 from __future__ import annotations
 
 import zenoh
 
-from penstock_zenoh.outside import MOST_KEY_BYTES
+from penstock_zenoh.library_errors import MOST_KEY_BYTES
 
 TEMPLATE_OPENINGS = ("{{", "{%", "{#")
-"""The beginning of the variable part of a template."""
+"""The start of a variable part in a template."""
 
 
 def announced_key(template: str) -> str:
-    """Return a key expression that includes every key the template can give.
+    """Return a key expression that includes every key that the template can produce.
 
     >>> announced_key("lab/camera/{{ channel }}"), announced_key("lab/camera"), announced_key("{{ channel }}")
     ('lab/camera/**', 'lab/camera', '**')
@@ -24,16 +24,16 @@ def announced_key(template: str) -> str:
 
 
 def key_problem(key: str) -> str:
-    """Return what is wrong with a key to publish on, or nothing."""
+    """Return the problem of a key to publish on, or an empty string."""
     try:
         size_bytes = len(key.encode())
         if size_bytes > MOST_KEY_BYTES:
             return f"has {size_bytes} bytes, and zenoh can send {MOST_KEY_BYTES}"
         zenoh.KeyExpr(key)
     except (zenoh.ZError, UnicodeEncodeError):
-        return "is no zenoh key; it has chunks with '/' between them, none empty, without '#', '?' and '$'"
+        return "is not a zenoh key: write non-empty chunks separated by '/', without '#', '?' and '$'"
     if "*" in key:
-        return "has a wildcard; a store publishes on plain keys"
+        return "has a wildcard: a store publishes on plain keys"
     if key.startswith("@penstock/"):
-        return "begins with '@penstock', which the plugin keeps for itself"
+        return "begins with '@penstock', which is reserved for the plugin"
     return ""

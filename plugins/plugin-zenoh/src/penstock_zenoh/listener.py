@@ -1,4 +1,4 @@
-"""One source that listens to a store: the room it offers, what it has not taken, and what became of that."""
+"""A source that listens to a store: its capacity, its untaken records, and its receipts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STUCK_S = 1.0
 
 @attrs.define(eq=False)
 class Sent:
-    """The records of one message: the number of the last one, their count, and their bytes."""
+    """The records of one message: the running number of the last one, their count, and their bytes."""
 
     last: int
     count: int
@@ -24,23 +24,23 @@ class Sent:
 
 @attrs.define(eq=False)
 class Listener:
-    """One source: what it subscribes to, the room it offers, and how far its receipts are.
+    """A source: its subscription, its capacity, and the state of its receipts.
 
     Attributes:
-        id: Its id on the wire.
-        card: What it subscribes to, and how many records and bytes it lets wait.
-        sent: Each message sent to it that it has not wholly taken.
-        sent_count: The records of these; `sent_bytes` their bytes.
-        keys: For each key, the running number of the first record sent to it, and of the next one.
-        last: Number of the last record sent to it.
+        id: Its id in the protocol.
+        card: Its key expression, and its capacity in records and bytes.
+        sent: Messages sent to it that it has not taken completely.
+        sent_count: The number of records in `sent`; `sent_bytes` is the number of bytes.
+        keys: For each key, the running numbers of the first record sent to it and of the next one.
+        last: Running number of the last record sent to it.
         receipt: Its newest receipt.
-        lost_seen: How many of its lost records have been reported.
-        present: False while its token is gone: it died, or a link is broken.
-        gone_at: Since when, on the monotonic clock.
-        is_given_up: It stayed away for too long.
-        is_told: That has been reported.
-        is_behind: It has come back, and what it had not received is to be sent again.
-        owed: It had been given up: what was sent before, by key, which it is to count as lost as far as it misses it.
+        lost_seen: Number of its lost records that have been reported.
+        present: False while its token is missing: it died, or a link is broken.
+        gone_at: Monotonic time at which the token disappeared.
+        is_given_up: It was disconnected for too long.
+        is_reported: Giving it up has been reported.
+        is_behind: It has reconnected, and its unreceived messages must be sent again.
+        owed: `keys` when it was given up; after reconnecting it counts the missing ones of these records as lost.
     """
 
     id: str
@@ -55,17 +55,17 @@ class Listener:
     present: bool = True
     gone_at: float = 0.0
     is_given_up: bool = False
-    is_told: bool = False
+    is_reported: bool = False
     is_behind: bool = False
     owed: dict[str, tuple[int, int]] | None = None
     _seen: tuple[int, float] = (-1, 0.0)
 
     def room(self) -> int:
-        """Return how many records it can be sent; one that waits for nothing takes a record of any size."""
+        """Return how many records it can accept; one without untaken records accepts a record of any size."""
         return self.card.capacity - self.sent_count if self.sent_bytes < self.card.capacity_bytes else 0
 
     def book(self, key: str, number: int, key_number: int, count: int, size_bytes: int) -> None:
-        """Take note of a message that will be sent to it: its first numbers, how many records, how many bytes."""
+        """Book a message to be sent to it; `number` and `key_number` are running numbers of its first record."""
         self.last = number + count - 1
         self.sent.append(Sent(self.last, count, size_bytes))
         self.sent_count += count
@@ -77,7 +77,7 @@ class Listener:
             self.keys[key] = (known[0], key_number + count)
 
     def take(self, receipt: Receipt) -> None:
-        """Note a receipt."""
+        """Process a receipt."""
         self.receipt = receipt
         while self.sent and self.sent[0].last <= receipt.taken:
             gone = self.sent.popleft()
@@ -85,14 +85,14 @@ class Listener:
             self.sent_bytes -= gone.size_bytes
 
     def untaken(self) -> int:
-        """Return how many records it has not taken, as far as it has said."""
+        """Return how many records it has not confirmed as taken."""
         if not self.sent:
             return 0
         first = self.sent[0]
         return self.sent_count - max(0, self.receipt.taken - (first.last - first.count))
 
     def mark(self, number: int, *, is_end: bool, is_final: bool) -> Mark:
-        """Return a mark for it; one that had been given up is told what will not come any more."""
+        """Return a mark for it; if it had been given up, the mark lists the records that will not arrive."""
         if is_final:
             return Mark(number, self.last, is_end, dict(self.keys), True)
         if self.owed is not None:
@@ -100,13 +100,13 @@ class Listener:
         return Mark(number, self.last, is_end)
 
     def return_as(self, card: SourceCard) -> Listener:
-        """Return what it is when it comes back after it was given up: nothing is kept for it, it counts its losses."""
+        """Return its state when it reconnects after it was given up: no messages are kept, it counts its losses."""
         back = Listener(self.id, card, receipt=self.receipt, lost_seen=self.lost_seen, keys=self.keys, last=self.last)
         back.owed = dict(self.keys)
         return back
 
     def is_stuck(self) -> bool:
-        """Return whether it has received nothing new for `_STUCK_S` since it was first asked; then ask it again."""
+        """Return whether it received nothing new for `_STUCK_S` since it was asked, and must be asked again."""
         now = time.monotonic()
         received, since = self._seen
         if received != self.receipt.received:
@@ -118,9 +118,9 @@ class Listener:
         return True
 
     def is_open(self, mark: int) -> bool:
-        """Return whether it owes a receipt: for what it has not taken, or for this mark, by which it was to count."""
+        """Return whether a receipt is outstanding: for untaken records, or for this mark, which asks for the losses."""
         return bool(self.sent) or (self.owed is not None and self.receipt.mark < mark)
 
     def describe(self) -> str:
-        """Return what messages call it."""
+        """Return its name for messages."""
         return f"the source {self.card.key!r} ({self.card.process})"

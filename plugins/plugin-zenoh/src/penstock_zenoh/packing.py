@@ -1,6 +1,6 @@
-"""Records packed for other ends of penstock: a list of small ones in one message, a large one without its header.
+"""Packed records for penstock sources: a list of small ones in one message, or a large one with a separate header.
 
-Only sources of this plugin can read them; `penstock_zenoh.presence` knows whether anybody else listens.
+Only sources of this plugin can read them; `penstock_zenoh.announcement` finds out whether others are connected.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from penstock.fields import is_exact
 from penstock.record import Record
 
 SMALL_BYTES = 16 << 10
-"""Data of at most so many bytes go into lists."""
+"""Largest data, in bytes, of a record that is sent in a list."""
 MOST_RECORDS = 256
 MOST_BYTES = 256 << 10
-"""How many records, and about how many bytes, one message takes."""
+"""Limits of one list: its number of records, and its approximate number of bytes."""
 LARGE_BYTES = 128 << 10
-"""From so many bytes on, data go as the payload itself, with the rest of the record in the attachment."""
+"""Size in bytes from which data are the payload itself, with the rest of the record in the attachment."""
 
 _NOWHERE = Record(None).coords
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class _Row(msgspec.Struct, array_like=True):
-    """A record of bytes, with metadata that need no care."""
+    """A record of bytes with plain metadata."""
 
     channel: str
     seq: int
@@ -43,18 +43,22 @@ _decode = msgspec.msgpack.Decoder(list[_Row | bytes]).decode
 
 
 def is_small(record: Record) -> bool:
-    """Return whether a record may go into a list. What is no bytes may be small, too, but to know it costs too much."""
+    """Return whether a record may be sent in a list. Only bytes: measuring other data would cost too much."""
     data = record.data
     return type(data) is bytes and len(data) <= SMALL_BYTES and record.parent is None
 
 
 def is_large(record: Record) -> bool:
-    """Return whether the data of a record should be a payload of their own."""
+    """Return whether the data of a record should be sent as the payload itself."""
     return type(record.data) is bytes and len(record.data) >= LARGE_BYTES and record.parent is None
 
 
 def pack_list(records: Sequence[Record]) -> bytes:
-    """Return small records as one message. Raises CodecError, OverflowError or UnicodeEncodeError for an odd one."""
+    """Return small records as one message.
+
+    Raises:
+        CodecError, OverflowError, UnicodeEncodeError: a record cannot be part of a list.
+    """
     rows: list[Any] = []
     for record in records:
         metadata = record.metadata
@@ -67,13 +71,13 @@ def pack_list(records: Sequence[Record]) -> bytes:
 
 
 def unpack_list(payload: bytes, count: int) -> list[Record]:
-    """Return the records of a message. Raises CodecError if it is none of so many records."""
+    """Return the records of a message. Raises CodecError if it is invalid or does not hold `count` records."""
     try:
         rows = _decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise CodecError(f"these bytes are no list of records: {error}") from error
+        raise CodecError(f"these bytes are not a list of records: {error}") from error
     if len(rows) != count:
-        raise CodecError(f"a list of records has {len(rows)} of them, and says that it has {count}")
+        raise CodecError(f"a list of records has {len(rows)} records instead of {count}")
     records = []
     for row in rows:
         if type(row) is not _Row:
@@ -96,10 +100,10 @@ def unpack_list(payload: bytes, count: int) -> list[Record]:
 
 
 def head_of(record: Record) -> bytes:
-    """Return all of a record without its data. Raises CodecError."""
+    """Return a record without its data, encoded. Raises CodecError."""
     return encode_bytes(record.replace(data=None))
 
 
 def join(head: bytes, payload: bytes) -> Record:
-    """Return the record of a head and its data. Raises CodecError."""
+    """Return the record made of an encoded head and its data. Raises CodecError."""
     return decode(head).replace(data=payload)

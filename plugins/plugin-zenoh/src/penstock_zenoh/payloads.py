@@ -1,4 +1,4 @@
-"""Payloads that are no records of penstock: read by their encoding, and written for others to read."""
+"""Payloads of other programs: decoded by their encoding, and written so that other programs can read them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from penstock_zenoh.times import time_of
 from penstock_zenoh.wire import remember
 
 Form = Literal["record", "bytes", "json", "cbor"]
-"""How a store writes the data of records: with everything, for penstock; or the data alone, for others."""
+"""The payload of a store's messages: the whole record, for penstock; or the data alone, for other programs."""
 
 
 def foreign_record(arrival: Arrival, seq: int, *, by_encoding: bool) -> Record:
     """Return a record of a foreign sample: its payload as data, its key as channel.
 
     Raises:
-        CodecError: the payload is not what its encoding says; only with `by_encoding`.
+        CodecError: the payload does not match its encoding; only with `by_encoding`.
     """
     sample = arrival.sample
     time_ns, time_from = time_of(sample.timestamp, arrival.at_ns)
@@ -42,9 +42,9 @@ def foreign_record(arrival: Arrival, seq: int, *, by_encoding: bool) -> Record:
 
 
 def foreign_records(arrivals: Sequence[Arrival], seqs: MutableMapping[str, int]) -> list[Record]:
-    """Return the records of foreign samples as `foreign_record` makes them, numbered on by `seqs`: in one loop.
+    """Return the records of foreign samples, as `foreign_record` makes them, in one loop; updates `seqs`.
 
-    The samples of one sender have the same key and encoding, so that each is made into text once.
+    Samples of one sender share key and encoding, so that each is converted to text once.
     """
     records: list[Record] = []
     key, seq, encoding, said = "", 0, None, ""
@@ -73,7 +73,7 @@ def foreign_records(arrivals: Sequence[Arrival], seqs: MutableMapping[str, int])
 
 
 def payload_of(record: Record, form: Form) -> bytes:
-    """Return the payload of a record. Raises CodecError for data that have no such form."""
+    """Return the payload of a record. Raises CodecError for data that cannot be encoded in this form."""
     if form == "record":
         return encode_bytes(record)
     if form == "cbor":
@@ -85,11 +85,11 @@ def payload_of(record: Record, form: Form) -> bytes:
     try:
         return json.dumps(record.data, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise CodecError(f"data has no form in JSON: {error}") from error
+        raise CodecError(f"data cannot be encoded as JSON: {error}") from error
 
 
 def encoding_of(form: Form) -> zenoh.Encoding:
-    """Return what the payloads of this form say of themselves."""
+    """Return zenoh's encoding for payloads of this form."""
     return {
         "record": zenoh.Encoding.ZENOH_BYTES,
         "bytes": zenoh.Encoding.APPLICATION_OCTET_STREAM,
@@ -102,7 +102,7 @@ def _read(read: Callable[[bytes], Any], data: bytes, encoding: str) -> Any:
     try:
         return read(data)
     except (ValueError, RecursionError, CodecError) as error:
-        raise CodecError(f"a payload is not what its encoding {encoding!r} says: {error}") from error
+        raise CodecError(f"a payload does not match its encoding {encoding!r}: {error}") from error
 
 
 def _text(data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""The session of a store that is open: its publishers, running numbers and audience, and what it keeps for them."""
+"""The session of an open store: its publishers, running numbers, audience and kept messages."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from penstock_zenoh import wire
 from penstock_zenoh.announcement import Announcement, Neighbours
 from penstock_zenoh.audience import BEHIND, FULL, Audience
 from penstock_zenoh.keys import announced_key, key_problem
+from penstock_zenoh.library_errors import forget, keep_in_children
 from penstock_zenoh.listener import Listener
-from penstock_zenoh.outside import forget, keep_in_children
 from penstock_zenoh.packing import MOST_BYTES, MOST_RECORDS, head_of, is_large, is_small, pack_list
 from penstock_zenoh.payloads import Form, encoding_of, payload_of
-from penstock_zenoh.session import let_go
+from penstock_zenoh.session import close_session
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class Settings(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """A message that somebody may need again: its first and last number, where and how it went, and its size."""
+    """A message that may have to be sent again: its first and last number, key, form and size."""
 
     first: int
     last: int
@@ -57,7 +57,7 @@ class _Kept(NamedTuple):
 
 
 class Publishing:
-    """An open session of a store. One thread publishes; `confirm` and `close` may come from another."""
+    """An open session of a store. One thread publishes; `confirm` and `close` may be called from another."""
 
     def __init__(self, session: zenoh.Session, settings: Settings) -> None:
         self._process = os.getpid()
@@ -65,7 +65,7 @@ class Publishing:
         self._settings = settings
         self._template = Template(settings.key)
         self._is_by_channel = self._template.variables <= {"channel"}
-        self._keys: dict[str, str] = {}  # rendered keys by channel, where they depend on nothing else
+        self._keys: dict[str, str] = {}  # rendered keys by channel, if the template depends on nothing else
         self._publishers: dict[str, zenoh.Publisher] = {}
         self._next: dict[str, int] = {}
         self._number = 0
@@ -94,9 +94,10 @@ class Publishing:
         keep_in_children(self)
 
     def publish(self, records: Sequence[Record], at: int) -> int:
-        """Publish the record at this place of a list, with those behind it that go in the same message.
+        """Publish the record at index `at`, with those after it that fit into the same message.
 
-        Returns how many went. Raises TemplateError, CodecError, or StoreError, of that record; nothing went then.
+        Returns the number of published records. Raises TemplateError, CodecError or StoreError for that record; then
+        nothing was published.
         """
         record = records[at]
         key = self._key(record)
@@ -114,14 +115,14 @@ class Publishing:
         return 1
 
     def _packs(self, key: str) -> bool:
-        """Return whether all who hear of this key can read what only sources of penstock can."""
+        """Return whether every receiver of this key can read packed messages."""
         bundle = self._settings.bundle
         if bundle is None:
             bundle = self._settings.is_peer and key[:1] != "@" and "/@" not in key and self._neighbours.are_ours()
         return bundle and self._settings.encoding == "record"
 
     def _publish_list(self, key: str, records: Sequence[Record], at: int) -> int:
-        """Publish a list of small records of one key; return how many, 0 if there is only one, or one is odd."""
+        """Publish a list of small records of one key; return how many, 0 for a single or unpackable one."""
         following = records[at + 1 : at + 2]
         if not following or not is_small(following[0]) or self._key_or_none(following[0]) != key:
             return 0
@@ -139,13 +140,13 @@ class Publishing:
             return 0
         try:
             payload = pack_list(run)
-        except Exception:  # one of them is odd: the first is published by itself, so that the error is its own
+        except Exception:  # a record cannot be packed: the first one is published alone, so that an error is its own
             return 0
         self._send(key, payload, len(run), size, b"")
         return len(run)
 
     def _send(self, key: str, data: bytes, count: int, size_bytes: int, head: bytes | None) -> None:
-        """Wait for room, keep a message, and put it; without a head it is one that others can read, too."""
+        """Wait for capacity, keep a message, and put it; without a head, other programs can read it as well."""
         publisher = self._publishers.get(key) or self._publisher(key)
         number, key_number = self._number + 1, self._next.get(key, 0)
         self._admit(key, number, key_number, count, size_bytes)
@@ -168,7 +169,7 @@ class Publishing:
         self._next[key] = key_number + count
 
     def _admit(self, key: str, number: int, key_number: int, count: int, size_bytes: int) -> None:
-        """Wait until there is room for a message, here and at the sources. Raises StoreError."""
+        """Wait until a message fits, here and at the sources. Raises StoreError."""
         problem: str | None
         while True:
             if self._kept and self._kept_bytes + size_bytes > self._settings.memory_bytes:
@@ -204,7 +205,7 @@ class Publishing:
             self._kept_bytes -= kept.popleft().size_bytes
 
     def _catch_up(self) -> None:
-        """Send again what sources that have come back had not received."""
+        """Repeat the messages that reconnected sources have not received."""
         for listener in self._audience.behind():
             self._send_again(listener)
 
@@ -218,29 +219,29 @@ class Publishing:
                         self._publishers[kept.key].put(kept.payload, attachment=kept.attachment)
 
     def _again(self, listener: Listener, *, repeat: bool) -> None:
-        """Send again to a source that has come back, or that lacks something and receives nothing more."""
+        """Repeat messages to a source that has reconnected, or that misses some and receives no more."""
         if listener.is_behind or (repeat and listener.is_stuck()):
             listener.is_behind = False
             self._send_again(listener)
 
     def confirm(self, *, at_end: bool) -> list[str]:
-        """Ask for receipts; return what was lost."""
+        """Ask for receipts; return a sentence for each loss."""
         return self._audience.confirm(
             self._send_mark, at_end=at_end, timeout_s=self._settings.timeout_s, send_again=self._again
         )
 
     def is_here(self) -> bool:
-        """Return whether this process opened it; a fork has none of zenoh's threads."""
+        """Return whether this process opened the session; a fork has none of zenoh's threads."""
         return self._process == os.getpid()
 
     def unconfirmed(self) -> list[str]:
-        """Return a sentence for each source that has not confirmed what was sent to it."""
+        """Return a sentence for each source that has not confirmed all records sent to it."""
         return self._audience.unconfirmed()
 
     def close(self) -> None:
         """Close the session."""
         self._audience.close()
-        let_go(self._session, self._held)
+        close_session(self._session, self._held)
         forget(self)
 
     def _send_mark(self, listener: Listener, mark: wire.Mark) -> None:
@@ -262,10 +263,10 @@ class Publishing:
         return key
 
     def _key_or_none(self, record: Record) -> str | None:
-        """Return the key of a record; None if it has none, which is told when its turn comes."""
+        """Return the key of a record; None if the template fails, which is reported when the record is published."""
         try:
             return self._key(record)
-        except Exception:  # of the template: see above
+        except Exception:  # raised by the template: see above
             return None
 
     def _publisher(self, key: str) -> zenoh.Publisher:

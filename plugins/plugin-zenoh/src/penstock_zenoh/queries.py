@@ -20,8 +20,8 @@ from penstock.record import Record
 from penstock.run.control import GIVEN
 from penstock_zenoh import settings as s
 from penstock_zenoh.announcement import Announcement
-from penstock_zenoh.outside import forget, is_library_error, keep_in_children
-from penstock_zenoh.session import RENDEZVOUS, is_plain_peer, let_go, open_session
+from penstock_zenoh.library_errors import forget, is_library_error, keep_in_children
+from penstock_zenoh.session import RENDEZVOUS, close_session, is_plain_peer, open_session
 
 _MOST_PENDING = 1000
 
@@ -34,16 +34,17 @@ def control(
     allow: Iterable[Any] = (),
     **network: Any,
 ) -> Flow:
-    """Make a control channel of the queries on a key; each is answered with JSON.
+    """Make a control channel of the zenoh queries on a key; each query is answered with JSON.
 
-    A query's payload is JSON, `{"action": "pause", "argument": "camera"}`; without a payload it asks for `stats`. The
-    reply is `{"action": …, "ok": true, "result": …}`, or has `"error"`. Put it into the pipeline beside the flows.
+    The payload of a query is JSON: `{"action": "pause", "argument": "camera"}`; a query without payload asks for
+    `stats`. The reply is `{"action": …, "ok": true, "result": …}`, or has `"error"`. Add the returned flow to the
+    pipeline.
 
     Args:
-        key: The key that is queried: `session.get(key, payload=…)`.
+        key: The key that is queried, by `session.get(key, payload=…)`.
         actions: As of `ps.control`.
-        given: As there.
-        allow: As there.
+        given: As of `ps.control`.
+        allow: As of `ps.control`.
         network: `listen`, `connect`, `rendezvous`, `config`, `mode` and `timeout_s`, as of the `zenoh` source.
     """
     source = QuerySource(key=key, **network)
@@ -53,16 +54,16 @@ def control(
 
 @attrs.define(kw_only=True, eq=False)
 class QuerySource:
-    """Give each query on a key as a record: its payload as data.
+    """Receive each query on a key as a record whose data is the query's payload (bytes).
 
     Attributes:
-        key: The key.
-        listen: As of the `zenoh` source, as are the others.
-        connect: See there.
-        rendezvous: See there.
-        config: See there.
-        mode: See there.
-        timeout_s: See there.
+        key: The key that is queried.
+        listen: As of the `zenoh` source.
+        connect: As of the `zenoh` source.
+        rendezvous: As of the `zenoh` source.
+        config: As of the `zenoh` source.
+        mode: As of the `zenoh` source.
+        timeout_s: As of the `zenoh` source.
     """
 
     gives: ClassVar[str] = "bytes"
@@ -84,7 +85,7 @@ class QuerySource:
     _process: int = attrs.field(default=0, init=False, repr=False)
 
     def open(self) -> None:
-        """Answer queries from now on. Raises SourceError naming the endpoint that is out of reach."""
+        """Declare the queryable. Raises SourceError, which names an endpoint that cannot be reached."""
         if self._session is not None:
             raise SourceError(f"queries on {self.key!r}: is open already: close it first")
         self._session, self._held = open_session(
@@ -94,7 +95,7 @@ class QuerySource:
         keep_in_children(self)
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        """Return the queries that have come."""
+        """Return the queries that have arrived."""
         if self._session is None:
             raise SourceError(f"queries on {self.key!r}: is not open: call open() first")
         records: list[Record] = []
@@ -111,7 +112,7 @@ class QuerySource:
         return records
 
     def answer(self, number: int, payload: bytes) -> None:
-        """Reply to a query, and let its asker go on. Any thread; one that is answered already is left alone."""
+        """Reply to a query and finish it. May be called from any thread; an already answered query is ignored."""
         with self._lock:
             query = self._pending.pop(number, None)
         if query is None:
@@ -124,7 +125,7 @@ class QuerySource:
         query.drop()  # type: ignore[no-untyped-call]  # zenoh's stub
 
     def close(self) -> None:
-        """Tell those who still wait that nobody answers, and leave."""
+        """Refuse all unanswered queries, and close the session."""
         session, self._session = self._session, None
         if session is None or self._process != os.getpid():
             return
@@ -132,7 +133,7 @@ class QuerySource:
             pending, self._pending = list(self._pending.values()), {}
         for query in pending:
             _refuse(query, b"the run has ended")
-        let_go(session, self._held)
+        close_session(session, self._held)
         forget(self)
 
     def _declare(self, session: zenoh.Session) -> tuple[zenoh.Session, tuple[Any, ...]]:
@@ -162,7 +163,7 @@ class Replies:
         """Do nothing: the session is the source's."""
 
     def write(self, records: Sequence[Record]) -> None:
-        """Send each answer to who asked."""
+        """Send each answer as the reply to its query."""
         failed: list[tuple[Record, BaseException]] = []
         for record in records:
             try:
@@ -189,5 +190,5 @@ def _refuse(query: zenoh.Query, why: bytes) -> None:
     try:
         query.reply_err(why)
         query.drop()  # type: ignore[no-untyped-call]  # zenoh's stub
-    except zenoh.ZError:  # the asker has gone
+    except zenoh.ZError:  # the querying session has closed
         return

@@ -1,4 +1,4 @@
-"""Looking at a zenoh network: who is there, and what is sent."""
+"""A survey of a zenoh network: its HEROs, nodes and keys, and the rates of their messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from penstock.errors import CodecError
 from penstock_zenoh import wire
 from penstock_zenoh.hero.cbor import decode
 from penstock_zenoh.hero.event import read_event_key
-from penstock_zenoh.session import let_go
+from penstock_zenoh.session import close_session
 
 _MOST_KEYS = 10_000
 
@@ -28,7 +28,7 @@ class Traffic:
 
 
 def look(session: zenoh.Session, *, seconds: float, realm: str = "*") -> dict[str, Any]:
-    """Return what is on the network of this session, as plain data, after `seconds`; closes the session."""
+    """Observe the network of this session for `seconds` and return the result as plain data; closes the session."""
     traffic: dict[str, Traffic] = {}
     lock = threading.Lock()
 
@@ -60,7 +60,7 @@ def look(session: zenoh.Session, *, seconds: float, realm: str = "*") -> dict[st
         time.sleep(max(0.0, began + seconds - time.monotonic()))
     finally:
         took_s = time.monotonic() - began
-        let_go(session, held)
+        close_session(session, held)
     with lock:
         return {
             "seconds": round(took_s, 3),
@@ -76,7 +76,7 @@ def look(session: zenoh.Session, *, seconds: float, realm: str = "*") -> dict[st
 
 
 def table(found: Mapping[str, Any]) -> str:
-    """Return what `look` found in words."""
+    """Return the result of `look` as text."""
     lines = [f"Seen within {found['seconds']:.1f} s:"]
     for hero in found["heros"]:
         lines.append(f"  HERO {hero['name']!r} in realm {hero['realm']!r} ({hero['class'] or 'of unknown class'})")
@@ -104,7 +104,7 @@ def _names(replies: Iterable[zenoh.Reply]) -> set[tuple[str, str]]:
 
 
 def _hero(session: zenoh.Session, realm: str, name: str) -> dict[str, Any]:
-    """Return what a HERO says of itself; what cannot be read counts as not said."""
+    """Return the description that a HERO publishes of itself; unreadable parts are left out."""
     base = f"@object/{realm}/{name}"
     about = _ask(session, f"{base}/_discover/**")
     listed = _ask(session, f"{base}/_capabilities/**")

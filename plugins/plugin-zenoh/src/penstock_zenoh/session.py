@@ -1,4 +1,4 @@
-"""Opening zenoh sessions: loopback and peer to peer by default, nothing found by multicast, within a bounded time."""
+"""Opening zenoh sessions: by default peer to peer on loopback, without multicast, within a bounded time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import attrs
 import zenoh
 
 from penstock.errors import ConfigError, PenstockError
-from penstock_zenoh.outside import is_library_error
+from penstock_zenoh.library_errors import is_library_error
 
 RENDEZVOUS = "tcp/127.0.0.1:7447"
-"""Where processes on one machine meet: the first to come listens there, the others connect to it."""
+"""The default endpoint for processes of one machine: the first one listens there, the others connect to it."""
 
 T = TypeVar("T")
 
@@ -36,16 +36,16 @@ _DEFAULTS: Mapping[str, Any] = {
 
 @attrs.frozen(kw_only=True)
 class Network:
-    """Say where a session listens and connects.
+    """The endpoints and configuration of a session.
 
     Attributes:
-        rendezvous: Endpoint used where neither `listen` nor `connect` is given.
+        rendezvous: Endpoint used if neither `listen` nor `connect` is given.
         listen: Endpoints to listen on.
-        connect: Endpoints to connect to, all of them; lost connections are taken up again.
+        connect: Endpoints to connect to, all of them; lost connections are re-established.
         config: zenoh configuration, merged last: nested plain data, or the text of a JSON5 file.
-        mode: "peer", "client" (of a router, which it only connects to), or "router".
-        whole: Text of a whole zenoh configuration, taken as it is; then nothing of the others counts.
-        timeout_s: Seconds after which opening gives up, and after which a connection that takes nothing is closed.
+        mode: "peer", "client" (connects to a router only), or "router".
+        whole: Text of a complete zenoh configuration, used unchanged instead of all other attributes.
+        timeout_s: Seconds until opening fails, and until a connection that accepts no data is closed.
     """
 
     rendezvous: str = RENDEZVOUS
@@ -57,7 +57,12 @@ class Network:
     timeout_s: float = 30.0
 
     def open(self) -> zenoh.Session:
-        """Open a session. Raises ConnectionError that says what could not be reached and what to do; ConfigError."""
+        """Open a session.
+
+        Raises:
+            ConnectionError: an endpoint cannot be reached; the message names it and the remedy.
+            ConfigError: zenoh does not accept the endpoints or `config`.
+        """
         if self.whole is not None:
             return self._open_whole(self.whole)
         if self.listen is None and self.connect is None and self.mode == "peer":
@@ -71,10 +76,10 @@ class Network:
         try:
             return zenoh.open(zenoh.Config.from_json5(text))
         except zenoh.ZError as error:
-            raise ConnectionError(f"zenoh does not open with this whole configuration: {_reason(error)}") from None
+            raise ConnectionError(f"zenoh opens no session with this configuration: {_reason(error)}") from None
 
     def _ends(self) -> tuple[Sequence[str], Sequence[str]]:
-        """Return where to listen and connect; a router listens at the rendezvous, a client connects there."""
+        """Return the endpoints to listen on and to connect to: a router listens there, a client connects."""
         given = self.listen is not None or self.connect is not None
         at = () if given else (self.rendezvous,)
         if self.mode == "client":
@@ -82,7 +87,7 @@ class Network:
         return self.listen or at, self.connect or ()
 
     def _meet(self) -> zenoh.Session:
-        """Listen at the rendezvous, or, where somebody does already, connect to it; either may go away meanwhile."""
+        """Listen at the rendezvous, or connect to it if another process listens there; retry if it ends."""
         deadline = time.monotonic() + self.timeout_s
         while True:
             try:
@@ -96,10 +101,10 @@ class Network:
             except zenoh.ZError as error:
                 if left_s <= 0:
                     raise ConnectionError(
-                        f"{self.rendezvous} is in use, and what listens there does not answer as zenoh within "
+                        f"{self.rendezvous} is in use by a program that does not answer as zenoh within "
                         f"{self.timeout_s:g} s: end that program, or set rendezvous= to a free port on both sides"
                     ) from error
-                _log.debug("nobody answers at %s; trying again: %s", self.rendezvous, error)
+                _log.debug("no answer at %s; trying again: %s", self.rendezvous, error)
 
     def _open(self, listen: Sequence[str], connect: Sequence[str], timeout_s: float) -> zenoh.Session:
         tree = json.loads(str(zenoh.Config()))
@@ -110,16 +115,16 @@ class Network:
             "connect/endpoints": list(connect),
             "connect/timeout_ms": max(1, int(timeout_s * 1000)),
             "connect/exit_on_failure": True,
-            # How long (microseconds) a sender blocks before a connection that takes nothing, a frozen process behind
-            # it, until zenoh closes it: 5 s as shipped, too short for a machine under load; zenoh's lease does not end
-            # such a block. Slow readers are no reason: receipts hold the sender back before.
+            # Microseconds that a sender blocks on a connection that accepts no data (its process is frozen) until
+            # zenoh closes it. zenoh's default, 5 s, is too short for a machine under load, and its lease does not end
+            # such a block. Slow readers do not cause it: receipts hold the sender back earlier.
             "transport/link/tx/queue/congestion_control/block/wait_before_close": int(self.timeout_s * 1e6),
         }
         for path, value in (*own.items(), *_given(self.config)):
             _put(tree, path.split("/"), value)
         try:
             config = zenoh.Config.from_json5(json.dumps(tree))
-        except (zenoh.ZError, TypeError) as error:  # it may quote a secret: its cause is not shown
+        except (zenoh.ZError, TypeError) as error:  # the error may quote a secret: its cause is not shown
             given = {"listen": listen, "connect": connect} | ({"config": "…"} if self.config else {})
             raise ConfigError(
                 f"zenoh does not accept {', '.join(f'{k}={v!r}' for k, v in given.items())}: {_reason(error)}; "
@@ -135,15 +140,15 @@ class Network:
             )
         if "Unable to connect" in reason:
             return (
-                f"nobody answers at {', '.join(self.connect or ())} within {self.timeout_s:g} s: "
-                "start the other side, or set connect= to where it listens"
+                f"no answer at {', '.join(self.connect or ())} within {self.timeout_s:g} s: "
+                "start the other side, or set connect= to the endpoint on which it listens"
             )
         where = ", ".join((*(self.listen or ()), *(self.connect or ()))) or self.rendezvous
         return f"cannot open a zenoh session ({where}): {reason}; check listen=, connect= and config="
 
 
 class End(Protocol):
-    """A source or a store, with the settings that say where its session listens and connects."""
+    """A source or a store with the settings of its session."""
 
     @property
     def rendezvous(self) -> str: ...
@@ -160,7 +165,7 @@ class End(Protocol):
 
 
 def is_plain_peer(end: End) -> bool:
-    """Return whether the session of a source or a store is a peer among peers that relay nothing for others."""
+    """Return whether the session of a source or a store is a peer that relays nothing for others."""
     return end.mode == "peer" and "linkstate" not in str(end.config or "")
 
 
@@ -172,14 +177,14 @@ def open_session(
     unreachable: type[PenstockError],
     whole: str | None = None,
 ) -> T:
-    """Open a session where a source or a store says, and return what `use` makes of it.
+    """Open the session of a source or a store, and return the result of `use`.
 
     Args:
-        end: Whose settings say where.
+        end: The source or store whose settings are used.
         use: Called with the session; if it raises, the session is closed.
-        name: What messages call this end.
-        unreachable: Raised when the session does not open, or the library refuses what `use` does.
-        whole: Text of a whole zenoh configuration, taken instead of the settings.
+        name: The name of this end in messages.
+        unreachable: Raised if the session does not open, or the library fails during `use`.
+        whole: Text of a complete zenoh configuration, used instead of the settings.
 
     Raises:
         ConfigError: zenoh does not accept the endpoints or `config`.
@@ -202,14 +207,14 @@ def open_session(
     try:
         return use(session)
     except BaseException as error:
-        let_go(session)
+        close_session(session)
         if isinstance(error, zenoh.ZError):
             raise unreachable(f"{name}: {_reason(error)}") from error
         raise
 
 
-def let_go(session: zenoh.Session, held: Iterable[Any] = ()) -> None:
-    """Undeclare what a session holds, the last first, and close it; neither raises."""
+def close_session(session: zenoh.Session, held: Iterable[Any] = ()) -> None:
+    """Undeclare the declarations of a session in reverse order, and close it; never raises."""
     for each in (*reversed(tuple(held)), session):
         try:
             (each.close if each is session else each.undeclare)()
@@ -220,7 +225,7 @@ def let_go(session: zenoh.Session, held: Iterable[Any] = ()) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """Return what zenoh says on one line, without the places in its own sources."""
+    """Return zenoh's error message on one line, without the locations in its own sources."""
     return " ".join(re.sub(r" at /\S+", "", str(error)).split()).rstrip(":.")
 
 
@@ -229,8 +234,8 @@ def _given(config: Mapping[str, Any] | str | None) -> Iterator[tuple[str, Any]]:
         try:
             parsed = json.loads(str(zenoh.Config.from_json5(config)))
         except zenoh.ZError as error:
-            raise ConfigError(f"config: is no zenoh configuration in JSON5: {_reason(error)}") from None
-        # zenoh gives back the whole configuration: what differs from the defaults is what was given
+            raise ConfigError(f"config: is not a zenoh configuration in JSON5: {_reason(error)}") from None
+        # zenoh returns the complete configuration: the values that differ from the defaults are the given ones
         shipped = dict(_flat(json.loads(str(zenoh.Config()))))
         yield from ((path, value) for path, value in _flat(parsed) if shipped.get(path, ...) != value)
     elif config:
@@ -246,7 +251,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def _put(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    """Set a leaf of a tree of dicts; what is in the way and no dict gives way."""
+    """Set a leaf of a tree of dicts; a value on its path that is not a dict is replaced."""
     for name in path[:-1]:
         branch = tree.get(name)
         if not isinstance(branch, dict):

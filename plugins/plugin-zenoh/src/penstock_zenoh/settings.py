@@ -1,4 +1,4 @@
-"""Checks that the settings of the source and of the store share."""
+"""Validators shared by the settings of the source and of the store."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["MODES", "at_least", "endpoints", "flag", "mapping", "seconds", "text
 
 
 def endpoints(value: Any) -> tuple[str, ...] | None:
-    """Return endpoints as a tuple; a single text is one endpoint. Raises ConfigError."""
+    """Return endpoints as a tuple; a single str is one endpoint. Raises ConfigError."""
     if value is None:
         return None
     given = (value,) if isinstance(value, str) else value
     if not isinstance(given, (tuple, list)) or not all(isinstance(each, str) and each for each in given):
-        raise ConfigError(f"endpoints {value!r}: must be a list of texts such as 'tcp/127.0.0.1:7447'")
+        raise ConfigError(f"endpoints {value!r}: must be a list of strings such as 'tcp/127.0.0.1:7447'")
     return tuple(given)
 
 
@@ -28,6 +28,6 @@ MODES = ("peer", "client", "router")
 
 
 def text(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    """Refuse what is no text. Raises ConfigError."""
+    """Refuse a value that is not a str. Raises ConfigError."""
     if not isinstance(value, str) or not value:
-        raise ConfigError(f"{field.name}={value!r}: must be a text")
+        raise ConfigError(f"{field.name}={value!r}: must be a string")

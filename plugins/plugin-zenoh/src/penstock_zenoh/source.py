@@ -1,4 +1,4 @@
-"""ZenohSource: gives what publishers send on zenoh keys, and lets them wait while nobody reads."""
+"""ZenohSource: receives records from zenoh publishers, and makes them wait while the reader is busy."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from penstock.record import Record
 from penstock_zenoh import settings as s
 from penstock_zenoh import wire
 from penstock_zenoh.arrivals import Arrival, Arrivals, Publisher
-from penstock_zenoh.comings import Comings
 from penstock_zenoh.packing import join, unpack_list
 from penstock_zenoh.payloads import foreign_record, foreign_records
+from penstock_zenoh.presence_log import PresenceLog
 from penstock_zenoh.session import RENDEZVOUS, is_plain_peer, open_session
 from penstock_zenoh.subscription import Subscription
 
@@ -32,57 +32,59 @@ def _key(_: object, __: object, value: str) -> None:
         zenoh.KeyExpr(value)
     except (zenoh.ZError, TypeError) as error:
         raise ConfigError(
-            f"key={value!r}: is no zenoh key expression; write chunks with '/' between them, none empty, "
-            "'*' for one, '**' for any number, '$*' within one, as in 'lab/camera/**' or 'lab/cam$*'"
+            f"key={value!r}: is not a zenoh key expression: write non-empty chunks separated by '/', "
+            "'*' for one chunk, '**' for any number, '$*' within a chunk, as in 'lab/camera/**' or 'lab/cam$*'"
         ) from error
     if len(value.encode()) > wire.MOST_CARD_KEY_BYTES:
         raise ConfigError(
-            f"key={value[:40]!r}…: has {len(value.encode())} bytes, and {wire.MOST_CARD_KEY_BYTES} is the most that "
-            "can be announced; shorten it, or use wildcards"
+            f"key={value[:40]!r}…: has {len(value.encode())} bytes, and at most {wire.MOST_CARD_KEY_BYTES} can be "
+            "announced: shorten it, or use wildcards"
         )
 
 
 @attrs.define(kw_only=True)
 class ZenohSource:
-    """Give the records that arrive on keys that match, each with the sender's channel, seq and time.
+    """Receive the records published on matching keys, each with the channel, seq and time of its sender.
 
-    It lets each publisher have at most `capacity` records, and about `capacity_bytes`, on their way; a penstock
-    store waits then. Foreign publishers are held back by zenoh itself, if they publish with congestion control
-    *block*, and drop otherwise; while one is held back, the others of this source are too.
+    Each publisher may have at most `capacity` records, and about `capacity_bytes`, in flight; then a penstock store
+    waits. Foreign publishers are held back by zenoh if they publish with congestion control *block*, and drop messages
+    otherwise; while one is held back, so are the others of this source.
 
-    A publisher whose link is broken may come back within `timeout_s`; what it had sent in vain it sends again, and
-    nothing comes twice. Records that never arrived (a longer break) are seen by their running numbers: `lost_upstream`
-    counts them,
-    and the record after a gap has `discontinuity`. What is no record (`rejected`) is counted, logged at most once a
-    second, and left out; the next record of its key has `discontinuity`. A publisher that starts again is no gap.
+    A publisher may reconnect within `timeout_s` after a broken link: it repeats the messages that did not arrive, and
+    no record arrives twice. Records that never arrive (after a longer break) are found by their running numbers:
+    `lost_upstream` counts them, and the record after a gap has `discontinuity`. A message that is not a record is
+    counted (`rejected`), logged at most once a second, and skipped; the next record of its key has `discontinuity`. A
+    restart of a publisher is not a gap.
 
     Attributes:
-        key: zenoh key expression: "lab/camera/**".
-        raw: Foreign payloads, without penstock's attachment, are given as they are: data is the payload (bytes),
-            channel the key, seq counted per key. Otherwise they must hold `penstock.codec` bytes.
-        by_encoding: Foreign payloads are read by their encoding: JSON, CBOR and text become values, what is not what it
-            says is dead-lettered, anything else stays bytes. Needs `raw`.
-        tokens: Key expression of liveliness tokens of other programs whose coming and going is to be told, as
-            "lab/camera/*/alive"; those of penstock stores are told anyhow.
-        end_marks: Give the end mark of a channel (`penstock.decoder.end_of_channel`, without data) when its publisher
-            has closed or vanished, so that its decoder is closed; for foreign publishers when a token of `tokens`
-            goes: the channels of its key, of keys below it, and of the key without its last chunk.
-        history: Give first what storages (or other queryables) answer for the key, oldest first. Needs `raw`.
-        until_end: End once `publishers` publishers have been seen and each has closed. If one vanished without (it
-            was killed, the network broke), the end is a SourceError that names it. Else: wait for others for ever.
+        key: zenoh key expression, such as "lab/camera/**".
+        raw: Return foreign payloads (without penstock's attachment) unchanged: data is the payload (bytes), channel the
+            key, seq counted per key. If False, foreign payloads must be `penstock.codec` bytes.
+        by_encoding: Decode foreign payloads by their encoding: JSON, CBOR and text become values, a payload that does
+            not match its encoding is dead-lettered, others stay bytes. Needs `raw`.
+        tokens: Key expression of other programs' liveliness tokens to report, such as "lab/camera/*/alive"; those of
+            penstock stores are always reported.
+        end_marks: Return the end mark of a channel (`penstock.decoder.end_of_channel`, without data) when its publisher
+            has closed or vanished, so that its decoder is closed. For foreign publishers: when a token of `tokens`
+            disappears, for the channels of its key, of keys below it, and of the key without its last chunk.
+        history: Return first the answers of storages (or other queryables) for the key, oldest first. Needs `raw`.
+        until_end: End once `publishers` publishers have been seen and all of them have closed. If one vanished without
+            closing (it was killed, or the network failed), the end is a SourceError that names it. If False, wait for
+            further publishers for ever.
         publishers: See `until_end`.
-        first_within_s: Seconds from `open` in which a publisher must be seen; None: wait for ever.
-        capacity: Records of one publisher that may wait here to be read.
-        capacity_bytes: Their bytes; a single larger record passes.
-        listen: zenoh endpoints to listen on, as "tcp/0.0.0.0:7450". Default: see `rendezvous`.
+        first_within_s: Seconds from `open` within which a publisher must appear; None waits for ever.
+        capacity: Number of records of one publisher that may wait here to be read.
+        capacity_bytes: Number of their bytes; a single larger record passes.
+        listen: zenoh endpoints to listen on, such as "tcp/0.0.0.0:7450". Default: see `rendezvous`.
         connect: zenoh endpoints to connect to; opening fails if none answers within `timeout_s`.
-        rendezvous: Without `listen` and `connect`: the loopback endpoint where processes of this machine meet.
+        rendezvous: Loopback endpoint used without `listen` and `connect`: the first process of this machine listens
+            there, the others connect to it.
         mode: "peer", "client" of a router, or "router".
         config: zenoh configuration, merged last (TLS, access control …): nested plain data, or the text of a JSON5
             file. Never printed.
         timeout_s: Seconds to wait for a connection when opening, and for a publisher behind a broken link.
-        settle_s: How much longer `until_end` waits for such a publisher: what it sent in vain is lost then, and both
-            ends are to count the same.
+        settle_s: Additional seconds that `until_end` waits for such a publisher; after that, messages that did not
+            arrive are lost, and both ends count the same number.
     """
 
     gives: ClassVar[str] = "any"
@@ -113,11 +115,16 @@ class ZenohSource:
     _broken: dict[str, bool] = attrs.field(factory=dict, init=False, repr=False, eq=False)
     _foreign_seq: dict[str, int] = attrs.field(factory=dict, init=False, repr=False, eq=False)
     _last_seqs: dict[str, int] = attrs.field(factory=dict, init=False, repr=False, eq=False)
-    _comings: Comings = attrs.field(factory=lambda: Comings(""), init=False, repr=False, eq=False)
+    _presence: PresenceLog = attrs.field(factory=lambda: PresenceLog(""), init=False, repr=False, eq=False)
     _refused: list[tuple[Record, BaseException]] = attrs.field(factory=list, init=False, repr=False, eq=False)
 
     def open(self) -> None:
-        """Subscribe. Raises SourceError naming the endpoint that is out of reach; ConfigError for one that is none."""
+        """Subscribe.
+
+        Raises:
+            SourceError: an endpoint cannot be reached; the message names it.
+            ConfigError: an endpoint or `config` is invalid.
+        """
         if self._open is not None:
             raise SourceError(f"{self._name()} is open already: close it first")
         arrivals = Arrivals(self.capacity, self.capacity_bytes, self.timeout_s, self.settle_s)
@@ -126,7 +133,7 @@ class ZenohSource:
         self._foreign_seq.clear()
         self._refused.clear()
         self._last_seqs.clear()
-        self._comings = Comings(self._name())
+        self._presence = PresenceLog(self._name())
         history_s = min(self.timeout_s, _HISTORY_S) if self.history else 0.0
         self._open = open_session(
             self,
@@ -137,7 +144,7 @@ class ZenohSource:
                 keep_ended=self.until_end,
                 history_s=history_s,
                 is_peer=is_plain_peer(self),
-                comings=self._comings,
+                presence=self._presence,
                 tokens=self.tokens,
             ),
             name=self._name(),
@@ -145,12 +152,17 @@ class ZenohSource:
         )
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        """Return what has arrived. Raises EndOfSource, or SourceError for publishers that vanished or never came."""
+        """Return the records that have arrived, at most `max_records`, waiting up to `timeout_s` seconds for the first.
+
+        Raises:
+            EndOfSource: all publishers have closed (`until_end`).
+            SourceError: a publisher vanished without closing, or none appeared in time.
+        """
         subscription = self._open
         if subscription is None:
             raise SourceError(f"{self._name()} is not open: call open() first")
         if not subscription.is_here():
-            raise SourceError(f"{self._name()} was opened by another process, of which this is a fork: open one here")
+            raise SourceError(f"{self._name()} was opened in another process, before a fork: open one here")
         deadline = time.monotonic() + timeout_s
         while True:
             taken = subscription.take(max_records, max(0.0, deadline - time.monotonic()))
@@ -169,24 +181,24 @@ class ZenohSource:
                 return ()
 
     def lost_upstream(self) -> Mapping[str, int]:
-        """Return how many records each channel lost on the way, since `open`; any thread."""
+        """Return how many records of each channel were lost in transit since `open`. Thread-safe."""
         return dict(self._lost)
 
     def rejected(self) -> int:
-        """Return how many messages were no records and were left out, since `open`; any thread."""
+        """Return how many messages since `open` were not records and were skipped. Thread-safe."""
         return self._rejected
 
     def notes(self) -> Sequence[str]:
-        """Return who came and went, since `open`; any thread."""
-        return self._comings.notes()
+        """Return a sentence for each program that appeared or disappeared since `open`. Thread-safe."""
+        return self._presence.notes()
 
     def take_refused(self) -> Sequence[tuple[Record, BaseException]]:
-        """Return what came since the last call and is not what its encoding says, with the reasons."""
+        """Return the payloads since the last call that do not match their encoding, with the errors."""
         refused, self._refused = self._refused, []
         return refused
 
     def close(self) -> None:
-        """Leave; what has arrived and was not read is lost, and the stores that sent it are told."""
+        """Close the session; records that have arrived and were not read are lost, and the stores report them."""
         subscription, self._open = self._open, None
         if subscription is not None and subscription.is_here():
             subscription.close()
@@ -209,9 +221,9 @@ class ZenohSource:
         return records
 
     def _packed(self, arrival: Arrival, arrivals: Arrivals) -> Sequence[Record]:
-        """Return the records of a message that only sources of penstock can read."""
+        """Return the records of a packed message."""
         packed, publisher, key = arrival.packed, arrival.publisher, arrival.key
-        assert packed is not None  # the caller has looked
+        assert packed is not None  # checked by the caller
         records = arrival.unpacked
         try:
             if not records:
@@ -236,11 +248,11 @@ class ZenohSource:
         return records
 
     def _reject(self, arrival: Arrival, error: BaseException) -> None:
-        """Count and log a message that is no record."""
+        """Count and log a message that is not a record."""
         self._rejected += 1
         wire.remember(self._broken, arrival.key, True)
         if self._rejected == 1:
-            _log.warning("%s: a message on %r is no record and was left out: %s", self._name(), arrival.key, error)
+            _log.warning("%s: a message on %r is not a record and was skipped: %s", self._name(), arrival.key, error)
             self._rejected_logged = (1, time.monotonic())
 
     def _record(self, arrival: Arrival, arrivals: Arrivals) -> Record | None:
@@ -250,7 +262,7 @@ class ZenohSource:
         try:
             record = decode(sample.payload.to_bytes())
         except CodecError as error:
-            if publisher.id and sample.encoding != zenoh.Encoding.ZENOH_BYTES:  # of a store that publishes for others
+            if publisher.id and sample.encoding != zenoh.Encoding.ZENOH_BYTES:  # a store with another `encoding`
                 if arrival.lost_before:
                     arrivals.count_lost(publisher, key, arrival.lost_before)
                 return self._foreign(key, arrival, by_encoding=True)
@@ -277,7 +289,7 @@ class ZenohSource:
             return None
 
     def _ends(self, arrivals: Arrivals) -> Sequence[Record]:
-        """Return the end marks of channels whose publisher has gone, once all of their records were given."""
+        """Return the end marks of channels whose publisher has gone, once all of their records have been returned."""
         gone: list[Publisher | str] = []
         while arrivals.over:
             gone.append(arrivals.over.popleft())
@@ -294,12 +306,12 @@ class ZenohSource:
         return marks
 
     def _below(self, token: str) -> set[str]:
-        """Return the channels that end with a token of another program: they are keys."""
+        """Return the channels (keys) that end when this token of another program disappears."""
         base = token.rpartition("/")[0]
         return {each for each in self._last_seqs if each in (token, base) or each.startswith(f"{token}/")}
 
     def _look_around(self, subscription: Subscription) -> None:
-        """Nothing waits: see whether that is the end."""
+        """Check, when no record waits, whether the source has ended."""
         arrivals = subscription.arrivals
         self._log_rejected()
         for publisher in arrivals.receipts_left():
@@ -309,13 +321,13 @@ class ZenohSource:
             if silent_s >= self.first_within_s:
                 raise SourceError(
                     f"{self._name()}: no publisher within {self.first_within_s:g} s: start it, compare its key and "
-                    "endpoints with these, or raise first_within_s"
+                    "endpoints with these, or increase first_within_s"
                 )
         for publisher in arrivals.newly_vanished():
             publisher.is_noticed = True
             arrivals.over.append(publisher)
             _log.warning(
-                "%s: %s vanished without an end after record %d; what it had not sent by then is lost",
+                "%s: %s vanished without closing after record %d; records that it had not sent are lost",
                 self._name(),
                 publisher.process,
                 publisher.received,
@@ -325,8 +337,8 @@ class ZenohSource:
             if vanished:
                 names = ", ".join(f"{each.process} (after record {each.received})" for each in vanished)
                 raise SourceError(
-                    f"{self._name()}: vanished without an end: {names}; what it had not sent by then is lost: "
-                    "see why it died, and start it again",
+                    f"{self._name()}: vanished without closing: {names}; records not sent by then are lost: "
+                    "find out why it ended, and restart it",
                     retryable=False,
                 )
             raise EndOfSource(f"{self._name()}: all publishers have closed")
@@ -334,7 +346,7 @@ class ZenohSource:
     def _log_rejected(self) -> None:
         logged, at = self._rejected_logged
         if self._rejected > logged and time.monotonic() >= at + 1.0:
-            _log.warning("%s: %d messages so far were no records and were left out", self._name(), self._rejected)
+            _log.warning("%s: %d messages so far were not records and were skipped", self._name(), self._rejected)
             self._rejected_logged = (self._rejected, time.monotonic())
 
     def _name(self) -> str:

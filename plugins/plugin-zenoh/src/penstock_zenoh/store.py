@@ -1,4 +1,4 @@
-"""ZenohStore: publishes records on zenoh keys, never faster than the sources there take them."""
+"""ZenohStore: publishes records on zenoh keys, no faster than the subscribed sources take them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from penstock.templates import Template
 from penstock_zenoh import settings as s
 from penstock_zenoh import wire
 from penstock_zenoh.keys import TEMPLATE_OPENINGS, key_problem
-from penstock_zenoh.outside import has_panicked, is_library_error
+from penstock_zenoh.library_errors import has_panicked, is_library_error
 from penstock_zenoh.payloads import Form
 from penstock_zenoh.publishing import Publishing, Settings
 from penstock_zenoh.session import RENDEZVOUS, is_plain_peer, open_session
@@ -33,13 +33,13 @@ _log = logging.getLogger(__name__)
 
 def _template(_: object, __: object, value: str) -> None:
     if not isinstance(value, str) or not value:
-        raise ConfigError(f"key={value!r}: must be a key or a template of one, as 'lab/camera/{{{{ channel }}}}'")
+        raise ConfigError(f"key={value!r}: must be a key or a template of one, such as 'lab/camera/{{{{ channel }}}}'")
     try:
         Template(value)
     except TemplateError as error:
         raise ConfigError(f"key={value!r}: {error}") from error
     if len(value.encode(errors="replace")) > wire.MOST_CARD_KEY_BYTES:
-        raise ConfigError(f"key={value[:40]!r}…: is longer than {wire.MOST_CARD_KEY_BYTES} bytes; shorten it")
+        raise ConfigError(f"key={value[:40]!r}…: is longer than {wire.MOST_CARD_KEY_BYTES} bytes: shorten it")
     if not any(mark in value for mark in TEMPLATE_OPENINGS):
         problem = key_problem(value)
         if problem:
@@ -48,42 +48,44 @@ def _template(_: object, __: object, value: str) -> None:
 
 @attrs.define(kw_only=True)
 class ZenohStore:
-    """Publish records over zenoh; each source that subscribes gets them in order, none is lost without an error.
+    """Publish records over zenoh: each subscribed source receives them in order, and every loss is an error.
 
-    Backpressure is real: `write` waits while a source has as many records waiting as it lets (its `capacity`), as
-    long as that source is there. Nothing is published before `wait_for_subscribers` sources are there. Subscribers
-    that are not penstock sources get the same payloads with congestion control *block*; they give no receipts.
+    Backpressure: `write` waits while a present source has `capacity` records waiting. Nothing is published before
+    `wait_for_subscribers` sources are present. Subscribers that are not penstock sources receive the same payloads with
+    congestion control *block*; they send no receipts.
 
-    A source that is killed loses what it had not taken; the next `sync` or `close` says how much. A source behind a
-    broken link is waited for, `timeout_s` at most: the store keeps what the source had not taken (as much as it lets
-    wait: `capacity`, `capacity_bytes`), waits when that is full, and sends again what had not arrived, in order.
-    Beyond that time the source is given up: nothing more is kept for it, and `sync` is an error. When it comes back it
-    counts what it misses, and the store reports the same number; `close` waits for that, `settle_s` at most.
+    A source that is killed loses the records that it had not taken; the next `sync` or `close` reports their number.
+    For a source behind a broken link the store waits up to `timeout_s`: it keeps the untaken records (up to the
+    source's `capacity` and `capacity_bytes`), waits when that is full, and repeats the ones that had not arrived, in
+    order. After that time the source is given up: nothing more is kept for it, and `sync` raises. When it reconnects it
+    counts the missing records, and the store reports the same number; `close` waits up to `settle_s` for that.
 
     Attributes:
-        key: Key to publish on, a jinja2 template: "lab/camera/{{ channel }}".
-        listen: zenoh endpoints to listen on, as "tcp/0.0.0.0:7450". Default: see `rendezvous`.
+        key: Key to publish on, a jinja2 template such as "lab/camera/{{ channel }}".
+        listen: zenoh endpoints to listen on, such as "tcp/0.0.0.0:7450". Default: see `rendezvous`.
         connect: zenoh endpoints to connect to; opening fails if none answers.
-        rendezvous: Without `listen` and `connect`: the loopback endpoint where processes of this machine meet.
+        rendezvous: Loopback endpoint used without `listen` and `connect`: the first process of this machine listens
+            there, the others connect to it.
         mode: "peer", "client" of a router, or "router".
-        encoding: "record" publishes all of a record, for penstock. "bytes", "json" and "cbor" publish its data alone,
-            with that content type, for other programs; a penstock source makes new records of these.
+        encoding: "record" publishes the whole record, for penstock. "bytes", "json" and "cbor" publish its data alone,
+            with that content type, for other programs; a penstock source makes new records from these.
         priority: zenoh's priority: "real_time", "interactive_high", "interactive_low", "data_high", "data",
             "data_low", "background".
-        express: True sends each record at once, where zenoh would collect small ones.
+        express: True sends each record immediately; False lets zenoh batch small ones.
         config: zenoh configuration, merged last (TLS, access control …): nested plain data, or the text of a JSON5
             file. Never printed.
-        bundle: None sends lists of small records of one key as one message, and large data without a copy, while
-            everybody connected is an end of penstock (no router, no client, no other program); else each record is a
-            message that others can read, too. True and False force it. With True other programs cannot read it.
-        memory_bytes: Bytes of records that are kept here until all sources have taken them; then `write` waits. What
-            waits before it can go to the disk: `ps.edge(when_full=ps.Spill(directory))`. A single larger one passes.
-        wait_for_subscribers: How many sources must subscribe to a key before anything is published on it; 0 to
-            publish into the void.
-        timeout_s: Seconds to wait for a connection, for those sources, and for their receipts. A connection behind
-            which nobody takes anything for so long (a frozen process; a foreign subscriber that blocks) is closed.
-        settle_s: How much longer `close` waits for a source behind a broken link that was given up, so that both ends
-            count the same records as lost.
+        bundle: None sends small records of one key as one message, and large data without a copy, while all connected
+            programs are penstock (no router, no client, no other program); otherwise each record is a message that
+            other programs can read. True and False force either; other programs cannot read the messages with True.
+        memory_bytes: Bytes of records to keep until all sources have taken them; at this limit `write` waits. A single
+            larger record passes. Records that wait before this store can be kept on disk:
+            `ps.edge(when_full=ps.Spill(directory))`.
+        wait_for_subscribers: Number of sources that must subscribe to a key before anything is published on it; 0
+            publishes without subscribers.
+        timeout_s: Seconds to wait for a connection, for those sources, and for their receipts. A connection that
+            accepts no data for this time (a frozen process; a foreign subscriber that blocks) is closed.
+        settle_s: Additional seconds that `close` waits for a source behind a broken link that was given up, so that
+            both ends count the same records as lost.
     """
 
     takes: ClassVar[str] = "any"
@@ -106,7 +108,12 @@ class ZenohStore:
     _unconfirmed: list[str] = attrs.field(factory=list, init=False, repr=False, eq=False)
 
     def open(self) -> None:
-        """Open a session. Raises CannotConnectToStoreError naming the endpoint; ConfigError for one that is none."""
+        """Open a session.
+
+        Raises:
+            CannotConnectToStoreError: an endpoint cannot be reached; the message names it.
+            ConfigError: an endpoint or `config` is invalid.
+        """
         if self._open is not None:
             raise StoreError(f"{self._name()} is open already: close it first", retryable=False)
         self._unconfirmed.clear()
@@ -135,8 +142,8 @@ class ZenohStore:
         )
 
     def _renew(self, publishing: Publishing, error: BaseException) -> Publishing:
-        """Replace a session that panicked; `sync` reports what it had not confirmed."""
-        _log.error("%s: the zenoh library panicked (%s); going on with a new session", self._name(), error)
+        """Replace a session that panicked; `sync` reports the records that it had not confirmed."""
+        _log.error("%s: the zenoh library panicked (%s); continuing with a new session", self._name(), error)
         self._unconfirmed += publishing.unconfirmed()
         self._open = None
         publishing.close()
@@ -144,7 +151,7 @@ class ZenohStore:
         return self._open
 
     def write(self, records: Sequence[Record]) -> None:
-        """Publish; waits while a source is full. Raises StoreError naming the records that were not published."""
+        """Publish records; waits while a source is full. Raises StoreError with the records that were not published."""
         publishing = self._opened()
         failed: list[tuple[Record, BaseException]] = []
         index = 0
@@ -171,15 +178,15 @@ class ZenohStore:
             ) from first
 
     def sync(self) -> None:
-        """Return when every penstock source there has received in its process all that was published to it.
+        """Return when every present penstock source has received all records published to it.
 
-        Received, not stored: what the source's process has not stored yet dies with it. Subscribers that are not
-        penstock sources are not asked. Raises StoreError, once for each loss, naming the source.
+        Received, not stored: if the source's process dies, the records that it has not stored are lost. Subscribers
+        that are not penstock sources are not asked. Raises StoreError, once for each loss, which names the source.
         """
         self._confirm(self._opened(), at_end=False)
 
     def close(self) -> None:
-        """Tell the sources that this is the end, wait until they know (`timeout_s` at most), and let go."""
+        """Announce the end to the sources, wait up to `timeout_s` seconds for their receipts, and close the session."""
         publishing, self._open = self._open, None
         if publishing is None or not publishing.is_here():
             return
@@ -199,7 +206,7 @@ class ZenohStore:
             raise StoreError(f"{self._name()} is not open: call open() first", retryable=False)
         if not self._open.is_here():
             raise StoreError(
-                f"{self._name()} was opened by another process, of which this is a fork: open one here", retryable=False
+                f"{self._name()} was opened in another process, before a fork: open one here", retryable=False
             )
         return self._open
 

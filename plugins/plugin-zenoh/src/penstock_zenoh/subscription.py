@@ -13,17 +13,17 @@ import zenoh
 from penstock_zenoh import wire
 from penstock_zenoh.announcement import Announcement
 from penstock_zenoh.arrivals import Arrival, Arrivals, Publisher
-from penstock_zenoh.comings import Comings
 from penstock_zenoh.intake import Intake
-from penstock_zenoh.outside import forget, keep_in_children
-from penstock_zenoh.session import let_go
+from penstock_zenoh.library_errors import forget, keep_in_children
+from penstock_zenoh.presence_log import PresenceLog
+from penstock_zenoh.session import close_session
 
 _RECEIPTS_EVERY_S = 0.1
 _SOON_S = 0.005
 
 
 class Subscription:
-    """An open session of a source: its subscribers, its token, its receipts."""
+    """An open session of a source. Any thread may send receipts; one thread takes samples."""
 
     def __init__(
         self,
@@ -34,11 +34,11 @@ class Subscription:
         keep_ended: bool,
         history_s: float,
         is_peer: bool,
-        comings: Comings,
+        presence: PresenceLog,
         tokens: str | None,
     ) -> None:
         self.arrivals = arrivals
-        self._comings = comings
+        self._presence = presence
         self.since = time.monotonic()
         self._process = os.getpid()
         self._session = session
@@ -52,7 +52,7 @@ class Subscription:
         subscriber = session.declare_subscriber(key, zenoh.handlers.FifoChannel(arrivals.capacity))
         if history_s:
             arrivals.put(_history(session, key, history_s), when_full="exceed")
-        # Callbacks run in zenoh's own threads: they are rare and short, and need no thread of Python's for each.
+        # Callbacks run in zenoh's own threads: they are rare and short, and need no Python thread each.
         self._held = (
             subscriber,
             session.declare_subscriber(
@@ -71,19 +71,19 @@ class Subscription:
                 else []
             ),
             Announcement(session, is_peer=is_peer),
-            liveliness.declare_token(wire.source_key(self._id, card)),  # last: a sender that sees it may send
+            liveliness.declare_token(wire.source_key(self._id, card)),  # last: senders wait for it
         )
         self._intake = Intake(subscriber.handler, arrivals, name=f"penstock-zenoh {key}", when_due=self.send_receipt)
         keep_in_children(self)
 
     def is_here(self) -> bool:
-        """Return whether this process opened it; a fork has none of its threads."""
+        """Return whether this process opened the session; a fork has none of its threads."""
         return self._process == os.getpid()
 
     def take(self, most: int, timeout_s: float) -> list[Arrival]:
-        """Return what has arrived, up to `most`, or what does within `timeout_s` seconds.
+        """Return up to `most` arrivals, waiting up to `timeout_s` seconds for the first.
 
-        Before it waits it tells what was taken: a store may wait for just that.
+        Sends outstanding receipts before it waits: a store may be waiting for them.
         """
         soon_s = min(max(0.0, self._receipts_at + _SOON_S - time.monotonic()), timeout_s)
         taken = self._intake.take(most, soon_s)
@@ -96,7 +96,7 @@ class Subscription:
         return taken
 
     def receipts_due(self, taken: Sequence[Arrival]) -> list[Publisher]:
-        """Return who must hear now: who may wait for room, and from time to time all."""
+        """Return the publishers that need a receipt now: those that may wait for capacity, and periodically all."""
         now = time.monotonic()
         if now < self._receipts_at + _RECEIPTS_EVERY_S:
             return self.arrivals.receipts_due(taken)
@@ -104,12 +104,12 @@ class Subscription:
         return self.arrivals.receipts_left()
 
     def seen(self) -> bool:
-        """Return whether a publisher was seen, or anything has come."""
+        """Return whether a publisher has appeared or any message has arrived."""
         return self._has_arrived or bool(self.arrivals.publishers)
 
     def send_receipt(self, publisher: Publisher, *, leaves: bool = False) -> None:
-        """Tell a publisher what has been received and taken."""
-        with contextlib.suppress(zenoh.ZError):  # a closed session: the token's end tells the same
+        """Send a publisher the numbers of the received and taken records."""
+        with contextlib.suppress(zenoh.ZError):  # the session is closed: the end of the token has the same effect
             self._session.put(
                 wire.receipt_key(publisher.id),
                 msgspec.msgpack.encode(self.arrivals.receipt(publisher, self._id, leaves=leaves)),
@@ -123,7 +123,7 @@ class Subscription:
         for publisher in list(self.arrivals.publishers.values()):
             self.send_receipt(publisher, leaves=True)
         self.arrivals.close()
-        let_go(self._session, self._held)
+        close_session(self._session, self._held)
         self._intake.join()
         forget(self)
 
@@ -137,10 +137,10 @@ class Subscription:
             self.send_receipt(publisher)
 
     def _on_other_token(self, sample: zenoh.Sample) -> None:
-        """Note the token of a foreign program."""
+        """Record that the token of a foreign program appeared or disappeared."""
         key = str(sample.key_expr)
         is_there = sample.kind == zenoh.SampleKind.PUT
-        self._comings.note(f"the token {key!r} {'came' if is_there else 'went'}")
+        self._presence.note(f"the token {key!r} {'appeared' if is_there else 'disappeared'}")
         if not is_there:
             self.arrivals.on_other_end(key)
 
@@ -153,21 +153,21 @@ class Subscription:
         self.arrivals.on_token(token[0], token[1].process, is_there=is_there)
         known = self.arrivals.publishers.get(token[0])
         if is_there:
-            came = "came" if before is None or before.vanished_at is None else "came back"
-            self._comings.note(f"the publisher of {token[1].key!r} ({token[1].process}) {came}")
+            came = "appeared" if before is None or before.vanished_at is None else "reconnected"
+            self._presence.note(f"the publisher of {token[1].key!r} ({token[1].process}) {came}")
         else:
-            how = "closed" if known is not None and known.is_ended else "went away without an end"
-            self._comings.note(f"the publisher of {token[1].key!r} ({token[1].process}) {how}")
+            how = "closed" if known is not None and known.is_ended else "vanished without closing"
+            self._presence.note(f"the publisher of {token[1].key!r} ({token[1].process}) {how}")
         if known is not None and is_there and known.received:
-            self.send_receipt(known)  # it has come back, and what was sent meanwhile is gone
+            self.send_receipt(known)  # it has reconnected, and receipts sent meanwhile are lost
         elif known is not None and known.is_ended and not is_there and not self._keep_ended:
             self.arrivals.forget(known)
 
 
 def _history(session: zenoh.Session, key: str, timeout_s: float) -> list[zenoh.Sample]:
-    """Return what storages have for a key, the oldest first; those without a time keep their order, before the others.
+    """Return the samples of storages for a key, oldest first; samples without a time come before, in their order.
 
-    It is asked for when the subscriber is there already, so that nothing falls between.
+    Queried after the subscriber is declared, so that no sample is missed in between.
     """
     replies = session.get(key, timeout=timeout_s, consolidation=zenoh.ConsolidationMode.NONE)
     samples = [reply.ok for reply in replies if reply.ok is not None]

@@ -1,4 +1,4 @@
-"""When something happened: what its sender says, else when it arrived."""
+"""The time of a message: the sender's timestamp, or the time of arrival."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def time_of(stamp: zenoh.Timestamp | None, at_ns: int) -> tuple[int, str]:
-    """Return a time of UNIX in nanoseconds for what arrived at `at_ns`, and whose it is: "sender" or "arrival"."""
+    """Return the UNIX time (ns) of a message that arrived at `at_ns`, and its origin: "sender" or "arrival"."""
     if stamp is None:
         return at_ns, "arrival"
     return (stamp.get_time() - _EPOCH) // _MICROSECOND * 1000, "sender"

@@ -1,16 +1,16 @@
-"""The protocol of the two ends in addition to the records: attachments, tokens, marks and receipts.
+"""The protocol between store and source beside the records: attachments, tokens, marks and receipts.
 
-A record is published on the user's key as `penstock.codec` bytes, with an attachment of 28 bytes. Where nobody but
-sources of penstock can hear it, one message may hold several records, or the data of one alone (`Packed`). Everything
-else is on keys that begin with the verbatim chunk `@penstock`, which no subscriber on `**` sees:
+A record is published on the user's key as `penstock.codec` bytes, with an attachment of 28 bytes. If only penstock
+sources can receive it, one message may hold several records, or the data of one alone (`Packed`). Everything else is
+on keys that begin with the verbatim chunk `@penstock`, which a subscriber on `**` does not receive:
 
-- `@penstock/1/source/<id>/<card>`: liveliness token of a source; the card says what it subscribes to and its room.
-- `@penstock/1/publisher/<id>/<card>`: liveliness token of a store; the card says where it may publish.
-- `@penstock/1/session/<zid>`: liveliness token of a session of this plugin: nobody else hears what it hears.
+- `@penstock/1/source/<id>/<card>`: liveliness token of a source; the card holds its key expression and capacity.
+- `@penstock/1/publisher/<id>/<card>`: liveliness token of a store; the card holds the key expression of its keys.
+- `@penstock/1/session/<zid>`: liveliness token of a session of this plugin that relays to no other session.
 - `@penstock/1/mark/<publisher>/<source>`: a store asks one source to confirm what was sent to it (`Mark`).
-- `@penstock/1/receipt/<publisher>`: a source says what it has received and taken (`Receipt`).
+- `@penstock/1/receipt/<publisher>`: a source reports the numbers of received and taken records (`Receipt`).
 
-Nothing of it is trusted: what cannot be read is `None`, never an exception in a thread of zenoh.
+No message is trusted: an unreadable one is read as `None`, never raised as an exception in a thread of zenoh.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ SOURCES = f"{PREFIX}/source/*/*"
 PUBLISHERS = f"{PREFIX}/publisher/*/*"
 SESSIONS = f"{PREFIX}/session/*"
 KEYS_REMEMBERED = 4096
-"""Keys of which either end remembers the running number; beyond, the one that was first starts anew, at 0."""
+"""Number of keys whose running number either end remembers; beyond it, the oldest key starts again at 0."""
 
 MOST_CARD_KEY_BYTES = 30_000
-"""The longest key expression that fits into a card: it stands there in hexadecimal digits, in a key of 64 KiB."""
+"""The longest key expression, in bytes, that fits into a card, which is hexadecimal and part of a 64 KiB key."""
 
 _MAGIC = b"PSZ1"
 _ATTACHMENT = struct.Struct("<4s8sQQ")
@@ -45,7 +45,7 @@ _T = TypeVar("_T")
 
 
 class SourceCard(msgspec.Struct, array_like=True, frozen=True):
-    """Say what a source subscribes to and how much it lets wait for its reader."""
+    """The card of a source: its key expression, and its capacity in records and bytes."""
 
     key: str
     capacity: int
@@ -54,17 +54,17 @@ class SourceCard(msgspec.Struct, array_like=True, frozen=True):
 
 
 class PublisherCard(msgspec.Struct, array_like=True, frozen=True):
-    """Say which keys a store may publish on: a key expression that includes them all."""
+    """The card of a store: a key expression that includes all keys on which it may publish."""
 
     key: str
     process: str
 
 
 class Mark(msgspec.Struct, array_like=True, frozen=True):
-    """Ask for a receipt: `last` is the number of the last record sent to this source.
+    """A request for a receipt; `last` is the running number of the last record sent to this source.
 
-    With `is_final`, what has not arrived will not come any more: `totals` has, for each key, the running number of the
-    first record that was sent to this source and that of the next one, so that it can count what it misses.
+    With `is_final`, records that have not arrived are lost: `totals` has, for each key, the running numbers of the
+    first record that was sent to this source and of the next one, from which the source counts its losses.
     """
 
     number: int
@@ -75,9 +75,9 @@ class Mark(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Receipt(msgspec.Struct, array_like=True, frozen=True):
-    """Confirm: `mark` is the last mark answered; `received`, `taken` are running numbers; `lost` counts records.
+    """A confirmation: `mark` is the last mark answered; `received`, `taken` are running numbers; `lost` counts records.
 
-    `leaves` says that the source closes: it will not come back.
+    `leaves` is True if the source closes and will not reconnect.
     """
 
     source: str
@@ -109,7 +109,7 @@ def receipt_key(publisher: str) -> str:
 
 
 def read_card(key: str, card: type[_T]) -> tuple[str, _T] | None:
-    """Return the id and the card of a token, or None if the key is none of ours."""
+    """Return the id and the card of a token, or None if the key is not one of this protocol."""
     chunks = key.split("/")
     try:
         return chunks[3], msgspec.msgpack.decode(bytes.fromhex(chunks[4]), type=card)
@@ -118,7 +118,7 @@ def read_card(key: str, card: type[_T]) -> tuple[str, _T] | None:
 
 
 def read_message(payload: bytes, kind: type[_T]) -> _T | None:
-    """Return the mark or receipt that these bytes hold, or None."""
+    """Return the mark or receipt in these bytes, or None."""
     try:
         return msgspec.msgpack.decode(payload, type=kind)
     except (ValueError, msgspec.MsgspecError):
@@ -131,7 +131,7 @@ def attachment(publisher: str, number: int, key_number: int) -> bytes:
 
 
 def read_attachment(data: bytes) -> tuple[str, int, int] | None:
-    """Return (publisher, running number, running number on the key), or None if the attachment is somebody else's."""
+    """Return (publisher, running number, running number on the key), or None for a foreign attachment."""
     if len(data) != _ATTACHMENT.size:
         return None
     magic, publisher, number, key_number = _ATTACHMENT.unpack(data)
@@ -139,13 +139,13 @@ def read_attachment(data: bytes) -> tuple[str, int, int] | None:
 
 
 class Packed(NamedTuple):
-    """The attachment of a message that only sources of penstock can read.
+    """The attachment of a packed message, which only penstock sources can read.
 
     Attributes:
-        publisher: Its publisher.
-        number: The running number of its first record; `key_number` that on its key.
-        records: How many records the payload holds (`packing.unpack_list`).
-        head: If not empty, the payload is the data of one record, and this is all else of it (`packing.join`).
+        publisher: The id of its publisher.
+        number: The running number of its first record; `key_number` is the one on its key.
+        records: Number of records in the payload (`packing.unpack_list`).
+        head: If not empty, the payload is the data of one record, and this is the rest of the record (`packing.join`).
     """
 
     publisher: str
@@ -156,12 +156,12 @@ class Packed(NamedTuple):
 
 
 def packed_attachment(publisher: str, number: int, key_number: int, *, count: int = 1, head: bytes = b"") -> bytes:
-    """Return the attachment of such a message."""
+    """Return the attachment of a packed message."""
     return _PACKED.pack(_PACKED_MAGIC, bytes.fromhex(publisher), number, key_number, count) + head
 
 
 def read_packed(data: bytes) -> Packed | None:
-    """Return what such an attachment says, or None if it is none."""
+    """Return the content of a packed message's attachment, or None for another attachment."""
     if len(data) < _PACKED.size or not data.startswith(_PACKED_MAGIC):
         return None
     _, publisher, number, key_number, count = _PACKED.unpack_from(data)
@@ -175,17 +175,17 @@ def session_key(zid: str) -> str:
 
 
 def new_id() -> str:
-    """Return 16 hexadecimal digits that no other end of this world has."""
+    """Return a random id of 16 hexadecimal digits."""
     return os.urandom(8).hex()
 
 
 def this_process() -> str:
-    """Return what messages call this process."""
+    """Return the name of this process for messages."""
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 
 def is_dead(process: str) -> bool:
-    """Return whether what `this_process` returned elsewhere was a process of this machine that has ended."""
+    """Return whether a result of `this_process` names a process of this machine that has ended."""
     words = process.split()
     if len(words) != 4 or words[3] != socket.gethostname() or not words[1].isdigit():
         return False
@@ -193,7 +193,7 @@ def is_dead(process: str) -> bool:
 
 
 def intersects(expression: str, other: str) -> bool:
-    """Return whether two key expressions have a key in common; False if one of them is none."""
+    """Return whether two key expressions have a key in common; False if one of them is invalid."""
     try:
         return bool(zenoh.KeyExpr(expression).intersects(other))
     except zenoh.ZError:
@@ -201,7 +201,7 @@ def intersects(expression: str, other: str) -> bool:
 
 
 def remember(table: MutableMapping[str, Any], key: str, value: Any) -> None:
-    """Put `value` into a dict, and forget its first entry beyond `KEYS_REMEMBERED`."""
+    """Put `value` into a dict, and remove its oldest entry beyond `KEYS_REMEMBERED`."""
     table[key] = value
     if len(table) > KEYS_REMEMBERED:
         del table[next(iter(table))]

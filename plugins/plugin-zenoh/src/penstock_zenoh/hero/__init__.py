@@ -1,1 +1,1 @@
-"""HEROs: their events as records, records as their events, and archivers of the names that their users know."""
+"""HEROs: a source of their events, a store that emits events, and the archivers of herostools."""

@@ -1,4 +1,4 @@
-"""The account of a source of HEROs: numbers of events, acquisitions, and the files with both."""
+"""The account of a HERO source: counts of events and acquisitions, and the account files."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Account:
         self._acquisitions = Acquisitions()
 
     def __reduce__(self) -> tuple[type[Account], tuple[()]]:
-        return Account, ()  # a copy of a source in another process counts anew
+        return Account, ()  # a copy of a source in another process counts from 0
 
     def bound(self, channel: str, realm: str, value: Any, time_ns: int, *, mark: int, is_start: bool) -> None:
-        """Begin or end an acquisition. Raises HeroEventError for a value that says nothing."""
+        """Begin or end an acquisition. Raises HeroEventError for an invalid value."""
         data, said = data_and_metadata(value, "pair")
         said = {**said, **data} if isinstance(data, Mapping) else said
         if not is_start:
@@ -53,7 +53,7 @@ class Account:
     def take(
         self, channel: str, event: str, metadata: Mapping[str, Any], *, mark: int, is_frame: bool = True
     ) -> tuple[int, bool]:
-        """Count an event, also for the acquisition if it is a frame; return its `seq`, and whether it continues."""
+        """Count an event, and a frame for its acquisition; return its `seq`, and whether it continues the last one."""
         frames = self._frames.get((channel, event))
         if frames is None:
             frames = self._frames[channel, event] = Frames(self._key)
@@ -79,7 +79,7 @@ class Account:
         return self._numbers[channel] - 1
 
     def configuration(self, channel: str) -> Mapping[str, Any]:
-        """Return what the acquisition that is at work was started with."""
+        """Return the configuration with which the current acquisition was started."""
         acquisition = self._acquisitions.current(channel)
         return {} if acquisition is None else acquisition.configuration
 
@@ -88,29 +88,29 @@ class Account:
         return dict(self._lost)
 
     def notes(self) -> list[str]:
-        """Return a sentence for each acquisition that is complete."""
+        """Return a sentence for each complete acquisition."""
         return _bounded([each.summary() for each in list(self._acquisitions.all) if each.complete])
 
     def remark(self) -> str:
-        """Return in words what is not complete, and which counts began anew."""
+        """Return the incomplete acquisitions and the restarted counts as text."""
         said = _bounded([each.summary() for each in list(self._acquisitions.all) if not each.complete])
         said += [
-            f"the count {self._key!r} of HERO {channel!r} began anew {count} times (or two HEROs have this name)"
+            f"the count {self._key!r} of HERO {channel!r} restarted {count} times (or two HEROs have this name)"
             for channel, count in list(self._restarts.items())
         ]
         return "; ".join(said)
 
     def durable(self, mark: int) -> None:
-        """Note the stored records; write the accounts of completely stored acquisitions."""
+        """Record that everything before `mark` is stored; write the accounts of completely stored acquisitions."""
         for acquisition in self._acquisitions.durable(mark):
             self._write(acquisition)
 
     def given_up(self, channel: str) -> None:
-        """Note a record of this channel that was not stored."""
+        """Count a record of this channel that was not stored."""
         self._acquisitions.dead_lettered(channel)
 
     def close(self, name: str) -> None:
-        """Write what is left. Raises SourceError if an acquisition is not complete."""
+        """Write the remaining accounts. Raises SourceError if an acquisition is incomplete."""
         for acquisition in self._acquisitions.left():
             self._write(acquisition)
         wrong = [each.summary() for each in self._acquisitions.all if not each.complete]
@@ -118,16 +118,16 @@ class Account:
             raise SourceError(f"{name}: {'; '.join(wrong[:_MOST_SENTENCES])}", retryable=False)
 
     def _write(self, acquisition: Acquisition) -> None:
-        """Write an account whole, under a name of its own."""
+        """Write an account atomically to a new file."""
         if self._index is None:
             return
         self._index.mkdir(parents=True, exist_ok=True)
         began = datetime.fromtimestamp(acquisition.started_ns / 1e9, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         plain = re.sub(r"[^\w.-]+", "-", acquisition.hero).strip(".-")[:100] or "hero"
         path = self._index / f"{plain}-{began}-{acquisition.number:04d}.json"
-        write_whole(path, json.dumps(acquisition.told(), indent=2, default=str).encode())
+        write_whole(path, json.dumps(acquisition.as_data(), indent=2, default=str).encode())
 
 
 def _bounded(sentences: list[str]) -> list[str]:
     more = len(sentences) - _MOST_SENTENCES
-    return sentences if more <= 0 else [*sentences[:_MOST_SENTENCES], f"and {more} acquisitions more"]
+    return sentences if more <= 0 else [*sentences[:_MOST_SENTENCES], f"and {more} more acquisitions"]

@@ -1,4 +1,4 @@
-"""Acquisitions of HEROs: from `acquisition_started` to `acquisition_stopped`, and whether all of it was stored."""
+"""Acquisitions of HEROs, from `acquisition_started` to `acquisition_stopped`, and their completeness."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _MOST_RANGES = 1000
 
 @attrs.define(eq=False)
 class Acquisition:
-    """One acquisition of one HERO, counted.
+    """The counts of one acquisition of one HERO.
 
     Attributes:
         hero: The HERO's name, and its realm.
-        number: Which acquisition of this HERO it is since the source was opened, from 0.
-        configuration: What `acquisition_started` said.
-        started_ns: When that arrived; `stopped_ns` when `acquisition_stopped` did, 0: never.
-        expected: How many frames were announced, None if that was not said.
-        emitted: How many the HERO says that it sent.
-        arrived: How many came.
-        lost: How many of these numbers were seen to be missing, by `sequence_key`.
-        dead_lettered: How many arrived and could not be stored.
-        first: The mark before its first record; `last` that of its newest one.
-        durable: How many of its records are durable; None if the run never told.
-        seen: Ranges of numbers that arrived, each [first, last].
+        number: Index of the acquisition among those of this HERO since the source was opened, from 0.
+        configuration: The data of `acquisition_started`.
+        started_ns: Arrival time of that event in UNIX nanoseconds; `stopped_ns` is that of `acquisition_stopped`, or 0.
+        expected: Number of announced frames; None if it was not announced.
+        emitted: Number of frames that the HERO reports as sent.
+        arrived: Number of records that arrived.
+        lost: Number of records found missing by `sequence_key`.
+        dead_lettered: Number of records that arrived and could not be stored.
+        first: The mark before its first record; `last` is that of its newest record.
+        durable: Number of its durable records; None if the run never reported it.
+        seen: Ranges of arrived numbers, each [first, last].
     """
 
     hero: str
@@ -45,11 +45,11 @@ class Acquisition:
     dead_lettered: int = 0
     durable: int | None = None
     seen: list[list[int]] = attrs.field(factory=list)
-    is_told: bool = False
+    is_reported: bool = False
     marks: list[int] = attrs.field(factory=list)
 
     def take(self, frame: int | None, mark: int) -> None:
-        """Count a record that arrived, with its number if it has one."""
+        """Count an arrived record, with its number if it has one."""
         self.arrived += 1
         self.marks.append(mark)
         if frame is None:
@@ -61,19 +61,19 @@ class Acquisition:
 
     @property
     def stored(self) -> int | None:
-        """Return how many of its records are stored; None if nobody has told."""
+        """Return how many of its records are stored; None if the run has not reported it."""
         return None if self.durable is None else max(0, self.durable - self.dead_lettered)
 
     @property
     def complete(self) -> bool:
-        """Return whether it ended, and everything that was announced or sent was stored."""
+        """Return whether it ended and all announced or sent records were stored."""
         wanted = self.emitted if self.emitted is not None else self.expected
         stored = self.arrived if self.stored is None else self.stored
         announced = self.expected is None or self.expected == wanted
         return bool(self.stopped_ns) and wanted is not None and announced and stored == self.arrived == wanted
 
     def missing(self) -> list[list[int]] | None:
-        """Return the ranges of numbers that never arrived, each [first, last]; None if they cannot be told."""
+        """Return the ranges of numbers that never arrived, each [first, last]; None if they are unknown."""
         wanted = self.emitted if self.emitted is not None else self.expected
         if wanted is None or not self.seen or wanted == self.arrived:
             gaps = _between(self.seen)
@@ -84,8 +84,8 @@ class Acquisition:
                 return gaps
         return None
 
-    def told(self) -> dict[str, Any]:
-        """Return the account of it, as plain data."""
+    def as_data(self) -> dict[str, Any]:
+        """Return its account as plain data."""
         return {
             "hero": self.hero,
             "realm": self.realm,
@@ -103,7 +103,7 @@ class Acquisition:
         }
 
     def summary(self) -> str:
-        """Return one sentence about it."""
+        """Return its account in one sentence."""
         figures = ", ".join(
             f"{name} {'?' if (value := getattr(self, name)) is None else value}"
             for name in ("expected", "emitted", "arrived", "stored")
@@ -111,13 +111,13 @@ class Acquisition:
         ranges = self.missing()
         gaps = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in (ranges or [])[:10])
         missing = f", missing {gaps}{' …' if len(ranges or ()) > 10 else ''}" if gaps else ""
-        end = "" if self.stopped_ns else ", it was not seen to stop"
+        end = "" if self.stopped_ns else ", no stop event arrived"
         verdict = "complete" if self.complete else "not complete"
         return f"acquisition {self.number} of HERO {self.hero!r}: {figures}{missing}{end}: {verdict}"
 
 
 class Acquisitions:
-    """Follow the acquisitions of all HEROs of a source. Its `lock` is held for short; dead letters come from others."""
+    """The acquisitions of all HEROs of a source. Thread-safe: dead letters are counted from other threads."""
 
     def __init__(self) -> None:
         self.all: list[Acquisition] = []
@@ -125,13 +125,13 @@ class Acquisitions:
         self._lock = threading.Lock()
 
     def started(self, channel: str, acquisition: Acquisition) -> None:
-        """Begin one; the one before, if it was not seen to stop, is over."""
+        """Begin an acquisition; this ends the previous one if its stop event did not arrive."""
         with self._lock:
             self._current[channel] = acquisition
             self.all.append(acquisition)
 
     def stopped(self, channel: str, said: Mapping[str, Any], time_ns: int) -> int:
-        """End one; return how many records are missing beyond the gaps that were counted."""
+        """End an acquisition; return how many records are missing beyond the counted gaps."""
         with self._lock:
             acquisition = self._current.pop(channel, None)
             if acquisition is None:
@@ -145,50 +145,50 @@ class Acquisitions:
             return missing
 
     def current(self, channel: str) -> Acquisition | None:
-        """Return the one that is at work."""
+        """Return the current acquisition."""
         return self._current.get(channel)
 
     def count(self, channel: str) -> int:
-        """Return how many have begun."""
+        """Return how many acquisitions have begun."""
         return sum(each.hero == channel for each in self.all)
 
     def durable(self, mark: int) -> list[Acquisition]:
-        """Note the stored records; return the acquisitions that became complete since the last call."""
+        """Record that everything before `mark` is stored; return the acquisitions completed since the last call."""
         with self._lock:
             for each in self.all:
-                if not each.is_told:
+                if not each.is_reported:
                     done = sum(one <= mark for one in each.marks)
                     each.durable = (each.durable or 0) + done
                     del each.marks[:done]
-            over = [each for each in self.all if each.stopped_ns and not each.marks and not each.is_told]
+            over = [each for each in self.all if each.stopped_ns and not each.marks and not each.is_reported]
             for each in over:
-                each.is_told = True
+                each.is_reported = True
             return over
 
     def left(self) -> list[Acquisition]:
-        """Return those that nobody has told of, at the end."""
+        """Return, at the end, the acquisitions that have not been reported."""
         with self._lock:
-            over = [each for each in self.all if not each.is_told]
+            over = [each for each in self.all if not each.is_reported]
             for each in over:
-                each.is_told = True
+                each.is_reported = True
             return over
 
     def dead_lettered(self, channel: str) -> None:
-        """Note a record of this channel that could not be stored."""
+        """Count a record of this channel that could not be stored."""
         with self._lock:
             for each in self.all:
-                if each.hero == channel and not each.is_told:
+                if each.hero == channel and not each.is_reported:
                     each.dead_lettered += 1
                     return
 
 
 def count_of(value: Any) -> int | None:
-    """Return a count that a HERO said, or None if it is none."""
+    """Return a count from a HERO's event, or None if it is not a count."""
     return value if type(value) is int and 0 <= value < 1 << 62 else None
 
 
 def _between(ranges: list[list[int]]) -> list[list[int]]:
-    """Return the gaps between ranges that follow each other."""
+    """Return the gaps between consecutive ranges."""
     return list(_gaps(ranges))
 
 

@@ -1,4 +1,4 @@
-"""HERODataArchiver, ArrayArchiver, JsonArchiver: archivers that users of herostools know, as thin pipelines."""
+"""HERODataArchiver, ArrayArchiver, JsonArchiver: the archivers of herostools as thin pipelines."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from penstock_zenoh.hero.settings import store_settings
 from penstock_zenoh.hero.source import HeroSource
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.02, 1.0
-_INSTALL = "the archivers write their files by penstock-npy: `pip install penstock-npy`"
+_INSTALL = "the archivers write their files with penstock-npy: `pip install penstock-npy`"
 
 
 class HERODataArchiver:
-    """Store each event of HEROs by `_store`, which a subclass implements; or use `ArrayArchiver`, `JsonArchiver`.
+    """Store each event of HEROs with `_store`, which a subclass implements; or use `ArrayArchiver`, `JsonArchiver`.
 
-    It begins to work when it is made, in threads of its own, and ends at `_stop` or `_teardown`, which store what
-    waits. An event whose `_store` raises is stored again, up to `max_retries` times, at its place in the order, then
-    dead-lettered. While `_store` is slow, events wait, then senders do, as far as zenoh lets them.
+    It starts its own threads when it is created, and ends at `_stop` or `_teardown`, which store the waiting events. If
+    `_store` raises, the event is retried up to `max_retries` times before the next one, then dead-lettered. While
+    `_store` is slow, events wait, then senders wait as far as zenoh's congestion control allows.
 
     Args:
         object_selector: Name of a HERO, or a zenoh selector.
         event_name: Name of the event.
-        default_metadata: Metadata for what an event does not say. Trusted: what holds a directory is not replaced.
-        max_retries: How often to try again.
-        args: Nothing; it is there since herostools has it.
+        default_metadata: Metadata for keys that an event lacks. Trusted: a value with a directory is not replaced.
+        max_retries: Number of retries.
+        args: Must be empty; accepted because herostools has it.
         realm: Realm of the HEROs.
-        sequence_key: Metadata key that counts the events: gaps are lost upstream in the report.
-        index: Directory for the accounts of acquisitions; None: only the report has them.
-        dead_letters: Directory for what cannot be stored; made when first needed.
-        listen: As for the `hero` source, as are `connect` and `config`; without any of them, the environment
-            variable HEROS_ZENOH_CONFIG is a whole configuration, as for heros.
+        sequence_key: Metadata key that counts the events; the report counts its gaps as lost upstream.
+        index: Directory for the accounts of acquisitions; None writes them to the report only.
+        dead_letters: Directory for events that cannot be stored; created when first needed.
+        listen: As of the `hero` source, as are `connect` and `config`. Without any of them, the environment variable
+            HEROS_ZENOH_CONFIG is the complete configuration, as in heros.
 
     Attributes:
         metadata: The default metadata.
@@ -63,7 +63,7 @@ class HERODataArchiver:
         config: Mapping[str, Any] | str | None = None,
     ) -> None:
         if args:
-            raise TypeError(f"{type(self).__name__}: {len(args)} arguments too many: {args!r:.80}")
+            raise TypeError(f"{type(self).__name__}: {len(args)} unexpected arguments: {args!r:.80}")
         self.metadata: dict[str, Any] = dict(default_metadata or {})
         self.max_retries = int(max_retries)
         self.report: RunReport | None = None
@@ -93,15 +93,15 @@ class HERODataArchiver:
         self._run = pipeline.start()
 
     def feed(self, source_name: str, data: Iterable[Any], retry_count: int = 0) -> None:
-        """Take an event (data, metadata) as if the HERO `source_name` had sent it. Waits while too many wait.
+        """Accept an event (data, metadata) as if the HERO `source_name` had sent it. Waits while the queue is full.
 
-        What has another shape is dead-lettered, as from the network. Raises RunError after
-        `_stop`. `retry_count` is not needed; it is there since herostools has it.
+        A value of another shape is dead-lettered, as one from the network is. Raises RunError after `_stop`.
+        `retry_count` is ignored; it is accepted because herostools has it.
         """
         self._source.feed(source_name, list(data) if isinstance(data, tuple) else data)
 
     def is_queue_drained(self) -> bool:
-        """Return whether everything that has come so far is stored, or dead-lettered."""
+        """Return whether all events so far are stored or dead-lettered."""
         if self.report is not None:
             return True
         account = self._run.stats()
@@ -111,13 +111,13 @@ class HERODataArchiver:
         return not self._source.lag() and done >= given.received
 
     def _stop(self) -> None:
-        """Take no more, store what waits, and end. Any number of times."""
+        """Accept no more events, store the waiting ones, and end. May be called repeatedly."""
         with self._stopping:
             if self.report is None:
                 self.report = self._run.stop()
 
     def _teardown(self) -> None:
-        """Do as `_stop`; BOSS calls it."""
+        """Call `_stop`; BOSS calls this method."""
         self._stop()
 
     def __enter__(self) -> HERODataArchiver:
@@ -127,7 +127,7 @@ class HERODataArchiver:
         self._stop()
 
     def _store(self, source_name: str, payload: Any, metadata: dict[str, Any]) -> None:
-        """Store one event; what it raises is an error of this event. A subclass implements it."""
+        """Store one event; an exception is an error of this event. Implemented by subclasses."""
         raise NotImplementedError(f"{type(self).__name__} does not implement _store(source_name, payload, metadata)")
 
     def _component(self) -> Any:
@@ -135,12 +135,12 @@ class HERODataArchiver:
         return _Calls(self)
 
     def _describes(self) -> bool:
-        """Return whether metadata name the HERO, the event and the time, beside what the event says."""
+        """Return whether HERO, event and time are added to the metadata of an event."""
         return False
 
 
 class _Calls:
-    """A store that hands each record to `_store` of an archiver."""
+    """A store that passes each record to `_store` of an archiver."""
 
     takes: ClassVar[str] = "any"
 
@@ -148,10 +148,10 @@ class _Calls:
         self._archiver = archiver
 
     def open(self) -> None:
-        """Do nothing: the archiver is there."""
+        """Do nothing: the archiver is already usable."""
 
     def write(self, records: Sequence[Record]) -> None:
-        """Store one after the other; one that fails is tried again at its place, then given up by itself."""
+        """Store the records one by one; a failing one is retried before the next, then fails alone."""
         failed: list[tuple[Record, BaseException]] = []
         for record in records:
             error = self._tried(record)
@@ -161,14 +161,14 @@ class _Calls:
             raise StoreError(f"_store: {failed[0][1]}", failed=failed, retryable=False) from failed[0][1]
 
     def _tried(self, record: Record) -> BaseException | None:
-        """Call `_store` until it returns; return its last error if it never does."""
+        """Call `_store` until it succeeds; return its last error if all tries fail."""
         name = str(record.metadata.get("source_name", record.channel))
         for attempt in range(self._archiver.max_retries + 1):
             if attempt:
                 time.sleep(min(_FIRST_WAIT_S * 2 ** (attempt - 1), _LONGEST_WAIT_S))
             try:
                 self._archiver._store(name, record.data, dict(record.metadata))
-            except Exception as error:  # of the user's code
+            except Exception as error:  # raised by the user's code
                 last: BaseException = error
             else:
                 return None
@@ -182,7 +182,7 @@ class _Calls:
 
 
 class _FileArchiver(HERODataArchiver):
-    """The base of the two archivers: a store of penstock-npy writes the files."""
+    """The base of the two file archivers, whose files a store of penstock-npy writes."""
 
     _use: ClassVar[str]
 
@@ -198,7 +198,7 @@ class _FileArchiver(HERODataArchiver):
         super().__init__(*args, **kwargs)
 
     def _store(self, source_name: str, payload: Any, metadata: dict[str, Any]) -> None:
-        """Write one file, named by the template and these metadata."""
+        """Write one file, whose name the template makes from these metadata."""
         if self._own is None:
             self._own = self._files()
             self._own.open()
@@ -235,13 +235,13 @@ class _FileArchiver(HERODataArchiver):
 
 
 class ArrayArchiver(_FileArchiver):
-    """Write the array of each event as one `.npy` file, whole or not at all.
+    """Write the array of each event as one `.npy` file, atomically.
 
     Args:
-        save_template: jinja2 template of the file names, over the metadata, `source_name`, `channel`, `seq`, `time`.
-        split_data_array: True writes each sub-array of axis 0 as a file, with its number as `_split_index`.
+        save_template: jinja2 template of the file names, with the metadata, `source_name`, `channel`, `seq`, `time`.
+        split_data_array: True writes each sub-array of axis 0 to its own file, with its index as `_split_index`.
         args: As of `HERODataArchiver`.
-        when_exists: "error" dead-letters an event whose name is taken; "number", "replace" and "skip" as the store.
+        when_exists: "error" dead-letters an event whose file exists; "number", "replace" and "skip" as of the store.
         kwargs: As of `HERODataArchiver`.
     """
 
@@ -255,11 +255,11 @@ class ArrayArchiver(_FileArchiver):
 
 
 class JsonArchiver(_FileArchiver):
-    """Write the data of each event as one `.json` file, whole or not at all.
+    """Write the data of each event as one `.json` file, atomically.
 
     Args:
         save_template: As of `ArrayArchiver`.
-        merge_metadata: True keeps the metadata in the file, too, under the key "metadata".
+        merge_metadata: True also writes the metadata to the file, under the key "metadata".
         args: As of `HERODataArchiver`.
         when_exists: As of `ArrayArchiver`.
         kwargs: As of `HERODataArchiver`.

@@ -1,4 +1,4 @@
-"""Archivers as BOSS starts them, from JSON: a pipeline of each."""
+"""Pipelines from the JSON with which BOSS starts archivers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _BY_STORE = ("save_template", "split_data_array", "merge_metadata", "when_exists
 
 
 def pipeline(content: Any, path: Path) -> ps.Pipeline:
-    """Return the pipeline of a BOSS file: for each of its entries a source of HEROs and a store.
+    """Return the pipeline of a BOSS file: a HERO source and a store for each of its entries.
 
     Raises:
-        ConfigError: a class that is no archiver, or arguments that it does not have; with the place in the file.
+        ConfigError: a class is not an archiver, or does not have an argument; the message has the path in the file.
     """
     flows, dead = [], "penstock-dead-letters"
     for where, entry in entries(content):
@@ -61,7 +61,7 @@ def _flow(where: str, entry: Mapping[str, Any], dead: str) -> tuple[Any, str]:
 
 
 def _arguments(where: str, kind: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of an archiver with its defaults. Raises ConfigError for those that it does not have."""
+    """Return the arguments of an archiver with its defaults. Raises ConfigError for unknown or missing ones."""
     known: dict[str, Any] = {}
     for cls in (kind, archivers.HERODataArchiver):
         for name, parameter in inspect.signature(cls).parameters.items():

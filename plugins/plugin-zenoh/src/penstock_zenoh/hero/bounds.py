@@ -13,10 +13,10 @@ STARTED, STOPPED = "acquisition_started", "acquisition_stopped"
 
 @attrs.frozen
 class Bounds:
-    """What a source follows: by which events an acquisition is bounded, and which of its events are frames.
+    """The events that bound an acquisition, and the events that are its frames.
 
     Attributes:
-        names: The event that begins an acquisition, and the one that ends it; () if none is followed.
+        names: The event that begins an acquisition, and the one that ends it; () without acquisitions.
         frames: The events that are counted.
     """
 
@@ -27,9 +27,9 @@ class Bounds:
     def of(cls, events: Sequence[str], bounds: Sequence[str] | None, *, is_counted: bool) -> Bounds:
         """Return the bounds of these events.
 
-        Frames are the events that share a beginning with the bounds ("acquisition_"). Without such an event nothing
-        says that `events` are the frames of an acquisition: they may be the state or the observables of a camera. Then
-        bounds are followed only if the user has set them, or a key that counts (`is_counted`).
+        Frames are the events that share a prefix with the bounds ("acquisition_"). Without such an event,
+        `events` need not be the frames of an acquisition: they may be the state or the observables of a camera. Then
+        bounds are used only if the user has set them, or a counting key (`is_counted`).
         """
         names = (STARTED, STOPPED) if bounds is None else tuple(bounds)
         others = [each for each in events if each not in names]

@@ -1,4 +1,4 @@
-"""CBOR as HEROs speak it, read: bounded in depth and length, nothing executed, unknown tags kept closed."""
+"""Reading the CBOR of HEROs: bounded in depth and length, executes nothing, leaves unknown tags undecoded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from penstock.errors import CodecError
 from penstock_zenoh.hero.tagged import ARRAY, Tagged
 
 DEPTH = 64
-"""How deep values may be nested."""
+"""The greatest nesting depth of values."""
 _MOST_DIMENSIONS = 32
 _MOST_INTEGER_BYTES = 1024
 _MOST_EXPONENT = 10_000
@@ -32,9 +32,9 @@ def decode(payload: bytes) -> Any:
     """Return the value of one CBOR item; arrays are read-only views of `payload`.
 
     Raises:
-        CodecError: it is truncated, is followed by something, is nested deeper than `DEPTH`, says a length that is not
-            there, or holds an array of a dtype that has Python objects or fields. Nothing is allocated for what a
-            length promises.
+        CodecError: the payload is truncated, has trailing bytes, is nested deeper than `DEPTH`, has a length beyond its
+            end, or holds an array whose dtype has Python objects or fields. No memory is allocated for a length that
+            the payload does not have.
     """
     reader = _Reader(payload)
     try:
@@ -42,22 +42,22 @@ def decode(payload: bytes) -> Any:
     except CodecError:
         raise
     except (ValueError, TypeError, ArithmeticError, LookupError, RecursionError) as error:
-        raise CodecError(f"no CBOR of a HERO at byte {reader.at}: {error}") from error
+        raise CodecError(f"invalid CBOR at byte {reader.at}: {error}") from error
     if reader.at != reader.size:
         raise CodecError(f"{reader.size - reader.at} bytes follow the CBOR item that ends at byte {reader.at}")
     return value
 
 
 class _Reader:
-    """Where reading is in a payload."""
+    """A payload and the position up to which it has been read."""
 
     def __init__(self, payload: bytes) -> None:
-        self.payload = bytes(payload)  # a copy only if it is something else
+        self.payload = bytes(payload)  # bytes are not copied
         self.size = len(payload)
         self.at = 0
 
     def item(self, depth: int, *, views: bool = False) -> Any:
-        """Return the next item; with `views`, byte strings, in a list too, as views of the payload."""
+        """Return the next item; with `views`, byte strings (also in a list) are views of the payload."""
         if depth == 0:
             raise CodecError(f"CBOR is nested deeper than {DEPTH} at byte {self.at}")
         at = self.at
@@ -80,7 +80,7 @@ class _Reader:
             return self.take(count).decode()
         if major == 6:
             return self.tagged(count, depth)
-        self.check(count if major == 4 else 2 * count)  # each item has a byte at least
+        self.check(count if major == 4 else 2 * count)  # each item has at least one byte
         if major == 4:
             return [self.item(depth - 1, views=views) for _ in range(count)]
         return self.mapping(count, depth)
@@ -101,11 +101,11 @@ class _Reader:
             form = _FLOATS[info]
             return form.unpack(self.take(form.size))[0]
         if info not in (20, 21, 22, 23):
-            raise CodecError(f"CBOR has the simple value {info}, which means nothing here, before byte {self.at}")
+            raise CodecError(f"CBOR has the unsupported simple value {info} before byte {self.at}")
         return (False, True, None, None)[info - 20]
 
     def count(self, info: int) -> int:
-        """Return the number behind a head."""
+        """Return the count that an initial byte introduces."""
         if info > 27:
             raise CodecError(f"CBOR of indefinite length, which HEROs do not send, before byte {self.at}")
         return int.from_bytes(self.take(1 << (info - 24)), "big")
@@ -117,18 +117,18 @@ class _Reader:
         return self.payload[self.at - count : self.at]
 
     def view(self, count: int) -> memoryview:
-        """Return the next bytes, not copied and read-only."""
+        """Return a read-only view of the next bytes."""
         self.check(count)
         self.at += count
         return memoryview(self.payload)[self.at - count : self.at]
 
     def check(self, count: int) -> None:
-        """Refuse a length that is not there."""
+        """Refuse a length beyond the end of the payload."""
         if count > self.size - self.at:
             raise CodecError(f"CBOR ends after {self.size} bytes, where {count} more should follow byte {self.at}")
 
     def tagged(self, tag: int, depth: int) -> Any:
-        """Return what a tag makes of its content; an unknown one stays closed."""
+        """Return the decoded content of a tag; an unknown tag stays a `Tagged`."""
         if tag == ARRAY:
             return _array(self.item(depth - 1, views=True))
         content = self.item(depth - 1)
@@ -142,33 +142,33 @@ def _hashable(value: Any) -> Any:
 
 def _array(content: Any) -> Any:
     if not isinstance(content, list) or len(content) != 3:
-        raise CodecError("an array is not made of shape, dtype and data")
+        raise CodecError("an array does not consist of shape, dtype and data")
     shape, name, data = content
     if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS or any(type(each) is not int for each in shape):
-        raise CodecError(f"an array has the shape {shape!r:.60}")
+        raise CodecError(f"an array has the invalid shape {shape!r:.60}")
     kind = name.encode() if isinstance(name, str) else bytes(name) if isinstance(name, memoryview) else b""
     if not _DTYPE.fullmatch(kind):
-        raise CodecError(f"an array has the dtype {kind[:60]!r}, which is not one of numbers, text or bytes")
+        raise CodecError(f"an array has the dtype {kind[:60]!r}, which is not numeric, text or bytes")
     dtype = numpy.dtype(kind.decode())
     if not isinstance(data, memoryview) or min(shape, default=0) < 0 or prod(shape) * dtype.itemsize != len(data):
         raise CodecError(f"an array of shape {shape} and dtype {dtype} does not fit its data")
     if not len(data):
         if prod(shape):
-            raise CodecError(f"an array of shape {shape} has elements of no bytes")
+            raise CodecError(f"an array of shape {shape} has elements of zero bytes")
         return numpy.zeros(shape, dtype)
     return numpy.frombuffer(data, dtype).reshape(shape)
 
 
 def _integer(content: Any) -> int:
     if not isinstance(content, bytes) or len(content) > _MOST_INTEGER_BYTES:
-        raise CodecError("a bignum is not made of bytes, or of too many")
+        raise CodecError("a bignum does not consist of bytes, or has too many")
     return int.from_bytes(content, "big")
 
 
 def _decimal(content: Any) -> Decimal:
     exponent, mantissa = content
     if abs(exponent) > _MOST_EXPONENT or type(mantissa) is not int:
-        raise CodecError(f"a decimal has the exponent {exponent}")
+        raise CodecError(f"a decimal has the unsupported exponent {exponent}")
     return Decimal(mantissa).scaleb(exponent) if abs(mantissa) < 10**28 else Decimal(f"{mantissa}e{exponent}")
 
 

@@ -1,4 +1,4 @@
-"""CBOR as HEROs speak it, written: the same bytes that `heros` writes for the same value."""
+"""Writing the CBOR of HEROs: the same bytes as `heros` writes for the same value."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ _KINDS = "biufcSU"
 def encode(value: Any) -> bytes:
     """Return a value as one CBOR item.
 
-    Arrays go in C order as they lie in memory, with the name of their dtype; scalars of numpy as Python's; a tuple as
-    a list. Raises CodecError, which names the value, for what a HERO has no form for: Python objects, dates without a
-    time zone, arrays of objects or with fields.
+    Arrays are written in C order with the name of their dtype, numpy scalars as Python numbers, tuples as lists.
+
+    Raises:
+        CodecError: HEROs cannot encode the value, which the message names: a Python object, a date without a time
+            zone, an array of objects or with fields.
     """
     try:
         return cbor2.dumps(value, default=_other)
     except CodecError:
         raise
-    except Exception as error:  # cbor2 has errors of its own, and a value may raise anything
+    except Exception as error:  # cbor2 has its own exceptions, and a value may raise any
         if isinstance(error.__cause__, CodecError):
             raise error.__cause__ from None
         raise CodecError(f"{value!r:.80} cannot be sent as an event of a HERO: {error}") from error
 
 
 def _other(encoder: Any, value: Any) -> Any:
-    """Encode what cbor2 does not know."""
+    """Encode a value of a type that cbor2 does not support."""
     if isinstance(value, numpy.ndarray):
         if value.dtype.hasobject or value.dtype.kind not in _KINDS:
             raise CodecError(f"an array of dtype {value.dtype} cannot be sent as an event of a HERO")

@@ -11,17 +11,17 @@ from penstock.errors import CodecError
 from penstock_zenoh.hero.tagged import ERROR, PLACEHOLDER, REFERENCE, Tagged
 
 Shape = Literal["pair", "value", "observables"]
-"""How the value of an event is read: see `HeroSource.shape`."""
+"""The interpretation of an event's value: see `HeroSource.shape`."""
 
 _NO_DATA = (REFERENCE, PLACEHOLDER, ERROR)
 
 
 class HeroEventError(CodecError):
-    """An event of a HERO whose value is not of the shape that was asked for."""
+    """The value of a HERO's event does not have the configured shape."""
 
 
 def data_and_metadata(value: Any, shape: Shape) -> tuple[Any, Mapping[str, Any]]:
-    """Return the data and the metadata of an event's value. Raises HeroEventError, which says what it is instead."""
+    """Return data and metadata of an event's value. Raises HeroEventError, which describes a value of another shape."""
     return _SHAPES[shape](value)
 
 
@@ -31,7 +31,7 @@ def event_key(realm: str, hero: str, event: str) -> str:
 
 
 def read_event_key(key: str) -> tuple[str, str, str] | None:
-    """Return (realm, HERO, event) of a key, or None if it is none of an event. A HERO's name may have "/" in it."""
+    """Return (realm, HERO, event) of a key, or None if it is not an event's key. A HERO's name may contain "/"."""
     chunks = key.split("/")
     if len(chunks) < 4 or chunks[0] != "@object":
         return None
@@ -44,8 +44,8 @@ def _pair(value: Any) -> tuple[Any, Mapping[str, Any]]:
     if isinstance(value, list) and len(value) == 2 and isinstance(value[1], Mapping):
         return _real(value[0]), _named(value[1])
     raise HeroEventError(
-        f"an event is {_described(value)}, and neither (data, metadata) nor a dict: set shape='observables' or "
-        "shape='value' if that is what this HERO sends"
+        f"an event is {_described(value)}, and neither (data, metadata) nor a dict: if this HERO sends such values, "
+        "set shape='observables' or shape='value'"
     )
 
 
@@ -56,7 +56,7 @@ def _value(value: Any) -> tuple[Any, Mapping[str, Any]]:
 def _observables(value: Any) -> tuple[Any, Mapping[str, Any]]:
     rows = [value] if isinstance(value, list) and len(value) == 3 and isinstance(value[0], str) else value
     if not isinstance(rows, list) or not rows:
-        raise HeroEventError(f"an event is {_described(value)}, and no list of (name, value, unit)")
+        raise HeroEventError(f"an event is {_described(value)}, and not a list of (name, value, unit)")
     found: dict[str, Any] = {}
     for row in rows:
         if not isinstance(row, list) or len(row) != 3 or not isinstance(row[0], str):
@@ -76,14 +76,14 @@ _SHAPES: dict[str, Callable[[Any], tuple[Any, Mapping[str, Any]]]] = {
 
 def _real(data: Any) -> Any:
     if isinstance(data, Tagged) and data.tag in _NO_DATA:
-        raise HeroEventError(f"the data of an event is {data.describe()}, which is not followed: it holds no data")
+        raise HeroEventError(f"the data of an event is {data.describe()}, which is not resolved: it holds no data")
     return data
 
 
 def _named(metadata: Mapping[Any, Any]) -> Mapping[str, Any]:
     for key in metadata:
         if not isinstance(key, str):
-            raise HeroEventError(f"the metadata of an event have the key {key!r:.60}, which is no text")
+            raise HeroEventError(f"the metadata of an event have the key {key!r:.60}, which is not a string")
     return metadata
 
 

@@ -1,4 +1,4 @@
-"""Events that a program feeds by hand, beside those of the network, and the wish to end."""
+"""Events that a program feeds in addition to those of the network, and the request to end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Fed:
         self._changed = threading.Condition()
 
     def __reduce__(self) -> tuple[type[Fed], tuple[()]]:
-        return Fed, ()  # a copy of a source in another process is fed there
+        return Fed, ()  # a copy of a source in another process is fed in that process
 
     def begin(self) -> None:
         """Take events."""
@@ -29,15 +29,15 @@ class Fed:
             self.has_ended = False
 
     def put(self, event: Event) -> None:
-        """Add one; waits while too many wait. Raises RunError after the end."""
+        """Add an event; waits while the queue is full. Raises RunError after the end."""
         with self._changed:
             self._changed.wait_for(lambda: len(self.waiting) < _MOST or self.has_ended)
             if self.has_ended:
-                raise RunError("the archiver has been stopped: it takes no more events")
+                raise RunError("the archiver has been stopped and accepts no more events")
             self.waiting.append(event)
 
     def take(self, most: int) -> list[Event]:
-        """Return up to `most`, the oldest first."""
+        """Return up to `most` events, oldest first."""
         if not self.waiting:
             return []
         with self._changed:
@@ -46,7 +46,7 @@ class Fed:
             return taken
 
     def end(self) -> None:
-        """Take no more."""
+        """Accept no more events."""
         with self._changed:
             self.has_ended = True
             self._changed.notify_all()

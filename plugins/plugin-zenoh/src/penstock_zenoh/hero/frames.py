@@ -1,4 +1,4 @@
-"""The running key of an event's metadata: what it says is missing, and the number of the record in its channel."""
+"""The counting key in an event's metadata: gaps, and the number of the record in its channel."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from penstock_zenoh.hero.acquisitions import count_of
 
 @attrs.define(eq=False)
 class Frames:
-    """Follow one event of one HERO.
+    """The count of one event of one HERO.
 
     Attributes:
-        key: The metadata key that counts, or None.
-        base: What is added to that number to make the record's `seq`, so that a count that restarts goes on there.
-        next_seq: The `seq` of a record that says no number.
-        last: The last number.
-        restarts: How often the count began anew.
+        key: The metadata key with the count, or None.
+        base: Offset from that count to the record's `seq`, so that `seq` continues after a restart of the count.
+        next_seq: The `seq` of a record without a count.
+        last: The last count.
+        restarts: Number of restarts of the count.
     """
 
     key: str | None
@@ -29,7 +29,7 @@ class Frames:
     restarts: int = 0
 
     def take(self, metadata: Mapping[str, Any]) -> tuple[int, int | None, int, bool]:
-        """Return (seq, number, how many are missing before it, whether it continues the last one)."""
+        """Return (seq, count, number of records missing before it, whether it continues the last one)."""
         number = None if self.key is None else count_of(metadata.get(self.key))
         if number is None:
             self.next_seq += 1
@@ -51,5 +51,5 @@ class Frames:
         return seq, number, missing, continues
 
     def begin(self) -> None:
-        """Begin a count anew: an acquisition has started."""
+        """Begin a new count: an acquisition has started."""
         self.last = None

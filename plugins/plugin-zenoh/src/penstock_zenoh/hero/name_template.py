@@ -1,4 +1,4 @@
-"""The template of an archiver's file names: what herostools' users write, as a path below a root that they chose."""
+"""The template of an archiver's file names: a template of herostools as a path below the user's root."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from penstock_zenoh.hero.source import holds_directory
 
 
 class NameTemplate(str):
-    """A jinja2 template of file names, which can be rendered by itself: `template.render(metadata)`."""
+    """A jinja2 template of file names with `template.render(metadata)`."""
 
     __slots__ = ()
 
     def render(self, *metadata: Mapping[str, Any], **more: Any) -> str:
-        """Return the name for these metadata. Raises TemplateError for what they lack."""
+        """Return the name for these metadata. Raises TemplateError for missing ones."""
         merged: dict[str, Any] = {}
         for each in (*metadata, more):
             merged.update(each)
@@ -26,10 +26,10 @@ class NameTemplate(str):
 
 
 def path_template(save_template: str, defaults: Mapping[str, Any], suffix: str) -> str:
-    """Return the template of a store's `path`, whose directories at the start are the user's.
+    """Return the template of a store's `path`, which begins with the user's directories.
 
-    A default that names a directory stands in the text for its name, so that it is part of the root: no event can
-    change it, or lead out of it. Raises ConfigError for a default with "{{" in it.
+    A default value with a directory replaces its variable in the template and so becomes part of the root, which no
+    event can change or leave. Raises ConfigError for such a default that contains "{{".
 
     >>> path_template("{{ file_path }}/a-{{ frame }}.npy", {"file_path": "/data"}, ".npy")
     '/data/a-{{ frame }}.npy'
@@ -40,6 +40,6 @@ def path_template(save_template: str, defaults: Mapping[str, Any], suffix: str) 
             continue
         if "{" in str(value):
             raise ConfigError(f"default_metadata: {name}={value!r}: must be a directory without '{{'")
-        directory = str(value).replace("\\", "\\\\")  # what `re` puts in as it is
+        directory = str(value).replace("\\", "\\\\")  # `re` interprets backslashes in a replacement
         text = re.sub(rf"\{{\{{\s*{re.escape(name)}\s*\}}\}}", directory, text)
     return text if text.endswith(suffix) else text + suffix

@@ -1,4 +1,4 @@
-"""The names of HEROs, their events and realms: what may be observed, and by which key expression."""
+"""Validators for names of HEROs, events and realms, and the key expression of several events."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from penstock.errors import ConfigError
 
 
 def selector(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    """Refuse what selects no HEROs. Raises ConfigError."""
+    """Refuse an invalid selector of HEROs. Raises ConfigError."""
     if not isinstance(value, str) or not value or not _is_key(f"@object/x/{value}/x"):
         hint = f"; write '{value.replace('*', '$*')}'" if isinstance(value, str) and "*" in value else ""
         raise ConfigError(
-            f"{field.name}={value!r}: selects no HERO; it is a name, '*' for one of any name, '**' for names with '/' "
-            f"in them, '$*' within a name, as in 'cam$*'{hint}"
+            f"{field.name}={value!r}: is not a selector of HEROs: write a name, '*' for any name, '**' for names with "
+            f"'/', or '$*' within a name, as in 'cam$*'{hint}"
         )
 
 
 def realm(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    """Refuse what is no realm. Raises ConfigError."""
+    """Refuse an invalid realm. Raises ConfigError."""
     if not isinstance(value, str) or "/" in value or not _is_key(f"@object/{value}/x"):
-        raise ConfigError(f"{field.name}={value!r}: is no realm; it is one chunk of a key, as 'heros'")
+        raise ConfigError(f"{field.name}={value!r}: is not a realm: write one chunk of a key, such as 'heros'")
 
 
 def name(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    """Refuse what no HERO is called. Raises ConfigError."""
+    """Refuse an invalid name of a HERO. Raises ConfigError."""
     if not isinstance(value, str) or not value or "*" in value or not _is_key(f"@object/x/{value}/x"):
-        raise ConfigError(f"{field.name}={value!r}: is no name of a HERO: chunks of a key, without '*', '$', '#', '?'")
+        raise ConfigError(f"{field.name}={value!r}: is not a HERO's name: write chunks of a key without '*$#?'")
 
 
 def event(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    """Refuse what is no name of an event. Raises ConfigError."""
+    """Refuse an invalid name of an event. Raises ConfigError."""
     if not isinstance(value, str) or not value or "/" in value or "*" in value or not _is_key(value):
-        raise ConfigError(f"{field.name}={value!r}: is no name of an event, as 'acquisition_data'")
+        raise ConfigError(f"{field.name}={value!r}: is not the name of an event, such as 'acquisition_data'")
 
 
 def event_names(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    """Refuse what is no name of an event, nor several. Raises ConfigError."""
+    """Refuse a value that is neither the name of an event nor a list of names. Raises ConfigError."""
     names = (value,) if isinstance(value, str) else value
     if not isinstance(names, Sequence) or not names:
-        raise ConfigError(f"{field.name}={value!r}: must be the name of an event, or a list of some")
+        raise ConfigError(f"{field.name}={value!r}: must be the name of an event or a list of names")
     for each in names:
         event(_, field, each)
 
 
 def subscribed_event(names: Sequence[str]) -> str:
-    """Return the chunk of a key expression that has all these names. One subscription keeps their order.
+    """Return the chunk of a key expression that matches all these names, so that one subscription keeps their order.
 
     >>> subscribed_event(["frame"]), subscribed_event(["acquisition_data", "acquisition_stopped"])
     ('frame', 'acquisition_$*')

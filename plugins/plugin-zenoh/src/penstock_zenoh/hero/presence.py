@@ -1,4 +1,4 @@
-"""The presence of a HERO for others: its liveliness token, and its answers to discovery queries."""
+"""The presence of a HERO on the network: its liveliness token, and its answers to discovery queries."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _CLASS = "penstock_zenoh.hero.store.HeroStore"
 
 @attrs.frozen
 class Presence:
-    """Answer for a HERO that has one event, and nothing that could be called."""
+    """The presence of a HERO with one event and no methods."""
 
     realm: str
     hero: str
     event_name: str
 
     def declare(self, session: zenoh.Session) -> list[Any]:
-        """Declare the answers, then the token; return what is to be undeclared."""
+        """Declare the queryables, then the token; return the declarations."""
         base = f"@object/{self.realm}/{self.hero}"
         about = {
             "proto_version": _PROTOCOL,

@@ -1,4 +1,4 @@
-"""The settings of the archivers for the stores of penstock-npy, by class or by file."""
+"""The settings with which the archivers use the stores of penstock-npy."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def store_settings(use: str, path: str, when_exists: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of the `npy` or `json` store: only the files that the template names are written."""
+    """Return the settings of the `npy` or `json` store, which then writes no other files than the template names."""
     settings = {"path": path, "when_exists": when_exists, **{name: value for name, value in options.items() if value}}
     if use == "npy":
         settings["sidecar"] = "none"
     else:
-        settings |= {"indent": 4, "only_ascii": True}  # as herostools writes them
+        settings |= {"indent": 4, "only_ascii": True}  # the format of herostools
     return settings

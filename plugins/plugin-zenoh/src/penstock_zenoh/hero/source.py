@@ -1,4 +1,4 @@
-"""HeroSource: reads the events of HEROs, and determines whether an acquisition is complete."""
+"""HeroSource: receives the events of HEROs, and determines whether an acquisition is complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from penstock.record import Record
 from penstock_zenoh import settings as s
 from penstock_zenoh.announcement import Announcement
 from penstock_zenoh.arrivals import Arrival, Arrivals
-from penstock_zenoh.comings import Comings
 from penstock_zenoh.hero.account import Account
 from penstock_zenoh.hero.bounds import Bounds
 from penstock_zenoh.hero.cbor import decode
@@ -25,52 +24,56 @@ from penstock_zenoh.hero.event import HeroEventError, Shape, data_and_metadata, 
 from penstock_zenoh.hero.fed import Fed
 from penstock_zenoh.hero.names import event_names, realm, selector, subscribed_event
 from penstock_zenoh.intake import Intake
-from penstock_zenoh.outside import forget, keep_in_children
-from penstock_zenoh.session import RENDEZVOUS, is_plain_peer, let_go, open_session
+from penstock_zenoh.library_errors import forget, keep_in_children
+from penstock_zenoh.presence_log import PresenceLog
+from penstock_zenoh.session import RENDEZVOUS, close_session, is_plain_peer, open_session
 from penstock_zenoh.times import time_of
 
-_ENDING_S = 0.1  # records inside the intake come within this time
+_ENDING_S = 0.1  # samples inside the intake arrive within this time
 _IN_HAND = 512
 _log = logging.getLogger(__name__)
 
 
 @attrs.define(kw_only=True)
 class HeroSource:
-    """Give the events of HEROs as records: data and metadata of each event, with the HERO's name as channel.
+    """Receive events of HEROs as records with the event's data and metadata, and the HERO's name as channel.
 
-    It needs nothing of `heros`. Events come without a number, and HEROs send them on best effort: what is lost on the
-    way can be seen only by a running key of the metadata (`sequence_key`) and by the bounds of an acquisition
-    (`bounds`). What is seen to be missing is lost upstream in the report; an acquisition that is not complete makes
-    the run fail at its end. Events of another shape, and what is no CBOR, are dead-lettered with their bytes.
+    `heros` need not be installed. Events have no numbers, and HEROs send them with best effort: losses in transit can
+    be found only by a counting key of the metadata (`sequence_key`) and by the bounds of an acquisition (`bounds`). The
+    report counts missing events as lost upstream; an incomplete acquisition makes the run fail at its end. Events of
+    another shape and payloads that are not CBOR are dead-lettered with their bytes.
 
-    Metadata are those of the event over `default_metadata`, with `source_name`, `event`, `realm`, `arrival_time_ns`,
-    and `acquisition` (what `acquisition_started` said), unless `describe` is False. Arrays are read-only.
+    The metadata of a record are `default_metadata`, overridden by those of the event, with `source_name`, `event`,
+    `realm`, `arrival_time_ns` and `acquisition` (the data of `acquisition_started`) unless `describe` is False. Arrays
+    are read-only.
 
     Attributes:
         object_selector: Name of a HERO, or a zenoh selector: "*", "cam$*", "lab/**".
-        event_name: Name of an event, or several.
-        realm: Realm of the HEROs; may be a selector. With one, channels are "<realm>/<name>".
-        sequence_key: Metadata key that counts the events of a HERO from 0 or 1, as "frame". A gap is counted as lost,
-            a count that restarts is a new run, and `seq` is made of it.
-        shape: "pair": an event is (data, metadata), or a dict that is both. "value": all of it is the data.
-            "observables": (name, value, unit), or a list of these; data is a dict of {"value": …, "unit": …} by name.
-        bounds: The events that begin and end an acquisition, between which events are counted; () follows none. None
-            follows "acquisition_started" and "acquisition_stopped" if an event begins with "acquisition_", which alone
-            is counted then, or if there is a `sequence_key`. They are given as records only if `event_name` names
-            them. If their names and `event_name` have no beginning in common, all events of these HEROs travel here.
-        index: Directory for the accounts of acquisitions, a JSON file for each; None: only the report has them.
-        default_metadata: Metadata of every record, for what its event does not say. Trusted: what holds a directory
-            (a text with "/", or "root") is not replaced by an event.
-        describe: False gives the metadata of the event and `default_metadata` alone.
-        until_silent_s: End when nothing has come for so many seconds, once something has; None: wait for ever.
-        capacity: Events that may wait here; then zenoh holds back senders that block.
-        capacity_bytes: Their bytes.
+        event_name: Name of an event, or a list of names.
+        realm: Realm of the HEROs, or a selector of realms; with a selector, channels are "<realm>/<name>".
+        sequence_key: Metadata key that counts the events of a HERO from 0 or 1, such as "frame". A gap is counted as
+            lost, a restarted count is a new series, and `seq` is derived from it.
+        shape: "pair": an event is (data, metadata), or a dict used as both. "value": the whole event is the data.
+            "observables": (name, value, unit), or a list of these; data is a dict of {"value", "unit"} by name.
+        bounds: The events that begin and end an acquisition, in which events are counted; () disables acquisitions.
+            None uses "acquisition_started" and "acquisition_stopped" if there is a `sequence_key`, or if an event is
+            named "acquisition_…" (only such events are counted then). They are returned as records only if
+            `event_name` includes them. If their names and `event_name` have no common prefix, this source receives
+            all events of these HEROs.
+        index: Directory for the accounts of acquisitions, one JSON file each; None writes them to the report only.
+        default_metadata: Metadata of every record for keys that its event lacks. Trusted: an event does not replace a
+            value with a directory (a string with "/", or the key "root").
+        describe: False restricts the metadata to those of the event and `default_metadata`.
+        until_silent_s: End if no event arrives for this many seconds after the first one; None waits for ever.
+        capacity: Number of events that may wait here; at this limit zenoh holds back senders that block.
+        capacity_bytes: Number of their bytes.
         listen: zenoh endpoints to listen on. Default: see `rendezvous`.
-        connect: zenoh endpoints to connect to, as "tcp/camera.lab:7460"; opening fails if none answers.
-        rendezvous: Without `listen` and `connect`: the loopback endpoint where processes of this machine meet.
+        connect: zenoh endpoints to connect to, such as "tcp/camera.lab:7460"; opening fails if none answers.
+        rendezvous: Loopback endpoint used without `listen` and `connect`: the first process of this machine listens
+            there, the others connect to it.
         mode: "peer", "client" of a router, or "router".
         config: zenoh configuration, merged last: nested plain data, or the text of a JSON5 file. Never printed.
-        heros_config: Without `listen`, `connect` and `config`, take the whole configuration of the environment
+        heros_config: Without `listen`, `connect` and `config`, use the complete configuration of the environment
             variable HEROS_ZENOH_CONFIG, as heros does.
         timeout_s: Seconds to wait for a connection when opening.
     """
@@ -102,21 +105,26 @@ class HeroSource:
     _open: _Observation | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _account: Account = attrs.field(factory=Account, init=False, repr=False, eq=False)
     _refused: list[tuple[Record, BaseException]] = attrs.field(factory=list, init=False, repr=False, eq=False)
-    _comings: Comings = attrs.field(factory=lambda: Comings(""), init=False, repr=False, eq=False)
+    _presence: PresenceLog = attrs.field(factory=lambda: PresenceLog(""), init=False, repr=False, eq=False)
     _fed: Fed = attrs.field(factory=Fed, init=False, repr=False, eq=False)
     _left: int = attrs.field(default=0, init=False, repr=False, eq=False)
     _given: int = attrs.field(default=0, init=False, repr=False, eq=False)
     _last_ns: int = attrs.field(default=0, init=False, repr=False, eq=False)
 
     def open(self) -> None:
-        """Subscribe. Raises SourceError naming the endpoint that is out of reach; ConfigError for one that is none."""
+        """Subscribe.
+
+        Raises:
+            SourceError: an endpoint cannot be reached; the message names it.
+            ConfigError: an endpoint or `config` is invalid.
+        """
         if self._open is not None:
             raise SourceError(f"{self._name()} is open already: close it first")
         self._account = Account(index=self.index, sequence_key=self.sequence_key)
         self._refused.clear()
         self._last_ns = 0
         self._fed.begin()
-        self._comings = Comings(self._name())
+        self._presence = PresenceLog(self._name())
         self._wanted = frozenset(self._events())
         self._bounds = Bounds.of(self._events(), self.bounds, is_counted=self.sequence_key is not None)
         events = subscribed_event((*self._events(), *self._bounds.names))
@@ -130,7 +138,7 @@ class HeroSource:
                 self.capacity_bytes,
                 is_peer=is_plain_peer(self) and not self._whole(),
                 health=event_key(self.realm, self.object_selector, "_health"),
-                comings=self._comings,
+                presence=self._presence,
             ),
             name=self._name(),
             unreachable=SourceError,
@@ -138,12 +146,15 @@ class HeroSource:
         )
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        """Return the records of the events that have arrived, or do within `timeout_s` seconds."""
+        """Return the records of arrived events, at most `max_records`, waiting up to `timeout_s` seconds for the first.
+
+        Raises EndOfSource after `end_soon`, or after `until_silent_s` without an event.
+        """
         observation = self._open
         if observation is None:
             raise SourceError(f"{self._name()} is not open: call open() first")
         if not observation.is_here():
-            raise SourceError(f"{self._name()} was opened by another process, of which this is a fork: open one here")
+            raise SourceError(f"{self._name()} was opened in another process, before a fork: open one here")
         records = [record for event in self._fed.take(max_records) for record in self._of_value(*event, None)]
         if not records:
             is_ending = self._fed.has_ended
@@ -151,54 +162,54 @@ class HeroSource:
             arrivals = observation.take(most, _ENDING_S if is_ending else timeout_s) if most else []
             self._left -= len(arrivals) if is_ending else 0
             if is_ending and not arrivals and not self._fed.waiting:
-                raise EndOfSource(f"{self._name()}: it was told to end")
+                raise EndOfSource(f"{self._name()}: ended by `end_soon`")
             for arrival in arrivals:
                 records += self._of_arrival(arrival)
         now = time.monotonic_ns()
         if records:
             self._last_ns = now
         elif self.until_silent_s and self._last_ns and now - self._last_ns > self.until_silent_s * 1e9:
-            raise EndOfSource(f"{self._name()}: nothing for {self.until_silent_s:g} s")
+            raise EndOfSource(f"{self._name()}: no event for {self.until_silent_s:g} s")
         self._given += len(records)
         return records
 
     def feed(self, source_name: str, value: Any) -> None:
-        """Take an event as if this HERO had sent it; waits while too many wait. Any thread."""
+        """Accept an event as if this HERO had sent it; waits while the queue is full. Thread-safe."""
         self._fed.put((source_name, self._events()[0], self.realm, value))
 
     def end_soon(self) -> None:
-        """Take in nothing more; `read` gives what is inside, then raises EndOfSource. Any thread."""
+        """Accept no more events; `read` returns the remaining ones, then raises EndOfSource. Thread-safe."""
         observation = self._open
-        # What is inside by now: a HERO that goes on sending must not keep a run from its end.
+        # Count the events inside now: a HERO that keeps sending must not keep the run from ending.
         self._left = self.capacity + _IN_HAND + (0 if observation is None else observation.waiting())
         self._fed.end()
         if observation is not None:
             observation.wake()
 
     def take_refused(self) -> Sequence[tuple[Record, BaseException]]:
-        """Return the events since the last call that are of no use, with their bytes and the reasons."""
+        """Return the invalid events since the last call, with their bytes and the errors."""
         refused, self._refused = self._refused, []
         return refused
 
     def lost_upstream(self) -> Mapping[str, int]:
-        """Return how many events of each HERO are known not to have arrived, since `open`; any thread."""
+        """Return how many events of each HERO are known to be missing since `open`. Thread-safe."""
         return self._account.lost()
 
     def lag(self) -> int:
-        """Return how many events wait here to be read; any thread."""
+        """Return how many events wait here to be read. Thread-safe."""
         observation = self._open
         return len(self._fed.waiting) + (0 if observation is None else observation.waiting())
 
     def remark(self) -> str:
-        """Return what is not complete, and counts that began anew; any thread."""
+        """Return the incomplete acquisitions and the restarted counts as text. Thread-safe."""
         return self._account.remark()
 
     def notes(self) -> Sequence[str]:
-        """Return the accounts of complete acquisitions in words, and which HEROs came and went; any thread."""
-        return [*self._account.notes(), *self._comings.notes()]
+        """Return a sentence for each complete acquisition, and each HERO that appeared or disappeared. Thread-safe."""
+        return [*self._account.notes(), *self._presence.notes()]
 
     def mark(self) -> int:
-        """Return how many records it has given."""
+        """Return how many records `read` has returned."""
         return self._given
 
     def given_up(self, channel: str) -> None:
@@ -206,11 +217,11 @@ class HeroSource:
         self._account.given_up(channel)
 
     def durable(self, position: int) -> None:
-        """Note that these are stored, and write the accounts of completely stored acquisitions."""
+        """Record that everything before `position` is stored; write the accounts of completely stored acquisitions."""
         self._account.durable(position)
 
     def close(self) -> None:
-        """Leave. Raises SourceError, once, if an acquisition is not complete, which names each."""
+        """Close the session. Raises SourceError, once, that names each incomplete acquisition."""
         observation, self._open = self._open, None
         if observation is None or not observation.is_here():
             return
@@ -285,7 +296,7 @@ class HeroSource:
         return (self.event_name,) if isinstance(self.event_name, str) else tuple(self.event_name)
 
     def _whole(self) -> str | None:
-        """Return the configuration that heros would take, if it is asked for and nothing else is given."""
+        """Return the configuration that heros would use, if `heros_config` is set and nothing else is given."""
         given = self.listen is not None or self.connect is not None or bool(self.config)
         return os.environ.get("HEROS_ZENOH_CONFIG") or None if self.heros_config and not given else None
 
@@ -294,7 +305,7 @@ class HeroSource:
 
 
 def holds_directory(name: str, value: Any) -> bool:
-    """Return whether a default names a place on the disk, which no event may change."""
+    """Return whether a default value has a directory, which no event may replace."""
     return name == "root" or isinstance(value, Path) or (isinstance(value, str) and "/" in value)
 
 
@@ -310,7 +321,7 @@ class _Observation:
         *,
         is_peer: bool,
         health: str,
-        comings: Comings,
+        presence: PresenceLog,
     ) -> None:
         self._process = os.getpid()
         self._session = session
@@ -320,8 +331,8 @@ class _Observation:
         def on_health(sample: zenoh.Sample) -> None:
             names = read_event_key(str(sample.key_expr))
             if names is not None:
-                came = "came" if sample.kind == zenoh.SampleKind.PUT else "went"
-                comings.note(f"HERO {names[1]!r} of realm {names[0]!r} {came}")
+                came = "appeared" if sample.kind == zenoh.SampleKind.PUT else "disappeared"
+                presence.note(f"HERO {names[1]!r} of realm {names[0]!r} {came}")
 
         watcher = session.liveliness().declare_subscriber(
             health, zenoh.handlers.Callback(on_health, indirect=False), history=True
@@ -333,26 +344,26 @@ class _Observation:
         keep_in_children(self)
 
     def is_here(self) -> bool:
-        """Return whether this process opened it; a fork has none of its threads."""
+        """Return whether this process opened the session; a fork has none of its threads."""
         return self._process == os.getpid()
 
     def take(self, most: int, timeout_s: float) -> list[Arrival]:
-        """Return what has arrived, or does within `timeout_s` seconds."""
+        """Return up to `most` arrivals, waiting up to `timeout_s` seconds for the first."""
         return self._intake.take(most, timeout_s)
 
     def waiting(self) -> int:
-        """Return how much waits."""
+        """Return how many events wait."""
         return len(self._arrivals.waiting)
 
     def wake(self) -> None:
-        """Let a reader that waits look up."""
+        """Wake a waiting reader."""
         with self._arrivals.changed:
             self._arrivals.has_news = True
             self._arrivals.changed.notify_all()
 
     def close(self) -> None:
-        """Undeclare, end the thread, close the session."""
+        """Undeclare everything, end the thread, close the session."""
         self._arrivals.close()
-        let_go(self._session, self._held)
+        close_session(self._session, self._held)
         self._intake.join()
         forget(self)

@@ -1,4 +1,4 @@
-"""HeroStore: emits records as the events of a HERO, for all who observe HEROs."""
+"""HeroStore: emits records as the events of a HERO."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ from penstock_zenoh.hero import names
 from penstock_zenoh.hero.cbor_out import encode
 from penstock_zenoh.hero.event import event_key
 from penstock_zenoh.hero.presence import Presence
-from penstock_zenoh.outside import forget, is_library_error, keep_in_children
-from penstock_zenoh.session import RENDEZVOUS, is_plain_peer, let_go, open_session
+from penstock_zenoh.library_errors import forget, is_library_error, keep_in_children
+from penstock_zenoh.session import RENDEZVOUS, close_session, is_plain_peer, open_session
 
 _OURS = frozenset(("source_name", "event", "realm", "arrival_time_ns", "time_from", "acquisition"))
 
 
 @attrs.define(kw_only=True)
 class HeroStore:
-    """Emit each record as an event: `(data, metadata)`, or one dict where data and metadata are the same.
+    """Emit each record as an event: `(data, metadata)`, or one dict if data and metadata are the same object.
 
-    HEROs give no receipts: an event is sent reliably, and waits for a subscriber that is slow, but nobody confirms
-    it; `sync` returns when all is handed to zenoh. What the source of HEROs adds to metadata is not sent again.
+    HEROs send no receipts: an event is sent reliably and waits for slow subscribers, but it is not confirmed; `sync`
+    returns when zenoh has accepted all events. Metadata that the `hero` source added are not sent.
 
     Attributes:
         hero: Name of the HERO.
         event_name: Name of the event.
         realm: Its realm.
-        discoverable: Be seen by those who look for HEROs, with its event; else only those who know the name observe it.
-        realtime: Wait between two events as long as lay between their records (`time_ns`), to replay an archived run.
-        wait_for_observers: True waits in the first `write` until somebody observes the event, `timeout_s` at most.
+        discoverable: True answers discovery queries with the HERO and its event; else observers must know the name.
+        realtime: Keep the intervals between the records (`time_ns`) between their events, to replay an archived run.
+        wait_for_observers: True waits up to `timeout_s` in the first `write` until an observer subscribes to the event.
         listen: zenoh endpoints to listen on. Default: see `rendezvous`.
         connect: zenoh endpoints to connect to; opening fails if none answers.
-        rendezvous: Without `listen` and `connect`: the loopback endpoint where processes of this machine meet.
+        rendezvous: Loopback endpoint used without `listen` and `connect`: the first process of this machine listens
+            there, the others connect to it.
         mode: "peer", "client" of a router, or "router".
         config: zenoh configuration, merged last. Never printed.
         timeout_s: Seconds to wait for a connection, and for observers.
@@ -63,11 +64,16 @@ class HeroStore:
     _open: _Emission | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
     def open(self) -> None:
-        """Open a session. Raises CannotConnectToStoreError naming the endpoint; ConfigError for one that is none."""
+        """Open a session.
+
+        Raises:
+            CannotConnectToStoreError: an endpoint cannot be reached; the message names it.
+            ConfigError: an endpoint, `realm` or `config` is invalid.
+        """
         if self._open is not None:
             raise StoreError(f"{self._name()} is open already: close it first", retryable=False)
         if "*" in self.realm:
-            raise ConfigError(f"{self._name()}: realm={self.realm!r}: a HERO is of one realm")
+            raise ConfigError(f"{self._name()}: realm={self.realm!r}: a HERO has one realm, without '*'")
         self._open = open_session(
             self,
             lambda session: _Emission(session, self),
@@ -76,13 +82,13 @@ class HeroStore:
         )
 
     def write(self, records: Sequence[Record]) -> None:
-        """Emit them; waits for subscribers that are slow. Raises StoreError naming those that were not emitted."""
+        """Emit the records; waits for slow subscribers. Raises StoreError with the records that were not emitted."""
         emission = self._opened()
         if self.wait_for_observers and not emission.is_observed(self.timeout_s):
             raise StoreError(
-                f"{self._name()}: nobody observes it within {self.timeout_s:g} s: start the observer, compare name, "
+                f"{self._name()}: no observer within {self.timeout_s:g} s: start the observer, compare name, "
                 "event, realm and endpoints, or set wait_for_observers=False",
-                failed=[(record, TimeoutError("nobody observes it")) for record in records],
+                failed=[(record, TimeoutError("no observer")) for record in records],
             )
         failed: list[tuple[Record, BaseException]] = []
         for record in records:
@@ -103,11 +109,11 @@ class HeroStore:
             ) from first
 
     def sync(self) -> None:
-        """Return: what was written is with zenoh, and nobody can say more."""
+        """Return at once: zenoh has accepted all written events, and HEROs confirm nothing beyond that."""
         self._opened()
 
     def close(self) -> None:
-        """Send what zenoh still holds, and leave."""
+        """Send the events that zenoh still holds, and close the session."""
         emission, self._open = self._open, None
         if emission is not None and emission.is_here():
             emission.close()
@@ -117,7 +123,7 @@ class HeroStore:
             raise StoreError(f"{self._name()} is not open: call open() first", retryable=False)
         if not self._open.is_here():
             raise StoreError(
-                f"{self._name()} was opened by another process, of which this is a fork: open one here", retryable=False
+                f"{self._name()} was opened in another process, before a fork: open one here", retryable=False
             )
         return self._open
 
@@ -126,7 +132,7 @@ class HeroStore:
 
 
 def _value(record: Record) -> Any:
-    """Return what the event of a record is."""
+    """Return the value of a record's event."""
     metadata = {name: value for name, value in record.metadata.items() if name not in _OURS}
     data = record.data
     if isinstance(data, Mapping) and all(name in data and data[name] is value for name, value in metadata.items()):
@@ -135,7 +141,7 @@ def _value(record: Record) -> Any:
 
 
 class _Emission:
-    """An open session, its publisher, and what makes the HERO seen."""
+    """An open session with its publisher and the HERO's presence."""
 
     def __init__(self, session: zenoh.Session, store: HeroStore) -> None:
         self._process = os.getpid()
@@ -154,11 +160,11 @@ class _Emission:
         keep_in_children(self)
 
     def is_here(self) -> bool:
-        """Return whether this process opened it; a fork has none of zenoh's threads."""
+        """Return whether this process opened the session; a fork has none of zenoh's threads."""
         return self._process == os.getpid()
 
     def is_observed(self, timeout_s: float) -> bool:
-        """Wait until somebody subscribes to the event."""
+        """Wait up to `timeout_s` seconds until an observer subscribes to the event; return whether one has."""
         deadline = time.monotonic() + timeout_s
         while not self._publisher.matching_status.matching:  # type: ignore[attr-defined]  # its stub says bool
             if time.monotonic() >= deadline:
@@ -167,7 +173,7 @@ class _Emission:
         return True
 
     def wait_until(self, time_ns: int) -> None:
-        """Wait until it is as long since the first event as lay between its record and this one."""
+        """Wait until the time since the first event equals the time between its record and one of `time_ns`."""
         now = time.monotonic()
         if self._began is None:
             self._began = (time_ns, now)
@@ -183,5 +189,5 @@ class _Emission:
 
     def close(self) -> None:
         """Undeclare, and close the session."""
-        let_go(self._session, self._held)
+        close_session(self._session, self._held)
         forget(self)

@@ -1,4 +1,4 @@
-"""Values of CBOR that stay as they came: references, callbacks, placeholders, tags that nobody here knows."""
+"""CBOR values that are not decoded: references, callbacks, placeholders and unknown tags."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _NAMES = {
 
 @attrs.frozen
 class Tagged:
-    """A tag and its content; nothing is looked up, called or dialled for it."""
+    """A tag and its content; it is not resolved, called or connected to."""
 
     tag: int
     value: Any
 
     def describe(self) -> str:
-        """Return what messages call it."""
+        """Return its name for messages."""
         return _NAMES.get(self.tag, f"a value of the unknown CBOR tag {self.tag}")

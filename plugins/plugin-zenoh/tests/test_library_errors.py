@@ -12,7 +12,7 @@ import pytest
 
 from penstock.errors import ConfigError, SourceError, StoreError
 from penstock.record import Record
-from penstock_zenoh import outside, publishing
+from penstock_zenoh import library_errors, publishing
 from penstock_zenoh.source import ZenohSource
 from penstock_zenoh.store import ZenohStore
 
@@ -44,7 +44,7 @@ def test_a_key_that_is_too_long_costs_its_own_record(length, endpoint, opened):
     source = opened(ZenohSource(key="**", rendezvous=endpoint))
     store = opened(ZenohStore(key="{{ channel }}", rendezvous=endpoint))
     records = [Record(b"x", channel=channel) for channel in ("before", "x" * length, "after")]
-    if length > outside.MOST_KEY_BYTES:
+    if length > library_errors.MOST_KEY_BYTES:
         with pytest.raises(StoreError, match=r"1 of 3 records not published.*and zenoh can send 65535") as error:
             store.write(records)
         assert [record.channel for record, _ in error.value.failed] == ["x" * length]
@@ -81,14 +81,14 @@ def test_a_key_that_cannot_be_announced_is_refused(kind):
 
 
 def test_what_ends_a_program_is_no_error_of_the_library():
-    """Ctrl-C and sys.exit are passed on; panics are told from errors."""
+    """Ctrl-C and sys.exit are passed on; panics are distinguished from errors."""
     panic = type("PanicException", (BaseException,), {})
-    assert outside.is_library_error(panic())
-    assert outside.has_panicked(panic())
-    assert outside.is_library_error(ValueError())
-    assert not outside.has_panicked(ValueError())
-    assert not outside.is_library_error(KeyboardInterrupt())
-    assert not outside.has_panicked(SystemExit())
+    assert library_errors.is_library_error(panic())
+    assert library_errors.has_panicked(panic())
+    assert library_errors.is_library_error(ValueError())
+    assert not library_errors.has_panicked(ValueError())
+    assert not library_errors.is_library_error(KeyboardInterrupt())
+    assert not library_errors.has_panicked(SystemExit())
 
 
 FORKED = """

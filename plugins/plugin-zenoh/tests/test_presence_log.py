@@ -1,4 +1,4 @@
-"""Channels that come and go are told: in the log, in the report, and, if asked for, to decoders."""
+"""Programs that appear and disappear are in the log and in the report; their channels end if asked for."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import penstock as ps
 from penstock.decoder import CHANNEL_ENDS
 from penstock.errors import EndOfSource
 from penstock.record import Record
-from penstock_zenoh.comings import Comings
 from penstock_zenoh.hero.source import HeroSource
 from penstock_zenoh.hero.store import HeroStore
+from penstock_zenoh.presence_log import PresenceLog
 from penstock_zenoh.session import Network
 from penstock_zenoh.source import ZenohSource
 from penstock_zenoh.store import ZenohStore
@@ -50,7 +50,7 @@ def test_publishers_that_come_and_go_are_in_the_report(endpoint):
     assert run.report.ok, str(run.report)
     first, second = run.report.notes
     assert "the publisher of 'lab/a' (process" in first
-    assert first.endswith("came")
+    assert first.endswith("appeared")
     assert second.endswith("closed")
 
 
@@ -76,7 +76,7 @@ def test_a_channel_whose_publisher_has_gone_ends(how, endpoint, opened, peer):
         ("a", 2, None, {CHANNEL_ENDS: True}),
         ("b", 3, None, {CHANNEL_ENDS: True}),
     ]
-    until(lambda: any(("closed" if how == "closed" else "went away without an end") in note for note in source.notes()))
+    until(lambda: any(("closed" if how == "closed" else "vanished without closing") in note for note in source.notes()))
 
 
 def test_end_marks_come_before_the_end(endpoint, opened):
@@ -110,7 +110,7 @@ def test_tokens_of_other_programs(endpoint, opened):
     while not any(CHANNEL_ENDS in record.metadata for record in records):
         records += source.read(10, 0.5)
     assert [record.channel for record in records if CHANNEL_ENDS in record.metadata] == ["lab/cam1"]
-    assert source.notes() == ["the token 'lab/cam1/alive' came", "the token 'lab/cam1/alive' went"]
+    assert source.notes() == ["the token 'lab/cam1/alive' appeared", "the token 'lab/cam1/alive' disappeared"]
     session.close()
 
 
@@ -123,12 +123,12 @@ def test_heros_that_come_and_go(endpoint, opened):
         until(lambda want=2 * round_ + 1: len(source.notes()) == want)
         hero.close()
         until(lambda want=2 * round_ + 2: len(source.notes()) == want)
-    assert source.notes() == [f"HERO 'lab/cam' of realm 'heros' {what}" for what in ("came", "went", "came", "went")]
+    assert source.notes() == [f"HERO 'lab/cam' of realm 'heros' {what}" for what in ("appeared", "disappeared") * 2]
 
 
-def test_many_comings_are_counted():
+def test_many_changes_of_presence_are_counted():
     """A report names the first ones, and says how many more there were."""
-    comings = Comings("source")
+    presence = PresenceLog("source")
     for number in range(25):
-        comings.note(f"{number} came")
-    assert comings.notes() == [*(f"{number} came" for number in range(20)), "and 5 comings and goings more"]
+        presence.note(f"{number} appeared")
+    assert presence.notes() == [*(f"{number} appeared" for number in range(20)), "and 5 more changes of presence"]

@@ -13,7 +13,7 @@ from penstock.errors import CodecError
 from penstock_zenoh.hero.cbor import decode
 from penstock_zenoh.hero.event import HeroEventError, data_and_metadata, event_key, read_event_key
 from penstock_zenoh.hero.frames import Frames
-from penstock_zenoh.session import let_go
+from penstock_zenoh.session import close_session
 
 _NEEDED = (1, 10)
 _CAPACITY = 65_536
@@ -25,15 +25,15 @@ session_manager.update_config({
     "transport/link/tx/queue/congestion_control/drop/wait_before_drop": 2_000_000,
     "transport/link/tx/queue/congestion_control/drop/max_wait_before_drop_fragments": 5_000_000,
 })"""
-"""HEROs send on best effort: with these a sender waits for a slow reader before it drops (seconds, not 1 ms)."""
+"""HEROs send with best effort: with these settings a sender waits seconds, not 1 ms, for a slow reader."""
 
 RECEIVER = """\
 config = {"transport/shared_memory/enabled": False}   # in the source: ps.source("hero", …, config=config)"""
-"""Shared memory of zenoh 1.9 drops under load, also what was sent reliably. penstock's own sessions have it off."""
+"""The shared memory of zenoh 1.9 drops even reliable messages under load. Sessions of penstock disable it."""
 
 
 def watch(session: zenoh.Session, *, seconds: float, realm: str, sequence_key: str) -> dict[str, Any]:
-    """Return what came of each event within `seconds`, and what was missing; closes the session."""
+    """Count each event's arrivals and gaps for `seconds`, and return them as plain data; closes the session."""
     subscriber = session.declare_subscriber(event_key(realm, "**", "*"), zenoh.handlers.FifoChannel(_CAPACITY))
     frames: dict[tuple[str, str, str], Frames] = {}
     counts: dict[tuple[str, str, str], list[int]] = {}
@@ -55,7 +55,7 @@ def watch(session: zenoh.Session, *, seconds: float, realm: str, sequence_key: s
                 continue
             arrived_lost[1] += frames.setdefault(name, Frames(sequence_key)).take(metadata)[2]
     finally:
-        let_go(session, (subscriber,))
+        close_session(session, (subscriber,))
     return {
         "seconds": seconds,
         "sequence_key": sequence_key,
@@ -75,18 +75,18 @@ def watch(session: zenoh.Session, *, seconds: float, realm: str, sequence_key: s
 
 
 def advice(seen: Mapping[str, Any]) -> str:
-    """Return in words what `watch` saw, and the lines to paste."""
+    """Return the result of `watch` as text, with the lines to paste."""
     lines = []
     for event in seen["events"]:
         total = event["arrived"] + event["lost"]
         said = (
             f"{event['lost']} of {total} lost ({100 * event['lost'] / total:.1f} %)"
             if event["counted"]
-            else f"{event['arrived']} arrived; without {seen['sequence_key']!r} nobody can tell what is lost"
+            else f"{event['arrived']} arrived; losses are not countable without {seen['sequence_key']!r}"
         )
         lines.append(f"HERO {event['hero']!r}, event {event['event']!r}: {said}")
     if not lines:
-        lines.append(f"No event of a HERO came within {seen['seconds']:g} s: see `penstock scout`.")
+        lines.append(f"No event of a HERO arrived within {seen['seconds']:g} s: see `penstock scout`.")
     if tuple(map(int, seen["zenoh"].split(".")[:2])) < _NEEDED:
         lines.append(
             f"eclipse-zenoh {seen['zenoh']} drops reliable messages under load: pip install 'eclipse-zenoh>=1.10'"
@@ -101,6 +101,6 @@ def advice(seen: Mapping[str, Any]) -> str:
         "",
         RECEIVER,
         "",
-        "Senders of your own publish with congestion_control=BLOCK and reliability=RELIABLE.",
+        "Programs of your own should publish with congestion_control=BLOCK and reliability=RELIABLE.",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Effects of the zenoh library on a process: panics that are not an `Exception`, and sessions after a fork."""
+"""Failures of the zenoh library: panics, which are no `Exception`, and sessions after a fork."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import os
 from typing import Any
 
 MOST_KEY_BYTES = 65_535
-"""The longest key that zenoh 1.10 can put into a message; a longer one panics, and the session with it."""
+"""The longest key that zenoh 1.10 can send, in bytes; a longer one causes a panic that ends the session."""
 
 _OURS = (KeyboardInterrupt, SystemExit, GeneratorExit)
 _alive: dict[int, Any] = {}
 
 
 def is_library_error(error: BaseException) -> bool:
-    """Return whether a call into zenoh failed: any Exception, or a panic of its Rust code; not a wish to end."""
+    """Return whether a call into zenoh failed: any Exception, or a panic of its Rust code; not an interrupt or exit."""
     return not isinstance(error, _OURS)
 
 
 def has_panicked(error: BaseException) -> bool:
-    """Return whether the library's Rust code panicked: its session cannot be used any more."""
+    """Return whether the library's Rust code panicked: the session cannot be used any more."""
     return not isinstance(error, (Exception, *_OURS))
 
 
 def keep_in_children(owner: Any) -> None:
-    """Let a forked child keep what `owner` holds for ever.
+    """Keep `owner` alive in forked children for ever, until `forget(owner)`.
 
-    A child has none of zenoh's threads, so that closing or dropping a session there waits for ever, also at the end of
-    the interpreter. Until `forget(owner)`.
+    A child has none of zenoh's threads, so that closing or dropping a session there would block for ever, even at the
+    end of the interpreter.
     """
     _alive[id(owner)] = owner
 
