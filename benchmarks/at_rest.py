@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import statistics
+import contextlib
+import queue
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from measure import TURNS, Row, at_most
+from measure import TURNS, Row, medians, time_of_one
 
 import penstock as ps
 from penstock.builtin.push import PushSource
 
 SOURCES = 256
 WATCHED_S = 3.0
-
-
-def processor_ms(work: Callable[[], object]) -> float:
-    """Return the time of the processor that work takes, in all threads."""
-    began = time.process_time()
-    work()
-    return (time.process_time() - began) * 1000
 
 
 def one_record() -> None:
@@ -31,6 +26,15 @@ def one_put() -> None:
     """The same for a handler."""
     with ps.DataHandler("memory") as handler:
         handler.put({"time": 0}, 1)
+
+
+def by_hand() -> None:
+    """Hand a value to a thread of its own."""
+    between: queue.SimpleQueue[int] = queue.SimpleQueue()
+    taker = threading.Thread(target=between.get)
+    taker.start()
+    between.put(1)
+    taker.join()
 
 
 class Silent:
@@ -48,32 +52,55 @@ class Silent:
         """Do nothing."""
 
 
+def part_of_a_core() -> float:
+    """Watch for a while; return the processor time of this process in percent of one processor."""
+    began, began_cpu = time.perf_counter(), time.process_time()
+    threading.Event().wait(WATCHED_S)
+    return (time.process_time() - began_cpu) / (time.perf_counter() - began) * 100
+
+
+def by_hand_percent() -> float:
+    """Let as many threads wait for a queue, with a look twice a second; return what part of a core they take."""
+    ended = threading.Event()
+
+    def wait() -> None:
+        between: queue.SimpleQueue[int] = queue.SimpleQueue()
+        while not ended.is_set():
+            with contextlib.suppress(queue.Empty):
+                between.get(timeout=0.5)
+
+    waiting = [threading.Thread(target=wait) for _ in range(SOURCES)]
+    for thread in waiting:
+        thread.start()
+    found = part_of_a_core()
+    ended.set()
+    for thread in waiting:
+        thread.join()
+    return found
+
+
 def idle_percent(kind: type) -> float:
     """Run sources that give nothing; return what part of a core they take."""
     pipeline = ps.Pipeline(*(ps.source(kind(), name=f"s{number}") >> ps.store("null") for number in range(SOURCES)))
     with pipeline.start() as run:
         run.wait(1.0)
-        began, began_cpu = time.perf_counter(), time.process_time()
-        run.wait(WATCHED_S)
-        return (time.process_time() - began_cpu) / (time.perf_counter() - began) * 100
+        return part_of_a_core()
 
 
 def rows(scale: float) -> Iterator[Row]:
-    """Measure."""
-    for name, work, most in (("a run of one record", one_record, 3.0), ("a DataHandler of one record", one_put, 6.0)):
+    """Measure; `scale` is the part of the usual turns, of which there are never less than seven."""
+    turns = max(TURNS, int(30 * scale))
+    for name, work in (("a run of one record", one_record), ("a DataHandler of one record", one_put)):
         work()  # plugins are looked for once in a process
-        figure = statistics.median(processor_ms(work) for _ in range(max(TURNS, int(30 * scale))))
-        yield at_most(f"{name}: processor time", figure, most, "ms")
-    turns = max(1, int(TURNS * scale))
-    figure = statistics.median(idle_percent(PushSource) for _ in range(turns))
-    reason = "the figure grows with the load of the machine: waking a thread costs more with cold caches"
-    yield at_most(f"{SOURCES} idle sources that can be woken", figure, 3.0, "%", reason=reason)
-    figure = statistics.median(idle_percent(Silent) for _ in range(turns))
-    yield Row(
-        name=f"{SOURCES} idle sources that cannot be woken",
-        reference="nothing",
-        unit="%",
-        figure=figure,
-        reference_figure=0.0,
-        ratio=0.0,
-    )
+        seconds = medians(work, by_hand, turns, clock=time.process_time)
+        yield time_of_one(f"{name}: processor time", "a value handed to a thread by a queue", seconds, "ms")
+    ours, theirs, silent = [], [], []
+    for _ in range(TURNS):
+        ours.append(idle_percent(PushSource))
+        theirs.append(by_hand_percent())
+        silent.append(idle_percent(Silent))
+    reference = f"{SOURCES} threads at a queue, with a timeout of 0.5 s"
+    name = f"{SOURCES} idle sources that can be woken"
+    yield Row(name=name, reference=reference, unit="%", ours=ours, theirs=theirs)
+    name = f"{SOURCES} idle sources that cannot be woken"
+    yield Row(name=name, reference=reference, unit="%", ours=silent, theirs=theirs)

@@ -9,7 +9,6 @@ import importlib.metadata
 import logging
 import multiprocessing
 import secrets
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -17,7 +16,7 @@ from typing import Any
 
 import attrs
 import numpy as np
-from measure import Row, Turns, medians
+from measure import TURNS, Row, medians, per_record
 
 from penstock.errors import EndOfSource
 from penstock.record import Record
@@ -27,7 +26,6 @@ FRAME = (1080, 1920, 3)
 SMALL = b"x" * 1024
 LIST = 100
 """How many records a list has: what a lane hands to a store when records come fast."""
-TURNS = 7
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -136,6 +134,48 @@ def through_queue(data: Any, count: int, at_once: int = 1) -> Seen:
     return seen
 
 
+def give_pipe(there: Connection, data: Any, count: int, pause_s: float) -> None:
+    """Write the bytes of a frame, and the time before them, one frame each `pause_s` seconds."""
+    due = time.monotonic()
+    for _ in range(count):
+        if pause_s:
+            due += pause_s
+            time.sleep(max(0.0, due - time.monotonic()))
+        there.send(time.monotonic_ns())
+        there.send_bytes(data.ravel())
+
+
+def relay_pipe(here: Connection, there: Connection, count: int) -> None:
+    """Pass on what comes."""
+    buffer = bytearray(int(np.prod(FRAME)))
+    for _ in range(count):
+        sent = here.recv()
+        here.recv_bytes_into(buffer)
+        there.send(sent)
+        there.send_bytes(buffer)
+
+
+def through_pipes(data: Any, count: int, pause_s: float) -> Seen:
+    """Hand the same bytes over by pipes, from a process through another one to this one."""
+    (here, relayed), (relaying, given) = SPAWN.Pipe(duplex=False), SPAWN.Pipe(duplex=False)
+    others = [
+        SPAWN.Process(target=relay_pipe, args=(relaying, relayed, count)),
+        SPAWN.Process(target=give_pipe, args=(given, data, count, pause_s)),
+    ]
+    for other in others:
+        other.start()
+    seen, buffer = Seen([], []), bytearray(data.nbytes)
+    for _ in range(count):
+        seen.sent.append(here.recv())
+        here.recv_bytes_into(buffer)
+        seen.came.append(time.monotonic_ns())
+    for other in others:
+        other.join()
+    for end in (here, relayed, relaying, given):
+        end.close()
+    return seen
+
+
 def taken(ours: Callable[[], Seen], theirs: Callable[[], Seen]) -> tuple[list[Seen], list[Seen]]:
     """Measure both by turns."""
     both: tuple[list[Seen], list[Seen]] = ([], [])
@@ -145,20 +185,16 @@ def taken(ours: Callable[[], Seen], theirs: Callable[[], Seen]) -> tuple[list[Se
     return both
 
 
-def rates(name: str, reference: str, both: tuple[list[Seen], list[Seen]], least_ratio: float = 0.0) -> Row:
+def rates(name: str, reference: str, both: tuple[list[Seen], list[Seen]]) -> Row:
     """Return a row of rates."""
-    turns = Turns(*([1 / seen.rate for seen in side] for side in both))
-    ours, theirs = turns
-    goal, met = (f">= {least_ratio:g}", turns.ratio >= least_ratio) if least_ratio else ("", None)
-    return Row(name=name, reference=reference, unit="/s", figure=1 / ours, reference_figure=1 / theirs,
-               ratio=turns.ratio, spread=turns.spread, goal=goal, met=met)  # fmt: skip
+    ours, theirs = ([seen.rate for seen in side] for side in both)
+    return Row(name=name, reference=reference, unit="/s", ours=ours, theirs=theirs)
 
 
-def delays(name: str, reference: str, both: tuple[list[Seen], list[Seen]], part: float, most_ms: float) -> Row:
+def delays(name: str, reference: str, both: tuple[list[Seen], list[Seen]], part: float) -> Row:
     """Return a row of how long this part of the records took."""
-    ours, theirs = (statistics.median(seen.delay_ms(part) for seen in turns) for turns in both)
-    return Row(name=name, reference=reference, unit="ms", figure=ours, reference_figure=theirs, ratio=theirs / ours,
-               goal=f"<= {most_ms:g} ms", met=ours <= most_ms)  # fmt: skip
+    ours, theirs = ([seen.delay_ms(part) for seen in turns] for turns in both)
+    return Row(name=name, reference=reference, unit="ms", ours=ours, theirs=theirs)
 
 
 def arrays(scale: float) -> Iterator[Row]:
@@ -185,27 +221,34 @@ def arrays(scale: float) -> Iterator[Row]:
         ("a frame out of a shared array", same, lambda _: array.read_data((0,))),
     ):
         seconds = medians(into(given, ours), into(given, plain), turns)
-        figure, reference = (len(given) / each for each in seconds)
-        yield Row(name=name, reference="numpy.copyto", unit="/s", figure=figure, reference_figure=reference,
-                  ratio=figure / reference, goal=">= 0.9", met=figure >= 0.9 * reference)  # fmt: skip
+        yield per_record(name, "numpy.copyto", seconds, len(given))
     array.destroy()
 
 
 def rows(scale: float) -> Iterator[Row | str]:
     """Measure; without ezmsg only what is beside others."""
     small = max(1000, int(50_000 * scale) // LIST * LIST)
-    lists = rates("1 KiB between two processes, in lists as lanes give them", "multiprocessing.Queue, a put for each",
-                  taken(lambda: channel(SMALL, small, LIST), lambda: through_queue(SMALL, small)), 5)  # fmt: skip
-    yield lists
-    yield rates("the same, both one at a time", "multiprocessing.Queue",
-                taken(lambda: channel(SMALL, small), lambda: through_queue(SMALL, small)), 1)  # fmt: skip
-    yield rates(f"the same, both in lists of {LIST}", "multiprocessing.Queue",
-                taken(lambda: channel(SMALL, small, LIST), lambda: through_queue(SMALL, small, LIST)))  # fmt: skip
+    name, reference = "1 KiB between two processes", "multiprocessing.Queue"
+    both = taken(lambda: channel(SMALL, small, LIST), lambda: through_queue(SMALL, small))
+    yield rates(f"{name}, in lists, beside single puts", f"{reference}, a put for each", both)
+    both = taken(lambda: channel(SMALL, small), lambda: through_queue(SMALL, small))
+    yield rates(f"{name}, both one at a time", reference, both)
+    both = taken(lambda: channel(SMALL, small, LIST), lambda: through_queue(SMALL, small, LIST))
+    yield rates(f"{name}, both in lists of {LIST}", reference, both)
     yield from arrays(scale)
+    frame = np.random.default_rng(0).integers(0, 255, FRAME, np.uint8)
+    frames, pause_s = "1080p (6.2 MB) through three processes", 1 / 30
+    fast, slow = max(60, int(800 * scale)), max(60, int(150 * scale))
+    reference = "multiprocessing.Pipe, the bytes of the frame"
+    both = taken(lambda: channel(frame, fast, relayed=True), lambda: through_pipes(frame, fast, 0.0))
+    yield delays(f"{frames}, as fast as they go: p99", reference, both, 0.99)
+    both = taken(lambda: channel(frame, slow, 1, pause_s, relayed=True), lambda: through_pipes(frame, slow, pause_s))
+    yield delays(f"{frames}, 30 a second: p50", reference, both, 0.5)
+    yield delays(f"{frames}, 30 a second: p99, the first among them", reference, both, 0.99)
     try:
         peer = f"ezmsg {importlib.metadata.version('ezmsg')}"
     except importlib.metadata.PackageNotFoundError:
-        yield "ezmsg is not installed: frames between processes are not measured"
+        yield "ezmsg is not installed: it is not measured"
         return
     import between_ezmsg  # it needs ezmsg
 
@@ -214,19 +257,10 @@ def rows(scale: float) -> Iterator[Row | str]:
 
     logging.disable(logging.INFO)
     few = small // 5
-    yield rates("1 KiB between two processes, in lists as lanes give them", f"{peer}, a message for each",
-                taken(lambda: channel(SMALL, small, LIST), lambda: ezmsg(SMALL, few)), 5)  # fmt: skip
-    yield rates("the same, both one at a time", peer,
-                taken(lambda: channel(SMALL, few), lambda: ezmsg(SMALL, few)))  # fmt: skip
-    frame = np.random.default_rng(0).integers(0, 255, FRAME, np.uint8)
-    count = max(60, int(800 * scale))
-    both = taken(lambda: channel(frame, count, relayed=True), lambda: ezmsg(frame, count, relayed=True))
-    name = "1080p (6.2 MB) through three processes"
-    yield rates(f"{name}, as fast as they go", peer, both, 1.5)
-    yield delays(f"{name}, as fast as they go: p99", peer, both, 0.99, 12)
-    count, pause_s = max(60, int(150 * scale)), 1 / 30
-    both = taken(lambda: channel(frame, count, 1, pause_s, relayed=True),
-                 lambda: ezmsg(frame, count, pause_s, relayed=True))  # fmt: skip
-    yield delays(f"{name}, 30 a second: p50", peer, both, 0.5, 1.5)
-    yield delays(f"{name}, 30 a second: p99, the first among them", peer, both, 0.99, 5)
+    both = taken(lambda: channel(SMALL, small, LIST), lambda: ezmsg(SMALL, few))
+    yield rates(f"{name}, in lists, beside ezmsg", f"{peer}, a message for each", both)
+    both = taken(lambda: channel(SMALL, few), lambda: ezmsg(SMALL, few))
+    yield rates(f"{name}, both one at a time, beside ezmsg", peer, both)
+    both = taken(lambda: channel(frame, fast, relayed=True), lambda: ezmsg(frame, fast, relayed=True))
+    yield rates(f"{frames}, as fast as they go", peer, both)
     logging.disable(logging.NOTSET)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from measure import Row, medians
+from measure import Row, medians, time_of_one
 
 import penstock as ps
 
@@ -29,12 +29,6 @@ def rows(scale: float) -> Iterator[Row]:
         "look up in a dict": (lambda: [table[other] for _ in AGAIN], lambda: [plain[another] for _ in AGAIN]),
     }
     for name, (one, two) in works.items():
-        seconds = medians(one, two, max(5, int(50 * scale)))
-        yield Row(
-            name=f"coordinates of two axes: {name}",
-            reference="a frozenset of the same items",
-            unit="us",
-            figure=seconds[0] / len(AGAIN) * 1e6,
-            reference_figure=seconds[1] / len(AGAIN) * 1e6,
-            ratio=seconds[1] / seconds[0],
-        )
+        seconds = medians(one, two, int(50 * scale))
+        name = f"coordinates of two axes: {name}"
+        yield time_of_one(name, "a frozenset of the same items", seconds, "us", len(AGAIN))

@@ -7,16 +7,9 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from statistics import median
 
 import bench_handler
-from measure import TURNS, Row, Turns, at_most, per_record
-
-MOST_US = 12.0
-PROMISES = (
-    "penstock copies a record where its memory is reused, makes it read-only, weighs, bounds and counts it, and notes "
-    "each of its steps in a ledger; ExEngine only passes it on"
-)
+from measure import TURNS, Row, Turns, per_record, time_of_one
 
 
 def rows(scale: float) -> Iterator[Row | str]:
@@ -32,13 +25,11 @@ def rows(scale: float) -> Iterator[Row | str]:
         turns = Turns([seconds for seconds, _ in ours], [seconds for seconds, _ in theirs])
         done, durability = what.split("; ")
         name = f"DataHandler: {done}"
-        yield per_record(
-            name, "ExEngine's DataHandler", turns, count, least_ratio=2, reason=PROMISES, durability=durability
-        )
+        yield per_record(name, "ExEngine's DataHandler", turns, count, durability=durability)
         if work == "sqlite":
             continue
-        us, beside = (median(cpu_s for _, cpu_s in side) / count * 1e6 for side in (ours, theirs))
-        yield at_most(f"{name}: processor time a record", us, MOST_US, "us", reference="ExEngine's", beside=beside)
+        used = Turns([cpu_s for _, cpu_s in ours], [cpu_s for _, cpu_s in theirs])
+        yield time_of_one(f"{name}: processor time a record", "ExEngine's DataHandler", used, "us", count)
 
 
 def turn(side: str, work: str) -> tuple[float, float]:

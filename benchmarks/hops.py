@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from measure import Row, medians
+from measure import Row, medians, time_of_one
 
 from penstock.record import Record
 from penstock_shm import ShmSource, ShmStore
@@ -58,22 +58,10 @@ def work(count: int, step: Callable[[int], object]) -> Callable[[], None]:
     return run
 
 
-def hop(name: str, count: int, step: Callable[[int], object], copy: Callable[[int], object], most: float) -> Row:
-    """Measure a step beside one copy of the same frame; it may take `most` times as long."""
+def hop(name: str, count: int, step: Callable[[int], object], copy: Callable[[int], object]) -> Row:
+    """Measure a step beside one copy of the same frame."""
     turns = medians(work(count, step), work(count, copy), clock=time.process_time)
-    ours, theirs = (seconds / count * 1e3 for seconds in turns)
-    return Row(
-        name=name,
-        reference="one copy of the frame into shared memory",
-        unit="ms",
-        figure=ours,
-        reference_figure=theirs,
-        ratio=turns.ratio,
-        spread=turns.spread,
-        goal=f">= {1 / most:.3g}",
-        met=turns.ratio >= 1 / most,
-        lost="0; a killed process takes no frame with it that another one has",
-    )
+    return time_of_one(name, "one copy of the frame into shared memory", turns, "ms", count)
 
 
 def rows(scale: float) -> Iterator[Row]:
@@ -98,9 +86,9 @@ def rows(scale: float) -> Iterator[Row]:
         return first(Record(first.store.empty(FRAME), channel="c", seq=number))
 
     name = "1080p frame, a hop between processes"
-    yield hop(f"{name}: received, passed on", count, pass_on, copy, 0.3)
-    yield hop(f"{name}: filled in the channel's memory", count, lend, copy, 0.3)
-    yield hop(f"{name}: new, one copy", count, new, copy, 1.1)
+    yield hop(f"{name}: received, passed on", count, pass_on, copy)
+    yield hop(f"{name}: filled in the channel's memory", count, lend, copy)
+    yield hop(f"{name}: new, one copy", count, new, copy)
     received.clear()
     for channel in (first, second):
         channel.close()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy
@@ -21,17 +22,6 @@ from penstock.run.edges.inbox import Inbox
 
 AT_ONCE = 1024
 LIST = 256
-WEIGHED = (
-    "each record of a list is weighed with all that it holds (35 to 60 ns), and only 1,024 may wait; the reference "
-    "does neither"
-)
-LOOKED_AT = (
-    "the fields of each record are checked where it enters the run (80 to 250 ns, of which the reference does nothing)"
-)
-COLD = (
-    "between two operations on arrays the interpreter's own data leave the cache, and a lane touches more of them: "
-    "3 us a record if no array is touched, 8 to 12 otherwise; the bare loop itself is a tenth slower in a thread"
-)
 
 
 def first(record: ps.Record) -> ps.Record:
@@ -76,10 +66,15 @@ class Shelf:
         """Do nothing."""
 
 
-def through(records: Sequence[ps.Record], *steps: Any) -> None:
-    """Run records through these processors and an optional edge into a shelf, and see that all came."""
+def given(records: Sequence[ps.Record]) -> Iterator[ps.Record]:
+    """Yield the records."""
+    yield from records
+
+
+def through(records: Sequence[ps.Record], *steps: Any, generated: bool = False) -> None:
+    """Run records, perhaps of a generator, through processors and edges into a shelf, and see that all came."""
     shelf = Shelf()
-    flow = ps.Flow.of(ps.source(records))
+    flow = ps.Flow.of(ps.source(given(records) if generated else records))
     for step in steps:
         flow = flow >> step
     report = ps.Pipeline(flow >> ps.store(shelf)).run(plugins=installed_plugins())
@@ -115,11 +110,26 @@ def bare(records: Sequence[ps.Record], *steps: Callable[[ps.Record], ps.Record])
             record = step(record)
 
 
-def over_edge(records: Sequence[ps.Record], size: int) -> None:
-    """Put records on an edge in lists of this size, and take them in another thread."""
+def collected(records: Sequence[ps.Record]) -> None:
+    """Take the records of a generator in lists, and count them by channel."""
+    generator = given(records)
+    received = Counter[str]()
+    while part := list(itertools.islice(generator, AT_ONCE)):
+        received.update([record.channel for record in part])
+    assert received.total() == len(records)
+
+
+def lists_of(records: Sequence[ps.Record], size: int = LIST) -> Iterator[Sequence[ps.Record]]:
+    """Yield the records in lists."""
+    for start in range(0, len(records), size):
+        yield records[start : start + size]
+
+
+def over_edge(lists: Iterable[Sequence[ps.Record]]) -> None:
+    """Put lists on an edge, and take them in another thread."""
     inbox = Inbox()
     live = LiveEdge(inbox, "a >> b", ps.edge(capacity=1024))
-    taken = 0
+    put = taken = 0
 
     def take() -> None:
         nonlocal taken
@@ -128,34 +138,51 @@ def over_edge(records: Sequence[ps.Record], size: int) -> None:
 
     taker = threading.Thread(target=take)
     taker.start()
-    if size == 1:
-        for record in records:
-            live.put(1, [record])
-    else:
-        for start in range(0, len(records), size):
-            live.put(1, records[start : start + size])
+    for records in lists:
+        live.put(1, records)
+        put += len(records)
     live.control(END)
     taker.join()
-    assert taken == len(records)
+    assert taken == put
 
 
-def over_queue(records: Sequence[ps.Record], size: int, between: Any) -> None:
-    """Put the same into a queue: records, or lists of this size."""
-    taken = 0
+def over_queue(lists: Iterable[Sequence[ps.Record]], between: Any) -> None:
+    """Put the same lists into a queue."""
+    put = taken = 0
 
     def take() -> None:
         nonlocal taken
         while (item := between.get()) is not None:
-            taken += 1 if size == 1 else len(item)
+            taken += len(item)
 
     taker = threading.Thread(target=take)
     taker.start()
-    if size == 1:
-        for record in records:
-            between.put(record)
-    else:
-        for start in range(0, len(records), size):
-            between.put(records[start : start + size])
+    for records in lists:
+        between.put(records)
+        put += len(records)
+    between.put(None)
+    taker.join()
+    assert taken == put
+
+
+def singles_over_edge(records: Sequence[ps.Record]) -> None:
+    """Put records on an edge one by one, as steps do, and take them in another thread."""
+    over_edge([record] for record in records)
+
+
+def singles_over_queue(records: Sequence[ps.Record], between: Any) -> None:
+    """Put the same into a queue, each by itself."""
+    taken = 0
+
+    def take() -> None:
+        nonlocal taken
+        while between.get() is not None:
+            taken += 1
+
+    taker = threading.Thread(target=take)
+    taker.start()
+    for record in records:
+        between.put(record)
     between.put(None)
     taker.join()
     assert taken == len(records)
@@ -166,14 +193,18 @@ def rows(scale: float) -> Iterator[Row]:
     count = int(600_000 * scale)
     records = [ps.Record(n, channel="c", seq=n) for n in range(count)]
     measured = functools.partial(medians, clock=time.process_time)
+    yield per_record(
+        "a generator as fast as it can, fused",
+        "a loop that takes lists of it, and counts",
+        measured(lambda: through(records, generated=True), lambda: collected(records)),
+        count,
+    )
     steps = (first, second, third)
     yield per_record(
         "3 fused steps that do nothing",
         "a loop with try, lists and the same counts",
         measured(lambda: through(records, *steps), lambda: loop(records, *steps)),
         count,
-        least_ratio=0.6,
-        reason=LOOKED_AT,
     )
     few = records[: count // 2]
     yield per_record(
@@ -181,7 +212,6 @@ def rows(scale: float) -> Iterator[Row]:
         "a bare loop over the same calls",
         measured(lambda: through(few, *(changed,) * 3), lambda: bare(few, *(changed,) * 3)),
         len(few),
-        least_ratio=1 / 3,
     )
     for kib in (256, 1024):
         arrays = [numpy.zeros(kib * 512, "uint16") for _ in range(8)]
@@ -190,21 +220,28 @@ def rows(scale: float) -> Iterator[Row]:
             functools.partial(through, frames, *(changed,) * 3), functools.partial(bare, frames, *(changed,) * 3)
         )
         name = f"3 fused steps over arrays of {kib} KiB"
-        yield per_record(name, "a bare loop record by record", seconds, len(frames), least_ratio=0.8, reason=COLD)
+        yield per_record(name, "a bare loop record by record", seconds, len(frames))
     single = records[: count // 6]
-    seconds = measured(lambda: over_edge(single, 1), lambda: over_queue(single, 1, queue.Queue(1024)))
-    yield per_record("an edge, records one by one", "queue.Queue(1024)", seconds, len(single), least_ratio=1.0)
-    seconds = measured(lambda: over_edge(records, LIST), lambda: over_queue(records, LIST, queue.SimpleQueue()))
+    seconds = measured(lambda: singles_over_edge(single), lambda: singles_over_queue(single, queue.Queue(1024)))
+    yield per_record("an edge, records one by one", "queue.Queue(1024)", seconds, len(single))
+    seconds = measured(lambda: over_edge(lists_of(records)), lambda: over_queue(lists_of(records), queue.SimpleQueue()))
     yield per_record(
         f"an edge, lists of {LIST}",
         "queue.SimpleQueue, unbounded, the same lists",
         seconds,
         count,
-        least_ratio=0.8,
-        reason=WEIGHED,
     )
+
+    def fresh() -> Iterator[list[ps.Record]]:
+        for start in range(0, count, LIST):
+            yield [ps.Record(n, channel="c", seq=n) for n in range(start, start + LIST)]
+
+    seconds = measured(lambda: over_edge(fresh()), lambda: over_queue(fresh(), queue.SimpleQueue()))
+    name = f"an edge, lists of {LIST}, making the records included"
+    yield per_record(name, "queue.SimpleQueue, unbounded, the same lists", seconds, count)
     seconds = measured(
-        lambda: through(records, ps.edge(capacity=1024)), lambda: over_queue(records, LIST, queue.Queue(1024 // LIST))
+        lambda: through(records, ps.edge(capacity=1024)),
+        lambda: over_queue(lists_of(records), queue.Queue(1024 // LIST)),
     )
     yield per_record(
         "source, edge of 1024, store: a whole run", f"queue.Queue({1024 // LIST}), lists of {LIST}", seconds, count

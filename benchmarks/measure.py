@@ -1,4 +1,4 @@
-"""Measure two ways of doing the same work by turns, so that whatever else the machine does meets both alike."""
+"""Measure two ways of doing the same work in alternating turns, so that other load affects both alike."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import attrs
 Work = Callable[[], object]
 
 TURNS: Final = 7
-"""How often each side is measured at least: a median of fewer depends on who else had the processor."""
+"""The least number of turns for each side: a median of fewer depends on the load of the moment."""
 
 
 @attrs.frozen
 class Turns:
-    """What both sides took, turn by turn, in seconds; iterating gives the two medians."""
+    """The seconds that both sides took, turn by turn; iterating gives the two medians."""
 
     ours: Sequence[float]
     theirs: Sequence[float]
@@ -26,38 +26,16 @@ class Turns:
     def __iter__(self) -> Iterator[float]:
         return iter((statistics.median(self.ours), statistics.median(self.theirs)))
 
-    def __getitem__(self, index: int) -> float:
-        return list(self)[index]
-
-    @property
-    def ratios(self) -> list[float]:
-        """How often faster than the other each turn was, in order of size: above 1 is faster."""
-        return sorted(theirs / ours for ours, theirs in zip(self.ours, self.theirs, strict=True))
-
-    @property
-    def ratio(self) -> float:
-        """The median of the ratios."""
-        return statistics.median(self.ratios)
-
-    @property
-    def spread(self) -> str:
-        """The smallest and the largest of the ratios."""
-        return f"{self.ratios[0]:.2f} to {self.ratios[-1]:.2f}"
-
 
 @attrs.frozen(kw_only=True)
 class Row:
     """One line of the table.
 
     Attributes:
-        name, reference: What was measured, and what beside it.
-        unit: Of both figures: "us" and "ms" for times, "%" for parts of a core, "/s" for rates.
-        figure, reference_figure: The medians of the turns.
-        ratio: How often better than the reference in speed: above 1 is faster. The median of the turns.
-        spread: The smallest and the largest ratio of a turn; "" if there was but one.
-        goal: What is wanted of the ratio, or of the figure; "" for none.
-        met: Whether this run met the goal; None without one.
-        reason: Why the goal is missed, where it is and that is known.
+        name: What was measured; `goals` knows the goal by it.
+        reference: What was measured beside it, in the same turns.
+        unit: Of all figures: "us" and "ms" for times, "%" for parts of a core, "/s" for rates.
+        ours, theirs: The figures of each turn; `theirs` is empty if there is no reference.
         durability: What is safe, and against what, when the measured time is over.
         lost: What may be, or was, lost on the way.
     """
@@ -65,22 +43,38 @@ class Row:
     name: str
     reference: str
     unit: str
-    figure: float
-    reference_figure: float
-    ratio: float
-    spread: str = ""
-    goal: str = ""
-    met: bool | None = None
-    reason: str = ""
+    ours: Sequence[float]
+    theirs: Sequence[float] = ()
     durability: str = "none: memory only"
     lost: str = "0"
 
+    @property
+    def figure(self) -> float:
+        """The median of our turns."""
+        return statistics.median(self.ours)
+
+    @property
+    def beside(self) -> float | None:
+        """The median of the reference's turns; None without one."""
+        return statistics.median(self.theirs) if self.theirs else None
+
+    @property
+    def ratios(self) -> list[float]:
+        """How many times faster than the reference each turn was, sorted: above 1 is faster."""
+        pairs = zip(self.ours, self.theirs, strict=bool(self.theirs))
+        return sorted(ours / theirs if self.unit == "/s" else theirs / ours for ours, theirs in pairs)
+
+    @property
+    def ratio(self) -> float | None:
+        """The median of the ratios; None without a reference."""
+        return statistics.median(self.ratios) if self.theirs else None
+
 
 def medians(ours: Work, theirs: Work, turns: int = TURNS, clock: Callable[[], float] = time.perf_counter) -> Turns:
-    """Do both by turns, and return what each turn took.
+    """Do both in alternating turns, and return the seconds of each turn.
 
-    `clock` is the time that passes, or `time.process_time`, the time of the processor: that does not depend on who
-    else has work for it.
+    `clock` is the time that passes, or `time.process_time`, the time of the processor, which depends least on the
+    other load of the machine.
     """
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(max(TURNS, turns)):
@@ -98,42 +92,18 @@ def per_record(
     seconds: Turns,
     count: int,
     *,
-    least_ratio: float = 0.0,
-    goal: str = "",
-    reason: str = "",
     durability: str = "none: memory only",
     lost: str = "0",
 ) -> Row:
-    """Return a row in records per second. `least_ratio` is the goal, and 0 for none."""
-    ours, theirs = seconds
+    """Return a row in records per second; `count` is the number of records of a turn."""
+    ours, theirs = ([count / each for each in side] for side in (seconds.ours, seconds.theirs))
     return Row(
-        name=name,
-        reference=reference,
-        unit="/s",
-        figure=count / ours,
-        reference_figure=count / theirs,
-        ratio=seconds.ratio,
-        spread=seconds.spread,
-        goal=goal or (f">= {least_ratio:.3g}" if least_ratio else ""),
-        met=seconds.ratio >= least_ratio if least_ratio else None,
-        reason=reason,
-        durability=durability,
-        lost=lost,
-    )
+        name=name, reference=reference, unit="/s", ours=ours, theirs=theirs, durability=durability, lost=lost
+    )  # fmt: skip
 
 
-def at_most(
-    name: str, figure: float, most: float, unit: str, *, reference: str = "", beside: float = 0.0, reason: str = ""
-) -> Row:
-    """Return a row of a figure that is to be no larger than `most`, with what the reference had beside it."""
-    return Row(
-        name=name,
-        reference=reference or "nothing",
-        unit=unit,
-        figure=figure,
-        reference_figure=beside,
-        ratio=beside / figure if figure else 0.0,
-        goal=f"<= {most:g} {unit}",
-        met=figure <= most,
-        reason=reason,
-    )
+def time_of_one(name: str, reference: str, seconds: Turns, unit: str, count: int = 1) -> Row:
+    """Return a row of the time of one of `count` in each turn, in "ms" or "us"."""
+    factor = {"ms": 1e3, "us": 1e6}[unit] / count
+    ours, theirs = ([each * factor for each in side] for side in (seconds.ours, seconds.theirs))
+    return Row(name=name, reference=reference, unit=unit, ours=ours, theirs=theirs)

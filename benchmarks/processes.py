@@ -13,12 +13,11 @@ from typing import Any
 
 import at_process
 import numpy
-from measure import Row, Turns, per_record
+from measure import TURNS, Row, Turns, per_record
 
 import penstock as ps
 
 HERE = str(Path(__file__).parent)
-TURNS = 7
 
 
 def through(records: Sequence[ps.Record], function: Any, workers: int) -> float:
@@ -77,7 +76,7 @@ def rows(scale: float) -> list[Row | str]:
         bare_one.append(bare(count, 1))
         bare_two.append(bare(count, 2))
     found: list[Row | str] = [
-        _row("Python code that needs a core, 2 processes", "the same in 1 process", two, one, count, least_ratio=1.7),
+        _row("Python code that needs a core, 2 processes", "the same in 1 process", two, one, count),
         f"two bare interpreters side by side did {median(bare_one) / median(bare_two):.2f} x the work of one",
     ]
     frame = numpy.zeros((1080, 1920, 3), "uint8")
@@ -99,24 +98,12 @@ def rows(scale: float) -> list[Row | str]:
         of_records.append(pool(packets, at_process.length, 2, 256))
     name = "1 KiB packets to 2 processes, a number back"
     reference = "multiprocessing.Pool(2).imap over the bare bytes, chunks of 256"
-    reason = (
-        "each packet is a record, accounted for at every node and edge: 4 us in the run's process, 1.4 in the pool's"
-    )
-    found.append(_row(name, reference, ours, theirs, count, reason=reason, least_ratio=0.8))
+    found.append(_row(name, reference, ours, theirs, count))
     reference = "multiprocessing.Pool(2).imap over the same records, chunks of 256, records back"
-    found.append(_row("the same", reference, ours, of_records, count))
+    found.append(_row("1 KiB packets to 2 processes, beside records in the pool", reference, ours, of_records, count))
     return found
 
 
-def _row(
-    name: str,
-    reference: str,
-    ours: Sequence[float],
-    theirs: Sequence[float],
-    count: int,
-    *,
-    reason: str = "",
-    least_ratio: float = 0.0,
-) -> Row:
+def _row(name: str, reference: str, ours: Sequence[float], theirs: Sequence[float], count: int) -> Row:
     lost = "0; what a worker that dies had not finished is done again (the pool hangs)"
-    return per_record(name, reference, Turns(ours, theirs), count, lost=lost, reason=reason, least_ratio=least_ratio)
+    return per_record(name, reference, Turns(ours, theirs), count, lost=lost)

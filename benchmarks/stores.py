@@ -59,7 +59,7 @@ def rows(scale: float) -> Iterator[Row]:
             environment.sync(True)
 
     try:
-        seconds = medians(lambda: write(NpyStore(path=f"{fresh()}/{{{{ '%06d' % seq }}}}.npy")), plain_npy, 3)
+        seconds = medians(lambda: write(NpyStore(path=f"{fresh()}/{{{{ '%06d' % seq }}}}.npy")), plain_npy)
         yield per_record(
             "store npy, 512 KiB arrays",
             "numpy.save, then fsync of each file and of the directory",
@@ -67,7 +67,7 @@ def rows(scale: float) -> Iterator[Row]:
             count,
             durability=f"{SYNCED}; reference: {SYNCED_PLAIN}",
         )
-        seconds = medians(lambda: write(LmdbRecordStore(path=fresh() / "x.lmdb", flush_each="sync")), plain_lmdb, 3)
+        seconds = medians(lambda: write(LmdbRecordStore(path=fresh() / "x.lmdb", flush_each="sync")), plain_lmdb)
         yield per_record(
             "store lmdb, 512 KiB arrays",
             f"lmdb alone, {AT_ONCE} puts of raw bytes a transaction",

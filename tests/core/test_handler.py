@@ -267,6 +267,22 @@ def test_full_is_felt_and_times_out():
         assert handler.get({"t": taken - 1}) == blocked
 
 
+def test_without_a_processor_data_wait_once():
+    """Without a processor, no more than `capacity` data wait behind those that the store is writing."""
+    store = gated()
+    with ps.DataHandler(store, capacity=4) as handler:
+        handler.put({"t": 0}, b"x")
+        assert store.came.wait(LONG_S)
+        try:
+            for number in range(1, 5):
+                handler.put({"t": number}, b"x", timeout_s=0)
+            with pytest.raises(DataTimeoutError):
+                handler.put({"t": 5}, b"x", timeout_s=0.3)
+        finally:
+            store.gate.set()
+        assert handler.finish(LONG_S).stored == 5
+
+
 def test_finish_frees_a_putter_that_waits():
     """A put that waits for room when the handler is finished raises, and its data are not half taken."""
     store = gated()

@@ -99,6 +99,8 @@ def frozen_value(value: Any, depth: int = 0) -> Any:
     if kind in _IMMUTABLE or kind in _FROZEN or depth > _DEEPEST:
         return value
     if isinstance(value, dict):
+        if _IMMUTABLE.issuperset(map(type, value.values())):
+            return ReadOnlyDict(value)
         return ReadOnlyDict({key: frozen_value(each, depth + 1) for key, each in value.items()})
     if kind is list:
         return ReadOnlyList([frozen_value(each, depth + 1) for each in value])

@@ -196,6 +196,13 @@ def _of_simple(record: Record) -> int | None:
     return None if flat is None else size + _SCALAR_BYTES + len(parent.data) + flat
 
 
+def bytes_of_numbers(metadata: Mapping[str, Any]) -> int | None:
+    """Return the size of metadata that are numbers, with their keys and their places; None for any other."""
+    if _SCALARS.issuperset(map(type, metadata.values())):
+        return _UNKNOWN_BYTES + 3 * _SCALAR_BYTES * len(metadata)
+    return None
+
+
 def _flat_bytes(metadata: Mapping[str, Any]) -> int | None:
     """Return the size of a dict of numbers, short texts and short lists of numbers, about; None for any other."""
     if type(metadata) is not dict and type(metadata) is not ReadOnlyDict:

@@ -168,6 +168,7 @@ def main() -> None:
                     "ratio": round(ratio, 2),
                     "goal": CASES[case][2],
                     "spread": spread,
+                    "turns": {how: [each[how][0] for each in turns] for how in turns[0]},
                     "cpu_us": {how: round(each, 2) for how, each in cpu_us.items()},
                     "ratio_of_cpu": round(cpu_us["bare"] / cpu_us["penstock"], 2),
                 }

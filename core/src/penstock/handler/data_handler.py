@@ -71,7 +71,8 @@ class DataHandler:
             `DataProcessor(fn, in_place=False)` omits the copy of an array, which is read-only then. None stores
             the data as they were put.
         process_fn: Another name for `process_function`.
-        capacity: Records that wait in front of the processor at most; as many more may wait in front of the store.
+        capacity: Records that wait at most: in front of the processor and in front of the store, as many at each, or
+            in front of the store if there is no processor.
         capacity_bytes: Bytes of their data at most, about, at each of the two.
         when_full: What `put` does when it is full, as a word or a policy (`ps.DropOldest()`): "block" waits,
             "drop_oldest" and "drop_newest" drop, which the report counts as lost.
@@ -131,7 +132,7 @@ class DataHandler:
             flow >>= instead(
                 doing, partial(WatchedProcessor, make=doing.make, ledger=self._ledger, look_up=self._reading.look_up)
             )
-        flow >>= Edge(capacity=capacity, capacity_bytes=capacity_bytes)
+            flow >>= Edge(capacity=capacity, capacity_bytes=capacity_bytes)
         options: dict[str, Any] = {} if dead_letters is None else {"dead_letters": dead_letters}
         self._pipeline = Pipeline(flow >> instead(storing, self._store), name=name, **options)
         self._over = ""
@@ -139,6 +140,7 @@ class DataHandler:
         self._admission = Admission(
             name, ledger=self._ledger, reading=self._reading, store=self._store, stores_as_put=process_function is None
         )
+        self._put, self._admit, self._may_put = self._push.inlet.put, self._admission.admit, self._admission.may_put
         self._push.inlet.on_drop = self._dropped
         try:
             self._run = start_told(self._pipeline, plugins, failed=self._failed, finished_at_exit=self.close)
@@ -197,16 +199,16 @@ class DataHandler:
             )
         data, known, size_bytes = own(self._buffers, data, metadata, reuses_buffers)
         try:
-            taken = self._push.inlet.put(
+            taken = self._put(
                 size_bytes,
-                self._admission.admit,
+                self._admit,
                 data,
                 coords,
                 known,
                 time.time_ns(),
                 timeout_s=timeout_s,
                 channel=self.name,
-                is_of_use=self._admission.may_put,
+                is_of_use=self._may_put,
             )
         except PutTimeoutError as error:
             raise DataTimeoutError(f"handler {self.name!r}: the data of {coords!r} were not taken: {error}") from None

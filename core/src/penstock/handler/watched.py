@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -100,13 +101,18 @@ class WatchedProcessor:
         Returns:
             Its result, and whether that is a record that nobody can write to any more; else what `adapted` returns.
         """
-        data, metadata = owned_value(record.data), owned_value(record.metadata)
+        data: Any = record.data
+        numpy: Any = sys.modules.get("numpy")
+        is_array = numpy is not None and type(data) is numpy.ndarray
+        data = data.copy() if is_array else owned_value(data)  # arrays that were put are read-only
+        metadata = owned_value(record.metadata) if record.metadata else {}
         result = function(record.coords, data, metadata)
         if type(result) is tuple and len(result) == 3:
             coords, given, known = result
             if type(coords) is DataCoordinates and type(known) is dict:
                 if given is data:
-                    _end_writing(given)
+                    if is_array:
+                        given.setflags(write=False)
                 else:
                     given, known = frozen_value(given), frozen_value(known)
                 return _replace(record, coords=coords, data=given, metadata=known), True
@@ -152,12 +158,14 @@ class WatchedStore:
         stands_for: The same, so that it cannot be used in another run meanwhile.
         reads: Whether it can be read from.
         knows_keys: Whether it finds the key of coordinates quickly.
+        blocks: Whether it needs a lane of its own: not without a processor, since puts do not wait for its lane.
     """
 
     def __init__(self, inner: Any, ledger: Ledger) -> None:
         self.inner = self.stands_for = inner
         self.ledger = ledger
         self.takes = getattr(inner, "takes", "any")
+        self.blocks = ledger.processes
         self.reads = isinstance(inner, SupportsRead)
         self.knows_keys = isinstance(inner, SupportsKeyAt)
         self._may_lose_metadata = self.reads
