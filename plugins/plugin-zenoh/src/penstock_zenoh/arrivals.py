@@ -14,8 +14,9 @@ import zenoh
 from penstock.record import Record
 from penstock_zenoh import wire
 
-_PUT = zenoh.SampleKind.PUT
 _GRAIN_BYTES = 1 << 20
+_RUN_BYTES = 1 << 17
+"""Foreign samples are collected as one arrival up to this size: a part of one cannot be weighed."""
 _GRACE_S = 0.5
 """Seconds to wait for records in flight after a publisher's token disappears or a mark overtakes records."""
 
@@ -69,24 +70,25 @@ class Publisher:
 
 @attrs.define(eq=False)
 class Arrival:
-    """A sample that waits for the reader, or a part of a sample with several records.
+    """A sample of a penstock store that waits for the reader, or foreign samples that arrived together; or a part.
 
     Attributes:
-        sample: The zenoh sample.
-        key: Its key.
+        samples: The zenoh samples: one of a penstock store, or several foreign ones.
+        key: The key of a sample of a penstock store.
         publisher: Its sender.
         number: The running number of its first record.
         lost_before: Number of records on its key that were lost immediately before it.
         size_bytes: Its size in bytes.
         is_foreign: It was put by a program other than a penstock store.
+        is_whole: None of the foreign samples is empty; an empty one may be a deletion.
         at_ns: Time of arrival in UNIX nanoseconds; only for foreign samples (records of penstock stores have a time).
         breaks: It does not continue the previous record on its key.
         packed: The attachment of a packed message, which only penstock sources can read.
-        start: Index of the first record of this part; `stop` is the index after the last one.
+        start: Index of the first record, or foreign sample, of this part; `stop` is the index after the last one.
         unpacked: The records of the message once unpacked; shared by all parts of the sample.
     """
 
-    sample: zenoh.Sample
+    samples: list[zenoh.Sample]
     key: str
     publisher: Publisher
     number: int
@@ -94,6 +96,7 @@ class Arrival:
     size_bytes: int
     at_ns: int = 0
     is_foreign: bool = False
+    is_whole: bool = True
     breaks: bool = False
     packed: wire.Packed | None = None
     start: int = 0
@@ -111,7 +114,7 @@ class Arrivals:
         away_s: Seconds in which a disconnected publisher may return after a broken link; its process may be alive.
         settle_s: Additional seconds that the end of all publishers waits for it, so that both ends count the same loss.
         changed: Condition that guards all attributes; notified on every change.
-        waiting: Arrivals that wait for the reader.
+        waiting: Arrivals that wait for the reader; `count` is the number of their records and foreign samples.
         is_closed: Closed; nothing is held any more.
         has_news: A publisher appeared, disappeared or ended since the reader last checked.
         lost: Number of records that each channel lost.
@@ -125,6 +128,7 @@ class Arrivals:
     settle_s: float = 0.0
     changed: threading.Condition = attrs.field(factory=threading.Condition)
     waiting: deque[Arrival] = attrs.field(factory=deque)
+    count: int = 0
     is_closed: bool = False
     has_news: bool = False
     lost: dict[str, int] = attrs.field(factory=dict)
@@ -139,19 +143,40 @@ class Arrivals:
         not exceed it, so that this delays only foreign publishers, and the first moments of a connection.
         """
         due: list[Publisher] = []
+        foreign = self._foreign
+        run: Arrival | None = None  # the last arrival, while nobody else has had the lock
         with self.changed:
+            at_ns = time.time_ns()
             for sample in samples:
-                arrival = self._arrival(sample)
-                if arrival is None:
-                    continue
-                publisher = arrival.publisher
+                attached = sample.attachment
+                size_bytes = len(sample.payload)
+                named = None if attached is None else _named(attached.to_bytes())
+                publisher = foreign if named is None else self._known(named[0])
                 while when_full == "wait" and self._is_full(publisher):
+                    run = None
                     self.changed.notify_all()
                     self.changed.wait()
                 if self.is_closed:
                     return []
+                if named is None:
+                    if run is None or run.size_bytes >= _RUN_BYTES:
+                        run = Arrival([], "", foreign, 0, 0, 0, at_ns, is_foreign=True, stop=0)
+                        self.waiting.append(run)
+                    run.samples.append(sample)
+                    run.is_whole &= size_bytes > 0
+                    run.stop += 1
+                    run.size_bytes += size_bytes
+                    self.count += 1
+                    foreign.waiting += 1
+                    foreign.waiting_bytes += size_bytes
+                    continue
+                arrival = self._arrival(sample, size_bytes, publisher, *named[1:])
+                if arrival is None:
+                    continue
+                run = None
                 publisher.waiting += arrival.stop
-                publisher.waiting_bytes += arrival.size_bytes
+                publisher.waiting_bytes += size_bytes
+                self.count += arrival.stop
                 self.waiting.append(arrival)
                 if publisher.pending is not None and self._settle(publisher):
                     due.append(publisher)
@@ -174,6 +199,7 @@ class Arrivals:
                     arrival = self._part(arrival, most)
                     count = most
                 most -= count
+                self.count -= count
                 taken.append(arrival)
                 publisher = arrival.publisher
                 publisher.waiting -= count
@@ -187,7 +213,7 @@ class Arrivals:
 
     def _part(self, arrival: Arrival, count: int) -> Arrival:
         """Take `count` records off the front of a waiting arrival; its bytes are freed with the last part."""
-        if arrival.unpacked is None:
+        if arrival.unpacked is None and not arrival.is_foreign:
             arrival.unpacked = []
         part = attrs.evolve(arrival, stop=arrival.start + count, size_bytes=0)
         arrival.start, arrival.lost_before, arrival.breaks = part.stop, 0, False
@@ -278,6 +304,7 @@ class Arrivals:
         with self.changed:
             self.is_closed = True
             self.waiting.clear()
+            self.count = 0
             self.changed.notify_all()
 
     def _known(self, publisher_id: str) -> Publisher:
@@ -287,25 +314,18 @@ class Arrivals:
             wire.remember(self.publishers, publisher_id, publisher)
         return publisher
 
-    def _arrival(self, sample: zenoh.Sample) -> Arrival | None:
-        """Return the arrival of a sample; None for a repetition after a broken link."""
-        attached = sample.attachment
-        size_bytes = len(sample.payload)
+    def _arrival(
+        self,
+        sample: zenoh.Sample,
+        size_bytes: int,
+        publisher: Publisher,
+        number: int,
+        key_number: int,
+        count: int,
+        packed: wire.Packed | None,
+    ) -> Arrival | None:
+        """Return the arrival of a sample of a penstock store; None for a repetition after a broken link."""
         key = str(sample.key_expr)
-        packed = None
-        if attached is None:
-            return Arrival(sample, key, self._foreign, 0, 0, size_bytes, time.time_ns(), sample.kind == _PUT)
-        attachment = attached.to_bytes()
-        numbers = wire.read_attachment(attachment)
-        if numbers is not None:
-            publisher_id, number, key_number = numbers
-            count = 1
-        else:
-            packed = wire.read_packed(attachment)
-            if packed is None:
-                return Arrival(sample, key, self._foreign, 0, 0, size_bytes, time.time_ns(), sample.kind == _PUT)
-            publisher_id, number, key_number, count, _ = packed
-        publisher = self._known(publisher_id)
         expected = publisher.next_numbers.get(key, key_number)
         if key_number < expected:
             if number <= publisher.last_numbers.get(key, 0):
@@ -322,7 +342,7 @@ class Arrivals:
         if publisher.gaps and key in publisher.gaps:
             publisher.gaps.discard(key)
             breaks = True
-        return Arrival(sample, key, publisher, number, lost, size_bytes, 0, False, breaks, packed, 0, count)
+        return Arrival([sample], key, publisher, number, lost, size_bytes, breaks=breaks, packed=packed, stop=count)
 
     def _is_full(self, publisher: Publisher) -> bool:
         return not self.is_closed and (
@@ -366,3 +386,12 @@ class Arrivals:
             return False
         gone_s = time.monotonic() - publisher.vanished_at
         return gone_s >= _GRACE_S and (gone_s >= self.away_s + longer_s or wire.is_dead(publisher.process))
+
+
+def _named(attachment: bytes) -> tuple[str, int, int, int, wire.Packed | None] | None:
+    """Return what a penstock store attached: its id, numbers, how many records, how packed; None if it is foreign."""
+    numbers = wire.read_attachment(attachment)
+    if numbers is not None:
+        return *numbers, 1, None
+    packed = wire.read_packed(attachment)
+    return None if packed is None else (packed[0], packed[1], packed[2], packed[3], packed)

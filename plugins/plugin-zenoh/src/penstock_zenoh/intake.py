@@ -50,8 +50,8 @@ class Intake:
         deadline = 0.0
         with arrivals.changed:
             while not arrivals.is_closed:
-                if len(arrivals.waiting) < most and not self._is_out:
-                    due += arrivals.put(self._try(most - len(arrivals.waiting)), when_full="exceed")
+                if arrivals.count < most and not self._is_out:
+                    due += arrivals.put(self._try(most - arrivals.count), when_full="exceed")
                 if arrivals.waiting or arrivals.has_news or arrivals.newly_vanished():
                     break
                 now = time.monotonic()
@@ -74,9 +74,13 @@ class Intake:
 
     def _try(self, most: int) -> list[zenoh.Sample]:
         samples: list[zenoh.Sample] = []
+        receive, keep = self._handler.try_recv, samples.append
         try:
-            while len(samples) < most and (sample := self._handler.try_recv()) is not None:
-                samples.append(sample)
+            for _ in range(most):
+                sample = receive()
+                if sample is None:
+                    break
+                keep(sample)
         except zenoh.ZError:  # the channel is empty and closed
             pass
         return samples

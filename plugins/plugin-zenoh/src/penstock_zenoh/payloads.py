@@ -11,7 +11,6 @@ import zenoh
 from penstock.codec import encode_bytes
 from penstock.errors import CodecError
 from penstock.record import Record
-from penstock_zenoh.arrivals import Arrival
 from penstock_zenoh.hero.cbor import decode as decode_cbor
 from penstock_zenoh.hero.cbor_out import encode as encode_cbor
 from penstock_zenoh.times import time_of
@@ -21,49 +20,43 @@ Form = Literal["record", "bytes", "json", "cbor"]
 """The payload of a store's messages: the whole record, for penstock; or the data alone, for other programs."""
 
 
-def foreign_record(arrival: Arrival, seq: int, *, by_encoding: bool) -> Record:
-    """Return a record of a foreign sample: its payload as data, its key as channel.
+def foreign_record(sample: zenoh.Sample, at_ns: int, seqs: MutableMapping[str, int], *, by_encoding: bool) -> Record:
+    """Return a record of a foreign sample: its payload as data, its key as channel, numbered on by `seqs`.
 
     Raises:
-        CodecError: the payload does not match its encoding; only with `by_encoding`.
+        CodecError: the payload does not match its encoding; only with `by_encoding`. Its number is used up.
     """
-    sample = arrival.sample
-    time_ns, time_from = time_of(sample.timestamp, arrival.at_ns)
-    encoding = str(sample.encoding)
-    metadata: dict[str, Any] = {"key": arrival.key, "encoding": encoding, "time_from": time_from}
-    attached = sample.attachment
-    if attached is not None:
-        metadata["attachment"] = attached.to_bytes()
-    data: Any = sample.payload.to_bytes()
+    (record,) = foreign_records((sample,), at_ns, seqs)
     if by_encoding:
+        encoding = record.metadata["encoding"]
         read = _READ.get(encoding.partition(";")[0])
-        data = data if read is None else _read(read, data, encoding)
-    return Record(data, channel=arrival.key, seq=seq, time_ns=time_ns, metadata=metadata)
+        if read is not None:
+            return record.replace(data=_read(read, record.data, encoding))
+    return record
 
 
-def foreign_records(arrivals: Sequence[Arrival], seqs: MutableMapping[str, int]) -> list[Record]:
-    """Return the records of foreign samples, as `foreign_record` makes them, in one loop; updates `seqs`.
+def foreign_records(samples: Sequence[zenoh.Sample], at_ns: int, seqs: MutableMapping[str, int]) -> list[Record]:
+    """Return records of foreign samples: their payloads as data, their keys as channels, numbered on by `seqs`.
 
     Samples of one sender share key and encoding, so that each is converted to text once.
     """
     records: list[Record] = []
     key, seq, encoding, said = "", 0, None, ""
-    for arrival in arrivals:
-        sample = arrival.sample
-        if arrival.key != key:
+    for sample in samples:
+        if (its := str(sample.key_expr)) != key:
             if key:
                 remember(seqs, key, seq)
-            key = arrival.key
+            key = its
             seq = seqs.get(key, 0)
-        if sample.encoding != encoding:
-            encoding = sample.encoding
+        if (form := sample.encoding) != encoding:
+            encoding = form
             said = str(encoding)
-        time_ns, time_from = arrival.at_ns, "arrival"
-        if sample.timestamp is not None:
-            time_ns, time_from = time_of(sample.timestamp, time_ns)
+        if sample.timestamp is None:
+            time_ns, time_from = at_ns, "arrival"
+        else:
+            time_ns, time_from = time_of(sample.timestamp, at_ns)
         metadata: dict[str, Any] = {"key": key, "encoding": said, "time_from": time_from}
-        attached = sample.attachment
-        if attached is not None:
+        if (attached := sample.attachment) is not None:
             metadata["attachment"] = attached.to_bytes()
         records.append(Record(sample.payload.to_bytes(), channel=key, seq=seq, time_ns=time_ns, metadata=metadata))
         seq += 1

@@ -24,6 +24,7 @@ from penstock_zenoh.session import RENDEZVOUS, is_plain_peer, open_session
 from penstock_zenoh.subscription import Subscription
 
 _HISTORY_S = 10.0
+_PUT = zenoh.SampleKind.PUT
 _log = logging.getLogger(__name__)
 
 
@@ -205,16 +206,15 @@ class ZenohSource:
 
     def _records(self, taken: Sequence[Arrival], subscription: Subscription) -> Sequence[Record]:
         records: list[Record] = []
-        if self.raw and not self.by_encoding and all(each.is_foreign for each in taken):
-            records = foreign_records(taken, self._foreign_seq)
-            taken = ()
         for arrival in taken:
-            if arrival.packed is not None:
+            if arrival.is_foreign:
+                records += self._foreign(arrival)
+            elif arrival.packed is not None:
                 records += self._packed(arrival, subscription.arrivals)
-                continue
-            record = self._record(arrival, subscription.arrivals)
-            if record is not None:
-                records.append(record)
+            else:
+                record = self._record(arrival, subscription.arrivals)
+                if record is not None:
+                    records.append(record)
         for publisher in subscription.receipts_due(taken):
             subscription.send_receipt(publisher)
         self._log_rejected()
@@ -227,12 +227,12 @@ class ZenohSource:
         records = arrival.unpacked
         try:
             if not records:
-                payload = arrival.sample.payload.to_bytes()
+                payload = arrival.samples[0].payload.to_bytes()
                 records = [join(packed.head, payload)] if packed.head else unpack_list(payload, packed.records)
                 if arrival.unpacked is not None:
                     arrival.unpacked += records
         except CodecError as error:
-            self._reject(arrival, error)
+            self._reject(key, error)
             if arrival.lost_before:
                 arrivals.count_lost(publisher, publisher.channels.get(key, key), arrival.lost_before)
             return ()
@@ -247,26 +247,24 @@ class ZenohSource:
             return [records[0].replace(discontinuity=True), *records[1:]]
         return records
 
-    def _reject(self, arrival: Arrival, error: BaseException) -> None:
+    def _reject(self, key: str, error: BaseException) -> None:
         """Count and log a message that is not a record."""
         self._rejected += 1
-        wire.remember(self._broken, arrival.key, True)
+        wire.remember(self._broken, key, True)
         if self._rejected == 1:
-            _log.warning("%s: a message on %r is not a record and was skipped: %s", self._name(), arrival.key, error)
+            _log.warning("%s: a message on %r is not a record and was skipped: %s", self._name(), key, error)
             self._rejected_logged = (1, time.monotonic())
 
     def _record(self, arrival: Arrival, arrivals: Arrivals) -> Record | None:
-        sample, publisher, key = arrival.sample, arrival.publisher, arrival.key
-        if self.raw and arrival.is_foreign:
-            return self._foreign(key, arrival, by_encoding=self.by_encoding)
+        sample, publisher, key = arrival.samples[0], arrival.publisher, arrival.key
         try:
             record = decode(sample.payload.to_bytes())
         except CodecError as error:
-            if publisher.id and sample.encoding != zenoh.Encoding.ZENOH_BYTES:  # a store with another `encoding`
+            if sample.encoding != zenoh.Encoding.ZENOH_BYTES:  # a store with another `encoding`
                 if arrival.lost_before:
                     arrivals.count_lost(publisher, key, arrival.lost_before)
-                return self._foreign(key, arrival, by_encoding=True)
-            self._reject(arrival, error)
+                return self._by_encoding(sample, time.time_ns(), by_encoding=True)
+            self._reject(key, error)
             if arrival.lost_before:
                 arrivals.count_lost(publisher, publisher.channels.get(key, key), arrival.lost_before)
             return None
@@ -279,13 +277,35 @@ class ZenohSource:
             return record.replace(discontinuity=True)
         return record
 
-    def _foreign(self, key: str, arrival: Arrival, *, by_encoding: bool) -> Record | None:
-        seq = self._foreign_seq.get(key, 0)
-        wire.remember(self._foreign_seq, key, seq + 1)
+    def _foreign(self, arrival: Arrival) -> Sequence[Record]:
+        """Return the records of what others than penstock stores have put."""
+        samples = arrival.samples
+        if arrival.stop - arrival.start < len(samples):
+            samples = samples[arrival.start : arrival.stop]
+        if self.raw and not self.by_encoding and arrival.is_whole:
+            return foreign_records(samples, arrival.at_ns, self._foreign_seq)
+        records = [self._foreign_record(sample, arrival.at_ns) for sample in samples]
+        return [record for record in records if record is not None]
+
+    def _foreign_record(self, sample: zenoh.Sample, at_ns: int) -> Record | None:
+        """Return a record of a foreign sample: made of it, or, if not `raw`, the one that it holds."""
+        if self.raw and sample.kind == _PUT:
+            return self._by_encoding(sample, at_ns, by_encoding=self.by_encoding)
+        key = str(sample.key_expr)
         try:
-            return foreign_record(arrival, seq, by_encoding=by_encoding)
+            record = decode(sample.payload.to_bytes())
         except CodecError as error:
-            self._refused.append((foreign_record(arrival, seq, by_encoding=False), error))
+            self._reject(key, error)
+            return None
+        return record.replace(discontinuity=True) if self._broken and self._broken.pop(key, False) else record
+
+    def _by_encoding(self, sample: zenoh.Sample, at_ns: int, *, by_encoding: bool) -> Record | None:
+        """Return a record of a sample, its data read by its encoding if wanted; None if that is refused."""
+        try:
+            return foreign_record(sample, at_ns, self._foreign_seq, by_encoding=by_encoding)
+        except CodecError as error:
+            last = {str(sample.key_expr): self._foreign_seq[str(sample.key_expr)] - 1}
+            self._refused.append((foreign_record(sample, at_ns, last, by_encoding=False), error))
             return None
 
     def _ends(self, arrivals: Arrivals) -> Sequence[Record]:

@@ -155,16 +155,17 @@ class HeroSource:
             raise SourceError(f"{self._name()} is not open: call open() first")
         if not observation.is_here():
             raise SourceError(f"{self._name()} was opened in another process, before a fork: open one here")
-        records = [record for event in self._fed.take(max_records) for record in self._of_value(*event, None)]
+        records = [record for event in self._fed.take(max_records) for record in self._of_fed(*event)]
         if not records:
             is_ending = self._fed.has_ended
             most = min(max_records, self._left) if is_ending else max_records
             arrivals = observation.take(most, _ENDING_S if is_ending else timeout_s) if most else []
-            self._left -= len(arrivals) if is_ending else 0
+            self._left -= sum(each.stop - each.start for each in arrivals) if is_ending else 0
             if is_ending and not arrivals and not self._fed.waiting:
                 raise EndOfSource(f"{self._name()}: ended by `end_soon`")
             for arrival in arrivals:
-                records += self._of_arrival(arrival)
+                for sample in arrival.samples[arrival.start : arrival.stop]:
+                    records += self._of_sample(sample, arrival.at_ns)
         now = time.monotonic_ns()
         if records:
             self._last_ns = now
@@ -228,8 +229,8 @@ class HeroSource:
         observation.close()
         self._account.close(self._name())
 
-    def _of_arrival(self, arrival: Arrival) -> Sequence[Record]:
-        sample, names = arrival.sample, read_event_key(arrival.key)
+    def _of_sample(self, sample: zenoh.Sample, at_ns: int) -> Sequence[Record]:
+        names = read_event_key(str(sample.key_expr))
         if names is None or sample.kind != zenoh.SampleKind.PUT:
             return ()
         realm_name, hero, event = names
@@ -241,14 +242,24 @@ class HeroSource:
         except CodecError as error:
             self._refuse(payload, hero, realm_name, event, error)
             return ()
-        return self._of_value(hero, event, realm_name, value, arrival)
+        return self._of_value(hero, event, realm_name, value, payload, *time_of(sample.timestamp, at_ns), at_ns)
+
+    def _of_fed(self, hero: str, event: str, realm_name: str, value: Any) -> Sequence[Record]:
+        now_ns = time.time_ns()
+        return self._of_value(hero, event, realm_name, value, value, now_ns, "arrival", now_ns)
 
     def _of_value(
-        self, hero: str, event: str, realm_name: str, value: Any, arrival: Arrival | None
+        self,
+        hero: str,
+        event: str,
+        realm_name: str,
+        value: Any,
+        payload: Any,
+        time_ns: int,
+        time_from: str,
+        arrived_ns: int,
     ) -> Sequence[Record]:
         channel = f"{realm_name}/{hero}" if "*" in self.realm else hero
-        arrived_ns = time.time_ns() if arrival is None else arrival.at_ns
-        time_ns, time_from = time_of(None if arrival is None else arrival.sample.timestamp, arrived_ns)
         bounds = self._bounds.names
         try:
             if event in bounds:
@@ -258,7 +269,6 @@ class HeroSource:
                 return ()
             data, said = data_and_metadata(value, self.shape)
         except HeroEventError as error:
-            payload = value if arrival is None else arrival.sample.payload.to_bytes()
             self._refuse(payload, hero, realm_name, event, error)
             return ()
         if event in bounds:
@@ -353,7 +363,7 @@ class _Observation:
 
     def waiting(self) -> int:
         """Return how many events wait."""
-        return len(self._arrivals.waiting)
+        return self._arrivals.count
 
     def wake(self) -> None:
         """Wake a waiting reader."""
