@@ -48,7 +48,7 @@ def test_a_packet_cut_in_half(clip, pictures, packets_of, thread_type):
     frames, errors = decode(decoder, packets)
     assert len(errors) == decoder.damaged == 1
     assert "continues" not in str(errors[0])
-    assert "goes on at the next keyframe" in str(errors[0])
+    assert "decoding resumes at the next keyframe" in str(errors[0])
     if thread_type == "slice":
         assert "packet 14 of channel 'clip'" in str(errors[0])
     assert are_true(frames, pictures)

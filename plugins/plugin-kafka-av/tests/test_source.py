@@ -252,7 +252,7 @@ def test_a_file_cut_in_its_data(tmp_path, make_video, direct, name, frames):
     source.open()
     records, end = until_the_end(source)
     assert isinstance(end, SourceError)
-    assert "is cut short" in str(end)
+    assert "is truncated" in str(end)
     assert "; copy or record it again" in str(end)
     source.close()
     assert 15 < len(records) < 40

@@ -232,7 +232,7 @@ def test_transport_streams_go_on(tmp_path, make_video, packets_of, direct, fault
             errors.append(str(error))
     frames += decoder.flush()
     assert len(errors) == 1
-    assert f"packet {damaged[0]} of channel 'on': was damaged on its way" in errors[0]
+    assert f"packet {damaged[0]} of channel 'on': was damaged in transmission" in errors[0]
     assert len(frames) >= count - 12
     assert len(frames) + len(errors) + decoder.skipped == count
     assert (np.diff([frame.time_ns for frame in frames]) > 0).all()

@@ -1,4 +1,4 @@
-"""BackgroundDifference: how far each pixel is from the running mean of its channel."""
+"""BackgroundDifference: the distance of each pixel from the running mean of its channel."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _NUMBER = instance_of((int, float))
 
 @attrs.define(kw_only=True)
 class BackgroundDifference:
-    """Compare each picture with the running mean of those before it in its channel.
+    """Compare each picture with the running mean of the earlier pictures of its channel.
 
-    Takes arrays of any shape, uint8 or other real numbers. The first picture of a channel, and the first after a
+    Takes arrays of any shape, uint8 or other real dtypes. The first picture of a channel, and the first after a
     `discontinuity` or a change of shape or dtype, is its own background. Adds `motion` to the metadata: the share of
-    values, 0 to 1, that are farther than `threshold` from the mean. Keeps one float32 array per channel. It needs every
-    picture of a channel in order, so give it one worker.
+    values, 0 to 1, that differ from the mean by more than `threshold`. Keeps three float32 arrays per channel, each of
+    the picture's shape. It needs every picture of a channel in order, so give it one worker.
 
     Attributes:
         rate: Weight of the newest picture in the mean, above 0 and up to 1.
         threshold: Difference that counts as motion, in the unit of the pixels, 0 or more.
-        output: "difference" gives the absolute difference, in the dtype of the pictures, rounded down for whole
-            numbers, as a new array; "score" gives the picture as it came, with `motion`.
-        max_channels: Channels to keep a mean for; beyond it, the one not seen for longest is forgotten.
+        output: "difference" returns the absolute difference as a new array in the dtype of the pictures, rounded down
+            for integers; "score" returns the unchanged picture, with `motion`.
+        max_channels: Number of channels to keep a mean for; beyond it, the least recently seen one is forgotten.
     """
 
     takes: ClassVar[str] = "array"
@@ -69,7 +69,7 @@ class BackgroundDifference:
 class _Background:
     dtype: np.dtype[Any]
     mean: NDArray[np.float32]
-    signed: NDArray[np.float32]  # scratch, as large as a picture: allocating them anew costs as much as the sums
+    signed: NDArray[np.float32]  # scratch arrays: allocating them for each picture costs as much as the arithmetic
     absolute: NDArray[np.float32]
 
     @classmethod
@@ -81,7 +81,7 @@ class _Background:
         return self.mean.shape == picture.shape and self.dtype == picture.dtype
 
     def take(self, picture: NDArray[Any], rate: float) -> NDArray[np.float32]:
-        """Return how far the picture is from the mean, valid until the next call, and move the mean towards it."""
+        """Return the absolute difference from the mean, valid until the next call, and move the mean to the picture."""
         np.subtract(picture, self.mean, out=self.signed, dtype=np.float32)
         np.abs(self.signed, out=self.absolute)
         self.signed *= rate

@@ -1,4 +1,4 @@
-"""Container: an open video, packet by packet, each as a decoder elsewhere can take it."""
+"""Container: an open video, read packet by packet, in a form that a decoder elsewhere can use."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from penstock_kafka_av.header import matrix_in_header
 from penstock_kafka_av.packet import side_data_of
 from penstock_kafka_av.parameters import parameters_of
 
-# Codecs whose packets in a file lack what a decoder needs first; the filter puts it before each keyframe.
-# H.264's does so before IDR pictures only, and open groups begin with others: dump_extra adds it there.
+# Codecs whose packets in a file lack the parameter sets; the filter inserts them before each keyframe.
+# H.264's filter does so before IDR pictures only; dump_extra adds them to the keyframes of open GOPs.
 _TO_ANNEX_B = {"h264": "h264_mp4toannexb,dump_extra", "hevc": "hevc_mp4toannexb"}
 
 
@@ -36,17 +36,17 @@ _DEFAULT_RATE = 25
 
 @attrs.frozen
 class Packet:
-    """One packet, and what it says of itself.
+    """One packet with its container's data about it.
 
     Attributes:
         data: Its bytes.
-        pts: When it is shown, in units of the time base; None if the container does not say.
-        dts: When it is decoded, likewise.
-        duration: How long it is shown, likewise; 0 if the container does not say.
+        pts: Presentation time in units of the time base; None if the container has none.
+        dts: Decoding time in units of the time base; None if the container has none.
+        duration: Duration in units of the time base; 0 if the container has none.
         is_keyframe: Whether a decoder can start here.
-        discard: True if its picture is only needed by others and not to be shown.
-        corrupt: True if part of it was lost on its way, as the container knows.
-        side_data: What comes beside it and changes its picture, by libav's names.
+        discard: Whether its picture is only a reference for others and not to be shown.
+        corrupt: Whether the container reports that part of it was lost in transmission.
+        side_data: Side data that change its picture, by libav's names.
     """
 
     data: bytes
@@ -60,16 +60,16 @@ class Packet:
 
 
 class Container:
-    """Open a video, and give the packets of its first video stream in order."""
+    """Open a video, and yield the packets of its first video stream in order."""
 
     def __init__(self, url: str, *, options: Mapping[str, Any], timeout_s: float) -> None:
-        """Open it. Raises SourceError, with the reason and the remedy; nothing is open then."""
+        """Open the video. Raises SourceError with the reason and a remedy, and then nothing is left open."""
         self.url = url
         self.name = shown(url)
         if is_file(url):
             _check_file(self.name, path_of(url))
         settings = {key: str(value) for key, value in options.items()}
-        if url.startswith("rtsp:"):  # over UDP, libav's own default, packets are lost without a word
+        if url.startswith("rtsp:"):  # UDP, libav's default, loses packets silently
             settings.setdefault("rtsp_transport", "tcp")
         try:
             opened = av.open(path_of(url) if is_file(url) else url, options=settings, timeout=timeout_s)
@@ -106,17 +106,17 @@ class Container:
 
     @property
     def rate(self) -> Fraction:
-        """Pictures per second, as far as it can be guessed."""
+        """Frames per second: libav's guess, else its average, else 25."""
         stream = self._stream
         return stream.guessed_rate or stream.average_rate or Fraction(_DEFAULT_RATE)
 
     @property
     def has_pts(self) -> bool:
-        """Whether the format says when pictures are shown; else libav guesses from the order of decoding."""
+        """Whether the format stores presentation times; if not, libav guesses them from the decoding order."""
         return self._container.format.name not in _WITHOUT_PTS
 
     def describe(self) -> dict[str, Any]:
-        """Return what every packet's metadata says: codec, size in pixels, time base."""
+        """Return the metadata that all packets share: codec, size in pixels, time base."""
         context = self._stream.codec_context
         return {
             "codec": _canonical(context),
@@ -126,21 +126,21 @@ class Container:
         }
 
     def parameters(self) -> dict[str, Any]:
-        """Return what a decoder must know beside the packets."""
+        """Return the codec parameters that a decoder needs besides the packets."""
         found = parameters_of(self._stream, in_band=self._filter is not None)
         if self._matrix is not None:
             found["display_matrix"] = list(self._matrix)
         return found
 
     def packets(self) -> Iterator[Packet]:
-        """Yield all packets that are whole.
+        """Yield all complete packets.
 
         Raises:
-            SourceError: after the last whole packet, if the container says that there were more, or cannot be read on.
+            SourceError: after the last complete packet, if the container announced more or reading failed.
         """
         taken, end = 0, 0.0
         base = self._stream.time_base or 0
-        doubtful: av.Packet[Any] | None = None  # cut short if it is the last, else damaged in the middle
+        doubtful: av.Packet[Any] | None = None  # truncated if it is the last, else only damaged
         try:
             for packet in self._in_order():
                 if not packet.size:
@@ -167,7 +167,7 @@ class Container:
         self._check_complete(taken, end)
 
     def close(self) -> None:
-        """Close it; any number of times."""
+        """Close the video; may be called any number of times."""
         self._container.close()
 
     def _in_order(self) -> Iterator[av.Packet[Any]]:
@@ -176,12 +176,12 @@ class Container:
         yield from self._demuxed
 
     def _first_matrix(self) -> Matrix | None:
-        """Return the display matrix of the stream. PyAV shows it only at frames, and in headers that it writes."""
+        """Return the display matrix of the stream, which PyAV exposes only on frames and in headers that it writes."""
         if self._container.format.name.partition(",")[0] not in _WITH_MATRIX:
             return None
         try:
             return matrix_in_header(self._stream)
-        except (av.FFmpegError, ValueError):  # MOV has no place for this codec
+        except (av.FFmpegError, ValueError):  # MOV does not support this codec
             return self._matrix_of_keyframe()
 
     def _matrix_of_keyframe(self) -> Matrix | None:
@@ -193,7 +193,7 @@ class Container:
                 if packet.is_keyframe and packet.size:
                     frames = context.decode(packet) or context.decode(None)
                     return matrix_in(frames[0], always=True) if frames else None
-        except av.FFmpegError:  # reading on or decoding reports it
+        except av.FFmpegError:  # a later read or decode reports it
             return None
         return None
 
@@ -201,17 +201,17 @@ class Container:
         duration = packet.duration or 0
         flags = (packet.is_keyframe, packet.is_discard, packet.is_corrupt)
         side_data = side_data_of(packet)
-        raw = bytes(packet)  # a filter takes the packet's content away
+        raw = bytes(packet)  # a filter moves the packet's content out
         try:
             parts = [packet] if self._filter is None else self._filter.filter(packet)
-        except av.FFmpegError:  # damaged: the decoder will say so of this one packet, and the others can be had
+        except av.FFmpegError:  # damaged: the decoder reports this packet, and the others are still usable
             yield Packet(raw, packet.pts, packet.dts, duration, *flags, side_data)
             return
         for part in parts:
             yield Packet(bytes(part), part.pts, part.dts, part.duration or duration, *flags, side_data)
 
     def _check_complete(self, taken: int, end_s: float) -> None:
-        """Raise SourceError if the container promised more than it gave. Bare streams and MPEG-TS promise nothing."""
+        """Raise SourceError if the container announced more than was read. Raw streams and MPEG-TS announce nothing."""
         if not self._promises_length:
             return
         stream, base = self._stream, self._stream.time_base
@@ -228,8 +228,8 @@ class Container:
 
     def _cut_short(self, taken: int) -> str:
         return (
-            f"video source: {self.name!r} is cut short: only {taken} packets are whole of "
-            f"{self._stream.frames or 'more'}; copy or record it again (those {taken} were given)"
+            f"video source: {self.name!r} is truncated: only {taken} packets are complete of "
+            f"{self._stream.frames or 'more'}; copy or record it again (those {taken} were read)"
         )
 
 
@@ -239,7 +239,7 @@ def is_file(url: str) -> bool:
 
 
 def path_of(url: str) -> str:
-    """Return the path of a file: URL; a path stays as it is."""
+    """Return the path of a file: URL; a path is returned unchanged."""
     return url.removeprefix("file://")
 
 
@@ -249,14 +249,14 @@ def shown(url: str) -> str:
 
 
 def channel_of(url: str) -> str:
-    """Return a channel for this URL: the name of the file without its ending, or the host."""
+    """Return a channel name for this URL: the file name without its suffix, or the host."""
     path = path_of(url) if is_file(url) else urlsplit(url).path
     stem = os.path.splitext(os.path.basename(path.rstrip("/")))[0]
     return stem or urlsplit(url).hostname or "video"
 
 
 def _is_stream(container: InputContainer) -> bool:
-    """Return whether this format has no beginning and no end of its own, as MPEG-TS and bare streams."""
+    """Return whether this format has no header that announces its length: MPEG-TS and raw streams."""
     name = container.format.name
     return name in ("mpegts", "mpeg") or bool(container.format.flags & _NO_TIMESTAMPS)
 
@@ -265,11 +265,11 @@ def _check_file(name: str, path: str) -> None:
     if not os.path.exists(path):
         raise SourceError(f"video source: file {name!r} does not exist; check the path")
     if os.path.isdir(path):
-        raise SourceError(f"video source: {name!r} is a directory; name a file in it")
+        raise SourceError(f"video source: {name!r} is a directory; give the path of a file in it")
     if os.path.isfile(path) and os.path.getsize(path) == 0:
         raise SourceError(f"video source: file {name!r} is empty (0 bytes); copy or record it again")
     if not os.access(path, os.R_OK):
-        raise SourceError(f"video source: file {name!r} may not be read; change its permissions")
+        raise SourceError(f"video source: no permission to read file {name!r}; change its permissions")
 
 
 def _reason(url: str, error: Exception, timeout_s: float) -> str:
@@ -278,7 +278,7 @@ def _reason(url: str, error: Exception, timeout_s: float) -> str:
     if is_file(url):
         with open(path_of(url), "rb") as file:
             if file.read(12)[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
-                return "is an MP4 file without its index (moov): it is cut short; copy or record it again"
+                return "is an MP4 file without its index (moov): it is truncated; copy or record it again"
         return "is not a video that libav can read; give a video file, such as MP4, Matroska or MPEG-TS"
     return f"cannot be opened ({getattr(error, 'strerror', None) or error}); check the address and that it is running"
 
@@ -289,13 +289,13 @@ def _filter_for(stream: VideoStream) -> BitStreamFilterContext | None:
     if name is None:
         return None
     extradata = context.extradata or b""
-    if extradata.startswith((b"\x00\x00\x01", b"\x00\x00\x00\x01")):  # already has start codes, as RTSP and MPEG-TS
+    if extradata.startswith((b"\x00\x00\x01", b"\x00\x00\x00\x01")):  # already Annex B, as from RTSP and MPEG-TS
         name = "dump_extra"
     return BitStreamFilterContext(name, stream)
 
 
 def _canonical(context: Any) -> str:
-    """Return the codec's name; decoders have names of their own ("libdav1d" for "av1")."""
+    """Return the codec's name, which may differ from the decoder's ("libdav1d" for "av1")."""
     codec = context.codec
     return str(getattr(codec, "canonical_name", None) or codec.name)
 

@@ -1,4 +1,4 @@
-"""Open libav's decoders by name, and say in one sentence why one cannot be opened."""
+"""Find and open libav's decoders by name, with one-sentence errors."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from av.video.codeccontext import VideoCodecContext
 from penstock_kafka_av.parameters import apply
 
 MAX_PIXELS = 1 << 27
-"""Larger pictures are refused: what a stranger's packet claims must not decide how much memory is taken."""
+"""Limit of the picture size: an untrusted packet must not decide how much memory is allocated."""
 
-# A name that libav also has a decoder for which only works with hardware.
+# Software decoders for names under which libav also has a decoder that requires hardware.
 _SOFTWARE = {"av1": ("libdav1d", "libaom-av1")}
 
 
@@ -22,21 +22,23 @@ def find_decoder(name: str) -> av.Codec:
     """Return libav's decoder of this name.
 
     Raises:
-        ValueError: there is none, or it is not for video.
+        ValueError: libav has no such decoder, or it is not for video.
     """
     for candidate in (*_SOFTWARE.get(name, ()), name):
         try:
             codec = av.Codec(candidate, "r")
-        except ValueError:  # av's UnknownCodecError is one
+        except ValueError:  # UnknownCodecError derives from it
             continue
         if codec.type != "video":
             raise ValueError(f"codec {name!r} is for {codec.type}, not for video")
         return codec
-    raise ValueError(f"codec {name!r} is not known to this libav; known are such as 'h264', 'hevc', 'mjpeg', 'vp9'")
+    raise ValueError(
+        f"codec {name!r} is not known to this libav; use a known one, such as 'h264', 'hevc', 'mjpeg', 'vp9'"
+    )
 
 
 def new_context(codec: av.Codec | str, mode: Literal["r", "w"]) -> VideoCodecContext:
-    """Return a decoder ("r") or encoder ("w") for video, not open yet. Raises ValueError if there is none."""
+    """Return a decoder ("r") or encoder ("w") for video, not open yet. Raises ValueError if libav has none."""
     context = av.CodecContext.create(codec, mode)
     if not isinstance(context, VideoCodecContext):
         raise ValueError(f"codec {codec if isinstance(codec, str) else codec.name!r} is not for video")
@@ -53,16 +55,16 @@ def open_decoder(
     skip_frame: Any = None,
     hints: Mapping[str, Any],
 ) -> VideoCodecContext:
-    """Return a decoder that waits for its first packet.
+    """Return a decoder that is ready for its first packet.
 
     Args:
-        codec: What `find_decoder` gave.
-        context: A decoder on a device, in place of libav's own for this codec.
-        threads: 0 takes one for each processor.
+        codec: The codec returned by `find_decoder`.
+        context: A decoder on a device, to be used instead of a new one in software.
+        threads: Number of threads; 0 uses one per processor.
         thread_type: "frame" decodes several frames at once and delays each by as many.
-        strict: True makes libav report damage instead of painting over it.
-        skip_frame: "NONREF" or "NONKEY": pictures that libav leaves out; None: none.
-        hints: The codec parameters that came with the packets; see `penstock_kafka_av.parameters.apply`.
+        strict: True makes libav report damage instead of concealing it.
+        skip_frame: The kind of frames that libav leaves out, "NONREF" or "NONKEY"; None for none.
+        hints: The codec parameters from the packets' metadata; see `penstock_kafka_av.parameters.apply`.
     """
     context = context or new_context(codec, "r")
     context.thread_count = threads
@@ -76,10 +78,10 @@ def open_decoder(
 
 
 def let_go(context: VideoCodecContext | None) -> None:
-    """Wait until the threads of a decoder rest, before it is freed.
+    """Wait until the threads of a decoder are idle, before it is freed; no-op for None.
 
-    Freeing holds Python's lock and waits for the threads; one that still works, and wants to log an error, waits for
-    the lock (PyAV 18).
+    Freeing a decoder waits for its threads while it holds the GIL; a busy thread that logs an error waits for the GIL:
+    a deadlock (PyAV 18).
     """
     if context is not None and context.is_open:
         context.flush_buffers()

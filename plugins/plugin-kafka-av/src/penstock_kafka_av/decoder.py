@@ -1,4 +1,4 @@
-"""AvDecoder: video packets in, arrays out."""
+"""AvDecoder: decodes video packets to arrays."""
 
 from __future__ import annotations
 
@@ -41,67 +41,68 @@ def _rate(_: object, __: object, value: Any) -> None:
 class AvDecoder:
     """Decode the video packets of one channel with PyAV.
 
-    Each frame comes with the packet that holds it as `parent`: with B-frames not the packet decoded last. The n-th
-    picture that is shown has the `seq` of the n-th packet, so that the same packets always give the same numbers; in a
-    stream that was cut anywhere it is computed from the record in which the packet begins and its number there.
-    `coords` are those of the packet. `time_ns` is that of the packet where it has a `pts`; else the n-th picture that
-    is shown gets the time of the n-th packet. `metadata` is the packet's, without what only a decoder needs, and with
+    The `parent` of a frame is the packet that contains it, which with B-frames is not the packet decoded last. The n-th
+    frame in display order has the `seq` of the n-th packet, so the same packets always yield the same numbers; with
+    `packets="stream"`, `seq` is computed from the record in which the packet begins and the packet's number there.
+    `coords` are those of the packet. `time_ns` is the packet's if it has a `pts`; else the n-th frame in display order
+    gets the time of the n-th packet. `metadata` is the packet's, without the parameters that only a decoder needs, plus
     `width`, `height`, `pixel_format` and `is_keyframe` of the frame; `rotation` (degrees counterclockwise),
     `sample_aspect_ratio` (of a pixel, [width, height]), `interlaced`, and `color_range`, `color_primaries`,
-    `color_trc`, `colorspace` as ITU-T H.273 numbers them; `display_matrix` and `field_order` if they are known.
+    `color_trc`, `colorspace` with the numbers of ITU-T H.273; `display_matrix` and `field_order` if they are known.
 
-    H.264 and HEVC: parameter sets are kept, so that a channel that sends them only once goes on after damage; records
-    that hold no picture belong to the one behind them. SEI and parameter sets that libav cannot read are left out and
-    said once in the log.
+    H.264 and HEVC: the decoder keeps parameter sets, so a channel that sends them only once continues after damage. A
+    record without a picture is decoded together with the next one. SEI and parameter sets that libav cannot read are
+    left out; the log reports this once.
 
-    A packet that cannot be decoded raises DecodeError; frames that were whole by then come with the next call. What
-    follows refers to the damaged picture, so packets up to the next keyframe are left out and counted in `skipped`.
-    So are packets before the first keyframe, of a channel that was joined in the middle. The first frame after such a
-    gap has `discontinuity=True`. Damage that libav does not notice (a codec without checksums) is not noticed here.
+    A packet that cannot be decoded raises DecodeError; the next call returns frames that were complete by then. Later
+    packets refer to the damaged frame, so the decoder skips packets up to the next keyframe and counts them in
+    `skipped`, as it does with packets before a channel's first keyframe. The first frame after such a gap has
+    `discontinuity=True`. Damage that libav does not detect (codecs without checksums) is not detected here.
 
-    Packets whose pictures are left out because of `rate` or `skip` are counted in `thinned`, and stay the parents of
-    none: they are neither lost nor `skipped`. Which frames `rate` chooses depends on where decoding began.
+    Packets whose frames are left out because of `rate` or `skip` are counted in `thinned`; they are neither lost nor
+    `skipped`. Which frames `rate` selects depends on the frame where decoding began.
 
-    `held()` names the packets that a restart would need: all from the last keyframe whose own frame is out. If a
-    channel sends no keyframe for `max_held` packets, only the last `max_held` are named, and a restart waits for the
-    next keyframe. After `flush` it names none.
+    `held()` returns the packets that a restart would need: all since the last keyframe whose own frame was returned. If
+    a channel sends no keyframe for `max_held` packets, only the last `max_held` are held, and a restart waits for the
+    next keyframe. After `flush`, none are held.
 
     Attributes:
-        codec: A name of libav's ("h264", "hevc", "mjpeg", "vp9", "av1", "ffv1"), or "auto": what the packet's
-            metadata says under `codec`, or "h264" if nothing.
-        pixel_format: What the arrays hold: "bgr24" or "rgb24" are (height, width, 3) uint8, "gray" (height, width)
-            uint8, "yuv420p" its planes as (height * 3 / 2, width) uint8, "gray16le" (height, width) uint16; any other
-            that PyAV converts to arrays. Arrays are C-contiguous and belong to the receiver. "lazy" gives pictures that
-            become arrays on request (`numpy.asarray`), for code that needs the pixels of a few only.
-        packets: "whole" if each record is one packet, "stream" if the stream was cut anywhere (then `parent` is the
-            record in which the frame's packet begins).
+        codec: One of libav's names ("h264", "hevc", "mjpeg", "vp9", "av1", "ffv1"), or "auto" for the `codec` in the
+            packet's metadata, by default "h264".
+        pixel_format: Format of the arrays: "bgr24" or "rgb24" are (height, width, 3) uint8, "gray" (height, width)
+            uint8, "yuv420p" its planes as (height * 3 / 2, width) uint8, "gray16le" (height, width) uint16; or any
+            other that PyAV converts to arrays. Arrays are C-contiguous and belong to the receiver. "lazy" returns
+            pictures that become arrays on request (`numpy.asarray`), for code that needs the pixels of only a few.
+        packets: "whole" if each record is one packet, "stream" if the stream is split at arbitrary bytes (then `parent`
+            is the record in which the frame's packet begins).
         threads: Threads of the decoder; "auto" divides the processors among the decoders that are open in this process,
-            at least one each. Pictures are converted with this share, too, whatever is set here.
-        thread_type: "slice" adds no delay; "frame" is faster where pictures have one slice, delays each frame by as
-            many packets as there are threads, and tells of damage as many packets late; "auto" lets libav choose.
-        width: Pixels; needed by codecs that do not say it themselves (raw video). Others overrule it.
-        height: Pixels; likewise.
-        rate: Frames per second that are wanted; None wants all. Of a channel that has more, the frames nearest to these
-            times remain. The others are not converted, and not decoded where the packet says that no other picture
-            refers to it. In a stream that was cut anywhere, records have times and frames have none: there, it is the
-            rate of the stream, by which frames of one record get times of their own, and nothing is left out.
-        skip: "nonref" leaves out pictures that no other picture refers to (most B-frames); "nonkey" leaves out all but
-            keyframes, which then come without delay. What codecs do not say is decoded (VP9, AV1).
-        keep_corrupt: True gives damaged pictures, painted over as libav can, with `corrupt: True` in the metadata
-            where libav knows, and skips nothing but what cannot be decoded at all.
-        on_gap: What to do when `seq` of the packets leaps: "resync" waits for the next keyframe, since what follows may
-            refer to what is missing; "ignore" decodes on.
-        idle_rest_s: In a run, seconds without a packet after which the decoder gives up its threads and pictures; the
-            next packet brings them back from those that are held. None never does.
-        idle_close_s: In a run, seconds without a packet after which the channel is over: its last frames are given, and
-            the decoder is closed. If it comes back, it begins at a keyframe. None waits for the end mark or the end.
-        hardware: A kind of device that decodes ("cuda", "vaapi", "videotoolbox", …; "cuda:1" and
-            "vaapi:/dev/dri/renderD128" name one of several), or "auto" for the first that works. Where this libav or
-            the machine has none for the codec, pictures are decoded in software; the log and the report say so, with
-            the reason. None asks for no device.
-        hardware_missing: "software" is that fall-back; "error" refuses it.
-        rotate: True turns and mirrors pictures as their display matrix says, by quarters of a turn.
-        max_held: The most packets kept for `held()` and for finding parents; at least 64.
+            at least one each. The conversion of pictures always uses this share.
+        thread_type: "slice" adds no delay; "frame" is faster if pictures have one slice, delays each frame by as many
+            packets as there are threads, and reports damage as many packets late; "auto" lets libav choose.
+        width: Pixels; needed by codecs whose packets do not contain it (raw video), ignored by others.
+        height: Pixels; as `width`.
+        rate: Maximum frames per second; None returns all. Of a channel with more, the frames nearest to the due times are
+            kept. The others are not converted, and not decoded if the packet tells that no frame refers to it. With
+            packets="stream", it is the frame rate of the stream instead: frames of one record get different times, and
+            none are left out.
+        skip: "nonref" leaves out frames to which no other frame refers (most B-frames); "nonkey" leaves out all but
+            keyframes, which are then returned without delay. Frames are decoded if the codec does not mark them (VP9,
+            AV1).
+        keep_corrupt: True returns damaged frames as far as libav can conceal the damage, with `corrupt: True` in the
+            metadata if libav detects it, and skips only packets that cannot be decoded at all.
+        on_gap: Reaction to a gap in `seq` of the packets: "resync" waits for the next keyframe, since later packets may
+            refer to missing ones; "ignore" continues to decode.
+        idle_rest_s: In a run, seconds without a packet after which the decoder frees its threads and frames; the next
+            packet restores them from the held packets. None never frees them.
+        idle_close_s: In a run, seconds without a packet after which the channel ends: the decoder returns its last
+            frames and closes. If the channel resumes, it begins at a keyframe. None waits for the end mark or the end.
+        hardware: Kind of device for decoding ("cuda", "vaapi", "videotoolbox", …; "cuda:1" and
+            "vaapi:/dev/dri/renderD128" select one of several), or "auto" for the first that works. If this libav or the
+            machine has none for the codec, frames are decoded in software; the log and the report give the reason. None
+            uses no device.
+        hardware_missing: "software" allows this fallback; "error" raises DecodeError instead.
+        rotate: True rotates frames by multiples of 90 degrees and mirrors them, according to their display matrix.
+        max_held: Maximum number of packets kept for `held()` and for finding parents; at least 64.
     """
 
     takes: ClassVar[str] = "bytes"
@@ -135,32 +136,32 @@ class AvDecoder:
     _last_seq: int | None = attrs.field(default=None, init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        """Say what this one gives: no arrays, if it leaves them to others."""
+        """Declare `gives="any"` if the pictures are lazy."""
         if self.pixel_format == LAZY:
             self.__dict__["gives"] = "any"
 
     @property
     def skipped(self) -> int:
-        """Packets of which no picture came, because of damage or a gap before them, or without a keyframe."""
+        """Number of packets without a frame, because of earlier damage, a gap, or a missing keyframe."""
         return self._engine.skipped if self._engine is not None else 0
 
     @property
     def damaged(self) -> int:
-        """Packets and pictures that could not be decoded."""
+        """Number of packets and frames that could not be decoded."""
         return self._engine.damaged if self._engine is not None else 0
 
     @property
     def thinned(self) -> int:
-        """Packets whose picture was left out because of `rate` or `skip`."""
+        """Number of packets whose frames were left out because of `rate` or `skip`."""
         return self._engine.thinned if self._engine is not None else 0
 
     def remark(self) -> str:
-        """Return that pictures are decoded in software though `hardware` asks for a device; "" if it is not so."""
+        """Return a sentence if frames are decoded in software although `hardware` selects a device; else ""."""
         hardware = self._engine.opening.hardware if self._engine is not None else None
         return hardware.remark() if hardware is not None else ""
 
     def open(self) -> None:
-        """Check the settings against this libav. Raises ConfigError."""
+        """Check the settings against the installed libav. Raises ConfigError."""
         if self.hardware is not None and self.hardware_missing == "error" and (why := Hardware(self.hardware).check()):
             raise ConfigError(
                 f"av decoder: hardware={self.hardware!r}: {why}; hardware_missing='software' decodes without"
@@ -176,14 +177,14 @@ class AvDecoder:
             check_can_turn(self.pixel_format)
 
     def close(self) -> None:
-        """Release libav's decoder; buffered pictures are lost."""
+        """Release libav's decoder; buffered frames are lost."""
         self.reset()
 
     def decode(self, record: Record) -> Sequence[Record]:
         """Return the frames that this packet completes.
 
         Raises:
-            DecodeError: it holds no bytes, its codec is not known to libav, or it is damaged.
+            DecodeError: the data are not bytes or empty, libav does not know the codec, or the packet is damaged.
         """
         engine = self._started()
         data = _bytes_of(record)
@@ -207,11 +208,11 @@ class AvDecoder:
         return _taken(engine)
 
     def flush(self) -> Sequence[Record]:
-        """Return the last frames; damage that shows only now is counted in `damaged`."""
+        """Return the last frames; damage detected only now is counted in `damaged`."""
         engine = self._started()
         if self._cuts is not None:
             for packet, begins_in, number in self._cuts.flush():
-                # it is counted; raising it would lose the frames behind it
+                # the engine counted it; raising would lose later frames
                 with contextlib.suppress(DecodeError):
                     engine.send(bytes(packet), begins_in, number=number, whole=False)
             self._cuts = None
@@ -220,7 +221,7 @@ class AvDecoder:
         return _taken(engine)
 
     def reset(self) -> None:
-        """Forget everything and wait for the next keyframe; frames that are still inside are lost."""
+        """Forget everything and wait for the next keyframe; buffered frames are lost."""
         self._cuts = None
         self._last_seq = None
         if self._engine is not None:
@@ -228,12 +229,12 @@ class AvDecoder:
             self._engine.ready.clear()
 
     def rest(self) -> None:
-        """Give up threads and pictures, but no state: the next packet brings them back."""
+        """Free threads and frames, without loss: the next packet restores them."""
         if self._engine is not None and self._cuts is None:
             self._engine.rest()
 
     def held(self) -> Sequence[Record]:
-        """Return the packets that a restart would need: see the class."""
+        """Return the packets that a restart would need; see the class."""
         if self._engine is None:
             return ()
         records = {id(record): record for record in self._engine.held()}
@@ -242,7 +243,7 @@ class AvDecoder:
         return tuple(records.values())
 
     def unseen(self) -> Sequence[Record]:
-        """Return the packets of which a picture is still to come: fewer than `held()`, and not enough to decode it."""
+        """Return the packets whose frames are still to come: a subset of `held()`, not sufficient to decode them."""
         return tuple(self._engine.unseen()) if self._engine is not None else ()
 
     def _started(self) -> Decoding:
@@ -276,7 +277,7 @@ class AvDecoder:
             return self._cuts.feed(record, data)
         except ValueError as error:
             raise DecodeError(
-                f"av decoder, {where(record)}: {error}, so its streams cannot be cut anywhere; "
+                f"av decoder, {where(record)}: {error}, so packets='stream' does not work with it; "
                 "send whole packets and set packets='whole'"
             ) from error
 
@@ -295,7 +296,7 @@ def _bytes_of(record: Record) -> bytes:
         except TypeError as error:
             kind = type(data).__name__
             raise DecodeError(
-                f"av decoder, {where(record)}: data is {kind}, not bytes; put it behind a source of packets"
+                f"av decoder, {where(record)}: data is {kind}, not bytes; connect it to a source of packets"
             ) from error
     if not data:
         raise DecodeError(f"av decoder, {where(record)}: the packet is empty; filter empty packets out at the source")

@@ -1,4 +1,4 @@
-"""Decoding: one decoder of libav, the packets it was given, and the frames that are ready."""
+"""Decoding: one libav decoder, the packets sent to it, and the frames that are ready."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from penstock_kafka_av.threads import SHARE
 
 @attrs.define(eq=False)
 class Decoding:
-    """Send packets to libav and match what comes out with them.
+    """Send packets to libav, and match its frames with them.
 
-    A packet is sent with a serial number as its pts. Decoders hand the pts on to the frame whatever the order, so the
-    number leads from the frame to its packet, which is kept as long as it may be needed.
+    Each packet is sent with a serial number as its pts. Decoders copy the pts to the frame in any order, so the serial
+    number identifies the packet of a frame. The packet is kept as long as it may be needed.
     """
 
     codec: str
@@ -53,35 +53,35 @@ class Decoding:
     _name: str = ""
     _intra_only: bool = False
     _sets: ParameterSets = attrs.field(factory=ParameterSets)
-    _oddities: Oddities | None = None  # once there was one
+    _oddities: Oddities | None = None  # since the first odd unit
     _order: DisplayOrder = attrs.field(factory=DisplayOrder)
     _skipped: int = 0
     _sent: SentPackets = attrs.field(init=False)
     _serial: int = 0
     _waiting: bool = True  # for a keyframe
-    _first: Sent | None = None  # the keyframe that ended the waiting, until its frame is out
-    _is_open_group: bool = False  # pictures may come that are shown before `_first` and refer to others before it
+    _first: Sent | None = None  # the keyframe that ended the wait, until its frame is out
+    _is_open_group: bool = False  # open GOP: leading frames may precede `_first` and refer to frames before it
     _gap: bool = False
     _is_resting: bool = False
     _left_out: LeftOut = attrs.field(factory=LeftOut)
-    _informed: Record | None = None  # the last one that brought codec parameters
+    _informed: Record | None = None  # the last one with codec parameters
     _informed_at: int = 0
-    _share: int = 1  # threads of this process that are its own
-    _ratio: Fraction | None = None  # of a pixel, as the codec says it
-    _library_skips: Any = None  # what libav is told to leave out
+    _share: int = 1  # its number of this process's threads
+    _ratio: Fraction | None = None  # of a pixel, according to the codec
+    _library_skips: Any = None  # the kind of frames that libav leaves out
 
     def __attrs_post_init__(self) -> None:
-        """Keep as many packets as may be held."""
+        """Create the container of sent packets, of `max_held`."""
         self._sent = SentPackets(self.max_held)
 
     @property
     def skipped(self) -> int:
-        """Packets of which no picture came, beside those that raised an error."""
+        """Number of packets without a frame, other than those that raised an error."""
         return self._skipped + (0 if self._library_skips else self._sent.unshown)
 
     @property
     def thinned(self) -> int:
-        """Packets whose picture was left out, since nobody wants it."""
+        """Number of packets whose frames were left out because of `rate` or `skip`."""
         return self.thinning.count + (self._sent.unshown if self._library_skips else 0)
 
     def send(self, data: bytes, record: Record, *, number: int, whole: bool) -> None:
@@ -102,13 +102,13 @@ class Decoding:
             self._left_out.note(record)
             return
         if whole and record.metadata.get("corrupt") is True and not self.keep_corrupt:
-            raise self._damage(record, "was damaged on its way")
+            raise self._damage(record, "was damaged in transmission")
         by_pts = number == 0 and not str(record.metadata.get("time_from", "")).endswith("+rate")
         pts = record.metadata.get("pts") if by_pts else None
         sent = Sent(record, number, key, pts if type(pts) is int else None)
         is_left_out = self.thinning.is_on and self._is_left_out(sent, unit)
         serial = self._serial
-        if not is_left_out or sent.pts is not None:  # without pts, a picture that never comes has no place
+        if not is_left_out or sent.pts is not None:  # without pts, a frame that is left out has no place
             self._serial += 1
             self._order.sent(
                 serial,
@@ -118,7 +118,7 @@ class Decoding:
             )
         if is_left_out:
             self._gap = self._gap or (self._waiting and record.discontinuity)
-            if not self._waiting:  # it is held with its neighbours: a restart is to see no gap
+            if not self._waiting:  # held with its neighbours, so that a restart sees no gap
                 sent.is_out = True
                 self._sent.add(-self.thinning.count, sent)
             return
@@ -139,13 +139,13 @@ class Decoding:
         self._sent.add(serial, sent)
         try:
             frames = self._decode(unit, sent, serial)
-            if self.thinning.only_keyframes:  # nothing that comes later is shown before it
+            if self.thinning.only_keyframes:  # no later frame is shown before it
                 frames += self._context.decode(None)
                 self._context.flush_buffers()
         except av.FFmpegError as error:
             self._sent.refused(serial)
             if self._first is not None and self._is_open_group and sent is not self._first:
-                self._skipped += 1  # without pts, this is how pictures that lead an open group show themselves
+                self._skipped += 1  # a leading frame of an open GOP, recognised by its failure if there is no pts
                 return
             raise self._damage(record, f"cannot be decoded ({error.strerror})") from error
         self._ratio = self._context.sample_aspect_ratio
@@ -153,7 +153,7 @@ class Decoding:
             self._emit(frame)
 
     def find(self, record: Record) -> av.Codec:
-        """Return the codec of this packet: the one that was set, or the one that its metadata names."""
+        """Return the codec of this packet: the configured one, or that of its metadata. Raises DecodeError."""
         name = self._name_of(record)
         try:
             codec = find_decoder(name)
@@ -163,7 +163,7 @@ class Decoding:
         return codec
 
     def rest(self) -> None:
-        """Let libav's decoder go, with its threads and pictures; the packets that are held bring back its state."""
+        """Free libav's decoder with its threads and frames; `_again` restores its state from the held packets."""
         if self._context is None or self._waiting or not self._sent.can_begin_again():
             return
         let_go(self._take_context())
@@ -171,19 +171,19 @@ class Decoding:
         self._is_resting = True
 
     def _again(self, record: Record) -> None:
-        """Decode again what is held, and give only the frames that are not out."""
+        """Decode the held packets again, and emit only the frames that are not out yet."""
         let_go(self._take_context())
         self._is_resting = False
         self._context = self._open(record)
         lead = True
         for serial, sent in self._sent.items():
-            if not sent.unit:  # it was left out
+            if not sent.unit:  # left out
                 continue
             unit = self._sets.lead(self._name, sent.unit) if lead else sent.unit
             lead = False
             try:
                 frames = self._decode(unit, sent, serial)
-            except av.FFmpegError:  # it was decoded before; if it cannot be now, the next keyframe helps
+            except av.FFmpegError:  # it was decoded before; if that fails now, resume at the next keyframe
                 self.forget(gap=True)
                 return
             for frame in frames:
@@ -197,7 +197,7 @@ class Decoding:
         return context
 
     def drain(self) -> None:
-        """Take the last frames out; errors are counted in `damaged`, since raising them would lose frames."""
+        """Emit the decoder's last frames; errors are counted in `damaged`, since raising them would lose frames."""
         first = self._sent.first()
         if self._is_resting and first is not None:
             self._again(first.record)
@@ -215,13 +215,13 @@ class Decoding:
         for frame in frames:
             try:
                 self._emit(frame)
-            except DecodeError:  # counted where it was raised
+            except DecodeError:  # already counted
                 return
 
     def forget(self, *, gap: bool) -> None:
-        """Wait for the next keyframe as if nothing had been; with `gap`, its frame does not continue the last one.
+        """Forget all packets and wait for the next keyframe; with `gap`, mark its frame as a discontinuity.
 
-        The parameter sets are kept: a stream may have said them once, at its start.
+        Parameter sets are kept: a stream may send them only once, at its start.
         """
         let_go(self._take_context())
         self._is_resting = False
@@ -234,14 +234,14 @@ class Decoding:
         self._gap = gap and self._serial > 0
 
     def held(self) -> Iterator[Record]:
-        """Yield the records of the packets that are kept."""
+        """Yield the records of the held packets."""
         if self._intra_only and self._informed is not None and self._serial - self._informed_at <= self.max_held:
             yield self._informed
         yield from self._sent.records()
         yield from self._sets.ahead
 
     def unseen(self) -> Iterator[Record]:
-        """Yield the records of which a picture is still to come."""
+        """Yield the records whose frames are still to come."""
         yield from self._sent.unseen()
         yield from self._sets.ahead
 
@@ -260,7 +260,7 @@ class Decoding:
         )
 
     def _adapt(self, record: Record, *, whole: bool) -> None:
-        """Begin anew where the packets are another codec's, or say that the decoder needs other parameters."""
+        """Restart for packets of another codec, or if parameters changed that need a new decoder."""
         metadata = record.metadata
         other = whole and bool(self._name) and self._name_of(record) != self._name
         if other:
@@ -281,7 +281,7 @@ class Decoding:
             self._name, self._oddities = "", None
 
     def _is_left_out(self, sent: Sent, unit: bytes) -> bool:
-        """Return whether nobody needs this packet to be decoded."""
+        """Return whether this packet need not be decoded, because of `rate` or `skip`."""
         record = sent.record
         is_timed = sent.pts is not None or (self._context is not None and not self._context.has_b_frames)
         return self.thinning.leaves_out(
@@ -303,10 +303,10 @@ class Decoding:
         return is_keyframe(name, unit)
 
     def _decode(self, unit: bytes, sent: Sent, serial: int) -> list[VideoFrame]:
-        """Decode strictly what is of the picture; what is odd beside it is left out, and said once."""
+        """Decode the picture strictly, without odd units beside it, which are reported once."""
         assert self._context is not None
         side_data = sent.record.metadata.get("side_data")
-        late = self.opening.thread_type != "slice"  # an error then comes packets later, and cannot be tried again
+        late = self.opening.thread_type != "slice"  # errors are reported packets later, too late for a second attempt
         if (late or self._oddities is not None) and not self.keep_corrupt:
             unit = self._without_oddities(unit, sent.record) or unit
             return self._context.decode(packet_of(unit, serial, key=bool(sent.key), side_data=side_data))
@@ -334,19 +334,18 @@ class Decoding:
         message = f"av decoder ({self._name or self._name_of(record)}), {where(record)}: {what}"
         if self.keep_corrupt:
             return DecodeError(message)
-        if (
-            self.opening.thread_type == "slice"
-        ):  # else the damage may be in an earlier packet, and pictures already show it
+        # with "frame", an earlier packet may be damaged, and buffered frames already show it
+        if self.opening.thread_type == "slice":
             self.drain()
         self.forget(gap=True)
-        return DecodeError(f"{message}; it goes on at the next keyframe")
+        return DecodeError(f"{message}; decoding resumes at the next keyframe")
 
     def _emit(self, frame: VideoFrame) -> None:
         sent = self._sent.get(frame.pts)
-        if sent is None:  # the picture of the damaged packet, as far as libav got with it
+        if sent is None:  # the partial frame of a damaged packet
             return
         if frame.is_corrupt and not self.keep_corrupt:
-            raise self._damage(sent.record, "gives a damaged picture")
+            raise self._damage(sent.record, "yields a damaged frame")
         sent.is_out = True
         self._sent.has_fields = frame.interlaced_frame
         if not self._belongs(frame, sent):
@@ -371,17 +370,17 @@ class Decoding:
             self._gap = False
 
     def _another(self, sent: Sent) -> tuple[int, int]:
-        """Return number and time of a picture of a packet that has shown one already: a part of it."""
+        """Return number and time of a further frame of a packet that already yielded one: a part of it."""
         sent.more += 1
         record = sent.record
         number = part_number(record.channel, record.seq, sent.number) if sent.number else record.seq
         return part_number(record.channel, number, sent.more), record.time_ns + sent.number * self.period_ns
 
     def _belongs(self, frame: VideoFrame, sent: Sent) -> bool:
-        """Return whether the pictures that this one refers to were there."""
+        """Return whether the frames that this one refers to were decoded."""
         if self.keep_corrupt:
             return True
-        if self._waiting:  # nobody could say whether the packets were keyframes; the decoder can
+        if self._waiting:  # the packets did not tell whether they were keyframes; the frame does
             if not frame.key_frame:
                 return False
             self._waiting = False
@@ -391,11 +390,11 @@ class Decoding:
         return not self._leads(sent)
 
     def _leads(self, sent: Sent) -> bool:
-        """Return whether this is shown before the keyframe it was sent after: it refers to pictures before that too."""
+        """Return whether this is a leading frame: shown before its keyframe, it may refer to frames before that."""
         first = self._first
         return first is not None and not self.keep_corrupt and sent.comes_before(first)
 
 
 def where(record: Record) -> str:
-    """Name a packet in a message."""
+    """Return a description of a packet for error messages."""
     return f"packet {record.seq} of channel {record.channel!r}"

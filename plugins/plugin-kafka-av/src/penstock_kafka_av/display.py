@@ -1,4 +1,4 @@
-"""Display: how a picture is meant to be shown, read from a frame, and turned as its display matrix says."""
+"""Display: a frame's display properties, and rotation according to its display matrix."""
 
 from __future__ import annotations
 
@@ -30,20 +30,19 @@ _FIELD_ORDERS = {1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
 
 
 def matrix_in(frame: VideoFrame, *, always: bool = False) -> Matrix | None:
-    """Return the display matrix that came with a frame, if it turns the picture (or `always`)."""
-    if (
-        not always and not frame.rotation
-    ):  # asking for side data makes a cycle of references, and the frame waits for the collector
+    """Return the display matrix of a frame if it rotates the picture (or `always`)."""
+    # reading side data creates a reference cycle, which keeps the frame until the garbage collector runs
+    if not always and not frame.rotation:
         return None
     try:
         data: Any = frame.side_data.get(_SIDE_DATA)
-    except ValueError:  # PyAV 18 does not know all kinds of side data and then gives none; a frame's rotation it has
+    except ValueError:  # PyAV 18 fails on unknown kinds of side data; the rotation works
         return _ROTATED.get(frame.rotation)
     return None if data is None else tuple(int(part) for part in np.frombuffer(bytes(data), dtype=np.int32, count=9))
 
 
 def matrix_of(value: Any) -> Matrix | None:
-    """Return the display matrix in a packet's metadata, or None if there is none that makes sense."""
+    """Return the display matrix in a packet's metadata, or None if it is missing or malformed."""
     if not isinstance(value, list | tuple) or len(value) != 9:
         return None
     if not all(type(part) is int and abs(part) < 1 << 31 for part in value):
@@ -52,7 +51,7 @@ def matrix_of(value: Any) -> Matrix | None:
 
 
 def rotation_of(matrix: Matrix | None) -> int:
-    """Return the degrees, from -180 to 180, by which the picture is to be turned counterclockwise."""
+    """Return the counterclockwise rotation for display, in degrees from -180 to 180."""
     if matrix is None:
         return 0
     a, b, _, c, d = matrix[:5]
@@ -63,13 +62,13 @@ def rotation_of(matrix: Matrix | None) -> int:
 
 
 def about(frame: VideoFrame, *, matrix: Matrix | None, ratio: Fraction | None, order: Any) -> dict[str, Any]:
-    """Return what a frame's metadata says about showing it; the colour numbers are those of ITU-T H.273.
+    """Return a frame's display properties as metadata; the colour numbers are those of ITU-T H.273.
 
     Args:
         frame: The picture.
         matrix: Its display matrix, or None.
-        ratio: Width of a pixel by its height; None if nobody says.
-        order: Order of fields, as libav numbers it.
+        ratio: Width of a pixel divided by its height; None if unknown.
+        order: Field order, as libav's number.
     """
     found: dict[str, Any] = {
         "rotation": rotation_of(matrix),
@@ -88,26 +87,29 @@ def about(frame: VideoFrame, *, matrix: Matrix | None, ratio: Fraction | None, o
 
 
 def ratio_of(metadata: Mapping[str, Any], decoded: Fraction | None) -> Fraction | None:
-    """Return the aspect ratio of a pixel: the container's, else the codec's."""
+    """Return the aspect ratio of a pixel: the container's, else the codec's, else None."""
     return as_ratio(metadata.get("sample_aspect_ratio")) or (decoded or None)
 
 
 def check_can_turn(pixel_format: str) -> None:
-    """Raise ConfigError if arrays of this format are no rows of pixels, so that they cannot be turned."""
+    """Raise ConfigError if arrays of this format are not rows of pixels, and so cannot be rotated."""
     if pixel_format == "lazy":
         raise ConfigError(
-            "av decoder: rotate=True turns arrays, and pixel_format='lazy' gives none; choose one of them"
+            "av decoder: rotate=True needs arrays, and pixel_format='lazy' returns none; choose one of them"
         )
     form = VideoFormat(pixel_format)
     if not form.is_rgb and not pixel_format.startswith("gray"):
         raise ConfigError(
-            f"av decoder: rotate=True does not go with pixel_format={pixel_format!r}, whose colour planes are halved; "
+            f"av decoder: rotate=True does not support pixel_format={pixel_format!r}, whose chroma is subsampled; "
             "use 'bgr24', 'rgb24' or 'gray'"
         )
 
 
 def turned(picture: NDArray[Any], matrix: Matrix | None) -> NDArray[Any]:
-    """Return a picture, (height, width, …), as it is to be shown: turned by quarters and mirrored."""
+    """Return a picture, (height, width, …), rotated by multiples of 90 degrees and mirrored for display.
+
+    The result is C-contiguous. A matrix that is None or rotates by other angles leaves the picture unchanged.
+    """
     if matrix is None:
         return picture
     a, b, _, c, d = matrix[:5]

@@ -1,4 +1,4 @@
-"""A moving test picture: drawn, and encoded frame by frame."""
+"""A moving test picture, drawn and encoded frame by frame."""
 
 from __future__ import annotations
 
@@ -54,19 +54,19 @@ def _from(low: int, high: int) -> Any:
 
 def _even(_: object, field: attrs.Attribute[int], value: int) -> None:
     if value % 2:
-        raise ConfigError(f"test picture: {field.name}={value}: must be even, since colour planes are halved")
+        raise ConfigError(f"test picture: {field.name}={value}: must be even, since yuv420p halves the chroma planes")
 
 
 @attrs.frozen(kw_only=True)
 class H264:
-    """How to encode: one thread, a short look-ahead, keyframes only where asked for.
+    """Settings of the encoder: one thread, a short look-ahead, keyframes only where requested.
 
     Attributes:
         width: Pixels, even, 16 to 8192.
-        height: Pixels, likewise.
-        rate: Pictures per second, 1 to 1000.
-        bframes: Most B-frames in a row, 0 to 16.
-        keyframe_every: Pictures from one keyframe to the next, 1 to 10000.
+        height: Pixels, even, 16 to 8192.
+        rate: Frames per second, 1 to 1000.
+        bframes: Maximum number of consecutive B-frames, 0 to 16.
+        keyframe_every: Frames from one keyframe to the next, 1 to 10000.
     """
 
     width: int = attrs.field(validator=[_from(16, 8192), _even])
@@ -76,7 +76,7 @@ class H264:
     keyframe_every: int = attrs.field(validator=_from(1, 10_000))
 
     def codec(self) -> str:
-        """Return the name of the encoder. Raises ConfigError if this build of PyAV has none."""
+        """Return the name of the encoder. Raises ConfigError if this build of PyAV has no H.264 encoder."""
         try:
             return av.Codec("libx264", "w").name
         except ValueError as error:
@@ -86,22 +86,22 @@ class H264:
             ) from error
 
     def apply(self, context: VideoCodecContext) -> None:
-        """Put this into an encoder that is not open."""
+        """Apply the settings to an encoder that is not open."""
         context.width, context.height, context.pix_fmt = self.width, self.height, "yuv420p"
         context.framerate, context.time_base = Fraction(self.rate), Fraction(1, self.rate)
         context.gop_size, context.max_b_frames, context.thread_count = self.keyframe_every, self.bframes, 1
-        # the look-ahead is what the encoder keeps: short, so that memory and delay are bounded
+        # the encoder buffers its look-ahead: a short one bounds memory and delay
         context.options = {"preset": "veryfast", "sc_threshold": "0", "rc-lookahead": "10", "forced-idr": "1"}
 
     def open(self) -> VideoCodecContext:
-        """Return an encoder that gives Annex B packets, with parameter sets before each keyframe."""
+        """Return an encoder whose packets are Annex B, with parameter sets before each keyframe."""
         context = new_context(self.codec(), "w")
         self.apply(context)
         return context
 
 
 def picture_frame(number: int, *, width: int, height: int) -> VideoFrame:
-    """Return picture `number` as a frame of libav, with its number as pts."""
+    """Return picture `number` as an rgb24 frame of libav, with its number as pts."""
     frame = VideoFrame.from_ndarray(draw_test_picture(number, width=width, height=height), format="rgb24")
     frame.pts = number
     return frame

@@ -1,4 +1,4 @@
-"""Feeds: packets from a container at once (a file), or from a thread that waits for them (a camera)."""
+"""Feeds: packets of a container, read directly (a file) or by a thread (a camera)."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from penstock.errors import EndOfSource, SourceError
 from penstock_kafka_av.container import Container, Packet
 
 _QUEUED = 64
-"""Packets that a camera may be ahead; then libav is not read and the camera's own buffers fill."""
+"""Maximum number of queued packets of a camera; beyond it, packets wait in the buffers of libav and the camera."""
 
 
 class Feed(Protocol):
     """Packets of one video."""
 
     def next(self, timeout_s: float) -> Packet | None:
-        """Return the next packet, or None if none came in time. Raises EndOfSource or SourceError when no more come."""
+        """Return the next packet, or None after `timeout_s`. Raises EndOfSource or SourceError after the last one."""
         ...
 
     def close(self) -> None:
-        """Close the container; any number of times."""
+        """Close the container; may be called any number of times."""
         ...
 
 
 class FileFeed:
-    """Read a container when asked."""
+    """Read a container in the caller's thread."""
 
     def __init__(self, container: Container) -> None:
-        """Take the container, which this closes."""
+        """Take ownership of the container."""
         self._container = container
         self._packets: Iterator[Packet] = container.packets()
 
@@ -47,10 +47,10 @@ class FileFeed:
 
 
 class LiveFeed:
-    """Read a container in a thread, so that waiting for it can be given up in time."""
+    """Read a container in a thread, so that the caller can wait for it with a timeout."""
 
     def __init__(self, container: Container) -> None:
-        """Take the container, which this closes, and begin to read it."""
+        """Take ownership of the container, and start to read it."""
         self._container = container
         self._queue: queue.Queue[Packet | Exception] = queue.Queue(_QUEUED)
         self._stop = threading.Event()
@@ -72,10 +72,10 @@ class LiveFeed:
         return found
 
     def close(self) -> None:
-        """See `Feed`. Waits for the thread, at most for the container's own time limit."""
+        """See `Feed`. Waits for the thread, at most for the container's timeout."""
         self._stop.set()
         while self._thread.is_alive():
-            try:  # a thread that waits for room goes on and sees that it shall stop
+            try:  # make room, so that a blocked thread continues and sees the stop event
                 self._queue.get_nowait()
             except queue.Empty:
                 self._thread.join(0.01)
@@ -90,7 +90,7 @@ class LiveFeed:
             end = EndOfSource(f"{self._container.name!r} has ended")
         except SourceError as error:
             end = error
-        except Exception as error:  # whatever it is, the source must say it rather than wait for ever
+        except Exception as error:  # the source must report any error rather than wait for ever
             end = SourceError(f"video source: {self._container.name!r} failed: {error!r}; report this")
         finally:
             self._container.close()

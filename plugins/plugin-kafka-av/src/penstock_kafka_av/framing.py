@@ -1,4 +1,4 @@
-"""Framing: records made of frames."""
+"""Framing: makes records from decoded frames."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _LEFT_OUT = frozenset({*PARAMETERS, "discard", "dts", "side_data"})
 
 @attrs.define
 class Framing:
-    """Make a record of each frame.
+    """Make a record from each frame.
 
     Attributes:
-        pixel_format: What the arrays hold.
-        rotate: Whether pictures are turned as their display matrix says.
+        pixel_format: Pixel format of the arrays, or "lazy".
+        rotate: Whether pictures are rotated and mirrored according to their display matrix.
     """
 
     pixel_format: str
@@ -36,18 +36,18 @@ class Framing:
     _lazy: LazyConverters | None = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Make the converter, which holds nothing yet."""
+        """Create the converter."""
         self._converter = Converter(self.pixel_format)
         self._lazy = LazyConverters() if self.pixel_format == LAZY else None
 
     def rest(self) -> None:
-        """Give up the threads of the converter."""
+        """Free the threads of the converter."""
         self._converter.rest()
         if self._lazy is not None:
             self._lazy.rest()
 
     def part(self, record: Record, number: int) -> int:
-        """Return a number for the packet that begins as the `number`-th in a record of a cut stream."""
+        """Return the `seq` of the `number`-th packet that begins in a record of a "stream"."""
         return part_number(record.channel, record.seq, number)
 
     def record_of(
@@ -63,18 +63,18 @@ class Framing:
         ratio: Fraction | None,
         threads: int,
     ) -> Record:
-        """Return the record of a frame. Raises DecodeError if it cannot be made an array.
+        """Return the record of a frame. Raises DecodeError if the frame cannot be converted to an array.
 
         Args:
-            frame: What the decoder gave.
-            packet: The record that it came in; the new one's `parent`.
-            number: Its place among the packets that begin in that record.
+            frame: The decoded frame.
+            packet: The record of its packet; the new record's `parent`.
+            number: Index of its packet among those that begin in that record.
             seq: Its number in the channel.
-            time_ns: When it is shown.
-            discontinuity: Whether it does not continue the frame before.
+            time_ns: Its presentation time, in nanoseconds since 1970.
+            discontinuity: Whether it does not continue the previous frame.
             hints: The codec parameters of the stream.
-            ratio: The aspect ratio of a pixel, as the codec says it.
-            threads: How many may convert it.
+            ratio: The aspect ratio of a pixel according to the codec.
+            threads: Number of threads for the conversion.
         """
         matrix = matrix_of(hints.get("display_matrix")) or matrix_in(frame)
         array: Any
@@ -86,7 +86,7 @@ class Framing:
         except (ValueError, av.FFmpegError) as error:
             size = f"{frame.width}x{frame.height} {frame.format.name}"
             raise DecodeError(
-                f"av decoder, packet {packet.seq} of channel {packet.channel!r}: a picture of {size} cannot be made "
+                f"av decoder, packet {packet.seq} of channel {packet.channel!r}: cannot convert a frame of {size} to "
                 f"{self.pixel_format!r}: {error}"
             ) from error
         metadata = {key: value for key, value in packet.metadata.items() if key not in _LEFT_OUT}

@@ -1,4 +1,4 @@
-"""Hardware: devices that decode, as far as this libav and this machine have them."""
+"""Hardware: opens decoders on the devices that this libav and this machine support."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ AUTO = "auto"
 
 
 def kinds() -> list[str]:
-    """Return the names of all kinds of devices that libav knows of, whatever this build has."""
+    """Return the names of all kinds of devices that libav defines, including those that this build lacks."""
     return [each for each in hwaccel.HWDeviceType.__members__ if each != "none"]
 
 
 def check_hardware(_: object, __: object, value: Any) -> None:
-    """Refuse what names no kind of device. Raises ConfigError."""
+    """Raise ConfigError unless the value is None, "auto" or a kind of device."""
     if value is None or value == AUTO:
         return
     if not isinstance(value, str) or value.partition(":")[0] not in kinds():
@@ -36,11 +36,11 @@ def check_hardware(_: object, __: object, value: Any) -> None:
 
 @attrs.define
 class Hardware:
-    """Open decoders on a device; without one, tell why.
+    """Open decoders on a device, and keep the reason if that is not possible.
 
     Attributes:
         wanted: "auto", a kind of device, or a kind and a device ("cuda:1").
-        reason: Why the last decoder was not opened on a device, or "".
+        reason: The reason why the last decoder was not opened on a device, or "".
         device: The kind of device of the last decoder, or "".
     """
 
@@ -50,7 +50,7 @@ class Hardware:
     _is_reported: bool = False
 
     def check(self) -> str:
-        """Return why no decoder can be opened on what is wanted, as far as the build of libav tells; "" if it may."""
+        """Return the reason if this build of libav lacks the wanted device, else ""."""
         built = hwaccel.hwdevices_available()
         kind = self.wanted.partition(":")[0]
         if not built or kind not in (AUTO, *built):
@@ -58,7 +58,7 @@ class Hardware:
         return ""
 
     def open(self, name: str) -> VideoCodecContext | None:
-        """Return a decoder of this codec on a device, not open yet, or None: `reason` says why."""
+        """Return a decoder of this codec on a device, not open yet; or None, with `reason` set."""
         self.reason, self.device = self.check(), ""
         if self.reason:
             return None
@@ -89,11 +89,11 @@ class Hardware:
         return None
 
     def remark(self) -> str:
-        """Return that decoding fell back to software, as a sentence; "" if it did not."""
-        return f"hardware={self.wanted!r}: {self.reason}; pictures are decoded in software" if self.reason else ""
+        """Return a sentence on the fallback to software decoding; "" if there was none."""
+        return f"hardware={self.wanted!r}: {self.reason}; decoding in software" if self.reason else ""
 
     def report(self, where: str) -> None:
-        """Log the fall-back, once."""
+        """Log the fallback once."""
         if self.reason and not self._is_reported:
             self._is_reported = True
             _log.warning("av decoder, %s: %s", where, self.remark())

@@ -1,4 +1,4 @@
-"""What libav knows of a stream and PyAV does not show, read from a header that it writes."""
+"""A stream's display matrix, which PyAV does not expose: read from a MOV header that libav writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _IDENTITY: Matrix = (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
 
 
 def matrix_in_header(stream: VideoStream) -> Matrix | None:
-    """Return the display matrix of a stream, or None if it changes nothing.
+    """Return the display matrix of a stream, or None if it is the identity.
 
     Raises:
         FFmpegError, ValueError: libav cannot write a MOV file of this codec.

@@ -1,4 +1,4 @@
-"""What this plugin offers. Nothing heavy is imported to say so."""
+"""The plugin's components, listed without heavy imports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def penstock_sources() -> Iterable[Component]:
         Component(
             "kafka-link",
             "penstock_kafka_av.kafka.link.source:KafkaLinkSource",
-            summary="Records of another pipeline, by a topic that keeps them",
+            summary="Records of another pipeline, through a topic that keeps them",
             gives="any",
             requires="confluent_kafka",
         ),
@@ -60,7 +60,7 @@ def penstock_decoders() -> Iterable[Component]:
 
 @hookimpl
 def penstock_processors() -> Iterable[Component]:
-    """Offer what makes frames small, and what finds motion in them."""
+    """Offer the processors for thumbnails and motion."""
     return [
         Component(
             "thumbnail",
@@ -73,7 +73,7 @@ def penstock_processors() -> Iterable[Component]:
         Component(
             "background-difference",
             "penstock_kafka_av.background:BackgroundDifference",
-            summary="How far each pixel is from the running mean of its channel",
+            summary="Distance of each pixel from the running mean of its channel",
             takes="array",
             gives="array",
             requires="numpy",
@@ -95,14 +95,14 @@ def penstock_stores() -> Iterable[Component]:
         Component(
             "kafka-link",
             "penstock_kafka_av.kafka.link.store:KafkaLinkStore",
-            summary="Records to another pipeline, by a topic that keeps them",
+            summary="Records to another pipeline, through a topic that keeps them",
             takes="any",
             requires="confluent_kafka",
         ),
         Component(
             "video",
             "penstock_kafka_av.recording.video_store:VideoStore",
-            summary="Videos (MP4, Matroska): frames encoded, or packets as they are, in segments",
+            summary="Videos (MP4, Matroska): encoded frames, or unchanged packets, in segments",
             takes="any",
             requires="av",
         ),

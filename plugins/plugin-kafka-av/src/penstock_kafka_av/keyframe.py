@@ -1,4 +1,4 @@
-"""Tell from the bytes of a packet whether a decoder can start with it."""
+"""Detect keyframes from the bytes of packets."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _HEVC_SLICE = range(16)
 
 
 def is_keyframe(codec: str, data: bytes | bytearray | memoryview) -> bool | None:
-    """Return whether the packet starts a decodable stretch; None if its bytes do not tell (ask the decoder then).
+    """Return whether a decoder can start with this packet; None if its bytes do not tell.
 
     Args:
-        codec: "h264" and "hevc" (Annex B, with start codes) and "mpeg4" are understood.
+        codec: "h264" or "hevc" (Annex B, with start codes), or "mpeg4"; other codecs yield None.
         data: One whole packet.
     """
     raw = data if isinstance(data, bytes) else bytes(data)
@@ -31,7 +31,7 @@ def is_keyframe(codec: str, data: bytes | bytearray | memoryview) -> bool | None
 
 
 def has_idr(data: bytes) -> bool:
-    """Return whether an H.264 packet (Annex B) holds a slice of an IDR picture, before which nothing is referred to."""
+    """Return whether an H.264 packet (Annex B) contains an IDR picture; no later picture refers beyond it."""
     at = data.find(b"\x00\x00\x01")
     while 0 <= at < len(data) - 3:
         kind = data[at + 3] & 0x1F

@@ -1,4 +1,4 @@
-"""LazyPicture: a decoded picture that becomes an array when somebody asks for its pixels."""
+"""LazyPicture: a decoded picture that is converted to an array on request."""
 
 from __future__ import annotations
 
@@ -12,49 +12,49 @@ from numpy.typing import NDArray
 from penstock_kafka_av.pixels import Converter
 
 LAZY = "lazy"
-"""The `pixel_format` of a decoder that leaves pictures as they are."""
+"""The `pixel_format` of a decoder that does not convert pictures."""
 
 _FORMAT = "bgr24"
 
 
 class LazyPicture:
-    """Hold a picture as libav decoded it; `numpy.asarray(picture)` is (height, width, 3) uint8 in BGR order.
+    """A picture in libav's pixel format; `numpy.asarray(picture)` is (height, width, 3) uint8 in BGR order.
 
-    For code that looks at a few pictures of many: most of the time is spent on conversion. It stays in its process:
-    what is written or sent has to be an array before. May be used from any thread.
+    For code that needs only a few of many pictures, since conversion takes most of the time. It cannot leave its
+    process: convert it to an array before writing or sending it. May be used from any thread.
     """
 
     __slots__ = ("_converters", "_frame")
 
     def __init__(self, frame: VideoFrame, converters: LazyConverters) -> None:
-        """Take a frame, and what converts those of its channel."""
+        """Store a frame and the converters of its channel."""
         self._frame, self._converters = frame, converters
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """That of the array: height, width, 3."""
+        """Shape of the array: (height, width, 3)."""
         return (self._frame.height, self._frame.width, 3)
 
     @property
     def dtype(self) -> np.dtype[np.uint8]:
-        """That of the array."""
+        """Dtype of the array: uint8."""
         return np.dtype(np.uint8)
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the picture takes as it is."""
+        """Size of the decoded planes in bytes."""
         return sum(plane.buffer_size for plane in self._frame.planes)
 
     def to_array(self, pixel_format: str = _FORMAT) -> NDArray[Any]:
-        """Return the pixels, as a decoder with this `pixel_format` gives them; a new array at each call.
+        """Return the pixels as a new array, in the shape and dtype of a decoder with this `pixel_format`.
 
         Raises:
-            ValueError: it cannot be converted.
+            ValueError: the picture cannot be converted to this format.
         """
         return self._converters.to_array(self._frame, pixel_format)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """Return the pixels for numpy."""
+        """Return the pixels for NumPy. Raises ValueError if `copy` is False."""
         if copy is False:
             raise ValueError("a lazy picture has no array yet; allow a copy")
         array = self.to_array()
@@ -62,15 +62,15 @@ class LazyPicture:
 
 
 class LazyConverters:
-    """Convert the pictures of one channel, for several threads one after the other."""
+    """Convert the pictures of one channel, one at a time, for any number of threads."""
 
     def __init__(self) -> None:
-        """Hold nothing yet."""
+        """Start without converters."""
         self._lock = threading.Lock()
         self._converters: dict[str, Converter] = {}
 
     def to_array(self, frame: VideoFrame, pixel_format: str) -> NDArray[Any]:
-        """Return a frame as an array."""
+        """Return a frame as an array. Raises ValueError."""
         with self._lock:
             converter = self._converters.get(pixel_format)
             if converter is None:
@@ -78,6 +78,6 @@ class LazyConverters:
             return converter.to_array(frame, threads=1)
 
     def rest(self) -> None:
-        """Let the converters go; the next picture makes others."""
+        """Free the converters; the next picture creates new ones."""
         with self._lock:
             self._converters.clear()

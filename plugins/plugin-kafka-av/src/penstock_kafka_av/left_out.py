@@ -1,4 +1,4 @@
-"""LeftOut: packets that are left out until a keyframe comes, named in the log."""
+"""LeftOut: counts packets skipped before a keyframe, and logs them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ _logger = logging.getLogger(__name__)
 
 @attrs.define
 class LeftOut:
-    """Count the packets that could not be decoded without a keyframe, and report them once."""
+    """Count the packets that cannot be decoded without a keyframe, and log each series of them once."""
 
     _first: Record | None = None
     _count: int = 0
 
     def note(self, record: Record) -> None:
-        """Count one more."""
+        """Count one more packet."""
         self._first = self._first or record
         self._count += 1
 
     def end(self, keyframe: Record | None) -> None:
-        """Say what was left out, if anything was, now that a keyframe came, or that none will."""
+        """Log the skipped packets, if there were any; `keyframe` is None if none arrived."""
         if self._first is not None:
             _logger.warning(
                 "av decoder: %d packets of channel %r, from packet %d on, were skipped: %s",
                 self._count,
                 self._first.channel,
                 self._first.seq,
-                "no keyframe came" if keyframe is None else f"the next keyframe is packet {keyframe.seq}",
+                "no keyframe arrived" if keyframe is None else f"the next keyframe is packet {keyframe.seq}",
             )
         self._first, self._count = None, 0

@@ -1,4 +1,4 @@
-"""NAL units of H.264 and HEVC: where they begin, what kind they are, and which parameter set is which."""
+"""NAL units of H.264 and HEVC: their boundaries, their kinds, and the ids of parameter sets."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Unit:
     """One NAL unit.
 
     Attributes:
-        kind: What it is for.
-        type: Its number in the table of the codec.
+        kind: Its purpose.
+        type: Its nal_unit_type.
         data: Its bytes, without start code.
     """
 
@@ -42,12 +42,12 @@ class Unit:
 
     @property
     def is_suffix(self) -> bool:
-        """Whether it belongs to the picture in front of it, so that it cannot lead the next one."""
+        """Whether it belongs to the preceding picture, and so must not be moved to the next one."""
         return (self.kind == "sei" and self.type == 40) or (self.kind == "other" and self.type in (12, 38))
 
 
 def is_known(codec: str) -> bool:
-    """Return whether packets of this codec are made of NAL units that this module knows."""
+    """Return whether this module can parse packets of this codec."""
     return codec in ("h264", "hevc")
 
 
@@ -66,7 +66,7 @@ def units(codec: str, data: bytes) -> Iterator[Unit]:
 
 
 def begins_with_picture(codec: str, data: bytes) -> bool:
-    """Return whether the first NAL unit is a slice of a picture. Fast: it looks at no other."""
+    """Return whether the first NAL unit is a slice of a picture. Fast: it reads no other unit."""
     at = data.find(_CODE, 0, 8)
     if at < 0 or at + 3 >= len(data):
         return False
@@ -80,7 +80,7 @@ def joined(parts: list[Unit]) -> bytes:
 
 
 def set_id(codec: str, unit: Unit) -> int:
-    """Return the number that other units call a parameter set by; -1 if its bytes end before it."""
+    """Return the id by which other units refer to a parameter set; -1 if the set is truncated before it."""
     bits = _Bits(unit.data[1 if codec == "h264" else 2 :][:128])
     try:
         if codec == "h264":
@@ -97,7 +97,7 @@ def set_id(codec: str, unit: Unit) -> int:
 
 
 def _skip_profile_tier_level(bits: _Bits) -> None:
-    """Skip what comes before the id in an HEVC sequence parameter set: H.265 7.3.2.2 and 7.3.3."""
+    """Skip the fields before the id of an HEVC sequence parameter set: H.265 7.3.2.2 and 7.3.3."""
     bits.skip(4)
     layers = bits.take(3)
     bits.skip(1 + 88 + 8)
@@ -107,7 +107,7 @@ def _skip_profile_tier_level(bits: _Bits) -> None:
 
 
 class _Bits:
-    """Read bits of a NAL unit's payload, without the bytes that keep start codes out of it."""
+    """Reads bits of a NAL unit's payload, without emulation prevention bytes."""
 
     def __init__(self, payload: bytes) -> None:
         raw = payload.replace(b"\x00\x00\x03", b"\x00\x00")

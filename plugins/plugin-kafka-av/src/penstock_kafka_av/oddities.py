@@ -1,4 +1,4 @@
-"""Oddities: what a strict decoder refuses a whole picture for, though it is no part of the picture."""
+"""Oddities: finds units beside a picture for which a strict decoder rejects the whole picture."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ _REF_IDC = 0x60  # nal_ref_idc, H.264 7.3.1
 
 @attrs.define
 class Oddities:
-    """Find the NAL units beside the slices that libav refuses, by giving each to a decoder that decodes no picture.
+    """Find non-slice NAL units that libav rejects, by sending each to a probe decoder that decodes no picture.
 
-    A strict decoder (which the slices need: else damage is painted over) also refuses SEI and parameter sets that an
-    ordinary one skips with a line in its log. Without these units, and with parameter sets in front of the SEI that
-    refers to them, it decodes what the ordinary one decodes.
+    A strict decoder is needed for the slices, whose damage would otherwise be concealed. It also rejects SEI and
+    parameter sets that a lenient decoder skips with a log line. Without these units, and with parameter sets before the
+    SEI that refers to them, it decodes everything that a lenient decoder does.
+
+    Attributes:
+        codec: Name of the codec.
+        begun: See `without`.
     """
 
     codec: str
@@ -35,13 +39,13 @@ class Oddities:
     begun: bool = False
 
     def without(self, data: bytes, known: Sequence[Unit]) -> bytes | None:
-        """Return a packet without what is refused in it; None if nothing is, so that the picture itself is damaged.
+        """Return a packet without its rejected units; None if there are none, so that the picture itself is damaged.
 
-        `begun` then tells whether what is refused stands behind a slice, so that a decoder has begun with the picture.
+        Sets `begun` to whether a rejected unit follows a slice, so that a decoder has already begun the picture.
 
         Args:
             data: The packet, with start codes.
-            known: The parameter sets that the decoder of the channel has seen.
+            known: The parameter sets that the channel's decoder has seen.
         """
         if self.codec == "tiff":
             return picture_tags_only(data)
@@ -67,10 +71,10 @@ class Oddities:
         return None if kept == parts else joined(kept)
 
     def report(self, record: Record) -> None:
-        """Say in the log, once for a channel, that there are such units."""
+        """Log a warning about the rejected units; called once per channel."""
         _logger.warning(
             "av decoder (%s), packet %d of channel %r: units beside the picture (SEI, parameter sets) are damaged or "
-            "out of order; they are left out here and in what follows",
+            "out of order; they are left out of this and later packets",
             self.codec,
             record.seq,
             record.channel,
@@ -79,7 +83,7 @@ class Oddities:
     def _accepts(self, unit: Unit) -> bool:
         assert self._probe is not None
         data = unit.data
-        if self.codec == "h264" and unit.kind == "set":  # else it is passed over, if it claims that nobody refers to it
+        if self.codec == "h264" and unit.kind == "set":  # with nal_ref_idc 0, the probe would skip it
             data = bytes([data[0] | _REF_IDC]) + data[1:]
         try:
             self._probe.decode(padded(START + data))

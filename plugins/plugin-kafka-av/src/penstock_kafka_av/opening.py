@@ -1,4 +1,4 @@
-"""Opening: how the decoders of a channel are opened, whenever one is needed."""
+"""Opening: opens the decoders of a channel with its settings."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from penstock_kafka_av.hardware import Hardware
 
 @attrs.define
 class Opening:
-    """Open decoders of libav, on a device where one is wanted and there.
+    """Open libav decoders, on a device if one is configured and available.
 
     Attributes:
-        threads: Of each decoder; 0 takes its share of those of the process.
-        thread_type: What they share.
+        threads: Threads of each decoder; 0 uses its share of the process's threads.
+        thread_type: Unit of parallel work: slices or frames.
         strict: Whether damage is an error.
         hardware: The devices, or None.
-        needs_hardware: Whether it is an error if there is none.
+        needs_hardware: Whether a missing device is an error.
     """
 
     threads: int
@@ -35,15 +35,15 @@ class Opening:
     def context(
         self, codec: av.Codec, name: str, *, where: str, share: int, skip_frame: Any, hints: Mapping[str, Any]
     ) -> VideoCodecContext:
-        """Return a decoder that waits for its first packet. Raises DecodeError.
+        """Return a decoder that is ready for its first packet. Raises DecodeError.
 
         Args:
-            codec: What `find_decoder` gave for the name.
-            name: libav's name.
-            where: The packet that it is opened for.
-            share: The threads of this process that are its own.
-            skip_frame: Pictures that libav leaves out, or None.
-            hints: What came with the packets.
+            codec: The result of `find_decoder` for the name.
+            name: libav's name of the codec.
+            where: Description of the packet for which it is opened.
+            share: The decoder's share of the process's threads.
+            skip_frame: The kind of frames that libav leaves out, or None.
+            hints: The codec parameters from the packets' metadata.
         """
         context = None
         if self.hardware is not None:
@@ -51,7 +51,7 @@ class Opening:
             if context is None and self.needs_hardware:
                 raise DecodeError(
                     f"av decoder, {where}: hardware={self.hardware.wanted!r}: {self.hardware.reason}; "
-                    "hardware_missing='software' decodes without"
+                    "set hardware_missing='software' to decode without it"
                 )
             self.hardware.report(where)
         try:

@@ -1,4 +1,4 @@
-"""Pace: which pictures are wanted, if no more than so many a second are."""
+"""Pace: selects frames for a maximum rate."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections import deque
 import attrs
 
 _ENOUGH = 4
-"""Packets that tell how dense a stream is, also where they come in the order of decoding."""
+"""Number of packets from which the stream's frame period is estimated."""
 
 
 @attrs.define
 class Pace:
-    """Choose pictures by the times at which they are shown, so that no more than `rate` a second remain.
+    """Select frames by their presentation times, so that at most `rate` frames per second remain.
 
-    The picture nearest to each due time is chosen: that is as regular as the stream allows, and a stream that has this
-    rate itself keeps all its pictures though their times waver. A picture without a time is always chosen. Where time
-    goes back, the choice begins again.
+    Selects the frame nearest to each due time. This is as regular as the stream allows, and a stream with this rate
+    keeps all its frames despite jitter. A frame without a time is always selected. The selection starts over where time
+    goes back.
 
     Attributes:
-        rate: Pictures per second.
+        rate: Frames per second.
     """
 
     rate: float
@@ -28,16 +28,20 @@ class Pace:
     _sent_ns: deque[int] = attrs.field(factory=lambda: deque(maxlen=9))
 
     def note(self, time_ns: int) -> None:
-        """Take the time of a packet that was sent, in whatever order: it tells how dense the pictures are."""
+        """Note the time of a packet, in any order, to estimate the stream's frame period."""
         self._sent_ns.append(time_ns)
 
     def is_early(self, time_ns: int) -> bool:
-        """Return whether a picture that is not decoded yet will not be wanted: `due` only rises until it is shown."""
+        """Return whether an undecoded frame is too early to be selected: the due time only rises until it is shown.
+
+        Args:
+            time_ns: Its presentation time, in nanoseconds since 1970.
+        """
         due = self._due_ns
         return due is not None and 0 < self._judged_ns <= time_ns < due - self._tolerance_ns()
 
     def wants(self, time_ns: int) -> bool:
-        """Return whether the picture that is shown next is wanted. Called in the order of display."""
+        """Return whether the frame with this presentation time is selected. Called in display order."""
         if time_ns <= 0:
             return True
         due, before, self._judged_ns = self._due_ns, self._judged_ns, time_ns
@@ -49,7 +53,7 @@ class Pace:
         return True
 
     def _tolerance_ns(self) -> float:
-        """Return half the time between two pictures of the stream, or between two that are wanted if that is less."""
+        """Return half the frame period of the stream, or half the period of `rate` if that is less."""
         sent = self._sent_ns
         if len(sent) < _ENOUGH:
             return 0.5e9 / self.rate

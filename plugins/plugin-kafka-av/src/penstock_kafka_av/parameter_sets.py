@@ -1,4 +1,4 @@
-"""ParameterSets: what a stream of H.264 or HEVC said once, kept for decoders that begin later."""
+"""ParameterSets: the parameter sets of an H.264 or HEVC stream, kept for decoders that begin later."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _MAX_AHEAD_BYTES = 1 << 20
 
 @attrs.define
 class ParameterSets:
-    """Keep the last parameter sets of a channel, and join what came in records of their own to the picture behind.
+    """Keep the last parameter sets of a channel, and prepend records without a picture to the next packet.
 
     Attributes:
-        ahead: The records that hold no picture, whose bytes lead the next packet.
+        ahead: The records without a picture whose bytes will be prepended to the next packet.
     """
 
     ahead: list[Record] = attrs.field(factory=list)
@@ -31,10 +31,10 @@ class ParameterSets:
     _extractor: BitStreamFilterContext | None = None
 
     def take(self, codec: str, data: bytes, record: Record) -> bytes | None:
-        """Note the parameter sets in a packet; return it with what came ahead, or None if it holds no picture.
+        """Note the parameter sets of a packet; return it with the records ahead, or None if it contains no picture.
 
         Raises:
-            ValueError: it holds no picture, since it was cut before that.
+            ValueError: the packet is truncated before its picture.
         """
         if not is_known(codec):
             return data
@@ -48,7 +48,7 @@ class ParameterSets:
                     self._kept[unit.type, number] = unit
             if found and found[-1].kind != "picture":
                 if found[-1].kind == "sei" and is_cut(codec, found[-1]):
-                    raise ValueError("is cut before its picture")
+                    raise ValueError("is truncated before its picture")
                 leading = joined([unit for unit in found if not unit.is_suffix])
                 if len(self._leading) + len(leading) <= _MAX_AHEAD_BYTES:
                     self._leading += leading
@@ -60,7 +60,7 @@ class ParameterSets:
         return data
 
     def lead(self, codec: str, data: bytes) -> bytes:
-        """Return a packet for a decoder that knows nothing yet, with the kept sets that it lacks in front."""
+        """Return a packet for a new decoder, preceded by the kept parameter sets that the packet lacks."""
         if codec in _WITH_HEADER:
             return data if not self._header or self._header_in(codec, data) else self._header + data
         if not self._kept or not is_known(codec):
@@ -75,13 +75,13 @@ class ParameterSets:
         return joined(lacking) + data if lacking else data
 
     def note_header(self, codec: str, data: bytes) -> None:
-        """Keep the header of the stream that a packet holds (a sequence, a visual object), if the codec has such."""
+        """Keep the stream header in a packet (a sequence, a visual object), if the codec has stream headers."""
         if codec in _WITH_HEADER:
             self._header = self._header_in(codec, data) or self._header
 
     @property
     def header(self) -> bytes:
-        """The last header that was kept; b"" if there was none."""
+        """The last stream header; b"" if there was none."""
         return self._header
 
     def _header_in(self, codec: str, data: bytes) -> bytes:
@@ -91,21 +91,21 @@ class ParameterSets:
             for packet in self._extractor.filter(padded(data)):
                 if packet.has_sidedata("new_extradata"):
                     return bytes(packet.get_sidedata("new_extradata"))
-        except av.FFmpegError:  # damaged: the decoder will say so
+        except av.FFmpegError:  # damaged: the decoder reports it
             self._extractor = None
         return b""
 
     def all(self) -> list[Unit]:
-        """Return the kept sets, in the order in which a decoder wants them."""
+        """Return the kept sets, in the order in which a decoder needs them."""
         return [unit for _, unit in sorted(self._kept.items(), key=lambda item: item[0])]
 
     def drop_ahead(self) -> None:
-        """Forget what came ahead of a picture: what follows does not continue it. The sets are kept."""
+        """Forget the records ahead, after a discontinuity. The sets are kept."""
         self._leading = b""
         self.ahead.clear()
 
     def clear(self) -> None:
-        """Forget everything: the packets are another codec's now."""
+        """Forget everything, after a change of codec."""
         self.drop_ahead()
         self._kept.clear()
         self._extractor, self._header = None, b""

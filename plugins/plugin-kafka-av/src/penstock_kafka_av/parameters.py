@@ -1,4 +1,4 @@
-"""Parameters: what a decoder must know beside the packets, read from a stream and given to a decoder elsewhere."""
+"""Parameters: codec parameters of a stream, as metadata for a decoder elsewhere."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ PARAMETERS = (
     "sample_aspect_ratio",
     "display_matrix",
 )
-"""The stream's parameters in a packet's metadata, for opening a decoder."""
+"""Keys of the codec parameters in a packet's metadata."""
 
 REOPEN = frozenset({"extradata", "codec_tag", "pix_fmt", "bits_per_coded_sample"})
-"""Those of which a change needs another decoder."""
+"""Parameters whose change requires a new decoder."""
 
 _MAX_EXTRADATA_BYTES = 1 << 20
 _MAX_SIDE = 16384
@@ -34,11 +34,11 @@ _NO_COLOR = [0, 2, 2, 2]  # libav's numbers for "not specified"
 
 
 def parameters_of(stream: VideoStream, *, in_band: bool) -> dict[str, Any]:
-    """Return the codec parameters of a stream as plain values; what it does not know is left out.
+    """Return the known codec parameters of a stream as plain values.
 
     Args:
         stream: A stream of a container that is open for reading.
-        in_band: True if the packets hold what is in the extradata.
+        in_band: Whether the packets contain the extradata.
     """
     found = parameters_in(stream.codec_context)
     if in_band:
@@ -50,13 +50,12 @@ def parameters_of(stream: VideoStream, *, in_band: bool) -> dict[str, Any]:
 
 
 def parameters_in(context: VideoCodecContext) -> dict[str, Any]:
-    """Return the codec parameters that a context knows, as plain values, without its size."""
+    """Return the known codec parameters of a context as plain values, without its size."""
     found: dict[str, Any] = {}
     if context.extradata:
         found["extradata"] = context.extradata
-    depth = getattr(context, "reorder_depth", 0)  # av 14 cannot say
-    if depth:
-        found["reorder_depth"] = depth
+    if context.reorder_depth:
+        found["reorder_depth"] = context.reorder_depth
     color = [int(context.color_range), int(context.color_primaries), int(context.color_trc), int(context.colorspace)]
     if color != _NO_COLOR:
         found["color"] = color
@@ -70,14 +69,13 @@ def parameters_in(context: VideoCodecContext) -> dict[str, Any]:
         found["pix_fmt"] = context.pix_fmt
     if context.bits_per_coded_sample:
         found["bits_per_coded_sample"] = context.bits_per_coded_sample
-    order = getattr(context, "field_order", 0)  # nor this
-    if order:
-        found["field_order"] = int(order)
+    if context.field_order:
+        found["field_order"] = int(context.field_order)
     return found
 
 
 def apply(context: VideoCodecContext, parameters: Mapping[str, Any]) -> None:
-    """Give parameters to a decoder that is not open. They come from packets and are not trusted: nonsense is left out.
+    """Set parameters on a decoder that is not open. They come from untrusted packets: malformed ones are ignored.
 
     `extradata` (bytes), `width`, `height` (pixels), `reorder_depth` (frames), `color` (four ints: range, primaries,
     transfer, matrix), `codec_tag` (four characters), `pix_fmt` (libav's name), `bits_per_coded_sample`,
@@ -98,7 +96,7 @@ def _extradata(context: VideoCodecContext, value: Any) -> None:
 
 
 def _depth(context: VideoCodecContext, value: Any) -> None:
-    if _is_int(value, 0, 16) and hasattr(context, "reorder_depth"):
+    if _is_int(value, 0, 16):
         context.reorder_depth = value
 
 
@@ -127,7 +125,7 @@ def _bits(context: VideoCodecContext, value: Any) -> None:
 
 
 def _field_order(context: VideoCodecContext, value: Any) -> None:
-    if _is_int(value, 0, 5) and hasattr(context, "field_order"):
+    if _is_int(value, 0, 5):
         context.field_order = value
 
 

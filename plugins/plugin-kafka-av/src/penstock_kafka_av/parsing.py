@@ -1,4 +1,4 @@
-"""CutStream: a stream that was cut anywhere, put together into packets again."""
+"""CutStream: reassembles packets from a stream that was split at arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -21,32 +21,36 @@ class _Cut:
 
 
 class CutStream:
-    """Put packets together, and remember in which record each begins.
+    """Reassemble packets, and track the record in which each begins.
 
-    A parser knows that a packet has ended only when it sees the next one begin, so it gives a packet late; the record
-    is found by counting bytes, which the parser neither adds nor leaves out.
+    A parser detects the end of a packet only by the start of the next one, so packets come late. The record is found by
+    counting bytes, since the parser neither adds nor removes any.
     """
 
     def __init__(self, codec: av.Codec) -> None:
-        """Take the codec whose packets these are. Raises ValueError, at the first record, if it has no parser."""
+        """Create a parser for this codec. If libav has none, the first `feed` raises ValueError."""
         self._parser = new_context(codec, "r")
         self._cuts: deque[_Cut] = deque()
         self._fed = 0
         self._given = 0
 
     def feed(self, record: Record, data: bytes) -> Iterator[tuple[av.Packet[Any], Record, int]]:
-        """Yield the packets that this record completes, each with the record it begins in and its number in it."""
+        """Yield the packets that this record completes, each with the record in which it begins and its number there.
+
+        Raises:
+            ValueError: libav has no parser for the codec.
+        """
         self._fed += len(data)
         self._cuts.append(_Cut(record, self._fed))
         return self._own(self._parser.parse(data))
 
     def flush(self) -> Iterator[tuple[av.Packet[Any], Record, int]]:
-        """Yield the packets that end with the stream."""
+        """Yield the remaining packets at the end of the stream."""
         while packets := self._parser.parse(None):
             yield from self._own(packets)
 
     def unfinished(self) -> list[Record]:
-        """Return the records of which bytes are still waiting for the end of their packet."""
+        """Return the records with bytes of incomplete packets."""
         return [cut.record for cut in self._cuts if cut.end > self._given]
 
     def _own(self, packets: list[av.Packet[Any]]) -> Iterator[tuple[av.Packet[Any], Record, int]]:

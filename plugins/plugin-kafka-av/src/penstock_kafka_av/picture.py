@@ -1,4 +1,4 @@
-"""Pictures for people: a short test video, and a sheet of thumbnails."""
+"""A short test video, and a contact sheet of frames."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def encode_test_picture(
     rate: int = 30,
     bframes: int = 2,
 ) -> Path | bytes:
-    """Encode a moving test picture as H.264 in MP4; return its path, or its bytes if there is none.
+    """Encode a moving test picture as H.264 in MP4; return its path, or without a path its bytes.
 
     Args:
-        path: Where to write; the file appears there whole or not at all, and replaces one that is there.
-        frames: How many pictures, 1 or more.
+        path: Path of the file, which is written atomically and replaces an existing one.
+        frames: Number of frames, 1 or more.
         size: Width and height in pixels, even numbers from 16 to 8192.
-        rate: Pictures per second; there is a keyframe every second.
-        bframes: Most B-frames in a row, 0 to 16.
+        rate: Frames per second; there is a keyframe every second.
+        bframes: Maximum number of consecutive B-frames, 0 to 16.
 
     Raises:
         ConfigError: this build of PyAV has no H.264 encoder, or a number is out of range.
@@ -74,16 +74,16 @@ def contact_sheet(
     columns: int | None = None,
     pixel_format: str = "bgr24",
 ) -> Path:
-    """Write these pictures side by side into one PNG; return its path.
+    """Write these pictures side by side into one PNG file; return its path.
 
     Args:
         frames: One or more arrays, (height, width, 3) or (height, width) uint8; cells are as large as the largest.
-        path: Where to write; the file appears there whole or not at all, and replaces one that is there.
-        columns: Pictures in a row; None makes about as many rows as columns.
-        pixel_format: What arrays with three channels hold: "bgr24" (what the decoder gives) or "rgb24".
+        path: Path of the file, which is written atomically and replaces an existing one.
+        columns: Pictures per row; None makes about as many rows as columns.
+        pixel_format: Order of the colour channels: "bgr24" (the decoder's default) or "rgb24".
 
     Raises:
-        ValueError: no picture, or an array that is none.
+        ValueError: there are no pictures, or an array is not a picture.
         OSError: the file cannot be written.
     """
     if not frames:
@@ -118,7 +118,7 @@ def _rgb(frame: Any, pixel_format: str) -> NDArray[np.uint8]:
     picture = np.asarray(frame)
     if picture.dtype != np.uint8 or not (picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)):
         raise ValueError(
-            f"contact sheet: an array of {picture.dtype} {picture.shape} is no picture; "
+            f"contact sheet: an array of {picture.dtype} {picture.shape} is not a picture; "
             "give uint8 (height, width) or (height, width, 3)"
         )
     if picture.ndim == 2:

@@ -1,4 +1,4 @@
-"""Playback: a video as records, numbered and timed, over several rounds and connections."""
+"""Playback: a video as numbered and timed records, over several rounds and connections."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Playback:
     _parameters: dict[str, Any] = attrs.field(factory=dict)
     _parameters_at: int | None = None  # time of the packet that had them last
     _decoder: AvDecoder | None = None
-    _waiting: deque[_Timed] = attrs.field(factory=deque)  # read, not yet given
+    _waiting: deque[_Timed] = attrs.field(factory=deque)  # read, not returned yet
     _end: Exception | None = None
     _given: int = 0
     _index: int = 0  # of the next packet
@@ -62,7 +62,7 @@ class Playback:
     _discontinuity: bool = False
 
     def connect(self) -> None:
-        """Open the video, for the first time, for another round, or again after an error."""
+        """Open the video: for the first time, for another round, or again after an error. Raises SourceError."""
         again, self.failed, self._end = self.failed, False, None
         container = Container(self.url, options=self.options, timeout_s=self.timeout_s)
         self._container = container
@@ -92,7 +92,7 @@ class Playback:
         return Timeline(unit=unit, rate=self._container.rate, has_pts=self._container.has_pts)
 
     def _catch_up(self) -> None:
-        """Read again what was given of this round; a decoder, which was flushed, is led in from the last keyframe."""
+        """Skip the packets of this round that were returned before; feed the flushed decoder from their keyframe on."""
         assert self._feed is not None
         position, self._index = self._index, self._round_index
         self._timeline = copy.copy(self._round_timeline)
@@ -106,13 +106,13 @@ class Playback:
                 self._queue(_as_lead_in(timed))
 
     def skip_to(self, position: int) -> None:
-        """Go on at this packet, led in by those from the keyframe before it; a camera only counts from there."""
+        """Continue at this packet, preceded by those from its keyframe on; for a camera, only set the next number."""
         self._discontinuity = True
         if self._container is None or not self._container.is_recording:
             self._index = self._given = position
             return
         since_keyframe: list[_Timed] = []
-        with contextlib.suppress(EndOfSource):  # it will be raised again by read()
+        with contextlib.suppress(EndOfSource):  # read() raises it again
             while self._index <= position and (timed := self._next(self.timeout_s)) is not None:
                 if timed.record.metadata["is_keyframe"]:
                     since_keyframe.clear()
@@ -131,7 +131,7 @@ class Playback:
             self._queue(timed)
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        """Return up to so many records that are due."""
+        """Return up to `max_records` due records; () after `timeout_s`. Raises EndOfSource, SourceError."""
         deadline_ns = time.monotonic_ns() + round(timeout_s * 1e9)
         records: list[Record] = []
         while len(records) < max_records:
@@ -150,7 +150,7 @@ class Playback:
         return records
 
     def position(self) -> int:
-        """Return how many packets need not be given again."""
+        """Return the number of packets that need not be read again after a restart."""
         if self._decoder is None:
             return self._given
         inside = [record.seq for record in self._decoder.unseen()]
@@ -158,7 +158,7 @@ class Playback:
         return min(inside, default=self._index)
 
     def lost(self) -> Mapping[str, int]:
-        """Return how many packets arrived damaged; with a decoder, how many pictures could not be decoded here."""
+        """Return the number of damaged packets; with a decoder, the number of frames that could not be decoded."""
         count = self._corrupt if self._decoder is None else self._decoder.skipped + self._decoder.damaged
         return {self.channel: count} if count else {}
 
@@ -169,7 +169,7 @@ class Playback:
             self._feed = None
 
     def _fill(self, timeout_s: float) -> bool:
-        """Get something to give; return whether there is."""
+        """Read the next records into `_waiting`; return whether there are any."""
         deadline = time.monotonic() + timeout_s
         while not self._waiting and self._end is None:
             try:
@@ -188,7 +188,7 @@ class Playback:
         if self._decoder is None:
             self._waiting.append(timed)
             return
-        # counted in `lost`; the pictures behind it are wanted
+        # counted in `lost`; later frames are still wanted
         with contextlib.suppress(DecodeError):
             self._queue_frames(self._decoder.decode(timed.record))
 
@@ -246,7 +246,7 @@ class Playback:
         return _Timed(placed.due_ns, record)
 
     def _are_parameters_due(self, offset_ns: int) -> bool:
-        """Return whether a keyframe says the codec parameters: each does, unless all packets are keyframes."""
+        """Return whether a keyframe carries the codec parameters: each does, or one per second if all are keyframes."""
         assert self._container is not None
         at = self._parameters_at
         if at is not None and self._container.is_intra_only and at <= offset_ns < at + _PARAMETERS_EVERY_NS:
@@ -255,7 +255,7 @@ class Playback:
         return True
 
     def _wait_for(self, due_ns: int, timeout_s: float) -> bool:
-        """Wait until this is due, or until the time is over; return whether it is due."""
+        """Wait until this is due, or until `timeout_s` has passed; return whether it is due."""
         now = time.monotonic_ns()
         if self._zero_ns is None:
             self._zero_ns = now - due_ns
@@ -267,5 +267,5 @@ class Playback:
 
 
 def _as_lead_in(timed: _Timed) -> _Timed:
-    """Return a packet that is only decoded for those behind it."""
+    """Return a packet marked as needed only to decode later ones."""
     return _Timed(timed.due_ns, timed.record.replace(metadata={**timed.record.metadata, "discard": True}))

@@ -1,4 +1,4 @@
-"""Thinning: packets that nobody needs to decode, since their pictures are not wanted and no other refers to them."""
+"""Thinning: leaves out frames because of `rate` and `skip`, before decoding if no other frame refers to them."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ _HEVC_NEVER = range(16, 35)  # random access points, reserved, and parameter set
 
 @attrs.define
 class Thinning:
-    """Decide which packets are left out before they are decoded, and which pictures afterwards; count both.
+    """Decide which packets to leave out before decoding, and which frames afterwards, and count both.
 
     Attributes:
-        skip: Which are left out whatever their time.
-        pace: What limits the pictures per second, or None.
-        count: Packets whose picture was left out.
+        skip: Kind of frames to leave out.
+        pace: Limits the frames per second; None for no limit.
+        count: Number of packets whose frames were left out.
     """
 
     skip: Skip | None = None
     pace: Pace | None = None
     count: int = 0
-    _top_layer: int = 0  # the highest temporal sub-layer of HEVC that came
+    _top_layer: int = 0  # the highest temporal sub-layer of HEVC seen
 
     @property
     def is_on(self) -> bool:
-        """Whether anything is left out at all."""
+        """Whether any frames are to be left out."""
         return self.skip is not None or self.pace is not None
 
     @property
     def only_keyframes(self) -> bool:
-        """Whether nothing but keyframes is wanted."""
+        """Whether only keyframes are decoded."""
         return self.skip == "nonkey"
 
     def asks_library(self, codec: str) -> Any:
-        """Return what libav is told to leave out, since only it can tell such pictures of this codec; None if nothing.
+        """Return the kind of frames that libav must leave out, for codecs that this module cannot parse; else None.
 
         Args:
-            codec: libav's name.
+            codec: libav's name of the codec.
         """
         return None if self.skip is None or codec in _IN_BITSTREAM else self.skip.upper()
 
@@ -60,15 +60,15 @@ class Thinning:
         is_alone: bool,
         is_annex_b: bool,
     ) -> bool:
-        """Return whether a packet need not be decoded, and count it then.
+        """Return whether a packet need not be decoded; if so, count it.
 
         Args:
-            codec: libav's name.
+            codec: libav's name of the codec.
             unit: The packet.
-            key: Whether it is a keyframe; None if nobody knows.
-            time_ns: The time of the packet.
-            is_timed: Whether that is when its picture is shown.
-            is_alone: Whether no packet of this stream refers to another.
+            key: Whether it is a keyframe; None if unknown.
+            time_ns: The time of the packet, in nanoseconds since 1970.
+            is_timed: Whether that is the presentation time of its frame.
+            is_alone: Whether the stream has no inter prediction.
             is_annex_b: Whether its units have start codes.
         """
         if self.pace is not None:
@@ -88,14 +88,14 @@ class Thinning:
         return True
 
     def wants(self, time_ns: int) -> bool:
-        """Return whether a picture that was decoded is wanted, and count it if it is not."""
+        """Return whether a decoded frame is selected; if not, count it."""
         if self.pace is None or self.pace.wants(time_ns):
             return True
         self.count += 1
         return False
 
     def _is_disposable(self, codec: str, unit: bytes) -> bool:
-        """Return whether the packet says that no other refers to it; False if it does not say."""
+        """Return whether the packet is marked as one to which no other refers."""
         at = unit.find(b"\x00\x00\x01")
         if codec == "mpeg4":  # ISO/IEC 14496-2, 6.2.5: the coding type of a B-VOP is 2
             at = unit.find(b"\x00\x00\x01\xb6")
@@ -114,7 +114,7 @@ class Thinning:
                 kind, layer = head >> 1 & 0x3F, (unit[at + 4] & 7) - 1
                 if kind in _HEVC_NEVER:
                     return False
-                if kind < 16:  # H.265 table 7-1: even numbers are not referred to within their temporal sub-layer
+                if kind < 16:  # H.265 table 7-1: even types are non-reference within their sub-layer
                     self._top_layer = max(self._top_layer, layer)
                     return kind % 2 == 0 and layer == self._top_layer
             else:
