@@ -137,7 +137,7 @@ def test_mirrored(tmp_path, packets_of, decode_all):
 
 def test_rows_of_planes_cannot_be_turned():
     """rotate=True with a format whose rows are no rows of pixels is refused when it is opened."""
-    with pytest.raises(ConfigError, match="rotate=True does not go with pixel_format='yuv420p'"):
+    with pytest.raises(ConfigError, match="rotate=True does not support pixel_format='yuv420p'"):
         AvDecoder(rotate=True, pixel_format="yuv420p").open()
 
 

@@ -1,7 +1,7 @@
 """Video and Kafka for penstock: cameras from topics, files and RTSP, decoded to arrays, and results sent back.
 
-The classes are in the modules of their roles, and can be had here too (`from penstock_kafka_av import KafkaSource`):
-a module is imported when its class is first asked for, and importing this package imports neither av nor a client.
+The classes are defined in the modules of their roles, and available here too (`from penstock_kafka_av import
+KafkaSource`). Each module is imported on first access, so importing this package imports neither av nor a Kafka client.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a class when it is first asked for. Raises AttributeError."""
+    """Import a class on first access. Raises AttributeError."""
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -81,10 +81,10 @@ class AvDecoder:
             packets as there are threads, and reports damage as many packets late; "auto" lets libav choose.
         width: Pixels; needed by codecs whose packets do not contain it (raw video), ignored by others.
         height: Pixels; as `width`.
-        rate: Maximum frames per second; None returns all. Of a channel with more, the frames nearest to the due times are
-            kept. The others are not converted, and not decoded if the packet tells that no frame refers to it. With
-            packets="stream", it is the frame rate of the stream instead: frames of one record get different times, and
-            none are left out.
+        rate: Maximum frames per second; None returns all. Of a channel with more, the frames nearest to the due times
+            are kept. The others are not converted, and not decoded if the packet tells that no frame refers to it.
+            With packets="stream", it is the frame rate of the stream instead: frames of one record get different
+            times, and none are left out.
         skip: "nonref" leaves out frames to which no other frame refers (most B-frames); "nonkey" leaves out all but
             keyframes, which are then returned without delay. Frames are decoded if the codec does not mark them (VP9,
             AV1).

@@ -1,4 +1,4 @@
-"""SEI: supplemental enhancement information, message by message (ITU-T H.264 and H.265, 7.3.2.3)."""
+"""SEI: splits supplemental enhancement information into messages (ITU-T H.264 and H.265, 7.3.2.3)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from penstock_kafka_av.nal import Unit
 
 
 def messages(codec: str, unit: Unit) -> Iterator[Unit]:
-    """Yield each whole message of an SEI unit as a unit of its own."""
+    """Yield each complete message of an SEI unit as a separate unit."""
     size, raw = _payload(codec, unit)
     for begin, end in _spans(raw):
         yield Unit("sei", unit.type, unit.data[:size] + _escaped(raw[begin:end] + b"\x80"))
@@ -30,7 +30,7 @@ def _spans(raw: bytes) -> Iterator[tuple[int, int]]:
     while at < len(raw) - 1:
         begin = at
         value = 0
-        for _ in range(2):  # the type, then the size: as many ff as there are times 255 in it
+        for _ in range(2):  # type, then size: each ff byte adds 255, the last byte the rest
             value = 0
             while at < len(raw) and raw[at] == 0xFF:
                 value, at = value + 255, at + 1
@@ -45,7 +45,7 @@ def _spans(raw: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _escaped(payload: bytes) -> bytes:
-    """Put in the bytes that keep start codes out of a payload."""
+    """Return a payload with emulation prevention bytes inserted."""
     found = bytearray()
     zeros = 0
     for byte in payload:

@@ -1,4 +1,4 @@
-"""SentPackets: what was given to a decoder of libav, until nothing can need it again."""
+"""SentPackets: the packets sent to a libav decoder, kept until no later frame can need them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from penstock.record import Record
 
 @attrs.define
 class Sent:
-    """A packet that was given to libav.
+    """A packet that was sent to libav.
 
     Attributes:
-        record: The record that it began in.
-        number: Its place among the packets that begin in that record.
-        key: Whether it is a keyframe; None if nobody knows yet.
-        pts: What the container says, or None.
-        unit: Its bytes, as libav got them.
-        is_out: Whether a picture of it came out.
-        more: How many pictures came beside the first.
+        record: The record in which it begins.
+        number: Its index among the packets that begin in that record.
+        key: Whether it is a keyframe; None if not known yet.
+        pts: The container's pts, or None.
+        unit: Its bytes, as sent to libav.
+        is_out: Whether its frame was returned.
+        more: Number of frames returned after the first.
     """
 
     record: Record
@@ -32,20 +32,20 @@ class Sent:
     more: int = 0
 
     def comes_before(self, other: Sent) -> bool:
-        """Return whether it is known to be shown before another one."""
+        """Return whether both pts are known and this packet is shown before the other."""
         return self.pts is not None and other.pts is not None and self.pts < other.pts
 
 
 @attrs.define
 class SentPackets:
-    """Keep packets by their serial numbers, from the last keyframe whose own frame is out.
+    """Keep packets by their serial numbers, from the last keyframe whose own frame was returned.
 
-    In the order of display everything before that is out too, so nothing older is needed again.
+    All frames before it in display order were returned too, so older packets are not needed again.
 
     Attributes:
-        most: How many are kept.
-        has_fields: Whether two packets may make one picture, so that one without a picture means nothing.
-        unshown: How many were dropped without a picture.
+        most: Maximum number of packets kept.
+        has_fields: Whether two packets may form one frame, so that a packet without a frame is not an error.
+        unshown: Number of packets dropped without a frame.
     """
 
     most: int
@@ -54,49 +54,49 @@ class SentPackets:
     _kept: dict[int, Sent] = attrs.field(factory=dict)
 
     def add(self, serial: int, sent: Sent) -> None:
-        """Keep a packet; if there are too many, the oldest is dropped."""
+        """Keep a packet; drop the oldest one if there are more than `most`."""
         self._kept[serial] = sent
         if len(self._kept) > self.most:
             self._drop(next(iter(self._kept)))
 
     def get(self, serial: int | None) -> Sent | None:
-        """Return the packet of this number, if it is kept."""
+        """Return the packet with this serial number, or None."""
         return None if serial is None else self._kept.get(serial)
 
     def refused(self, serial: int) -> None:
-        """Forget a packet that libav refused; its error says so."""
+        """Forget a packet that libav rejected and whose error is reported."""
         self._kept.pop(serial, None)
 
     def first(self) -> Sent | None:
-        """Return the oldest packet."""
+        """Return the oldest packet, or None."""
         return next(iter(self._kept.values()), None)
 
     def items(self) -> list[tuple[int, Sent]]:
-        """Return all with their numbers, the oldest first."""
+        """Return all packets with their serial numbers, the oldest first."""
         return list(self._kept.items())
 
     def drop_before(self, sent: Sent) -> None:
-        """Drop all that are older than this one."""
+        """Drop all packets older than this one."""
         for serial, each in self.items():
             if each is sent:
                 return
             self._drop(serial)
 
     def clear(self) -> None:
-        """Drop all."""
+        """Drop all packets."""
         for serial in list(self._kept):
             self._drop(serial)
 
     def records(self) -> Iterator[Record]:
-        """Yield the records of all."""
+        """Yield the records of all packets."""
         return (sent.record for sent in self._kept.values())
 
     def unseen(self) -> Iterator[Record]:
-        """Yield the records of those of which no picture is out."""
+        """Yield the records of packets whose frames were not returned yet."""
         return (sent.record for sent in self._kept.values() if not sent.is_out)
 
     def can_begin_again(self) -> bool:
-        """Return whether decoding all again gives the state of now: no picture refers to one before the oldest."""
+        """Return whether decoding all packets again restores the state: no frame refers to one before the oldest."""
         first = self.first()
         if first is None or not first.key or not first.is_out:
             return False

@@ -21,41 +21,40 @@ def _path(value: Any) -> Any:
 
 @attrs.define(kw_only=True, slots=False)
 class VideoSource:
-    """Give the packets of a video, in the order of decoding, or its frames.
+    """Read the packets of a video in decoding order, or its frames.
 
-    H.264 and HEVC packets are given as Annex B, with their parameter sets before each keyframe, so that a decoder
-    anywhere can start at any keyframe. `seq` counts packets; frames have that of their packets. `time_ns` is when the
-    picture is shown: the clock when the source was opened, plus the pts since the first packet ("open+pts" in
-    `metadata["time_from"]`); where the container has no pts, plus the time of decoding, at the stream's own rate
-    ("open+rate"), and a decoder puts these in the order of display. Where two recordings are joined, so that time leaps
-    back, it goes on.
+    H.264 and HEVC packets are in Annex B format, with their parameter sets before each keyframe, so a decoder can start
+    at any keyframe. `seq` numbers packets; a frame has the `seq` of its packet. `time_ns` is the presentation time: the
+    wall clock when the source was opened, plus the pts since the first packet ("open+pts" in `metadata["time_from"]`).
+    If the container has no pts, the decoding time at the stream's frame rate is added instead ("open+rate"), and a
+    decoder sorts these times into display order. If time jumps back, as in joined recordings, the times continue.
 
     Other metadata: `codec`, `width`, `height` (pixels), `time_base` ([numerator, denominator], seconds per unit),
-    `pts`, `dts`, `duration` (units; absent if unknown), `is_keyframe`, `discard` (only if the picture is not to be
-    shown), `corrupt` (only if part of the packet was lost on its way), `side_data` (what comes beside the packet and
-    changes its picture), and with keyframes what a decoder must know of the stream (`penstock_kafka_av.parameters`):
-    with each, or once a second where all packets are keyframes.
+    `pts`, `dts`, `duration` (units; absent if unknown), `is_keyframe`, `discard` (only if the frame is not to be
+    shown), `corrupt` (only if part of the packet was lost in transmission), `side_data` (side data that change its
+    frame), and the codec parameters (`penstock_kafka_av.parameters`) with each keyframe, or once a second if all
+    packets are keyframes.
 
-    A recording that is cut short gives every packet that is whole, then raises SourceError. Containers that promise no
-    length (MPEG-TS, bare streams) cannot be found to be cut. A camera that sends faster than this is read fills 64
-    packets, then its own buffers; what it drops then, this source cannot see.
+    Of a truncated recording, the source returns every complete packet and then raises SourceError. Formats that do not
+    announce their length (MPEG-TS, raw streams) do not show truncation. If a camera sends faster than this source is
+    read, it fills a queue of 64 packets and then its own buffers; packets that it drops then are not detected here.
 
-    After a SourceError the same source may be opened again: a recording goes on with the packet after the last one
-    given, a camera with what it sends now (`discontinuity` on the first packet). In a new process, `start` set to a
-    kept position gives again what was not committed, led in by the packets from the keyframe before it, so that all
-    of it can be decoded: those come twice, with the `seq` that they had and `discard` in the metadata, and the
-    decoder gives no frames of them. Frames have the `seq` of their packets.
+    After a SourceError the same source may be opened again: a recording continues after the last packet returned, a
+    camera with its current packet (`discontinuity` on the first one). In a new process, set `start` to a kept position
+    to read the uncommitted packets again. The packets from the previous keyframe on precede them, so that all can be
+    decoded: these repeat their `seq`, and have `discard` in the metadata, so that the decoder returns no frames of
+    them.
 
     Attributes:
         url: A path, or an address (`rtsp://…`, `http://…`). User name and password in it are never printed.
-        channel: Channel of the records; "" takes the name of the file without its ending, or of the host.
-        loop: Times to play a recording, 1 or more; time, pts and seq go on.
-        realtime: True gives no packet before its time, as a camera would.
-        frames: True decodes, and gives (height, width, 3) uint8 arrays in BGR order instead of packets.
-        rotate: True turns frames as their display matrix says.
-        options: Passed to libav ("rtsp_transport": "udp", …); RTSP runs over TCP unless told otherwise here.
+        channel: Channel of the records; "" uses the file name without its suffix, or the host name.
+        loop: Number of times to play a recording, 1 or more; time, pts and seq continue to increase.
+        realtime: True returns no packet before its time, as a camera would.
+        frames: True decodes, and returns (height, width, 3) uint8 arrays in BGR order instead of packets.
+        rotate: True rotates and mirrors frames according to their display matrix.
+        options: Options of libav ("rtsp_transport": "udp", …); RTSP uses TCP by default.
         timeout_s: Seconds to wait for an address to answer, and for each packet of a camera.
-        start: Number of packets that need not be given: a position of an earlier run. Recordings only.
+        start: Number of packets to skip: a position of an earlier run. Recordings only.
     """
 
     gives: ClassVar[str] = "bytes"
@@ -77,7 +76,7 @@ class VideoSource:
     _is_open: bool = attrs.field(default=False, init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        """Say what this one gives: arrays, if it decodes."""
+        """Declare `gives="array"` if it decodes."""
         if self.frames:
             self.__dict__["gives"] = "array"
 
@@ -85,7 +84,7 @@ class VideoSource:
         """Open the file or the address.
 
         Raises:
-            SourceError: it is missing, empty, no video, cut before its index, or does not answer.
+            SourceError: it is missing, empty, not a video, truncated before its index, or does not answer.
         """
         playback = self._playback if self._playback is not None and self._playback.failed else None
         if playback is not None:
@@ -107,34 +106,34 @@ class VideoSource:
         self._playback, self._is_open = playback, True
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        """Return the next packets or frames, as soon as there are some; see `penstock.source.Source`."""
+        """Return the next packets or frames as soon as any are available; see `penstock.source.Source`."""
         if self._playback is None or not self._is_open:
             raise SourceError(f"video source: {shown(self.url)!r} is not open; call open() before read()")
         return self._playback.read(max_records, timeout_s)
 
     def close(self) -> None:
-        """Close it; any number of times. With an address, waits at most `timeout_s` for its thread."""
+        """Close it; may be called any number of times. With an address, waits at most `timeout_s` for its thread."""
         self._is_open = False
         if self._playback is not None:
             self._playback.close()
 
     def position(self) -> int:
-        """Return how many packets need not be given again; with `frames`, those of which all frames are out."""
+        """Return the number of packets that need not be read again; with `frames`, those whose frames were returned."""
         return self._playback.position() if self._playback is not None else self.start
 
     def seek(self, position: int) -> None:
-        """Go on at this position; see `start`. Called after `open`, before `read`."""
+        """Continue at this position; see `start`. Call it after `open` and before `read`. Raises SourceError."""
         if self._playback is None or not self._is_open:
             raise SourceError(f"video source: {shown(self.url)!r} is not open; call open() before seek()")
         if type(position) is not int or position < 0:
             raise SourceError(
-                f"video source: position {position!r} is not a number of packets; give what position() gave"
+                f"video source: position {position!r} is not a number of packets; pass a result of position()"
             )
         self._playback.skip_to(position)
 
     def commit(self, position: int) -> None:
-        """Do nothing: a recording forgets nothing, and a camera keeps nothing. See `start`."""
+        """Do nothing: a file can be read again, and a camera cannot. See `start`."""
 
     def lost_upstream(self) -> Mapping[str, int]:
-        """Return how many packets arrived damaged, as the container knows; with `frames`, pictures not decoded."""
+        """Return the number of packets that arrived damaged, by channel; with `frames`, the number of lost frames."""
         return self._playback.lost() if self._playback is not None else {}

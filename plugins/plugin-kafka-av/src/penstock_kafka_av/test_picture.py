@@ -1,4 +1,4 @@
-"""TestPictureSource: packets of a moving test picture, encoded while they are read."""
+"""TestPictureSource: packets of a moving test picture, encoded on demand."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from penstock_kafka_av.encoder import H264, picture_frame
 
 def _frames(_: object, __: object, value: object) -> None:
     if value is not None and not (type(value) is int and value > 0):
-        raise ConfigError(f"test picture: frames={value!r}: must be a number above 0, or None to go on for ever")
+        raise ConfigError(f"test picture: frames={value!r}: must be a number above 0, or None for an endless video")
 
 
 @attrs.define(kw_only=True)
 class TestPictureSource:
-    """Give H.264 packets of a disc that bounces over a gradient, as a video source would.
+    """Generate H.264 packets of a disc that bounces over a gradient, in the format of a video source.
 
-    The same settings give the same pictures (x264 may spend other bits on them from run to run). Memory does not depend
-    on `frames`: pictures are drawn and encoded when packets are asked for. Metadata is that of the video source.
+    The same settings yield the same pictures (x264 may encode them to different bytes from run to run). Pictures are
+    drawn and encoded on demand, so memory does not depend on `frames`. Metadata are those of the video source.
 
     Attributes:
-        frames: Pictures in all; None never ends.
+        frames: Total number of frames; None never ends.
         width: Pixels, even, 16 to 8192.
-        height: Pixels, likewise.
-        rate: Pictures per second, 1 to 1000; there is a keyframe every second.
-        bframes: Most B-frames in a row, 0 to 16.
+        height: Pixels, even, 16 to 8192.
+        rate: Frames per second, 1 to 1000; there is a keyframe every second.
+        bframes: Maximum number of consecutive B-frames, 0 to 16.
         channel: Channel of the records.
-        realtime: True gives no packet before its time.
+        realtime: True returns no packet before its time.
     """
 
-    __test__: ClassVar[bool] = False  # not a test, whatever pytest thinks of its name
+    __test__: ClassVar[bool] = False  # pytest would collect it for its name
     gives: ClassVar[str] = "bytes"
 
     frames: int | None = attrs.field(default=150, validator=_frames)
@@ -63,7 +63,7 @@ class TestPictureSource:
         self._settings()
 
     def open(self) -> None:
-        """Make the encoder. Raises ConfigError if this build of PyAV has none for H.264."""
+        """Open the encoder. Raises ConfigError if this build of PyAV has no H.264 encoder."""
         self._encoder = self._settings().open()
         self._ready.clear()
         self._drawn = self._given = 0
@@ -102,7 +102,7 @@ class TestPictureSource:
         )
 
     def _encode(self) -> bool:
-        """Draw until a packet is ready; return whether one is."""
+        """Draw and encode until a packet is ready; return False at the end."""
         if self._encoder is None:
             raise SourceError(f"test picture {self.channel!r} is not open; call open() before read()")
         while not self._ready and not self._flushed:

@@ -1,4 +1,4 @@
-"""Threads: how many a decoder gets, by the processors there are and the decoders that share them."""
+"""ThreadShare: divides the processors among the open decoders."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Any
 class ThreadShare:
     """Divide the processors among the decoders that are open in this process.
 
-    A decoder of libav keeps the threads that it began with, so the first gets one for each processor, the second half
-    of them, and from as many as there are processors on each gets one, which costs no thread of its own.
+    A libav decoder keeps the threads that it was opened with. So the first decoder gets one thread per processor, the
+    second one half as many, and so on; with one thread, libav decodes in the caller's thread.
     """
 
     def __init__(self, processors: int) -> None:
-        """Take how many processors there are."""
+        """Set the number of processors to divide."""
         self._processors = processors
         self._open: weakref.WeakSet[Any] = weakref.WeakSet()
         self._lock = threading.Lock()
 
     def join(self, decoder: Any) -> int:
-        """Return how many threads this decoder gets; it counts until it leaves, or is forgotten."""
+        """Return the number of threads for this decoder, which counts until `leave` or until it is freed."""
         with self._lock:
             self._open.add(decoder)
             return max(1, self._processors // len(self._open))
 
     def leave(self, decoder: Any) -> None:
-        """Count a decoder no longer; any number of times."""
+        """Stop counting a decoder; may be called any number of times."""
         with self._lock:
             self._open.discard(decoder)
 
@@ -39,4 +39,4 @@ def _processors() -> int:
 
 
 SHARE = ThreadShare(_processors())
-"""That of this process: what is counted are threads of its processors, of which there is one set."""
+"""The share of this process, whose processors all its decoders use."""

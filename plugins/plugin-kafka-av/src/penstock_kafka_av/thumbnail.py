@@ -1,4 +1,4 @@
-"""Thumbnail: a smaller picture."""
+"""Thumbnail: reduces pictures by an integer factor."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from penstock.record import Record
 
 @attrs.define(kw_only=True)
 class Thumbnail:
-    """Make pictures smaller by a whole factor.
+    """Reduce pictures by an integer factor.
 
-    Takes arrays (height, width) or (height, width, channels) of numbers; gives arrays of the same dtype with height
-    and width divided by the factor. Rows and columns at the end that fill no block are left out. Adds `factor` to the
-    metadata. Any other shape raises ValueError. Pictures in planes ("yuv420p") are not understood.
+    Takes numeric arrays (height, width) or (height, width, channels); returns arrays of the same dtype with height and
+    width divided by the factor. Incomplete blocks at the right and lower edges are left out. Adds `factor` to the
+    metadata. Any other shape raises ValueError. Planar formats ("yuv420p") are not supported.
 
     Attributes:
-        height: The most rows of the result, 1 or more; the factor is the smallest that keeps to it.
-        factor: Or the factor itself, 1 or more. Give one of the two.
-        method: "mean" takes the mean of each block, rounded to nearest for whole numbers; "stride" takes its first
-            pixel, which is faster and shows aliasing.
+        height: Maximum number of rows of the result, 1 or more; the smallest factor that satisfies it is used.
+        factor: The factor itself, 1 or more. Set exactly one of `height` and `factor`.
+        method: "mean" computes the mean of each block, rounded to nearest for integers; "stride" takes its first
+            pixel, which is faster but shows aliasing.
     """
 
     takes: ClassVar[str] = "array"
@@ -36,12 +36,12 @@ class Thumbnail:
     method: Literal["mean", "stride"] = attrs.field(default="mean", validator=in_(("mean", "stride")))
 
     def __attrs_post_init__(self) -> None:
-        """Check that the size is given once."""
+        """Check that exactly one of `height` and `factor` is set. Raises ConfigError."""
         if (self.height is None) == (self.factor is None):
             raise ConfigError(f"thumbnail: height={self.height}, factor={self.factor}: give exactly one of the two")
 
     def __call__(self, record: Record) -> Record:
-        """Return the smaller picture, as a new array."""
+        """Return the smaller picture as a new array. Raises ValueError for other shapes."""
         picture = np.asarray(record.data)
         if picture.ndim not in (2, 3) or 0 in picture.shape:
             raise ValueError(
@@ -59,7 +59,7 @@ def block_mean(picture: NDArray[Any], factor: int) -> NDArray[Any]:
     rows, columns = picture.shape[0] // factor * factor, picture.shape[1] // factor * factor
     whole = picture[:rows, :columns]
     exact = np.issubdtype(picture.dtype, np.integer)
-    # uint32 holds the sum of 16-bit pixels for factors up to 256; adding rows first reads memory in its own order
+    # uint32 holds the sum of 16-bit pixels for factors up to 256; adding rows first reads memory sequentially
     small = picture.dtype.itemsize <= 2 and factor <= 256 and np.issubdtype(picture.dtype, np.unsignedinteger)
     total: Any = whole[::factor].astype(np.uint32 if small else np.float64)
     for row in range(1, factor):

@@ -1,10 +1,10 @@
-"""TIFF pictures in videos: take out the tags that say nothing about the picture."""
+"""TIFF pictures in videos: removes the tags that do not describe the pixels."""
 
 from __future__ import annotations
 
 import struct
 
-# TIFF 6.0, the tags of its baseline and extensions that say how pixels are stored
+# TIFF 6.0: tags of the baseline and its extensions that describe how pixels are stored
 _PICTURE = frozenset(
     {254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 330, 338}
     | {339, 347, 529, 530, 531, 532}
@@ -13,9 +13,10 @@ _ENTRY_BYTES = 12
 
 
 def picture_tags_only(data: bytes) -> bytes | None:
-    """Return the file without its other tags, which strict decoding refuses; None if there are none, or it is no TIFF.
+    """Return the file with pixel tags only, since a strict decoder rejects others.
 
-    Only the directory of the first picture is rewritten, in its place: nothing that it points to moves.
+    Returns None if there are no others, or if the data are not a TIFF file. Rewrites the directory of the first picture
+    in place, so that all offsets in it remain valid.
     """
     order = {b"II*\x00": "<", b"MM\x00*": ">"}.get(data[:4])
     if order is None or len(data) < 8:

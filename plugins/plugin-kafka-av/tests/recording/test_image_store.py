@@ -109,8 +109,8 @@ def test_when_exists(tmp_path, when, names):
 
 BAD = {
     "bytes": (b"abc", "neither bytes nor an array|holds bytes"),
-    "floats": (np.zeros((4, 4)), "which is no picture"),
-    "two channels": (np.zeros((4, 4, 2), np.uint8), "which is no picture"),
+    "floats": (np.zeros((4, 4)), "which is not an encodable picture"),
+    "two channels": (np.zeros((4, 4, 2), np.uint8), "which is not an encodable picture"),
     "four channels": (np.zeros((4, 4, 4), np.uint8), "which PNG cannot keep"),
     "no pixels": (np.zeros((4, 0), np.uint8), "has no pixels"),
     "text": ("text", "holds str"),

@@ -348,11 +348,11 @@ def test_packets_of_another_codec_do_not_go_on(tmp_path, packets_of, make_video)
 
 BAD = {
     "text": ("a text", "holds str, neither bytes nor an array"),
-    "floats": (np.zeros((48, 64, 3)), r"float64 \(48, 64, 3\), which is no picture"),
-    "two channels": (np.zeros((48, 64, 2), np.uint8), "which is no picture"),
-    "a line": (np.zeros(64, np.uint8), "which is no picture"),
-    "four dimensions": (np.zeros((2, 48, 64, 3), np.uint8), "which is no picture"),
-    "objects": (np.full((48, 64), None), "which is no picture"),
+    "floats": (np.zeros((48, 64, 3)), r"float64 \(48, 64, 3\), which is not an encodable picture"),
+    "two channels": (np.zeros((48, 64, 2), np.uint8), "which is not an encodable picture"),
+    "a line": (np.zeros(64, np.uint8), "which is not an encodable picture"),
+    "four dimensions": (np.zeros((2, 48, 64, 3), np.uint8), "which is not an encodable picture"),
+    "objects": (np.full((48, 64), None), "which is not an encodable picture"),
     "nothing": (np.zeros((0, 64, 3), np.uint8), "has no pixels"),
     "odd": (np.zeros((47, 63, 3), np.uint8), r"63x47 pixels have no yuv420p.*yuv444p.*62x46"),
     "empty packet": (b"", "is empty; filter empty packets out"),
@@ -385,7 +385,7 @@ def test_odd_sizes_have_a_format(tmp_path, frame, times_in):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"codec": "h265000"}, "codec='h265000' is no encoder of this libav"),
+        ({"codec": "h265000"}, "codec='h265000' is not an encoder of this libav"),
         ({"codec": "aac"}, "is for audio, not for video"),
         ({"pixel_format": "bgr25"}, "cannot encode pixel_format='bgr25'; it takes yuv420p"),
         ({"options": {"presett": "slow"}}, "codec='libx264' has no option 'presett'"),

@@ -1,1 +1,1 @@
-"""What users of comux call by hand: cameras on topics, batches of frames, results sent back, a config topic."""
+"""The API of comux: cameras on topics, batches of frames, results sent back, a config topic."""

@@ -1,4 +1,4 @@
-"""Camera: the pipeline of one camera, from its topic to the frames that wait for `get`."""
+"""Camera: the pipeline of one camera, from its topic to the queue of frames for `get`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from penstock_kafka_av.decoder import AvDecoder
 from penstock_kafka_av.kafka.source import KafkaSource
 
 FRAMES_KEPT: Final = 8
-"""Frames that wait for `get`; while they do, the camera is not read on."""
+"""Size of the queue of frames for `get`; while it is full, the camera is not read."""
 SENDABLE: Final = 512
-"""Frames handed out whose packets can still be sent."""
+"""Number of returned frames whose packets can still be sent."""
 
 
 class ConnectedSource:
-    """A Kafka source that is connected before its run begins, so that nothing between the two is missed."""
+    """A Kafka source that connects before its run begins, so that no message in between is missed."""
 
     gives: ClassVar[str] = "bytes"
     stays_valid: ClassVar[bool] = True
@@ -34,41 +34,41 @@ class ConnectedSource:
         self._is_open = False
 
     def open(self) -> None:
-        """Connect, unless it is connected."""
+        """Connect, unless it is connected already. Raises SourceError."""
         if not self._is_open:
             self._kafka.open()
             self._is_open = True
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        """Return messages, few at a time: each becomes a frame."""
+        """Return at most `FRAMES_KEPT` messages, since each becomes a frame. Raises SourceError."""
         return self._kafka.read(min(max_records, FRAMES_KEPT), timeout_s)
 
     def position(self) -> dict[str, int]:
-        """Return where it stands."""
+        """Return the next offset of each partition."""
         return self._kafka.position()
 
     def commit(self, position: Mapping[str, int]) -> None:
-        """Commit, if there is a group."""
+        """Commit the offsets if there is a group. Raises SourceError."""
         self._kafka.commit(position)
 
     def seek(self, position: Mapping[str, int]) -> None:
-        """Go on there."""
+        """Continue at these offsets."""
         self._kafka.seek(position)
 
     def lag(self) -> int:
-        """Return how many messages wait."""
+        """Return the number of messages that wait at the broker."""
         return self._kafka.lag()
 
     def lost_upstream(self) -> Mapping[str, int]:
-        """Return what the broker deleted."""
+        """Return the number of messages that the broker deleted before they were read, by channel."""
         return self._kafka.lost_upstream()
 
     def dropped_upstream(self) -> Mapping[str, int]:
-        """Return what was passed over."""
+        """Return the number of messages skipped because of lag, by channel."""
         return self._kafka.dropped_upstream()
 
     def remark(self) -> str:
-        """Return what was passed over, as a sentence."""
+        """Return a sentence on the skipped messages; "" if there were none."""
         return self._kafka.remark()
 
     def close(self) -> None:
@@ -78,7 +78,7 @@ class ConnectedSource:
 
 
 class TellingDecoder:
-    """The decoder `av`, with a record without an array for each packet that it cannot decode."""
+    """The decoder `av`, but with a record whose data is None for each packet that it cannot decode."""
 
     takes: ClassVar[str] = "bytes"
     gives: ClassVar[str] = "any"
@@ -93,7 +93,7 @@ class TellingDecoder:
         self._av.open()
 
     def decode(self, record: Record) -> Sequence[Record]:
-        """Return the frames that are ready; None in place of the array where decoding failed."""
+        """Return the frames that are ready; a record with None as data if decoding failed."""
         try:
             return self._av.decode(record)
         except DecodeError:
@@ -108,7 +108,7 @@ class TellingDecoder:
         self._av.reset()
 
     def held(self) -> Sequence[Record]:
-        """Return the packets that are inside."""
+        """Return the packets that the decoder holds."""
         return self._av.held()
 
     def close(self) -> None:
@@ -117,7 +117,7 @@ class TellingDecoder:
 
 
 class Waiting:
-    """A store in memory: the frames of one camera until they are taken, oldest first. It blocks while it is full."""
+    """A store in memory: a queue of one camera's frames. Writing blocks while it is full."""
 
     takes: ClassVar[str] = "any"
 
@@ -127,11 +127,11 @@ class Waiting:
         self._is_over = False
 
     def open(self) -> None:
-        """Begin."""
+        """Accept frames."""
         self._is_over = False
 
     def write(self, records: Sequence[Record]) -> None:
-        """Keep frames; waits while it is full, until they are taken or the camera is killed."""
+        """Append frames; blocks while the queue is full, until frames are taken or the camera is killed."""
         for record in records:
             with self._arrived:
                 self._arrived.wait_for(lambda: len(self._frames) < FRAMES_KEPT or self._is_over)
@@ -140,40 +140,40 @@ class Waiting:
                     self._arrived.notify_all()
 
     def take(self) -> Record | None:
-        """Return the oldest frame, or None. Called with the condition held."""
+        """Return the oldest frame, or None. The caller holds the condition."""
         if not self._frames:
             return None
         self._arrived.notify_all()
         return self._frames.popleft()
 
     def has_frame(self) -> bool:
-        """Return whether a frame waits."""
+        """Return whether the queue has a frame."""
         return bool(self._frames)
 
     def end(self) -> None:
-        """Take in nothing more, and let a writer that waits go on."""
+        """Drop all frames, accept no more, and unblock a waiting writer."""
         with self._arrived:
             self._is_over = True
             self._frames.clear()
             self._arrived.notify_all()
 
     def sync(self) -> None:
-        """Do nothing: it is memory."""
+        """Do nothing: frames are kept in memory only."""
 
     def close(self) -> None:
-        """Do nothing: what waits can still be taken."""
+        """Do nothing: waiting frames can still be taken."""
 
 
 @attrs.define(kw_only=True)
 class Camera:
-    """One camera: its source, its frames that wait, and its run once it is listened to.
+    """One camera: its source, its queue of frames, and the run of its pipeline.
 
     Attributes:
         cam_id: Its id.
         kafka: The source that reads its topic.
-        connected: The same, connected.
-        waiting: Its frames.
-        run: The run of its pipeline, or None.
+        connected: The same source, connected, as used in the pipeline.
+        waiting: The queue of its frames.
+        run: The run of its pipeline; None before `listen`.
     """
 
     cam_id: str
@@ -185,13 +185,13 @@ class Camera:
 
     @classmethod
     def connect(cls, cam_id: str, kafka: KafkaSource, arrived: threading.Condition) -> Camera:
-        """Connect to the broker, where reading will begin. Raises SourceError."""
+        """Connect to the broker, which fixes the offset where reading begins. Raises SourceError."""
         made = ConnectedSource(kafka)
         made.open()
         return cls(cam_id=cam_id, kafka=kafka, connected=made, waiting=Waiting(arrived))
 
     def listen(self, decoding: Mapping[str, Any]) -> None:
-        """Begin to read and decode."""
+        """Start to read and decode; no-op if it does already."""
         if self.run is None:
             flow = (
                 source(self.connected, name=f"camera-{self.cam_id}")
@@ -202,17 +202,17 @@ class Camera:
             self.run = Pipeline(flow).start()
 
     def remember(self, record: Record) -> None:
-        """Keep a frame that was handed out, so that its packet can be sent."""
+        """Keep a frame that was returned, so that its packet can be sent."""
         self._sendable[record.seq] = record
         while len(self._sendable) > SENDABLE:
             self._sendable.popitem(last=False)
 
     def handed_out(self, index: int) -> Record | None:
-        """Return the frame of this index, if it was handed out and not too long ago."""
+        """Return the frame with this index if it is among the last `SENDABLE` returned ones, else None."""
         return self._sendable.get(index)
 
     def kill(self) -> None:
-        """Stop reading, and disconnect; frames that nobody took are gone."""
+        """Stop reading, and disconnect; frames in the queue are lost."""
         self.waiting.end()
         run, self.run = self.run, None
         if run is not None:

@@ -1,4 +1,4 @@
-"""Comux: cameras on Kafka, read, decoded, batched and answered, by the names that users of comux know."""
+"""Comux: reads, decodes and batches cameras on Kafka, and sends results back, with the method names of comux."""
 
 from __future__ import annotations
 
@@ -20,36 +20,37 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("penstock.comux")
 PATIENCE_S: Final = 1.0
-"""After its first frame, a batch waits for the other cameras no longer than this."""
+"""Seconds that a batch waits for the other cameras after its first frame."""
 Frame = tuple[str, int, Any]
 
 
 class Comux:
-    """Read cameras from Kafka topics, decode them, and send results back. Each camera is a pipeline of its own.
+    """Read cameras from Kafka topics, decode them, and send results back. Each camera has its own pipeline.
 
-    Two ways to build it, as in comux: `Comux(cam_ids, consume_schema, produce_schema, log_level)` with the `setup_…`
-    methods, or `Comux(cam_ids, bootstrap_servers, control_topic, control_bootstrap_servers, acts, …)`, which connects
-    the control topic at once, and the cameras with `connect_all`.
+    There are two ways to build it, as in comux: `Comux(cam_ids, consume_schema, produce_schema, log_level)` with the
+    `setup_…` methods, or `Comux(cam_ids, bootstrap_servers, control_topic, control_bootstrap_servers, acts, …)`, which
+    connects the control topic at once, and the cameras with `connect_all`.
 
     A frame is `(cam_id, index, array)`: the array is (height, width, 3) uint8 bgr24, or None if decoding failed; the
-    index names the packet that holds the frame, with B-frames too, and is its offset. While nobody takes frames, the
-    camera is not read on; further behind than `max_offset_diff`, it jumps to the end, and goes on at the next keyframe.
+    index is the offset of the packet that contains the frame, with B-frames too. While no frames are taken, the camera
+    is not read; if it lags more than `max_offset_diff` messages behind, it skips to the end, and resumes at the next
+    keyframe.
 
     Args:
         cam_ids: The cameras.
-        args: The rest of one of the two forms.
+        args: The other positional arguments of one of the two forms.
         consume_schema: Names of the topics to read, with ":cam_id" (or "{{ channel }}") for the camera.
         produce_schema: Names of the topics to send to.
         log_level: Level of the loggers "penstock.comux" and "penstock.kafka".
-        bootstrap_servers: Where the cameras are.
+        bootstrap_servers: Brokers of the cameras.
         control_topic: The config topic.
-        control_bootstrap_servers: Where that is.
+        control_bootstrap_servers: Brokers of the config topic.
         acts: Names to functions of (comux, value).
-        end: Begin at the end; else behind the first message that is there.
-        max_offset_diff: Messages that a camera may lie behind.
-        strict_on_fail: Raise what goes wrong; else it is logged.
-        over_write: Replace a camera that is connected already; else it stays.
-        options: Options of the client.
+        end: Begin at the end of the topics, rather than at their first messages.
+        max_offset_diff: Number of messages that a camera may lag behind.
+        strict_on_fail: Raise errors, rather than log them.
+        over_write: Replace a camera that is connected already, rather than keep it.
+        options: Options of the Kafka client.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Comux:
         if control_topic is not None:
             self.setup_controller(control_topic, control_bootstrap_servers or bootstrap_servers, acts or {})
 
-    # Setting up.
+    # Setup.
 
     def setup_consumers(
         self,
@@ -116,7 +117,7 @@ class Comux:
         over_write: bool = False,
         **options: Any,
     ) -> None:
-        """Connect to all cameras; what comes from now on is read. Raises SourceError if `strict_on_fail`."""
+        """Connect to all cameras, to read messages from now on. Raises SourceError if `strict_on_fail`."""
         self.bootstrap_servers, self.end, self.max_offset_diff = bootstrap_servers, end, max_offset_diff
         self.strict_on_fail, self.over_write, self.consumer_options = strict_on_fail, over_write, dict(options)
         for cam_id in list(self.cam_ids):
@@ -125,7 +126,7 @@ class Comux:
     def setup_controller(
         self, topic: str, bootstrap_servers: Any, acts: Mapping[str, Callable[[Comux, Any], Any]], **options: Any
     ) -> None:
-        """Listen to the config topic from now on."""
+        """Read the config topic from now on, in place of an earlier one. Raises SourceError."""
         from penstock_kafka_av.comux.control import Control
 
         if self.control is not None:
@@ -144,17 +145,17 @@ class Comux:
         packets: str = "whole",
         **settings: Any,
     ) -> None:
-        """Say how cameras are decoded that start from now on.
+        """Set the decoder's settings for cameras that start from now on.
 
         Args:
-            rate: Frames per second of the cameras. As in comux, nothing is left out because of it; it times the frames
-                of a stream that was cut anywhere.
-            W: Width in pixels, needed only by codecs that do not say it.
-            H: Height in pixels, likewise.
-            de_codec: What the packets hold.
-            pix_fmt: What the encoder was given; the stream says it itself.
-            pixel_format: What the arrays hold.
-            packets: "whole" if each message is one packet, "stream" if the stream was cut anywhere.
+            rate: Frames per second of the cameras. As in comux, no frame is left out because of it; it gives the frames
+                of a "stream" their times.
+            W: Width in pixels, needed only by codecs whose packets do not contain it.
+            H: Height in pixels, as `W`.
+            de_codec: Codec of the packets.
+            pix_fmt: Pixel format of the encoder; ignored, since the stream contains it.
+            pixel_format: Pixel format of the arrays.
+            packets: "whole" if each message is one packet, "stream" if the stream is split at arbitrary bytes.
             settings: Further settings of the decoder `av`.
         """
         self._decoding = {
@@ -165,7 +166,7 @@ class Comux:
     def setup_producer(
         self, bootstrap_servers: Any, strict_on_fail: bool = True, over_write: bool = False, **options: Any
     ) -> None:
-        """Connect the producer; one that is there stays unless `over_write`. Raises CannotConnectToStoreError."""
+        """Connect the producer; an existing one is kept unless `over_write`. Raises CannotConnectToStoreError."""
         if self._producer is not None and not over_write:
             return
         self._sends_strictly = strict_on_fail
@@ -184,10 +185,15 @@ class Comux:
     # Cameras.
 
     def connect(self, cam_id: str, overwrite: bool | None = None) -> None:
-        """Connect to a camera; if it is connected, it is replaced with `overwrite`, and stays as it is without."""
+        """Connect to a camera; one that is connected already is replaced with `overwrite`, and kept without.
+
+        Raises:
+            ConfigError: there are no bootstrap_servers.
+            SourceError: no broker answers, and `strict_on_fail` is set; else the error is logged.
+        """
         cam_id = str(cam_id)
         if self.bootstrap_servers is None:
-            raise ConfigError("comux: no bootstrap_servers: call setup_consumers(bootstrap_servers)")
+            raise ConfigError("comux: there are no bootstrap_servers: call setup_consumers(bootstrap_servers) first")
         with self._changing:
             if cam_id in self._cameras:
                 if not (self.over_write if overwrite is None else overwrite):
@@ -214,12 +220,12 @@ class Comux:
                 self.cam_ids.append(cam_id)
 
     def connect_all(self) -> None:
-        """Connect to all cameras."""
+        """Connect to all cameras; see `connect`."""
         for cam_id in list(self.cam_ids):
             self.connect(cam_id)
 
     def listen(self, consumer: Any) -> None:
-        """Read and decode a camera, named by its id or its consumer, from now on in threads of its own."""
+        """Read and decode a camera, given by id or consumer, in separate threads. Raises ObjectNotFoundError."""
         with self._changing:
             camera = next(
                 (each for each in self._cameras.values() if consumer in (each.cam_id,) or consumer is each.kafka), None
@@ -232,13 +238,13 @@ class Comux:
                 self._arrived.notify_all()
 
     def start(self) -> None:
-        """Read and decode all cameras that are connected."""
+        """Read and decode all connected cameras."""
         self._started = True
         for cam_id in list(self._cameras):
             self.listen(cam_id)
 
     def kill(self, cam_id: str | None = None) -> None:
-        """End a camera, or, without an id, everything: cameras, control and producer. The others run on."""
+        """Stop and disconnect one camera, or without an id everything: cameras, control and producer."""
         if cam_id is None:
             control, self.control = self.control, None
             if control is not None:
@@ -261,31 +267,35 @@ class Comux:
             camera.kill()
 
     def create(self, cam_id: str) -> str:
-        """Connect to a camera, and read it if the others are read; what the action `create` does."""
+        """Connect to a camera, and read it if `start` was called: the action `create`."""
         self.connect(cam_id)
         if self._started:
             self.listen(str(cam_id))
-        return f"camera {cam_id} is read from {self.get_topic_from_cam_id(cam_id)}"
+        return f"reading camera {cam_id} from {self.get_topic_from_cam_id(cam_id)}"
 
     def update(self, cam_id: str) -> str:
-        """Read a camera anew, with the settings as they are now; what the action `update` does."""
+        """Reconnect a camera with the current settings: the action `update`."""
         self.connect(cam_id, True)
         if self._started:
             self.listen(str(cam_id))
-        return f"camera {cam_id} is read anew"
+        return f"camera {cam_id} was restarted"
 
     def delete(self, cam_id: str) -> str:
-        """End a camera and forget it; what the action `delete` does. Raises ObjectNotFoundError."""
+        """Stop a camera and forget it: the action `delete`. Raises ObjectNotFoundError."""
         if str(cam_id) not in self._cameras:
             raise ObjectNotFoundError(f"comux: there is no camera {cam_id!r}")
         self.kill(cam_id)
         self.cam_ids = [each for each in self.cam_ids if each != str(cam_id)]
-        return f"camera {cam_id} is not read any more"
+        return f"camera {cam_id} was stopped"
 
     # Frames.
 
     def get(self, cam_id: str, timeout: float | None = None) -> Frame | None:
-        """Return the next frame of a camera, oldest first; None after `timeout` seconds, None waits for ever."""
+        """Return the oldest frame of a camera, or None after `timeout` seconds; without a timeout, wait for ever.
+
+        Raises:
+            ObjectNotFoundError: there is no such camera.
+        """
         with self._arrived:
             if str(cam_id) not in self._cameras:
                 raise ObjectNotFoundError(f"comux: there is no camera {cam_id!r}")
@@ -294,12 +304,12 @@ class Comux:
             return found[0] if found else None
 
     def get_batch(self, frame: bool = False, timeout: float | None = None) -> list[Frame] | None:
-        """Return one frame of every camera that is read: `[(cam_id, index, array), …]`.
+        """Return one frame of every running camera: `[(cam_id, index, array), …]`.
 
-        A camera that has nothing within a second after the first one, or within `timeout` seconds, is left out.
+        A camera without a frame within a second after the first one, or within `timeout` seconds, is left out.
 
         Args:
-            frame: Give the whole record in place of the array.
+            frame: Return the whole record in place of the array.
             timeout: Seconds to wait; None waits for ever.
 
         Returns:
@@ -330,33 +340,36 @@ class Comux:
         return taken
 
     def send(self, cam_id: str, index: int, headers: Mapping[str, Any] | None = None) -> None:
-        """Produce the packet of a frame again, with results as headers; returns when the broker has it.
+        """Produce the packet of a frame again, with results as headers; return when the broker has acknowledged it.
 
-        Text and bytes are sent as they are, other values as JSON; partition, key and headers of the packet are kept.
+        Text and bytes are sent unchanged, other values as JSON; partition, key and headers of the packet are kept.
 
         Raises:
-            ObjectNotFoundError: no frame of this index was handed out, or it was too long ago.
-            StoreError: the broker does not have it. Without `strict_on_fail` either is logged.
+            ObjectNotFoundError: the frame with this index is not among the last 512 returned ones of the camera.
+            ConfigError: there is no producer.
+            StoreError: the broker did not acknowledge it.
+
+        Without `strict_on_fail`, errors are logged instead.
         """
         try:
             camera = self._cameras.get(str(cam_id))
             record = None if camera is None else camera.handed_out(index)
             if record is None:
-                raise ObjectNotFoundError(f"comux: no frame {index} of camera {cam_id!r} was handed out lately")
+                raise ObjectNotFoundError(f"comux: frame {index} of camera {cam_id!r} was not returned recently")
             if self._producer is None:
-                raise ConfigError("comux: nothing to send with: call setup_producer(bootstrap_servers)")
+                raise ConfigError("comux: there is no producer: call setup_producer(bootstrap_servers) first")
             with self._sending:
                 self._producer.write([record.replace(data=dict(headers or {}))])
         except PenstockError as error:
             self._failed(error, is_strict=self._sends_strictly)
 
     def send_batch(self, batch: Sequence[tuple[str, int, Mapping[str, Any]]]) -> None:
-        """Send several: `[(cam_id, index, headers), …]`."""
+        """Call `send` for each item: `[(cam_id, index, headers), …]`."""
         for cam_id, index, headers in batch:
             self.send(cam_id, index, headers)
 
     def get_topic_from_cam_id(self, cam_id: str) -> str:
-        """Return the topic that a camera is read from."""
+        """Return the topic of a camera."""
         return self._consume.topic(str(cam_id))
 
     def get_cam_id_from_topic(self, topic: str) -> str | None:
@@ -370,11 +383,11 @@ class Comux:
         _log.error("%s", error)
 
     def __enter__(self) -> Comux:
-        """Do nothing; the end of the block ends everything."""
+        """Return self; leaving the block calls `kill`."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End everything."""
+        """Stop and disconnect everything."""
         self.kill()

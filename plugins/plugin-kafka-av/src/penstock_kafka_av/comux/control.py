@@ -1,4 +1,4 @@
-"""Control: a config topic whose messages are actions on a Comux: the key names one, the value is its argument."""
+"""Control: runs actions on a Comux from a config topic; a message's key names the action, its value is the argument."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Act = Callable[[Any, Any], Any]
 
 
 class Control:
-    """Listen to a config topic from its end on, and carry out its actions, one after the other.
+    """Read a config topic from its end, and execute its actions one after the other.
 
-    Known are `create`, `delete` and `update` of a camera, and the user's own, which may replace those. An action that
-    is unknown, or that fails, is answered and ends nothing.
+    Actions are `create`, `delete` and `update` of a camera, and the user's own, which may override those. An unknown
+    or failed action is answered with an error; the next ones are still executed.
 
     Args:
         topic: The config topic.
-        bootstrap_servers: Where it is.
-        acts: Names to functions of (comux, value); the value is what JSON says, else text.
-        comux: What they act on.
-        reply_topic: Where the answers go: JSON with "action", "ok" and "result" or "error", under the action's key.
-        options: Options of the client.
+        bootstrap_servers: Its brokers.
+        acts: Names to functions of (comux, value); the value is parsed as JSON, or is text if it is not JSON.
+        comux: The Comux on which they act.
+        reply_topic: Topic of the answers: JSON with "action", "ok" and "result" or "error", under the action's key.
+        options: Options of the Kafka client.
     """
 
     def __init__(
@@ -65,18 +65,18 @@ class Control:
         self.run()
 
     def connect(self, bootstrap_servers: Any) -> None:
-        """Say where the topic is; `run` connects."""
+        """Set the brokers; `run` connects."""
         self._bootstrap_servers = bootstrap_servers
 
     def sub(self) -> None:
-        """Subscribe to the topic."""
+        """Create the source of the topic."""
         self._source = KafkaSource(
             bootstrap_servers=self._bootstrap_servers, topics=[self.topic], start="end", refresh_s=1.0,
             options=self._options,
         )  # fmt: skip
 
     def run(self) -> None:
-        """Listen from now on, in threads of its own. Raises SourceError if the broker does not answer."""
+        """Start to read the topic in separate threads. Raises SourceError if no broker answers."""
         if self._run is not None:
             return
         if self._source is None:
@@ -98,19 +98,19 @@ class Control:
         answer: dict[str, Any] = {"action": action, "ok": action in self.acts}
         try:
             answer["result"] = self.act(action, value)
-        except BaseException as error:  # an action may raise anything; it is answered, and the next one comes
+        except BaseException as error:  # an action may raise anything; its error is the answer
             answer.update(ok=False, error=text_of(error))
         _log.info("control: %s", answer)
         return record.replace(data=_as_text(answer))
 
     def act(self, action: str, value: Any) -> Any:
-        """Carry out an action, and return its result; a sentence that names it if there is none of that name."""
+        """Execute an action, and return its result, or a sentence if there is no action of that name."""
         if action not in self.acts:
             return f"✘ No action '{action}' defined!"
         return self.acts[action](self.comux, value)
 
     def kill(self) -> None:
-        """Listen no more. An action may call this too."""
+        """Stop reading. Actions may call this too."""
         run, self._run = self._run, None
         if run is None:
             return
@@ -121,7 +121,7 @@ class Control:
 
     @property
     def topic_last_offset(self) -> int | None:
-        """The offset behind the last message of the topic's first partition; None if the broker does not say it."""
+        """The end offset (last offset + 1) of the topic's first partition; None if the broker does not answer."""
         from confluent_kafka import Consumer, KafkaException, TopicPartition
 
         from penstock_kafka_av.kafka.options import client_config, servers
@@ -144,7 +144,7 @@ def _plain(data: bytes) -> Any:
 
 
 def _as_text(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an answer that JSON can say."""
+    """Return an answer that can be written as JSON."""
     try:
         json.dumps(answer)
     except (TypeError, ValueError):

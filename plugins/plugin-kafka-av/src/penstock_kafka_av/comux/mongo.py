@@ -1,4 +1,4 @@
-"""MongoConnect: the ids of cameras from a collection of MongoDB."""
+"""MongoConnect: reads the ids of cameras from a collection in MongoDB."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from penstock.errors import ComponentLoadError, SourceError
 
 
 class MongoConnect:
-    """Read camera ids from a collection. It connects when first asked, and needs `penstock-kafka-av[mongo]`.
+    """Read camera ids from a collection. It connects on first use, and needs `penstock-kafka-av[mongo]`.
 
     Args:
         uri: "mongodb://host:port".
         database: Name of the database.
         collection: Name of the collection.
-        field: The field of a document that is the camera's id.
-        query: Which documents; all by default.
+        field: Name of the field with the camera's id.
+        query: Filter of the documents; all by default.
         timeout_s: Seconds to wait for the server.
     """
 
@@ -40,7 +40,12 @@ class MongoConnect:
         self.data: list[dict[str, Any]] = []
 
     def connect(self) -> MongoConnect:
-        """Connect to the server; again does nothing. Raises SourceError if it does not answer, without its password."""
+        """Connect to the server; no-op if connected.
+
+        Raises:
+            SourceError: the server does not answer; the message has no password.
+            ComponentLoadError: pymongo is not installed.
+        """
         if self._client is not None:
             return self
         try:
@@ -51,7 +56,7 @@ class MongoConnect:
         try:
             client: Any = pymongo.MongoClient(self._uri, serverSelectionTimeoutMS=round(self._timeout_s * 1000))
         except (pymongo.errors.PyMongoError, ValueError) as error:
-            raise SourceError(f"MongoConnect: the uri is not usable: {type(error).__name__}", retryable=False) from None
+            raise SourceError(f"MongoConnect: the uri is not valid: {type(error).__name__}", retryable=False) from None
         try:
             client.admin.command("ping")
         except pymongo.errors.PyMongoError as error:
@@ -73,7 +78,7 @@ class MongoConnect:
         return self.data
 
     def ret_cam_ids(self) -> list[str]:
-        """Return the ids of all cameras, each once, as they are now; documents without the field are left out."""
+        """Return the current ids of all cameras, each once; documents without the field are left out."""
         return list(dict.fromkeys(str(each[self._field]) for each in self.fetch() if self._field in each))
 
     def close(self) -> None:

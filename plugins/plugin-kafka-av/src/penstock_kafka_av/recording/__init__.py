@@ -1,1 +1,1 @@
-"""Recording: videos and images made of records."""
+"""Recording: stores that write records as videos and images."""

@@ -1,4 +1,4 @@
-"""Encoding: arrays as packets, with the times of their records."""
+"""Encoding: encodes arrays to packets with the times of their records."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ _AT_ONCE: Mapping[str, Mapping[str, str]] = {
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"},
     "libaom-av1": {"usage": "realtime", "cpu-used": "8", "lag-in-frames": "0"},
 }
-"""Options for which an encoder gives each packet at once: what it holds back would be lost by a kill."""
+"""Options that make an encoder return each packet at once: a kill would lose the frames that it buffers."""
 
 
 @attrs.frozen
 class Encoder:
-    """How frames are encoded.
+    """Settings of a video encoder.
 
     Attributes:
-        codec: libav's name of an encoder, or of a codec.
-        rate: Frames per second that the encoder reckons with.
+        codec: libav's name of an encoder or a codec.
+        rate: Nominal frames per second, for rate control.
         bitrate: Bits per second; None leaves it to the encoder.
-        crf: Constant quality, as the encoder counts it; None leaves it to the encoder.
-        pixel_format: What is encoded.
-        gop: Most frames from one keyframe to the next.
-        threads: How many; 0 takes this encoder's share of the processors.
-        options: Others, passed to libav.
+        crf: Constant quality, on the encoder's scale; None leaves it to the encoder.
+        pixel_format: Pixel format of the encoded frames.
+        gop: Maximum number of frames from one keyframe to the next.
+        threads: Number of threads; 0 uses this encoder's share of the processors.
+        options: Further options, passed to libav.
     """
 
     codec: str
@@ -58,13 +58,13 @@ class Encoder:
     options: Mapping[str, str]
 
     def check(self, where: str) -> None:
-        """Raise ConfigError if this libav has no such encoder or pixel format, or the two do not go together."""
+        """Raise ConfigError if libav lacks the encoder or an option, or the encoder lacks the pixel format."""
         try:
             codec = av.Codec(self.codec, "w")
         except ValueError as error:
             raise ConfigError(
-                f"{where}: codec={self.codec!r} is no encoder of this libav; it has such as 'libx264', 'libx265', "
-                "'mjpeg', 'mpeg4', 'ffv1' and 'libvpx-vp9'"
+                f"{where}: codec={self.codec!r} is not an encoder of this libav; use 'libx264', 'libx265', 'mjpeg', "
+                "'mpeg4', 'ffv1' or 'libvpx-vp9'"
             ) from error
         if codec.type != "video":
             raise ConfigError(f"{where}: codec={self.codec!r} is for {codec.type}, not for video")
@@ -77,13 +77,13 @@ class Encoder:
         context = self.context(width=256, height=144)
         try:
             context.open()
-        except (av.FFmpegError, ValueError):  # it may be for other sizes only: the first frame will tell
+        except (av.FFmpegError, ValueError):  # perhaps only at this size: the first frame will show
             return
         unknown = sorted(context.options)
         if unknown:
             raise ConfigError(
                 f"{where}: codec={self.codec!r} has no option {', '.join(map(repr, unknown))}; "
-                f"`ffmpeg -h encoder={self.codec}` lists those that it has"
+                f"`ffmpeg -h encoder={self.codec}` lists its options"
             )
 
     def context(self, *, width: int, height: int) -> VideoCodecContext:
@@ -100,7 +100,7 @@ class Encoder:
         return context
 
     def settings(self) -> dict[str, str]:
-        """Return the options of the encoder's own."""
+        """Return the encoder's private options."""
         options = dict(_AT_ONCE.get(av.Codec(self.codec, "w").name, {}))
         if self.crf is not None:
             options["crf"] = str(self.crf)
@@ -117,16 +117,16 @@ class _Waiting:
 
 
 class Encoding:
-    """Encode the frames of one channel, all of one size and format."""
+    """Encode the frames of one channel, all of the same size and format."""
 
     def __init__(self, encoder: Encoder, *, width: int, height: int, pixel_format: str, where: str) -> None:
-        """Open an encoder. Raises StoreError that cannot be retried: frames of this size cannot be encoded so."""
+        """Open an encoder. Raises StoreError (not retryable) if it does not support frames of this size."""
         form = VideoFormat(encoder.pixel_format)
         across, down = 2 // form.chroma_width(2), 2 // form.chroma_height(2)
         if width % across or height % down:
             raise StoreError(
-                f"{where}: frames of {width}x{height} pixels have no {encoder.pixel_format}, whose colour planes are "
-                f"halved; set pixel_format='yuv444p', or crop to {width - width % across}x{height - height % down}",
+                f"{where}: {encoder.pixel_format} subsamples its chroma, so it cannot hold frames of {width}x{height} "
+                f"pixels; set pixel_format='yuv444p', or crop to {width - width % across}x{height - height % down}",
                 retryable=False,
             )
         self._period = max(1, round(1 / encoder.rate / MICROSECOND))
@@ -142,7 +142,7 @@ class Encoding:
         except (av.FFmpegError, ValueError) as error:
             SHARE.leave(self)
             raise StoreError(
-                f"{where}: {encoder.codec!r} refuses to encode {width}x{height} {encoder.pixel_format} at "
+                f"{where}: {encoder.codec!r} does not encode {width}x{height} {encoder.pixel_format} at "
                 f"{float(encoder.rate):g} frames/s with these options ({error}); correct the settings",
                 retryable=False,
             ) from error
@@ -154,11 +154,11 @@ class Encoding:
 
     @property
     def holds(self) -> bool:
-        """Whether frames are in the encoder of which no packet has come."""
+        """Whether the encoder buffers frames whose packets it has not returned."""
         return bool(self._waiting)
 
     def encode(self, picture: NDArray[Any], *, seq: int, time_ns: int, pts: int, discontinuity: bool) -> list[Muxable]:
-        """Return the packets that come out when this frame goes in. Raises ValueError, FFmpegError."""
+        """Send a frame to the encoder; return the packets that are ready. Raises ValueError, FFmpegError."""
         frame = VideoFrame.from_ndarray(picture, format=self._input)
         frame.pts = self._serial
         self._times.append(pts)
@@ -167,12 +167,12 @@ class Encoding:
         return [self._timed(packet) for packet in self._context.encode(frame)]
 
     def drain(self) -> list[Muxable]:
-        """Return the last packets; nothing can be encoded after that. Raises FFmpegError."""
+        """Return the last packets; the encoder cannot be used afterwards. Raises FFmpegError."""
         self.close()
         return [self._timed(packet) for packet in self._context.encode(None)]
 
     def close(self) -> None:
-        """Leave the threads to others; what is inside is lost unless `drain` gets it."""
+        """Give the threads back; frames in the encoder are lost unless `drain` follows."""
         SHARE.leave(self)
 
     def _timed(self, packet: av.Packet[Any]) -> Muxable:
@@ -191,7 +191,7 @@ class Encoding:
         )
 
     def _dts(self, serial: int) -> int:
-        """Return the time of a place in the order of decoding: that of the frame of this number."""
+        """Return the dts for a serial number in decoding order: the time of the frame with this number."""
         while self._first_serial < serial and len(self._times) > 1:
             self._times.popleft()
             self._first_serial += 1
@@ -199,18 +199,23 @@ class Encoding:
 
 
 def _in_head(context: VideoCodecContext) -> dict[str, Any]:
-    """Return what a file says of a video beside codec and size."""
+    """Return the codec parameters that a file header holds besides codec and size."""
     return {name: value for name, value in parameters_in(context).items() if name in IN_HEAD}
 
 
 def as_picture(data: Any, said: Any) -> tuple[NDArray[Any], str]:
     """Return the array of a frame, C-contiguous, and its pixel format.
 
-    (height, width, 3) uint8 is "bgr24" unless the metadata say "rgb24"; (height, width) is "gray" if uint8, "gray16le"
-    if uint16; others are what `said`, the `pixel_format` of their metadata, names, as PyAV makes arrays of it.
+    (height, width, 3) uint8 is "bgr24", or "rgb24" if `said` is that; (height, width, 4) uint8 is "bgra", or `said` if
+    that is another order of these channels; (height, width) is "gray" if uint8, and "gray16le" if uint16. A uint8 array
+    (height * 3 / 2, width) is "yuv420p" or "nv12" if `said` is.
+
+    Args:
+        data: An array, or an object with a `to_array` method.
+        said: The `pixel_format` in the record's metadata, or None.
 
     Raises:
-        ValueError: it is no picture; the message says what it is.
+        ValueError: the data are not a picture; the message describes them.
     """
     to_array = getattr(data, "to_array", None)
     picture = data if isinstance(data, np.ndarray) else to_array() if callable(to_array) else None
@@ -221,7 +226,7 @@ def as_picture(data: Any, said: Any) -> tuple[NDArray[Any], str]:
     name = _format_of(picture, said)
     if name is None:
         raise ValueError(
-            f"holds an array of {picture.dtype} {picture.shape}, which is no picture that can be encoded: give uint8 "
+            f"holds an array of {picture.dtype} {picture.shape}, which is not an encodable picture: give uint8 "
             "(height, width, 3) or (height, width), or uint16 (height, width)"
         )
     if name == "gray16le":
@@ -240,12 +245,12 @@ def _format_of(picture: NDArray[Any], said: Any) -> str | None:
             return str(said) if picture.shape[0] % 3 == 0 and picture.shape[1] % 2 == 0 else None
         if is_bytes:
             return "gray"
-        if picture.dtype.kind == "u" and picture.dtype.itemsize == 2:  # in either order of bytes
+        if picture.dtype.kind == "u" and picture.dtype.itemsize == 2:  # in either byte order
             return "gray16le"
     return None
 
 
 def size_of(picture: NDArray[Any], pixel_format: str) -> tuple[int, int]:
-    """Return width and height of a picture."""
+    """Return width and height of a picture in pixels."""
     height, width = picture.shape[:2]
     return width, height * 2 // 3 if pixel_format in ("yuv420p", "nv12") else height

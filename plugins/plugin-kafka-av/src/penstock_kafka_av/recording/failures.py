@@ -1,4 +1,4 @@
-"""What a call says when records of it were not written."""
+"""The error of a call of `write` that failed for some of its records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SHOWN = 3
 
 
 def one_error(failed: Sequence[tuple[Record, BaseException]], count: int, *, where: str) -> StoreError:
-    """Return one error for all records of a call that failed; it can be retried if any of them can."""
+    """Return one error for all failed records of a call; it is retryable if any of their errors is."""
     message = str(failed[0][1])
     if count > 1:
         shown = "; ".join(dict.fromkeys(str(error).removeprefix(f"{where}: ") for _, error in failed[:_SHOWN]))

@@ -1,4 +1,4 @@
-"""Image: one picture as the bytes of a PNG or JPEG file, and back."""
+"""Image: encodes a picture to the bytes of a PNG or JPEG file, and decodes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from penstock_kafka_av.context import find_decoder, let_go, new_context, open_de
 Kind = Literal["png", "jpeg"]
 
 KINDS: dict[str, Kind] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
-"""Kinds of images, by the ends of their names."""
+"""Kinds of images by file suffix."""
 
 _ENCODED: dict[tuple[Kind, str], str] = {
     ("png", "bgr24"): "rgb24",
@@ -37,12 +37,12 @@ _MOST_KEPT = 8
 
 @attrs.define(eq=False)
 class ImageEncoder:
-    """Encode pictures, with an encoder of libav for each size and format.
+    """Encode pictures, with one libav encoder for each size and format.
 
     Attributes:
         kind: "png" or "jpeg".
-        quality: Of JPEG, 1 to 100.
-        compression: Of PNG, 0 (fast) to 9 (small).
+        quality: JPEG quality, 1 to 100.
+        compression: PNG compression level, 0 (fast) to 9 (small).
     """
 
     kind: Kind
@@ -52,11 +52,15 @@ class ImageEncoder:
     _count: int = 0
 
     def encode(self, picture: NDArray[Any], pixel_format: str) -> bytes:
-        """Return the file of a picture, as `penstock_kafka_av.recording.encoding.as_picture` gives it.
+        """Return the bytes of an image file of a picture.
+
+        Args:
+            picture: An array, as returned by `penstock_kafka_av.recording.encoding.as_picture`.
+            pixel_format: Its pixel format, from the same function.
 
         Raises:
-            ValueError: images of this kind hold no such pixels; the message says which.
-            FFmpegError: libav refuses it.
+            ValueError: images of this kind do not support the pixel format; the message names it.
+            FFmpegError: libav cannot encode the picture.
         """
         encoded = _ENCODED.get((self.kind, pixel_format))
         if encoded is None:
@@ -65,7 +69,7 @@ class ImageEncoder:
                 f"holds {pixel_format!r} of {picture.shape}, which {self.kind.upper()} cannot keep{remedy}"
             )
         frame = VideoFrame.from_ndarray(picture, format=pixel_format).reformat(format=encoded)
-        frame.pts, self._count = self._count, self._count + 1  # libav refuses times that do not rise
+        frame.pts, self._count = self._count, self._count + 1  # libav rejects times that do not increase
         key = (frame.width, frame.height, encoded)
         context = self._contexts.pop(key, None) or self._opened(*key)
         content = b"".join(bytes(packet) for packet in context.encode(frame))
@@ -77,27 +81,27 @@ class ImageEncoder:
     def _opened(self, width: int, height: int, pixel_format: str) -> VideoCodecContext:
         context = new_context("png" if self.kind == "png" else "mjpeg", "w")
         context.width, context.height, context.pix_fmt = width, height, pixel_format
-        context.time_base, context.thread_count = Fraction(1, 25), 1  # more threads would hold pictures back
+        context.time_base, context.thread_count = Fraction(1, 25), 1  # more threads would delay pictures
         if self.kind == "png":
             context.options = {"compression_level": str(self.compression)}
         else:
-            scale = 1 + (100 - self.quality) * 30 // 99  # libav counts from 1, the best, to 31
+            scale = 1 + (100 - self.quality) * 30 // 99  # libav's scale goes from 1, the best, to 31
             context.flags |= Flags.qscale
             context.options = {"global_quality": str(scale * _LAMBDA), "qmin": "1"}
         return context
 
 
 def decode_image(content: bytes, kind: Kind) -> tuple[NDArray[Any], str]:
-    """Return the picture of a file, and its pixel format.
+    """Return the picture of an image file, and its pixel format.
 
-    (height, width, 3) uint8 in BGR order ("bgr24"); of a PNG without colours (height, width) uint8 ("gray") or uint16
-    ("gray16le").
+    The array is (height, width, 3) uint8 in BGR order ("bgr24"); for a grayscale PNG, (height, width) uint8 ("gray") or
+    uint16 ("gray16le").
 
     Raises:
-        ValueError: it is damaged, or no such file.
+        ValueError: the file is damaged, or of another kind.
     """
     if not content.endswith(_ENDS[kind]):
-        raise ValueError("it has no end: it is cut short, or not an image of this kind")
+        raise ValueError("it is truncated, or not an image of this kind")
     context = open_decoder(find_decoder(_DECODERS[kind]), threads=1, hints={})
     try:
         packet: av.Packet[Any] = av.Packet(content)

@@ -1,4 +1,4 @@
-"""ImageStore: each record's picture as a PNG or JPEG file."""
+"""ImageStore: writes each record's picture as a PNG or JPEG file."""
 
 from __future__ import annotations
 
@@ -32,34 +32,34 @@ _MOST_NUMBERED = 10_000
 
 @attrs.define(eq=False)
 class _Open:
-    """What an open store has."""
+    """The state of an open store."""
 
     template: Template
     root: Path
     encoder: ImageEncoder
     files: WholeFiles = attrs.field(factory=WholeFiles)
-    numbers: dict[Path, int] = attrs.field(factory=dict)  # the last one of names that were taken
+    numbers: dict[Path, int] = attrs.field(factory=dict)  # the last number tried for each taken name
 
 
 @attrs.define(kw_only=True)
 class ImageStore:
-    """Write each record's picture as one PNG or JPEG file, whole or not at all.
+    """Write each record's picture as one PNG or JPEG file, atomically.
 
-    A picture is an array: uint8 (height, width, 3) in BGR order, or RGB if `metadata["pixel_format"]` is "rgb24", uint8
-    (height, width), or, in PNG, uint16 (height, width); or a picture of a decoder with `pixel_format="lazy"`. PNG keeps
-    every pixel. The key of a record is its path below the root; `get` gives the picture, in BGR order if it has
-    colours, and nothing else of the record.
+    A picture is an array: uint8 (height, width, 3) in BGR order, or RGB if `metadata["pixel_format"]` is "rgb24"; uint8
+    (height, width); or, in PNG, uint16 (height, width). Pictures of a decoder with `pixel_format="lazy"` work too. PNG
+    is lossless. The key of a record is its path below the root; `get` returns the picture, in BGR order if it has
+    colours, without the record's other fields.
 
-    Durability: after `kill -9` each file is whole or absent, and files are durable after the next `sync`. After a power
-    cut before that, a file may be missing, empty or short, which `get` notices.
+    Durability: after `kill -9`, each file is complete or absent. Files are durable after the next `sync`; a power
+    failure before that may leave a file missing, empty or truncated, which `get` detects.
 
     Attributes:
         path: Template of the files' paths, "{{ channel }}/{{ '%06d' % seq }}.png", ending in ".png", ".jpg" or ".jpeg".
-        root: Directory that no file leaves; None takes the part of `path` before its first variable.
-        quality: Of JPEG, from 1 to 100, which is the best.
-        compression: Of PNG, from 0 (fast) to 9 (small).
-        when_exists: "error" raises RecordExistsError, "skip" keeps the file and drops the record, "replace" overwrites,
-            "number" takes the next free name: "a.png", "a-1.png".
+        root: Directory that contains all files; None uses the part of `path` before its first variable.
+        quality: JPEG quality, from 1 to 100 (best).
+        compression: PNG compression level, from 0 (fast) to 9 (small).
+        when_exists: Reaction to an existing file: "error" raises RecordExistsError, "skip" keeps the file and drops the
+            record, "replace" overwrites, "number" uses the next free name: "a.png", "a-1.png".
     """
 
     takes: ClassVar[str] = "any"
@@ -72,11 +72,11 @@ class ImageStore:
     _open: _Open | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
     def open(self) -> None:
-        """Compile the template and see that the root can be written to; nothing is made before the first record.
+        """Compile the template, and check that the root is writable; the first record creates directories.
 
         Raises:
             TemplateError: the template cannot be compiled.
-            CannotConnectToStoreError: the root is no directory, or may not be written to; or the names end otherwise.
+            CannotConnectToStoreError: the root is not a writable directory, or `path` has another suffix.
         """
         template = open_template(self.path, self.root, suffixes=KINDS, where=self._where)
         encoder = ImageEncoder(KINDS[Path(self.path).suffix], self.quality, self.compression)
@@ -102,8 +102,8 @@ class ImageStore:
             self._opened().files.sync()
         except FileNotFoundError as error:
             raise StoreError(
-                f"{self._where}: {error.filename} was removed before it was durable; let nothing remove files while "
-                "the store is open",
+                f"{self._where}: {error.filename} was removed before it was durable; do not remove files while the "
+                "store is open",
                 retryable=False,
             ) from error
         except OSError as error:
@@ -119,18 +119,20 @@ class ImageStore:
                 self._open = None
 
     def key_of(self, record: Record) -> Key:
-        """Return the path below the root, with "/". Raises StoreError if the template has none for this record."""
+        """Return the path below the root, with "/". Raises StoreError if the template cannot be rendered."""
         state = self._opened()
         return path_of(state.template, record, where=self._where).relative_to(state.root).as_posix()
 
     def get(self, key: Key) -> Record:
-        """Return the picture of this key; its `time_ns` is when the file was written.
+        """Return the picture of this key as a record whose `time_ns` is the file's modification time.
 
-        Raises ObjectNotFoundError, or CannotGetObjectError if the file is damaged.
+        Raises:
+            ObjectNotFoundError: there is no such file.
+            CannotGetObjectError: the file is damaged or unreadable.
         """
         path = self._file_of(key)
         if path is None:
-            raise ObjectNotFoundError(f"{self._where}: holds nothing of key {key!r} below {self._opened().root}")
+            raise ObjectNotFoundError(f"{self._where}: has no key {key!r} below {self._opened().root}")
         try:
             picture, form = decode_image(path.read_bytes(), KINDS[path.suffix])
             time_ns = path.stat().st_mtime_ns
@@ -139,9 +141,11 @@ class ImageStore:
         return Record(picture, time_ns=time_ns, metadata={"pixel_format": form})
 
     def keys(self, **coords: Any) -> Iterator[Key]:
-        """Yield all keys, in the order of their names. Raises CoordinatesError for coordinates: it keeps none."""
+        """Yield all keys in sorted order. Raises CoordinatesError for any coordinates, since it keeps none."""
         if coords:
-            raise CoordinatesError(f"{self._where}: keeps no coordinates; put them into the path, or ask for all keys")
+            raise CoordinatesError(
+                f"{self._where}: keeps no coordinates; put them into the path, or call keys() without any"
+            )
         state = self._opened()
         return _below(state.root, "", Path(self.path).suffix)
 
@@ -179,8 +183,8 @@ class ImageStore:
                 if self.when_exists != "number":
                     raise RecordExistsError(
                         f"{self._where}: {name_of(record)}: {path} exists already; put {{{{ channel }}}} and "
-                        "{{ '%06d' % seq }} into the path, or set when_exists='skip' or 'replace' if it comes again "
-                        "after a restart"
+                        "{{ '%06d' % seq }} into the path, or set when_exists='skip' or 'replace' for records that "
+                        "repeat after a restart"
                     ) from None
             number = max(number, state.numbers.pop(base, 0)) + 1
             state.numbers[base] = number
@@ -189,7 +193,7 @@ class ImageStore:
             path = numbered_name(base, number)
 
     def _file_of(self, key: object) -> Path | None:
-        """Return the file of a key, or None if there is none or the key leads out of the root."""
+        """Return the file of a key, or None if it does not exist or lies outside the root."""
         root = self._opened().root
         if not isinstance(key, str) or not key.endswith(Path(self.path).suffix) or "\0" in key:
             return None
@@ -199,7 +203,7 @@ class ImageStore:
         path = root / pure
         try:
             return path if path.is_file() and path.resolve().is_relative_to(root.resolve()) else None
-        except OSError:  # a name that is too long
+        except OSError:  # e.g. a name that is too long
             return None
 
 

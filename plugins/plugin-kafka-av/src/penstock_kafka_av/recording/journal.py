@@ -1,12 +1,12 @@
-"""The journal beside a video: what its file holds, fragment by fragment, as lines of JSON.
+"""The journal of a video file: a JSON Lines file that describes its fragments.
 
 The first line describes the segment: `penstock` ("video segment"), `channel`, `codec`, `width`, `height`, `segment`
-(its number in the channel), `begin_ns` (`time_ns` of the record at pts 0), `replace`, for packets `track` (what a
-player must know, for a next file that begins between keyframes), and `leads_in` (true if it begins so). Each further
-line is a fragment that is whole in the file: `offset` and `size_bytes` in it, `packets`, `seqs` (runs [first, last] of
-the records), `time_ns` ([first, last]); and if there are such, `gaps` ([[seq before, seq behind], …]: numbers that are
-missing in between), `discontinuities` (seqs of records that do not continue the one before) and `moved` (seqs of
-records whose time did not rise, so that it was raised).
+(its number in the channel), `begin_ns` (`time_ns` of the record at pts 0), `replace`, for packets `track` (the header
+data with which a next file can begin between keyframes), and `leads_in` (true if this file begins between keyframes).
+Each further line describes a complete fragment: its `offset` and `size_bytes` in the file, `packets` (their number),
+`seqs` (runs [first, last] of the records), `time_ns` ([first, last]); and if there are any, `gaps` ([[seq before, seq
+after], …]: missing numbers between them), `discontinuities` (seqs of records that do not continue the previous one) and
+`moved` (seqs of records whose time did not increase and was therefore raised).
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ SUFFIX = ".jsonl"
 
 
 def part_of(path: Path) -> Path:
-    """Return the name that a video has while it grows: "front.part.mp4" for "front.mp4"."""
+    """Return the name of an unfinished video: "front.part.mp4" for "front.mp4"."""
     return path.with_name(f"{path.stem}{PART}{path.suffix}")
 
 
 def whole_of(part: Path) -> Path:
-    """Return the name that a video gets when it is whole."""
+    """Return the final name of an unfinished video."""
     return part.with_name(f"{part.stem.removesuffix(PART)}{part.suffix}")
 
 
 def is_part(path: Path) -> bool:
-    """Return whether this is the name of a video that grows."""
+    """Return whether this is the name of an unfinished video."""
     return path.stem.endswith(PART)
 
 
 def journal_of(path: Path) -> Path:
-    """Return the name of the journal of a video."""
+    """Return the name of a video's journal."""
     return path.with_name(path.name + SUFFIX)
 
 
 def video_of(journal: Path) -> Path:
-    """Return the name of the video of a journal."""
+    """Return the name of a journal's video."""
     return journal.with_name(journal.name.removesuffix(SUFFIX))
 
 
@@ -54,7 +54,7 @@ def line_of(said: Mapping[str, Any]) -> bytes:
 
 
 def runs_of(seqs: Sequence[int]) -> list[list[int]]:
-    """Return rising numbers as runs [first, last] without a gap."""
+    """Return increasing numbers as runs [first, last] of consecutive ones."""
     runs: list[list[int]] = []
     for seq in seqs:
         if runs and seq == runs[-1][1] + 1:
@@ -66,13 +66,13 @@ def runs_of(seqs: Sequence[int]) -> list[list[int]]:
 
 @attrs.frozen
 class Journal:
-    """What a journal says.
+    """The content of a journal.
 
     Attributes:
         segment: Its first line.
-        fragments: The others.
-        ends: Where each line of `fragments` ends in the journal, in bytes.
-        head_bytes: Where the first line ends.
+        fragments: Its other lines.
+        ends: The end of each line of `fragments` in the journal, as byte offsets.
+        head_bytes: The end of the first line, as a byte offset.
     """
 
     segment: Mapping[str, Any]
@@ -87,8 +87,8 @@ class Journal:
 
 
 def read_journal(content: bytes) -> Journal | None:
-    """Return what a journal says, without a last line that is torn; None if it is none."""
-    lines = content.split(b"\n")[:-1]  # what has no end was never finished
+    """Return the content of a journal up to its first incomplete or invalid line; None if it is not a journal."""
+    lines = content.split(b"\n")[:-1]  # a line without a newline is incomplete
     said: list[Mapping[str, Any]] = []
     ends: list[int] = []
     at = 0

@@ -1,4 +1,4 @@
-"""Known: which records of each channel are in a video already."""
+"""Runs: the numbers of records that are in a video already."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MOST_RUNS = 100_000
 
 @attrs.define(eq=False)
 class Runs:
-    """A set of numbers that mostly rise by one, kept as runs; of very many runs, the lowest are forgotten."""
+    """A set of mostly consecutive numbers, kept as runs; beyond 100,000 runs, the lowest are forgotten."""
 
     _firsts: list[int] = attrs.field(factory=list)
     _lasts: list[int] = attrs.field(factory=list)

@@ -1,8 +1,8 @@
-"""Muxing: packets as the fragments of an MP4 or Matroska file, each made by libav in memory.
+"""Muxing: packets as fragments of an MP4 or Matroska file, each muxed by libav in memory.
 
-A muxer of libav keeps what it has not finished, and PyAV cannot ask it to write that. So each fragment is written by a
-muxer of its own, which knows where it belongs, and only the part behind its head goes to the file: it can end at any
-packet, and what is in the file is whole.
+A libav muxer buffers unfinished data, and PyAV cannot make it flush them. So each fragment is written by a separate
+muxer that is given its place in the file, and only the part after the header goes to the file: a fragment can end at
+any packet, and the file contains complete fragments only.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from penstock.errors import StoreError
 from penstock_kafka_av.parameters import apply
 
 FORMATS = {".mp4": "mp4", ".mkv": "matroska"}
-"""The formats of files, by the ends of their names."""
+"""File formats by suffix."""
 
 IN_HEAD = ("extradata", "color", "pix_fmt", "field_order", "sample_aspect_ratio")
-"""The codec parameters that a file says of its video; PyAV can give a muxer no others."""
+"""The codec parameters in the header of a file; PyAV cannot pass others to a muxer."""
 
 _OPTIONS = {
     "mp4": {
@@ -39,14 +39,14 @@ _OPTIONS = {
 
 @attrs.frozen
 class Track:
-    """What the head of a file says of its video.
+    """The description of a video in the header of a file.
 
     Attributes:
         codec: libav's name, such as "h264".
         width: Pixels.
         height: Pixels.
-        time_base: Seconds of a unit of pts.
-        parameters: Others that came with the packets; see `penstock_kafka_av.parameters.apply`.
+        time_base: Seconds per unit of pts.
+        parameters: Further codec parameters from the packets; see `penstock_kafka_av.parameters.apply`.
     """
 
     codec: str
@@ -66,7 +66,7 @@ def plain_of(track: Track) -> dict[str, Any]:
 
 
 def track_of(plain: Any) -> Track | None:
-    """Return the track that `plain_of` gave, or None for anything else."""
+    """Return the track of a result of `plain_of`, or None for anything else."""
     try:
         parameters = {name: value for name, value in plain["parameters"].items() if name in IN_HEAD}
         if "extradata" in parameters:
@@ -79,20 +79,20 @@ def track_of(plain: Any) -> Track | None:
 
 @attrs.define(eq=False)
 class Muxable:
-    """A packet on its way into a file.
+    """A packet to be written to a file.
 
     Attributes:
         data: Its bytes.
-        pts: When it is shown, in units of its track.
-        dts: When it is decoded, likewise; in a file it rises from packet to packet, and is at most `pts`. None if
-            nobody knows yet.
-        duration: How long it is shown, likewise; 0 if nobody knows yet.
+        pts: Presentation time, in units of its track.
+        dts: Decoding time, in units of its track; in a file it increases from packet to packet and is at most `pts`.
+            None if not known yet.
+        duration: Duration, in units of its track; 0 if not known yet.
         is_keyframe: Whether a player can start here.
         seq: The number of its record.
         time_ns: The time of its record.
-        discontinuity: Whether its record does not continue the one before.
-        ahead: The numbers of records whose parameter sets lead it.
-        is_moved: Whether its time had to be raised to be behind the one before.
+        discontinuity: Whether its record does not continue the previous one.
+        ahead: The numbers of the records whose parameter sets precede it.
+        is_moved: Whether its time was raised to follow the previous one.
     """
 
     data: bytes
@@ -108,10 +108,15 @@ class Muxable:
 
 
 class Muxer:
-    """Make the head and the fragments of one file."""
+    """Create the header and the fragments of one file.
+
+    Attributes:
+        track: The video.
+        head: The bytes of the file's header.
+    """
 
     def __init__(self, track: Track, *, suffix: str, where: str) -> None:
-        """Make the head. Raises StoreError that cannot be retried: this format cannot hold this video."""
+        """Create the header. Raises StoreError (not retryable) if the format does not support this video."""
         self.track = track
         self._format = FORMATS[suffix]
         self._count = 0
@@ -119,7 +124,7 @@ class Muxer:
             self._scratch = av.open(io.BytesIO(), "w", format="matroska")
             template = self._scratch.add_stream(track.codec, width=track.width, height=track.height)
             if not isinstance(template, VideoStream):
-                raise ValueError("it is no video")
+                raise ValueError("it is not a video codec")
             self._template = template
             memory, container, _ = self._begun()
             self.head = memory.getvalue()
@@ -127,13 +132,13 @@ class Muxer:
         except (av.FFmpegError, ValueError) as error:
             other = "an .mkv" if suffix == ".mp4" else "another codec"
             raise StoreError(
-                f"{where}: a video of {track.codec} {track.width}x{track.height} cannot be kept in a {suffix} file "
+                f"{where}: a video of {track.codec} {track.width}x{track.height} cannot be stored in a {suffix} file "
                 f"({error}); choose {other}",
                 retryable=False,
             ) from error
 
     def fragment(self) -> Fragment:
-        """Begin the next fragment."""
+        """Return a new fragment, the next one of the file."""
         fragment = Fragment(*self._begun(), self.track.time_base)
         self._count += 1
         return fragment
@@ -154,17 +159,17 @@ class Muxer:
 
 
 class Fragment:
-    """Packets that continue a file."""
+    """A part of a file that holds some packets."""
 
     def __init__(
         self, memory: io.BytesIO, container: OutputContainer, stream: VideoStream, time_base: Fraction
     ) -> None:
-        """Take a muxer that has written its head into this memory."""
+        """Store a muxer that has written its header into `memory`."""
         self._memory, self._container, self._stream, self._time_base = memory, container, stream, time_base
         self._head_bytes = memory.tell()
 
     def add(self, each: Muxable) -> None:
-        """Take a packet. Raises ValueError, FFmpegError: its bytes are no packet of this codec; it is left out."""
+        """Add a packet. Raises ValueError or FFmpegError, and leaves it out, if it is not a packet of this codec."""
         packet: av.Packet[Any] = av.Packet(each.data)
         packet.stream, packet.time_base = self._stream, self._time_base
         packet.pts, packet.dts, packet.duration = each.pts, each.dts, each.duration
@@ -172,7 +177,7 @@ class Fragment:
         self._container.mux_one(packet)
 
     def close(self) -> memoryview:
-        """Return its bytes."""
+        """Finish the fragment, and return its bytes."""
         self._container.close()
-        # Not getbuffer(): a BytesIO cannot be freed in a cycle while that is in use. getvalue() makes no copy either.
+        # getbuffer() would keep a BytesIO in a reference cycle from being freed; getvalue() does not copy either
         return memoryview(self._memory.getvalue())[self._head_bytes :]

@@ -1,4 +1,4 @@
-"""Naming: which file a segment goes to."""
+"""Naming: the file names of segments."""
 
 from __future__ import annotations
 
@@ -19,33 +19,35 @@ SEGMENT = "segment"
 
 
 def name_of(record: Record) -> str:
-    """Return what a message calls a record."""
+    """Return a description of a record for error messages."""
     return f"record {record.seq} of channel {record.channel[:80]!r}"
 
 
 def open_template(path: str, root: Path | None, *, suffixes: Iterable[str], where: str) -> Template:
-    """Compile a template of paths, and see that its root can be written to; nothing is made.
+    """Compile a template of paths, and check that its root is writable, without creating it.
 
     Raises:
-        TemplateError: it cannot be compiled.
-        CannotConnectToStoreError: the names have another end; or the root is no directory, or may not be written to.
+        TemplateError: the template cannot be compiled.
+        CannotConnectToStoreError: the path has another suffix, or the root is not a writable directory.
     """
     template = Template(path, root=root)
     known = sorted(suffixes)
     if Path(path).suffix not in known:
-        raise CannotConnectToStoreError(f"{where}: the name of the files must end in {' or '.join(known)}")
+        raise CannotConnectToStoreError(f"{where}: the file name must end in {' or '.join(known)}")
     above = Path(template.root)
     while not os.path.exists(above) and above != above.parent:
         above = above.parent
     if not above.is_dir():
         raise CannotConnectToStoreError(f"{where}: {above} is a file; give a root that is a directory")
     if not os.access(above, os.W_OK | os.X_OK):
-        raise CannotConnectToStoreError(f"{where}: {above} may not be written to; change its permissions or the path")
+        raise CannotConnectToStoreError(
+            f"{where}: no permission to write to {above}; change its permissions or the path"
+        )
     return template
 
 
 def path_of(template: Template, record: Record, *, where: str) -> Path:
-    """Return where a record goes. Raises StoreError that cannot be retried."""
+    """Return the path of a record's file. Raises StoreError (not retryable) if the template cannot be rendered."""
     try:
         return template.path(record)
     except TemplateError as error:
@@ -57,9 +59,9 @@ class Naming:
     """Name the segments of one channel.
 
     Attributes:
-        where: What messages begin with.
-        template: What makes the paths.
-        when_exists: What to do if a name is taken by what this run did not write.
+        where: Prefix of error messages.
+        template: Template of the paths.
+        when_exists: Reaction to an existing file that this run did not write.
         next_segment: The number of the next segment.
     """
 
@@ -67,18 +69,18 @@ class Naming:
     template: Template
     when_exists: WhenExists
     next_segment: int = 0
-    _last: Path | None = None  # as the template gave it
+    _last: Path | None = None  # as rendered by the template
     _number: int = 0  # of the last one of that name
     _chosen: tuple[Path | None, int] = (None, 0)
 
     def choose(self, record: Record) -> tuple[Path, bool]:
         """Return the path of the segment that begins with this record, and whether it may replace a file.
 
-        A template that gives the name of the segment before gets the next number: "front-1.mp4".
+        If the template renders the same name as for the previous segment, the next number is appended: "front-1.mp4".
 
         Raises:
             RecordExistsError: the name is taken.
-            StoreError: the template has no name for this record.
+            StoreError: the template cannot be rendered for this record.
         """
         said = record.replace(metadata={**record.metadata, SEGMENT: self.next_segment})
         base = path = path_of(self.template, said, where=self.where)
@@ -96,7 +98,7 @@ class Naming:
         return path, replaces
 
     def begun(self) -> None:
-        """Note that a segment has begun under the name that was chosen."""
+        """Note that a segment has begun under the chosen name."""
         self._last, self._number = self._chosen
         self.next_segment += 1
 
@@ -112,7 +114,7 @@ class Naming:
 
 
 def numbered_name(base: Path, number: int) -> Path:
-    """Return "front-1.mp4" for "front.mp4" and 1; the name itself for 0."""
+    """Return "front-1.mp4" for "front.mp4" and 1, and the unchanged name for 0."""
     return base.with_name(f"{base.stem}-{number}{base.suffix}") if number else base
 
 

@@ -1,4 +1,4 @@
-"""Passing: packets that come encoded, and go into a file as they are."""
+"""Passing: encoded packets that are written to a file unchanged."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ MICROSECOND = Fraction(1, 1_000_000)
 _MOST = 1 << 31
 _MOST_PTS = 1 << 62
 _UNORDERED = frozenset({"vp8", "vp9", "av1"})
-"""Codecs with pictures that refer to others, and packets in the order in which they are shown."""
+"""Codecs with inter prediction whose packets are in display order."""
 
 
 @attrs.frozen
 class Passed:
-    """A packet, as it goes into the file.
+    """A packet in the form in which it is written.
 
     Attributes:
-        data: Its bytes; with H.264 and HEVC, led by parameter sets that came in records of their own.
-        track: What a file must say of it, if a player can start with it; else None.
-        pts: In units of `unit`.
-        dts: Likewise; None if nobody says.
-        duration: Likewise; 0 if nobody says.
-        unit: Seconds.
-        has_pts: Whether its metadata say these; else they come from the time of the record.
+        data: Its bytes; with H.264 and HEVC, preceded by parameter sets that came in separate records.
+        track: The file header for it if it is a keyframe; else None.
+        pts: Presentation time, in units of `unit`.
+        dts: Decoding time, in units of `unit`; None if unknown.
+        duration: Duration, in units of `unit`; 0 if unknown.
+        unit: Seconds per unit.
+        has_pts: Whether the times come from its metadata, rather than from the time of the record.
     """
 
     data: bytes
@@ -50,11 +50,11 @@ class Passed:
 
 @attrs.define(eq=False)
 class Passing:
-    """Read the packets of one channel: where a player can start, and what it must know before.
+    """Analyse the packets of one channel: keyframes, times, and the file header that they need.
 
     Attributes:
-        where: What messages begin with.
-        codec: The codec of packets whose metadata name none.
+        where: Prefix of error messages.
+        codec: The codec of packets without `codec` in their metadata.
     """
 
     where: str
@@ -73,14 +73,14 @@ class Passing:
 
     @property
     def reorders(self) -> bool:
-        """Whether packets may be shown in another order than they come in."""
+        """Whether display order may differ from the order of the packets."""
         return self._reorders
 
     def take(self, data: bytes, record: Record, *, named: str) -> Passed | None:
-        """Return the packet of a record; None if it holds parameter sets only, which lead the next packet.
+        """Return the packet of a record; None if it contains only parameter sets, which will precede the next packet.
 
         Raises:
-            StoreError: it is empty, or of a codec that this libav does not know. Trying again does not help.
+            StoreError: the packet is empty or damaged, or libav does not know its codec; not retryable.
         """
         if not data:
             raise StoreError(f"{self.where}: {named} is empty; filter empty packets out", retryable=False)
@@ -93,7 +93,7 @@ class Passing:
         try:
             whole = self._sets.take(self._name, data, record)
         except ValueError as error:
-            raise StoreError(f"{self.where}: {named} {error}; check what sends it", retryable=False) from error
+            raise StoreError(f"{self.where}: {named} {error}; check its sender", retryable=False) from error
         if whole is None:
             return None
         times = _times(record)
@@ -114,7 +114,7 @@ class Passing:
         if codec is None:
             raise StoreError(
                 f"{self.where}: {named} is of codec {name!r}, which this libav does not know; correct the metadata, or "
-                "set packet_codec to that of packets without one",
+                "set packet_codec for packets without metadata",
                 retryable=False,
             )
         self._name, self._intra_only = name, codec.intra_only
@@ -142,7 +142,7 @@ class Passing:
         return Track(self._name, width, height, unit, {k: v for k, v in parameters.items() if v})
 
     def _size(self, data: bytes, extradata: bytes, named: str) -> tuple[int, int]:
-        """Return the size of a picture, by decoding it if nothing else tells it."""
+        """Return width and height of a packet's frame in pixels, by decoding it. Raises StoreError."""
         found = self._sizes.get(extradata) if extradata else None
         if found is not None:
             return found
@@ -157,14 +157,14 @@ class Passing:
                 let_go(context)
         except (av.FFmpegError, ValueError) as error:
             raise StoreError(
-                f"{self.where}: {named} cannot be decoded ({error}), and its metadata give no 'width' and 'height'; "
-                "let the source send them",
+                f"{self.where}: {named} cannot be decoded ({error}), and its metadata lack 'width' and 'height'; "
+                "make the source send them",
                 retryable=False,
             ) from error
         if not frames:
             raise StoreError(
-                f"{self.where}: {named} has no picture that tells its size, and no 'width' and 'height' in its "
-                "metadata; let the source send them",
+                f"{self.where}: {named} contains no frame to get the size from, and its metadata lack 'width' and "
+                "'height'; make the source send them",
                 retryable=False,
             )
         size = frames[0].width, frames[0].height
@@ -173,7 +173,7 @@ class Passing:
 
 
 def _times(record: Record) -> tuple[int, int | None, int, Fraction] | None:
-    """Return pts, dts, duration and their unit, as the metadata say, or None if they say nothing of use."""
+    """Return pts, dts, duration and their unit from the metadata, or None if these are missing or malformed."""
     metadata = record.metadata
     base, pts = metadata.get("time_base"), metadata.get("pts")
     if (

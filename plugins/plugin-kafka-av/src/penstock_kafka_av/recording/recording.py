@@ -1,4 +1,4 @@
-"""Recording: the video of one channel, segment after segment."""
+"""Recording: writes the video of one channel, segment by segment."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from penstock_kafka_av.recording.timing import Clock
 
 @attrs.define(eq=False)
 class Recording:
-    """Write the frames or packets of one channel into files, one after the other.
+    """Write the frames or packets of one channel to successive files.
 
     Attributes:
-        where: What messages begin with.
+        where: Prefix of error messages.
         channel: The channel.
-        suffix: The end of the files' names, which is their format.
-        cutting: Where files end.
-        encoder: How frames are encoded.
-        packet_codec: The codec of packets whose metadata name none.
-        naming: What the files are called.
-        known: The records that are in videos already.
-        track: That of the last packets, with which a file can begin between keyframes; None if there were none.
+        suffix: The suffix of the files, which selects their format.
+        cutting: The limits of a file.
+        encoder: The settings of the encoder for frames.
+        packet_codec: The codec of packets without `codec` in their metadata.
+        naming: The names of the files.
+        known: The numbers of the records that are in videos already.
+        track: The track of the last packets, with which a file can begin between keyframes; None before the first.
     """
 
     where: str
@@ -49,25 +49,25 @@ class Recording:
     _segment: Segment | None = None
     _encoding: Encoding | None = None
     _passing: Passing | None = None
-    _ahead: tuple[int, ...] = ()  # records of parameter sets, which lead the next packet
+    _ahead: tuple[int, ...] = ()  # records of parameter sets, which precede the next packet
     _is_of_frames: bool = False
     _key: tuple[int, int, str] | None = None  # size and pixel format of the frames
     _is_stuck: bool = False
 
     def write(self, record: Record) -> None:
-        """Take a record.
+        """Add a record.
 
         Raises:
-            RecordExistsError: an earlier one of this number is in a video.
-            StoreError: it cannot be written, and trying again does not help.
-            OSError: it can be tried again; the record was not taken.
+            RecordExistsError: a record with this number is in a video already.
+            StoreError: the record cannot be written; not retryable.
+            OSError: writing failed and may be retried; the record was not added.
         """
         if record.seq in self.known and self.naming.when_exists in ("error", "skip"):
             if self.naming.when_exists == "skip":
                 return
             raise RecordExistsError(
-                f"{self.where}: {name_of(record)} is in a video already; set when_exists='skip' if it comes again "
-                "after a restart"
+                f"{self.where}: {name_of(record)} is in a video already; set when_exists='skip' for records that "
+                "repeat after a restart"
             )
         if self._is_stuck:
             self._flush()
@@ -79,7 +79,7 @@ class Recording:
         self.known.add(record.seq, record.seq)
 
     def flush_if_due(self) -> None:
-        """Write what is pending if it is much; an error is kept for the next call that can report it."""
+        """Write the pending packets if there are many; an error is reported by the next call that can."""
         if self._segment is not None and self._segment.is_due:
             try:
                 self._flush()
@@ -87,14 +87,14 @@ class Recording:
                 self._is_stuck = True
 
     def sync(self) -> None:
-        """Make everything written durable; frames that are in the encoder end a group of pictures. Raises OSError."""
+        """Make everything written durable; frames buffered in the encoder end a GOP. Raises OSError."""
         self._drain()
         if self._segment is not None:
             self._flush()
             self._segment.file.sync()
 
     def finish(self) -> None:
-        """End the segment: it gets its final name. Raises OSError, and then it can be tried again."""
+        """End the segment, and rename it to its final name. Raises OSError; a retry is possible."""
         self._drain()
         if self._segment is not None:
             self._flush()
@@ -105,7 +105,7 @@ class Recording:
             self._encoding = None
 
     def close(self) -> None:
-        """Close the file as it is; any number of times."""
+        """Close the file without finishing it; may be called any number of times."""
         if self._segment is not None:
             self._segment.file.close()
             self._segment = None
@@ -130,7 +130,7 @@ class Recording:
             segment = self._begin_packets(record, self.track, passed, reorders=passing.reorders)
         elif segment is None:
             raise StoreError(
-                f"{self.where}: {name_of(record)} has no keyframe before it, so that nothing could play it; start at a "
+                f"{self.where}: {name_of(record)} has no keyframe before it, so it could not be played; start at a "
                 "keyframe",
                 retryable=False,
             )
@@ -140,14 +140,14 @@ class Recording:
             segment.add(_muxable(passed, segment, record, self._ahead))
         except (av.FFmpegError, ValueError) as error:
             raise StoreError(
-                f"{self.where}: {name_of(record)} is no packet of {segment.muxer.track.codec!r} ({error}); check what "
-                "sends it",
+                f"{self.where}: {name_of(record)} is not a packet of {segment.muxer.track.codec!r} ({error}); check "
+                "its sender",
                 retryable=False,
             ) from error
         self._ahead = ()
 
     def _begin_packets(self, record: Record, track: Track, passed: Passed, *, reorders: bool) -> Segment:
-        """Begin a file of packets: with a keyframe, or where an earlier file ended between keyframes."""
+        """Begin a file of packets: at a keyframe, or where an earlier file ended between keyframes."""
         muxer = Muxer(track, suffix=self.suffix, where=self.where)
         pts = passed.pts if passed.unit == track.time_base else round(passed.pts * passed.unit / track.time_base)
         said = {"track": plain_of(track)} | ({} if passed.track is not None else {"leads_in": True})
@@ -189,7 +189,7 @@ class Recording:
     def _begin(
         self, record: Record, muxer: Muxer, pts: int, *, by_pts: bool, reorders: bool, said: Mapping[str, Any]
     ) -> Segment:
-        """End the segment before, and begin the next one with this record."""
+        """End the previous segment, and begin the next one with this record."""
         self.finish()
         path, replaces = self.naming.choose(record)
         track = muxer.track
@@ -210,7 +210,7 @@ class Recording:
         return self._segment
 
     def _drain(self) -> None:
-        """Get the last packets out of the encoder, if it holds any; the next frame needs another one then."""
+        """Write the encoder's buffered frames, if there are any; the next frame then needs a new encoder."""
         encoding, segment = self._encoding, self._segment
         if encoding is None or segment is None or not encoding.holds:
             return
@@ -222,7 +222,7 @@ class Recording:
             if packet.is_keyframe and segment.is_due_at_keyframe:
                 try:
                     segment.flush()
-                except OSError:  # its frame is taken: the next call reports it
+                except OSError:  # the frame was accepted: the next call reports the error
                     self._is_stuck = True
             segment.add(packet)
 
@@ -233,7 +233,7 @@ class Recording:
 
 
 def _muxable(passed: Passed, segment: Segment, record: Record, ahead: tuple[int, ...]) -> Muxable:
-    """Return a packet in the units of a segment, which may have begun with another unit."""
+    """Return a packet in the time unit of a segment, which may differ from the packet's."""
     pts, dts, duration, unit = passed.pts, passed.dts, passed.duration, segment.clock.unit
     if segment.by_pts != passed.has_pts:
         pts, dts, duration = segment.pts_at(record.time_ns), None, 0

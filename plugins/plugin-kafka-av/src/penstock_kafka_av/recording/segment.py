@@ -1,4 +1,4 @@
-"""Segment: a file that is being written, what makes its content, and what is not in it yet."""
+"""Segment: a file that is being written, its muxer, and its pending packets."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _FRAGMENT_BYTES = 4 << 20
 _FRAGMENT_S = 5.0
 _SHORTEST_FRAGMENT_S = 0.5
 _LEAP_BACK_S = 1.0
-_LEAP_S = 1800.0  # MP4 shows a packet for at most 2**31 units, which are 36 minutes of microseconds
+_LEAP_S = 1800.0  # MP4 limits a duration to 2**31 units: 36 minutes in microseconds
 
 
 @attrs.frozen
 class Cutting:
-    """Where one file ends and the next begins.
+    """The limits of a file.
 
     Attributes:
-        segment_s: Seconds of a segment, or None.
-        segment_bytes: Bytes of a segment, or None.
+        segment_s: Maximum duration of a segment in seconds, or None.
+        segment_bytes: Maximum size of a segment in bytes, or None.
     """
 
     segment_s: float | None
@@ -40,11 +40,11 @@ class Segment:
 
     Attributes:
         file: The file.
-        muxer: What makes its fragments.
-        clock: What puts its packets in time.
-        begin: The pts of its first packet, as the records count, in units of the track.
+        muxer: Creates its fragments.
+        clock: Computes the times of its packets.
+        begin: The pts of its first packet before `clock`, in units of the track.
         begin_ns: The time of its first record.
-        by_pts: Whether pts are those of the packets' metadata; else they are times of records.
+        by_pts: Whether pts come from the packets' metadata, rather than from the times of records.
     """
 
     file: SegmentFile
@@ -54,26 +54,26 @@ class Segment:
     begin_ns: int
     by_pts: bool
     _fragment: Fragment | None = None
-    _pending: list[Muxable] = attrs.field(factory=list)  # what is in the fragment
-    _closed: deque[tuple[memoryview, dict[str, Any]]] = attrs.field(factory=deque)  # fragments that are not in the file
-    _pending_bytes: int = 0  # of all these
+    _pending: list[Muxable] = attrs.field(factory=list)  # the packets in the fragment
+    _closed: deque[tuple[memoryview, dict[str, Any]]] = attrs.field(factory=deque)  # fragments not yet in the file
+    _pending_bytes: int = 0  # of both
     _last: int = attrs.field(default=attrs.Factory(lambda self: self.begin, takes_self=True))
-    _last_seq: int | None = None  # of those in closed fragments
+    _last_seq: int | None = None  # of the closed fragments
 
     @property
     def is_due(self) -> bool:
-        """Whether so much is pending that it should be written."""
+        """Whether enough is pending to write it."""
         return self._pending_bytes >= _FRAGMENT_BYTES or self._pending_s >= _FRAGMENT_S
 
     @property
     def is_due_at_keyframe(self) -> bool:
-        """Whether what is pending should be written when a keyframe follows."""
+        """Whether enough is pending to write it before a keyframe."""
         return self._pending_s >= _SHORTEST_FRAGMENT_S
 
     def is_over(self, pts: int, cutting: Cutting) -> bool:
-        """Return whether a packet with this pts, with which a player can start, begins the next file.
+        """Return whether a keyframe with this pts begins the next file.
 
-        So it does if the file is long enough, or if time leaps: back, or further than a file can hold.
+        It does if the file has reached a limit, or if time jumps back, or ahead by more than a file supports.
         """
         unit = float(self.clock.unit)
         leap_s = (pts - self._last) * unit
@@ -85,11 +85,11 @@ class Segment:
         return cutting.segment_bytes is not None and size_bytes >= cutting.segment_bytes
 
     def pts_at(self, time_ns: int) -> int:
-        """Return the pts of a record of this time, where its metadata say none."""
+        """Return the pts for a record's time, for records without a pts in their metadata."""
         return self.begin + round(Fraction(time_ns - self.begin_ns, 1_000_000_000) / self.clock.unit)
 
     def add(self, packet: Muxable) -> None:
-        """Take a packet; it stays pending until `flush`. Raises ValueError, FFmpegError: it is no such packet."""
+        """Add a packet, which stays pending until `flush`. Raises ValueError or FFmpegError for a malformed packet."""
         last = packet.pts
         packet.pts, packet.dts, packet.is_moved = self.clock.place(packet.pts, packet.dts)
         packet.duration = self.clock.duration(packet.duration)
@@ -99,10 +99,10 @@ class Segment:
         self._last = last
         self._pending.append(packet)
         self._pending_bytes += len(packet.data)
-        packet.data = b""  # the fragment has it
+        packet.data = b""  # the fragment has a copy
 
     def flush(self) -> None:
-        """Write what is pending as a fragment. Raises OSError, and then it stays pending."""
+        """Write the pending packets as a fragment. Raises OSError, and then they stay pending."""
         if self._fragment is not None:
             content, self._fragment = self._fragment.close(), None
             if self._pending:

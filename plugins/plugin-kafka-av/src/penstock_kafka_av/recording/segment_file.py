@@ -1,4 +1,4 @@
-"""SegmentFile: a video that grows under a name of its own, and gets its final name when it is whole."""
+"""SegmentFile: a video written under a temporary name, and renamed when it is complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from penstock_kafka_av.recording.journal import journal_of, line_of, part_of, re
 
 try:
     import fcntl
-except ImportError:  # Windows, where nobody can rename what another process has open
+except ImportError:  # Windows, where a file cannot be renamed while another process has it open
     fcntl = None  # type: ignore[assignment]
 
 _MAKE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -29,15 +29,15 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EA
 class SegmentFile:
     """Append fragments to a video, and a line for each to its journal.
 
-    While it grows, the video is `….part.mp4` beside its final name, and can be played; the journal `….part.mp4.jsonl`
-    is locked, so that others know that somebody writes. After `kill -9` the video ends with its last whole fragment, or
-    with part of one that no line of the journal mentions; `recover` cuts that off.
+    While it is written, the video is `….part.mp4` beside its final name, and can be played; its journal
+    `….part.mp4.jsonl` is locked, so that other processes detect the writer. After `kill -9`, the video ends with its
+    last complete fragment, or with part of one that has no line in the journal; `recover` truncates that.
 
     Attributes:
         path: The final name.
-        replace: Whether it replaces what has that name.
-        size_bytes: How long the video is.
-        fragments: How many fragments it has.
+        replace: Whether it replaces an existing file of that name.
+        size_bytes: Size of the video in bytes.
+        fragments: Number of its fragments.
     """
 
     path: Path
@@ -50,11 +50,11 @@ class SegmentFile:
 
     @classmethod
     def begin(cls, path: Path, head: bytes, said: Mapping[str, Any], *, replace: bool) -> Self:
-        """Make the files, with the head of the video and the first line of the journal.
+        """Create both files, with the header of the video and the first line of the journal.
 
         Raises:
-            FileExistsError: somebody writes a video of this name.
-            OSError: they cannot be made; nothing is left of them.
+            FileExistsError: a video of this name is being written already.
+            OSError: the files cannot be created; nothing of them is left.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         part = part_of(path)
@@ -73,7 +73,7 @@ class SegmentFile:
         return self
 
     def append(self, fragment: bytes | memoryview, said: Mapping[str, Any]) -> None:
-        """Write a fragment, and its line. Raises OSError, and then neither is there."""
+        """Write a fragment and its line in the journal. Raises OSError, and then neither was written."""
         line = line_of({"offset": self.size_bytes, "size_bytes": len(fragment), **said})
         try:
             _write_all(self._video, fragment)
@@ -87,17 +87,19 @@ class SegmentFile:
         self.fragments += 1
 
     def sync(self) -> None:
-        """Make what was written durable. Raises OSError; FileNotFoundError if somebody removed it."""
+        """Make everything written durable. Raises OSError; FileNotFoundError if the file was removed."""
         if not os.fstat(self._video).st_nlink:
-            raise FileNotFoundError(errno.ENOENT, "was removed while it was written to", os.fspath(part_of(self.path)))
+            raise FileNotFoundError(
+                errno.ENOENT, "was removed while it was being written", os.fspath(part_of(self.path))
+            )
         os.fsync(self._video)
         os.fsync(self._journal)
         sync_directory(self.path.parent)
 
     def finish(self) -> Path | None:
-        """Make it durable, give it its final name and return that; if it has no fragment, remove it. Raises OSError.
+        """Make the video durable, rename it to its final name and return that; remove it if it has no fragment.
 
-        If the name was taken in the meantime, it gets the next number: "front-1.mp4".
+        If the name was taken in the meantime, the next number is appended: "front-1.mp4". Raises OSError.
         """
         if not self.fragments:
             self.discard()
@@ -109,12 +111,12 @@ class SegmentFile:
         return path
 
     def discard(self) -> None:
-        """Remove it."""
+        """Remove both files."""
         self._unlink()
         self.close()
 
     def close(self) -> None:
-        """Close the files as they are; any number of times."""
+        """Close both files without renaming; may be called any number of times."""
         for fd in (self._video, self._journal):
             if fd >= 0:
                 os.close(fd)
@@ -129,13 +131,13 @@ class SegmentFile:
 
 
 def recover(journal: Path) -> Path | None:
-    """Finish the video of a process that has died: cut what is torn, and give it its final name.
+    """Finish the video of a process that died: truncate a partial fragment, and rename it to its final name.
 
     Returns:
-        The name that it has now; None if somebody still writes it, or nothing was in it, which removes it.
+        The final name; None if another process is still writing the video, or if it was empty and was removed.
 
     Raises:
-        OSError: it cannot be read or renamed.
+        OSError: the video cannot be read or renamed.
     """
     part = video_of(journal)
     try:
@@ -149,7 +151,7 @@ def recover(journal: Path) -> Path | None:
         if not part.exists():
             whole = whole_of(part)
             if said is not None and said.fragments and whole.exists() and not journal_of(whole).exists():
-                os.replace(journal, journal_of(whole))  # killed between the two names
+                os.replace(journal, journal_of(whole))  # killed between the two renames
                 return whole
             os.unlink(journal)
             return None
@@ -181,7 +183,7 @@ def numbered(path: Path) -> Iterator[Path]:
 
 
 def _place(part: Path, *, replace: bool) -> Path:
-    """Give a video and its journal their final names: the video first, as `recover` expects."""
+    """Rename a video and its journal to their final names: the video first, as `recover` expects."""
     path = whole_of(part)
     if replace:
         os.replace(part, path)
@@ -204,7 +206,7 @@ def _renamed(part: Path, path: Path) -> bool:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        os.rename(part, path)  # a file system without links: who makes the same name right now is overwritten
+        os.rename(part, path)  # no hard links on this file system: may overwrite a file created in this moment
         return True
     os.unlink(part)
     return True

@@ -1,4 +1,4 @@
-"""Clock: the times of a file's packets, which must rise whatever the records say."""
+"""Clock: times for a file's packets, whose dts must increase."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from fractions import Fraction
 import attrs
 
 _REORDERED_S = Fraction(1, 5)
-"""How much later than decoded a picture is taken to be shown, where only the latter is known and order may change."""
+"""Seconds by which dts precedes pts if only the pts is known and frames may be reordered."""
 
 
 @attrs.define(eq=False)
 class Clock:
-    """Put the packets of one file in time, in units of `unit` seconds since the first one is shown.
+    """Compute the times of one file's packets, in units since its first presentation time.
 
     Attributes:
-        unit: Seconds.
-        reorders: Whether packets may be shown in another order than they are decoded in.
+        unit: Seconds per unit.
+        reorders: Whether display order may differ from decoding order.
     """
 
     unit: Fraction
@@ -44,5 +44,5 @@ class Clock:
         return max(pts, dts), dts, dts > pts
 
     def duration(self, said: int) -> int:
-        """Return how long a packet is shown: what its record says, else as long as the one before."""
+        """Return the duration of a packet: the record's if it is above 0, else that of the previous packet."""
         return said if said > 0 else max(1, self._period)

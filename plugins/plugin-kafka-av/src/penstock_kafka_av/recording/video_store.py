@@ -1,4 +1,4 @@
-"""VideoStore: records as videos, one file after the other for each channel."""
+"""VideoStore: writes the records of each channel as video files."""
 
 from __future__ import annotations
 
@@ -44,63 +44,64 @@ def _positive_or_auto(_: object, field: attrs.Attribute[Any], value: Any) -> Non
 
 @attrs.define(eq=False)
 class _Open:
-    """What an open store has."""
+    """The state of an open store."""
 
     template: Template
     encoder: Encoder
     known: dict[str, Runs] = attrs.field(factory=dict)
     segments: dict[str, int] = attrs.field(factory=dict)  # the next number of each channel
-    tracks: dict[str, Track | None] = attrs.field(factory=dict)  # of the last packets, where no recording is open
-    recordings: dict[str, Recording] = attrs.field(factory=dict)  # those written to last are last
+    tracks: dict[str, Track | None] = attrs.field(
+        factory=dict
+    )  # of the last packets of channels without an open recording
+    recordings: dict[str, Recording] = attrs.field(factory=dict)  # the most recently written last
 
 
 @attrs.define(kw_only=True)
 class VideoStore:
-    """Write the frames of each channel as a video, or its packets unchanged, without encoding them again.
+    """Write the frames of each channel as a video, or its packets unchanged, without transcoding.
 
-    Arrays are encoded: uint8 (height, width, 3) in BGR order, or as `metadata["pixel_format"]` says, uint8 and uint16
-    (height, width), and pictures of a decoder with `pixel_format="lazy"`. Bytes are packets, as the sources `video`
-    and `kafka` give them: they go into the file as they are, from the first keyframe on, with the codec parameters that
-    came with them. Where an earlier file of the channel ended between keyframes, the next one goes on there: what it
-    begins with can be decoded behind the earlier one only. Times are kept: pts, dts and duration of the packets'
-    metadata where they have them, else `time_ns` to the microsecond (MP4) or millisecond (Matroska); each file begins
-    at 0. A frame whose time does not rise is put right behind the one before.
+    Arrays are encoded: uint8 (height, width, 3) in BGR order or in the order of `metadata["pixel_format"]`, uint8 and
+    uint16 (height, width), and pictures of a decoder with `pixel_format="lazy"`. Bytes are packets, such as those of
+    the sources `video` and `kafka`: they are written unchanged, from the first keyframe on, with the codec parameters
+    from their metadata. If an earlier file of the channel ended between keyframes, the next one continues there: its
+    first frames can be decoded only after those of the earlier file. Times are kept: pts, dts and duration from the
+    packets' metadata, else `time_ns` to the microsecond (MP4) or millisecond (Matroska); each file begins at 0. A frame
+    whose time does not increase is placed directly after the previous one.
 
-    A file grows as `….part.mp4`, which can be played, and gets its name when it is whole and durable. The next file
-    begins when the segment is long enough, at a change of size, pixel format or codec, where frames follow packets, and
-    where time leaps back or by more than half an hour; of packets, only at a keyframe. The journal beside it,
-    `….mp4.jsonl`, says which records are in it, with gaps and discontinuities: see
+    A file is written as `….part.mp4`, which can be played, and renamed when it is complete and durable. The next file
+    begins when the segment has reached its limit, at a change of size, pixel format or codec, between packets and
+    frames, and where time jumps back or ahead by more than half an hour; with packets, only at a keyframe. The journal
+    beside it, `….mp4.jsonl`, lists its records with gaps and discontinuities: see
     `penstock_kafka_av.recording.journal`.
 
-    Durability: after `sync` all records written are in the file, and survive `kill -9` and a power cut. A kill loses at
-    most what was written since the last `sync`: what the encoder and the last fragment hold, up to 4 MB or 5 s of a
-    channel. The part that is there can be played, and the next store that is opened with the same root gives it its
-    final name. The default settings of the encoders for H.264, HEVC, VP8, VP9 and AV1 hold nothing back; with others
-    (B-frames, look-ahead) each `sync` ends a group of pictures, which costs size.
+    Durability: after `sync`, all records written are in the file, and survive `kill -9` and a power failure. A kill
+    loses at most the records since the last `sync`: those in the encoder and the last fragment, up to 4 MB or 5 s per
+    channel. The remaining part can be played, and the next store that opens the same root renames it to its final name.
+    With default settings, the encoders for H.264, HEVC, VP8, VP9 and AV1 buffer no frames; with others (B-frames,
+    look-ahead) each `sync` ends a GOP, which increases the size.
 
-    Records that come again after a restart are recognized by their numbers, in the 1,000 newest files.
+    Records that repeat after a restart are recognized by their numbers, in the 1,000 newest files.
 
     Attributes:
         path: Template of the files' paths, ending in ".mp4" or ".mkv": "{{ channel }}/{{ '%05d' % segment }}.mp4".
-            It is rendered for the first record of each segment; `segment` counts those of a channel. If it gives the
-            same name again, that gets a number: "front-1.mp4".
-        root: Directory that no file leaves; None takes the part of `path` before its first variable.
-        segment_s: Seconds after which the next file begins; None goes on in one.
-        segment_bytes: Bytes after which the next file begins; of packets, a file is longer by what is before the next
-            keyframe.
-        when_exists: If the name of a segment is taken by a file that this run did not write, or a record is in a video
-            already: "error" raises RecordExistsError; "skip" drops the records that are there, and writes the others
+            It is rendered for the first record of each segment; `segment` numbers the segments of a channel. If it
+            renders the same name again, a number is appended: "front-1.mp4".
+        root: Directory that contains all files; None uses the part of `path` before its first variable.
+        segment_s: Seconds after which the next file begins; None writes a single file.
+        segment_bytes: Bytes after which the next file begins; with packets, a file continues to the next keyframe.
+        when_exists: Reaction to a segment name that is taken by a file of another run, and to a record that is in a
+            video already: "error" raises RecordExistsError; "skip" drops the existing records, and writes the others
             under the next free name, "front-1.mp4"; "number" writes all under the next free name; "replace" writes
-            all, and overwrites the file when the new one is whole.
-        codec: Encoder for frames, as libav calls it: "libx264", "libx265", "mjpeg", "ffv1", "libvpx-vp9".
-        rate: Frames per second that the encoder reckons with for bitrate and keyframes; the times are the records'.
+            all, and overwrites the file when the new one is complete.
+        codec: libav's name of the encoder for frames: "libx264", "libx265", "mjpeg", "ffv1", "libvpx-vp9".
+        rate: Nominal frames per second, from which the encoder derives bitrate and keyframes; times are the records'.
         bitrate: Bits per second; None leaves quality to `crf`, or to the encoder.
-        crf: Quality as the encoder counts it, lower is better (0 to 51 for H.264); None takes the encoder's default.
-        pixel_format: What is encoded, as libav calls it. "yuv420p" needs even sizes, "yuv444p" takes any.
-        gop: Most frames from one keyframe to the next; None takes those of two seconds.
-        threads: How many encode a channel; "auto" shares the processors with the decoders of this process.
+        crf: Quality on the encoder's scale, lower is better (0 to 51 for H.264); None uses the encoder's default.
+        pixel_format: libav's name of the encoded pixel format. "yuv420p" needs even sizes, "yuv444p" accepts any.
+        gop: Maximum number of frames from one keyframe to the next; None uses the frames of two seconds.
+        threads: Encoder threads per channel; "auto" shares the processors with the decoders of this process.
         options: Further options of the encoder: {"preset": "slow", "bf": "2"}.
-        packet_codec: The codec of packets whose metadata name none.
+        packet_codec: The codec of packets without `codec` in their metadata.
     """
 
     takes: ClassVar[str] = "any"
@@ -124,12 +125,12 @@ class VideoStore:
     _open: _Open | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
     def open(self) -> None:
-        """Check the encoder, and give the videos of processes that have died their final names.
+        """Check the encoder, and recover the unfinished videos of processes that died.
 
         Raises:
             ConfigError: this libav has no such encoder, pixel format or option.
             TemplateError: the template cannot be compiled.
-            CannotConnectToStoreError: the root is no directory, or may not be written to.
+            CannotConnectToStoreError: the root is not a writable directory, or `path` has another suffix.
         """
         template = open_template(self.path, self.root, suffixes=FORMATS, where=self._where)
         encoder = self._encoder()
@@ -150,7 +151,7 @@ class VideoStore:
         state = self._opened()
         failed: list[tuple[Record, BaseException]] = []
         touched: dict[str, Recording] = {}
-        waiting: dict[str, StoreError] = {}  # channels that are to be tried again, in order
+        waiting: dict[str, StoreError] = {}  # channels to be retried, in order
         for record in records:
             channel = record.channel
             recording = touched.get(channel)
@@ -174,11 +175,11 @@ class VideoStore:
             raise one_error(failed, len(records), where=self._where)
 
     def sync(self) -> None:
-        """Make everything written durable. Raises StoreError that can be retried, unless a file was removed."""
+        """Make everything written durable. Raises StoreError, retryable unless a file was removed."""
         self._each(Recording.sync)
 
     def close(self) -> None:
-        """Finish all files. Raises StoreError if one cannot be; what is in it stays under its name `….part.mp4`."""
+        """Finish all files. Raises StoreError for a file that cannot be finished; it stays as `….part.mp4`."""
         state = self._open
         if state is None:
             return
@@ -232,7 +233,7 @@ class VideoStore:
         return recording
 
     def _finish_oldest(self, state: _Open) -> None:
-        """End the file that was not written to for longest; if that fails, it stays open."""
+        """Finish the least recently written file; if that fails, it stays open."""
         channel = next(iter(state.recordings))
         recording = state.recordings[channel]
         try:
@@ -245,7 +246,7 @@ class VideoStore:
         del state.recordings[channel]
 
     def _each(self, do: Callable[[Recording], None]) -> None:
-        """Do it for all channels, and raise one error for all of which it fails."""
+        """Call `do` for all channels, and raise one error for all failures."""
         failed: list[tuple[Recording, OSError]] = []
         for recording in self._opened().recordings.values():
             try:
@@ -262,14 +263,14 @@ class VideoStore:
         if isinstance(error, StoreError):
             return error
         is_gone = isinstance(error, FileNotFoundError)
-        remedy = "let nothing remove files while the store is open" if is_gone else "make room, or check the disk"
+        remedy = "do not remove files while the store is open" if is_gone else "free disk space, or check the disk"
         own = StoreError(f"{self._where}: {what}: {error}; {remedy}", retryable=not is_gone)
         own.__cause__ = error
         return own
 
 
 def _journals(root: Path, where: str) -> Iterator[Journal]:
-    """Finish what dead processes left below a root, and yield the newest journals, the oldest of them first."""
+    """Recover unfinished videos below a root, and yield the newest journals, the oldest of them first."""
     found: list[tuple[int, Path]] = []
     for directory, _, names in os.walk(root):
         for name in names:
@@ -281,7 +282,7 @@ def _journals(root: Path, where: str) -> Iterator[Journal]:
                     whole = recover(path)
                     if whole is None:
                         continue
-                    _log.warning("%s: %s was left by a process that died; it is whole now", where, whole)
+                    _log.warning("%s: recovered %s, which a process that died had left unfinished", where, whole)
                     path = whole.with_name(whole.name + SUFFIX)
                 found.append((path.stat().st_mtime_ns, path))
             except OSError as error:

@@ -1,4 +1,4 @@
-"""Files that appear whole under their name."""
+"""WholeFiles: writes files atomically."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EA
 
 @attrs.define(eq=False)
 class WholeFiles:
-    """Write files at once or not at all, and make them durable together.
+    """Write files atomically, and make them durable together.
 
-    A file is written without a name (Linux), or as `.….tmp` beside it, and gets its name when all of it is written: a
-    kill leaves no part of one under its name, and on Linux nothing at all.
+    A file is written without a name (O_TMPFILE on Linux), or as `.….tmp` in its directory, and linked to its name when
+    it is complete: a kill never leaves a partial file under that name, and on Linux leaves nothing at all.
     """
 
     _unsynced: dict[Path, None] = attrs.field(factory=dict)
     _directories: dict[Path, None] = attrs.field(factory=dict)
 
     def write(self, path: Path, content: bytes, *, replace: bool) -> None:
-        """Write a file. Raises FileExistsError unless `replace`; OSError, and then nothing is left of it."""
+        """Write a file. Raises FileExistsError unless `replace`; raises OSError and leaves nothing if writing fails."""
         path.parent.mkdir(parents=True, exist_ok=True)
         if not replace and os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(path))
@@ -41,7 +41,7 @@ class WholeFiles:
         self._directories[path.parent] = None
 
     def sync(self) -> None:
-        """Make all that was written durable. Raises OSError, and FileNotFoundError if somebody removed a file."""
+        """Make all files written durable. Raises OSError; FileNotFoundError if a file was removed."""
         for path in list(self._unsynced):
             fd = os.open(path, os.O_RDONLY)
             try:
@@ -55,7 +55,7 @@ class WholeFiles:
 
 
 def _written_unnamed(path: Path, content: bytes) -> bool:
-    """Write a file without a name, then name it; return False where the file system cannot."""
+    """Write a file without a name, then link it to its name; return False if the file system cannot do so."""
     if not _UNNAMED:
         return False
     try:
@@ -66,7 +66,7 @@ def _written_unnamed(path: Path, content: bytes) -> bool:
         raise
     try:
         _write_all(fd, content)
-        # With a src_dir_fd, Python calls linkat, which follows the link to the file without a name.
+        # with a src_dir_fd, Python calls linkat, which follows the link in /proc to the unnamed file
         os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
     except FileNotFoundError:  # no /proc
         return False
