@@ -98,7 +98,7 @@ def test_what_cannot_be_read_back_is_one_problem_of_several(tmp_path: Path) -> N
     """Where a run has failed so that its stores cannot be read, that is told beside its problems, not instead."""
     scene = Scene(channel="c", key="k", rendezvous="tcp/127.0.0.1:1", dead_letters=str(tmp_path / "dead-letters"))
     (problem,) = read_back(scene, tmp_path, Plugins.discover())
-    assert problem.startswith("what was stored cannot be read back, or drawn: ")
+    assert problem.startswith("the stored frames cannot be read or drawn: ")
     assert str(tmp_path / "frames.lmdb") in problem
     assert list(tmp_path.iterdir()) == []
 

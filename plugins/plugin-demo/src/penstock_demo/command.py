@@ -1,4 +1,4 @@
-"""`penstock demo`: a video from one process to another, decoded, kept in two stores, and read back."""
+"""`penstock demo`: sends a video from one process to another, decodes it, and writes it to two stores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from penstock.run.run import Run
 
 UNSEEN_S = 5.0
-"""Seconds after which a publisher that ended before anything came is not waited for any more."""
+"""Seconds to wait for the first packet after the publisher has ended."""
 
 
 @click.command()
@@ -38,19 +38,19 @@ UNSEEN_S = 5.0
 def demo(video: str | None, out: Path, frames: int | None, loop: int) -> None:
     """Show what penstock does, on real video.
 
-    Process 1 publishes the packets of a video over zenoh. Process 2, this one, decodes them, and keeps every frame, and
-    what moved in it, as .npy files and in LMDB. Then it prints the report, draws a contact sheet, reads a few frames
-    back from both stores, and compares them.
+    Process 1 publishes the packets of a video over zenoh. Process 2, this one, decodes them, and writes every frame,
+    and a thumbnail of moving objects, to .npy files and to LMDB. Then it prints the reports, draws a contact sheet,
+    reads a few frames from both stores, and compares them.
     """
     if video is not None and frames is not None:
         raise click.UsageError("--frames is the length of the test picture; leave it out with --video")
     if video is None and loop != 1:
         raise click.UsageError("--loop plays a video again; for a longer test picture use --frames")
     if not (click.get_current_context().obj or {}).get("debug"):
-        logging.getLogger().addHandler(logging.NullHandler())  # the reports say it all, once
+        logging.getLogger().addHandler(logging.NullHandler())  # the reports contain all warnings, once
     plugins = installed_plugins()
     if video is not None:
-        see_that_it_plays(video, plugins)
+        check_video(video, plugins)
     directory = new_directory(out)
     scene = Scene(
         channel=channel_of(video),
@@ -68,15 +68,15 @@ def demo(video: str | None, out: Path, frames: int | None, loop: int) -> None:
 
 
 def installed_plugins() -> Plugins:
-    """Find what is installed. Raises PluginError with the pip command if something that the demo needs is missing."""
-    from penstock.plugins import Plugins  # here, since looking for plugins is not for --help
+    """Find the installed plugins. Raises PluginError with the pip command if the demo needs one that is missing."""
+    from penstock.plugins import Plugins  # a local import, to keep --help fast
 
     plugins = Plugins.discover()
     missing = [name for name, parts in COMPONENTS.items() if any(not _found(plugins, *part) for part in parts)]
     if missing:
         extras = ",".join(name.removeprefix("penstock-") for name in missing)
         raise PluginError(
-            f"the demo needs {', '.join(missing)}, not installed or not working (see 'penstock plugins'): "
+            f"the demo needs {', '.join(missing)}: not installed, or broken (see 'penstock plugins'); "
             f"pip install 'penstock[{extras}]'"
         )
     for parts in COMPONENTS.values():
@@ -93,11 +93,11 @@ def _found(plugins: Plugins, role: str, name: str) -> bool:
     return True
 
 
-def see_that_it_plays(video: str, plugins: Plugins) -> None:
-    """Open the video and close it again, before anything is made. Raises SourceError that says what is wrong."""
+def check_video(video: str, plugins: Plugins) -> None:
+    """Open the video and close it again, before anything is created. Raises SourceError with the reason."""
     if "://" not in video and not Path(video).is_file():
         what = "is a directory" if Path(video).is_dir() else "does not exist"
-        raise SourceError(f"--video {video!r}: {what}: name a video file, or an RTSP or HTTP URL")
+        raise SourceError(f"--video {video!r}: {what}: give a video file, or an RTSP or HTTP URL")
     source: Any = plugins.load("source", "video")(url=video)
     try:
         source.open()
@@ -106,21 +106,21 @@ def see_that_it_plays(video: str, plugins: Plugins) -> None:
 
 
 def channel_of(video: str | None) -> str:
-    """Return a name for the channel that may stand in any key and file name: that of the video."""
+    """Return a channel name made from the video's name, legal in any key and file name."""
     if video is None:
         return "test-picture"
     return re.sub(r"[^A-Za-z0-9]+", "-", Path(video).stem).strip("-")[:60] or "video"
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface on which nobody listens."""
+    """Return a free TCP port of the loopback interface."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 def show(scene: Scene, directory: Path, plugins: Plugins) -> None:
-    """Run both processes and print what came of it. Raises RunError if it does not add up."""
+    """Run both processes and print their results. Raises RunError if these are not consistent."""
     with Publisher(scene) as publisher:
         publisher.wait_until_ready()
         report, interrupted = follow(keeping(scene, directory).start(plugins=plugins), publisher)
@@ -130,7 +130,7 @@ def show(scene: Scene, directory: Path, plugins: Plugins) -> None:
     click.echo(f"\n{printable_lines(str(report))}\n")
     if sent is None:
         interrupt = KeyboardInterrupt()
-        interrupt.add_note(f"(both processes have ended; what was stored is whole, in {directory})")
+        interrupt.add_note(f"(both processes have ended; the stored frames are complete, in {directory})")
         raise interrupt
     problems = problems_of(report, sent)
     if report.stored:
@@ -142,33 +142,33 @@ def show(scene: Scene, directory: Path, plugins: Plugins) -> None:
 
 
 def read_back(scene: Scene, directory: Path, plugins: Plugins) -> list[str]:
-    """Draw the contact sheet and compare both stores; return what does not add up, or cannot be done."""
+    """Draw the contact sheet and compare both stores; return the problems found."""
     try:
         click.echo(f"picture     {draw_contact_sheet(directory, plugins)}")
         comparison = compare(directory, scene.channel, plugins)
-    except (PenstockError, OSError) as error:  # a full disk, say, which the run has met before
-        return [f"what was stored cannot be read back, or drawn: {sentence(error)}"]
+    except (PenstockError, OSError) as error:  # e.g. a full disk, which the run reported too
+        return [f"the stored frames cannot be read or drawn: {sentence(error)}"]
     click.echo(f"read back   {comparison}")
-    return [] if comparison.ok else ["what was read back from the two stores differs"]
+    return [] if comparison.ok else ["the two stores differ"]
 
 
 def problems_of(report: RunReport, sent: dict[str, Any]) -> list[str]:
-    """Return what does not add up: in process 1, in process 2, and between them."""
+    """Return the problems of process 1, of process 2, and between them."""
     problems = [f"process 1: {problem}" for problem in sent["problems"]]
     problems += [f"process 2: {problem}" for problem in report.problems]
     if sent["stored"] != report.received:
         problems.append(f"process 1 published {sent['stored']} packets, process 2 received {report.received}")
     if not problems and not report.stored:
-        problems.append("the video holds no frame")
+        problems.append("the video contains no frame")
     return problems
 
 
 def follow(run: Run, publisher: Publisher) -> tuple[RunReport, bool]:
-    """Wait for the end of process 2, with live figures; return its report and whether it was interrupted.
+    """Wait for the end of process 2 and show its counters; return its report and whether it was interrupted.
 
-    Ctrl-C, or SIGTERM, drains; a second one aborts.
+    Ctrl-C or SIGTERM drains; a second one aborts.
     """
-    from penstock.run.progress import Progress  # here, since rich is not for --help
+    from penstock.run.progress import Progress  # a local import, to keep --help fast
 
     interrupted = False
     ended_at: float | None = None
@@ -190,4 +190,4 @@ def follow(run: Run, publisher: Publisher) -> tuple[RunReport, bool]:
     finally:
         signal.signal(signal.SIGTERM, before)
         if not sys.stderr.isatty():
-            click.echo(err=True)  # rich ends the last line on a terminal only
+            click.echo(err=True)  # rich ends its last line only on a terminal

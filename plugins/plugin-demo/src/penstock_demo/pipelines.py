@@ -25,26 +25,26 @@ COMPONENTS = {
     "penstock-npy": [("store", "npy")],
     "penstock-lmdb": [("store", "lmdb")],
 }
-"""What the demo uses, by the distribution that offers it."""
+"""The components of the demo, by distribution."""
 
 THUMBNAIL_HEIGHT = 64
 ONCE = Retry(times=1)
-"""The demo shows one video, once: a source that breaks off ends it, where a camera would be opened again."""
+"""No retry: the demo plays one video once, so a failed source ends it."""
 FEW = Edge(capacity=16)
-"""Frames are large: let few of them wait, then let the sender wait."""
+"""A short queue with backpressure, since frames are large."""
 
 
 @attrs.frozen(kw_only=True)
 class Scene:
-    """What the two processes agree upon.
+    """The settings that both processes share.
 
     Attributes:
-        channel: What the packets' channel is called.
-        video: File or URL to play; None: the test picture.
+        channel: Channel of the packets.
+        video: File or URL to play; None for the test picture.
         frames: Length of the test picture, in frames.
         loop: How many times the video is played.
-        key: Root of the zenoh keys; no other demo has the same.
-        rendezvous: The loopback endpoint where the two meet.
+        key: Root of the zenoh keys, unique to this demo.
+        rendezvous: The loopback endpoint at which the processes connect.
         dead_letters: Directory for records that fail in either process.
     """
 
@@ -62,7 +62,7 @@ class Scene:
 
     @classmethod
     def from_json(cls, text: str) -> Scene:
-        """Make a scene of JSON."""
+        """Return the scene of a result of `to_json`."""
         return cls(**json.loads(text))
 
     def picture(self) -> tuple[str, dict[str, Any]]:
@@ -73,7 +73,7 @@ class Scene:
 
 
 def publishing(scene: Scene) -> Pipeline:
-    """Return the pipeline of process 1: the packets of a video to zenoh, none before process 2 is there."""
+    """Return the pipeline of process 1: the packets of a video to zenoh, once process 2 is connected."""
     name, settings = scene.picture()
     packets = source(name, **settings, name="video", retry=ONCE)
     wire = store(
@@ -83,11 +83,11 @@ def publishing(scene: Scene) -> Pipeline:
 
 
 def keeping(scene: Scene, directory: Path) -> Pipeline:
-    """Return the pipeline of process 2: packets from zenoh, decoded; frames and what moved in them to two stores each.
+    """Return the pipeline of process 2: packets from zenoh, decoded; frames and moving objects to two stores each.
 
     Args:
-        scene: What process 1 plays.
-        directory: Where all results go.
+        scene: The settings of the demo.
+        directory: Directory of all results.
     """
     packets = source(
         "zenoh", key=f"{scene.key}/**", rendezvous=scene.rendezvous, until_end=True, name="receive", retry=ONCE
@@ -106,5 +106,5 @@ def keeping(scene: Scene, directory: Path) -> Pipeline:
 
 
 def npy_settings(directory: Path) -> dict[str, Any]:
-    """Return the settings of a store that keeps one file for each frame below this directory."""
+    """Return the settings of a store that writes one file per frame below this directory."""
     return {"path": "{{ channel }}/{{ '%06d' % seq }}.npy", "root": str(directory)}

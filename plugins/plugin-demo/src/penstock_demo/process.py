@@ -1,4 +1,4 @@
-"""Process 1 of the demo, as process 2 sees it."""
+"""Publisher: process 1 of the demo, controlled by process 2."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from penstock.errors import RunError
 from penstock_demo.pipelines import Scene
 
 PATIENCE_S = 10.0
-"""Seconds that process 1 has to end by itself once it has been asked to."""
+"""Seconds to wait for process 1 to end before it is killed."""
 
 
 @attrs.define(eq=False)
 class Publisher:
-    """Start process 1, follow it, and see that it ends: use it in `with`.
+    """Start process 1, follow it, and stop it: use it in `with`.
 
     Attributes:
-        scene: What it plays.
+        scene: The settings of the demo.
     """
 
     scene: Scene
@@ -32,7 +32,7 @@ class Publisher:
     _errors: IO[str] | None = None
 
     def __enter__(self) -> Publisher:
-        """Start it, in a session of its own: a Ctrl-C reaches process 2, which decides."""
+        """Start process 1 in a new session, so that Ctrl-C reaches only process 2."""
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "penstock_demo.publish", self.scene.to_json()],
@@ -45,23 +45,23 @@ class Publisher:
         return self
 
     def wait_until_ready(self) -> None:
-        """Return when it has opened the video and is about to publish. Raises RunError with its reason if it cannot."""
+        """Wait until it has opened the video and is ready to publish. Raises RunError with the reason if it cannot."""
         self._told("ready")
 
     def outcome(self) -> dict[str, Any]:
-        """Wait until it has ended; return `stored`, `problems` and `report`. Raises RunError with its reason."""
+        """Wait until it has ended; return `stored`, `problems` and `report`. Raises RunError with the reason."""
         told = self._told("ended")
         self._running().wait(PATIENCE_S)
         return told
 
     def has_ended(self) -> bool:
-        """Return whether it runs no more."""
+        """Return whether it has ended."""
         return self._running().poll() is not None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it: ask first, and insist after a while."""
+        """Ask it to end, and kill it after `PATIENCE_S`."""
         process, self._process = self._running(), None
         assert process.stdin is not None  # they are pipes
         assert process.stdout is not None
@@ -90,12 +90,12 @@ class Publisher:
         return told
 
     def _last_words(self) -> str:
-        assert self._errors is not None  # it is open as long as the process is
+        assert self._errors is not None  # open as long as the process
         self._errors.seek(0)
         lines = self._errors.read().strip().splitlines()
-        return f": {lines[-1]}" if lines else " and said nothing; start the demo again"
+        return f": {lines[-1]}" if lines else " and wrote no error; start the demo again"
 
     def _running(self) -> subprocess.Popen[str]:
         if self._process is None:
-            raise RunError("process 1 of the demo has not been started: use it in `with`")
+            raise RunError("process 1 of the demo has not been started: use Publisher in `with`")
         return self._process

@@ -1,7 +1,7 @@
-"""Process 1 of the demo: publishes the packets of a video. Started by `penstock demo`, which it tells how it goes.
+"""Process 1 of the demo: publishes the packets of a video. `penstock demo` starts it.
 
-It writes two lines of JSON to its standard output: that it is ready, and how it ended. When its standard input closes,
-its parent is gone or wants it to end.
+It writes two lines of JSON to its standard output: one when it is ready, one with its result. It ends when its standard
+input is closed, by its parent or by the parent's death.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the demo kept: where it goes, read back from both stores and compared, and drawn."""
+"""The results of the demo: their directory, a comparison of both stores, and a contact sheet."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ T = TypeVar("T")
 READ_BACK = 5
 ON_THE_SHEET = 12
 SHEET_HEIGHT = 240
-"""Rows of pixels that a picture on the contact sheet has at most."""
+"""Maximum height of a picture on the contact sheet, in pixels."""
 
 
 def new_directory(out: Path) -> Path:
-    """Make and return the first of `out`/run-0001, run-0002, … that is not there yet: no run overwrites another.
+    """Create and return the first of `out`/run-0001, run-0002, … that does not exist: no run overwrites another.
 
     Raises:
-        ConfigError: it cannot be made; names the directory and why.
+        ConfigError: it cannot be created; the message has the directory and the reason.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -39,12 +39,12 @@ def new_directory(out: Path) -> Path:
             return directory
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ConfigError(f"--out {str(out)!r}: {reason.lower()}: name a directory that you may write to") from error
-    raise AssertionError("counting does not end")
+        raise ConfigError(f"--out {str(out)!r}: {reason.lower()}: choose a directory with write permission") from error
+    raise AssertionError("unreachable: count() does not end")
 
 
 def remove_if_empty(directory: Path) -> None:
-    """Remove the directory, and the one it is in, if a demo that failed has left nothing in them."""
+    """Remove the directory and its parent if they are empty, after a demo that failed early."""
     for path in (directory, directory.parent):
         try:
             path.rmdir()
@@ -54,13 +54,13 @@ def remove_if_empty(directory: Path) -> None:
 
 @attrs.frozen(kw_only=True)
 class Comparison:
-    """What reading back gave.
+    """The result of comparing frames of both stores.
 
     Attributes:
-        in_npy: How many frames the npy store holds.
-        in_lmdb: How many frames the LMDB store holds.
-        equal: Keys of the frames that were read from both, and are the same bit by bit.
-        different: Keys of those that are not.
+        in_npy: Number of frames in the npy store.
+        in_lmdb: Number of frames in the LMDB store.
+        equal: Keys of frames that are bit-identical in both.
+        different: Keys of frames that are not.
     """
 
     in_npy: int
@@ -70,23 +70,21 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        """True if both stores hold as many, and what was read back is the same."""
+        """Whether both stores hold the same number of frames, and all compared frames are equal."""
         return self.in_npy == self.in_lmdb and not self.different
 
     def __str__(self) -> str:
         text = f"npy holds {self.in_npy} frames and LMDB {self.in_lmdb}; "
-        text += (
-            f"{len(self.equal)} of {len(self.equal) + len(self.different)} read back from both are the same bit by bit"
-        )
+        text += f"{len(self.equal)} of {len(self.equal) + len(self.different)} read back from both are bit-identical"
         return text + "".join(f"\n  {key} differs between the two stores" for key in self.different)
 
 
 def compare(directory: Path, channel: str, plugins: Plugins) -> Comparison:
-    """Read a few frames back from both stores, spread over the run, and compare them."""
+    """Read a few frames, spread over the run, from both stores, and compare them."""
     npy, lmdb = _open_stores(directory, plugins)
     try:
         results: dict[bool, list[str]] = {True: [], False: []}
-        # Asked for one by one: to list the keys of LMDB would bring all values into memory.
+        # one by one: listing the keys of LMDB would read all values into memory
         for seq in spread(range(len(lmdb)), READ_BACK):
             key = lmdb.key_of(Record(None, channel=channel, seq=seq))
             results[same_frame(lmdb, npy, key)].append(key)
@@ -97,7 +95,7 @@ def compare(directory: Path, channel: str, plugins: Plugins) -> Comparison:
 
 
 def same_frame(lmdb: Any, npy: Any, key: str) -> bool:
-    """Return whether both stores hold the same array here: shape, dtype and every bit."""
+    """Return whether both stores have the same array under this key: shape, dtype and every bit."""
     try:
         one = lmdb.get(key)
         other = npy.get(npy.key_of(one))
@@ -108,7 +106,7 @@ def same_frame(lmdb: Any, npy: Any, key: str) -> bool:
 
 
 def draw_contact_sheet(directory: Path, plugins: Plugins) -> Path:
-    """Draw some of the stored frames, spread over the run, as one PNG; return its path."""
+    """Draw some of the stored frames, spread over the run, into one PNG file; return its path. Raises StoreError."""
     from penstock_kafka_av.picture import contact_sheet
 
     smaller = plugins.load("processor", "thumbnail")(height=SHEET_HEIGHT)
@@ -119,14 +117,14 @@ def draw_contact_sheet(directory: Path, plugins: Plugins) -> Path:
         npy.close()
         lmdb.close()
     if not frames:
-        raise StoreError(f"{directory}: no frame was stored, so there is nothing to draw; look at the report")
+        raise StoreError(f"{directory}: no frame was stored, so there is nothing to draw; see the report")
     path = directory / "contact-sheet.png"
     contact_sheet(frames, path, columns=4)
     return path
 
 
 def spread(things: Sequence[T], count: int) -> list[T]:
-    """Return up to `count` of the things, the first and the last among them, with equal steps between."""
+    """Return up to `count` of the things at equal intervals, including the first and the last."""
     if len(things) <= count:
         return list(things)
     return [things[round(index * (len(things) - 1) / (count - 1))] for index in range(count)]

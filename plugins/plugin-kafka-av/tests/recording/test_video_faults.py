@@ -195,7 +195,7 @@ def test_a_video_that_was_removed(tmp_path, frame):
     store.sync()
     (tmp_path / "front.part.mp4").unlink()
     store.write([frame(1)])
-    with pytest.raises(StoreError, match="was removed while it was written to") as caught:
+    with pytest.raises(StoreError, match="was removed while it was being written") as caught:
         store.sync()
     assert not caught.value.retryable
     with pytest.raises(StoreError, match="was removed"):

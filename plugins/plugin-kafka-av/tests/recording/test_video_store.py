@@ -354,7 +354,7 @@ BAD = {
     "four dimensions": (np.zeros((2, 48, 64, 3), np.uint8), "which is not an encodable picture"),
     "objects": (np.full((48, 64), None), "which is not an encodable picture"),
     "nothing": (np.zeros((0, 64, 3), np.uint8), "has no pixels"),
-    "odd": (np.zeros((47, 63, 3), np.uint8), r"63x47 pixels have no yuv420p.*yuv444p.*62x46"),
+    "odd": (np.zeros((47, 63, 3), np.uint8), r"yuv420p.*cannot hold frames of 63x47 pixels.*yuv444p.*62x46"),
     "empty packet": (b"", "is empty; filter empty packets out"),
     "a packet in the middle": (b"\x00\x00\x01\x41abcdef", "has no keyframe before it"),
     "garbage": (b"\xff" * 100, "has no keyframe before it"),
