@@ -90,7 +90,7 @@ def test_a_video_that_ends_in_rubbish(demo: Demo, bikes: Path, tmp_path: Path) -
     file.write_bytes(data[: len(data) * 6 // 10])
     said = refusal(demo, "--video", file, "--out", tmp_path / "out")
     assert "process 2: node 'decode' (penstock-kafka-av 0.1.0): 1 record was dead-lettered; last error: " in said
-    assert "it goes on at the next keyframe" in said
+    assert "decoding resumes at the next keyframe" in said
     assert len(list((tmp_path / "out" / "run-0001" / "dead-letters").iterdir())) == 1
 
 

@@ -1,4 +1,4 @@
-"""Real videos, and videos made on the spot."""
+"""Real videos, and generated ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def sample(request: pytest.FixtureRequest, samples: dict[str, Path]) -> Path:
 
 @pytest.fixture
 def carphone(samples: dict[str, Path]) -> Path:
-    """The smallest of them: 120 pictures of 176x144, with B-frames and one keyframe."""
+    """The smallest of them: 120 frames of 176x144, with B-frames and one keyframe."""
     return samples["carphone_pristine.mp4"]
 
 
@@ -81,7 +81,7 @@ def make_video(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @contextlib.contextmanager
 def own_priority() -> Iterator[None]:
-    """Give this thread its scheduling back: SVT-AV1 takes real-time priority if it may, and all others would starve."""
+    """Restore this thread's scheduling: SVT-AV1 sets real-time priority if it can, which starves all others."""
     if not hasattr(os, "sched_getscheduler"):
         yield
         return
@@ -94,7 +94,7 @@ def own_priority() -> Iterator[None]:
 
 @pytest.fixture
 def direct() -> Callable[..., Iterator[tuple[int, NDArray[Any]]]]:
-    """What PyAV alone makes of a file: pts and array of each frame."""
+    """Return pts and array of each frame of a file, read by PyAV alone."""
 
     def decode(path: Path, pixel_format: str = "bgr24") -> Iterator[tuple[int, NDArray[Any]]]:
         with av.open(str(path)) as container:
@@ -106,19 +106,19 @@ def direct() -> Callable[..., Iterator[tuple[int, NDArray[Any]]]]:
 
 @pytest.fixture
 def drain() -> Callable[..., list[Record]]:
-    """Everything that a source gives, from open to its end."""
+    """Return all records of a source, from open to its end."""
     return _drain
 
 
 @pytest.fixture
 def packets_of() -> Callable[..., list[Record]]:
-    """The packets of a file, as the video source gives them."""
+    """Return the packets of a file, read by the video source."""
     return lambda path, **settings: _drain(VideoSource(url=str(path), **settings))
 
 
 @pytest.fixture
 def decode_all() -> Callable[..., list[Record]]:
-    """The frames of packets, the last ones included."""
+    """Return the frames of packets, including the last ones."""
     return lambda decoder, packets: [f for packet in packets for f in decoder.decode(packet)] + list(decoder.flush())
 
 

@@ -1,4 +1,4 @@
-"""Channels that come, end and go, in a run with the real decoder."""
+"""Channels that begin, end and resume, in a run with the real decoder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TASKS = Path("/proc/self/task")
 
 @pytest.mark.skipif(not TASKS.exists(), reason="only Linux counts threads here")
 def test_a_thousand_channels_leave_nothing(make_video, packets_of):
-    """Channels that end one after the other give all their frames; threads and memory do not grow with them."""
+    """Channels that end one after the other yield all their frames; threads and memory do not grow."""
     packets = packets_of(make_video("few.mp4", frames=4))
     seen = []
 
@@ -42,7 +42,7 @@ def test_a_thousand_channels_leave_nothing(make_video, packets_of):
 
 
 def test_a_channel_that_comes_back_without_a_keyframe(make_video, packets_of, caplog):
-    """After its end a channel begins at a keyframe; what is skipped until then is in the report and in the log."""
+    """After its end a channel resumes at a keyframe; skipped packets are in the report and in the log."""
     packets = packets_of(make_video("back.mp4", bframes=0))
     first, rest = packets[:13], packets[13:]
     first[-1] = first[-1].replace(metadata={**first[-1].metadata, "channel_ends": True})

@@ -1,4 +1,4 @@
-"""The promises that every source, decoder and processor makes, kept by those of this plugin."""
+"""The sources, decoders and processors of this plugin keep the contracts' promises."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from penstock_kafka_av.thumbnail import Thumbnail
 
 
 class TestVideoSource(SourceContract):
-    """Packets of a file; the second half begins with a keyframe, so that nothing leads in."""
+    """Packets of a file; the second half begins with a keyframe, so no packets precede it."""
 
     count = 60
     settings = {}
@@ -32,7 +32,7 @@ class TestVideoSource(SourceContract):
         return VideoSource(url=str(tmp_path / "clip.avi"), **self.settings)
 
     def test_building_does_nothing(self, tmp_path):
-        """Building a source opens nothing, not even to see whether the file is there."""
+        """Creating a source does not open or look for the file."""
         VideoSource(url=str(tmp_path / "none.mp4"))
 
 
@@ -66,7 +66,7 @@ class TestAvDecoder(DecoderContract):
 
 
 class TestAvDecoderOfAStream(DecoderContract):
-    """The same stream, cut every 500 bytes."""
+    """The same stream, split every 500 bytes."""
 
     def make_decoder(self):
         return AvDecoder(packets="stream")
@@ -102,7 +102,7 @@ def pictures():
 
 
 def packets():
-    """Two groups of packets."""
+    """Two GOPs of packets."""
     source = TestPictureSource(frames=60, width=64, height=48)
     source.open()
     found = []

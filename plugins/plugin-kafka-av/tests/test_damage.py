@@ -1,4 +1,4 @@
-"""Damage, gaps and restarts: no garbage, nothing lost without a count."""
+"""Damage, gaps and restarts: no damaged frame is returned, and no loss is uncounted."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from penstock_kafka_av.decoder import AvDecoder
 
 @pytest.fixture
 def clip(make_video):
-    """40 pictures with B-frames and a keyframe every ten packets."""
+    """40 frames with B-frames and a keyframe every ten packets."""
     return make_video("clip.mp4")
 
 
 @pytest.fixture
 def pictures(clip, direct):
-    """What each packet of the clip shows, by pts."""
+    """Return the frame of each packet of the clip, by pts."""
     return dict(direct(clip))
 
 
 def decode(decoder, packets):
-    """Frames and errors of these packets."""
+    """Return frames and errors of these packets."""
     frames, errors = [], []
     for packet in packets:
         try:
@@ -35,13 +35,13 @@ def decode(decoder, packets):
 
 
 def are_true(frames, pictures):
-    """Whether every frame is exactly the picture of its packet."""
+    """Return whether every frame is exactly the picture of its packet."""
     return all(np.array_equal(frame.data, pictures[frame.parent.metadata["pts"]]) for frame in frames)
 
 
 @pytest.mark.parametrize("thread_type", ["slice", "frame"])
 def test_a_packet_cut_in_half(clip, pictures, packets_of, thread_type):
-    """It raises DecodeError by name; frames before it come, none shows damage, and it goes on at the next keyframe."""
+    """Damage raises DecodeError with the packet; no damaged frame is returned; decoding resumes at a keyframe."""
     packets = packets_of(clip)
     packets[14] = packets[14].replace(data=packets[14].data[: len(packets[14].data) // 2])
     decoder = AvDecoder(thread_type=thread_type, threads=2)
@@ -60,7 +60,7 @@ def test_a_packet_cut_in_half(clip, pictures, packets_of, thread_type):
 
 
 def test_noise_in_place_of_a_packet(clip, pictures, packets_of):
-    """Random bytes give an error, never a crash or a picture, whatever they are."""
+    """Random bytes cause an error, never a crash or a frame."""
     packets = packets_of(clip)
     for seed in range(30):
         chance = random.Random(seed)
@@ -73,7 +73,7 @@ def test_noise_in_place_of_a_packet(clip, pictures, packets_of):
 
 
 def test_bits_that_flip(clip, packets_of, pictures):
-    """Where the decoder reports damage, no frame that it gives afterwards is other than it should be."""
+    """After the decoder has reported damage, every frame that it returns is correct."""
     packets = packets_of(clip)
     reported = 0
     for seed in range(30):
@@ -86,14 +86,14 @@ def test_bits_that_flip(clip, packets_of, pictures):
         flipped[at] = packets[at].replace(data=bytes(data))
         decoder = AvDecoder()
         frames, errors = decode(decoder, flipped)
-        if errors and f"packet {at} " in str(errors[0]):  # at once; CABAC may also take wrong bits for right ones
+        if errors and f"packet {at} " in str(errors[0]):  # at once; CABAC may also accept wrong bits
             reported += 1
             assert are_true(frames, pictures)
     assert reported >= 10
 
 
 def test_a_missing_packet(clip, pictures, packets_of):
-    """A leap in seq ends the stretch: whole frames before it come, then the next keyframe; the rest is counted."""
+    """After a gap in seq, complete frames before it are returned, then the next keyframe; the rest is counted."""
     packets = packets_of(clip)
     decoder = AvDecoder()
     frames, errors = decode(decoder, packets[:13] + packets[14:])
@@ -104,7 +104,7 @@ def test_a_missing_packet(clip, pictures, packets_of):
 
 
 def test_a_missing_packet_may_be_ignored(clip, packets_of):
-    """With on_gap="ignore" it decodes on, as for a sender that does not number its packets without gaps."""
+    """on_gap="ignore" continues to decode, for a sender whose numbers have gaps."""
     packets = [packet.replace(seq=packet.seq * 5) for packet in packets_of(clip)]
     decoder = AvDecoder(on_gap="ignore")
     frames, errors = decode(decoder, packets)
@@ -113,7 +113,7 @@ def test_a_missing_packet_may_be_ignored(clip, packets_of):
 
 @pytest.mark.parametrize("says_keyframe", [True, False])
 def test_a_channel_joined_in_the_middle(clip, pictures, packets_of, says_keyframe):
-    """Packets before the first keyframe are counted and give nothing, whether the metadata or only the bytes say so."""
+    """Packets before the first keyframe are counted and yield no frame, detected by metadata or bytes."""
     packets = packets_of(clip)[13:]
     if not says_keyframe:
         packets = [packet.replace(metadata={"codec": "h264", "pts": packet.metadata["pts"]}) for packet in packets]
@@ -127,7 +127,7 @@ def test_a_channel_joined_in_the_middle(clip, pictures, packets_of, says_keyfram
 
 @pytest.mark.parametrize("codec", ["libvpx-vp9", "ffv1", "libx265", "mpeg4"])
 def test_joined_in_the_middle_without_a_word_on_keyframes(make_video, direct, packets_of, codec):
-    """Where nothing says what a keyframe is, the decoder itself does; nothing before it is shown."""
+    """If neither metadata nor bytes tell keyframes, the decoder does; no frame before one is returned."""
     options = {"libvpx-vp9": {"deadline": "realtime"}, "libx265": {"x265-params": "log-level=none:pools=1"}}
     path = make_video(f"join-{codec}.mkv", codec=codec, bframes=0, options=options.get(codec))
     packets = packets_of(path)
@@ -148,7 +148,7 @@ def test_joined_in_the_middle_without_a_word_on_keyframes(make_video, direct, pa
 
 
 def test_reset_forgets(clip, pictures, packets_of):
-    """After reset nothing of before comes, and what follows starts at a keyframe, marked as a discontinuity."""
+    """After reset, no earlier frame is returned, and the next one is a keyframe marked as a discontinuity."""
     packets = packets_of(clip)
     decoder = AvDecoder()
     before = [frame for packet in packets[:14] for frame in decoder.decode(packet)]
@@ -163,7 +163,7 @@ def test_reset_forgets(clip, pictures, packets_of):
 
 
 def test_a_discontinuity_is_handed_on(clip, packets_of):
-    """If the first packet does not continue what was before, neither does the first frame."""
+    """If the first packet is a discontinuity, so is the first frame."""
     packets = packets_of(clip)
     packets[0] = packets[0].replace(discontinuity=True)
     frames, _ = decode(AvDecoder(), packets)
@@ -172,14 +172,14 @@ def test_a_discontinuity_is_handed_on(clip, packets_of):
 
 @pytest.mark.parametrize("has_pts", [True, False])
 def test_frames_of_an_open_group_need_the_group_before(make_video, direct, packets_of, has_pts):
-    """B-frames shown before the keyframe that they were sent after are left out if the channel was joined there."""
+    """In a channel joined at a keyframe, its leading B-frames are left out."""
     path = make_video("open.mkv", bframes=3, gop=10, options={"x264-params": "open-gop=1:b-adapt=0:scenecut=0"})
     packets = packets_of(path)
     keys = [packet.seq for packet in packets if packet.metadata["is_keyframe"]]
     assert len(keys) > 2
     start = packets[keys[1]]
     leading = [packet for packet in packets[keys[1] :] if packet.metadata["pts"] < start.metadata["pts"]]
-    assert leading  # the encoder did make open groups
+    assert leading  # the encoder did make open GOPs
     reference = {packet.seq: dict(direct(path))[packet.metadata["pts"]] for packet in packets}
     if not has_pts:
         metadata = {"codec": "h264"}
@@ -189,19 +189,19 @@ def test_frames_of_an_open_group_need_the_group_before(make_video, direct, packe
     assert errors == []
     assert all(np.array_equal(frame.data, reference[frame.parent.seq]) for frame in frames)
     assert frames[0].parent.seq == start.seq
-    assert len(leading) <= decoder.skipped <= len(leading) + 1  # libav may refuse what could refer further back
+    assert len(leading) <= decoder.skipped <= len(leading) + 1  # libav may reject one that could refer further back
     assert len(frames) + decoder.skipped + decoder.damaged == len(packets) - start.seq
 
 
 def test_held_is_enough_to_go_on(clip, pictures, packets_of):
-    """A new decoder that is given what was held, and then the rest, gives every frame that was not out yet."""
+    """A new decoder that is given the held packets and then the rest returns every frame that was not out yet."""
     packets = packets_of(clip)
     for stop in range(1, len(packets)):
         decoder = AvDecoder()
         out = [frame for packet in packets[:stop] for frame in decoder.decode(packet)]
         held = list(decoder.held())
         assert held == packets[held[0].seq : stop]
-        assert len(held) <= 23  # a group and what reordering adds
+        assert len(held) <= 23  # a GOP and the reorder delay
         again, errors = decode(AvDecoder(), held + packets[stop:])
         assert errors == []
         assert are_true(again, pictures)
@@ -209,7 +209,7 @@ def test_held_is_enough_to_go_on(clip, pictures, packets_of):
 
 
 def test_held_is_bounded(carphone, packets_of):
-    """A channel that sends one keyframe and never another does not make the decoder keep more than max_held packets."""
+    """If a channel sends a single keyframe, the decoder still holds no more than max_held packets."""
     packets = packets_of(carphone)
     decoder = AvDecoder(max_held=64)
     frames = [frame for packet in packets for frame in decoder.decode(packet)]
@@ -218,7 +218,7 @@ def test_held_is_bounded(carphone, packets_of):
 
 
 def test_held_in_a_stream_names_what_the_parser_still_has(clip, packets_of):
-    """With packets="stream", the record of the unfinished packet is held too."""
+    """With packets="stream", the record of an incomplete packet is held, too."""
     packets = packets_of(clip)
     decoder = AvDecoder(packets="stream")
     for packet in packets[:5]:
@@ -227,7 +227,7 @@ def test_held_in_a_stream_names_what_the_parser_still_has(clip, packets_of):
 
 
 def test_damaged_pictures_may_be_kept(clip, packets_of):
-    """With keep_corrupt=True pictures come that are painted over, and nothing waits for a keyframe."""
+    """keep_corrupt=True returns frames with concealed damage, and does not wait for a keyframe."""
     packets = packets_of(clip)
     packets[14] = packets[14].replace(data=packets[14].data[: len(packets[14].data) // 2])
     decoder = AvDecoder(keep_corrupt=True)
@@ -237,7 +237,7 @@ def test_damaged_pictures_may_be_kept(clip, packets_of):
 
 
 def test_a_claim_of_a_huge_picture_takes_no_memory(make_video, packets_of):
-    """A stream that claims more than 128 million pixels is refused, not allocated."""
+    """A stream that claims more than 128 million pixels is rejected without allocation."""
     packet = packets_of(make_video("huge.mkv", codec="ffv1", bframes=0))[0]
     from penstock_kafka_av import context
 

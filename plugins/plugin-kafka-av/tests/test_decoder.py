@@ -1,4 +1,4 @@
-"""AvDecoder gives what PyAV gives, bit by bit, with the packet that each frame came from."""
+"""AvDecoder returns PyAV's frames, bit by bit, each with its packet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from penstock_kafka_av.decoder import AvDecoder
 
 
 def same(frames, reference):
-    """Whether these are the same pictures, in the same order."""
+    """Return whether both have the same pictures, in the same order."""
     return len(frames) == len(reference) and all(
         np.array_equal(frame.data, array) for frame, (_, array) in zip(frames, reference, strict=True)
     )
@@ -33,7 +33,7 @@ def test_it_is_a_decoder():
 
 
 def test_frames_are_those_of_pyav(sample, direct, packets_of, decode_all):
-    """Count, order and every pixel are what `av.open(file).decode(video=0)` gives."""
+    """Number, order and all pixels equal those of `av.open(file).decode(video=0)`."""
     decoder = AvDecoder()
     frames = decode_all(decoder, packets_of(sample))
     assert same(frames, list(direct(sample)))
@@ -41,7 +41,7 @@ def test_frames_are_those_of_pyav(sample, direct, packets_of, decode_all):
 
 
 def test_a_frame_names_the_packet_that_it_came_from(sample, direct, packets_of, decode_all):
-    """With B-frames too, the parent is the packet of the frame's own pts, not the one decoded last."""
+    """With B-frames too, the parent is the packet with the frame's pts, not the one decoded last."""
     packets = packets_of(sample)
     frames = decode_all(AvDecoder(), packets)
     assert [frame.parent.metadata["pts"] for frame in frames] == [pts for pts, _ in direct(sample)]
@@ -51,7 +51,7 @@ def test_a_frame_names_the_packet_that_it_came_from(sample, direct, packets_of, 
 
 
 def test_b_frames_leave_in_the_order_of_display(carphone, packets_of, decode_all):
-    """Packets come in the order of decoding, frames in that of time, numbered from 0."""
+    """Packets arrive in decoding order, frames in display order, numbered from 0."""
     packets = packets_of(carphone)
     order = [packet.metadata["pts"] for packet in packets]
     assert order != sorted(order)  # there are B-frames
@@ -73,7 +73,7 @@ def test_arrays_are_contiguous_and_own(carphone, packets_of, decode_all):
 
 
 def test_metadata_keeps_what_the_packet_said_and_leaves_the_decoders_part_out(make_video, packets_of, decode_all):
-    """Frames carry codec, size and pts on, and neither extradata nor other hints for a decoder."""
+    """Frames have the packet's codec, size and pts, but neither extradata nor other parameters of decoders."""
     packets = [
         packet.replace(metadata={**packet.metadata, "exposure_ms": 3})
         for packet in packets_of(make_video("meta.mkv", codec="mpeg4"))
@@ -88,7 +88,7 @@ def test_metadata_keeps_what_the_packet_said_and_leaves_the_decoders_part_out(ma
 
 @pytest.mark.parametrize("pixel_format", ["bgr24", "rgb24", "gray", "yuv420p", "gray16le", "rgba"])
 def test_every_pixel_format_is_pyavs(carphone, direct, packets_of, decode_all, pixel_format):
-    """Whatever format is set, shape, dtype and values are those of PyAV's own conversion."""
+    """With any format, shape, dtype and values are those of PyAV's conversion."""
     frames = decode_all(AvDecoder(pixel_format=pixel_format), packets_of(carphone)[:20])
     reference = [array for _, array in direct(carphone, pixel_format)][:18]
     for frame, array in zip(frames, reference, strict=False):
@@ -99,7 +99,7 @@ def test_every_pixel_format_is_pyavs(carphone, direct, packets_of, decode_all, p
 
 @pytest.mark.parametrize("thread_type", ["slice", "frame", "auto"])
 def test_threads_change_nothing(carphone, direct, packets_of, decode_all, thread_type):
-    """Frames, order and parents do not depend on how many threads decode, or how they share the work."""
+    """Frames, order and parents do not depend on the number of threads or their kind."""
     frames = decode_all(AvDecoder(threads=3, thread_type=thread_type), packets_of(carphone))
     reference = list(direct(carphone))
     assert same(frames, reference)
@@ -107,7 +107,7 @@ def test_threads_change_nothing(carphone, direct, packets_of, decode_all, thread
 
 
 AV1 = next(name for name in ("libsvtav1", "libaom-av1", "librav1e") if name in av.codecs_available)
-"""Whichever encoder of AV1 this build of PyAV has; each has one."""
+"""The AV1 encoder of this build of PyAV; every build has one."""
 
 CODECS = {
     "libx265": {"options": {"x265-params": "log-level=none:pools=1"}},
@@ -121,7 +121,7 @@ CODECS = {
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_other_codecs(make_video, direct, packets_of, decode_all, codec):
-    """HEVC, MJPEG, VP9, FFV1, MPEG-4 and AV1 from a Matroska file decode as PyAV does, with the right parents."""
+    """HEVC, MJPEG, VP9, FFV1, MPEG-4 and AV1 from Matroska decode as with PyAV, with the right parents."""
     path = make_video(f"{codec}.mkv", codec=codec, **CODECS[codec])
     decoder = AvDecoder()
     frames = decode_all(decoder, packets_of(path))
@@ -134,7 +134,7 @@ def test_other_codecs(make_video, direct, packets_of, decode_all, codec):
 
 
 def cut(packets, seed):
-    """The same bytes, cut elsewhere."""
+    """Return the same bytes, split elsewhere."""
     rest, number, chance = b"".join(packet.data for packet in packets), 0, random.Random(seed)
     while rest:
         size = chance.choice((1, 3, 50, 700, 9_000, 60_000))
@@ -144,13 +144,13 @@ def cut(packets, seed):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_stream_cut_anywhere_loses_nothing(sample, direct, packets_of, decode_all, seed):
-    """With packets="stream", records may hold half a packet or thirty of them: all frames come."""
+    """With packets="stream", records may contain half a packet or thirty packets: all frames are returned."""
     frames = decode_all(AvDecoder(packets="stream"), list(cut(packets_of(sample), seed)))
     assert same(frames, list(direct(sample)))
 
 
 def test_a_parser_that_gives_several_packets_loses_none(carphone, direct, packets_of):
-    """A whole video in one record gives all its frames."""
+    """A whole video in one record yields all its frames."""
     packets = packets_of(carphone)
     decoder = AvDecoder(packets="stream", rate=30)
     record = Record(data=b"".join(packet.data for packet in packets), time_ns=5)
@@ -161,14 +161,14 @@ def test_a_parser_that_gives_several_packets_loses_none(carphone, direct, packet
 
 
 def test_parents_in_a_stream_are_where_the_packet_begins(carphone, direct, packets_of, decode_all):
-    """A parser gives each packet late; the frame names the record in which its packet begins all the same."""
+    """Although a parser returns packets late, the parent of a frame is the record in which its packet begins."""
     packets = packets_of(carphone)
     frames = decode_all(AvDecoder(packets="stream"), packets)
     assert [frame.parent.metadata["pts"] for frame in frames] == [pts for pts, _ in direct(carphone)]
 
 
 def test_a_codec_without_parser_cannot_be_cut(make_video, packets_of):
-    """A stream of a codec that has no parser is refused with the remedy."""
+    """A stream of a codec without a parser is rejected with a remedy."""
     record = packets_of(make_video("ffv1.mkv", codec="ffv1", bframes=0))[0]
     decoder = AvDecoder(packets="stream", codec="rawvideo")
     with pytest.raises(DecodeError, match="packets='whole'"):
@@ -176,7 +176,7 @@ def test_a_codec_without_parser_cannot_be_cut(make_video, packets_of):
 
 
 def test_memoryviews_and_arrays_of_bytes_are_packets_too(carphone, direct, packets_of, decode_all):
-    """Anything with a buffer is taken: bytes, bytearray, memoryview, uint8 arrays."""
+    """Data may be any buffer: bytes, bytearray, memoryview, uint8 arrays."""
     kinds = (bytes, bytearray, memoryview, lambda data: np.frombuffer(data, np.uint8))
     packets = [packet.replace(data=kinds[packet.seq % 4](packet.data)) for packet in packets_of(carphone)]
     assert same(decode_all(AvDecoder(), packets), list(direct(carphone)))
@@ -184,7 +184,7 @@ def test_memoryviews_and_arrays_of_bytes_are_packets_too(carphone, direct, packe
 
 @pytest.mark.parametrize("data", [b"", None, "text", 7], ids=repr)
 def test_what_is_no_packet_is_refused_and_changes_nothing(carphone, direct, packets_of, data):
-    """No bytes, or none at all, is a DecodeError that names the record; the others decode as if it had not come."""
+    """Empty data, or data that are not bytes, raise DecodeError with the record; other packets are unaffected."""
     packets = packets_of(carphone)
     decoder = AvDecoder()
     frames = [frame for packet in packets[:50] for frame in decoder.decode(packet)]
@@ -196,7 +196,7 @@ def test_what_is_no_packet_is_refused_and_changes_nothing(carphone, direct, pack
 
 @pytest.mark.parametrize("codec", ["no-such-codec", "aac", 7, None], ids=repr)
 def test_metadata_may_not_name_nonsense(carphone, packets_of, codec):
-    """A packet whose metadata names an unknown codec, or one that is not for video, is refused by name."""
+    """A packet with an unknown codec in its metadata, or one that is not for video, is rejected by name."""
     packet = packets_of(carphone)[0]
     with pytest.raises(DecodeError, match=r"codec.*; set codec=…"):
         AvDecoder().decode(packet.replace(metadata={**packet.metadata, "codec": codec}))
@@ -206,7 +206,7 @@ def test_metadata_may_not_name_nonsense(carphone, packets_of, codec):
     "lie", [{"extradata": "x"}, {"extradata": b""}, {"width": -1, "height": 10**9}, {"color": [1]}, {"pts": "now"}]
 )
 def test_lies_in_metadata_do_no_harm(carphone, direct, packets_of, decode_all, lie):
-    """What a packet says of itself is not trusted: nonsense beside a good packet is left out."""
+    """Metadata of packets are not trusted: malformed values with a good packet are ignored."""
     packets = [packet.replace(metadata={**packet.metadata, **lie}) for packet in packets_of(carphone)[:30]]
     frames = decode_all(AvDecoder(), packets)
     assert len(frames) == 30
@@ -219,7 +219,7 @@ def test_lies_in_metadata_do_no_harm(carphone, direct, packets_of, decode_all, l
     ids=repr,
 )
 def test_open_refuses_what_this_libav_has_not(settings):
-    """A wrong codec or pixel format is found before the first packet, by its value."""
+    """A wrong codec or pixel format is rejected before the first packet, with its value."""
     value = next(iter(settings.values()))
     with pytest.raises(ConfigError, match=value):
         AvDecoder(**settings).open()
@@ -229,13 +229,13 @@ def test_open_refuses_what_this_libav_has_not(settings):
     "settings", [{"threads": 0}, {"threads": "many"}, {"packets": "half"}, {"rate": 0}, {"max_held": 1}], ids=repr
 )
 def test_wrong_settings_are_refused_when_built(settings):
-    """A setting out of its range is a ValueError at once."""
+    """A setting out of range raises ValueError at once."""
     with pytest.raises(ValueError):
         AvDecoder(**settings)
 
 
 def test_building_does_nothing_and_settings_compare():
-    """Two decoders of the same settings are equal, also after one has worked."""
+    """Decoders with equal settings are equal, also after one was used."""
     one, two = AvDecoder(codec="h264"), AvDecoder(codec="h264")
     one.flush()
     assert one == two
@@ -243,7 +243,7 @@ def test_building_does_nothing_and_settings_compare():
 
 
 def test_another_codec_in_the_middle(carphone, make_video, direct, packets_of, decode_all):
-    """A channel that changes its codec and size goes on with the new one, and loses no frame of the old."""
+    """After a change of codec and size, decoding continues with the new ones, and loses no frame of the old."""
     other = make_video("libx265.mkv", codec="libx265", **CODECS["libx265"])
     first, second = packets_of(carphone), packets_of(other)
     second = [packet.replace(seq=packet.seq + len(first)) for packet in second]
@@ -253,7 +253,7 @@ def test_another_codec_in_the_middle(carphone, make_video, direct, packets_of, d
 
 
 def test_after_flush_the_channel_may_go_on(carphone, direct, packets_of, decode_all):
-    """Flush leaves nothing inside, and the decoder takes the next keyframe as a start; numbers go on."""
+    """Flush leaves no frame inside, the next keyframe is a start, and numbers continue."""
     decoder, packets = AvDecoder(), packets_of(carphone)
     frames = decode_all(decoder, packets)
     assert list(decoder.flush()) == []
@@ -264,7 +264,7 @@ def test_after_flush_the_channel_may_go_on(carphone, direct, packets_of, decode_
 
 
 def test_a_loop_is_no_gap(carphone, direct, packets_of, decode_all):
-    """A video that is played three times gives three times its frames, with time going on."""
+    """A video that is played three times yields its frames three times, with increasing times."""
     frames = decode_all(AvDecoder(), packets_of(carphone, loop=3))
     assert same(frames, [*direct(carphone)] * 3)
     steps = np.diff([frame.time_ns for frame in frames])
@@ -273,7 +273,7 @@ def test_a_loop_is_no_gap(carphone, direct, packets_of, decode_all):
 
 
 def test_frames_are_numbered_alike_wherever_decoding_begins(make_video, packets_of, decode_all):
-    """A decoder that begins at a later keyframe gives the same frames the same numbers, open groups included."""
+    """A decoder that begins at a later keyframe gives the same frames the same numbers, with open GOPs too."""
     video = make_video("open-hevc.mkv", codec="libx265", **CODECS["libx265"])
     packets = packets_of(video)
     number_of = {frame.parent.seq: frame.seq for frame in decode_all(AvDecoder(), packets)}

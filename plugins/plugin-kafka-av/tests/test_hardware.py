@@ -1,4 +1,4 @@
-"""Decoding on a device, as far as a machine without one can show it: what is refused, and what falls back."""
+"""Decoding on a device, as far as it can be tested without one: errors and fallbacks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from penstock_kafka_av.hardware import kinds
 
 @pytest.fixture(autouse=True)
 def no_device(monkeypatch):
-    """A machine on which no device answers, whatever it has."""
+    """A machine on which no device works."""
     create = av.CodecContext.create
 
     def failing(codec, mode=None, hwaccel=None):
@@ -28,13 +28,13 @@ def no_device(monkeypatch):
 
 @pytest.mark.parametrize("hardware", ["auto", *kinds(), "cuda:1", "vaapi:/dev/dri/renderD128"])
 def test_without_a_device_frames_are_those_of_software(carphone, packets_of, decode_all, caplog, hardware):
-    """Every kind of device that libav knows falls back; frames are the same; the log says so once, with the reason."""
+    """Every kind of device falls back; frames are the same; the log has the reason once."""
     packets = packets_of(carphone)
     reference = decode_all(AvDecoder(), packets)
     decoder = AvDecoder(hardware=hardware)
     decoder.open()
     frames = decode_all(decoder, packets)
-    frames += decode_all(decoder, packets)  # flushed, it opens another
+    frames += decode_all(decoder, packets)  # flushed, it opens another one
     assert all(np.array_equal(a.data, b.data) for a, b in zip(frames, reference * 2, strict=True))
     (line,) = [record.getMessage() for record in caplog.records if "hardware" in record.getMessage()]
     assert repr(hardware) in line
@@ -43,7 +43,7 @@ def test_without_a_device_frames_are_those_of_software(carphone, packets_of, dec
 
 
 def test_the_report_says_so(carphone, packets_of):
-    """The report of a run has the fall-back as a remark, in this process or another."""
+    """The report of a run has the fallback as a remark, in this process or another."""
     for place in ("thread", "process"):
         flow = ps.source(packets_of(carphone)) >> ps.decoder("av", hardware="vdpau", place=place) >> ps.store("null")
         report = ps.Pipeline(flow).run()
@@ -52,7 +52,7 @@ def test_the_report_says_so(carphone, packets_of):
 
 
 def test_a_device_that_must_be(carphone, packets_of, monkeypatch):
-    """With hardware_missing="error" nothing is decoded in software: it is refused at open, or at the first packet."""
+    """hardware_missing="error" prevents decoding in software: an error at open, or at the first packet."""
     packet = packets_of(carphone)[0]
     decoder = AvDecoder(hardware="auto", hardware_missing="error")
     with pytest.raises(DecodeError, match="hardware_missing='software'"):
@@ -70,6 +70,6 @@ def test_a_device_that_must_be(carphone, packets_of, monkeypatch):
     ("hardware", "words"), [("cudda", "'cuda'"), ("vapi:0", "'vaapi'"), (7, "known are"), ("", "x")]
 )
 def test_unknown_devices_are_named(hardware, words):
-    """A device that libav does not know is refused when the decoder is made, with the nearest name."""
+    """A device that libav does not know is rejected when the decoder is created, with the nearest name."""
     with pytest.raises(ConfigError, match="hardware=.*" + ("" if words == "x" else words)):
         AvDecoder(hardware=hardware)

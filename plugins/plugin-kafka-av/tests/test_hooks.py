@@ -1,4 +1,4 @@
-"""What the plugin says that it offers is there, and saying it is cheap."""
+"""The components that the plugin lists exist, and listing them is cheap."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OFFERED = [
 
 @pytest.mark.parametrize("component", OFFERED, ids=lambda component: component.name)
 def test_every_component_can_be_imported(component):
-    """Its path leads to a class that takes and gives what the component says."""
+    """Its path leads to a class that takes and gives the declared kinds of data."""
     module, name = component.path.split(":")
     found = getattr(importlib.import_module(module), name)
     assert getattr(found, "takes", component.takes) == component.takes
@@ -28,7 +28,7 @@ def test_every_component_can_be_imported(component):
 
 
 def test_listing_is_light():
-    """A fresh interpreter that asks what is offered has imported neither av nor numpy."""
+    """Listing the components in a fresh interpreter imports neither av nor numpy."""
     code = (
         "import sys; from penstock_kafka_av import hooks; "
         "list(hooks.penstock_sources()), list(hooks.penstock_decoders()), list(hooks.penstock_processors()); "

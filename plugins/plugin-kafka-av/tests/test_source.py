@@ -1,4 +1,4 @@
-"""VideoSource: packets, frames, time, restarts, and one sentence for everything that is wrong."""
+"""VideoSource: packets, frames, times, restarts, and errors of one sentence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from penstock_kafka_av.source import VideoSource
 
 
 def until_the_end(source, *, waits=None, timeout_s=0.2):
-    """What an open source gives, and the error with which it ends; `waits` takes the seconds of each read."""
+    """Return the records of an open source, and the error with which it ends; `waits` collects the seconds per read."""
     records = []
     try:
         while True:
@@ -33,7 +33,7 @@ def until_the_end(source, *, waits=None, timeout_s=0.2):
 
 
 def test_it_is_a_source():
-    """It has the contract's methods and abilities, and says whether it gives packets or arrays."""
+    """It has the contract's methods and abilities, and declares packets or arrays."""
     source = VideoSource(url="x.mp4")
     assert isinstance(source, Source)
     assert isinstance(source, SupportsCommit)
@@ -43,7 +43,7 @@ def test_it_is_a_source():
 
 
 def test_settings_are_plain_data(tmp_path):
-    """Two sources of the same settings are equal, also after pickling; a Path is a str; the password is not printed."""
+    """Sources with equal settings are equal, also after pickling; a Path becomes a str; no password is printed."""
     source = VideoSource(url=tmp_path / "x.mp4", loop=2)
     assert source.url == str(tmp_path / "x.mp4")
     assert pickle.loads(pickle.dumps(source)) == source
@@ -54,13 +54,13 @@ def test_settings_are_plain_data(tmp_path):
 
 @pytest.mark.parametrize("settings", [{"loop": 0}, {"timeout_s": 0}, {"start": -1}, {"url": 7}], ids=repr)
 def test_wrong_settings_are_refused_when_built(settings):
-    """A setting out of its range, or of another type, is an error at once."""
+    """A setting out of range, or of another type, is rejected at once."""
     with pytest.raises((ValueError, TypeError)):
         VideoSource(**{"url": "x.mp4", **settings})
 
 
 def test_packets_are_numbered_and_named(carphone, packets_of):
-    """Seq counts from 0; the channel is the file's name unless set; each packet can be decoded anywhere."""
+    """Numbers count from 0; the channel is the file's name by default; each packet can be decoded elsewhere."""
     packets = packets_of(carphone)
     assert [packet.seq for packet in packets] == list(range(120))
     assert {packet.channel for packet in packets} == {"carphone_pristine"}
@@ -79,7 +79,7 @@ def test_packets_are_numbered_and_named(carphone, packets_of):
 
 
 def test_times_are_those_of_the_pictures(carphone, packets_of):
-    """time_ns is the moment of opening plus the pts, in nanoseconds."""
+    """time_ns is the time of opening plus the pts, in nanoseconds."""
     before = time.time_ns()
     packets = packets_of(carphone)
     after = time.time_ns()
@@ -90,7 +90,7 @@ def test_times_are_those_of_the_pictures(carphone, packets_of):
 
 
 def test_it_gives_no_more_than_asked_for(carphone):
-    """read(max_records) returns at most so many, in order, and raises EndOfSource only after the last."""
+    """read(max_records) returns at most that many, in order, and raises EndOfSource only after the last."""
     source = VideoSource(url=str(carphone))
     source.open()
     sizes = []
@@ -105,7 +105,7 @@ def test_it_gives_no_more_than_asked_for(carphone):
 
 
 def test_frames(sample, direct, drain):
-    """With frames=True it gives the arrays that PyAV gives, each with its packet as parent."""
+    """frames=True returns the same arrays as PyAV, each with its packet as parent."""
     frames = drain(VideoSource(url=str(sample), frames=True))
     reference = list(direct(sample))
     assert [frame.seq for frame in frames] == list(range(len(reference)))
@@ -114,7 +114,7 @@ def test_frames(sample, direct, drain):
 
 
 def test_a_loop_goes_on(carphone, packets_of):
-    """Played twice, seq, pts and time go on, and the data repeats."""
+    """Played twice, seq, pts and time continue, and the data repeat."""
     packets = packets_of(carphone, loop=2)
     assert [packet.seq for packet in packets] == list(range(240))
     assert [packet.data for packet in packets[:120]] == [packet.data for packet in packets[120:]]
@@ -124,7 +124,7 @@ def test_a_loop_goes_on(carphone, packets_of):
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.ts", "clip.h264", "clip.avi"])
 def test_containers(make_video, direct, packets_of, decode_all, name):
-    """MP4, Matroska, MPEG-TS, bare H.264 and AVI give packets from which the same frames come."""
+    """MP4, Matroska, MPEG-TS, raw H.264 and AVI yield packets with the same frames."""
     path = make_video(name)
     frames = decode_all(AvDecoder(), packets_of(path))
     reference = list(direct(path))
@@ -134,7 +134,7 @@ def test_containers(make_video, direct, packets_of, decode_all, name):
 
 
 def test_realtime_keeps_to_the_clock(make_video):
-    """In real time ten pictures at 25 a second take at least 360 ms, and read() does not overstay its time."""
+    """In real time ten frames at 25 per second take at least 360 ms, and read() keeps to its timeout."""
     source = VideoSource(url=str(make_video("clip.mp4")), realtime=True)
     source.open()
     start = time.monotonic()
@@ -151,7 +151,7 @@ def test_realtime_keeps_to_the_clock(make_video):
 @pytest.mark.parametrize("loop", [1, 3])
 @pytest.mark.parametrize("start", [0, 1, 9, 10, 25, 39])
 def test_a_restart_begins_at_the_keyframe_before(make_video, packets_of, direct, decode_all, start, loop):
-    """From a position on, every packet comes again, preceded by what a decoder needs; the first says so."""
+    """From a position, all packets are returned again, preceded by those from the keyframe; the first is marked."""
     path = make_video("clip.mp4")
     whole = packets_of(path, loop=loop)
     packets = packets_of(path, loop=loop, start=start)
@@ -165,13 +165,13 @@ def test_a_restart_begins_at_the_keyframe_before(make_video, packets_of, direct,
 
 
 def test_a_restart_at_the_end_gives_nothing(carphone, packets_of):
-    """A position after the last packet means that all is done."""
+    """A position after the last packet means that nothing is left to read."""
     assert packets_of(carphone, start=120) == []
     assert packets_of(carphone, start=500) == []
 
 
 def test_positions_count_packets(carphone):
-    """position() is the number of packets read, also across reads; commit takes it."""
+    """position() is the number of packets read, over all reads; commit accepts it."""
     source = VideoSource(url=str(carphone), start=0)
     source.open()
     assert source.position() == 0
@@ -184,7 +184,7 @@ def test_positions_count_packets(carphone):
 
 
 def test_positions_of_frames_lose_none(make_video, drain):
-    """With frames, a restart at any position gives every picture that had not been read, and names its packet."""
+    """With frames, a restart at any position returns every frame that had not been read, with its packet."""
     path = str(make_video("clip.mp4"))
     everything = {frame.parent.seq for frame in drain(VideoSource(url=path, frames=True))}
     for reads in range(0, 40, 3):
@@ -210,7 +210,7 @@ def test_positions_of_frames_lose_none(make_video, drain):
     ids=str,
 )
 def test_what_is_no_video_is_refused(tmp_path, carphone, content, says):
-    """open() names the file, what is wrong with it, and what to do; nothing stays open."""
+    """open() names the file, the problem and a remedy; nothing stays open."""
     path = tmp_path / "input.mp4"
     if content == "moov":
         path.write_bytes(carphone.read_bytes()[:-3000])
@@ -229,7 +229,7 @@ def test_what_is_no_video_is_refused(tmp_path, carphone, content, says):
 
 
 def make_audio(path):
-    """A second of silence in an MP4 file."""
+    """One second of silence in an MP4 file."""
     import av
 
     with av.open(str(path), "w") as container:
@@ -243,7 +243,7 @@ def make_audio(path):
 @pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv", "cut.flv"])
 @pytest.mark.parametrize("frames", [False, True])
 def test_a_file_cut_in_its_data(tmp_path, make_video, direct, name, frames):
-    """Every packet that is whole comes, and then an error says that there should be more; never a silent end."""
+    """Every complete packet of a truncated file is returned, followed by an error; never a silent end."""
     muxing = {"movflags": "faststart"} if name.endswith("mp4") else {}
     whole = make_video(f"to-{name}", muxing=muxing).read_bytes()
     path = tmp_path / name
@@ -262,7 +262,7 @@ def test_a_file_cut_in_its_data(tmp_path, make_video, direct, name, frames):
 
 
 def test_after_an_error_it_goes_on_where_it_was(tmp_path, make_video):
-    """Opened again after SourceError, a recording gives no packet twice, and says again that it is cut short."""
+    """Opened again after SourceError, a recording returns no packet twice, and reports the truncation again."""
     whole = make_video("to-cut.mkv").read_bytes()
     path = tmp_path / "cut.mkv"
     path.write_bytes(whole[: len(whole) * 3 // 4])
@@ -272,7 +272,7 @@ def test_after_an_error_it_goes_on_where_it_was(tmp_path, make_video):
     assert isinstance(end, SourceError)
     given = source.position()
     source.close()
-    path.write_bytes(whole)  # meanwhile somebody copied the rest
+    path.write_bytes(whole)  # the rest was copied in the meantime
     source.open()
     records, end = until_the_end(source)
     assert isinstance(end, EndOfSource)
@@ -282,7 +282,7 @@ def test_after_an_error_it_goes_on_where_it_was(tmp_path, make_video):
 
 
 def test_pictures_that_cannot_be_decoded_are_counted_as_lost(tmp_path, make_video):
-    """With frames=True, damage inside a file is left out and counted in lost_upstream()."""
+    """With frames=True, damage inside a file is skipped and counted in lost_upstream()."""
     data = bytearray(make_video("clip.mp4", frames=40).read_bytes())
     at = data.index(b"mdat") + 4
     data[at + 6000 : at + 6400] = bytes(400)
@@ -297,7 +297,7 @@ def test_pictures_that_cannot_be_decoded_are_counted_as_lost(tmp_path, make_vide
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
-    """A file server that does not talk."""
+    """A file server without log output."""
 
     def log_message(self, *args):
         pass
@@ -305,7 +305,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(directory):
-    """Serve a directory over HTTP on loopback; gives the address."""
+    """Serve a directory over HTTP on loopback; yield the address."""
     handler = functools.partial(Quiet, directory=str(directory))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
@@ -318,7 +318,7 @@ def serving(directory):
 
 
 def test_http(make_video, packets_of):
-    """A file behind an HTTP server gives the packets of the file itself."""
+    """A file over HTTP yields the same packets as the file."""
     path = make_video("web.mp4", muxing={"movflags": "faststart"})
     with serving(path.parent) as address:
         packets = packets_of(f"{address}/{path.name}")
@@ -327,7 +327,7 @@ def test_http(make_video, packets_of):
 
 
 def test_http_that_has_no_such_file(tmp_path):
-    """An address that answers 404 is a SourceError that names it, without the password."""
+    """An address that answers 404 raises SourceError with the address, without the password."""
     with serving(tmp_path) as address:
         source = VideoSource(url=address.replace("//", "//me:geheim@") + "/none.mp4")
         with pytest.raises(SourceError, match=r"none\.mp4.*; check") as caught:
@@ -336,7 +336,7 @@ def test_http_that_has_no_such_file(tmp_path):
 
 
 class Camera:
-    """A sender of a live stream over TCP: it sends what it has and then is silent until it is told to go."""
+    """A sender of a live stream over TCP: it sends its data and is then silent until it is stopped."""
 
     def __init__(self, data: bytes) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -359,14 +359,14 @@ class Camera:
 
 @pytest.fixture
 def camera(make_video):
-    """A camera that sends 400 pictures as MPEG-TS and then falls silent."""
+    """A camera that sends 400 frames as MPEG-TS and then falls silent."""
     camera = Camera(make_video("live.ts", frames=400).read_bytes())
     yield camera
     camera.close()
 
 
 def test_a_silent_camera_does_not_hold_read(camera):
-    """While nothing comes, read() returns after its own time; after timeout_s the silence is an error."""
+    """Without packets, read() returns after its timeout; after timeout_s the silence is an error."""
     source = VideoSource(url=camera.url, options={"analyzeduration": 100_000, "probesize": 50_000}, timeout_s=1.0)
     source.open()
     waits = []
@@ -380,7 +380,7 @@ def test_a_silent_camera_does_not_hold_read(camera):
 
 
 def test_a_camera_that_is_not_read_waits(camera):
-    """What is not asked for is not collected: at most 64 packets wait, the thread holds, and close() ends it."""
+    """Unread packets do not pile up: at most 64 wait, the thread blocks, and close() ends it."""
     source = VideoSource(url=camera.url, options={"analyzeduration": 100_000, "probesize": 50_000}, timeout_s=1.0)
     source.open()
     assert source.read(1, 5.0)
@@ -390,7 +390,7 @@ def test_a_camera_that_is_not_read_waits(camera):
 
 
 def test_a_camera_that_comes_back_is_a_discontinuity(camera, make_video):
-    """Opened again after an error, the first packet does not continue the last, and numbers go on."""
+    """Opened again after an error, the first packet is a discontinuity, and numbers continue."""
     source = VideoSource(url=camera.url, options={"analyzeduration": 100_000, "probesize": 50_000}, timeout_s=0.5)
     source.open()
     records, end = until_the_end(source)
@@ -410,7 +410,7 @@ def test_a_camera_that_comes_back_is_a_discontinuity(camera, make_video):
 
 
 def test_nobody_listens():
-    """An address where nothing listens is a SourceError with the address and a remedy."""
+    """An address without a listener raises SourceError with the address and a remedy."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(SourceError, match=rf"rtsp://127.0.0.1:{port}/cam.*check"):

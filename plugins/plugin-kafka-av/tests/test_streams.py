@@ -1,4 +1,4 @@
-"""Streams as cameras and archives have them: odd SEI, parameter sets sent once, parameters only in the container."""
+"""Streams of real cameras and archives: odd SEI, parameter sets sent once, parameters only in the container."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ WRONG_SEI = {"h264": bytes([6, 6, 4]) + b"\x00\x00\x01\x02\x80"[2:] + b"\x80", "
 
 
 def damaged(data):
-    """A packet whose picture is damaged; HEVC is checked only by the hash behind it."""
+    """Return a packet with a damaged picture; HEVC detects damage only by the hash after it."""
     return data[:40] + bytes(byte ^ 0x5A for byte in data[40:60]) + data[60:]
 
 
 def decode(records, decoder=None):
-    """Frames and errors."""
+    """Return frames and errors."""
     decoder = decoder or AvDecoder()
     decoder.open()
     frames, errors = [], []
@@ -48,7 +48,7 @@ def decode(records, decoder=None):
 
 
 def same(frames, reference):
-    """Whether these are the same pictures, in the same order."""
+    """Return whether both have the same pictures, in the same order."""
     return len(frames) == len(reference) and all(
         np.array_equal(frame.data, array) for frame, (_, array) in zip(frames, reference, strict=True)
     )
@@ -56,13 +56,13 @@ def same(frames, reference):
 
 @pytest.fixture(params=["h264", "hevc"])
 def codec(request):
-    """Each of the codecs that are made of NAL units."""
+    """Each codec that consists of NAL units."""
     return request.param
 
 
 @pytest.fixture
 def clip(codec, make_video):
-    """40 pictures in four groups."""
+    """40 pictures in four GOPs."""
     encoder = "libx264" if codec == "h264" else "libx265"
     return make_video(f"streams-{codec}.mp4", codec=encoder, bframes=0, options=X265 if codec == "hevc" else None)
 
@@ -70,7 +70,7 @@ def clip(codec, make_video):
 @pytest.mark.parametrize("sei", [NOISE_SEI, WRONG_SEI], ids=["claims too much", "wrong inside"])
 @pytest.mark.parametrize("thread_type", ["slice", "frame"])
 def test_sei_that_is_odd_costs_no_picture(clip, codec, direct, packets_of, caplog, sei, thread_type):
-    """SEI that libav cannot read, in front of every picture, is left out and said once; every frame comes."""
+    """Unreadable SEI before every picture is left out and reported once; all frames are decoded."""
     packets = [packet.replace(data=START + sei[codec] + packet.data) for packet in packets_of(clip)]
     with caplog.at_level(logging.WARNING):
         frames, errors = decode(packets, AvDecoder(thread_type=thread_type, threads=2))
@@ -80,7 +80,7 @@ def test_sei_that_is_odd_costs_no_picture(clip, codec, direct, packets_of, caplo
 
 
 def test_damage_in_a_picture_with_odd_sei_is_an_error(clip, codec, direct, packets_of):
-    """That the SEI is odd does not hide that the picture is damaged."""
+    """Odd SEI does not hide damage of the picture."""
     packets = [packet.replace(data=START + NOISE_SEI[codec] + packet.data) for packet in packets_of(clip)]
     packets[14] = packets[14].replace(data=damaged(packets[14].data))
     frames, errors = decode(packets)
@@ -93,7 +93,7 @@ def test_damage_in_a_picture_with_odd_sei_is_an_error(clip, codec, direct, packe
 @pytest.mark.parametrize("params", ["hrd=1:vbv-maxrate=1000:vbv-bufsize=1000:aud=1", "interlace=1"])
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 def test_hevc_with_timing_sei(make_video, direct, packets_of, params, ending):
-    """SEI that refers to parameter sets which the container keeps apart is read after them."""
+    """SEI that refers to parameter sets which only the container has is parsed after them."""
     options = {"x265-params": f"{params}:bitrate=300:keyint=10:log-level=none:pools=1"}
     path = make_video(f"timing-{params[:3]}.{ending}", codec="libx265", options=options, frames=20)
     frames, errors = decode(packets_of(path))
@@ -102,12 +102,12 @@ def test_hevc_with_timing_sei(make_video, direct, packets_of, params, ending):
 
 
 def is_set(codec, unit):
-    """Whether a NAL unit is a parameter set."""
+    """Return whether a NAL unit is a parameter set."""
     return unit[0] & 31 in (7, 8) if codec == "h264" else unit[0] >> 1 & 63 in (32, 33, 34)
 
 
 def split(codec, data):
-    """The parameter sets of a packet, and the rest, each with start codes."""
+    """Return the parameter sets of a packet, and the other units, each with start codes."""
     sets, rest = [], []
     for unit in units(codec, data):
         (sets if is_set(codec, unit.data) else rest).append(START + unit.data)
@@ -115,7 +115,7 @@ def split(codec, data):
 
 
 def camera(codec, chunks):
-    """Records as a camera sends them, which says nothing but its codec."""
+    """Return records of a camera whose only metadata is the codec."""
     return [
         Record(data, channel="camera", seq=seq, time_ns=seq * 40_000_000, metadata={"codec": codec})
         for seq, data in enumerate(chunks)
@@ -124,7 +124,7 @@ def camera(codec, chunks):
 
 @pytest.mark.parametrize("packing", ["one record", "a record each"])
 def test_parameter_sets_in_records_of_their_own(clip, codec, direct, packets_of, packing):
-    """A record without a picture belongs to the one behind it; every frame comes, and none is an error."""
+    """A record without a picture is decoded with the next one; all frames are decoded without an error."""
     chunks = []
     for packet in packets_of(clip):
         sets, rest = split(codec, packet.data)
@@ -137,7 +137,7 @@ def test_parameter_sets_in_records_of_their_own(clip, codec, direct, packets_of,
 
 @pytest.mark.parametrize("fault", ["damaged", "lost", "discontinuity"])
 def test_parameter_sets_that_came_once_are_kept(clip, codec, direct, packets_of, fault):
-    """A camera that sends them only at its start goes on at the next keyframe after damage, a leap or a reset."""
+    """A camera that sends parameter sets only at its start resumes at a keyframe after damage, a gap or a reset."""
     packets = [packet.data for packet in packets_of(clip)]
     records = camera(codec, [packets[0], *(split(codec, data)[1] for data in packets[1:])])
     if fault == "damaged":
@@ -154,7 +154,7 @@ def test_parameter_sets_that_came_once_are_kept(clip, codec, direct, packets_of,
 
 
 def test_parameter_sets_of_another_codec_are_forgotten(make_video, direct, packets_of):
-    """A channel that changes its codec is not fed the sets of the old one."""
+    """After a change of codec, the old codec's parameter sets are not used."""
     first, second = make_video("change.mp4", bframes=0), make_video("change-5.mp4", codec="libx265", options=X265)
     records = camera("h264", [packet.data for packet in packets_of(first)])
     others = camera("hevc", [packet.data for packet in packets_of(second)])
@@ -178,7 +178,7 @@ RAW = [
 
 @pytest.mark.parametrize(("encoder", "pixels", "ending"), RAW)
 def test_what_only_the_container_says_reaches_the_decoder(make_video, direct, packets_of, encoder, pixels, ending):
-    """Frames of raw and lossless recordings are PyAV's, also after the packets were bytes on their way."""
+    """Frames of raw and lossless recordings equal PyAV's, also after the packets were serialized."""
     path = make_video(f"{encoder}-{pixels}.{ending}", codec=encoder, pixels=pixels, frames=4, bframes=0)
     packets = [from_bytes(encode_bytes(packet)) for packet in packets_of(path)]
     frames, errors = decode(packets)
@@ -187,7 +187,7 @@ def test_what_only_the_container_says_reaches_the_decoder(make_video, direct, pa
 
 
 def test_parameters_travel_once_a_stream(make_video, packets_of):
-    """Where every packet is a keyframe, they come with the first of a second; a restart begins with them, too."""
+    """If all packets are keyframes, the first of each second has the parameters; a restart begins with them, too."""
     path = make_video("once.avi", codec="rawvideo", pixels="gray", frames=60, bframes=0)
     packets = packets_of(path)
     assert [packet.seq for packet in packets if "pix_fmt" in packet.metadata] == [0, 25, 50]
@@ -195,7 +195,7 @@ def test_parameters_travel_once_a_stream(make_video, packets_of):
 
 
 def test_what_is_held_includes_the_parameters(make_video, direct, packets_of):
-    """A decoder that begins anew with what was held knows the parameters, though they came packets ago."""
+    """A new decoder that is given the held packets has the parameters, which came packets before."""
     path = make_video("once.avi", codec="rawvideo", pixels="gray", frames=60, bframes=0)
     packets = packets_of(path)
     decoder = AvDecoder()
@@ -210,7 +210,7 @@ def test_what_is_held_includes_the_parameters(make_video, direct, packets_of):
     "lie", [{"pix_fmt": "nonsense"}, {"pix_fmt": 7}, {"codec_tag": "x" * 9}, {"bits_per_coded_sample": 10**9}], ids=repr
 )
 def test_lies_about_the_container_do_no_harm(clip, direct, packets_of, lie):
-    """Parameters that make no sense are left out."""
+    """Malformed parameters are ignored."""
     packets = [packet.replace(metadata={**packet.metadata, **lie}) for packet in packets_of(clip)]
     frames, errors = decode(packets)
     assert errors == []
@@ -219,7 +219,7 @@ def test_lies_about_the_container_do_no_harm(clip, direct, packets_of, lie):
 
 @pytest.mark.parametrize("bframes", [0, 2])
 def test_a_decoder_that_rested_goes_on(make_video, direct, packets_of, bframes):
-    """After `rest` no thread and no context is left; the next packet brings them back, and no frame is lost."""
+    """After `rest`, no thread and no context is left; the next packet restores them, and no frame is lost."""
     path = make_video(f"rest-{bframes}.mp4", bframes=bframes)
     decoder = AvDecoder(threads=2)
     frames = []
@@ -236,7 +236,7 @@ def test_a_decoder_that_rested_goes_on(make_video, direct, packets_of, bframes):
 
 
 def test_packets_before_a_keyframe_are_named(clip, packets_of, caplog):
-    """A channel that begins without a keyframe says how many packets were skipped, and from which on."""
+    """For a channel that begins without a keyframe, the log has the number of skipped packets, and the first one."""
     with caplog.at_level(logging.WARNING):
         decode(packets_of(clip)[13:])
     (line,) = [line.message for line in caplog.records if "skipped" in line.message]
@@ -246,7 +246,7 @@ def test_packets_before_a_keyframe_are_named(clip, packets_of, caplog):
 
 
 def test_threads_are_shared():
-    """Decoders that are open at once share the processors, each with at least one thread."""
+    """Decoders that are open at the same time share the processors, each with at least one thread."""
 
     class Engine:
         pass
@@ -260,7 +260,7 @@ def test_threads_are_shared():
 
 
 def test_lazy_pictures_become_arrays_when_asked(clip, direct, packets_of):
-    """Nothing is converted by the decoder; the arrays are those of a decoder that converts, from any thread."""
+    """A lazy decoder converts nothing; its arrays equal those of a converting decoder, from any thread."""
     frames, errors = decode(packets_of(clip), AvDecoder(pixel_format="lazy"))
     assert errors == []
     assert AvDecoder(pixel_format="lazy").gives == "any"
@@ -276,7 +276,7 @@ def test_lazy_pictures_become_arrays_when_asked(clip, direct, packets_of):
 
 @pytest.mark.parametrize("codec", ["mpeg2video", "mpeg1video"])
 def test_headers_that_came_once_are_kept(make_video, direct, packets_of, codec):
-    """A stream that says its sequence header once goes on after a lost packet."""
+    """A stream that sends its sequence header once resumes after a lost packet."""
     path = make_video(f"header-{codec}.mkv", codec=codec, bframes=0)
     remove = BitStreamFilterContext("remove_extra=freq=all", codec)
     chunks = []
@@ -292,7 +292,7 @@ def test_headers_that_came_once_are_kept(make_video, direct, packets_of, codec):
 
 
 def test_packets_have_zeros_behind_their_bytes():
-    """Decoders read beyond the end of a packet: what they find there is not what happens to lie in memory."""
+    """Decoders read beyond the end of a packet: they find zeros there, and no arbitrary memory."""
     noise = b"\xff" * 1000
     packet = padded(memoryview(noise)[:100].tobytes())
     address = ctypes.c_char * 164
@@ -308,7 +308,7 @@ ODD = {
 
 @pytest.mark.parametrize("number", range(3))
 def test_odd_units_behind_a_picture_cost_nothing(clip, codec, direct, packets_of, number):
-    """SEI and parameter sets that libav refuses when it has begun with a picture do not make it twice, nor cost it."""
+    """SEI and parameter sets that libav rejects in the middle of a picture neither repeat nor lose it."""
     packets = [packet.replace(data=packet.data + START + ODD[codec][number]) for packet in packets_of(clip)]
     frames, errors = decode(packets)
     assert errors == []

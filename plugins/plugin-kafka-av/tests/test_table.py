@@ -1,4 +1,4 @@
-"""A table of codecs, containers and oddities: where penstock gives what PyAV gives, and one sentence where it does not.
+"""A table of codecs, containers and oddities: where penstock equals PyAV, and one sentence where it does not.
 
 `nox -s video` makes all rows, and writes the table; the tests of the plugin make every fifth.
 """
@@ -29,7 +29,7 @@ NONE: dict[str, str] = {}
 
 @attrs.frozen
 class Row:
-    """One video, and what is known to differ."""
+    """One video, and its known differences."""
 
     name: str
     codec: str
@@ -80,22 +80,22 @@ def colours(*numbers):
 
 
 def aspect(stream):
-    """Prepare a stream whose pixels are wide."""
+    """Prepare a stream with non-square pixels."""
     stream.codec_context.sample_aspect_ratio = Fraction(64, 45)
 
 
 def turned(degrees, **flips):
-    """Prepare a stream that is to be turned."""
+    """Prepare a stream with a rotation."""
     return lambda stream: stream.set_display_rotation(degrees, **flips)
 
 
 def bit_rate(number):
-    """Prepare a stream of this many bits a second."""
+    """Prepare a stream with this bitrate."""
     return lambda stream: setattr(stream.codec_context, "bit_rate", number)
 
 
 def without_transport_packet(data):
-    """A transport stream of which one packet in the middle is lost."""
+    """Return a transport stream without one packet in the middle."""
     at = [n for n in range(0, len(data), 188) if (data[n + 1] & 31) << 8 | data[n + 2] == 0x100]
     lost = at[len(at) // 2]
     return data[:lost] + data[lost + 188 :]
@@ -183,7 +183,7 @@ ROWS = [
 
 
 def by_pyav(path):
-    """What PyAV alone makes of a file: its frames and the stream's aspect ratio."""
+    """Return the frames of a file and the stream's aspect ratio, read by PyAV alone."""
     with av.open(str(path)) as container:
         frames, stream = [], container.streams.video[0]
         try:
@@ -195,7 +195,7 @@ def by_pyav(path):
 
 
 def by_penstock(path):
-    """What the source and the decoder make of it."""
+    """Return the records of source and decoder."""
     source, decoder = VideoSource(url=str(path)), AvDecoder(threads=1)
     source.open()
     decoder.open()
@@ -213,7 +213,7 @@ def by_penstock(path):
 
 
 def compare(row, path):
-    """Return the cells of a row: "same", or how it differs."""
+    """Return the cells of a row: "same", or the difference."""
     reference, ratio = by_pyav(path)
     frames = by_penstock(path)
     cells = dict.fromkeys(COLUMNS, "same")
@@ -258,7 +258,7 @@ def compare(row, path):
 
 
 def written(table):
-    """The table in Markdown, with a sentence for every cell that is not "same"."""
+    """Return the table in Markdown, with a sentence for every cell that is not "same"."""
     lines = [
         f"Made with PyAV {av.__version__}: frames, pixels and metadata as `av.open(file).decode(video=0)` has them;",
         "times rise by one period.",
@@ -284,7 +284,7 @@ def _table():
 
 @pytest.mark.parametrize("row", ROWS if WHOLE else ROWS[::5], ids=lambda row: row.name)
 def test_row(tmp_path, row):
-    """Every cell is "same", or has a sentence that says why it is not."""
+    """Every cell is "same", or has a sentence with the reason."""
     if row.codec not in av.codecs_available:
         pytest.skip(f"this build of PyAV cannot encode {row.codec}")
     cells = compare(row, row.make(tmp_path))
@@ -297,7 +297,7 @@ def test_row(tmp_path, row):
 
 @pytest.mark.parametrize("name", ["bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4"])
 def test_real_videos(samples, name):
-    """The videos that others recorded are the same in every cell."""
+    """The videos of others are "same" in every cell."""
     path = samples[name]
     with av.open(str(path)) as container:
         rate = container.streams.video[0].average_rate

@@ -1,4 +1,4 @@
-"""Pictures that nobody wants are left out, counted, and change nothing about the others."""
+"""Frames left out because of `rate` or `skip` are counted, and do not change the others."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ SECOND = 1_000_000_000
 
 @pytest.fixture
 def packets(make_video, packets_of):
-    """Two seconds of 25 pictures, with B-frames and a keyframe every ten."""
+    """Two seconds of video at 25 frames per second, with B-frames and a keyframe every ten frames."""
     return packets_of(make_video("thinned.mp4", frames=50))
 
 
 @pytest.fixture
 def as_messages(packets):
-    """The same as a topic brings them: bytes, with the times of their arrival, and nothing else."""
+    """Return the packets as from a topic: only bytes and arrival times."""
     return [Record(each.data, channel="c", seq=n, time_ns=SECOND + n * SECOND // 25) for n, each in enumerate(packets)]
 
 
 def agree(some, all_frames):
-    """Whether these frames are among all frames: same parent, same number, same time, same pixels."""
+    """Return whether these frames are among all frames, with the same parents, numbers, times and pixels."""
     whole = {id(frame.parent): frame for frame in all_frames}
     return all(
         (frame.seq, frame.time_ns) == (whole[id(frame.parent)].seq, whole[id(frame.parent)].time_ns)
@@ -38,7 +38,7 @@ def agree(some, all_frames):
 
 @pytest.mark.parametrize("thread_type", ["slice", "frame"])
 def test_a_rate_keeps_the_pictures_nearest_to_its_times(packets, decode_all, thread_type):
-    """Of 25 pictures a second, 5 are every fifth, as they are without the rate; the others are counted as thinned."""
+    """Of 25 frames per second, a rate of 5 keeps every fifth unchanged; the others are counted as thinned."""
     everything = decode_all(AvDecoder(threads=2, thread_type=thread_type), packets)
     decoder = AvDecoder(rate=5, threads=2, thread_type=thread_type)
     frames = decode_all(decoder, packets)
@@ -48,7 +48,7 @@ def test_a_rate_keeps_the_pictures_nearest_to_its_times(packets, decode_all, thr
 
 
 def test_a_rate_of_packets_without_pts(as_messages, decode_all):
-    """Where packets have nothing but the time of their arrival, the times of display are thinned out, B-frames too."""
+    """If packets have only arrival times, frames are selected in display order, also with B-frames."""
     everything = decode_all(AvDecoder(), as_messages)
     frames = decode_all(decoder := AvDecoder(rate=5), as_messages)
     assert [frame.time_ns for frame in frames] == [frame.time_ns for frame in everything[::5]]
@@ -57,7 +57,7 @@ def test_a_rate_of_packets_without_pts(as_messages, decode_all):
 
 
 def test_what_no_picture_refers_to_is_not_decoded(packets, monkeypatch):
-    """A rate spares libav the packets that nothing refers to; those that are decoded are enough for what is wanted."""
+    """A rate saves decoding of non-reference packets; all selected frames are still decoded."""
     from penstock_kafka_av.decoding import Decoding
 
     sent = []
@@ -69,13 +69,13 @@ def test_what_no_picture_refers_to_is_not_decoded(packets, monkeypatch):
         decoder.decode(packet)
     decoder.flush()
     left_out = len(packets) - len(sent)
-    assert left_out >= len(packets) // 5  # three of ten pictures of each group are B-frames that none refers to
+    assert left_out >= len(packets) // 5  # three of ten frames of each GOP are non-reference B-frames
     assert decoder.thinned == 40
 
 
 @pytest.mark.parametrize(("codec", "pixels"), [("mjpeg", "yuvj420p"), ("ffv1", "yuv420p")])
 def test_a_rate_where_every_picture_stands_alone(make_video, packets_of, decode_all, codec, pixels):
-    """Codecs of keyframes only: each picture that is wanted comes, as it is."""
+    """With codecs that have keyframes only, each selected frame is unchanged."""
     packets = packets_of(make_video("alone.mkv", codec=codec, frames=25, gop=1, bframes=0, pixels=pixels))
     everything = decode_all(AvDecoder(), packets)
     frames = decode_all(decoder := AvDecoder(rate=5), packets)
@@ -86,7 +86,7 @@ def test_a_rate_where_every_picture_stands_alone(make_video, packets_of, decode_
 
 @pytest.mark.parametrize("rate", [25, 30, 1000])
 def test_a_stream_of_the_wanted_rate_is_whole(as_messages, decode_all, rate):
-    """Times that waver by a third of the period cost no picture if the stream is not faster than the rate."""
+    """Jitter of a third of the period drops no frame if the stream is not faster than the rate."""
     wavering = [each.replace(time_ns=each.time_ns + (-1) ** n * 6_000_000) for n, each in enumerate(as_messages)]
     assert len(decode_all(AvDecoder(rate=rate), wavering)) == 50
 
@@ -94,7 +94,7 @@ def test_a_stream_of_the_wanted_rate_is_whole(as_messages, decode_all, rate):
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("has_pts", [True, False])
 def test_pictures_that_others_refer_to(make_video, packets_of, decode_all, codec, has_pts):
-    """skip="nonref" leaves B-frames out; the others are decoded as ever, each with its packet, in order of display."""
+    """skip="nonref" leaves B-frames out; the others are unchanged, each with its packet, in display order."""
     packets = packets_of(make_video(CODECS[codec], codec=codec, frames=50))
     if not has_pts:
         kept = ("codec", "extradata")
@@ -112,7 +112,7 @@ def test_pictures_that_others_refer_to(make_video, packets_of, decode_all, codec
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg4"])
 def test_keyframes_only(make_video, packets_of, codec):
-    """skip="nonkey" gives each keyframe with its own packet's call, and counts the other packets as thinned."""
+    """skip="nonkey" returns each keyframe with the call for its packet, and counts the other packets as thinned."""
     packets = packets_of(make_video(CODECS[codec], codec=codec, frames=50))
     decoder = AvDecoder(skip="nonkey")
     for packet in packets:
@@ -123,7 +123,7 @@ def test_keyframes_only(make_video, packets_of, codec):
 
 
 def test_a_codec_whose_packets_do_not_say(make_video, packets_of, decode_all):
-    """VP9: libav itself leaves out what it can; what it leaves out is thinned, and nothing is skipped or damaged."""
+    """With VP9, libav selects what it leaves out: that is counted as thinned, and nothing as skipped or damaged."""
     packets = packets_of(make_video("clip.webm", codec="libvpx-vp9", frames=30, options={"deadline": "realtime"}))
     frames = decode_all(decoder := AvDecoder(skip="nonkey"), packets)
     assert all(frame.metadata["is_keyframe"] for frame in frames)
@@ -134,7 +134,7 @@ def test_a_codec_whose_packets_do_not_say(make_video, packets_of, decode_all):
 
 @pytest.mark.parametrize("settings", [{"rate": 5}, {"skip": "nonref"}, {"skip": "nonkey"}])
 def test_what_is_thinned_does_not_hide_damage(packets, decode_all, settings):
-    """A packet that is lost costs the pictures up to the next keyframe as ever, and those are skipped, not thinned."""
+    """A lost packet costs the frames up to the next keyframe; those are counted as skipped, not as thinned."""
     damaged, decoder = packets[:12] + packets[13:], AvDecoder(**settings)
     frames = decode_all(decoder, damaged)
     assert agree(frames, decode_all(AvDecoder(), damaged))
@@ -145,7 +145,7 @@ def test_what_is_thinned_does_not_hide_damage(packets, decode_all, settings):
 
 @pytest.mark.parametrize("settings", [{"rate": 5}, {"skip": "nonref"}])
 def test_a_thinned_channel_goes_on_after_a_restart(packets, decode_all, settings):
-    """What is held is enough to go on, also while packets are left out: no wanted frame is missing, none is broken."""
+    """The held packets suffice to continue while packets are left out: no selected frame is missing or damaged."""
     everything = decode_all(AvDecoder(), packets)
     wanted = {frame.seq for frame in decode_all(AvDecoder(**settings), packets)}
     first, second = AvDecoder(**settings), AvDecoder(**settings)
@@ -173,13 +173,13 @@ def test_the_account_of_a_run(packets, place, settings):
 
 @pytest.mark.parametrize("settings", [{"skip": "some"}, {"rate": 0}, {"rate": "5"}])
 def test_settings_that_make_no_sense(settings):
-    """A wrong setting is a ValueError at once."""
+    """A wrong setting raises ValueError at once."""
     with pytest.raises(ValueError, match=next(iter(settings))):
         AvDecoder(**settings)
 
 
 def test_a_clock_that_goes_back_begins_again():
-    """Pictures are chosen afresh where time goes back; those without a time are all chosen."""
+    """The selection starts over where time goes back; frames without a time are all selected."""
     pace = Pace(rate=10)
     assert [pace.wants(each * SECOND // 100) for each in (1000, 1004, 1010, 500, 504, 510)] == [
         True, False, True, True, False, True,

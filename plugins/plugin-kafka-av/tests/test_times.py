@@ -1,4 +1,4 @@
-"""Time is that of display, and metadata say how a picture is shown."""
+"""Times are presentation times, and metadata describe how a frame is displayed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from penstock_kafka_av.timeline import Timeline
 
 
 def encode(path, *, codec="libx264", rate=25, frames=30, bframes=2, options=None, prepare=None):
-    """Encode the test picture at some rate."""
+    """Encode the test picture at this rate."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate)
         context = stream.codec_context
@@ -35,7 +35,7 @@ def encode(path, *, codec="libx264", rate=25, frames=30, bframes=2, options=None
 
 
 def until(source, end):
-    """Everything that an open source gives until it ends by this error."""
+    """Return all records of an open source until it ends with this error."""
     records: list[Record] = []
     try:
         while True:
@@ -61,7 +61,7 @@ X265 = {"x265-params": "log-level=none:pools=1"}
 )
 @pytest.mark.parametrize("frames", [False, True])
 def test_frames_are_timed_as_they_are_shown(tmp_path, drain, decode_all, name, codec, rate, says, frames):
-    """With B-frames, or no pts at all, time rises by one period from frame to frame; it says where it is from."""
+    """With B-frames, and without any pts, time increases by one period per frame; the metadata have its origin."""
     path = encode(tmp_path / name, codec=codec, rate=rate, options=X265 if codec == "libx265" else None)
     source = VideoSource(url=str(path), frames=frames)
     found = drain(source) if frames else decode_all(AvDecoder(), drain(source))
@@ -72,7 +72,7 @@ def test_frames_are_timed_as_they_are_shown(tmp_path, drain, decode_all, name, c
 
 
 def test_a_joined_recording_goes_on_in_time():
-    """Where the time of decoding leaps back, it goes on by one picture; small steps back are left alone."""
+    """If dts jumps back, the times continue after one frame period; small steps back are ignored."""
     line = Timeline(unit=Fraction(1, 1000), rate=Fraction(25), has_pts=True)
     stamps = [(0, 0), (40, 40), (5000, 5000), (4990, 4990), (0, 0), (40, 40)]
     placed = [line.place(Packet(b"", pts, dts, 40, True, False)) for pts, dts in stamps]
@@ -81,7 +81,7 @@ def test_a_joined_recording_goes_on_in_time():
 
 
 def test_numbers_follow_the_order_of_display():
-    """The n-th picture has the n-th number, whatever was lost before it."""
+    """The n-th frame has the n-th number, even if earlier frames were lost."""
     order = DisplayOrder()
     for serial, pts in enumerate([0, 3, 1, 2, 4]):
         order.sent(serial, seq=10 + serial, time_ns=serial, pts=pts)
@@ -91,7 +91,7 @@ def test_numbers_follow_the_order_of_display():
 
 @pytest.mark.parametrize("open_gop", [False, True])
 def test_the_same_packets_have_the_same_numbers(make_video, packets_of, decode_all, open_gop):
-    """Decoded again from any keyframe, in groups open or closed, each frame has the number that it had."""
+    """Decoded again from any keyframe, of open or closed GOPs, each frame has the same number."""
     options = {"x264-params": f"open-gop={int(open_gop)}:b-adapt=0:scenecut=0"}
     packets = packets_of(make_video(f"again-{open_gop}.mkv", bframes=3, options=options))
     frames = decode_all(AvDecoder(), packets)
@@ -106,14 +106,14 @@ def test_the_same_packets_have_the_same_numbers(make_video, packets_of, decode_a
 
 
 def turn(degrees, **flips):
-    """What prepares a stream whose pictures are to be turned."""
+    """Prepare a stream with a rotation."""
     return lambda stream: stream.set_display_rotation(degrees, **flips)
 
 
 @pytest.mark.parametrize("ending", ["mp4", "mov", "mkv"])
 @pytest.mark.parametrize("degrees", [90, 180, -90])
 def test_rotation(tmp_path, packets_of, decode_all, ending, degrees):
-    """The metadata say PyAV's rotation; rotate=True turns the picture by it."""
+    """The metadata have the same rotation as PyAV; rotate=True applies it."""
     path = encode(tmp_path / f"a.{ending}", frames=3, bframes=0, prepare=turn(degrees))
     with av.open(str(path)) as container:
         said = next(container.decode(video=0)).rotation
@@ -128,7 +128,7 @@ def test_rotation(tmp_path, packets_of, decode_all, ending, degrees):
 
 
 def test_mirrored(tmp_path, packets_of, decode_all):
-    """A display matrix that mirrors does so."""
+    """A display matrix that mirrors is applied."""
     path = encode(tmp_path / "a.mp4", frames=2, bframes=0, prepare=turn(0, hflip=True))
     packets = packets_of(path)
     plain, turned = (decode_all(AvDecoder(rotate=rotate), packets) for rotate in (False, True))
@@ -136,13 +136,13 @@ def test_mirrored(tmp_path, packets_of, decode_all):
 
 
 def test_rows_of_planes_cannot_be_turned():
-    """rotate=True with a format whose rows are no rows of pixels is refused when it is opened."""
+    """rotate=True with a planar pixel format is rejected at open."""
     with pytest.raises(ConfigError, match="rotate=True does not support pixel_format='yuv420p'"):
         AvDecoder(rotate=True, pixel_format="yuv420p").open()
 
 
 def test_aspect_interlacing_and_colour(tmp_path, packets_of, decode_all):
-    """Each frame says its pixel's aspect ratio, whether it is interlaced, and its colours, as PyAV does."""
+    """The metadata of each frame have its aspect ratio, interlacing and colours, as PyAV reports them."""
 
     def with_ratio(stream):
         stream.codec_context.sample_aspect_ratio = Fraction(16, 11)
@@ -161,7 +161,7 @@ def test_aspect_interlacing_and_colour(tmp_path, packets_of, decode_all):
 
 
 def test_frames_of_a_cut_recording_are_all_there(tmp_path, make_video, direct):
-    """With frames=True, the end by an error gives the last frames too: those of every whole packet."""
+    """With frames=True, a truncated recording yields the frames of all complete packets before its error."""
     whole = make_video("all.mkv", bframes=3).read_bytes()
     path = tmp_path / "all.mkv"
     path.write_bytes(whole[: len(whole) * 3 // 4])
@@ -176,7 +176,7 @@ def test_frames_of_a_cut_recording_are_all_there(tmp_path, make_video, direct):
 
 
 def test_frames_go_on_after_an_error(tmp_path, make_video, direct, drain):
-    """Opened again after it was cut short, a recording gives the other frames, decoded from the keyframe before."""
+    """When a truncated recording is completed and opened again, it continues with the other frames."""
     path = make_video("on.mkv", bframes=3)
     whole = path.read_bytes()
     cut = tmp_path / "on.mkv"
@@ -196,14 +196,14 @@ PACKET = 188
 
 
 def video_packets(data):
-    """Where the transport packets of the video stream are."""
+    """Return the positions of the video stream's transport packets."""
     pids = [(data[at + 1] & 0x1F) << 8 | data[at + 2] for at in range(0, len(data), PACKET)]
     return [number for number, pid in enumerate(pids) if pid == 0x100]
 
 
 @pytest.mark.parametrize("fault", ["lost", "leap", "joined"])
 def test_transport_streams_go_on(tmp_path, make_video, packets_of, direct, fault):
-    """A lost transport packet, a counter that leaps, two recordings: read to the end, damage is counted and named."""
+    """After a lost transport packet, a counter gap or a join, reading continues; damage is counted and named."""
     whole = make_video("on.ts", frames=60).read_bytes()
     at = PACKET * video_packets(whole)[len(video_packets(whole)) // 2]
     data = {
@@ -239,7 +239,7 @@ def test_transport_streams_go_on(tmp_path, make_video, packets_of, direct, fault
 
 
 def test_a_source_of_frames_turns_them(tmp_path, drain):
-    """VideoSource(frames=True, rotate=True) gives pictures as they are to be shown."""
+    """VideoSource(frames=True, rotate=True) returns frames rotated for display."""
     path = encode(tmp_path / "a.mp4", frames=3, bframes=0, prepare=turn(90))
     plain, turned = (drain(VideoSource(url=str(path), frames=True, rotate=rotate)) for rotate in (False, True))
     assert len(plain) == 3

@@ -97,7 +97,7 @@ def check_video(video: str, plugins: Plugins) -> None:
     """Open the video and close it again, before anything is created. Raises SourceError with the reason."""
     if "://" not in video and not Path(video).is_file():
         what = "is a directory" if Path(video).is_dir() else "does not exist"
-        raise SourceError(f"--video {video!r}: {what}: give a video file, or an RTSP or HTTP URL")
+        raise SourceError(f"--video {video!r}: {what}: name a video file, or an RTSP or HTTP URL")
     source: Any = plugins.load("source", "video")(url=video)
     try:
         source.open()

@@ -1,4 +1,4 @@
-"""A real broker for all tests here; what a test needs of it has names of its own."""
+"""A real broker for all tests here, with separate topics for each test."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _module(name: str) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Do not count what a server is made of, fetched and built at first, against the time limit of the first test."""
+    """Exclude the download and build of a server from the time limit of the first test."""
     for item in items:
         if MADE & set(getattr(item, "fixturenames", ())):
             given = item.get_closest_marker("timeout")
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def services() -> Callable[[str], Any]:
-    """Import a module of the directory of servers."""
+    """Return a function that imports a module of the directory of servers."""
     return _module
 
 
@@ -65,19 +65,19 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A broker that tests kill and start again."""
+    """A broker that tests kill and restart."""
     yield from _broker(tmp_path_factory.mktemp("own-broker"))
 
 
 @pytest.fixture(scope="session")
 def classic_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A broker whose cluster has not enabled the group protocol of KIP-848."""
+    """A broker without the group protocol of KIP-848."""
     yield from _broker(tmp_path_factory.mktemp("classic-broker"), features="group.version=0")
 
 
 @pytest.fixture(autouse=True)
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A directory of its own for dead letters, and nothing left behind (but a broker that the test started again)."""
+    """Give each test its own directory for dead letters, and check for leaks (except of a restarted broker)."""
     monkeypatch.chdir(tmp_path)
     if "own_broker" in request.fixturenames:
         yield
@@ -88,7 +88,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def read() -> Callable[..., list[Any]]:
-    """Read until so many records are here, or the source ends; the source must be open."""
+    """Read from an open source until it has returned so many records, or ends."""
 
     def until(source: Any, count: int = 10**9, *, within_s: float = 30.0) -> list[Any]:
         records: list[Any] = []

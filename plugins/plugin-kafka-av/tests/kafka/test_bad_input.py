@@ -1,4 +1,4 @@
-"""Bad input on topics of a real broker: each has its stated outcome, and the neighbours come through."""
+"""Bad input on topics of a real broker has its documented outcome, and neighbours are stored."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def packets():
 
 @pytest.fixture
 def decoded(broker):
-    """Produce a camera's messages beside a sound camera's; return the report, and the frames of each."""
+    """Produce messages of a camera, and of an intact one; return the report, and the frames of each."""
 
     def run(messages, **decoder):
         mark = f"b{uuid.uuid4().hex[:6]}"
@@ -53,14 +53,14 @@ def decoded(broker):
 
 
 def test_a_stream_that_begins_in_the_middle_of_a_group_of_pictures(decoded):
-    """Nothing is shown before the first keyframe; what is left out is counted, and all behind it comes."""
+    """No frame before the first keyframe is returned; skipped packets are counted, and all later frames come."""
     report, frames = decoded(packets()[4:])
     assert [each.metadata["offset"] for each in frames] == list(range(6, 26))
     assert report.account.node("decode").discarded == 6
 
 
 def test_half_packets(decoded):
-    """A packet that is cut off costs the pictures up to the next keyframe, and no more."""
+    """A truncated packet costs the frames up to the next keyframe, and no more."""
     whole = packets()
     report, frames = decoded([*whole[:3], whole[3][: len(whole[3]) // 2], *whole[4:]])
     assert {each.metadata["offset"] for each in frames} >= {0, 1, 2, *range(10, 30)}
@@ -68,7 +68,7 @@ def test_half_packets(decoded):
 
 
 def test_another_codec_than_was_said(decoded):
-    """Packets of another codec are dead-lettered or discarded; none of them becomes a picture, and the run ends."""
+    """Packets of another codec are dead-lettered or discarded; none becomes a frame, and the run ends."""
     noise = [b"\xff\xd8\xff\xe0" + bytes(200) + b"\xff\xd9"] * 10  # JPEG markers where H.264 was said
     report, frames = decoded(noise, codec="h264")
     assert frames == []
@@ -77,7 +77,7 @@ def test_another_codec_than_was_said(decoded):
 
 
 def test_headers_that_are_not_json(broker, read):
-    """Headers that are no JSON or no text go through source and store as they are."""
+    """Headers that are neither JSON nor text pass through source and store unchanged."""
     raw, out = broker.topic(), broker.topic()
     headers = {"boxes": b"{not json", "bytes": b"\xff\xfe", "empty": b""}
     broker.produce(raw, [b"packet"], key="k", headers=headers)
@@ -96,7 +96,7 @@ def test_headers_that_are_not_json(broker, read):
 
 
 def test_an_offset_beyond_the_end(broker, read):
-    """A group that committed an offset that the topic does not have reads the topic from its beginning."""
+    """If a group committed an offset that the topic does not have, the topic is read from its beginning."""
     topic = broker.topic()
     broker.produce(topic, [b"1", b"2"])
     client = Consumer({"bootstrap.servers": broker.address, "group.id": f"g-{topic}"})
@@ -112,7 +112,7 @@ def test_an_offset_beyond_the_end(broker, read):
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
 def test_a_storm_of_rebalances(broker, protocol):
-    """Members that join and leave again and again take nothing from a run: each record is stored, in order."""
+    """Repeated rebalances take nothing from a run: each record is stored, in order."""
     topic = broker.topic(partitions=4)
     kafka = {
         "bootstrap_servers": broker.address, "topics": [topic], "group": f"g-{topic}",

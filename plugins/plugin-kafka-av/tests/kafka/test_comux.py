@@ -1,4 +1,4 @@
-"""Comux, Control and MongoConnect by the names of comux, against real brokers: D2 to D6."""
+"""Comux, Control and MongoConnect with the names of comux, against real brokers: D2 to D6."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ while True:
 
 
 class Enough(Exception):
-    """Ends the snippet, which has no end of its own."""
+    """Ends the endless snippet."""
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +63,7 @@ def packets():
 
 @pytest.fixture
 def cameras(broker):
-    """Two cameras with topics of their own: the schemas and the ids."""
+    """Two cameras with their own topics: the schemas and the ids."""
     mark = uuid.uuid4().hex[:6]
     ids = ["north", "south"]
     for each in ids:
@@ -87,7 +87,7 @@ def everything(broker, topic, read):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the snippet leaves its pid file open
 def test_the_snippet_of_the_readme(broker, cameras, packets, read):
-    """The README's snippet runs with its import line changed; results go back with the packets they belong to."""
+    """The README's snippet runs with its import line changed; results are sent with the right packets."""
     consume, produce, ids = cameras
     config = broker.topic()
     seen = []
@@ -146,7 +146,7 @@ def test_the_snippet_of_the_readme(broker, cameras, packets, read):
 
 @pytest.fixture
 def comux(broker, cameras):
-    """A Comux of both cameras, from the beginning of their topics, that is ended."""
+    """A Comux of both cameras, from the beginning of their topics; it is killed at the end."""
     consume, produce, ids = cameras
     made = Comux(ids, consume, produce)
     made.setup_consumers([broker.address], end=False, max_offset_diff=None)
@@ -156,7 +156,7 @@ def comux(broker, cameras):
 
 
 def test_d2_d3_frames_in_order_each_with_its_packet(broker, cameras, comux, packets):
-    """Get gives a camera's frames oldest first, each with the index of its packet; nothing is left out."""
+    """`get` returns a camera's frames oldest first, each with the index of its packet; none is left out."""
     consume, _, _ = cameras
     broker.produce(topic_of(consume, "north"), packets, partition=0)
     comux.start()
@@ -168,7 +168,7 @@ def test_d2_d3_frames_in_order_each_with_its_packet(broker, cameras, comux, pack
 
 
 def test_d3_a_batch_has_one_frame_of_each_camera(broker, cameras, comux, packets):
-    """get_batch gives one frame for each camera; a camera that is silent holds up nobody; None if all are."""
+    """`get_batch` returns one frame per camera; a silent camera does not delay the others; None if all are silent."""
     consume, _, ids = cameras
     assert comux.get_batch(timeout=0.05) is None
     comux.start()
@@ -187,7 +187,7 @@ def test_d3_a_batch_has_one_frame_of_each_camera(broker, cameras, comux, packets
 
 
 def test_d2_what_cannot_be_decoded_is_none(broker, cameras, comux, packets):
-    """Garbage has an entry without an array; the frames after the next keyframe come as ever; neighbours are whole."""
+    """Garbage yields an entry without an array; frames after the next keyframe and other cameras are unaffected."""
     consume, _, _ = cameras
     broker.produce(topic_of(consume, "north"), [packets[0], b"garbage", None, *packets[10:]], partition=0)
     broker.produce(topic_of(consume, "south"), packets, partition=0)
@@ -247,7 +247,7 @@ def test_d5_cameras_come_and_go_by_the_config_topic(broker, cameras, packets, re
 
 
 def test_the_second_constructor(broker, cameras, packets):
-    """Comux(cam_ids, bootstrap_servers, control_topic, control_bootstrap_servers, acts, …) as its README has it."""
+    """Comux(cam_ids, bootstrap_servers, control_topic, control_bootstrap_servers, acts, …) works as in its README."""
     consume, produce, ids = cameras
     config = broker.topic()
     comux = Comux(ids, [broker.address], config, [broker.address], {}, consume_schema=consume, produce_schema=produce,
@@ -271,7 +271,7 @@ def test_the_second_constructor(broker, cameras, packets):
 
 
 def test_all_arguments_of_the_second_constructor_by_position():
-    """The arguments behind acts count by their position too: end, max_offset_diff, strict_on_fail, over_write."""
+    """The arguments after acts may be positional too: end, max_offset_diff, strict_on_fail, over_write."""
     comux = Comux(["a"], ["127.0.0.1:9"], None, None, {}, False, 7, False, True)
     assert (comux.end, comux.max_offset_diff, comux.strict_on_fail, comux.over_write) == (False, 7, False, True)
     with pytest.raises(TypeError, match="positional"):
@@ -279,7 +279,7 @@ def test_all_arguments_of_the_second_constructor_by_position():
 
 
 def test_strict_on_fail(caplog):
-    """A broker that is not there is logged with strict_on_fail=False; what cannot be sent is raised or logged."""
+    """With strict_on_fail=False a missing broker is logged; failed sends are raised or logged."""
     comux = Comux(["a"])
     comux.setup_consumers("127.0.0.1:9", strict_on_fail=False)
     assert "127.0.0.1:9" in caplog.text
@@ -289,7 +289,7 @@ def test_strict_on_fail(caplog):
 
 @pytest.fixture(scope="session")
 def mongo(services, tmp_path_factory):
-    """The address of a server of Mongo's protocol."""
+    """The address of a server with MongoDB's protocol."""
     cached = services("cached")
     try:
         binary = cached.mongo_binary()
@@ -307,7 +307,7 @@ def mongo(services, tmp_path_factory):
 
 
 def test_d6_camera_ids_from_mongo(broker, mongo, read, monkeypatch):
-    """MongoConnect gives the ids of the collection as they are now; a source that reads them there follows."""
+    """MongoConnect returns the current ids of the collection; a source that reads them follows changes."""
     pymongo = pytest.importorskip("pymongo")
     with contextlib.closing(pymongo.MongoClient(mongo)) as client:
         collection = client["site"]["cameras"]

@@ -1,4 +1,4 @@
-"""The promises that every source and store makes, kept by those of Kafka against a real broker."""
+"""The Kafka sources and stores keep the contracts' promises against a real broker."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from penstock_kafka_av.kafka.store import KafkaStore
 
 
 class _OnBroker:
-    """A broker and topics for a contract, each named after the directory of its test."""
+    """A broker and topics for a contract, each topic named after the directory of its test."""
 
     @pytest.fixture(autouse=True)
     def use(self, broker):
-        """Have the broker."""
+        """Store the broker."""
         type(self).broker = broker
 
     def topic(self, tmp_path, **settings):
-        """Make the topic of a test once."""
+        """Create the topic of a test once."""
         name = f"c-{tmp_path.name}"
         if name not in self.broker.admin.list_topics(timeout=10).topics:
             self.broker.topic(name, **settings)
@@ -30,7 +30,7 @@ class _OnBroker:
 
 
 class TestKafkaSource(_OnBroker, SourceContract):
-    """A topic that is read to its end by a group."""
+    """A topic that a group reads to its end."""
 
     count = 10
     remembers_commit = True
@@ -52,12 +52,12 @@ class TestKafkaSource(_OnBroker, SourceContract):
         return KafkaSource(bootstrap_servers="127.0.0.1:9", topics=["none"], timeout_s=0.5)
 
     def test_building_does_nothing(self, tmp_path):
-        """Building a source connects to nothing."""
+        """Creating a source does not connect."""
         KafkaSource(bootstrap_servers="127.0.0.1:9", topics=["none"])
 
 
 class TestKafkaSourceThatWaits(TestKafkaSource):
-    """A topic that goes on for ever."""
+    """A topic that is read for ever."""
 
     ends = False
     slack_s = 2.0
@@ -65,7 +65,7 @@ class TestKafkaSourceThatWaits(TestKafkaSource):
 
 
 class TestKafkaStore(_OnBroker, StoreContract):
-    """Records by penstock's codec."""
+    """Records encoded by penstock's codec."""
 
     on_disk = False
     many = 500
@@ -93,7 +93,7 @@ class TestTransactionalStore(TestKafkaStore):
 
 
 class TestKafkaLinkStore(TestKafkaStore):
-    """The near end of a link."""
+    """The sending end of a link."""
 
     def make_store(self, tmp_path):
         address = self.broker.address if hasattr(type(self), "broker") else "127.0.0.1:9"
@@ -104,7 +104,7 @@ class TestKafkaLinkStore(TestKafkaStore):
 
 
 class TestKafkaLinkSource(TestKafkaSource):
-    """The far end of a link, read to the end of the run before it."""
+    """The receiving end of a link, read to the end of the sending run."""
 
     def make_source(self, tmp_path):
         name = f"l-{tmp_path.name}"
@@ -120,12 +120,12 @@ class TestKafkaLinkSource(TestKafkaSource):
         return KafkaLinkSource(bootstrap_servers="127.0.0.1:9", topic="none", timeout_s=0.5)
 
     def test_building_does_nothing(self, tmp_path):
-        """Building a source connects to nothing."""
+        """Creating a source does not connect."""
         KafkaLinkSource(bootstrap_servers="127.0.0.1:9", topic="none")
 
 
 def test_nobody_answers():
-    """A broker that is not there is named by source and store, within their time."""
+    """Source and store name a missing broker, within their timeout."""
     with pytest.raises(SourceError, match=r"127\.0\.0\.1:9"):
         KafkaSource(bootstrap_servers="127.0.0.1:9", topics=["t"], timeout_s=0.5).open()
     with pytest.raises(CannotConnectToStoreError, match=r"127\.0\.0\.1:9"):

@@ -1,4 +1,4 @@
-"""Faults against a real broker: each has the outcome that the documents state, and costs no neighbour."""
+"""Faults against a real broker: each has its documented outcome, and does not affect neighbours."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def member(settings):
 
 
 def test_tombstones_and_empty_messages(broker, read):
-    """A message without a value is a record that says so; one of 0 bytes is an empty record."""
+    """A message without a value is a record marked as a tombstone; one of 0 bytes is an empty record."""
     topic = broker.topic()
     broker.produce(topic, [None, b"", b"x"], key=b"k")
     records = everything(broker, topic, read)
@@ -65,7 +65,7 @@ def test_tombstones_and_empty_messages(broker, read):
 
 
 def test_20_mb(broker, read):
-    """A message of 20 MB comes through, and so do its neighbours."""
+    """A message of 20 MB is read, and so are its neighbours."""
     topic = broker.topic(max_message_bytes=25_000_000)
     big = os.urandom(1000) * 20_000
     broker.produce(topic, [b"before", big, b"after"])
@@ -73,7 +73,7 @@ def test_20_mb(broker, read):
 
 
 def test_offsets_out_of_range(broker, read):
-    """What the broker deleted before it was read counts as lost; what was committed beyond the end begins anew."""
+    """Messages deleted before they were read count as lost; a committed offset beyond the end starts over."""
     topic = broker.topic()
     broker.produce(topic, numbers(50))
     group = f"g-{topic}"
@@ -95,7 +95,7 @@ def test_offsets_out_of_range(broker, read):
 
 
 def test_a_topic_that_is_made_again(broker, read):
-    """A topic that is deleted and made again is read from its first message by the source that runs, in a group or not.
+    """A recreated topic is read from its first message by the running source, in a group or not.
 
     A neighbour is not disturbed.
     """
@@ -124,7 +124,7 @@ def test_a_topic_that_is_made_again(broker, read):
 
 @pytest.mark.parametrize("protocol", [None, "consumer", "classic"])
 def test_a_topic_that_is_made_again_at_once(broker, read, protocol):
-    """A topic that is made again before anybody looks, and holds more than the old one, is read from its beginning.
+    """A topic recreated between two listings, with more messages than the old one, is read from its beginning.
 
     Offsets of the old topic are not committed to the new one; what the old one held unread is counted as lost.
     """
@@ -143,7 +143,7 @@ def test_a_topic_that_is_made_again_at_once(broker, read, protocol):
         broker.produce(topic, numbers(4), partition=1)
         ends = time.monotonic() + 40
         while source.lag() < 14:
-            source._open._taken_at = 0.0  # nobody reads: the thread pauses and looks
+            source._open._taken_at = 0.0  # nothing is read: the thread pauses and polls
             assert time.monotonic() < ends, source.lag()
             time.sleep(0.05)
         old = {f"{topic}/0": 15, f"{topic}/1": 4}
@@ -168,7 +168,7 @@ def test_a_topic_that_is_made_again_at_once(broker, read, protocol):
 
 
 def test_a_broker_that_is_killed_and_started_again(own_broker, read):
-    """A broker that is killed is waited for, by source and store; every record is there in the end, in order."""
+    """Source and store wait for a killed broker; in the end every record is stored, in order."""
     raw, out = own_broker.topic(), own_broker.topic()
     own_broker.produce(raw, numbers(500))
     source = ps.source("kafka", name="in", bootstrap_servers=own_broker.address, topics=[raw], group=f"g-{raw}")
@@ -177,7 +177,7 @@ def test_a_broker_that_is_killed_and_started_again(own_broker, read):
     def slow(record):
         if record.seq == 250:
             seen.set()
-        time.sleep(0.002)  # a processor at work, so that the kill falls in the middle
+        time.sleep(0.002)  # slow processing, so that the kill falls in the middle
         return record
 
     store = ps.store("kafka", name="out", bootstrap_servers=own_broker.address, topic=out, payload="data")
@@ -196,7 +196,7 @@ def test_a_broker_that_is_killed_and_started_again(own_broker, read):
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
 def test_a_source_is_removed_though_no_broker_answers(own_broker, protocol):
-    """A source whose brokers have stopped answering can be removed: neither its commit nor its end waits for them."""
+    """A source whose brokers stopped answering can be removed: neither commit nor close waits for them."""
     raw = own_broker.topic(partitions=2)
     own_broker.produce(raw, numbers(50), partition=0)
     source = ps.source(
@@ -229,7 +229,7 @@ def test_a_source_is_removed_though_no_broker_answers(own_broker, protocol):
     "options", [{}, {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300}], ids=["new", "classic"]
 )
 def test_members_that_are_killed(broker, read, options):
-    """Three processes share eight cameras; whichever is killed, nothing is missing from what they stored."""
+    """Three processes share eight cameras; whichever is killed, no stored record is missing."""
     mark, out = broker.topic(), broker.topic(partitions=CAMERAS)
     names = [broker.topic(f"{mark}_{number}") for number in range(CAMERAS)]
     settings = {
@@ -274,7 +274,7 @@ def test_members_that_are_killed(broker, read, options):
 
 
 def test_exactly_once_through_kills(broker, read):
-    """A transactional pipeline that is killed again and again has each record once for readers of committed ones."""
+    """After repeated kills of a transactional pipeline, read-committed consumers see each record once."""
     raw, out = broker.topic(partitions=2), broker.topic(partitions=1)
     settings = {
         "source": {"bootstrap_servers": broker.address, "topics": [raw], "refresh_s": 1.0},
@@ -305,7 +305,7 @@ def test_exactly_once_through_kills(broker, read):
 
 
 def test_a_control_topic_of_a_pipeline(broker, read):
-    """D5: `ps.control` takes its actions from a topic, key and value, and answers on another; cameras run on."""
+    """D5: `ps.control` takes actions from a topic, key and value, and answers on another; cameras keep running."""
     config, replies, raw = broker.topic(), broker.topic(), broker.topic()
     kafka = {"bootstrap_servers": broker.address}
     kept = ps.source("kafka", name="one", topics=[raw], **kafka) >> ps.store("null", name="kept")
@@ -343,7 +343,7 @@ def test_a_control_topic_of_a_pipeline(broker, read):
 
 
 def test_one_camera_disturbs_no_other(broker, read):
-    """Garbage on one camera's topic is dead-lettered; the frames of its neighbour are all there."""
+    """Garbage on one camera's topic is dead-lettered; its neighbour loses no frame."""
     from penstock.errors import EndOfSource
     from penstock_kafka_av.test_picture import TestPictureSource
 

@@ -1,4 +1,4 @@
-"""The guide for users of comux is right: its Python runs against a real broker."""
+"""The guide for users of comux is correct: its Python runs against a real broker."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ HOW_TO = Path(__file__).parents[4] / "docs" / "how-to"
 
 
 def blocks(page, language):
-    """The blocks of a language on a page."""
+    """Return the blocks of a language on a page."""
     text = (HOW_TO / page).read_text(encoding="utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def test_from_comux(broker, tmp_path):
-    """The Python blocks run one after the other as they stand, in an empty directory, without a warning."""
+    """The Python blocks run in order and unchanged, in an empty directory, without a warning."""
     for topic in ("raw_north", "raw_south", "stream_north", "stream_south", "config"):
         broker.topic(topic)
     script = tmp_path / "guide.py"
@@ -35,7 +35,7 @@ def test_from_comux(broker, tmp_path):
 
 
 def test_several_machines(monkeypatch):
-    """The pipeline of the page is one: with a processor that exists, it is read and can be checked."""
+    """The pipeline of the page is valid: with an existing processor, it can be read and checked."""
     [toml] = blocks("several-machines.md", "toml")
     text = toml.replace('processor = "my_lab.detect:Detector"', 'processor = "background-difference"')
     assert tomllib.loads(text)["nodes"][0]["settings"]["options"]["sasl.password"] == {"env": "KAFKA_PASSWORD"}
@@ -43,7 +43,7 @@ def test_several_machines(monkeypatch):
 
 
 def test_durable_links(broker, tmp_path, read):
-    """The two files of the page run against a broker, and the frames of the cameras arrive behind the link."""
+    """The two files of the page run against a broker, and the frames of the cameras arrive after the link."""
     before, behind = (
         ps.Pipeline.from_toml(text.replace("kafka-1:9092", broker.address))
         for text in blocks("durable-links.md", "toml")

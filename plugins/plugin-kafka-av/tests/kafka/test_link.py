@@ -1,4 +1,4 @@
-"""Links over Kafka against a real broker: what stands before and behind a topic lives and dies on its own."""
+"""Links over Kafka against a real broker: both pipelines of a link run and fail independently."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ps.Pipeline(source >> store, checkpoint_every_s=0.3).run(check=True)
 
 @pytest.fixture
 def link(broker):
-    """Make ends of a link of their own, which are closed at the end."""
+    """Create ends of a link, which are closed after the test."""
     made = []
     name = f"link-{broker.topic()}"
 
@@ -73,7 +73,7 @@ def end(process, *, kill=False):
 
 
 def test_records_of_every_kind_cross(link, read):
-    """Arrays, mappings, bytes, coordinates, metadata and times arrive as they were; channels keep their order."""
+    """Arrays, mappings, bytes, coordinates, metadata and times arrive unchanged; channels keep their order."""
     store = link(KafkaLinkStore, partitions=4)
     sent = [
         Record(np.arange(6, dtype=">u2").reshape(2, 3), channel="", seq=3, time_ns=7, metadata={"a": [1, b"x"]}),
@@ -96,7 +96,7 @@ def test_records_of_every_kind_cross(link, read):
 
 
 def test_a_run_that_is_killed_is_gone_on_with(broker, link, read):
-    """Both sides are killed again and again: behind the link is each record of the topic before it, in order.
+    """After repeated kills of both sides, each record of the source topic arrives, in order.
 
     What the side before it wrote twice is there once; the side behind it has a group, and stores without keys.
     """
@@ -151,13 +151,13 @@ def wait_for(broker, read, topic, count, *, different=False):
 
 
 def broken_off(store):
-    """End a store as `kill -9` does: it says nothing of its end."""
+    """End a store as `kill -9` does: without end marks."""
     store._unsynced = True
     store.close()
 
 
 def test_what_was_written_twice_is_given_once(link, read):
-    """What a store writes again after it was killed is left out and remarked, also by a source that begins later."""
+    """Records that a killed store writes again are removed and remarked, also by a source that begins later."""
     first = link(KafkaLinkStore, partitions=1)
     first.write([record(number) for number in range(10)])
     broken_off(first)
@@ -174,7 +174,7 @@ def test_what_was_written_twice_is_given_once(link, read):
 
 @pytest.mark.parametrize("replays", [False, True])
 def test_what_counts_anew_is_not_taken_for_old(link, read, replays):
-    """The same numbers with other times are other records (a camera counts anew), unless the store says replays."""
+    """Equal numbers with other times are other records (a restarted camera), unless the store sets replays."""
     for time_ns in (100, 200):
         store = link(KafkaLinkStore, partitions=1, replays=replays)
         store.write([record(number, time_ns=time_ns) for number in range(5)])
@@ -187,7 +187,7 @@ def test_what_counts_anew_is_not_taken_for_old(link, read, replays):
 
 
 def test_a_run_that_ended_is_done_again(link, read):
-    """A run that ended in order, and is run once more by its user, is given once more."""
+    """A run that ended in order, and is repeated by its user, is received twice."""
     for _ in range(2):
         store = link(KafkaLinkStore, partitions=1)
         store.write([record(number) for number in range(5)])
@@ -197,7 +197,7 @@ def test_a_run_that_ended_is_done_again(link, read):
 
 
 def test_the_end_of_a_run(link, read):
-    """A source with until_end ends when the runs of all stores have, and waits for one that was broken off."""
+    """A source with until_end ends when the runs of all stores have, and waits for an interrupted one."""
     one, other = (link(KafkaLinkStore, producer=name, partitions=3) for name in ("one", "other"))
     source = link(KafkaLinkSource, until_end=True, publishers=2)
     one.write([record(0, channel="one")])
@@ -219,7 +219,7 @@ def test_the_end_of_a_run(link, read):
 
 
 def test_what_is_no_record_of_a_link(broker, link, read):
-    """Foreign and damaged messages are refused with their reason; their neighbours come."""
+    """Foreign and damaged messages are rejected with a reason; their neighbours arrive."""
     store = link(KafkaLinkStore, partitions=1)
     store.write([record(0)])
     broker.produce(link.name, [b"foreign", None], partition=0)
@@ -233,7 +233,7 @@ def test_what_is_no_record_of_a_link(broker, link, read):
 
 
 def test_pipelines_joined_by_a_link(broker, link):
-    """Two runs joined by a link: a source with until_end ends behind the run before it, and both reports are whole."""
+    """In two runs joined by a link, a source with until_end ends after the sending run; both reports add up."""
     kafka = {"bootstrap_servers": broker.address, "topic": link.name}
     memory = ps.store("memory")
     behind = ps.source("kafka-link", until_end=True, refresh_s=0.3, **kafka) >> memory
@@ -251,6 +251,6 @@ def test_pipelines_joined_by_a_link(broker, link):
     [({"topic": "a b"}, "topic"), ({"producer": ""}, "producer"), ({"partitions": 0}, "partitions")],
 )
 def test_settings_that_are_wrong(settings, words):
-    """A wrong setting is named before anything connects."""
+    """A wrong setting is rejected before connecting."""
     with pytest.raises((ConfigError, ValueError), match=words):
         KafkaLinkStore(bootstrap_servers="127.0.0.1:9", **{"topic": "t", **settings})

@@ -1,4 +1,4 @@
-"""The kafka source against a real broker: D1 of what it takes over from comux, and what went wrong there."""
+"""The kafka source against a real broker: D1 of the comux tests, and its known failures."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def source_of(broker):
 
 
 def test_d1_one_topic_a_camera_by_schema(broker, source_of, read):
-    """A schema, penstock's or comux's, makes the channel of the topic, with or without a list of channels."""
+    """A schema of penstock or comux maps topics to channels, with or without a list of channels."""
     one, other = broker.topic("d1raw_north"), broker.topic("d1raw_south")
     broker.produce(one, numbers(3), key=b"k", headers={"a": b"1", "b": b"\xff"})
     broker.produce(other, numbers(2))
@@ -64,7 +64,7 @@ def test_d1_one_topic_a_camera_by_schema(broker, source_of, read):
 
 
 def test_d1_all_partitions(broker, source_of, read):
-    """All partitions are read, in order each, and no two messages of a topic have one number."""
+    """All partitions are read, each in order, and no two messages of a topic have the same number."""
     topic = broker.topic(partitions=3)
     for partition in range(3):
         broker.produce(topic, numbers(5), partition=partition)
@@ -77,7 +77,7 @@ def test_d1_all_partitions(broker, source_of, read):
 
 
 def test_d1_starts(broker, source_of, read):
-    """It starts at the end, the beginning, a time, or behind the committed offset, as configured."""
+    """It starts at the end, the beginning, a time, or the committed offset, as configured."""
     topic = broker.topic()
     broker.produce(topic, numbers(3))
     time.sleep(0.01)  # a later millisecond
@@ -100,13 +100,13 @@ def test_d1_starts(broker, source_of, read):
 
 
 def test_a_start_takes_in_its_millisecond():
-    """A time between two milliseconds starts at the first, and one that a message has starts at this message."""
+    """A time between two messages starts at the later one, and a message's own time at this message."""
     assert start_of(1795875380.1236) == 1795875380123
     assert all(start_of((1795875380000 + each) / 1000) == 1795875380000 + each for each in range(1000))
 
 
 def test_d1_commits_only_at_checkpoints(broker, read):
-    """A run commits what its store has, and nothing that failed to be stored."""
+    """A run commits stored records, and none that failed to be stored."""
     topic = broker.topic()
     broker.produce(topic, numbers(100))
     kafka = {"bootstrap_servers": broker.address, "topics": [topic], "group": f"g-{topic}", "until_end": True}
@@ -125,7 +125,7 @@ def test_d1_commits_only_at_checkpoints(broker, read):
 
 @pytest.mark.parametrize("on_lag", ["end", "keyframe"])
 def test_d1_too_far_behind(broker, source_of, read, on_lag):
-    """Further behind than `max_lag`, it jumps to the end or the last keyframe; each message is given or counted."""
+    """With more lag than `max_lag`, it skips to the end or the last keyframe; each message is returned or counted."""
     topic = broker.topic()
     key, other = b"\0\0\1\x65key", b"\0\0\1\x41not"
     broker.produce(topic, [key if number in (0, 40, 80) else other for number in range(100)])
@@ -143,7 +143,7 @@ def test_d1_too_far_behind(broker, source_of, read, on_lag):
 
 
 def test_topics_and_partitions_that_appear(broker, source_of, read):
-    """A topic or a partition that appears is read from its first message, by the same source, in a group or not."""
+    """A new topic or partition is read from its first message, by the same source, in a group or not."""
     for group in (None, "appear"):
         mark = broker.topic()
         schema = f"{mark}_{{{{ channel }}}}"
@@ -159,7 +159,7 @@ def test_topics_and_partitions_that_appear(broker, source_of, read):
 
 
 def test_d6_channels_from_a_file_change(broker, source_of, read, tmp_path):
-    """A list of cameras in a file is read again: a camera that is added joins, one that is taken out leaves."""
+    """A list of cameras in a file is reread: an added camera joins, a removed one leaves."""
     mark = broker.topic()
     for name in ("a", "b"):
         broker.produce(broker.topic(f"{mark}_{name}"), numbers(2))
@@ -175,7 +175,7 @@ def test_d6_channels_from_a_file_change(broker, source_of, read, tmp_path):
 
 
 def test_d6_channels_from_a_topic(broker, source_of, read):
-    """The keys of a topic are the cameras; a tombstone takes one out."""
+    """The keys of a topic are the cameras; a tombstone removes one."""
     mark, cameras = broker.topic(), broker.topic(cleanup_policy="compact")
     for name in ("a", "b"):
         broker.produce(broker.topic(f"{mark}_{name}"), numbers(2))
@@ -187,7 +187,7 @@ def test_d6_channels_from_a_topic(broker, source_of, read):
 
 @pytest.mark.parametrize("template", ["{{ key }}", "{{ headers.camera }}", "cam-{{ key }}-{{ partition }}"])
 def test_several_cameras_in_one_topic(broker, source_of, read, template):
-    """A template tells cameras of one topic apart by key, header or partition; each keeps its order.
+    """A template separates cameras of one topic by key, header or partition; each keeps its order.
 
     A message that lacks what the template needs is refused by name, and its neighbours come.
     """
@@ -211,7 +211,7 @@ def test_several_cameras_in_one_topic(broker, source_of, read, template):
 
 
 def test_one_camera_in_two_topics(broker, source_of, read):
-    """Messages of one key in several topics have numbers of their own, the same whenever they are read."""
+    """Messages of one key in several topics have different numbers, the same at each reading."""
     mark = broker.topic()
     for name in ("a", "b"):
         broker.produce(broker.topic(f"{mark}{name}"), numbers(3), key="camera")
@@ -222,7 +222,7 @@ def test_one_camera_in_two_topics(broker, source_of, read):
 
 
 def test_a_jump_breaks_every_camera_of_its_partition(broker, source_of, read):
-    """What is passed over in a partition is a discontinuity for each camera that the partition has."""
+    """After skipped messages of a partition, each of its cameras has a discontinuity."""
     topic = broker.topic()
     for number in range(4):
         broker.produce(topic, numbers(1, number), key=f"{number % 2}")
@@ -264,7 +264,7 @@ def test_lag_in_messages_and_seconds(broker):
 
 
 def test_slow_downstream_stays_in_its_group(broker, read):
-    """A record that takes many poll intervals costs nobody the group: the consumer polls on, paused."""
+    """A record that takes many poll intervals does not cost the group membership: the consumer polls while paused."""
     topic = broker.topic()
     broker.produce(topic, numbers(4))
     options = {"max.poll.interval.ms": 1500, "session.timeout.ms": 1500, "heartbeat.interval.ms": 300}
@@ -282,20 +282,20 @@ def test_slow_downstream_stays_in_its_group(broker, read):
 
 
 def test_lag_grows_while_nothing_is_read(broker, source_of, read):
-    """The lag is told while downstream is slow and nothing is read, and is 0 again when all is."""
+    """The lag is updated while downstream is slow and nothing is read, and returns to 0."""
     topic = broker.topic()
     source = source_of(topics=topic, refresh_s=0.2)
     broker.produce(topic, numbers(30))
     ends = time.monotonic() + 20
     while source.lag() < 30:
         assert time.monotonic() < ends, source.lag()
-        time.sleep(0.05)  # the source asks the broker by itself
+        time.sleep(0.05)  # the source's thread queries the broker
     assert len(read(source, 30)) == 30
     assert source.lag() == 0
 
 
 def group_type(broker, group):
-    """The protocol that the broker says a group uses: CLASSIC or CONSUMER."""
+    """Return the protocol of a group according to the broker: CLASSIC or CONSUMER."""
     client = broker.admin
     [found] = [each for each in client.list_consumer_groups().result(10).valid if each.group_id == group]
     return found.type.name
@@ -306,7 +306,7 @@ CLASSIC = {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300}
 
 @pytest.mark.parametrize("options", [{}, {"group.protocol": "classic"}, CLASSIC], ids=["new", "classic", "old-options"])
 def test_two_members_share_the_cameras(broker, source_of, read, options):
-    """Cameras of one partition each are spread over the members of a group, and move when one leaves.
+    """Cameras with one partition each are spread over the members of a group, and move when one leaves.
 
     The new group protocol is taken if the broker has it and no option decides otherwise. No partition stays paused,
     though both members had been too slow to read when they moved.
@@ -340,7 +340,7 @@ def test_two_members_share_the_cameras(broker, source_of, read, options):
 @pytest.mark.parametrize("options", [{}, CLASSIC], ids=["new", "classic"])
 @pytest.mark.parametrize("start", ["committed", "end"])
 def test_a_partition_that_comes_back(broker, source_of, read, options, start):
-    """A partition that a member gives up and gets back goes on where it was: nothing comes twice, and nothing is lost.
+    """A partition that is revoked and assigned again continues at its offset, without duplicates or losses.
 
     Nothing was committed yet, and what was sent meanwhile is not passed over by `start="end"`.
     """
@@ -370,7 +370,7 @@ def test_a_partition_that_comes_back(broker, source_of, read, options, start):
     "options", [{}, CLASSIC, {"partition.assignment.strategy": "range"}], ids=["new", "sticky", "range"]
 )
 def test_partitions_that_cannot_be_begun_yet(broker, source_of, read, monkeypatch, options):
-    """A partition whose start the broker cannot tell when it is assigned is begun later; its messages come."""
+    """A partition whose start offset the broker cannot tell yet is begun later; its messages are read."""
     begin, tries = Starts.begin, []
 
     def fail_at_first(self, consumer, keys):
@@ -389,7 +389,7 @@ def test_partitions_that_cannot_be_begun_yet(broker, source_of, read, monkeypatc
 
 
 def test_a_cluster_without_the_new_protocol(classic_broker, read):
-    """Where the brokers do not have the new group protocol, the classic one is used, and spreads the cameras too."""
+    """If the brokers lack the new group protocol, the classic one is used, and spreads the cameras too."""
     mark = classic_broker.topic()
     names = [classic_broker.topic(f"{mark}_{number}") for number in range(4)]
     settings = {"schema": f"{mark}_:cam_id", "group": f"g-{mark}", "refresh_s": 0.5}
@@ -425,13 +425,13 @@ def test_a_cluster_without_the_new_protocol(classic_broker, read):
     ],
 )
 def test_settings_that_are_wrong(settings, words):
-    """A wrong setting is a ConfigError that names it, before anything connects."""
+    """A wrong setting raises ConfigError with its name, before connecting."""
     with pytest.raises(ConfigError, match=words):
         KafkaSource(bootstrap_servers="127.0.0.1:9", **settings)
 
 
 def test_d7_options_go_to_the_client(broker, monkeypatch, caplog):
-    """Any option reaches the client; a misspelt one is named; a missing variable of the environment too."""
+    """Any option reaches the client; a misspelt one and a missing environment variable are named."""
     with pytest.raises(ConfigError, match=r"fetch\.min\.bites"):
         opened(broker, topics="t", options={"fetch.min.bites": 1})
     monkeypatch.delenv("NOT_THERE", raising=False)
@@ -440,7 +440,7 @@ def test_d7_options_go_to_the_client(broker, monkeypatch, caplog):
 
 
 def test_d7_sasl_and_tls(broker, monkeypatch, read, caplog):
-    """SASL and TLS work with a secret of the environment; a wrong password and an expired certificate are reported."""
+    """SASL and TLS work with a secret from the environment; wrong passwords and expired certificates are reported."""
     topic = broker.topic()
     broker.produce(topic, numbers(1))
     monkeypatch.setenv("CAMERA_PASSWORD", "loopback-only")
@@ -482,7 +482,7 @@ SECRETS = [
 
 @pytest.mark.parametrize("options", SECRETS, ids=lambda options: next(iter(options)))
 def test_d7_a_secret_is_never_printed(options, caplog):
-    """No error, log, repr or file has a password, whatever is wrong with the option or the broker."""
+    """No error, log, repr or file contains a password, whatever is wrong with the option or the broker."""
     caplog.set_level("DEBUG")
     shown = []
     for kind in (KafkaSource, KafkaStore, KafkaLinkSource, KafkaLinkStore):

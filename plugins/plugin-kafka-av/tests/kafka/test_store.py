@@ -1,4 +1,4 @@
-"""The kafka store against a real broker: D4 of what it takes over from comux, and transactions."""
+"""The kafka store against a real broker: D4 of the comux tests, and transactions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def all_of(broker, read):
 
 
 def test_d4_the_packet_again_with_results_as_headers(broker, write, all_of):
-    """The original packet is produced again as it came, on stream_<camera>, partition, key and headers kept."""
+    """The original packet is produced again on stream_<camera>, with the same partition, key and headers."""
     raw = broker.topic(partitions=3)
     stream = broker.topic(f"stream_{raw}", partitions=3)
     broker.produce(raw, [b"\0packet"], key=b"\xffkey", partition=2, headers={"site": b"hall", "count": b"?"})
@@ -64,7 +64,7 @@ def test_d4_the_packet_again_with_results_as_headers(broker, write, all_of):
 
 
 def test_templates(broker, write, all_of):
-    """Topic, key, partition and headers are made by templates; comux's :cam_id means the channel."""
+    """Templates render topic, key, partition and headers; comux's :cam_id is the channel."""
     mark = broker.topic()
     broker.topic(f"{mark}_left", partitions=2)
     record = Record({"n": 1}, channel="left", seq=5, metadata={"site": "hall"})
@@ -78,7 +78,7 @@ def test_templates(broker, write, all_of):
 
 
 def test_what_cannot_be_produced_costs_only_itself(broker, write, all_of):
-    """A record without a name, of too many bytes, for a topic or a partition that is not there, is named alone."""
+    """A record with a missing name, too many bytes, or an unknown topic or partition fails alone."""
     topic = broker.topic("only-good")
     good = Record(b"good", channel="only-good", metadata={"to": 0})
     bad = [
@@ -98,7 +98,7 @@ def test_what_cannot_be_produced_costs_only_itself(broker, write, all_of):
 
 
 def test_a_record_of_20_mb(broker, write, all_of):
-    """20 MB go through where broker and client are told that they may."""
+    """A record of 20 MB is written if broker and client allow it."""
     topic = broker.topic(max_message_bytes=25_000_000)
     data = bytes(20_000_000)
     write([Record(data, channel="big")], topic=topic, payload="data", options={"message.max.bytes": 25_000_000})
@@ -106,7 +106,7 @@ def test_a_record_of_20_mb(broker, write, all_of):
 
 
 def test_exactly_once_in_one_process(broker, all_of):
-    """A transactional store keeps the positions with the records: a second run of a source without a group goes on."""
+    """A transactional store keeps positions with records: a second run of a source without a group continues."""
     raw, out = broker.topic(partitions=2), broker.topic()
     for partition in range(2):
         broker.produce(raw, [b"%d" % number for number in range(50)], partition=partition)
@@ -125,7 +125,7 @@ def test_exactly_once_in_one_process(broker, all_of):
 
 
 def test_an_older_producer_is_fenced_off(broker, write, all_of):
-    """Of two processes with one transactional name, the older cannot write any more, and says why."""
+    """Of two processes with one transactional name, the older one cannot write any more, and reports the reason."""
     topic = broker.topic()
     older = KafkaStore(bootstrap_servers=broker.address, topic=topic, payload="data", transactional="fence")
     older.open()
@@ -150,6 +150,6 @@ def test_an_older_producer_is_fenced_off(broker, write, all_of):
     ],
 )
 def test_settings_that_are_wrong(settings, words):
-    """A wrong setting is named before anything connects."""
+    """A wrong setting is rejected before connecting."""
     with pytest.raises((ConfigError, ValueError), match=words):
         KafkaStore(bootstrap_servers="127.0.0.1:9", **settings)

@@ -1,4 +1,4 @@
-"""Frames, and what is in a video."""
+"""Frames, and the content of videos."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ START_NS = 1_700_000_000_000_000_000
 
 @pytest.fixture
 def frame() -> Callable[..., Record]:
-    """The n-th frame of a channel at 25 frames a second: the test picture, in BGR order."""
+    """Return the n-th frame of a channel at 25 frames per second: the test picture, in BGR order."""
 
     def make(number: int, *, channel: str = "front", size: tuple[int, int] = (64, 48), **fields: Any) -> Record:
         picture = draw_test_picture(number, width=size[0], height=size[1])[..., ::-1].copy()
@@ -30,7 +30,7 @@ def frame() -> Callable[..., Record]:
 
 @pytest.fixture
 def times_in() -> Callable[[Path], list[int]]:
-    """When the pictures of a video are shown, in nanoseconds from its beginning, as PyAV decodes them."""
+    """Return the presentation times of a video, in nanoseconds from its beginning, as decoded by PyAV."""
 
     def read(path: Path) -> list[int]:
         with av.open(str(path)) as container:
@@ -42,5 +42,5 @@ def times_in() -> Callable[[Path], list[int]]:
 
 @pytest.fixture
 def said() -> Callable[[Path], list[dict[str, Any]]]:
-    """The lines of the journal of a video."""
+    """Return the lines of a video's journal."""
     return lambda path: [json.loads(line) for line in Path(f"{path}.jsonl").read_text().splitlines()]

