@@ -63,3 +63,105 @@ def test_metadata_of_a_handler_are_a_mapping(metadata, tmp_path, monkeypatch):
             handler.put({"t": 0}, 1, metadata)
         handler.put({"t": 0}, 1, {"exposure": 5})
         assert handler.finish().ok
+
+
+NUMPY = [
+    (lambda n: ps.Retry(times=n.int64(3), wait_initial_s=n.float32(2)), ps.Retry(times=3, wait_initial_s=2.0)),
+    (
+        lambda n: ps.edge(capacity=n.uint8(4), when_full=ps.Sample(n.int32(5))),
+        ps.edge(capacity=4, when_full="sample(5)"),
+    ),
+    (lambda n: ps.Spill("d", max_bytes=n.int64(9)), ps.Spill("d", max_bytes=9)),
+]
+
+
+@pytest.mark.parametrize(("make", "same"), NUMPY)
+def test_options_may_be_scalars_of_numpy(make, same):
+    """A number of numpy, as every calculation gives one, is the number of Python that it equals, in files too."""
+    import numpy
+
+    assert make(numpy) == same
+    assert repr(make(numpy)) == repr(same)
+
+
+def test_a_node_takes_scalars_of_numpy():
+    """Options and settings of a node may be scalars of numpy; they are read back from a file as plain ones."""
+    import numpy
+
+    batch = ps.processor(
+        "batch", size=numpy.int64(3), stack=numpy.bool_(True), name=numpy.str_("batch"), workers=numpy.int16(1)
+    )
+    assert (batch.name, batch.workers) == ("batch", 1)
+    assert type(batch.workers) is int
+    assert type(batch.name) is str
+    made = ps.Pipeline(ps.source("files", directory=".") >> batch >> ps.store("null", expect_every_s=numpy.float32(2)))
+    made.check()
+    assert ps.Pipeline.from_toml(made.to_toml()) == made
+
+
+@pytest.mark.parametrize("value", [2.0, 2.5, 0, -1])
+def test_scalars_of_numpy_are_checked_as_others(value):
+    """A wrong number of numpy is refused as the number of Python is."""
+    import numpy
+
+    with pytest.raises(ConfigError, match="workers="):
+        pipeline(node={"workers": numpy.asarray(value)[()]})
+
+
+class NeedsSettings:
+    """A store whose settings are required, and which is no attrs class."""
+
+    def __init__(self, path, *, size): ...
+
+
+MISTAKES = [
+    (lambda: ps.source([1]) >> ps.store("log"), r"node 'log' \(penstock .*\): \$\.path: is missing"),
+    (lambda: ps.source([1]) >> ps.processor("batch", siz=3) >> ps.store("null"), r"unknown key 'siz'; did you mean"),
+    (lambda: ps.source([1]) >> ps.processor("batch", siz=3) >> ps.store("null"), r"\): \$\.size: is missing; unknown"),
+    (lambda: ps.source([1]) >> ps.processor("batch", size=0) >> ps.store("null"), r"\): size=0: must be"),
+    (lambda: ps.source([1]) >> ps.processor(NeedsSettings) >> ps.store("null"), "cannot be called"),
+    (lambda: ps.source([1]) >> ps.decoder(NeedsSettings) >> ps.store("null"), "NeedsSettings"),
+    (lambda: ps.source([1]) >> ps.decoder(NeedsSettings, path="x") >> ps.store("null"), r"\$\.size: is missing"),
+    (lambda: ps.source([1]) >> ps.store("NULL"), "did you mean 'null'"),
+    (lambda: ps.source("Dead_Letters") >> ps.store("null"), "did you mean 'dead-letters'"),
+    (lambda: ps.source([1]) >> ps.store("memory", capacity=0), "capacity=0: must be a whole number of at least 1"),
+    (lambda: ps.source("files", directory=".", pattern="/etc/*") >> ps.store("null"), r"pattern='/etc/\*': must be"),
+    (lambda: ps.source("files", directory=".", pattern="") >> ps.store("null"), "pattern='': must be a pattern"),
+    (lambda: ps.source([1]) >> (lambda: 1) >> ps.store("null"), "called without arguments, and made 1, which has no"),
+    (lambda: ps.source(pipeline) >> ps.store("null"), "pass a component, a name or an iterable$"),
+    (lambda: ps.source(numbers) >> ps.store("null"), r"call the function: numbers\(\)"),
+    (lambda: ps.source("") >> ps.store("null"), r"ps\.source\(''\): the name of the component is empty"),
+    (lambda: ps.source([1]) >> ps.store(""), r"ps\.store\(''\): the name of the component is empty"),
+    (lambda: ps.source([1], worker=2) >> ps.store("null"), r"ps\.source\(list\) has no option 'worker'; did you mean"),
+    (lambda: ps.source([1]) >> ps.Latest() >> ps.store("null"), r"write ps\.edge\(when_full=ps\.Latest\(\)\)"),
+    (lambda: ps.source([1]) >> Kept(), r"write ps\.store\(Kept\(\.\.\.\)\)"),
+    (lambda: ps.edge() >> ps.store("null"), "an edge.. stands between two nodes"),
+    (lambda: ps.source([1]) >> ps.edge(when_full="spill(d, lots)") >> ps.store("null"), "spill"),
+    (lambda: ps.source([1]) >> ps.edge(when_full={"type": "Sample", "n": 3}) >> ps.store("null"), r"ps\.Sample\(10\)"),
+    (lambda: ps.Latest(n=1), r"Latest\(\) has no option 'n'; it takes no options"),
+]
+
+
+def numbers():
+    yield 1
+
+
+class Kept:
+    """A store."""
+
+    def write(self, records): ...
+
+
+@pytest.mark.parametrize(("make", "words"), MISTAKES)
+def test_a_mistake_is_named_with_its_remedy(make, words):
+    """Each of these mistakes is refused before anything opens, with the value and what to write instead."""
+    with pytest.raises(PenstockError, match=words):
+        ps.Pipeline(make()).check()
+
+
+def test_an_open_file_is_an_iterable_of_lines(tmp_path):
+    """An object that can be iterated and lacks methods of a source, as an open file, is a source of its items."""
+    (tmp_path / "lines").write_text("a\nb\n")
+    with (tmp_path / "lines").open() as file:
+        records = ps.Pipeline(ps.source(file, channel="lines") >> ps.store("null")).collect()
+    assert [record.data for record in records] == ["a\n", "b\n"]

@@ -13,11 +13,26 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def close_to(word: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the nearest known word, or ""."""
+def nearest(word: str, known: Iterable[str], *, count: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Return the known words most like this one, the nearest first; case, "-" and "_" make no difference.
+
+    `cutoff` is the least likeness, from 0 to 1, as for `difflib.get_close_matches`.
+    """
     import difflib
 
-    near = difflib.get_close_matches(word, list(known), n=1)
+    forms: dict[str, str] = {}
+    for each in known:
+        forms.setdefault(_form(each), each)
+    return [forms[form] for form in difflib.get_close_matches(_form(word), forms, count, cutoff)]
+
+
+def _form(word: str) -> str:
+    return word.casefold().replace("-", "_")
+
+
+def close_to(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the nearest known word, or ""."""
+    near = nearest(word, known)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
@@ -58,5 +73,6 @@ def _unknown(function: Callable[..., Any], given: Iterable[str]) -> str | None:
     for key in given:
         if key not in known:
             name = function.__qualname__.removesuffix(".__init__")
-            return f"{name}() has no option {key!r}{close_to(key, known) or '; it has ' + ', '.join(known)}"
+            others = f"it has {', '.join(known)}" if known else "it takes no options"
+            return f"{name}() has no option {key!r}{close_to(key, known) or '; ' + others}"
     return None

@@ -1,13 +1,13 @@
 """Validators of attrs fields for settings and options. Each raises a ConfigError with field, value and remedy.
 
-They refuse None; `or_none` makes a check that allows it.
+They refuse None; `or_none` makes a check that allows it. `numpy_scalars` makes a class accept scalars of numpy.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -15,6 +15,29 @@ from penstock.errors import ConfigError
 from penstock.suggestions import close_to
 
 Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+T = TypeVar("T")
+
+
+def numpy_scalars(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
+    """Make the fields of a class accept scalars of numpy: `@attrs.frozen(field_transformer=numpy_scalars)`.
+
+    A number, bool or text of numpy becomes that of Python before the field is validated; all else stays as it is.
+    Fields that have a converter of their own are not changed.
+    """
+    return [field if field.converter else field.evolve(converter=without_numpy) for field in fields]
+
+
+def without_numpy(value: T) -> T:
+    """Return the number, bool or text of Python for a scalar of numpy, and anything else as it is."""
+    if is_numpy_scalar(value):
+        plain: T = value.item()  # type: ignore[attr-defined]  # each scalar of numpy has it
+        return plain
+    return value
+
+
+def is_numpy_scalar(value: Any) -> bool:
+    """Return whether this is a number, bool or text of numpy; numpy is not imported for it."""
+    return type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0 and value.dtype.kind in "biufSU"
 
 
 def _is_number(value: Any) -> bool:

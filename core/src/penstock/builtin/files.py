@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
 import attrs
 
-from penstock.errors import EndOfSource, SourceError
+from penstock.errors import ConfigError, EndOfSource, SourceError
 from penstock.identity import named_number
 from penstock.record import Record
 from penstock.whole_files import write_whole
+
+
+def _is_pattern(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Refuse patterns that Path.glob does not accept. Raises ConfigError."""
+    if not isinstance(value, str) or not value or PurePath(value).is_absolute() or "\0" in value:
+        raise ConfigError(
+            f"{field.name}={value!r}: must be a pattern of file names below the directory, as '*.raw' or '**/*.raw'"
+        )
 
 
 @attrs.define(kw_only=True)
@@ -39,7 +47,7 @@ class FilesSource:
     exact_fields: ClassVar[bool] = True
 
     directory: Path
-    pattern: str = "*"
+    pattern: str = attrs.field(default="*", validator=_is_pattern)
     channel: str | None = None
     state: Path | None = None
     _listed: list[str] = attrs.field(factory=list, init=False, repr=False, eq=False)

@@ -12,6 +12,7 @@ import attrs
 
 from penstock.errors import ObjectNotFoundError, RecordExistsError, StoreError
 from penstock.record import Record
+from penstock.validators import at_least, or_none
 
 
 def _is_template(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
@@ -37,7 +38,7 @@ class MemoryStore:
     in_memory: ClassVar[bool] = True
 
     key: str | None = attrs.field(default=None, validator=attrs.validators.optional(_is_template))
-    capacity: int | None = None
+    capacity: int | None = attrs.field(default=None, validator=or_none(at_least(1)))
     when_exists: Literal["error", "replace", "skip"] = "error"
     _records: dict[str, Record] = attrs.field(factory=dict, init=False, eq=False, repr=False)
     _lock: threading.RLock = attrs.field(factory=threading.RLock, init=False, eq=False, repr=False)

@@ -7,13 +7,13 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from penstock.cli.console import say_error
 from penstock.errors import PenstockError
+from penstock.suggestions import nearest
 
 if TYPE_CHECKING:
     from penstock.cli.from_plugins import PluginCommands
@@ -64,7 +64,7 @@ class LazyGroup(click.Group):
         known = self.list_commands(ctx)
         if name in known:
             return
-        close = get_close_matches(name, known, 1)
+        close = nearest(name, known)
         if name in INSTALLABLE:
             advice = f"`pip install {INSTALLABLE[name]}` brings it"
         else:

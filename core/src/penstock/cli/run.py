@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +18,7 @@ from penstock.errors import ConfigError
 from penstock.plugins import Plugins
 from penstock.report.run_report import RunReport
 from penstock.run.foreground import run_in_foreground
+from penstock.suggestions import nearest
 
 _FILE = click.argument("file", type=click.Path(path_type=Path))
 
@@ -106,7 +106,7 @@ def _meant(file: Path) -> str:
         )
     except OSError:
         return ""
-    close = names[:3] if inside else get_close_matches(file.name, names, 3, 0.7)
+    close = names[:3] if inside else nearest(file.name, names, count=3, cutoff=0.7)
     of_stem = [name for name in names if not inside and Path(name).stem == file.name]
     meant = [repr(str(file / name if inside else file.with_name(name))) for name in of_stem or close]
     return f"did you mean {' or '.join(meant)}?" if meant else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from penstock.compose.node import NODE_OPTIONS, Node
+from penstock.compose.node import NODE_OPTIONS, Node, label
 from penstock.errors import ConfigError, WiringError
 from penstock.suggestions import close_to
 
@@ -18,6 +18,8 @@ def component_node(role: str, component: Any, settings: dict[str, Any], **option
         WiringError: it is a class, where only an instance or a name is possible.
     """
     if isinstance(component, str):
+        if not component:
+            raise ConfigError(f"ps.{role}(''): the name of the component is empty; `penstock plugins` lists them")
         return Node(role=role, use=component, settings=_plain(settings), **options)
     if isinstance(component, type):
         if role in ("source", "store"):
@@ -29,15 +31,15 @@ def component_node(role: str, component: Any, settings: dict[str, Any], **option
         role == "source"
         and settings
         and settings.keys() <= {"channel", "reuses_buffers"}
-        and not hasattr(component, "read")
+        and not callable(getattr(component, "open", None))
     ):
         return Node(role=role, given=component, settings=settings, **options)  # an iterable
     if settings:
         known = [*NODE_OPTIONS, *(("channel", "reuses_buffers") if role == "source" else ())]
-        near = next(filter(None, (close_to(key, known) for key in settings)), "")
+        named = "; nor ".join(f"{key!r}{close_to(key, known)}" for key in settings)
         raise ConfigError(
-            f"{role} {type(component).__name__}: the settings {', '.join(settings)} belong to the component that you "
-            f"passed: set them there{near}"
+            f"ps.{role}({label(Node(role=role, given=component))}) has no option {named}; an object that you pass has "
+            "its own settings: pass them where you make it"
         )
     if role == "store" and callable(getattr(component, "get_data", None)) and not hasattr(component, "write"):
         from penstock.builtin.data_storage import as_store

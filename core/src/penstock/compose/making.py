@@ -132,6 +132,7 @@ class Maker:
 
     def __init__(self, make: Callable[[], Any], *, is_factory: bool = False) -> None:
         self._make = make
+        self.is_factory = is_factory
         self.first = make()
         self._given = [self.first] if is_factory else None
         self._unused = [self.first]

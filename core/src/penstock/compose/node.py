@@ -10,19 +10,19 @@ from typing import Any, Literal, cast
 import attrs
 
 from penstock import validators
-from penstock.compose.policies import Block, Policy, policy_of
+from penstock.compose.policies import POLICIES, Block, Policy, policy_of
 from penstock.compose.retry import Retry
 from penstock.errors import WiringError
 from penstock.short_text import listed, setting
 from penstock.suggestions import suggests_fields
-from penstock.validators import at_least, flag, of_class, one_of, or_none, seconds
+from penstock.validators import at_least, flag, numpy_scalars, of_class, one_of, or_none, seconds
 
 OnError = Literal["stop", "skip", "dead_letter"]
 Place = Literal["thread", "process"]
 
 
 @suggests_fields
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=numpy_scalars)
 class Edge:
     """The edge between two nodes: its capacity, and the policy for when it is full.
 
@@ -61,7 +61,7 @@ PLAIN = Edge()
 
 
 @suggests_fields
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(eq=False, kw_only=True, field_transformer=numpy_scalars)
 class Node:
     """One component in a pipeline, with its options. Nodes are compared by identity.
 
@@ -154,7 +154,9 @@ class Flow:
             return cls.of(Node(role="source", use=thing))
         if isinstance(thing, Iterable):
             return cls.of(Node(role="source", given=thing))
-        raise WiringError(f"{thing!r} cannot be joined by '>>': pass a node, a flow, a callable or an iterable")
+        raise WiringError(
+            f"{thing!r} cannot be joined by '>>': {_remedy_for(thing)}pass a node, a flow, a callable or an iterable"
+        )
 
     def entries(self) -> tuple[Node, ...]:
         """Return the nodes without a predecessor in this flow."""
@@ -193,6 +195,19 @@ class Flow:
 
     def __rrshift__(self, other: Joinable) -> Flow:
         return Flow.of(other) >> self
+
+
+def _remedy_for(thing: Any) -> str:
+    """Return how to join an object that is known to be something else than an operand of `>>`, or ""."""
+    kind = type(thing).__name__
+    if isinstance(thing, Edge):
+        return "an edge() stands between two nodes: begin with a source; else "
+    if isinstance(thing, POLICIES):
+        return f"write ps.edge(when_full=ps.{thing!r}); else "
+    for role, method in (("store", "write"), ("source", "read"), ("decoder", "decode")):
+        if callable(getattr(thing, method, None)):
+            return f"write ps.{role}({kind}(...)); else "
+    return ""
 
 
 Follower = Node | Flow | Callable[..., Any] | Sequence["Node | Flow"]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, Literal
 
 import attrs
 
 from penstock.errors import ConfigError
 from penstock.suggestions import close_to, suggests_fields
+from penstock.validators import at_least, numpy_scalars
 
 SPILL_BYTES: Final = 10 * 2**30
 """The default limit in bytes for the files of one edge."""
@@ -22,13 +23,16 @@ SPILL_BYTES: Final = 10 * 2**30
 _UNITS: Final = {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
 _TEXT = re.compile(r"\s*(\w+)\s*(?:\((.*)\))?\s*\Z", re.DOTALL)
 _SIZED = re.compile(r"(.+?),\s*(\d+)\s*(B|KiB|MiB|GiB|TiB)\s*\Z", re.DOTALL)
-_LIKE_A_SIZE = re.compile(r".*,\s*[\d.]+\s*[A-Za-z]*\s*\Z", re.DOTALL)
 
 
 def _whole(cls: str) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
-    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"{cls}: {field.name}={value!r}: must be a whole number of at least 1")
+    whole = at_least(1)
+
+    def check(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        try:
+            whole(instance, field, value)
+        except ConfigError as error:
+            raise ConfigError(f"{cls}: {error}") from None
 
     return check
 
@@ -42,6 +46,7 @@ def _directory(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         raise ConfigError(f"Spill: {field.name}={value!r}: must be the path of a directory")
 
 
+@suggests_fields
 @attrs.frozen
 class Block:
     """Make the node before the edge wait until there is room. Nothing is lost."""
@@ -52,9 +57,10 @@ class Block:
         return self.word
 
 
+@suggests_fields
 @attrs.frozen
 class DropOldest:
-    """Drop what has waited longest, and count it."""
+    """Drop the records that have waited longest, and count them."""
 
     word: ClassVar[str] = "drop_oldest"
 
@@ -62,9 +68,10 @@ class DropOldest:
         return self.word
 
 
+@suggests_fields
 @attrs.frozen
 class DropNewest:
-    """Drop what comes, and count it."""
+    """Drop new records, and count them."""
 
     word: ClassVar[str] = "drop_newest"
 
@@ -72,6 +79,7 @@ class DropNewest:
         return self.word
 
 
+@suggests_fields
 @attrs.frozen
 class Latest:
     """Keep the newest record of each channel; drop the others, and count them."""
@@ -83,12 +91,12 @@ class Latest:
 
 
 @suggests_fields
-@attrs.frozen
+@attrs.frozen(field_transformer=numpy_scalars)
 class Sample:
     """Wait for every n-th record of a channel while the edge is full; drop the others, and count them.
 
     Attributes:
-        n: One record of so many is kept; at least 1.
+        n: Every n-th record is kept; at least 1.
     """
 
     word: ClassVar[str] = "sample"
@@ -100,9 +108,9 @@ class Sample:
 
 
 @suggests_fields
-@attrs.frozen
+@attrs.frozen(field_transformer=numpy_scalars)
 class Spill:
-    """Go on in files, in order; block when they are full. What an abort leaves there comes first in the next run.
+    """Continue in files, in order; block when they are full. The next run first reads what an abort left in them.
 
     Attributes:
         directory: Where the files are; one directory for each edge, made when the run starts.
@@ -115,7 +123,7 @@ class Spill:
     max_bytes: int = attrs.field(default=SPILL_BYTES, kw_only=True, validator=_whole("Spill"))
 
     def __str__(self) -> str:
-        if self.max_bytes == SPILL_BYTES and not _LIKE_A_SIZE.match(self.directory):
+        if self.max_bytes == SPILL_BYTES and "," not in self.directory:
             return f"spill({self.directory})"
         unit = next(unit for unit, size in _UNITS.items() if self.max_bytes % size == 0)
         return f"spill({self.directory}, {self.max_bytes // _UNITS[unit]} {unit})"
@@ -143,7 +151,8 @@ def policy_of(value: Policy | str) -> Policy:
         raise ConfigError(f"when_full={value.__name__}: is a class: call it, as in ps.Sample(10) or ps.Latest()")
     match = _TEXT.match(value) if isinstance(value, str) else None
     if match is None:
-        raise ConfigError(f"when_full={value!r}: must be {_FORMS}")
+        remedy = "; tables are for files: write ps.Sample(10) or ps.Spill('dir')" if isinstance(value, Mapping) else ""
+        raise ConfigError(f"when_full={value!r}: must be {_FORMS}{remedy}")
     word, argument = match[1], match[2]
     if word not in _BY_WORD:
         raise ConfigError(f"when_full={value!r}: must be {_FORMS}{close_to(word, _BY_WORD)}")
@@ -160,7 +169,7 @@ def _made(policy: type[Policy], argument: str | None) -> Policy:
         sized = _SIZED.match(argument or "")
         if sized:
             return Spill(sized[1], max_bytes=int(sized[2]) * _UNITS[sized[3]])
-        if _LIKE_A_SIZE.match(argument or ""):
+        if "," in (argument or ""):
             raise ConfigError(f"the size is a whole number of {', '.join(_UNITS)}, as in spill(directory, 20 GiB)")
         return Spill(argument or "")
     if argument is not None:

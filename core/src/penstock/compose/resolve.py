@@ -16,8 +16,10 @@ from penstock.compose.import_path import import_path, is_import_path
 from penstock.compose.making import Maker, copy_of, is_class, is_function, makes_processors
 from penstock.compose.node import NODE_OPTIONS, Node, describe, label
 from penstock.errors import ConfigError, PenstockError, PluginError, WiringError
+from penstock.short_text import short
 from penstock.suggestions import close_to
 from penstock.user_function import form_of
+from penstock.validators import is_numpy_scalar
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
@@ -87,12 +89,13 @@ def build(owner: Any, settings: Mapping[str, Any]) -> Any:
                 from penstock.config import from_plain
 
                 return from_plain(owner, dict(settings))
+            missing = _missing(owner, settings)
+            if missing:
+                raise ConfigError("; ".join(f"$.{name}: is missing" for name in missing))
             return _call(owner, settings)
         except ConfigError as error:
-            hints = _hints(owner, settings, str(error))
-            if not hints:
-                raise
-            raise ConfigError(f"{error}{hints}") from error
+            said = "; ".join(line.removeprefix("$: ") for line in str(error).splitlines())
+            raise ConfigError(f"{said}{_hints(owner, settings, said)}") from error
     if not settings:
         return owner
     known = inspect.signature(owner).parameters
@@ -101,6 +104,20 @@ def build(owner: Any, settings: Mapping[str, Any]) -> Any:
             near = close_to(key, [*known, *NODE_OPTIONS])
             raise ConfigError(f"$.{key}: {label_of(owner)} has no setting of this name{near}")
     return functools.partial(owner, **settings)
+
+
+def _missing(owner: type, settings: Mapping[str, Any]) -> list[str]:
+    """Return the settings that a class requires and that are not among these."""
+    try:
+        parameters = inspect.signature(owner).parameters.values()
+    except (TypeError, ValueError):  # a class written in C
+        return []
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [
+        one.name
+        for one in parameters
+        if one.default is one.empty and one.kind not in several and one.name not in settings
+    ]
 
 
 def _hints(owner: type, settings: Mapping[str, Any], said: str) -> str:
@@ -152,7 +169,7 @@ def _made(node: Node, origin: str, given: Any, *, use: str = "") -> ResolvedNode
             raise type(error)(f"{where}: {error}") from error
 
     sample = _told(node, make.first if isinstance(make, Maker) else make())
-    _check(node, where, sample)
+    _check(node, where, sample, is_made=isinstance(make, Maker) and make.is_factory)
     return ResolvedNode(node=node, origin=origin, make=make_there, sample=sample, own=own, use=use)
 
 
@@ -169,7 +186,7 @@ def _maker(node: Node, given: Any) -> tuple[Callable[[], Any], Any]:
         if node.role == "processor":
             makes_processors(given)  # raises
         return Maker(lambda: build(given, node.settings)), None
-    is_iterable = node.role == "source" and not hasattr(given, "read")
+    is_iterable = node.role == "source" and not _plays(given, node.role)
     if node.settings and not is_iterable:
         given = build(given, node.settings)
     if is_class(given):
@@ -178,7 +195,8 @@ def _maker(node: Node, given: Any) -> tuple[Callable[[], Any], Any]:
         return Maker(lambda: _call(given, {})), None
     if is_iterable:
         if not isinstance(given, Iterable) or isinstance(given, (str, bytes, Mapping)):
-            raise WiringError(f"{given!r} is no source: give a component, a name or an iterable")
+            call = f" (call the function: {label(node)}())" if inspect.isgeneratorfunction(given) else ""
+            raise WiringError(f"{given!r} is no source: pass a component, a name or an iterable{call}")
         from penstock.builtin.iterable import IterableSource
 
         one_pass = isinstance(given, Iterator) and node.place == "thread"
@@ -208,12 +226,27 @@ def _maker(node: Node, given: Any) -> tuple[Callable[[], Any], Any]:
         ) from error
 
 
-def _check(node: Node, where: str, sample: Any) -> None:
+def _plays(thing: Any, role: str) -> bool:
+    """Return whether this is meant as a component of a role: it has its main method, and is no iterable with less.
+
+    An open file has `read` and `close`, and is an iterable of lines.
+    """
+    lacks = _lacks(thing, role)
+    return not lacks or (hasattr(thing, "read") and not isinstance(thing, Iterable))
+
+
+def _lacks(thing: Any, role: str) -> list[str]:
+    """Return the methods that a component of a role must have, and this has not."""
+    return [name for name in _METHODS.get(role, ("__call__",)) if not callable(getattr(thing, name, None))]
+
+
+def _check(node: Node, where: str, sample: Any, *, is_made: bool) -> None:
     """Raise WiringError unless a component has what its role needs."""
-    missing = [name for name in _METHODS.get(node.role, ("__call__",)) if not callable(getattr(sample, name, None))]
+    missing = _lacks(sample, node.role)
     if missing:
+        made = f"it is called without arguments, and made {short(sample)}, which" if is_made else "it"
         raise WiringError(
-            f"{where}: {label(node)} cannot be a {node.role}: it has no {', '.join(missing)}; "
+            f"{where}: {label(node)} cannot be a {node.role}: {made} has no {', '.join(missing)}; "
             f"see the contract of a {node.role}"
         )
     call = getattr(sample, "__call__", None)  # noqa: B004 - the method itself is looked at
@@ -250,4 +283,4 @@ def _is_plain(value: Any) -> bool:
         return all(_is_plain(part) for part in value.values())
     if isinstance(value, (list, tuple)):
         return all(_is_plain(part) for part in value)
-    return value is None or isinstance(value, (str, int, float, bool))
+    return value is None or isinstance(value, (str, int, float, bool)) or is_numpy_scalar(value)

@@ -11,7 +11,7 @@ import attrs
 import penstock.errors
 from penstock.errors import ConfigError, WiringError
 from penstock.suggestions import close_to, suggests_fields
-from penstock.validators import at_least, not_negative, or_none, seconds
+from penstock.validators import at_least, not_negative, numpy_scalars, or_none, seconds
 
 ErrorClass = type[BaseException]
 
@@ -44,18 +44,18 @@ def _errors(on: ErrorClass | str | Iterable[ErrorClass | str]) -> tuple[ErrorCla
             if one not in known:
                 raise ConfigError(
                     f"on: {one!r} is not the name of a built-in or penstock exception{close_to(one, known)}; "
-                    "name others as 'module:Class', or give the class"
+                    "name others as 'module:Class', or pass the class"
                 )
             found.append(known[one])
         elif isinstance(one, str) or _is_error(one):
             found.append(one)
         else:
-            raise ConfigError(f"on: {one!r} is no exception class and no name of one")
+            raise ConfigError(f"on: {one!r} is no exception class, nor the name of one")
     return tuple(dict.fromkeys(found))
 
 
 @suggests_fields
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, field_transformer=numpy_scalars)
 class Retry:
     """Say how often, and how patiently, a failing call is tried again.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 import attrs
@@ -10,6 +9,7 @@ import cattrs
 from cattrs.errors import ForbiddenExtraKeysError
 
 from penstock.config.annotations import type_hints
+from penstock.suggestions import nearest
 
 
 def problems_of(error: Exception, path: str) -> list[str]:
@@ -32,6 +32,6 @@ def _describe(error: BaseException, kind: type | None) -> str:
 
 def _unknown(key: str, cls: Any) -> str:
     known = [field.name for field in attrs.fields(cls) if field.init] if attrs.has(cls) else list(type_hints(cls))
-    close = difflib.get_close_matches(str(key), known, n=3)
+    close = nearest(str(key), known, count=3)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known are {', '.join(known) or 'none'}"
     return f"unknown key {key!r}; {hint}"

@@ -12,7 +12,6 @@ import time
 import traceback
 import types
 from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
@@ -23,6 +22,7 @@ from penstock.component import ROLES, Component
 from penstock.errors import PluginError
 from penstock.plugins.explain import said
 from penstock.plugins.report import PluginReport
+from penstock.suggestions import nearest
 
 Hook = Callable[..., Any]
 OFFERING = {f"{hookspecs.PROJECT}_{role}s": role for role in ROLES}
@@ -142,7 +142,7 @@ def _check_parameters(hook: str, function: Hook, allowed: tuple[str, ...]) -> No
             continue
         if parameter.name not in allowed:
             takes = f"takes {', '.join(allowed)}" if allowed else "takes nothing"
-            close = get_close_matches(parameter.name, allowed, 1)
+            close = nearest(parameter.name, allowed)
             advice = f"did you mean {close[0]!r}?" if close else "leave it out"
             raise PluginError(f"hook {hook!r} {takes}, and this one wants {parameter.name!r}; {advice}")
         if parameter.kind is parameter.KEYWORD_ONLY:
@@ -180,7 +180,7 @@ def _why(error: BaseException, report: PluginReport) -> str:
 
 
 def _did_you_mean(name: str, known: Mapping[str, object]) -> str:
-    close = get_close_matches(name, known, 1)
+    close = nearest(name, known)
     return f"did you mean {close[0]!r}?" if close else f"the hooks are {', '.join(known)}"
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 
 from penstock.component import ROLES
 from penstock.plugins.report import Offer, PluginReport
+from penstock.suggestions import nearest
 
 INSTALLABLE = {
     "av": "penstock-kafka-av",
@@ -45,7 +45,7 @@ def unknown(role: str, name: str, offers: Iterable[Offer], reports: Sequence[Plu
     parts = [f"there is no {role} {name!r}"]
     if plugin:
         parts[0] += _about_plugin(plugin, reports)
-    close = get_close_matches(short, of_role, 3, 0.6)
+    close = nearest(short, of_role, count=3)
     elsewhere = [r for r in ROLES if r != role and any(o.role == r and o.component.name == short for o in every)]
     holders = sorted({offer.qualified for offer in every if offer.role == role and offer.component.name == short})
     if elsewhere:
@@ -87,7 +87,7 @@ def _remedy(plugin: str, role: str, short: str, reports: Sequence[PluginReport],
     if not likely and not may_be_other and not plugin:
         likely = unused
     if not likely and not may_be_other and not plugin:
-        meant = get_close_matches(short, [name for name in INSTALLABLE if " " not in name], 1, 0.75)
+        meant = nearest(short, [name for name in INSTALLABLE if " " not in name], cutoff=0.75)
         homes = [INSTALLABLE[name] for name in meant]
         if homes and homes[0] not in {report.name for report in reports}:
             return [f"did you mean {meant[0]!r}, which `pip install {homes[0]}` brings?"]

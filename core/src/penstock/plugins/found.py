@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import attrs
@@ -17,6 +16,7 @@ from penstock.plugins import explain
 from penstock.plugins.examine import examine
 from penstock.plugins.report import Offer, PluginReport, normalised
 from penstock.plugins.watch import is_traced, new_manager, trace, watch
+from penstock.suggestions import nearest
 
 
 @attrs.frozen(eq=False)
@@ -99,7 +99,7 @@ class Plugins:
     def components(self, role: str) -> list[Offer]:
         """Return the components of a role, sorted by name and then by plugin. Raises ConfigError for another role."""
         if role not in ROLES:
-            close = get_close_matches(str(role), ROLES, 1, 0.5)
+            close = nearest(str(role), ROLES, cutoff=0.5)
             raise ConfigError(f"role {role!r}: {f'did you mean {close[0]!r}' if close else 'use ' + ', '.join(ROLES)}")
         offers = [
             Offer(plugin=report.name, version=report.version, role=role, component=component)
@@ -161,7 +161,7 @@ class Plugins:
             try:
                 thing = getattr(thing, attribute)
             except AttributeError as error:
-                close = get_close_matches(attribute, dir(thing), 1)
+                close = nearest(attribute, dir(thing))
                 advice = f"did its author mean {close[0]!r}?" if close else f"write to the authors of {offer.plugin}"
                 problem = f"{offer.title} leads to {offer.component.path!r}, and there is no {attribute!r}; {advice}"
                 raise ComponentLoadError(problem) from error

@@ -108,7 +108,7 @@ class Control:
     def __attrs_post_init__(self) -> None:
         unknown = [name for name in self.given if name not in GIVEN]
         if unknown:
-            raise ConfigError(f"$.given: no action {', '.join(unknown)}; there are {', '.join(GIVEN)}")
+            raise ConfigError(f"given: there is no action {', '.join(unknown)}; there are {', '.join(GIVEN)}")
 
     def bind(self, run: Run) -> None:
         """Set the run to act on; called by the run before `open`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -11,6 +10,7 @@ from typing import Any
 
 from penstock.errors import TemplateError
 from penstock.record import Record
+from penstock.suggestions import nearest
 from penstock.templates.fence import check_text, fence
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -131,7 +131,7 @@ class Template:
         if not missing:
             return
         known = sorted({*_OF_RECORD, *self._defaults, *(str(key) for key in record.metadata)})
-        close = difflib.get_close_matches(missing[0], known, n=3)
+        close = nearest(missing[0], known, count=3)
         meant = f"; did you mean {' or '.join(close)}?" if close else ""
         raise TemplateError(
             f"template {self.text!r}: record {_named(record)} has no {missing[0]!r}; it has "
