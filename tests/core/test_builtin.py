@@ -132,6 +132,22 @@ def test_align_gives_up_a_silent_channel_at_its_deadline():
     assert list(align.held()) == []
 
 
+@pytest.mark.parametrize("missing", ["wait", "skip", "none"])
+def test_align_bounds_what_waits(missing, caplog):
+    """More bytes than max_bytes do not wait for a silent channel: the earliest moments are decided, and reported."""
+    deadline = None if missing == "wait" else 1000
+    align = Align(channels=["a", "b"], tolerance_s=0.01, missing=missing, deadline_s=deadline, max_bytes=350)
+    out = [moment for n in range(10) for moment in align(record(bytes(100), "a", 1.0 + n, seq=n))]
+    assert len(list(align.held())) == 3
+    assert [moment.metadata["missing"] for moment in out] == ([["b"]] * 7 if missing == "none" else [])
+    assert align.overfull == 7
+    assert align.skipped == (0 if missing == "none" else 7)
+    assert len(caplog.records) == 1
+    assert "'b'" in caplog.text
+    [moment] = align(record(bytes(100), "b", 8.0))
+    assert moment.metadata["missing"] == []
+
+
 def test_align_refuses_what_cannot_work():
     """One channel, no tolerance, a rule without its deadline: named when the component is made."""
     with pytest.raises(ConfigError, match="at least two"):

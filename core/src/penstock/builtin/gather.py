@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -12,7 +13,10 @@ import attrs
 from penstock.errors import ConfigError
 from penstock.identity import gathered_number, moment_number
 from penstock.record import Record
+from penstock.record_size import size_of
 from penstock.validators import at_least, or_none, seconds
+
+_log = logging.getLogger(__name__)
 
 
 @attrs.define(kw_only=True)
@@ -118,6 +122,9 @@ class Align:
         missing: The action for a moment without a record of a channel, once its next record is later than the
             tolerance or the deadline is over: "skip" the moment, or emit it with "none" for the channel. With "wait"
             there is no deadline, and a moment that a channel is known to have missed is skipped.
+        max_bytes: Bytes of data that may wait for other channels. When more wait, the earliest moment is decided as if
+            its deadline were over; "wait" skips it. The first one is reported in the log, `overfull` counts them. None
+            sets no limit.
     """
 
     own_identity: ClassVar[bool] = True
@@ -126,8 +133,11 @@ class Align:
     tolerance_s: float = attrs.field(validator=seconds)
     deadline_s: float | None = attrs.field(default=None, validator=or_none(seconds))
     missing: Literal["wait", "skip", "none"] = "wait"
+    max_bytes: int | None = attrs.field(default=2 << 30, validator=or_none(at_least(1)))
     skipped: int = attrs.field(default=0, init=False, eq=False)
-    _waiting: dict[str, deque[tuple[float, Record]]] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    overfull: int = attrs.field(default=0, init=False, eq=False)
+    _bytes: int = attrs.field(default=0, init=False, repr=False, eq=False)
+    _waiting: dict[str, deque[tuple[float, Record, int]]] = attrs.field(factory=dict, init=False, repr=False, eq=False)
     _clock: Callable[[], float] = attrs.field(default=time.monotonic, init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -141,7 +151,9 @@ class Align:
         """Keep a record; return the moments that it completes."""
         if record.channel not in self._waiting:
             return None
-        self._waiting[record.channel].append((self._clock(), record))
+        size = size_of(record.data)
+        self._waiting[record.channel].append((self._clock(), record, size))
+        self._bytes += size
         return self._moments(final=False)
 
     def _moments(self, *, final: bool) -> list[Record]:
@@ -152,14 +164,30 @@ class Align:
             taken = {name: queue for name, queue in self._waiting.items() if queue and queue[0][1].time_ns <= limit}
             unknown = [name for name, queue in self._waiting.items() if not queue]
             late = self.missing != "wait" and self._clock() - arrived >= (self.deadline_s or 0)
-            if unknown and not late and not final:
+            is_full = self.max_bytes is not None and self._bytes > self.max_bytes
+            if unknown and not late and not final and not is_full:
                 break
-            records = {name: queue.popleft()[1] for name, queue in taken.items()}
+            records = {}
+            for name, queue in taken.items():
+                _, records[name], size = queue.popleft()
+                self._bytes -= size
+            if unknown and not late and not final:
+                self._note_overfull(unknown)
             if len(records) == len(self.channels) or self.missing == "none":
                 given.append(self._moment(records))
             else:
                 self.skipped += len(records)
         return given
+
+    def _note_overfull(self, unknown: list[str]) -> None:
+        """Count a moment that was decided early for the memory, and report the first."""
+        self.overfull += 1
+        if self.overfull == 1:
+            _log.warning(
+                "align: more than %s bytes wait for %s; the earliest moments no longer wait (missing=%r). Read Kafka "
+                "topics with order='time', or raise max_bytes",
+                self.max_bytes, ", ".join(map(repr, unknown[:5])), self.missing,
+            )  # fmt: skip
 
     def _moment(self, records: dict[str, Record]) -> Record:
         times = {name: record.time_ns for name, record in records.items()}
@@ -179,7 +207,7 @@ class Align:
 
     def held(self) -> Iterable[Record]:
         """Return the records that wait for other channels."""
-        return [record for queue in self._waiting.values() for _, record in queue]
+        return [record for queue in self._waiting.values() for _, record, _ in queue]
 
     def flush(self) -> Iterable[Record]:
         """Return the moments that can still be emitted; those that lack a channel follow `missing`."""

@@ -111,6 +111,7 @@ class AlignSettings(NodeOptions, total=False):
     tolerance_s: Required[float]
     deadline_s: float | None
     missing: Literal["wait", "skip", "none"]
+    max_bytes: int | None
 
 
 class FilterSettings(NodeOptions, total=False):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from penstock_kafka_av.kafka.backlog import Backlog
 from penstock_kafka_av.kafka.commits import Commits
 from penstock_kafka_av.kafka.errors import error_of
+from penstock_kafka_av.kafka.in_step import InStep
 from penstock_kafka_av.kafka.partition import Partition
 from penstock_kafka_av.kafka.start import Starts
 
@@ -48,12 +49,13 @@ class Assigned:
         group: bool,
         is_cooperative: bool,
         until_end: bool,
+        in_step: bool,
         timeout_s: float,
     ) -> None:
         self.consumer = consumer
         self.partitions: dict[str, Partition] = {}
         self.pending: list[TopicPartition] = []
-        self.waiting: deque[Message] = deque()
+        self.waiting = InStep(self.partitions, self._high) if in_step else Backlog()
         self.lost: dict[str, int] = {}
         self.given_up: dict[str, Partition] = {}
         self.starts = starts
@@ -142,15 +144,30 @@ class Assigned:
     def forget(self, keys: Iterable[TopicPartition]) -> None:
         """Forget partitions and their waiting messages."""
         gone = {f"{key.topic}/{key.partition}" for key in keys}
+        self._drop(gone)
         for name in gone:
             self.partitions.pop(name, None)
-        self._drop(gone)
 
     def _drop(self, names: Collection[str]) -> None:
-        """Drop the waiting messages of these partitions: they are read again, here or by another member."""
-        kept = [each for each in self.waiting if f"{each.topic()}/{each.partition()}" not in names]
-        self.waiting.clear()
-        self.waiting.extend(kept)
+        """Drop the waiting messages of these partitions, and let those that were held back go on."""
+        ahead = [
+            self.partitions[name].key() for name in names if self.waiting.is_ahead(name) and name in self.partitions
+        ]
+        self.waiting.drop(names)
+        if ahead and not self.is_paused:
+            self.consumer.resume(ahead)
+
+    def hold_back(self) -> None:
+        """Pause the partitions of which too much waits, and resume those of which little does."""
+        stop, go = self.waiting.to_hold_back()
+        if stop:
+            self.consumer.pause([each.key() for each in stop])
+        if go:
+            self.consumer.resume([each.key() for each in go])
+
+    def _high(self, partition: Partition) -> int:
+        partition.high = int(self.consumer.get_watermark_offsets(partition.key(), cached=True)[1])
+        return partition.high
 
     def move(self, partition: Partition, offset: int) -> None:
         """Continue at this offset, and mark the next record as a discontinuity."""
@@ -209,7 +226,8 @@ class Assigned:
             self.consumer.pause([each.key() for each in self.partitions.values()])
 
     def resume(self) -> None:
-        """Resume all partitions."""
+        """Resume all partitions, except those that are held back."""
         if self.is_paused:
             self.is_paused = False
-            self.consumer.resume([each.key() for each in self.partitions.values()])
+            free = [each.key() for name, each in self.partitions.items() if not self.waiting.is_ahead(name)]
+            self.consumer.resume(free)

@@ -23,6 +23,10 @@ from penstock_kafka_av.kafka.topics import Topics
 _log = logging.getLogger("penstock.kafka")
 _IDLE_S: Final = 0.5
 """Seconds without a call of `take` after which the thread pauses the partitions and polls."""
+_AT_ONCE: Final = 500
+"""Messages that are asked of the client in one call."""
+_LOOK_S: Final = 0.05
+"""Seconds between looks for a partition that is waited for."""
 _ANSWER_S: Final = 0.005
 """Seconds to block in one poll while waiting for the answer to a commit."""
 
@@ -53,14 +57,17 @@ class Consuming:
         classic: Callable[[], Consumer] | None,
         say: Callable[[Any], None],
         until_end: bool,
+        in_step: bool,
         refresh_s: float,
         timeout_s: float,
     ) -> None:
         self._assigned = Assigned(
             consumer, where=where, starts=starts, commits=commits, channel=lambda topic: self._meant.channel(topic),
-            say=say, group=group, is_cooperative=is_cooperative, until_end=until_end, timeout_s=timeout_s,
+            say=say, group=group, is_cooperative=is_cooperative, until_end=until_end, in_step=in_step,
+            timeout_s=timeout_s,
         )  # fmt: skip
         self.partitions, self.lost = self._assigned.partitions, self._assigned.lost
+        self._is_in_step = in_step
         self._where = where
         self._topics = topics
         self._cluster = cluster
@@ -101,16 +108,8 @@ class Consuming:
             self._assigned.resume()
             self._follow_found()
             self._assigned.begin_pending()
-            found: list[Message] = []
-            while self._assigned.waiting and len(found) < most:
-                found.append(self._assigned.waiting.popleft())
             try:
-                if len(found) < most:
-                    found += self._assigned.consumer.consume(most - len(found), 0)
-                if not found and most > 0 and timeout_s > 0:
-                    found = self._assigned.consumer.consume(1, timeout_s)
-                    if found and most > 1:
-                        found += self._assigned.consumer.consume(most - 1, 0)
+                found = self._in_step(most, timeout_s) if self._is_in_step else self._as_it_comes(most, timeout_s)
             except KafkaException as error:
                 raise source_error(self._where, error, doing="read") from error
             self._taken_at = time.monotonic()
@@ -121,6 +120,33 @@ class Consuming:
             for partition in {id(each): each for each, _ in given}.values():
                 self.high(partition)
             return given
+
+    def _as_it_comes(self, most: int, timeout_s: float) -> list[Message]:
+        found = self._assigned.waiting.take(most)
+        if len(found) < most:
+            found += self._assigned.consumer.consume(most - len(found), 0)
+        if not found and most > 0 and timeout_s > 0:
+            found = self._assigned.consumer.consume(1, timeout_s)
+            if found and most > 1:
+                found += self._assigned.consumer.consume(most - 1, 0)
+        return found
+
+    def _in_step(self, most: int, timeout_s: float) -> list[Message]:
+        """Return the earliest messages; what the client has beside them waits here, and in the end at the broker."""
+        waiting, until = self._assigned.waiting, time.monotonic() + timeout_s
+        found: list[Message] = []
+        while most > 0 and not found:
+            came = self._assigned.consumer.consume(_AT_ONCE, 0)
+            waiting.add(came)
+            self._assigned.hold_back()
+            found = waiting.take(most)
+            left_s = until - time.monotonic()
+            if not found and not came and left_s <= 0:
+                break
+            if not found and not came:
+                waiting.add(self._assigned.consumer.consume(1, min(left_s, _LOOK_S) if len(waiting) else left_s))
+        self._assigned.hold_back()
+        return found
 
     def _sorted(self, found: Iterable[Message]) -> list[tuple[Partition, Message]]:
         given = []
@@ -209,7 +235,7 @@ class Consuming:
             while self._commits.unanswered and time.monotonic() < until:
                 message = self._assigned.consumer.poll(_ANSWER_S)
                 if message is not None:
-                    self._assigned.waiting.append(message)
+                    self._assigned.waiting.add((message,))
         except KafkaException as error:
             raise source_error(self._where, error, doing="commit") from error
         self._commits.heed(self.partitions)
@@ -310,7 +336,7 @@ class Consuming:
             self._assigned.begin_pending()
             message = self._assigned.consumer.poll(0)
             if message is not None:
-                self._assigned.waiting.append(message)
+                self._assigned.waiting.add((message,))
         finally:
             self._lock.release()
 

@@ -35,6 +35,8 @@ from penstock_kafka_av.kafka.topics import Topics
 _log = logging.getLogger("penstock.kafka")
 _LOOKS_S = 3.0
 """Seconds that listing the topics may take during a run; closing the source waits for it."""
+_EVEN = {"queued.max.messages.kbytes": 16_384, "max.partition.fetch.bytes": 262_144}
+"""What is fetched ahead where partitions are held back: pausing one discards what the client has fetched of it."""
 _CLASSIC = {"partition.assignment.strategy": "cooperative-sticky"}
 CLASSIC_ONLY = frozenset({"partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"})
 """Options that only the classic group protocol has; setting one of them selects that protocol."""
@@ -103,6 +105,10 @@ class KafkaSource:
             messages as dropped, and marks the next record with `discontinuity`. None never skips.
         on_lag: Target of the skip: the "end", or the last "keyframe" before it (H.264, HEVC, MPEG-4).
         codec: Codec of the packets, to recognise keyframes for `on_lag="keyframe"`.
+        order: "arrival" returns messages as the client fetches them: a partition may be a mebibyte ahead of another.
+            "time" reads the partitions that lag in step, by the timestamps of their messages, so that cameras which
+            `align` joins wait for each other here, as packets, and at the broker. One that lags by hours then holds up
+            the others that lag; messages younger than 2 s never wait.
         refresh_s: Seconds between listings of the topics, to find new and deleted ones.
         timeout_s: Seconds to wait for the broker at `open`.
         options: Options of the client (librdkafka's names), passed through; `{env = "NAME"}` for secrets. Never
@@ -125,6 +131,7 @@ class KafkaSource:
     max_lag: int | None = attrs.field(default=None, validator=_max_lag)
     on_lag: Literal["end", "keyframe"] = attrs.field(default="end", validator=in_(("end", "keyframe")))
     codec: str = attrs.field(default="h264", validator=in_(("h264", "hevc", "mpeg4")))
+    order: Literal["arrival", "time"] = attrs.field(default="arrival", validator=in_(("arrival", "time")))
     refresh_s: float = attrs.field(default=5.0, validator=finite_seconds)
     timeout_s: float = attrs.field(default=10.0, validator=finite_seconds)
     options: Mapping[str, Any] = attrs.field(factory=dict, validator=check_options, repr=False)
@@ -184,6 +191,7 @@ class KafkaSource:
                 is_cooperative="cooperative" in str(self.options.get("partition.assignment.strategy", "cooperative")),
                 classic=(lambda: made(None)) if is_free else None,
                 until_end=self.until_end,
+                in_step=self.order == "time",
                 refresh_s=self.refresh_s,
                 timeout_s=self.timeout_s,
             )
@@ -205,6 +213,7 @@ class KafkaSource:
             "group.id": self.group or f"penstock-{uuid.uuid4()}",
             "auto.offset.reset": "error",
             "enable.partition.eof": self.until_end,
+            **(_EVEN if self.order == "time" else {}),
             "topic.metadata.refresh.interval.ms": max(100, min(300_000, round(self.refresh_s * 1000))),
             "allow.auto.create.topics": False,
             "log.connection.close": False,

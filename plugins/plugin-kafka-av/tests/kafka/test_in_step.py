@@ -1,0 +1,127 @@
+"""Partitions are read in step by the times of their messages, whatever each of them holds."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+from confluent_kafka import Producer
+
+import penstock as ps
+from penstock.builtin.gather import Align
+from penstock_kafka_av.kafka.source import KafkaSource
+
+BEGAN_MS = 1_700_000_000_000
+
+
+@pytest.fixture
+def source_of(broker):
+    """Open sources in step that are closed at the end."""
+    opened = []
+
+    def made(**settings):
+        source = KafkaSource(
+            bootstrap_servers=broker.address, start="beginning", timeout_s=30.0, order="time", refresh_s=0.5, **settings
+        )
+        source.open()
+        opened.append(source)
+        return source
+
+    yield made
+    for source in opened:
+        source.close()
+
+
+def fill(broker, topic, *, count, size, period_ms, began_ms=BEGAN_MS):
+    """Produce what a camera sends."""
+    producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 50})
+    for number in range(count):
+        producer.produce(topic, bytes(size), timestamp=began_ms + number * period_ms)
+        producer.poll(0)
+    producer.flush(30)
+
+
+@pytest.mark.parametrize("group", [True, False])
+def test_cameras_that_are_behind_are_read_in_step(broker, source_of, read, group):
+    """Cameras of other sizes and rates come in the order of their times, all of them, each in its own order."""
+    sizes = {1000: 40, 20_000: 40, 80_000: 40, 300: 100}
+    topics = {}
+    for size, period_ms in sizes.items():
+        topic = broker.topic()
+        topics[topic] = 4000 * 40 // period_ms // 10
+        fill(broker, topic, count=topics[topic], size=size, period_ms=period_ms)
+    source = source_of(topics=list(topics), until_end=True, group=topic if group else None)
+    records = read(source)
+    assert Counter(record.channel for record in records) == topics
+    times = [record.time_ns for record in records]
+    assert times == sorted(times)
+    for topic in topics:
+        seqs = [record.seq for record in records if record.channel == topic]
+        assert seqs == list(range(len(seqs)))
+
+
+def test_what_is_ahead_waits_at_the_broker(broker, source_of, read, monkeypatch):
+    """A camera of many bytes an hour ahead is paused, and its messages come when the other has caught up, all once."""
+    from penstock_kafka_av.kafka import in_step
+
+    monkeypatch.setattr(in_step, "ALL_BYTES", 2 << 20)
+    large, small = broker.topic(), broker.topic()
+    fill(broker, large, count=200, size=50_000, period_ms=40, began_ms=BEGAN_MS + 3_600_000)
+    fill(broker, small, count=3000, size=10_000, period_ms=40)
+    source = source_of(topics=[large, small])
+    first = read(source, 2900)
+    assert {record.channel for record in first} == {small}
+    rest = read(source, 300)
+    assert [record.seq for record in rest if record.channel == large] == list(range(200))
+    assert [record.seq for record in first + rest if record.channel == small] == list(range(3000))
+
+
+def test_what_is_live_waits_for_nobody(broker, source_of, read):
+    """A camera that is live is read at once beside one that is hours behind."""
+    old, live = broker.topic(), broker.topic()
+    fill(broker, old, count=5000, size=5000, period_ms=40)
+    source = source_of(topics=[old, live])
+    assert read(source, 50)
+    broker.produce(live, [b"now"])
+    records, until = [], time.monotonic() + 30
+    while not any(record.channel == live for record in records):
+        records += source.read(50, 0.2)
+        assert time.monotonic() < until
+    assert source.lag() > 0
+
+
+def test_a_partition_that_ends_with_a_transaction_is_not_waited_for(broker, source_of, read):
+    """The mark of a transaction is no message that could come: the others go on."""
+    marked, other = broker.topic(), broker.topic()
+    producer = Producer({"bootstrap.servers": broker.address, "transactional.id": marked})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(marked, b"first", timestamp=BEGAN_MS)
+    producer.commit_transaction(30)
+    fill(broker, other, count=1000, size=5000, period_ms=40)
+    assert len(read(source_of(topics=[marked, other]), 1001)) == 1001
+
+
+def test_a_run_that_aligns_holds_few_frames(broker):
+    """Cameras that catch up reach `align` within some records of each other, though one sends far fewer bytes."""
+    topics = {broker.topic(): 200, broker.topic(): 20_000, broker.topic(): 60_000}
+    for topic, size in topics.items():
+        fill(broker, topic, count=300, size=size, period_ms=40)
+    most = 0
+
+    class Watched(Align):
+        def __call__(self, record):
+            nonlocal most
+            given = super().__call__(record)
+            most = max(most, len(list(self.held())))
+            return given
+
+    source = ps.source(
+        "kafka", bootstrap_servers=broker.address, topics=list(topics), start="beginning", until_end=True, order="time"
+    )
+    report = ps.Pipeline(
+        source >> ps.processor(Watched(channels=tuple(topics), tolerance_s=0.01)) >> ps.store("null")
+    ).run()
+    assert report.stored == 300
+    assert most < 100
