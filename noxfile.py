@@ -187,6 +187,7 @@ def faults(session: nox.Session) -> None:
         "tests/core/test_live.py",
         "plugins/plugin-shm/tests/test_faults.py",
         "plugins/plugin-kafka-av/tests/kafka/test_faults.py",
+        "plugins/plugin-kafka-av/tests/kafka/test_recording.py",
         "plugins/plugin-kafka-av/tests/recording/test_video_faults.py",
         "plugins/plugin-lmdb/tests/test_lmdb_exactly_once.py",
         "plugins/plugin-lmdb/tests/test_lmdb_many_readers.py",

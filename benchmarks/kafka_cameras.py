@@ -110,8 +110,7 @@ def aligned(address: str, prefix: str) -> int:
     """Run Kafka, decoder and `align`; return the frames of all complete moments."""
     names = [f"{prefix}{camera}" for camera in CAMERAS]
     settings = {"bootstrap_servers": address, "start": "beginning", "until_end": True}
-    # partition by partition, so that `align` keeps few frames
-    source = ps.source("kafka", topics=names, options={"max.partition.fetch.bytes": 65536}, **settings)
+    source = ps.source("kafka", topics=names, order="time", **settings)
     frames = source >> ps.decoder("av", threads=1, workers=2)
     moments = frames >> ps.processor("align", channels=names, tolerance_s=0.01)
     stored = ps.Pipeline(moments >> ps.store("null")).run().stored
@@ -200,7 +199,7 @@ def main() -> None:
             for camera in CAMERAS:
                 broker.topic(f"{prefix}{camera}")
         if "align" in arguments.only:
-            small = packets(120, size=(1280, 720))
+            small = packets(400, size=(1280, 720))
             fill(broker.address, "kept_", small)
             compare(
                 "Kafka to aligned frames of 4 cameras, 720p",

@@ -36,8 +36,8 @@ class _Queue:
 class InStep(Backlog):
     """Keep messages by partition, and return those first that were produced first.
 
-    A partition that is behind and has no message here is waited for, since its next may be the earliest, but for no
-    longer than half a second. Messages that are live are never held for one that is behind. Messages without a
+    A partition that lags and has no message here is waited for, since its next one may be the earliest; half a second
+    at most. Messages that are live are never held for one that is behind. Messages without a
     timestamp come at once.
 
     Attributes:
