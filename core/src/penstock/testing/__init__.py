@@ -18,6 +18,7 @@ pytest.register_assert_rewrite(
     "penstock.testing.store_case",
     "penstock.testing.store_contract",
     "penstock.testing.store_durability",
+    "penstock.testing.store_keys",
     "penstock.testing.store_model",
 )
 

@@ -19,19 +19,17 @@ from penstock_lmdb.buffer import Buffer
 from penstock_lmdb.change_log import kept
 from penstock_lmdb.environment import Environment
 from penstock_lmdb.errors import CannotConnectToStoreInterfaceError, CannotGetObjectError, ObjectNotFoundError
+from penstock_lmdb.object_id import ObjectID, id_of, key_of
 from penstock_lmdb.object_table import ObjectTable, Put
 from penstock_lmdb.object_value import LMDBData, Values, to_data
 from penstock_lmdb.store_path import choose_path, find_store
 from penstock_lmdb.subscription import ALL_KINDS, Event, Subscription, Subscriptions, wanted
 
-_LONGEST_ID = 511
 _KEPT_CHANGES = 100_000
 _AT_ONCE = 1000
 _MAP_SIZE = 1 << 24
 _LEAST_SIZE = 1 << 16
 _PICKLED = b"pickle"
-
-ObjectID = str | bytes
 
 
 class LMDBStore:
@@ -163,7 +161,7 @@ class LMDBStore:
                     found.pop(key, None)
                 else:
                     found[key] = put.id_is_bytes
-            return [_to_id(key, is_bytes) for key, is_bytes in sorted(found.items())]
+            return [id_of(key, is_bytes) for key, is_bytes in sorted(found.items())]
 
     def delete(self, obj_id: Any) -> None:
         """Delete an object. Raises ObjectNotFoundError."""
@@ -261,12 +259,12 @@ class LMDBStore:
         if obj_id is None:
             key, is_bytes = b"", False
         else:
-            key, is_bytes = self._check_id(obj_id)
+            key, is_bytes = key_of(obj_id, where=self._where)
         put = self._encode(obj, obj_name, key, is_bytes, replaces=False)
         key = key or b"%016x%s" % (put.number, self._token)
         self._buffer.add(key, put)
         self._finish(now)
-        return _to_id(key, is_bytes)
+        return id_of(key, is_bytes)
 
     def _finish(self, now: bool) -> None:
         if now or self.flush_immediately:
@@ -301,7 +299,7 @@ class LMDBStore:
         """Return the id as bytes of an existing object, by its id or its name."""
         self._check()
         try:
-            own, _ = self._check_id(key)
+            own, _ = key_of(key, where=self._where)
         except StoreError:
             own = b""
         if own:
@@ -328,29 +326,6 @@ class LMDBStore:
         except (CodecError, errors.CannotGetObjectError) as error:
             raise CannotGetObjectError(query, self._where, str(error)) from error
         return obj, to_data(obj, record), bool(record.metadata.get("lmdb_id"))
-
-    def _check_id(self, obj_id: Any) -> tuple[bytes, bool]:
-        if isinstance(obj_id, str):
-            try:
-                key, is_bytes = obj_id.encode("utf-8", "surrogateescape"), False
-            except UnicodeEncodeError as error:
-                raise StoreError(
-                    f"{self._where}: id {obj_id!r:.60} is not valid text: {error}", retryable=False
-                ) from error
-        elif isinstance(obj_id, bytes | bytearray | memoryview):
-            key, is_bytes = bytes(obj_id), True
-        elif callable(binary := getattr(obj_id, "binary", None)):  # ids of arrow and plasma
-            key, is_bytes = bytes(binary()), True
-        else:
-            raise StoreError(
-                f"{self._where}: id {obj_id!r} must be a str or bytes, not {type(obj_id).__name__}", retryable=False
-            )
-        if not 0 < len(key) <= _LONGEST_ID:
-            raise StoreError(
-                f"{self._where}: id {obj_id!r:.60} has {len(key)} bytes, but 1 to {_LONGEST_ID} are possible",
-                retryable=False,
-            )
-        return key, is_bytes
 
     def _check(self) -> None:
         if self._closed:
@@ -389,10 +364,6 @@ class LMDBStore:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
-
-
-def _to_id(key: bytes, is_bytes: bool) -> ObjectID:
-    return key if is_bytes else key.decode("utf-8", "surrogateescape")
 
 
 def _copied(view: memoryview | None) -> bytearray | None:

@@ -22,6 +22,7 @@ from penstock_npy.folder import Folder
 from penstock_npy.npy_format import npy_buffers
 from penstock_npy.pair_lock import locked
 from penstock_npy.reserve import reserve_setting
+from penstock_npy.series import LEAST_SEQ, Series, numbered
 from penstock_npy.stack_file import Said, StackReader, StackWriter, origin_of
 from penstock_npy.tagged import tagged_text
 from penstock_npy.writing import Failed, failure, name_of, write_groups
@@ -29,56 +30,10 @@ from penstock_npy.writing import Failed, failure, name_of, write_groups
 _MOST_OPEN = 64
 _MOST_KNOWN = 10_000
 _NOTHING: Said = ("{}", "{}")
-_LITTLE = -(1 << 63)
 _HAVE_BUFFERS = frozenset("uif")
 """Kinds of dtypes whose arrays are written as they are; others as bytes, since not all have a buffer of their own."""
 _Frame = tuple[Record, Any, Said]
 """A record, its array, and its coordinates and metadata as text."""
-
-
-@attrs.define(eq=False)
-class _Series:
-    """The files of one rendered path: `camera.npy`, and `camera-1.npy` … for other shapes and dtypes."""
-
-    base: Path
-    channel: str = ""
-    readers: list[StackReader] = attrs.field(factory=list)
-    writer: StackWriter | None = None
-    highest: int = _LITTLE
-    next_number: int = 0
-
-    def catch_up(self, key: str) -> None:
-        """Check for new files and frames. Raises CannotGetObjectError, OSError."""
-        while True:
-            path = _numbered(self.base, self.next_number)
-            if not os.path.lexists(path):
-                break
-            origin = origin_of(path)
-            if origin is not None and origin.get("path") == key:
-                self.channel = origin["channel"]
-                self.readers.append(StackReader(path))
-            self.next_number += 1
-        for reader in self.readers:
-            reader.catch_up()
-            if len(reader.seqs):
-                self.highest = max(self.highest, int(reader.seqs["seq"].max()))
-
-    def find(self, seq: int, key: str) -> tuple[StackReader, int] | None:
-        """Return the place of the frame of a seq, or None. Raises CannotGetObjectError, OSError."""
-        found = self._known(seq)
-        if found is None:
-            self.catch_up(key)
-            found = self._known(seq)
-        return found
-
-    def _known(self, seq: int) -> tuple[StackReader, int] | None:
-        for reader in reversed(self.readers):
-            frame = reader.find(seq)
-            if frame is not None:
-                return reader, frame
-        return None
-
-
 _END = 1 << 63
 """The limit of seq and time_ns in a file of times."""
 
@@ -88,7 +43,7 @@ class _State:
     """What an open store has."""
 
     folder: Folder
-    series: dict[str, _Series] = attrs.field(factory=dict)
+    series: dict[str, Series] = attrs.field(factory=dict)
     lock: threading.RLock = attrs.field(factory=threading.RLock)
     keys: dict[str, str] | None = None
     """The files of channels, for templates that use only the channel."""
@@ -276,7 +231,7 @@ class NpyStackStore:
                 failed += [(record, failure(record, error, where=self._where)) for record, _, _ in [*batch, *new]]
                 return
 
-    def _is_new(self, series: _Series, group: list[_Frame]) -> bool:
+    def _is_new(self, series: Series, group: list[_Frame]) -> bool:
         """Return whether all frames are of this channel, and behind all that are there: so they are nearly always."""
         if not series.readers and series.writer is None:
             series.channel = group[0][0].channel
@@ -287,7 +242,7 @@ class NpyStackStore:
             and all(map(lt, seqs, seqs[1:]))
         )
 
-    def _new_of(self, series: _Series, key: str, group: list[_Frame], failed: Failed) -> list[_Frame]:
+    def _new_of(self, series: Series, key: str, group: list[_Frame], failed: Failed) -> list[_Frame]:
         """Return the frames that are to be written; others are there, or of another channel."""
         new: list[_Frame] = []
         highest = series.highest
@@ -310,7 +265,7 @@ class NpyStackStore:
             new.append(each)
         return new
 
-    def _append(self, folder: Folder, series: _Series, key: str, batch: list[_Frame]) -> None:
+    def _append(self, folder: Folder, series: Series, key: str, batch: list[_Frame]) -> None:
         data = batch[0][1]
         folder.reserve.take(data.nbytes * len(batch))
         writer = series.writer
@@ -338,20 +293,20 @@ class NpyStackStore:
                 series.readers.pop()
                 series.next_number -= 1
             raise
-        series.highest = max(series.highest, *(each[0].seq for each in batch), _LITTLE)
+        series.highest = max(series.highest, *(each[0].seq for each in batch), LEAST_SEQ)
 
-    def _begun(self, folder: Folder, series: _Series, key: str, data: Any) -> StackWriter:
+    def _begun(self, folder: Folder, series: Series, key: str, data: Any) -> StackWriter:
         series.base.parent.mkdir(parents=True, exist_ok=True)
         with locked(os.fspath(series.base.parent)):
-            number = next(n for n in count(series.next_number) if not os.path.lexists(_numbered(series.base, n)))
-            path = _numbered(series.base, number)
+            number = next(n for n in count(series.next_number) if not os.path.lexists(numbered(series.base, n)))
+            path = numbered(series.base, number)
             writer = StackWriter.make(path, data.dtype, data.shape, {"path": key, "channel": series.channel})
         folder.writer.must_last(path)
         series.readers.append(StackReader(path))
         series.next_number = number + 1
         return writer
 
-    def _series_of(self, state: _State, key: str) -> _Series:
+    def _series_of(self, state: _State, key: str) -> Series:
         """Return the files of a key without "#", as they are now."""
         series = state.series.get(key)
         if series is None:
@@ -360,12 +315,12 @@ class NpyStackStore:
                 if oldest.writer is not None:
                     oldest.writer.sync()
                     oldest.writer.close()
-            series = state.series[key] = _Series(state.folder.root / key)
+            series = state.series[key] = Series(state.folder.root / key)
         if series.writer is None:
             series.catch_up(key)
         return series
 
-    def _find(self, key: str) -> tuple[_Series, StackReader, int] | None:
+    def _find(self, key: str) -> tuple[Series, StackReader, int] | None:
         state = self._opened()
         base, mark, text = key.rpartition("#")
         if not mark or not _is_number(text) or state.folder.file_at(base) is None:
@@ -378,7 +333,7 @@ class NpyStackStore:
                 raise CannotGetObjectError(f"{self._where}: {base}: {error}") from error
         return None if found is None else (series, *found)
 
-    def _all(self) -> Iterator[tuple[str, _Series]]:
+    def _all(self) -> Iterator[tuple[str, Series]]:
         folder = self._opened().folder
         seen = set()
         for name in folder.all_keys():
@@ -389,27 +344,23 @@ class NpyStackStore:
                 continue
             base = origin["path"]
             seen.add(base)
-            series = _Series(folder.root / base)
+            series = Series(folder.root / base)
             series.catch_up(base)
             yield base, series
 
-    def _sync(self, series: _Series) -> None:
+    def _sync(self, series: Series) -> None:
         if series.writer is not None:
             series.writer.sync()
             if not series.writer.is_there:
                 path = series.writer.frames.path
                 raise StoreError(f"{self._where}: {path} was removed while it was written to", retryable=False)
 
-    def _foreign(self, record: Record, series: _Series, key: str) -> StoreError:
+    def _foreign(self, record: Record, series: Series, key: str) -> StoreError:
         return StoreError(
             f"{self._where}: record {name_of(record)}: {key} is of channel {series.channel!r}; "
             "put {{ channel }} into the path",
             retryable=False,
         )
-
-
-def _numbered(base: Path, number: int) -> Path:
-    return base.with_name(f"{base.stem}-{number}{base.suffix}") if number else base
 
 
 def _is_number(text: str) -> bool:
