@@ -156,6 +156,29 @@ HOSTILE = {
 }
 
 
+def test_an_array_after_one_with_the_same_head():
+    """The head of an array is read once for all frames of a camera; each frame is checked all the same."""
+    first, second = (numpy.full((4, 3), number, "uint16") for number in (7, 8))
+    payload = encode([first, {"n": 1}])
+    assert numpy.array_equal(decode(payload)[0], first)
+    again = decode(encode([second, {"n": 2}]))
+    assert numpy.array_equal(again[0], second)
+    assert (again[0].dtype, again[1], again[0].flags.writeable) == (second.dtype, {"n": 2}, False)
+    for cut in range(1, len(payload)):
+        with pytest.raises(CodecError):
+            decode(payload[:cut])
+    with pytest.raises(CodecError, match="follow"):
+        decode(payload + b"\0")
+    for other in (first.astype(">u2"), first.reshape(3, 4), first[:2], first.astype("float16"), numpy.array(3.5)):
+        assert numpy.array_equal(decode(encode(other)), other)
+        assert decode(encode(other)).dtype == other.dtype
+    nested = DEPTH - 4  # the numbers of a shape are four levels down
+    for _ in range(2):
+        assert decode(b"\x81" * nested + encode(first))
+        with pytest.raises(CodecError, match="deeper"):
+            decode(b"\x81" * (nested + 1) + encode(first))
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_cbor_is_refused_and_allocates_nothing(name):
     """What lies about its lengths, its depth or its dtype is a CodecError, and takes no memory to speak of."""

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import numpy
@@ -23,6 +23,7 @@ _MOST_DIMENSIONS = 32
 _MOST_INTEGER_BYTES = 1024
 _MOST_EXPONENT = 10_000
 _DTYPE = re.compile(rb"[<>=|]?(bool|u?int(8|16|32|64)|float(16|32|64|128)|complex(64|128|256)|[biufcSU]\d{1,9})")
+_COUNTS = {24: struct.Struct(">B"), 25: struct.Struct(">H"), 26: struct.Struct(">I"), 27: struct.Struct(">Q")}
 _FLOATS = {25: struct.Struct(">e"), 26: struct.Struct(">f"), 27: struct.Struct(">d")}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _Decode = Callable[[Any], Any]
@@ -69,7 +70,14 @@ class _Reader:
         if major == 7:
             return self.simple(count)
         if count >= 24:
-            count = self.count(count)
+            form = _COUNTS.get(count)
+            if form is None:
+                raise CodecError(f"CBOR of indefinite length, which HEROs do not send, before byte {at + 1}")
+            self.at = end = at + 1 + form.size
+            if end > self.size:
+                self.at = at + 1
+                self.check(form.size)
+            (count,) = form.unpack_from(self.payload, at + 1)
         if major == 0:
             return count
         if major == 1:
@@ -89,7 +97,9 @@ class _Reader:
         """Return a map of `count` pairs."""
         found: dict[Any, Any] = {}
         for _ in range(count):
-            key = _hashable(self.item(depth - 1))
+            key = self.item(depth - 1)
+            if type(key) is list:
+                key = _hashable(key)
             if key in found:
                 raise CodecError(f"a CBOR map has the key {key!r:.60} twice, before byte {self.at}")
             found[key] = self.item(depth - 1)
@@ -103,12 +113,6 @@ class _Reader:
         if info not in (20, 21, 22, 23):
             raise CodecError(f"CBOR has the unsupported simple value {info} before byte {self.at}")
         return (False, True, None, None)[info - 20]
-
-    def count(self, info: int) -> int:
-        """Return the count that an initial byte introduces."""
-        if info > 27:
-            raise CodecError(f"CBOR of indefinite length, which HEROs do not send, before byte {self.at}")
-        return int.from_bytes(self.take(1 << (info - 24)), "big")
 
     def take(self, count: int) -> bytes:
         """Return the next bytes."""
@@ -130,10 +134,38 @@ class _Reader:
     def tagged(self, tag: int, depth: int) -> Any:
         """Return the decoded content of a tag; an unknown tag stays a `Tagged`."""
         if tag == ARRAY:
-            return _array(self.item(depth - 1, views=True))
+            return self.array(depth)
         content = self.item(depth - 1)
         known = _TAGS.get(tag)
         return Tagged(tag, content) if known is None else known(content)
+
+    def array(self, depth: int) -> Any:
+        """Return an array; the frames of a camera have the same head, which is read and checked once."""
+        start, last = self.at, _last_head[0]
+        if last is not None and depth > _ARRAY_DEPTH and self.payload.startswith(last.head, start):
+            at = start + len(last.head)
+            if last.size_bytes <= self.size - at:
+                self.at = at + last.size_bytes
+                return numpy.ndarray(last.shape, last.dtype, self.payload, at)
+        array = _array(self.item(depth - 1, views=True))
+        if array.size:
+            head = self.payload[start : self.at - array.nbytes]
+            _last_head[0] = _Head(head, array.shape, array.dtype, array.nbytes)
+        return array
+
+
+class _Head(NamedTuple):
+    """The bytes before the data of an array, and their meaning."""
+
+    head: bytes
+    shape: tuple[int, ...]
+    dtype: numpy.dtype[Any]
+    size_bytes: int
+
+
+_last_head: list[_Head | None] = [None]
+_ARRAY_DEPTH = 3
+"""How deep an array is nested in itself."""
 
 
 def _hashable(value: Any) -> Any:

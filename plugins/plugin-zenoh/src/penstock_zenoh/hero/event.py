@@ -39,10 +39,10 @@ def read_event_key(key: str) -> tuple[str, str, str] | None:
 
 
 def _pair(value: Any) -> tuple[Any, Mapping[str, Any]]:
+    if type(value) is list and len(value) == 2 and isinstance(value[1], (dict, Mapping)):  # dict: far quicker to tell
+        return _real(value[0]), _named(value[1])
     if isinstance(value, Mapping):
         return _real(value), _named(value)
-    if isinstance(value, list) and len(value) == 2 and isinstance(value[1], Mapping):
-        return _real(value[0]), _named(value[1])
     raise HeroEventError(
         f"an event is {_described(value)}, and neither (data, metadata) nor a dict: if this HERO sends such values, "
         "set shape='observables' or shape='value'"

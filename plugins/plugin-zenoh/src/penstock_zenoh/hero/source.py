@@ -28,6 +28,7 @@ from penstock_zenoh.library_errors import forget, keep_in_children
 from penstock_zenoh.presence_log import PresenceLog
 from penstock_zenoh.session import RENDEZVOUS, close_session, is_plain_peer, open_session
 from penstock_zenoh.times import time_of
+from penstock_zenoh.wire import remember
 
 _ENDING_S = 0.1  # samples inside the intake arrive within this time
 _IN_HAND = 512
@@ -100,7 +101,9 @@ class HeroSource:
     config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
     heros_config: bool = attrs.field(default=False, validator=s.flag)
     timeout_s: float = attrs.field(default=30.0, validator=s.seconds)
+    _names: dict[str, tuple[str, str, str]] = attrs.field(factory=dict, init=False, repr=False, eq=False)
     _wanted: frozenset[str] = attrs.field(factory=frozenset, init=False, repr=False, eq=False)
+    _fixed: Mapping[str, Any] = attrs.field(factory=dict, init=False, repr=False, eq=False)
     _bounds: Bounds = attrs.field(factory=lambda: Bounds((), frozenset()), init=False, repr=False, eq=False)
     _open: _Observation | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _account: Account = attrs.field(factory=Account, init=False, repr=False, eq=False)
@@ -125,7 +128,9 @@ class HeroSource:
         self._last_ns = 0
         self._fed.begin()
         self._presence = PresenceLog(self._name())
+        self._names.clear()
         self._wanted = frozenset(self._events())
+        self._fixed = {name: value for name, value in self.default_metadata.items() if holds_directory(name, value)}
         self._bounds = Bounds.of(self._events(), self.bounds, is_counted=self.sequence_key is not None)
         events = subscribed_event((*self._events(), *self._bounds.names))
         key = event_key(self.realm, self.object_selector, events)
@@ -230,12 +235,16 @@ class HeroSource:
         self._account.close(self._name())
 
     def _of_sample(self, sample: zenoh.Sample, at_ns: int) -> Sequence[Record]:
-        names = read_event_key(str(sample.key_expr))
-        if names is None or sample.kind != zenoh.SampleKind.PUT:
+        key = str(sample.key_expr)
+        names = self._names.get(key)
+        if names is None:
+            names = read_event_key(key)
+            if names is None or not (names[2] in self._wanted or names[2] in self._bounds.names):
+                return ()
+            remember(self._names, key, names)
+        if sample.kind != zenoh.SampleKind.PUT:
             return ()
         realm_name, hero, event = names
-        if event not in self._wanted and event not in self._bounds.names:
-            return ()
         payload = sample.payload.to_bytes()
         try:
             value = decode(payload)
@@ -277,17 +286,14 @@ class HeroSource:
             is_frame = event in self._bounds.frames
             seq, continues = self._account.take(channel, event, said, mark=self._given + 1, is_frame=is_frame)
         metadata = {**self.default_metadata, **said}
-        for name, fixed in self.default_metadata.items():
-            if holds_directory(name, fixed):
-                metadata[name] = fixed
+        if self._fixed:
+            metadata |= self._fixed
         if self.describe:
-            metadata |= {
-                "source_name": hero,
-                "event": event,
-                "realm": realm_name,
-                "arrival_time_ns": arrived_ns,
-                "time_from": time_from,
-            }
+            metadata["source_name"] = hero
+            metadata["event"] = event
+            metadata["realm"] = realm_name
+            metadata["arrival_time_ns"] = arrived_ns
+            metadata["time_from"] = time_from
             if acquisition := self._account.configuration(channel):
                 metadata["acquisition"] = acquisition
         return (
