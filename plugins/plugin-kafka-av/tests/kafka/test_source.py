@@ -7,7 +7,7 @@ import time
 import traceback
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 import penstock as ps
 from penstock.errors import CannotConnectToStoreError, ConfigError, SourceError
@@ -261,6 +261,35 @@ def test_lag_in_messages_and_seconds(broker):
             assert time.monotonic() < ends
             run.wait(0.05)
         assert run.stats().node("in").lag_s == 0
+
+
+def test_lag_of_a_source_in_a_process(broker):
+    """A source with place="process" reports its lag in messages and seconds; both are 0 at the end."""
+    topic = broker.topic()
+    hour_ago_ms = int(time.time() * 1000) - 3_600_000
+    producer = Producer({"bootstrap.servers": broker.address})
+    for number in range(3000):
+        producer.produce(topic, bytes(1000), timestamp=hour_ago_ms + number)
+        producer.poll(0)
+    producer.flush(30)
+    seen = []
+
+    def note(record):
+        if len(seen) < 3000:
+            node = run.stats().node("in")
+            seen.append((node.lag or 0, node.lag_s or 0.0))
+        return record
+
+    source = ps.source("kafka", name="in", bootstrap_servers=broker.address, topics=[topic], place="process")
+    with ps.Pipeline(source >> ps.processor(note) >> ps.store("null", name="kept")).start() as run:
+        ends = time.monotonic() + 60
+        while run.stats().node("kept").stored < 3000 or run.stats().node("in").lag:
+            assert time.monotonic() < ends
+            run.wait(0.05)
+        assert run.stats().node("in").lag_s == 0
+    most, most_s = map(max, zip(*seen, strict=True))
+    assert 0 < most < 3000
+    assert 3500 < most_s < 3700
 
 
 def test_slow_downstream_stays_in_its_group(broker, read):
