@@ -1,4 +1,4 @@
-"""Components for tests of runs: sources that count and can be asked again, stores that fail when told."""
+"""Components for tests of runs: sources that count and can be reread, stores that fail on demand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from penstock.errors import EndOfSource, StoreError
 
 @attrs.define(kw_only=True)
 class Numbers:
-    """Give `count` numbers over `channels` channels; replays from what was committed."""
+    """Return `count` numbers over `channels` channels; replay from the committed position."""
 
     count: int = 100
     channels: int = 1
@@ -51,7 +51,7 @@ class Numbers:
 
 @attrs.define(kw_only=True)
 class Shelf:
-    """Keep records in a list, fail at the given calls of write, and remember what was synced."""
+    """Keep records in a list, fail at the given calls of write, and remember the synced ones."""
 
     blocks = True
     fail_calls: dict = attrs.field(factory=dict)

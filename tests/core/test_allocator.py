@@ -41,7 +41,7 @@ def heaps(**environment):
 
 
 def test_all_lanes_share_the_heaps_that_there_are():
-    """What one lane frees, another can use: no lane gets a heap of its own (looking for plugins may make one)."""
+    """Memory freed in one lane is reused by another: no lane gets its own heap (discovery may create one)."""
     assert heaps() <= 2
 
 

@@ -114,7 +114,7 @@ def test_align_gives_one_record_per_moment_and_measures_the_skew():
 
 @pytest.mark.parametrize(("missing", "expected"), [("skip", []), ("wait", []), ("none", [{"a": "a0", "b": None}])])
 def test_align_when_a_channel_is_known_to_lack_a_moment(missing, expected):
-    """A channel whose next record is later than the tolerance lacks the moment: the rule says what happens."""
+    """If a channel's next record is later than the tolerance, the configured rule handles the incomplete moment."""
     deadline = None if missing == "wait" else 100
     align = Align(channels=["a", "b"], tolerance_s=0.01, missing=missing, deadline_s=deadline)
     out = align(record("a0", "a", 1.0)) + align(record("b1", "b", 2.0)) + align(record("a1", "a", 2.001))
@@ -122,7 +122,7 @@ def test_align_when_a_channel_is_known_to_lack_a_moment(missing, expected):
 
 
 def test_align_gives_up_a_silent_channel_at_its_deadline():
-    """A channel that says nothing holds a moment up until the deadline, no longer."""
+    """A silent channel delays a moment until the deadline, and no longer."""
     align, clock = Align(channels=["a", "b"], tolerance_s=0.01, missing="none", deadline_s=3), Clock()
     align._clock = clock
     assert align(record("a0", "a", 1.0)) == []
@@ -159,7 +159,7 @@ def test_align_refuses_what_cannot_work():
 
 
 def test_choosing():
-    """Filter, sample and rate let pass what they say, channel by channel."""
+    """Filter, sample and rate pass the configured records, channel by channel."""
     keep = Filter(channels=("cam*",), coords={"z": 1}, metadata={"kind": "light"})
     good = record(1, "cam2", coords=ps.Coordinates(z=1), metadata={"kind": "light"})
     assert keep(good) is good
@@ -190,7 +190,7 @@ def test_split_gives_each_part_its_number():
 
 
 def test_files_go_on_behind_what_was_committed(tmp_path):
-    """A second run of a files source with a state file gives only what the first had not committed."""
+    """A second run of a files source with a state file reads only uncommitted files."""
     for name in ("b", "a", "c"):
         (tmp_path / name).write_bytes(name.encode())
     state = tmp_path / "state" / "files.json"
@@ -216,7 +216,7 @@ def test_files_that_are_not_there(tmp_path):
 
 
 def test_dead_letters_can_be_sent_through_again(tmp_path, monkeypatch):
-    """What failed in one run goes through another as it was: data, metadata, channel and number."""
+    """Records that failed in one run are replayed unchanged: data, metadata, channel and number."""
     monkeypatch.chdir(tmp_path)
     broken = [True]
 
@@ -240,7 +240,7 @@ def test_dead_letters_can_be_sent_through_again(tmp_path, monkeypatch):
 
 
 def test_a_record_that_no_codec_can_write_is_described_in_the_dead_letters(tmp_path, monkeypatch):
-    """Even data that cannot be kept as they are leave a letter that says what they were."""
+    """Data that cannot be stored still leave a dead letter that describes them."""
     monkeypatch.chdir(tmp_path)
     from pathlib import Path
 
@@ -307,7 +307,7 @@ def test_b1_a_memory_store_can_be_asked():
 
 
 def test_bytes_become_records_and_json_what_it_says(tmp_path, monkeypatch):
-    """The decoders `record` and `json` give what was written, with the packet as parent; a bad packet costs itself."""
+    """The decoders `record` and `json` return the written data, with the packet as parent; a bad packet fails alone."""
     monkeypatch.chdir(tmp_path)
     from penstock.codec import encode_bytes
 

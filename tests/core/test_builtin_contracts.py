@@ -84,7 +84,7 @@ class TestFilesSourceThatRemembers(TestFilesSource):
         return FilesSource(directory=tmp_path / "files", state=tmp_path / "damaged.json")
 
     def test_position_and_seek(self, tmp_path):
-        """A source with a state file goes on from a given position as well."""
+        """A source with a state file continues from a given position as well."""
         super().test_position_and_seek(tmp_path)
 
 

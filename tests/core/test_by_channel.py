@@ -13,7 +13,7 @@ NAMES = ["k_north", "k_south", "k_east", "k_west", "Å", "", "\ud800", "c0"]
 
 
 class Edge:
-    """Note what a worker gets."""
+    """Note the records of a worker."""
 
     def __init__(self):
         self.records = []
@@ -25,7 +25,7 @@ class Edge:
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4])
 def test_workers_get_equally_many_channels(workers):
-    """Whatever channels are called, no worker has two more of them than another one."""
+    """Whatever channels are called, their numbers per worker differ by at most one."""
     edges = [Edge() for _ in range(workers)]
     outlet = ByChannel(edges)
     for number in range(5):

@@ -39,7 +39,7 @@ def place(tmp_path):
 
 
 def test_run_validate_graph_replay(place):
-    """A file is checked, drawn and run; what failed is listed, and sent through again when the fault is mended."""
+    """A file is checked, drawn and run; failed records are listed, and replayed once the fault is fixed."""
     done = penstock("validate", "files.toml", cwd=place)
     assert (done.returncode, done.stdout) == (0, "files.toml: ok: 3 nodes, 2 edges\n"), done.stderr
     assert "flowchart LR" in penstock("graph", "files.toml", cwd=place).stdout
@@ -62,7 +62,7 @@ def test_run_validate_graph_replay(place):
 
 
 def test_a_report_cannot_steer_a_terminal(place):
-    """What an error says stands in one line, in the report and in the list of dead letters, without escapes."""
+    """An error's text is on one line, in the report and in the list of dead letters, without escapes."""
     (place / "rules.py").write_text("def upper(record):\n    raise ValueError('red \\x1b[31m\\nrun: ok')\n")
     done = penstock("run", "files.toml", cwd=place)
     assert done.returncode == 1

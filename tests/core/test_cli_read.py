@@ -1,4 +1,4 @@
-"""`penstock read`: what a store holds, as lines, as JSON, and one record in full."""
+"""`penstock read`: the content of a store, as lines, as JSON, and one record in full."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_store_by_name(archive):
     ],
 )
 def test_what_cannot_be_read(archive, arguments, sentence):
-    """What is no store, cannot be read, or is not there, is an error of one sentence."""
+    """Anything but a store, and an unreadable or missing one, is an error of one sentence."""
     errors = read(archive, *arguments, status=1)
     assert sentence in errors
     assert len(errors.splitlines()) == 1
@@ -106,7 +106,7 @@ def test_several_stores(archive):
 
 
 def test_a_stack(archive):
-    """A directory of stacks is listed frame by frame, with what is known about each."""
+    """A directory of stacks is listed frame by frame, with all known fields."""
     frames = [ps.Record(numpy.full((2, 3), n, "uint8"), channel="cam", seq=n, coords={"t": n}) for n in range(3)]
     ps.Pipeline(ps.source(frames) >> ps.store("npy-stack", path=f"{archive}/stack/{{{{ channel }}}}.npy")).run(
         check=True

@@ -1,4 +1,4 @@
-"""The codec: a record comes back as it was, and any bytes give a record or a CodecError."""
+"""The codec: a record is read back equal, and any bytes yield a record or a CodecError."""
 
 import contextlib
 import decimal
@@ -100,7 +100,7 @@ def there_and_back(**fields):
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_arrays_come_back(name):
-    """An array of any dtype but object, shape and order comes back equal, as data and inside metadata."""
+    """An array of any dtype but object, shape and order is read back equal, as data and inside metadata."""
     array = ARRAYS[name]
     record = there_and_back(data=array, metadata={"in": [{"array": array}]})
     assert same(record.data, array)
@@ -108,7 +108,7 @@ def test_arrays_come_back(name):
 
 
 def test_order_is_kept():
-    """A Fortran array comes back as one, without having been copied into another order."""
+    """A Fortran array is read back as one, without having been copied into another order."""
     array = there_and_back(data=ARRAYS["fortran"]).data
     assert array.flags.f_contiguous
     assert not array.flags.c_contiguous
@@ -116,7 +116,7 @@ def test_order_is_kept():
 
 @pytest.mark.parametrize("name", VALUES)
 def test_values_come_back(name):
-    """A value of every kind comes back with its type, as data and inside metadata."""
+    """A value of every kind is read back with its type, as data and inside metadata."""
     record = there_and_back(data=VALUES[name], metadata={"deep": {"value": VALUES[name]}, "beside": VALUES[name]})
     assert same(record.data, VALUES[name])
     assert same(record.metadata["deep"]["value"], VALUES[name])
@@ -124,7 +124,7 @@ def test_values_come_back(name):
 
 
 def test_what_comes_back_different():
-    """Enums come back as values, views of memory as bytes, subclasses as what they derive from: as documented."""
+    """Enums are read back as values, memoryviews as bytes, subclasses as their base types: as documented."""
 
     class Text(str):
         pass
@@ -138,12 +138,12 @@ def test_what_comes_back_different():
 
 @given(hnp.from_dtype(np.dtype("f8")) | st.sampled_from([np.int8(-3), np.bool_(True), np.str_("ü"), np.float16(1)]))
 def test_numpy_scalars_come_back(value):
-    """A scalar of numpy comes back as the same scalar of numpy."""
+    """A NumPy scalar is read back as the same NumPy scalar."""
     assert same(there_and_back(metadata={"value": value}).metadata["value"], value)
 
 
 def test_the_whole_record_comes_back():
-    """Every field comes back; the parent does too, but without its own parent."""
+    """Every field is read back; the parent is too, but without its own parent."""
     grandparent = Record(b"g")
     parent = Record(b"packet" * 1000, channel="p", seq=1, coords=DataCoordinates(z=2), parent=grandparent)
     record = Record(
@@ -165,7 +165,7 @@ def test_the_whole_record_comes_back():
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=60, deadline=None)
 @given(st.data())
 def test_any_record_comes_back(data):
-    """Whatever plain values and arrays a record is made of, it comes back equal, and encoded_size is right."""
+    """A record of any plain values and arrays is read back equal, and encoded_size is right."""
     scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.datetimes()
     keys = st.text() | st.integers() | st.tuples(st.integers())
     arrays = hnp.arrays(hnp.scalar_dtypes() | hnp.array_dtypes(), hnp.array_shapes(min_dims=0, min_side=0, max_side=3))
@@ -199,7 +199,7 @@ def test_buffers_are_aligned_and_not_copied():
 @given(strategies.records(data=strategies.arrays()))
 @settings(max_examples=300, deadline=None)
 def test_the_quick_way_of_plain_arrays_writes_the_same(record):
-    """The short cut for plain arrays writes byte for byte what the general way writes; so does joining."""
+    """The fast path for plain arrays, and joining, write the same bytes as the general path."""
     try:
         general = b"".join(frames._frame(record)[0])
     except CodecError:
@@ -212,7 +212,7 @@ def test_the_quick_way_of_plain_arrays_writes_the_same(record):
 
 
 def test_the_quick_way_takes_plain_arrays_only():
-    """What is not just an array of numbers with plain metadata goes the general way, and comes back as ever."""
+    """Anything but an array of numbers with plain metadata uses the general path, and is read back equal."""
     plain = np.arange(6).reshape(2, 3)
     quick = {"plain": plain, "of one number": np.array(7), "read-only": np.broadcast_to(plain, (2, 3)).copy()}
     general = {"turned": plain.T, "big-endian": plain.astype(">i8"), "empty": plain[:0], "half": plain.astype("f2")}
@@ -238,7 +238,7 @@ def test_decoding_gives_views():
 
 
 def test_encode_into_a_buffer():
-    """A record is written to the start of a larger buffer and read from there; what follows is not touched."""
+    """A record is written to the start of a larger buffer and read from there; the rest is unchanged."""
     record = Record(np.arange(10), metadata={"a": [1, 2]})
     buffer = bytearray(b"\xee" * 1000)
     size = encode_into(record, memoryview(buffer))
@@ -289,7 +289,7 @@ def test_fields_that_cannot_be_written_are_named():
 
 
 def frame(header, body=b"", *, magic=b"\x9dPSK", version=1, size=None, header_size=None):
-    """Return bytes with a header that says whatever a liar wants."""
+    """Return bytes with an arbitrary false header."""
     packed = header if isinstance(header, bytes) else msgspec.msgpack.encode(header)
     total = 24 + len(packed) + len(body)
     prefix = struct.pack("<4sB3xI4xQ", magic, version, header_size or len(packed), total if size is None else size)
@@ -438,7 +438,7 @@ def _record_or_error(data):
 
 @pytest.mark.parametrize("name", ["empty", "packet", "array", "values"])
 def test_golden_files_of_version_1(name):
-    """What version 1 wrote is read today, to the value; a change that breaks this needs a new version."""
+    """Records written by version 1 are read back with their values; an incompatible change needs a new version."""
     back = decode((GOLDEN / f"v1-{name}.record").read_bytes())
     wanted = golden(name)
     assert same(back.data, wanted.data)
@@ -479,6 +479,6 @@ def test_no_numpy_without_arrays():
 
 
 def test_what_a_fuzzer_found_is_refused():
-    """Bytes whose error came from a library as one that nobody expected are a CodecError like all others."""
+    """Bytes that cause an unexpected error of a library are a CodecError like all others."""
     with pytest.raises(CodecError, match="the header of the record is wrong"):
         decode((GOLDEN / "wrong-complex-of-a-parent.bytes").read_bytes())

@@ -75,7 +75,7 @@ EQUAL = [
 
 @pytest.mark.parametrize(("value", "kind"), EQUAL, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_subclass_comes_back_equal_and_of_the_type_that_it_derives_from(value, kind):
-    """What is written of a subclass is read back equal, whatever its own methods say."""
+    """Subclasses are written and read back equal, whatever their methods return."""
     back = decode(encode_bytes(Record({"k": [value]}, metadata={"m": value})))
     for read in (back.data["k"][0], back.metadata["m"]):
         assert kind.__eq__(read, value) is True or read == value
@@ -85,7 +85,7 @@ def test_a_subclass_comes_back_equal_and_of_the_type_that_it_derives_from(value,
 
 
 def test_what_is_not_equal_to_its_built_in_is_refused():
-    """A time stamp that knows nanoseconds, or a number with a unit, never comes back as another."""
+    """A timestamp with nanoseconds, or a number with a unit, is never read back as another."""
     unequal = {"__eq__": lambda self, other: False, "__hash__": lambda self: 1}
     for value in (
         sub(datetime, **unequal)(2024, 1, 1),
@@ -144,7 +144,7 @@ class Raising(dict):
 
 
 def test_objects_that_raise_are_refused_as_any_other():
-    """Whatever an object does when it is looked at, the error is a CodecError."""
+    """Whatever an object raises when it is inspected, the error is a CodecError."""
     released = memoryview(b"abc")
     released.release()
     for value in (

@@ -20,14 +20,14 @@ def data(records):
 
 
 def test_without_a_store():
-    """A pipeline without a store gives what comes to its end, in order, with channel, number and metadata."""
+    """A pipeline without a store returns the records at its end, in order, with channel, number and metadata."""
     records = ps.Pipeline(ps.source(range(100)) >> double).collect()
     assert data(records) == list(range(0, 200, 2))
     assert [record.seq for record in records] == list(range(100))
 
 
 def test_with_a_store():
-    """With stores it gives what comes to them, once, and they store it too; ends without a store are left out."""
+    """With stores it returns their records, once, and they store them too; ends without a store are left out."""
     memory = ps.store("memory", name="kept")
     numbers = ps.source(range(10), name="numbers")
     doubled = numbers >> ps.processor(double, name="doubled")
@@ -46,7 +46,7 @@ def test_several_ends_and_a_bare_source():
 
 
 def test_arrays_are_copies():
-    """What is collected belongs to the caller: a source that fills one buffer again and again does not change it."""
+    """The caller owns the collected records: a source that reuses its buffer does not change them."""
     frame = numpy.zeros(4)
 
     def camera():

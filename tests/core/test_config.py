@@ -34,7 +34,7 @@ class Trigger(enum.StrEnum):
 
 
 class Serial(str):
-    """A text of one's own class."""
+    """A user's subclass of str."""
 
 
 @attrs.frozen
@@ -140,7 +140,7 @@ FULL = Settings(
 @pytest.mark.parametrize("suffix", [".yaml", ".yml", ".json", ".toml"])
 @pytest.mark.parametrize("made", [FULL, Settings(), Settings(link=Loop()), Plain(2.0, [Link(), Link("x", 5)])])
 def test_c1_settings_come_back(tmp_path, made, suffix):
-    """An object with fields of every kind comes back equal and with the same types from each kind of file."""
+    """An object with fields of every kind is read back equal and with the same types from each kind of file."""
     if suffix == ".toml":
         made = attrs.evolve(made, anything={"a": [1, "x"]}) if made is FULL else made  # TOML has no null
     file = tmp_path / f"settings{suffix}"
@@ -152,7 +152,7 @@ def test_c1_settings_come_back(tmp_path, made, suffix):
 
 
 def test_c1_subclasses_of_numbers_and_text_come_back(tmp_path):
-    """Enums of int and str, numbers of numpy that are floats, and classes of one's own come back as what they were."""
+    """Enums of int and str, NumPy numbers that are floats, and users' classes are read back with their types."""
     Subclasses().to_yaml(tmp_path / "a.yaml")
     back = Subclasses.from_yaml(tmp_path / "a.yaml")
     assert back == Subclasses()
@@ -217,7 +217,7 @@ def test_c1_what_is_left_out_has_its_default(tmp_path):
     ],
 )
 def test_c1_wrong_settings_say_where(plain, message):
-    """Each wrong value or key is a ConfigError that begins with the path and says what was expected."""
+    """Each wrong value or key is a ConfigError that begins with the path and states the expected type."""
     with pytest.raises(ConfigError) as caught:
         from_plain(Settings, plain)
     assert str(caught.value).startswith(message)
@@ -267,7 +267,7 @@ def test_c1_a_missing_field_is_named():
     ],
 )
 def test_c1_wrong_yaml_says_where(tmp_path, text, message):
-    """A YAML file that is no mapping of plain data is a ConfigError with the file and, where known, the line."""
+    """A YAML file that is not a mapping of plain data is a ConfigError with the file and, if known, the line."""
     file = tmp_path / "a.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError) as caught:
@@ -309,7 +309,7 @@ def test_c1_other_wrong_files_say_what(tmp_path, name, text, message):
 
 
 def test_c1_text_that_is_no_text_or_no_file(tmp_path):
-    """Bytes that are no UTF-8 are a ConfigError; a missing file is the usual error."""
+    """Bytes that are not UTF-8 are a ConfigError; a missing file is the usual error."""
     (tmp_path / "a.yaml").write_bytes(b"a: \xff\xfe")
     with pytest.raises(ConfigError, match="UTF-8"):
         read_config(tmp_path / "a.yaml")
@@ -327,7 +327,7 @@ def test_c1_errors_of_from_yaml_name_the_file(tmp_path):
 
 
 def test_c1_yaml_is_yaml_1_2(tmp_path, caplog):
-    """A plain word is what the core schema of YAML 1.2 makes of it; a number that was octal is remarked."""
+    """Plain words follow the core schema of YAML 1.2; a number that was octal is remarked."""
     file = tmp_path / "a.yaml"
     file.write_text(
         "rate: 1e3\non: yes\nat: 22:22\nday: 2026-01-31\nbig: 1_000\nten: 010\neight: 0o10\nhex: 0xFF\nbin: 0b1\n"
@@ -364,7 +364,7 @@ PLAIN = st.recursive(
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.text(), PLAIN, min_size=1))
 def test_c1_any_plain_data_comes_back(tmp_path_factory, plain):
-    """Whatever text, numbers, lists and dicts: YAML and JSON give back just this, with its types."""
+    """Any text, numbers, lists and dicts are read back from YAML and JSON with their types."""
     for suffix in (".yaml", ".json"):
         file = tmp_path_factory.getbasetemp() / f"plain{suffix}"
         write_config(file, plain)

@@ -1,4 +1,4 @@
-"""What `to_yaml` writes, `from_yaml` reads as the same object, or `to_yaml` refuses it and writes nothing."""
+"""`from_yaml` reads an equal object from the output of `to_yaml`, or `to_yaml` rejects it and writes nothing."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def config_of(annotation, value, **more):
 
 
 def written_and_read(folder, made, suffix):
-    """Return what comes back; None if it was refused, and nothing was written."""
+    """Return the object that is read back; None if it was rejected, and nothing was written."""
     file = folder / f"config{suffix}"
     file.unlink(missing_ok=True)
     try:
@@ -201,7 +201,7 @@ def written_and_read(folder, made, suffix):
     ids=lambda value: repr(value)[:50],
 )
 def test_c1_every_kind_of_field_comes_back(tmp_path, annotation, value, suffix):
-    """Unions, flags, keys that are no text, odd numbers and odd text come back by value and type."""
+    """Unions, flags, keys that are not text, odd numbers and odd text are read back by value and type."""
     made = config_of(annotation, value)
     read = written_and_read(tmp_path, made, suffix)
     assert read is not None, "was refused"
@@ -268,7 +268,7 @@ class Defaulted(YamlConfig):
 
 
 def test_c1_none_that_toml_would_lose_is_refused(tmp_path):
-    """None in a field with another default, or in a list or dict, is refused in TOML with what to use instead."""
+    """None in a field with another default, or in a list or dict, is rejected in TOML with an alternative."""
     for made in (Defaulted(None), Optionals(1, None, {"a": None}), config_of(list[int | None], [1, None])):
         with pytest.raises(ConfigError, match="None"):
             made.to_yaml(tmp_path / "a.toml")
@@ -330,7 +330,7 @@ def test_c1_ignoring_unknown_keys_ignores_nothing_else(tmp_path):
 
 
 def test_c1_surrogates_in_a_file_are_refused(tmp_path):
-    """Half a character that JSON can write is no text."""
+    """A lone surrogate, which JSON can write, is not text."""
     (tmp_path / "a.json").write_text('{"v": "\\ud800"}')
     with pytest.raises(ConfigError, match="surrogate"):
         type(config_of(str, "")).from_yaml(tmp_path / "a.json")
@@ -373,7 +373,7 @@ KEYS = [str, int, bool, Mode, Level, Lights, date, Path, type(None), float, UUID
 
 
 def typed_values() -> st.SearchStrategy[tuple[Any, st.SearchStrategy[Any]]]:
-    """Draw an annotation, and what draws values of it."""
+    """Draw an annotation, and a strategy for its values."""
     leaf = st.sampled_from(list(LEAVES.items()))
     return st.recursive(leaf, _wider, max_leaves=4)
 

@@ -31,7 +31,7 @@ def test_e1_both_forms_are_the_same():
 
 @given(AXES)
 def test_e1_attributes_and_items_agree(axes):
-    """Whatever the axes are, attribute, item, iteration, len and `in` say the same, and copies are equal."""
+    """For any axes, attribute, item, iteration, len and `in` agree, and copies are equal."""
     coords = DataCoordinates(axes)
     assert [getattr(coords, name) for name in coords] == [coords[name] for name in coords] == list(axes.values())
     assert len(coords) == len(axes)
@@ -52,14 +52,14 @@ def test_e1_equal_means_equal_hash(first, second):
 
 
 def test_e1_numpy_integers_become_int():
-    """Integers and text of numpy come out as plain int and str."""
+    """NumPy integers and text are returned as plain int and str."""
     coords = DataCoordinates(time=np.int64(3), z=np.array(2), channel=np.str_("a"))
     assert [type(value) for value in coords.values()] == [int, int, str]
 
 
 @pytest.mark.parametrize("value", [1.5, 1.0, True, np.bool_(True), np.float32(1), None, b"a", (1,), [1], {"a": 1}])
 def test_e1_other_values_are_refused(value):
-    """A value that is neither int nor str is refused by name, and bool is no int."""
+    """A value that is neither int nor str is rejected by name, and bool is not an int."""
     with pytest.raises(CoordinatesError, match=r"axis 'time': .*use an int or a str"):
         DataCoordinates(time=value)
 
@@ -116,7 +116,7 @@ def test_e1_coordinates_in_use_cannot_be_changed(use, change):
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_e1_coordinates_can_be_changed_before_they_are_used(change):
-    """Axes are set, added and removed by attribute and by item, checked like others, and copies keep what they were."""
+    """Axes are set, added and removed by attribute and by item, with the usual checks, and copies are unaffected."""
     coords = DataCoordinates(time=3)
     others = [DataCoordinates(coords), copy.copy(coords), copy.deepcopy(coords), pickle.loads(pickle.dumps(coords))]
     CHANGES[change](coords)
@@ -126,7 +126,7 @@ def test_e1_coordinates_can_be_changed_before_they_are_used(change):
 
 
 def test_e1_a_change_is_checked():
-    """What could not be an axis when coordinates are made cannot become one later, and nothing is changed then."""
+    """A name or value that cannot be an axis at creation cannot become one later, and nothing is changed then."""
     coords = DataCoordinates(time=3)
     coords.position = np.uint8(2)
     assert type(coords.position) is int
@@ -189,7 +189,7 @@ def test_e1_importing_is_light():
 
 
 def test_e2_create_from_each_form():
-    """A list, a generator, one coordinates, a dict, a pattern and nested iterators all give what they say."""
+    """A list, a generator, one coordinates, a dict, a pattern and nested iterators all yield their coordinates."""
     wanted = [DataCoordinates(time=0), DataCoordinates(time=1)]
     assert list(create([{"time": 0}, DataCoordinates(time=1)])) == wanted
     assert list(create({"time": time} for time in range(2))) == wanted
@@ -245,7 +245,7 @@ def test_e2_loops_nest():
 
 @given(st.dictionaries(NAMES, st.lists(st.integers(-2, 2) | st.sampled_from("ab"), max_size=3), max_size=3), AXES)
 def test_e2_might_produce_is_true_of_what_is_produced(axes, other):
-    """For a product the answer is what going through it would find."""
+    """For a product the answer equals that of an iteration over it."""
     coords = create(axes)
     produced = set(coords)
     assert all(coords.might_produce_coordinates(c) is True for c in produced)
@@ -276,7 +276,7 @@ def test_e2_the_class_itself_makes_what_create_makes():
 
 
 def test_e2_is_finite():
-    """What is known to end is finite; what counts for ever is not, nor a generator as long as it has not ended."""
+    """An iteration that is known to end is finite; an endless count is not, nor a generator before its end."""
     assert all(create(one).is_finite() for one in ([], [{"time": 1}], {"time": range(9)}, DataCoordinates(), {}))
     assert create([create(time=[1, 2]), {"z": 1}]).is_finite()
     assert not create(time=itertools.count(), z=[1]).is_finite()
@@ -291,7 +291,7 @@ def test_e2_is_finite():
 
 @pytest.mark.parametrize("wrong", [5, "abc", b"abc", None, [1], [{"time": 1.5}], [None], {"time": [1.5]}, {"_x": 1}])
 def test_e2_nonsense_is_refused(wrong):
-    """What cannot be coordinates is refused when it is given."""
+    """Invalid coordinates are rejected when they are given."""
     with pytest.raises(CoordinatesError):
         create(wrong)
     with pytest.raises(CoordinatesError):
@@ -299,7 +299,7 @@ def test_e2_nonsense_is_refused(wrong):
 
 
 def test_e2_a_failing_generator_fails_again():
-    """An error in a generator, or an item that is none, comes again in the next loop instead of a silent end."""
+    """An error in a generator, or an invalid item, is raised again in the next loop instead of a silent end."""
 
     def broken():
         yield {"time": 0}

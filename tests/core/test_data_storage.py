@@ -13,7 +13,7 @@ LONG_S = 30.0
 
 
 class Shelf:
-    """A storage that writes down what happens to it."""
+    """A storage that records its calls."""
 
     def __init__(self):
         self.data, self.metadata, self.calls = {}, {}, []
@@ -82,7 +82,7 @@ def test_e3_what_a_storage_had_before_is_there():
 
 
 def test_e3_what_a_storage_refuses_costs_one_record():
-    """A put that raises costs its record, which goes to the dead letters; those who wait are told."""
+    """A put that raises costs its record, which is dead-lettered; waiting callers get an error."""
     shelf = Shelf()
     with ps.DataHandler(ps.store(shelf, retry=ps.Retry(times=1))) as handler:
         for t in (12, 13, 14):
@@ -112,7 +112,7 @@ def test_e3_a_storage_without_a_method_is_refused(missing):
 
 
 def test_e3_a_storage_that_cannot_read_says_so():
-    """What a storage has and cannot give is an error that names it."""
+    """Data that a storage has and cannot return are an error that names them."""
 
     class Broken(Shelf):
         def get_data(self, coords):

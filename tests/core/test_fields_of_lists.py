@@ -1,4 +1,4 @@
-"""The fields of whole lists: looked at in one pass, and of what shares them with a known record, only what differs."""
+"""Fields of whole lists are checked in one pass; next to a known record, only the differing fields are."""
 
 import enum
 
@@ -18,7 +18,7 @@ class Kind(enum.IntEnum):
 
 
 class Text(str):
-    """A channel that is no plain text."""
+    """A channel that is not plain text."""
 
 
 ODD = {
@@ -47,7 +47,7 @@ EXACT_CHANGES = [
 @given(st.lists(st.sampled_from([*EXACT_CHANGES, *ODD_CHANGES]), min_size=1, max_size=6))
 @settings(deadline=None)
 def test_a_list_is_exact_if_each_of_its_records_is(changes):
-    """One pass over a list finds what a look at each record finds, and whether all have one channel."""
+    """One pass over a list finds the same as a check of each record, and whether all have one channel."""
     records = [RECORD.replace(**change) for change in changes]
     assert all_exact(records) == all(map(is_exact, records))
     if all_exact(records):
@@ -83,7 +83,7 @@ def test_odd_fields_of_one_result_among_many_are_converted_or_refused(change, tm
 
 
 def test_parts_and_joined_lists_of_one_channel_are_known_to_have_one():
-    """What is cut from a list of one channel, or joined from several, keeps what is known, unless there are two."""
+    """Slices of a list of one channel, and joins of several, keep the known fields, unless they differ."""
     one = OneChannel(RECORD.replace(seq=seq) for seq in range(4))
     other = OneChannel([RECORD.replace(channel="d")])
     assert type(part_of(one, 1, 3)) is OneChannel

@@ -1,4 +1,4 @@
-"""DataHandler: data can be had at every moment, nobody hangs, and nothing is lost without a word."""
+"""DataHandler: data can be read at every moment, no call hangs, and nothing is lost silently."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _nothing_left(tmp_path, monkeypatch):
 
 @attrs.define(kw_only=True)
 class Gated(MemoryStore):
-    """A memory store that writes only while its gate is open, and fails when told."""
+    """A memory store that writes only while its gate is open, and fails on demand."""
 
     gate: threading.Event = attrs.field(factory=threading.Event)
     came: threading.Event = attrs.field(factory=threading.Event)
@@ -99,7 +99,7 @@ def threads(*targets):
 
 
 def test_found_while_waiting_while_stored_and_afterwards():
-    """A record is found at once after put, while the store is at work, when it is stored, and after finish."""
+    """A record can be read right after put, while it is written, when it is stored, and after finish."""
     store = gated()
     with ps.DataHandler(store, lambda c, d, m: (c, d * 2, {**m, "done": True})) as handler:
         handler.put({"t": 1}, np.arange(3), {"exposure": 5})
@@ -197,7 +197,7 @@ class Wanted(list):
 
 
 def test_awaiting_what_came_comes_and_never_comes():
-    """await_data returns what has come, waits for what comes, also unprocessed in passing, and times out by name."""
+    """await_data returns available data, waits for later ones, also unprocessed in passing, and times out by name."""
     with ps.DataHandler("memory", lambda c, d, m: (c, -d, m)) as handler:
         handler.put({"t": 0}, 10)
         assert handler.await_data({"t": 0}, LONG_S, processed=True) == (-10, {})
@@ -221,7 +221,7 @@ def test_awaiting_what_came_comes_and_never_comes():
 
 
 def test_finish_lets_those_go_who_wait():
-    """Who waits for what never came is told when the handler is finished, and who asks later at once."""
+    """A caller that waits for data that never arrive gets an error at finish; later callers get it at once."""
     told = []
     with ps.DataHandler("memory") as handler:
 
@@ -311,7 +311,7 @@ def test_finish_frees_a_putter_that_waits():
 
 @pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest"])
 def test_dropping_is_said(policy):
-    """A full handler that may drop does so, never waits, counts it, and tells those who ask for what was dropped."""
+    """A full handler with a drop policy never waits, counts drops, and reports them to callers that ask for them."""
     store = gated()
     with ps.DataHandler(store, capacity=2, when_full=policy) as handler:
         taken = [handler.put({"t": number}, number) for number in range(30)]
@@ -330,7 +330,7 @@ def test_dropping_is_said(policy):
 
 
 def test_a_processor_that_raises_costs_only_that_record():
-    """Who waits for a record that the processor failed on is told why, by coordinates; its neighbours are stored."""
+    """A caller that waits for a record on which the processor failed gets the error; its neighbours are stored."""
 
     def process(coords, data, metadata):
         if data % 3 == 0:
@@ -357,7 +357,7 @@ def test_a_processor_that_raises_costs_only_that_record():
 
 
 def test_a_store_that_raises_twice():
-    """A store that fails twice and then works keeps everything once, in order; nobody who asks sees a gap."""
+    """With a store that fails twice and then works, everything is stored once, in order, and readable throughout."""
     store = opened(fail=[OSError("busy"), StoreError("busy")])
     with ps.DataHandler(ps.store(store, retry=QUICK)) as handler:
         for number in range(50):
@@ -422,7 +422,7 @@ def test_a_store_that_always_raises(on_error):
 
 
 def test_abort_says_what_was_lost():
-    """An abort ends at once; what was in memory counts as lost, and who asks for it is told so."""
+    """An abort ends at once; data in memory count as lost, and callers that ask for them get an error."""
     store = opened(fail=[OSError("never")] * 1000)
     patient = ps.Retry(times=None, wait_initial_s=0.01, wait_max_s=0.02, jitter_s=0.01)
     with ps.DataHandler(ps.store(store, retry=patient)) as handler:
@@ -438,7 +438,7 @@ def test_abort_says_what_was_lost():
 
 
 def test_discarded_and_diverted():
-    """None discards: who waits is told. Several results are found under their own coordinates, not under the first."""
+    """None discards: waiting callers get an error. Several results are found under their own coordinates."""
 
     def process(coords, data, metadata):
         if data == 1:
@@ -483,7 +483,7 @@ class Pairs:
 
 
 def test_what_a_processor_keeps_for_later():
-    """A record that the processor says it holds can be had, and waited for, until its result is out."""
+    """A record that the processor holds can be read, and awaited, until its result is out."""
     with ps.DataHandler("memory", Pairs()) as handler:
         handler.put({"t": 0}, 1)
         with pytest.raises(DataTimeoutError):
@@ -500,7 +500,7 @@ def test_what_a_processor_keeps_for_later():
 
 
 def test_events():
-    """Each event comes once for each coordinates, in order; a callback that raises, or blocks, harms nobody."""
+    """Each event is reported once per coordinates, in order; a callback that raises or blocks affects no other."""
     told = {"acquired": [], "processed": [], "stored": []}
     never = threading.Event()
     with ps.DataHandler("memory", lambda c, d, m: ({"t": -c.t}, d, m)) as handler:
@@ -528,7 +528,7 @@ POLICIES = st.sampled_from(["error", "replace", "skip"])
 @settings(max_examples=25, deadline=None)
 @given(POLICIES, st.lists(st.tuples(st.integers(0, 3), st.integers(0, 99)), max_size=25), st.booleans(), st.booleans())
 def test_the_same_coordinates_twice(policy, puts, by_coordinates, process):
-    """Whatever comes twice, whenever: the first stays, or the last, or an error is raised, as the policy says."""
+    """For repeated coordinates at any time, the first stays, or the last, or an error is raised, per policy."""
     key = "{{ coords.t }}" if by_coordinates else None
     expected: dict[int, int] = {}
     with ps.DataHandler(
@@ -557,7 +557,7 @@ def test_the_same_coordinates_twice(policy, puts, by_coordinates, process):
     st.booleans(),
 )
 def test_replacing_while_the_store_fails(puts, faults, by_coordinates):
-    """Whatever fails on the way, a list that is written again until it works leaves the last data of each, once."""
+    """Whatever fails, a list that is rewritten until it works leaves the last data of each coordinates, once."""
     left = list(faults)
 
     def fail():
@@ -601,7 +601,7 @@ def test_replacing_while_the_store_fails(puts, faults, by_coordinates):
 
 
 def test_a_store_that_held_data_before():
-    """Data of an earlier handler are found, count as existing, and are replaced in place; numbers go on."""
+    """Data of an earlier handler are found, count as existing, and are replaced in place; numbers continue."""
     store = MemoryStore()
     with ps.DataHandler(store) as handler:
         for number in range(5):
@@ -632,7 +632,7 @@ def test_a_result_that_exists_is_dead_lettered():
 
 
 def test_a_store_that_cannot_be_read():
-    """Data are had from memory; once stored, the error says that this store cannot be read, and names them."""
+    """Data are read from memory; once stored, the error says that this store cannot be read, and names them."""
     with ps.DataHandler("null") as handler:
         handler.put({"t": 0}, 0)
         handler.finish(LONG_S)
@@ -664,7 +664,7 @@ def test_memory_is_freed():
 
 
 def test_who_owns_an_array():
-    """What is processed in place is a copy: those who got the data before do not see it change."""
+    """In-place processing works on a copy: data read before do not change."""
     go = threading.Event()
 
     def brighten(coords, data, metadata):
@@ -723,7 +723,7 @@ def test_a_store_that_cannot_be_opened():
 
 
 def test_wrong_coordinates():
-    """What cannot be coordinates is refused by name, in every method."""
+    """Invalid coordinates are rejected by name, in every method."""
     with ps.DataHandler("memory") as handler:
         with pytest.raises(ValueError, match=r"1\.5"):
             handler.put({"t": 1.5}, 0)
@@ -734,7 +734,7 @@ def test_wrong_coordinates():
 
 
 def test_what_a_function_may_write_into():
-    """Three arguments: data and metadata are the function's own, nested values too; what was put stays as it was."""
+    """Three arguments: data and metadata, with nested values, are the function's own; the put data are unchanged."""
 
     def change(coords, data, metadata):
         data += 1
@@ -759,7 +759,7 @@ def test_what_a_function_may_write_into():
 
 
 def test_not_writing_is_a_setting():
-    """DataProcessor(in_place=False) and a function that says so get no copy, and arrays are read-only for them."""
+    """DataProcessor(in_place=False), and a function that declares it, get read-only arrays without a copy."""
     seen = []
 
     def look(coords, data, metadata):
@@ -780,7 +780,7 @@ def test_not_writing_is_a_setting():
 
 
 def test_in_a_pipeline_only_arrays_that_others_hold_are_copied():
-    """A function of three arguments writes into a fresh array itself, and into a copy of one that somebody holds."""
+    """A function of three arguments writes into a fresh array itself, and into a copy of one that is referenced."""
     where = []
 
     def write(coords, data, metadata):
@@ -811,7 +811,7 @@ def test_in_a_pipeline_only_arrays_that_others_hold_are_copied():
 
 
 def test_waiting_until_data_are_stored():
-    """await_data(stored=True) waits for the store, and raises for what can no longer come."""
+    """await_data(stored=True) waits for the store, and raises for data that can no longer arrive."""
     gate, store = threading.Event(), MemoryStore()
 
     class Slow(MemoryStore):
@@ -864,7 +864,7 @@ def test_a_store_that_keeps_no_metadata_is_named_once(caplog):
 
 
 def test_several_results_of_the_same_coordinates():
-    """All results of one call are stored, in order; the last is what the coordinates mean. A later call is refused."""
+    """All results of one call are stored, in order; the coordinates return the last. Later calls are rejected."""
     store = MemoryStore()
     with ps.DataHandler(store, lambda c, d, m: [(c, d, {"n": n}) for n in range(3)]) as handler:
         handler.put({"t": 0}, "x")
@@ -881,7 +881,7 @@ def test_several_results_of_the_same_coordinates():
 
 @pytest.mark.parametrize("process_function", [None, lambda record: record], ids=["as put", "processed"])
 def test_a_store_with_gaps_keeps_its_records_when_a_handler_goes_on(process_function):
-    """Where records were deleted, or never came to the store, those that are put later get names of their own."""
+    """After deletions, and gaps in the stored records, later records get new names."""
     store = MemoryStore(key="{{ channel }}/{{ seq }}", when_exists="replace")
 
     def put(first):
@@ -898,7 +898,7 @@ def test_a_store_with_gaps_keeps_its_records_when_a_handler_goes_on(process_func
 
 
 def test_a_store_that_cannot_be_closed_does_not_hide_what_left_the_body(caplog):
-    """An exception out of the block goes on as itself, also if closing the store raises; else that is raised."""
+    """An exception from the block propagates, also if closing the store raises; without one, the latter is raised."""
 
     @attrs.define(kw_only=True)
     class Stuck(MemoryStore):

@@ -1,4 +1,4 @@
-"""Heavy records pass several processors one by one: whatever these return or raise, all is as with lists."""
+"""Heavy records pass several processors one by one, with the same results and errors as in lists."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ CHAINS = [
 
 
 def led(chain, tmp_path, records):
-    """Run records through a chain; return what is stored, and what the account says of each processor."""
+    """Run records through a chain; return the stored ones, and the account of each processor."""
     store = MemoryStore()
     flow = ps.Flow.of(ps.source(records))
     for number, function in enumerate(chain):
@@ -119,7 +119,7 @@ def test_heavy_records_are_treated_like_light_ones(chain, gap, tmp_path, monkeyp
 
 
 def test_a_heavy_record_passes_all_processors_before_the_next():
-    """What one processor made is in the cache when the next one reads it."""
+    """The result of one processor is in the cache when the next one reads it."""
     order = []
 
     def note(name, record):
@@ -135,7 +135,7 @@ def test_a_heavy_record_passes_all_processors_before_the_next():
 
 
 def test_an_abort_among_heavy_records_loses_none_silently():
-    """A run that is aborted while heavy records pass its processors says what was lost."""
+    """A run that is aborted while heavy records pass its processors reports the lost ones."""
     at_work, go = threading.Event(), threading.Event()
 
     def wait(record):

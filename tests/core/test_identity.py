@@ -29,7 +29,7 @@ SHAPES = st.lists(
 
 
 def result_of(shape, record):
-    """Return what a processor gives for a record, in one of the forms that it may."""
+    """Return a processor's results for a record, in one of the allowed forms."""
     kind, count = (shape, 1) if isinstance(shape, str) else shape
     return {
         "value": lambda: record.data,
@@ -61,7 +61,7 @@ def names_of(pipeline_of, **options):
 @settings(max_examples=20, deadline=None)
 @given(SHAPES, SHAPES, st.integers(0, 1000))
 def test_names_are_unique_behind_processors(first, second, start):
-    """Whatever form results have, one behind the other, no two records have one name; a second run agrees."""
+    """For any forms of results in sequence, no two records have the same name; a second run agrees."""
     records = [Record(number, channel="c", seq=start + number) for number in range(30)]
 
     def flow():
@@ -106,7 +106,7 @@ def test_workers_name_alike():
 
 
 def test_a_name_that_comes_twice_is_reported():
-    """Two cameras that a processor puts into one channel are told apart, and the report says so."""
+    """Two cameras in one channel of a processor are distinguished, and the report names them."""
     cameras = [ps.source([Record(n, channel=name, seq=n) for n in range(5)], name=name) for name in ("a", "b")]
 
     def flow():
@@ -145,7 +145,7 @@ def lines(sizes, *, own_numbers):
 @settings(max_examples=12, deadline=None)
 @given(sizes=st.lists(st.integers(0, 3), min_size=1, max_size=5), start=st.integers(0, 50))
 def test_names_are_unique_behind_decoders(own_numbers, sizes, start):
-    """What a decoder gives is named after its packets, wherever the run began, and one frame has its packet's name."""
+    """Records of a decoder are named after its packets, wherever the run began; a single frame has its name."""
     decoder = lines(sizes, own_numbers=own_numbers)
 
     def flow(first):
@@ -208,7 +208,7 @@ def test_moments_are_named_by_their_records():
 
 @pytest.mark.parametrize("how", ["skip", "replace"])
 def test_a_store_with_keys_has_everything_after_a_restart(tmp_path, how):
-    """Batches of a second run, which goes on behind the first, neither vanish nor take the place of earlier ones."""
+    """Batches of a second run, which continues after the first, neither vanish nor replace earlier ones."""
     source = Numbers(count=103)
 
     def run():
@@ -256,7 +256,7 @@ def test_numbers_say_when_something_is_missing():
 
 
 def test_two_iterables_are_two_channels():
-    """The records of an iterable have the name of its node as channel, or what `channel=` says."""
+    """The records of an iterable have the name of its node as channel, or the one in `channel=`."""
     left = ps.source([1, 2], channel="left")
     other = ps.source([1, 2], name="right")
     sources = [left, other, ps.source([5]), ps.source([6])]
@@ -288,7 +288,7 @@ class Camera:
 
 
 def test_a_camera_that_counts_anew_is_continued():
-    """A camera that is opened again and counts from 0 goes on behind its last number, channel by channel."""
+    """A camera that is reopened and counts from 0 continues after its last number, channel by channel."""
     retry = ps.Retry(times=5, wait_initial_s=0.001, wait_max_s=0.001, jitter_s=0.001)
     names, report = names_of(lambda: ps.source(Camera(), retry=retry))
     assert sorted(names) == [(channel, seq) for channel in ("l", "r") for seq in range(12)]

@@ -1,4 +1,4 @@
-"""Channels end: by their mark, or after a time without records; what their decoders still had is given first."""
+"""Channels end by their end mark, or after a time without records; their decoders are flushed first."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def run(*given):
 
 
 def test_an_end_mark_closes_the_channel():
-    """What the decoder still had is given, the decoder is closed before the run ends, and the account balances."""
+    """The decoder's last records are emitted, it is closed before the run ends, and the account adds up."""
     ends = end_of_channel("a", seq=2)
     report = run(*records("a", "xy"), ends, *records("b", "z"))
     assert (report.stored, report.ok) == (3, True)
@@ -94,7 +94,7 @@ def test_a_mark_for_a_channel_that_nobody_knows():
 
 
 def test_what_a_decoder_skips_is_discarded_by_channel():
-    """A decoder that counts what it leaves out has it in the report, under the channel's name."""
+    """The records that a decoder skips are in the report, by channel."""
     report = run(*records("a", ["x", "skip", "skip", "y"]))
     assert report.stored == 2
     assert report.ok

@@ -37,7 +37,7 @@ def installed(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("installed")
 def test_an_installed_encoder_encodes_and_decodes(caplog):
-    """It is used when it is asked for; one that cannot be imported is logged, what is no encoder is left out."""
+    """It is used on demand; one that cannot be imported is logged, anything but an encoder is left out."""
     encoders = Encoders()
     assert "lab_spikes" not in sys.modules
     assert encoders.add_installed()

@@ -1,4 +1,4 @@
-"""What a source gives is taken as soon as it is there, and looked at as far as it must be."""
+"""Records of a source are taken as soon as they are available, and checked as far as necessary."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_fast_iterator_gives_long_lists():
 
 
 def test_what_is_copied_is_not_taken_for_slow():
-    """The copy of a large array is no time of the iterator's: lists of arrays are as long as others."""
+    """The copy of a large array does not count as the iterator's time: lists of arrays are as long as others."""
     numpy = pytest.importorskip("numpy")
     arrays = [numpy.ones(200_000) for _ in range(8)]
     source = IterableSource(items=(arrays[number % 8] for number in range(4000)), reuses_buffers=True)
@@ -52,7 +52,7 @@ def test_what_is_copied_is_not_taken_for_slow():
 
 
 def test_a_source_that_promises_exact_fields_may_still_have_an_odd_channel(tmp_path):
-    """A channel that is no text, as a setting of a source that is believed, is given up record by record."""
+    """If a trusted source has a channel that is not text, its records fail one by one."""
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a").write_text("a")
     source = FilesSource(directory=tmp_path / "in", channel=7)

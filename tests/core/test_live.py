@@ -1,4 +1,4 @@
-"""Live changes: nodes come, go and are replaced while a run is at work, and nothing else is interrupted."""
+"""Live changes: nodes are added, removed and replaced during a run, and nothing else is interrupted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Shelf = runs.Shelf
 
 
 class Camera:
-    """Give numbered records of one channel until told to end; remember what was committed."""
+    """Return numbered records of one channel until the end is set; remember the committed ones."""
 
     gives = "any"
 
@@ -95,7 +95,7 @@ def test_a_camera_comes_and_goes():
 
 
 def test_the_last_camera_goes_and_another_comes():
-    """A run without any source lives on; its archive takes what comes later."""
+    """A run without a source keeps running; its archive receives later records."""
     first, second, shelf = Camera("one"), Camera("two"), Shelf()
     with ps.Pipeline(
         ps.source(first, name="one") >> ps.store(shelf, name="archive"), checkpoint_every_s=0.02
@@ -112,7 +112,7 @@ def test_the_last_camera_goes_and_another_comes():
 
 
 def test_a_viewer_is_attached_and_detached():
-    """What is joined to a node that runs gets its records from then on, and nothing once it is removed."""
+    """A node joined to a running one gets its records from then on, and none once it is removed."""
     camera, shelf, seen = Camera("one"), Shelf(), []
     got = threading.Event()
 
@@ -136,7 +136,7 @@ def test_a_viewer_is_attached_and_detached():
 
 
 def test_replace_changes_a_processor_a_store_and_a_source():
-    """A replaced component gets what comes from then on; nothing is lost or done twice, the counts go on."""
+    """A replacement gets later records; nothing is lost or repeated, and the counters continue."""
     camera, one, two = Camera("one"), Shelf(), Shelf()
     with ps.Pipeline(
         ps.source(camera, name="camera")
@@ -168,7 +168,7 @@ def test_replace_changes_a_processor_a_store_and_a_source():
 
 
 def test_a_replaced_node_can_be_joined_and_handles_are_forgotten():
-    """What `node` returns after a replacement can be joined, as the old handle can; those nobody holds are dropped."""
+    """The handle that `node` returns after a replacement can be joined, like the old one; unused ones are freed."""
     camera, shelf, seen = Camera("one"), Shelf(), threading.Event()
     source = ps.source(camera, name="one")
     with ps.Pipeline(source >> ps.edge(capacity=10) >> ps.store(shelf, name="archive")).start() as run:
@@ -185,7 +185,7 @@ def test_a_replaced_node_can_be_joined_and_handles_are_forgotten():
 
 
 def test_the_account_of_an_aborted_run_counts_what_a_removed_source_gave():
-    """What is lost on its way to a node's workers is counted, also if a source that fed the node has gone."""
+    """Records lost on the way to a node's workers are counted, even if the source has been removed."""
     hold, held = threading.Event(), threading.Event()
 
     def work(record):
@@ -243,7 +243,7 @@ def test_a_paused_source_that_is_stopped_sees_the_barrier_that_came_with_it():
 
 
 def test_what_cannot_be_opened_changes_nothing():
-    """An addition or replacement whose `open` raises is refused, and the run goes on as it was."""
+    """An addition or replacement whose `open` raises is rejected, and the run continues unchanged."""
 
     class Locked(Shelf):
         def open(self):

@@ -54,7 +54,7 @@ def test_overloads_have_the_options_of_a_node(factory):
 
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_help_says_every_option(factory):
-    """The docstring of each says every argument, and has the contract behind it with all its methods."""
+    """Each docstring describes every argument, and includes the contract with all its methods."""
     said = inspect.getdoc(factory)
     for name in (*NODE_OPTIONS, "component", "settings"):
         assert f"    {name}: " in said
@@ -87,7 +87,7 @@ def test_settings_of_builtin_components_for_editors_are_theirs(key):
 
 
 def test_builtin_components_without_settings_for_editors_have_none():
-    """What has settings and is not listed for editors is the push source, whose inlet no file can name."""
+    """Only the push source has settings but is not listed for editors, since no file can name its inlet."""
     rest = [key for key in OFFERS if key not in shapes.SETTINGS]
     assert [key for key in rest if any(field.init for field in attrs.fields(OFFERS[key]))] == [("source", "push")]
 
@@ -145,14 +145,14 @@ def test_names_and_classes_make_equal_retries():
     ],
 )
 def test_what_is_no_error_is_refused_when_a_retry_is_made(on, said):
-    """`Retry(on=…)` raises ConfigError at once for what is no exception."""
+    """`Retry(on=…)` raises ConfigError at once for a value that is not an exception."""
     with pytest.raises(ConfigError) as caught:
         ps.Retry(on=on)
     assert said in str(caught.value)
 
 
 def test_a_path_that_leads_to_no_error_is_found_before_anything_opens():
-    """An import path in `on` is imported by the check of the pipeline, and refused if it is no exception."""
+    """An import path in `on` is imported by the check of the pipeline, and rejected if it is not an exception."""
     pipeline = ps.Pipeline(
         ps.source([1]) >> ps.processor(double, retry=ps.Retry(on=("json:dumps",))) >> ps.store("null")
     )

@@ -1,4 +1,4 @@
-"""Records that are odd in themselves: each costs itself at most, and what can be kept of it is kept."""
+"""Odd records: each fails alone at most, and everything that can be kept of it is kept."""
 
 import enum
 from pathlib import Path
@@ -66,7 +66,7 @@ ODD_FIELDS = {
 )
 @pytest.mark.parametrize("where", ["source", "processor", "list"])
 def test_a_record_with_an_odd_field_costs_only_itself_and_keeps_its_data(name, value, where):
-    """Whatever a field holds, the record goes to the dead letters with its data, and its neighbours are stored."""
+    """Whatever a field holds, the record is dead-lettered with its data, and its neighbours are stored."""
     good = [Record(FRAME, channel="cam", seq=seq) for seq in range(6)]
     odd = good[3].replace(**{name: value})
     store = ps.store("log", path="all.log")
@@ -176,7 +176,7 @@ def test_arrays_beside_something_odd_in_the_data_are_kept(data, find):
 
 
 def test_an_odd_record_whose_processor_fails_is_kept_and_read_again():
-    """What the log, the codec and `read_dead_letters` are given, they give back."""
+    """The log, the codec and `read_dead_letters` return the records that they were given."""
 
     def fail(record):
         raise ValueError("boom")
@@ -219,7 +219,7 @@ def test_a_bad_letter_log_does_not_keep_the_others_back(damage):
 
 
 def test_a_letter_of_a_source_enters_behind_it():
-    """What failed since its own fields were odd is replayed into what follows the source."""
+    """Records that failed because of odd fields are replayed to the nodes after the source."""
     from penstock.cli.replay import replayed
 
     def pipeline(items):

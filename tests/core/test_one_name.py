@@ -52,7 +52,7 @@ def test_where_a_store_keeps_one_of_them_it_is_an_error(when_exists, between):
     ids=["another channel", "other numbers", "numbers between"],
 )
 def test_names_that_differ_are_not_remarked(right):
-    """Sources whose records differ in channel or number are no cause of a remark, also if their numbers alternate."""
+    """Sources whose records differ in channel or number cause no remark, also if their numbers alternate."""
     store = MemoryStore(when_exists="skip")
     report = merged(store, numbers("left", step=2), numbers("right", **right))
     assert report.ok
@@ -73,7 +73,7 @@ def test_two_ways_of_one_record_into_a_store_that_replaces_are_an_error():
 
 
 def test_a_source_that_gives_again_is_no_second_one():
-    """What a source gives once more when it was opened again is not taken for the record of another one."""
+    """A record that a reopened source repeats is not attributed to another source."""
 
     class Loose:
         opened = 0

@@ -14,7 +14,7 @@ from penstock.testing.leaks import no_leaks
 
 @attrs.define(kw_only=True)
 class Refused:
-    """A source that cannot be opened, and says when it has been tried."""
+    """A source that cannot be opened, and reports the attempt."""
 
     tried: threading.Event = attrs.field(factory=threading.Event, eq=False)
 

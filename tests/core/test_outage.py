@@ -1,4 +1,4 @@
-"""A store that is down is told from records that are bad: nobody waits for each record, and it recovers by itself."""
+"""An outage of a store is distinguished from bad records: it costs no wait per record, and recovery is automatic."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_calls_that_fail_slowly_are_few(tmp_path):
 
 
 def test_it_recovers_by_itself(tmp_path):
-    """When a store works again, what comes then is stored, without a restart."""
+    """When a store works again, later records are stored, without a restart."""
     store = Dead(slow_s=0.06)
     sent = []
 

@@ -23,7 +23,7 @@ def tagged(record, tag):
 
 
 def test_nodes_get_names_of_their_components_and_numbers_where_two_are_alike():
-    """Every node has a name of its own, made from its component unless the user gave one."""
+    """Every node has a unique name, derived from its component unless the user sets one."""
     source = ps.source([1])
     pipeline = ps.Pipeline(source >> double >> ps.store("null"), source >> ps.store("null", name="second"))
     assert [node.name for node in pipeline.nodes] == ["list", "double", "null", "second"]
@@ -31,7 +31,7 @@ def test_nodes_get_names_of_their_components_and_numbers_where_two_are_alike():
 
 
 def test_two_nodes_of_one_name_are_refused():
-    """A name that the user gave twice is an error that says it."""
+    """A name that the user sets twice is an error that names it."""
     with pytest.raises(WiringError, match="two nodes are called 'x'"):
         ps.Pipeline(ps.source([1], name="x") >> ps.store("null", name="x"))
 
@@ -49,7 +49,7 @@ def test_by_name_and_by_object_are_the_same():
 
 @pytest.mark.parametrize("suffix", [".toml", ".yaml", ".json"])
 def test_a_pipeline_survives_its_file(tmp_path, suffix):
-    """What is written to a file and read back is an equal pipeline, with all its options."""
+    """A pipeline written to a file and read back is equal, with all its options."""
     source = ps.source("iterable", items=[1, 2, 3], name="numbers", expect_every_s=2.5)
     twice = source >> ps.processor("collections:OrderedDict", name="p", workers=3, ordered=False, on_error="skip")
     pipeline = ps.Pipeline(
@@ -111,7 +111,7 @@ def test_a_pipeline_is_pickled_as_data():
     ],
 )
 def test_what_is_wrong_is_found_before_anything_opens(make, error, words):
-    """Each mistake is an error of its own kind that names node, value and remedy, and nothing has been opened."""
+    """Each mistake raises a specific error with node, value and remedy, and nothing has been opened."""
     with pytest.raises(error, match=f"(?s){words}"):
         make().check()
 
@@ -211,7 +211,7 @@ def test_passwords_are_not_written_to_files(tmp_path, settings, where):
 
 
 def test_names_of_variables_are_written_to_files():
-    """What names a variable of the environment instead of a password is written and read back."""
+    """An environment variable in place of a password is written and read back."""
     flow = ps.source("kafka", options={"sasl.password": {"env": "KAFKA_PASSWORD"}}) >> ps.store("null")
     pipeline = ps.Pipeline(flow)
     assert ps.Pipeline.from_toml(pipeline.to_toml()) == pipeline

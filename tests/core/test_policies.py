@@ -48,7 +48,7 @@ def test_a_word_and_a_value_are_the_same(word, value):
 
 @given(POLICY)
 def test_the_text_of_a_policy_stands_for_it(policy):
-    """`str(policy)` is a text of which an equal policy is made, whatever its directory is called."""
+    """`str(policy)` is a text from which an equal policy can be made, whatever its directory is called."""
     assert policy_of(str(policy)) == policy
 
 
@@ -63,7 +63,7 @@ def test_files_hold_policies(policy):
 
 @pytest.mark.parametrize(("word", "value"), WORDS)
 def test_files_may_say_words_or_tables(word, value):
-    """A file says a policy as a word, or as a table with the name of its class and its options."""
+    """A file names a policy by a word, or by a table with the name of its class and its options."""
     table = {"type": type(value).__name__}
     table |= {key: getattr(value, key) for key in ("n", "directory", "max_bytes") if hasattr(value, key)}
     for said in (word, table):
@@ -96,7 +96,7 @@ def test_files_may_say_words_or_tables(word, value):
     ],
 )
 def test_a_wrong_policy_fails_when_it_is_made(make, said):
-    """What is no policy raises ConfigError at once, with the value and what it must be."""
+    """An invalid policy raises ConfigError at once, with the value and what it must be."""
     with pytest.raises(ConfigError) as caught:
         make()
     assert said in str(caught.value)
@@ -123,7 +123,7 @@ def test_a_wrong_policy_in_a_file_is_named_with_its_path(said, problem):
 
 
 def test_every_policy_has_its_admission():
-    """The run knows what each policy does."""
+    """A run applies each policy."""
     assert set(full._ADMISSIONS) == set(POLICIES)
 
 

@@ -1,4 +1,4 @@
-"""A source is committed only as far as what it gave is in the run's hands, and durable."""
+"""A source is committed only up to records that the run has received and made durable."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def run(source, store, *, retry=None, **settings):
 
 
 class Kept:
-    """Keeps what is written; `sync` raises as often as requested."""
+    """Keeps written records; `sync` raises as often as requested."""
 
     takes = "any"
 
@@ -90,7 +90,7 @@ class Kept:
 @pytest.mark.parametrize("how", ["fails_at", "spoils"])
 @pytest.mark.parametrize("kind", [{"seeks": True, "rewinds": False}, {"rewinds": True}], ids=["seeks", "rewinds"])
 def test_a_read_that_fails_moves_nothing(how, kind):
-    """A list that was lost in a failed read, or that is no list of records, comes again before it is committed."""
+    """A list lost in a failed read, or that is not a list of records, is read again before it is committed."""
     source, store = Tape(**{how: 25}, **kind), Kept()
     run(source, store)
     assert {record.data for record in store.records} == set(range(40))
@@ -99,7 +99,7 @@ def test_a_read_that_fails_moves_nothing(how, kind):
 
 @pytest.mark.parametrize("how", ["fails_at", "spoils"])
 def test_a_source_that_goes_on_behind_its_failure_is_not_committed(how):
-    """If a source cannot go back to what a failed read took along, the report says so, and it is not committed."""
+    """If a source cannot return to the records of a failed read, the report says so, and they are not committed."""
     source, store = Tape(**{how: 25}, rewinds=False), Kept()
     report = run(source, store)
     missing = set(range(40)) - {record.data for record in store.records}
@@ -110,7 +110,7 @@ def test_a_source_that_goes_on_behind_its_failure_is_not_committed(how):
 
 
 def test_a_source_whose_last_read_failed_is_committed_up_to_it():
-    """When its tries are used up, what came before the failed read is committed, and nothing of that read."""
+    """After the last retry, records before the failed read are committed, and none of that read."""
     source, store = Tape(fails_at=25, rewinds=False), Kept()
     report = run(source, store, retry=1)
     assert source.committed == len(store.records) == store.durable
@@ -120,7 +120,7 @@ def test_a_source_whose_last_read_failed_is_committed_up_to_it():
 
 @pytest.mark.parametrize("neighbour", [False, True], ids=["alone", "beside another"])
 def test_nothing_is_committed_over_a_store_whose_last_sync_failed(neighbour):
-    """What a store could not make durable at its end is not committed, also when other stores could."""
+    """Records that a store could not make durable at its end are not committed, even if other stores could."""
     source, bad, good = Tape(), Kept(fail_syncs=1000), Kept()
     frames = ps.source(source)
     flows = [frames >> ps.store(bad, retry=ONCE)] + [frames >> ps.store(good)] * neighbour
@@ -171,7 +171,7 @@ def files(tmp_path, **settings):
 
 
 def stored(tmp_path):
-    """Run the files through; return what came of them."""
+    """Run the files through; return the results."""
     store = Kept()
     report = ps.Pipeline(ps.source(files(tmp_path)) >> ps.store(store)).run()
     return report, [record.metadata["path"] for record in store.records]

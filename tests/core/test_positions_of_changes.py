@@ -15,7 +15,7 @@ LONG_S = 30.0
 
 
 class Gated(Tape):
-    """Gives its last ten numbers only when it is let go on."""
+    """Returns its last ten numbers only once it is released."""
 
     def __init__(self):
         super().__init__()
@@ -51,7 +51,7 @@ def started(source, *stores):
 
 
 def test_a_replaced_store_that_cannot_sync_stays_and_holds_the_commit_up():
-    """A store whose sync fails when it is to be replaced works on; nothing is committed over what it holds."""
+    """A store whose sync fails at its replacement keeps working; nothing is committed beyond its durable records."""
     source, bad, good = Gated(), Filled(fail_syncs=1000), Kept()
     with started(source, ("bad", bad)) as run:
         assert bad.full.wait(LONG_S)
@@ -65,7 +65,7 @@ def test_a_replaced_store_that_cannot_sync_stays_and_holds_the_commit_up():
 
 
 def test_a_store_that_was_replaced_is_durable_before_its_records_are_committed():
-    """What the replaced store wrote was synced, what came later is in the new one, and all is committed."""
+    """Records of the replaced store were synced, later ones are in the new one, and all are committed."""
     source, old, new = Gated(), Filled(), Kept()
     with started(source, ("kept", old)) as run:
         assert old.full.wait(LONG_S)
@@ -91,7 +91,7 @@ def test_nothing_is_committed_over_a_removed_store_that_could_not_sync():
 
 
 def test_each_of_two_sources_is_committed_as_far_as_it_gave():
-    """A source that is replaced is committed up to what it gave, the new one up to its end, and each is closed."""
+    """A replaced source is committed up to its last record, the new one up to its end, and each is closed."""
     old, new, kept = Gated(), Numbers(count=50), Kept()
     with started(old, ("kept", kept)) as run:
         assert old.waits.wait(LONG_S)

@@ -50,5 +50,5 @@ def test_a_zombie_is_not_alive():
 
 @pytest.mark.parametrize("process", [0, -1, 2**31, 10**30])
 def test_no_process_has_such_an_id(process):
-    """Numbers that are no process ids are those of no process; -1 and 0 do not signal a group."""
+    """Numbers that are not process ids match no process; -1 and 0 do not signal a group."""
     assert not is_alive(process)

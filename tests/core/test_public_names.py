@@ -1,4 +1,4 @@
-"""What users find: `dir` of the package and of a run lists what they call, and nothing else."""
+"""Users find in `dir` of the package and of a run the names that they call, and nothing else."""
 
 import penstock as ps
 from penstock.errors import PenstockError

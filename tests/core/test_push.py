@@ -17,7 +17,7 @@ LONG_S = 30.0
 
 
 class TestPushContract(SourceContract):
-    """What is put before it is read comes like from any other source."""
+    """Records put before the first read are read like those of any other source."""
 
     repeats = False
 
@@ -53,7 +53,7 @@ def test_many_put_one_reads():
 
 @pytest.mark.parametrize("when_full", ["block", "drop_oldest", "drop_newest"])
 def test_many_threads_put_into_a_small_one(when_full):
-    """However the threads take turns, each record is read or counted as dropped, in order, and all room comes back."""
+    """However the threads interleave, each record is read or counted as dropped, in order, and all space is freed."""
     push, puts, each = PushSource(capacity=3, capacity_bytes=10_000, when_full=when_full), 3, 2000
     push.open()
     before = sys.getswitchinterval()
@@ -108,7 +108,7 @@ def test_dropping_is_counted():
 
 
 def test_the_end():
-    """After `end` what was put is still read, then the source ends; nothing can be put any more."""
+    """After `end` the put records are still read, then the source ends; put raises."""
     push = PushSource()
     push.put(["last"])
     push.end()
@@ -120,7 +120,7 @@ def test_the_end():
 
 
 def test_closing_frees_who_waits_and_counts_what_is_left():
-    """Who waits for room when it is closed is told; what nobody read counts as lost."""
+    """A caller that waits for space at close gets an error; unread records count as lost."""
     push = PushSource(capacity=1)
     push.open()
     push.put([0])
@@ -140,7 +140,7 @@ def test_closing_frees_who_waits_and_counts_what_is_left():
 
 
 def test_in_a_file():
-    """A pipeline with a push source can be written and read: its settings go, what is on its way does not."""
+    """A pipeline with a push source can be written and read: with its settings, without its records."""
     push = PushSource(capacity=5, channel="x")
     push.put([1])
     pipeline = ps.Pipeline(ps.source(push) >> ps.store("null"))

@@ -1,4 +1,4 @@
-"""Behind a fan-out, nobody can change what another node holds."""
+"""After a fan-out, no node can change the records of another."""
 
 import contextlib
 import copy
@@ -51,7 +51,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_viewer_cannot_change_what_the_archive_gets(change):
-    """What one branch changes raises there, and costs nothing in the other branch."""
+    """A change in one branch raises there, and does not affect the other branch."""
     archive, given = [], record()
     source = ps.source([given])
     viewer = source >> ps.processor(change, name="viewer")
@@ -74,7 +74,7 @@ def test_the_empty_metadata_that_records_begin_with_are_shared_too():
 
 
 def test_the_error_names_the_remedy_and_the_remedy_works():
-    """`with_metadata` gives a record of one's own; the other one stays as it is."""
+    """`with_metadata` returns a new record; the original is unchanged."""
     shared = read_only(Record(1, metadata={"run": 7}))
     with pytest.raises(ReadOnlyError, match=r"record\.with_metadata\(mean=") as caught:
         shared.metadata["mean"] = 3
@@ -109,7 +109,7 @@ def test_arrays_are_not_copied():
 
 
 def test_in_place_gets_copies_of_its_own():
-    """A processor that says `in_place = True` may change data and metadata, and nobody else sees it."""
+    """A processor with `in_place = True` may change data and metadata, without effect on others."""
 
     class Scale:
         in_place = True
@@ -128,7 +128,7 @@ def test_in_place_gets_copies_of_its_own():
 
 
 def test_a_function_of_three_may_change_the_metadata_that_it_returns():
-    """It has no record to call `with_metadata` on, so it gets a dict of its own."""
+    """It has no record to call `with_metadata` on, so it gets its own dict."""
 
     def mean(coords, data, metadata):
         metadata["mean"] = 1
@@ -194,7 +194,7 @@ def test_every_method_that_changes_a_container_is_refused():
 
 
 def test_stores_take_read_only_records(tmp_path):
-    """Every store writes behind a fan-out what it writes without one."""
+    """Every store writes the same with and without a fan-out."""
     given = Record(numpy.arange(3), seq=1, channel="c", metadata={"tags": ["a"], "nested": {"x": 1}})
     source = ps.source([given])
     flows = [

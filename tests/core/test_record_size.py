@@ -1,4 +1,4 @@
-"""What edges count as the size of a record."""
+"""The sizes that edges count for records."""
 
 import attrs
 import numpy
@@ -52,7 +52,7 @@ def test_all_buffers_that_a_record_holds_are_counted(make):
 
 
 def test_a_buffer_that_is_reached_twice_counts_once():
-    """One array in data, metadata and parent is one array; two views of a base are no more than the base."""
+    """One array in data, metadata and parent counts once; two views of a base count no more than the base."""
     array = frame()
     record = Record([array, array], metadata={"a": array}, parent=Record(array))
     assert weights([record])[0] < 1.05 * MB
@@ -62,7 +62,7 @@ def test_a_buffer_that_is_reached_twice_counts_once():
 
 
 def test_what_holds_itself_or_cannot_be_looked_into_is_weighed():
-    """Weighing ends, and raises nothing, whatever the data are."""
+    """Weighing terminates without an error for any data."""
     loop: list = []
     loop.append(loop)
     assert size_of(loop) > 0
@@ -72,7 +72,7 @@ def test_what_holds_itself_or_cannot_be_looked_into_is_weighed():
 
 
 def test_records_of_different_size_are_cut_apart():
-    """The parts of a list of different sizes weigh together what the records do, and keep their order."""
+    """The parts of a list of different sizes have the same total weight as the records, and keep their order."""
     records = [Record(bytes(size)) for size in (10, 10, MB, MB, 10, 2 * MB)]
     parts = even_parts(records, 1000)
     assert [record for part, _ in parts for record in part] == records
@@ -86,7 +86,7 @@ def test_records_of_different_size_are_cut_apart():
 
 
 def test_frames_with_plain_metadata_are_weighed_without_a_walk(monkeypatch):
-    """Numbers, short texts and short lists beside an array are added up at once, to about what a walk gives."""
+    """Numbers, short texts and short lists beside an array are added up directly, to about the result of a walk."""
     metadata = {"codec": "h264", "pts": 1, "time_base": [1, 25], "is_keyframe": True, "gain": 1.5}
     parent = Record(b"p" * 9000, metadata=metadata)
     frame = Record(numpy.zeros((100, 200, 3), numpy.uint8), metadata={**metadata, "rotation": 0}, parent=parent)

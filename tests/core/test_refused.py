@@ -8,7 +8,7 @@ from penstock.record import Record
 
 
 class Picky:
-    """Give numbers; refuse odd ones; record what is durable."""
+    """Return numbers; reject odd ones; record the durable ones."""
 
     def __init__(self) -> None:
         self.told: list[int] = []
@@ -51,13 +51,13 @@ def test_what_a_source_refuses_is_dead_lettered(tmp_path):
 
 
 def test_a_source_refuses_by_its_policy():
-    """`on_error="skip"` holds for what a source refuses, too."""
+    """`on_error="skip"` applies to records that a source rejects, too."""
     report = ps.Pipeline(ps.source(Picky(), name="picky", on_error="skip") >> ps.store("memory")).run()
     assert (report.received, report.stored, report.account.node("picky").skipped) == (10, 5, 5)
 
 
 def test_a_source_is_told_what_is_durable(tmp_path):
-    """A source that cannot be asked again is told, at each checkpoint, up to which mark all is durable."""
+    """A source that cannot be reread gets, at each checkpoint, the mark up to which all is durable."""
     source = Picky()
     ps.Pipeline(ps.source(source) >> ps.store("memory"), dead_letters=str(tmp_path / "dead")).run()
     assert source.told[-1] == 10

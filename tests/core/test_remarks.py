@@ -1,4 +1,4 @@
-"""The report names what happened to a node though it recovered, and what is probably not meant: no failures."""
+"""The report has remarks on nodes that recovered, and on probable mistakes: these are not failures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .runs import QUICK, Shelf
 
 
 class Shaky:
-    """A source that fails each time it has given three records, and goes on where it was when it is opened again."""
+    """A source that fails after every three records, and continues when it is reopened."""
 
     def __init__(self, failures):
         self.next = 0
@@ -51,7 +51,7 @@ def test_a_reopened_source_is_named(caplog):
 
 
 def test_notes_of_a_source_are_information(caplog):
-    """What a source notes is in the report, and logged as information; a broken `notes` costs nothing else."""
+    """Notes of a source are in the report, and logged as information; a broken `notes` costs nothing else."""
     caplog.set_level(logging.INFO, "penstock.report")
     source = Shaky(0)
     source.notes = lambda: ["channel 'cam' came", "channel 'cam' went"]
@@ -104,7 +104,7 @@ def test_a_filter_is_not_remarked():
 
 
 def test_a_used_up_generator_is_remarked(caplog):
-    """A generator that is run a second time gives nothing, and the run says why; a list can be run again."""
+    """A generator that is run a second time yields nothing, and the run reports why; a list can be run again."""
     for iterable in ((number for number in range(3)), map(int, "123"), iter([1, 2, 3])):
         caplog.clear()
         pipeline = ps.Pipeline(ps.source(iterable, name="camera") >> ps.store("null"))

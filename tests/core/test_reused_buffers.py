@@ -1,4 +1,4 @@
-"""Memory that a source or a caller fills again: what was given before stays as it was."""
+"""Records keep their content when a source or a caller reuses its memory."""
 
 import array
 import itertools
@@ -127,7 +127,7 @@ GENERATORS = [
 
 
 class OwnSource:
-    """A source of one's own that gives one item with each read."""
+    """A user's source that returns one item per read."""
 
     def __init__(self, items):
         self.items = items
@@ -159,7 +159,7 @@ def test_what_is_filled_again_is_stored_as_it_was(make, wrap):
 
 @pytest.mark.parametrize("make", [one_array, ring_of_three, ring_in_one_base, in_a_dict, bytes_array])
 def test_a_handler_keeps_what_was_put(make, tmp_path, monkeypatch):
-    """`DataHandler.put` takes the content, whatever the caller does with the memory afterwards."""
+    """`DataHandler.put` copies the content, so the caller may reuse the memory."""
     monkeypatch.chdir(tmp_path)
     with DataHandler(ps.store("memory")) as handler:
         for number, data in enumerate(make()):
@@ -170,7 +170,7 @@ def test_a_handler_keeps_what_was_put(make, tmp_path, monkeypatch):
 
 
 def test_what_is_allocated_anew_is_not_copied_for_ever():
-    """A generator that makes each array anew has the first ones copied, and no more."""
+    """Of a generator that creates each array, only the first ones are copied."""
     made = []
 
     def frames():
@@ -189,7 +189,7 @@ def test_what_is_allocated_anew_is_not_copied_for_ever():
 
 
 def test_memory_that_comes_back_late_is_an_error_that_names_the_setting():
-    """A ring that is larger than what is learnt from is refused while a record of it is on its way."""
+    """A ring larger than the learning phase is rejected while a record of it is in flight."""
     ring = [numpy.zeros(4) for _ in range(LEARNT_FROM + 4)]
     seen = []
     report = ps.Pipeline(
@@ -213,7 +213,7 @@ def test_the_setting_decides():
 
 
 def test_the_error_is_one_of_penstock():
-    """Memory that comes back while a record is on its way is a BufferReusedError."""
+    """Memory that is reused while its record is in flight raises BufferReusedError."""
     watch = BufferWatch(None, "camera 3")
     frames = [numpy.zeros(4) for _ in range(LEARNT_FROM + 1)]
     kept = [watch.kept(frame) for frame in frames]

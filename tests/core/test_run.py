@@ -1,4 +1,4 @@
-"""A run: what comes out of sources reaches the stores in order, is committed when durable, and is accounted for."""
+"""A run: records of sources reach the stores in order, are committed when durable, and are accounted for."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_one_bad_record_costs_only_itself():
 
 
 def test_on_error_skip_and_stop():
-    """`skip` counts and goes on; `stop` ends the run, commits nothing behind the failure, and says so."""
+    """`skip` counts and continues; `stop` ends the run, commits nothing after the failure, and reports it."""
 
     def process(record):
         if record.data == 30:
@@ -187,7 +187,7 @@ def test_a_bad_record_does_not_take_its_neighbours_with_it(name_failed):
 
 
 def test_a_store_that_always_fails_ends_in_dead_letters():
-    """Nothing is lost silently when a store never works: all of it is in the dead letters, and the run says so."""
+    """If a store never works, nothing is lost silently: all records are dead-lettered, and the run reports it."""
     shelf = Shelf(fail_calls={n: OSError("full") for n in range(10_000)})
     report = ps.Pipeline(ps.source(range(20)) >> ps.store(shelf, retry=QUICK)).run()
     assert report.stored == 0
@@ -285,7 +285,7 @@ def test_workers_between_fans():
 
 
 def test_checkpoints_commit_only_what_is_durable():
-    """A source commits a position only after every store has synced what is before it."""
+    """A source commits a position only after every store has synced all records before it."""
     first, second = Shelf(), Shelf()
     checks = []
 
@@ -315,7 +315,7 @@ def test_at_the_end_everything_is_committed():
 
 
 def test_a_checkpoint_waits_for_what_a_processor_holds():
-    """What a processor with `held` keeps is not committed before its result is durable."""
+    """Records held by a processor are not committed before its result is durable."""
 
     class Pairs:
         def __init__(self):
@@ -401,7 +401,7 @@ def test_a_source_that_fails_is_opened_again_with_a_discontinuity():
 
 
 def test_a_source_that_fails_for_good_ends_alone():
-    """When a source cannot go on, its neighbours do; the report names it and is not ok."""
+    """If a source fails for good, its neighbours continue; the report names it and is not ok."""
 
     class Broken(Numbers):
         def read(self, max_records, timeout_s):
@@ -417,7 +417,7 @@ def test_a_source_that_fails_for_good_ends_alone():
 
 
 def test_an_iterable_that_raises_is_an_error_not_an_end():
-    """A generator that raises ends the source with its error; what it gave before is stored."""
+    """A generator that raises ends the source with its error; its earlier records are stored."""
 
     def numbers():
         yield from range(10)
@@ -445,7 +445,7 @@ def test_what_cannot_be_opened_is_named_and_everything_else_closed():
 
 
 def test_abort_counts_what_is_lost():
-    """`stop(drain=False)` ends at once; what was on its way is counted as lost, and the account still balances."""
+    """`stop(drain=False)` ends at once; records in flight are counted as lost, and the account still adds up."""
     hold, entered = threading.Event(), threading.Event()
 
     def wait(records):
@@ -537,7 +537,7 @@ def test_stats_while_it_runs():
 
 
 def test_the_watchdog_names_what_is_silent_and_what_blocks():
-    """A source that says nothing and a processor that does not return are told to the watchers, each once."""
+    """A silent source and a processor that does not return are reported to the watchers, each once."""
     told, enough, release = [], threading.Event(), threading.Event()
 
     class Watcher:
@@ -572,7 +572,7 @@ def test_a_store_is_given_lists():
 
 
 def test_what_a_retry_wrote_is_not_written_again():
-    """When a second try writes a part of what the first did not, the third is given the rest only."""
+    """If a second try writes a part of the records that the first did not, the third gets only the rest."""
     from penstock.errors import StoreError
 
     class Halving(Shelf):
@@ -609,7 +609,7 @@ def test_slow_components_are_given_few_records_at_once():
 
 
 def test_a_retry_says_nothing_on_stderr_where_nobody_has_configured_a_log():
-    """What is tried again is counted in the report; no library writes lines of its own to a user's terminal."""
+    """Retries are counted in the report; no library writes to the user's terminal."""
     code = """
 import penstock as ps
 calls = []

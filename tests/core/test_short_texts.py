@@ -1,4 +1,4 @@
-"""What is printed of records, nodes, flows, coordinates, accounts, reports and runs is short; notebooks get HTML."""
+"""Records, nodes, flows, coordinates, accounts, reports and runs print short texts; notebooks get HTML."""
 
 import itertools
 from html.parser import HTMLParser
@@ -71,7 +71,7 @@ def report_of(name="lab", node="camera"):
     ],
 )
 def test_texts_say_what_a_thing_is(thing, text):
-    """`repr` says what something is, with what differs from the defaults, in a short line."""
+    """`repr` names the type, with the fields that differ from the defaults, on a short line."""
     assert repr(thing) == text
 
 
@@ -96,13 +96,13 @@ VALUES = [Unprintable(), [Unprintable()], Broken(), {"a": Broken()}, HUGE, "x\ny
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_a_text_never_raises(value):
-    """Whatever a user's object does when it is printed, the text of a record that holds it is one short line."""
+    """Whatever a user's object does when printed, the text of a record that holds it is one short line."""
     assert len(short(value)) <= 60
     assert "\n" not in repr(ps.Record(data=value, channel=value, metadata={"x": value}))
 
 
 def test_runs_and_reports_are_short():
-    """A run says whether it is at work, a report whether it is ok and how much came; accounts show what is not 0."""
+    """A run shows whether it is running, a report whether it is ok, with its counts; accounts omit zeros."""
     pipeline = ps.Pipeline(ps.source([1], name="camera") >> ps.store("null"), name="lab")
     with pipeline.start() as run:
         assert repr(run).startswith("Run('lab': ")

@@ -1,4 +1,4 @@
-"""Small lists on an edge: they wait together, and nothing of what several hold changes."""
+"""Small lists on an edge wait together, and records that several nodes hold do not change."""
 
 import threading
 
@@ -20,7 +20,7 @@ def record(seq, size=0):
 
 
 def test_single_records_wait_together():
-    """Records that are put one by one are taken as one list, and the lists that were put stay as they were."""
+    """Records put one by one are taken as one list, and the put lists are unchanged."""
     inboxes = Inbox(), Inbox()
     edges = [LiveEdge(inbox, "a >> b", ps.edge()) for inbox in inboxes]
     lists = [[record(seq)] for seq in range(5)]
@@ -38,7 +38,7 @@ def test_single_records_wait_together():
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_the_counts_hold_with_every_policy(policy, data):
-    """Whatever is put and taken: records are taken or dropped, in order; those behind a drop are marked, no others."""
+    """Any sequence of puts and takes: records are taken or dropped, in order; only those after a drop are marked."""
     inbox = Inbox()
     capacity = data.draw(st.integers(1, 8))
     edge = LiveEdge(inbox, "a >> b", ps.edge(capacity=capacity, capacity_bytes=5000, when_full=policy))

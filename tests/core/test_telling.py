@@ -1,4 +1,4 @@
-"""What is not ok is heard: on stderr without any configuration, one line for each node, and as an error if wanted."""
+"""Failures are reported: on stderr without any configuration, one line per node, and as an error if requested."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def stderr_of(directory, code):
     ],
 )
 def test_a_program_whose_records_all_fail_is_heard(tmp_path, form):
-    """However a run is started and ended, one line for the node says how many failed, the first error, and where."""
+    """However a run is started and ended, one line per node has the failures, the first error, and its place."""
     lines = stderr_of(
         tmp_path,
         f"""
@@ -51,7 +51,7 @@ def test_a_program_whose_records_all_fail_is_heard(tmp_path, form):
 
 
 def test_a_handler_is_heard(tmp_path):
-    """A handler whose records fail says so at its end, once."""
+    """A handler whose records fail reports it once at its end."""
     lines = stderr_of(
         tmp_path,
         """
@@ -99,7 +99,7 @@ def test_check_raises(tmp_path, caplog):
 
 
 def test_many_problems_do_not_flood(tmp_path, caplog):
-    """A run with hundreds of nodes that fail logs a few lines, and says how many more there are."""
+    """A run with hundreds of failing nodes logs a few lines, and the number of further ones."""
     numbers = ps.source([1], name="numbers")
     flows = [numbers >> ps.processor(bad, name=f"bad{index}") for index in range(40)]
     with caplog.at_level(logging.WARNING, "penstock.report"):

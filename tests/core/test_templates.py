@@ -1,4 +1,4 @@
-"""Templates: names from records, and nothing that a record says leads out of the root."""
+"""Templates render names from records, and no field of a record leads out of the root."""
 
 import os
 import re
@@ -55,7 +55,7 @@ def test_paths(text, root, path):
 
 
 def test_variables_tell_a_constant():
-    """A template without variables is told apart by its empty set of them."""
+    """A template without variables is recognised by its empty set of them."""
     assert Template("frame.npy").variables == frozenset()
     assert Template("{{ a.b }}/{{ '%d' % seq }}").variables == {"a", "seq"}
 
@@ -83,14 +83,14 @@ def test_variables_tell_a_constant():
 )
 @pytest.mark.parametrize("text", ["root/{{ name }}", "{{ name }}", "root/{{ name|string }}"])
 def test_what_a_record_says_stays_in_the_root(text, value):
-    """A value that would leave the root, or is no name for a file, is refused with the template in the message."""
+    """A value that would leave the root, or is not a valid file name, is rejected with the template in the message."""
     with pytest.raises(TemplateError, match=r"^template '"):
         Template(text).path(record(name=value))
 
 
 @given(st.text(max_size=30) | st.sampled_from(["..", "/", "../..", "a/..", "\\..\\"]), st.text(max_size=5))
 def test_no_value_leads_out(name, other):
-    """Whatever two values say, the path lies under the root or there is none."""
+    """For any two values, the path lies below the root or is an error."""
     try:
         path = Template("top/{{ name }}/{{ other }}x", root=Path("/base")).path(record(name=name, other=other))
     except TemplateError:
@@ -128,14 +128,14 @@ def test_symlinks(tmp_path):
     ],
 )
 def test_what_is_forbidden_or_fails_is_an_error(text):
-    """The sandbox holds, and whatever fails while filling in names the template and the record."""
+    """The sandbox holds, and any error while rendering names the template and the record."""
     with pytest.raises(TemplateError, match=r"^template .*record 7 of channel 'left'"):
         Template(text).render(record())
 
 
 @pytest.mark.parametrize("text", ["{{ x ", "{% if %}", "{{ x|nope }}", "", None, 5, "a/{{ x }}/../b", "{{ 10**5000 }}"])
 def test_wrong_templates_are_found_when_made(text):
-    """A text that is no template, or could only lead out, is refused before any record comes."""
+    """A text that is not a template, or could only leave the root, is rejected before the first record."""
     with pytest.raises(TemplateError):
         Template(text)
     with pytest.raises(TemplateError, match="leave one out"):
@@ -196,7 +196,7 @@ def test_the_quick_way_gives_the_same(text, channel, seq, time_ns):
     "text", ["{{ gain }}/{{ seq }}", "{{ '%d-%d' % seq }}", "{{ '%*d' % seq }}{{ seq }}", "{{ 'x' % seq }}"]
 )
 def test_no_quick_way_for_other_templates(text):
-    """What needs the metadata, or takes more or less than one number, is left to jinja."""
+    """A gap with metadata, or with more or less than one number, is left to jinja."""
     assert Template(text)._quick(Record(None, metadata={"gain": 2})) == ""
 
 
@@ -219,7 +219,7 @@ def test_importing_is_light():
     ],
 )
 def test_a_gap_of_str_format_gets_the_sentence_that_helps(text, meant):
-    """`{seq:04d}`, which would fill in nothing, is an error that says how jinja2 has it; and that works."""
+    """`{seq:04d}`, which would render nothing, is an error that has the form of jinja2; and that works."""
     with pytest.raises(TemplateError) as caught:
         Template(text)
     assert str(caught.value).endswith(f"write {meant}")

@@ -27,7 +27,7 @@ t.pipeline(sys.argv[2], int(sys.argv[3])).run()
 
 @attrs.define(kw_only=True)
 class Counted:
-    """Give numbers; begin anew unless told to seek."""
+    """Return numbers; start over unless seek is called."""
 
     count: int
     channel: str
@@ -176,7 +176,7 @@ class Late:
 
 @pytest.mark.parametrize("text", [False, True])
 def test_a_source_never_begins_before_its_own_commit(tmp_path, text):
-    """Where another store syncs last, a ledger keeps an earlier position; the source begins at what it committed."""
+    """If another store syncs last, a ledger keeps an earlier position; the source begins at its committed one."""
     synced = threading.Event()
 
     class First(Ledger):

@@ -1,4 +1,4 @@
-"""Who may make what: a control channel and `penstock validate` run no code that the author did not list."""
+"""A control channel and `penstock validate` run no code that the author did not list."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def asked(*messages, **options):
     ],
 )
 def test_d5_a_message_makes_only_what_plugins_offer(tmp_path, monkeypatch, role, use):
-    """What is named by an import path is refused before its module is imported, whatever its settings."""
+    """A component named by an import path is rejected before its module is imported, whatever its settings."""
     mark = tmp_path / "ran"
     (tmp_path / "marking.py").write_text(f"open({str(mark)!r}, 'w')\n")
     monkeypatch.syspath_prepend(tmp_path)
@@ -96,7 +96,7 @@ def test_d5_a_message_names_no_error_that_would_be_imported(tmp_path, monkeypatc
 
 
 def test_d5_a_message_makes_what_the_author_listed():
-    """`allow` takes classes and import paths; only these, and what plugins offer, are made."""
+    """`allow` takes classes and import paths; only these, and components of plugins, are created."""
     before = Allowed.made
     path = f"{__name__}:Allowed"
     refused, made, named = asked(
@@ -109,7 +109,7 @@ def test_d5_a_message_makes_what_the_author_listed():
 
 
 def test_d5_a_message_changes_no_control_channel():
-    """`update` cannot give a control channel actions, or lists of what it may make."""
+    """`update` cannot change the actions of a control channel, or its list of allowed components."""
     for settings in ({"allow": ["subprocess:Popen"]}, {"actions": {"run": "subprocess:Popen"}}):
         [answer] = asked({"action": "update", "argument": {"node": "control-actions", "settings": settings}})
         assert "is not changed by a message" in answer["error"]
@@ -117,7 +117,7 @@ def test_d5_a_message_changes_no_control_channel():
 
 @pytest.mark.parametrize("allow", ["subprocess:Popen", [lambda: 1], ["popen"], [3]])
 def test_d5_allow_is_a_list_of_import_paths(allow):
-    """What cannot be named by an import path is refused when the channel is made."""
+    """Anything that an import path cannot name is rejected when the channel is created."""
     with pytest.raises(ConfigError, match="allow"):
         Control(allow=allow)
 
@@ -151,7 +151,7 @@ def file(tmp_path):
 
 
 def test_d1_validate_imports_nothing_of_the_user(file):
-    """Validate checks what plugins offer, and says which nodes it did not check, and how to have them checked."""
+    """Validate checks components of plugins, and names the unchecked nodes, and how to have them checked."""
     done = penstock("validate", "a.toml", cwd=file.parent)
     assert (done.returncode, done.stdout) == (0, "a.toml: ok: 3 nodes, 2 edges\n"), done.stderr
     assert "not checked: node 'up' is 'mine:upper', and to check it means to import it: see --import" in done.stderr
@@ -162,7 +162,7 @@ def test_d1_validate_imports_nothing_of_the_user(file):
 
 
 def test_d1_validate_imports_when_it_is_told(file):
-    """--import imports what the file names, and checks it."""
+    """--import imports the names in the file, and checks them."""
     (file.parent / "a.toml").write_text(file.read_text().replace("subprocess:Popen", "mine:lower"))
     done = penstock("validate", "--import", "a.toml", cwd=file.parent)
     assert done.returncode == 1
@@ -207,7 +207,7 @@ def test_d1_validate_compiles_templates(tmp_path):
 )
 @pytest.mark.parametrize("command", ["run", "validate", "graph"])
 def test_d1_a_file_that_is_none_is_one_sentence(tmp_path, command, name, words):
-    """A file that is missing, a directory, a program, binary or of another kind is named, with what may be meant."""
+    """A file that is missing, a directory, a program, binary or of another kind is named, with a suggestion."""
     (tmp_path / "pipeline.toml").write_text("nodes = []\n")
     (tmp_path / "picture.toml").write_bytes(b"\xff\xd8\xff")
     (tmp_path / "script.py").write_text("")

@@ -22,7 +22,7 @@ def place(tmp_path, monkeypatch):
 
 
 def by_pipeline(function, count=1):
-    """Lead records through a function in a pipeline; return what came out, and how many failed."""
+    """Pass records through a function in a pipeline; return the results, and the number of failures."""
     got = []
     items = [
         ps.Record(DATA, channel="h", seq=n, coords=ps.DataCoordinates(t=n), metadata={"n": n}) for n in range(count)
@@ -201,7 +201,7 @@ def test_every_form_gives_its_record(lead, form):
     "nothing", [lambda record: None, lambda record: [], lambda c, d, m: None, lambda c, d, m: [], lambda r: iter(())]
 )
 def test_nothing_is_discarded(lead, nothing):
-    """None, an empty list and an empty iterator give no record in either form, and are no error."""
+    """None, an empty list and an empty iterator yield no record in either form, and are not errors."""
     assert lead(nothing, 2) == ([], 0)
 
 
@@ -240,7 +240,7 @@ def test_a_list_of_mappings_is_several_values():
     ],
 )
 def test_what_cannot_be_understood_is_refused_with_its_coordinates(lead, junk):
-    """What is no record, value or tuple of three costs its own record; it never becomes records of junk."""
+    """A result that is not a record, value or tuple of three costs its own record, and never becomes junk records."""
     assert lead(junk, 2) == ([], 2)
 
 
@@ -309,7 +309,7 @@ async def _streamed(record):
     ids=["coroutine", "in a list", "asynchronous generator", "error", "error in a list"],
 )
 def test_what_nobody_means_as_data_is_no_result(returned, said, tmp_path):
-    """A coroutine that nobody awaits, or an error that is returned, is a failure of its record, not what is stored."""
+    """An unawaited coroutine, or a returned error, is a failure of its record, and is not stored."""
     flow = ps.source([1, 2]) >> ps.processor(returned, name="mistaken") >> ps.store("null")
     report = ps.Pipeline(flow, dead_letters=tmp_path).run()
     assert (report.stored, report.dead_lettered) == (0, 2)

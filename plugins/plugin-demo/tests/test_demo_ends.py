@@ -1,4 +1,4 @@
-"""However the demo ends, both processes end, and what is under a final name is whole."""
+"""However the demo ends, both processes end, and files with final names are complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENOUGH = 100
 
 
 def wait_for(what: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
-    """Return as soon as it is true; there is no event between processes that do not know of this one."""
+    """Wait until it is true; processes that do not know this one send no event."""
     deadline = time.monotonic() + timeout_s
     while not what():
         assert time.monotonic() < deadline, "it did not happen"
@@ -32,7 +32,7 @@ def child_of(process: subprocess.Popen[str]) -> int:
 
 
 def is_gone(pid: int) -> bool:
-    """Tell whether there is no such process any more."""
+    """Return whether the process has ended."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -41,12 +41,12 @@ def is_gone(pid: int) -> bool:
 
 
 def stored(directory: Path) -> list[Path]:
-    """Return the frames that are under their final names."""
+    """Return the frames with final names."""
     return list(directory.glob("*/frames/*/*.npy"))
 
 
 def assert_all_whole(directory: Path) -> None:
-    """Assert that each file under a final name is a whole frame, and that only the index lies beside them."""
+    """Assert that each file with a final name is a complete frame, and that only the index is beside them."""
     files = [path for path in directory.glob("run-*/frames/**/*") if path.is_file() and path.parent.name != ".index"]
     assert files
     assert {np.load(path).shape for path in files} == {(144, 176, 3)}
@@ -54,7 +54,7 @@ def assert_all_whole(directory: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_ctrl_c_ends_both_processes(started_demo: Started, carphone: Path, tmp_path: Path, number: int) -> None:
-    """Ctrl-C, or SIGTERM, drains process 2 and ends process 1; the exit status is 130 and all frames are whole."""
+    """Ctrl-C or SIGTERM drains process 2 and ends process 1; the exit status is 130 and all frames are complete."""
     out = tmp_path / "out"
     process = started_demo("--video", carphone, "--loop", 1000, "--out", out)
     wait_for(lambda: len(stored(out)) > ENOUGH)
@@ -70,7 +70,7 @@ def test_ctrl_c_ends_both_processes(started_demo: Started, carphone: Path, tmp_p
 
 
 def test_a_killed_publisher_is_reported(started_demo: Started, carphone: Path, tmp_path: Path) -> None:
-    """If process 1 is killed, process 2 ends by itself within a minute, says so, and its exit status is not 0."""
+    """If process 1 is killed, process 2 ends within a minute, reports it, and its exit status is not 0."""
     out = tmp_path / "out"
     process = started_demo("--video", carphone, "--loop", 1000, "--out", out)
     wait_for(lambda: len(stored(out)) > ENOUGH)
@@ -83,7 +83,7 @@ def test_a_killed_publisher_is_reported(started_demo: Started, carphone: Path, t
 
 
 def test_a_publisher_ends_with_its_demo(started_demo: Started, carphone: Path, tmp_path: Path) -> None:
-    """If process 2 is killed, process 1 ends by itself, and what is stored is whole."""
+    """If process 2 is killed, process 1 ends, and all stored frames are complete."""
     out = tmp_path / "out"
     process = started_demo("--video", carphone, "--loop", 1000, "--out", out)
     wait_for(lambda: len(stored(out)) > ENOUGH)

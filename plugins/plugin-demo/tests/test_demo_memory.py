@@ -40,7 +40,7 @@ def peak_mib(video: Path, loop: int, directory: Path) -> float:
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_peak_memory_does_not_grow_with_the_video(carphone: Path, tmp_path: Path) -> None:
-    """A video ten times as long needs no more memory: at most a fifth of what its additional frames weigh."""
+    """A video ten times as long needs no more memory: at most a fifth of the size of its additional frames."""
     with av.open(str(carphone)) as container:
         frame_bytes = [frame.width * frame.height * 3 for frame in container.decode(video=0)]
     short = peak_mib(carphone, 4, tmp_path / "short")

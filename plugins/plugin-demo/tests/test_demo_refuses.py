@@ -1,4 +1,4 @@
-"""Bad input: one clear sentence, an exit status that is not 0, no traceback, nothing half-written."""
+"""Bad input: one clear sentence, a nonzero exit status, no traceback, and no partial results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .conftest import Demo
 
 
 def refusal(demo: Demo, *arguments: object, status: int = 1) -> str:
-    """Run the demo, see that it refuses in one line without a traceback, and return that line."""
+    """Run the demo, check that it fails with one line and no traceback, and return that line."""
     done = demo(*arguments)
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -26,7 +26,7 @@ def refusal(demo: Demo, *arguments: object, status: int = 1) -> str:
 
 
 def cut(video: Path, target: Path, *, faststart: bool) -> Path:
-    """Write the first two thirds of a video; with `faststart` its index comes first, and is whole."""
+    """Write the first two thirds of a video; with `faststart` its index comes first, and is complete."""
     source = video
     if faststart:
         source = target.with_name("whole.mp4")
@@ -43,7 +43,7 @@ def cut(video: Path, target: Path, *, faststart: bool) -> Path:
 
 @pytest.mark.parametrize("content", [b"", b"no video at all\n" * 1000], ids=["empty", "text"])
 def test_a_file_that_is_no_video(demo: Demo, tmp_path: Path, content: bytes) -> None:
-    """A file that is no video is refused by its name, and nothing is made."""
+    """A file that is not a video is rejected by name, and nothing is created."""
     file = tmp_path / "notes.mp4"
     file.write_bytes(content)
     assert str(file) in refusal(demo, "--video", file)
@@ -52,7 +52,7 @@ def test_a_file_that_is_no_video(demo: Demo, tmp_path: Path, content: bytes) -> 
 
 @pytest.mark.parametrize("name", ["missing.mp4", "."], ids=["missing", "directory"])
 def test_no_file(demo: Demo, tmp_path: Path, name: str) -> None:
-    """A video that does not exist, or is a directory, is refused by its name, and nothing is made."""
+    """A video that does not exist, or is a directory, is rejected by name, and nothing is created."""
     said = refusal(demo, "--video", name)
     assert repr(name) in said
     assert "name a video file" in said
@@ -60,14 +60,14 @@ def test_no_file(demo: Demo, tmp_path: Path, name: str) -> None:
 
 
 def test_a_video_without_its_index(demo: Demo, bikes: Path, tmp_path: Path) -> None:
-    """A video whose end with the index is cut off is refused by its name, and nothing is made."""
+    """A video truncated before its index at the end is rejected by name, and nothing is created."""
     file = cut(bikes, tmp_path / "cut.mp4", faststart=False)
     assert str(file) in refusal(demo, "--video", file)
     assert not (tmp_path / "penstock-demo").exists()
 
 
 def test_a_video_cut_off_in_the_middle(demo: Demo, bikes: Path, tmp_path: Path) -> None:
-    """A video that breaks off is reported; what could be decoded is stored whole, and the exit status is not 0."""
+    """A truncated video is reported; decodable frames are stored, and the exit status is not 0."""
     file = cut(bikes, tmp_path / "cut.mp4", faststart=True)
     assert "process 1" in refusal(demo, "--video", file, "--out", tmp_path / "out")
     files = sorted((tmp_path / "out" / "run-0001" / "frames").rglob("*"))
@@ -78,7 +78,7 @@ def test_a_video_cut_off_in_the_middle(demo: Demo, bikes: Path, tmp_path: Path) 
 
 
 def test_a_video_that_ends_in_rubbish(demo: Demo, bikes: Path, tmp_path: Path) -> None:
-    """A packet that cannot be decoded is named with node, reason and what is done, and is in the dead letters."""
+    """A packet that cannot be decoded is reported with node, reason and consequence, and is dead-lettered."""
     file = tmp_path / "bikes.ts"
     with av.open(str(bikes)) as given, av.open(str(file), "w") as made:
         stream = made.add_stream_from_template(given.streams.video[0])
@@ -95,7 +95,7 @@ def test_a_video_that_ends_in_rubbish(demo: Demo, bikes: Path, tmp_path: Path) -
 
 
 def test_what_cannot_be_read_back_is_one_problem_of_several(tmp_path: Path) -> None:
-    """Where a run has failed so that its stores cannot be read, that is told beside its problems, not instead."""
+    """If a failed run's stores cannot be read, this is reported in addition to its problems."""
     scene = Scene(channel="c", key="k", rendezvous="tcp/127.0.0.1:1", dead_letters=str(tmp_path / "dead-letters"))
     (problem,) = read_back(scene, tmp_path, Plugins.discover())
     assert problem.startswith("the stored frames cannot be read or drawn: ")
@@ -104,7 +104,7 @@ def test_what_cannot_be_read_back_is_one_problem_of_several(tmp_path: Path) -> N
 
 
 def test_a_directory_that_cannot_be_made(demo: Demo, tmp_path: Path) -> None:
-    """An output directory below a file is refused by its name, with what to do."""
+    """An output directory below a file is rejected by name, with a remedy."""
     (tmp_path / "file").write_text("in the way")
     said = refusal(demo, "--out", tmp_path / "file" / "out")
     assert str(tmp_path / "file" / "out") in said
@@ -117,7 +117,7 @@ def test_a_directory_that_cannot_be_made(demo: Demo, tmp_path: Path) -> None:
     ids=" ".join,
 )
 def test_options_that_make_no_sense(demo: Demo, tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """Options that are unknown, out of range or contradict each other are a usage error, and nothing is made."""
+    """Options that are unknown, out of range or contradictory are a usage error, and nothing is created."""
     done = demo(*arguments)
     assert done.returncode == 2
     assert arguments[0] in done.stderr
@@ -127,7 +127,7 @@ def test_options_that_make_no_sense(demo: Demo, tmp_path: Path, arguments: tuple
 
 @pytest.mark.parametrize("plugin", ["penstock-zenoh", "penstock-kafka-av", "penstock-npy", "penstock-lmdb"])
 def test_a_missing_plugin(demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plugin: str) -> None:
-    """Without one of its plugins the demo names it and the pip command that brings it, and makes nothing."""
+    """Without one of its plugins the demo names it and the pip command that installs it, and creates nothing."""
     monkeypatch.setenv("PENSTOCK_WITHOUT", plugin)
     said = refusal(demo)
     assert f"pip install 'penstock[{plugin.removeprefix('penstock-')}]'" in said

@@ -1,4 +1,4 @@
-"""The demo's promise: what it stores is the video, frame by frame and bit by bit, from real files over real zenoh."""
+"""The demo stores the video frame by frame and bit by bit, from real files over real zenoh."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .conftest import VIDEOS, Demo, footage
 
 
 def frames_of(video: Path) -> Iterator[np.ndarray[Any, Any]]:
-    """Yield the frames as PyAV decodes them: (height, width, 3) uint8, blue first."""
+    """Yield the frames as decoded by PyAV: (height, width, 3) uint8, blue first."""
     with av.open(str(video)) as container:
         for frame in container.decode(video=0):
             yield frame.to_ndarray(format="bgr24")
@@ -25,7 +25,7 @@ def frames_of(video: Path) -> Iterator[np.ndarray[Any, Any]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VIDEOS)
 def test_both_stores_hold_the_frames_that_pyav_decodes(demo: Demo, tmp_path: Path, name: str) -> None:
-    """As many frames are stored as PyAV decodes; each .npy is that frame, bit by bit, and LMDB returns the same."""
+    """All frames decoded by PyAV are stored; each .npy is that frame, bit by bit, and LMDB returns the same."""
     done = demo("--video", footage(name), "--out", tmp_path / "out")
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = (tmp_path / "out").iterdir()
@@ -48,7 +48,7 @@ def test_both_stores_hold_the_frames_that_pyav_decodes(demo: Demo, tmp_path: Pat
 
 
 def test_without_arguments_it_shows_the_test_picture(demo: Demo, tmp_path: Path) -> None:
-    """`penstock demo` makes 150 frames of its own, stores them below ./penstock-demo, and draws a contact sheet."""
+    """`penstock demo` encodes 150 frames, stores them in ./penstock-demo, and draws a contact sheet."""
     done = demo()
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = (tmp_path / "penstock-demo").iterdir()
@@ -62,7 +62,7 @@ def test_without_arguments_it_shows_the_test_picture(demo: Demo, tmp_path: Path)
 
 
 def test_a_second_demo_leaves_the_first_alone(demo: Demo, tmp_path: Path) -> None:
-    """Results are never overwritten: each demo makes a directory of its own."""
+    """Results are never overwritten: each demo creates a new directory."""
     assert demo("--frames", 5).returncode == 0
     first = {path: path.stat().st_mtime_ns for path in (tmp_path / "penstock-demo" / "run-0001").rglob("*.npy")}
     assert demo("--frames", 7).returncode == 0

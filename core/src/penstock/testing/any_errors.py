@@ -123,4 +123,4 @@ class RaisingData:
 
 
 ENDING = ("ValueError", "StopIteration", "SystemExit", "KeyboardInterrupt", "unprintable")
-"""The kinds that the contracts try: an ordinary one, and some of each sort that may end more than it should."""
+"""Kinds that the contracts try: an ordinary error, and samples of those that may end more than they should."""

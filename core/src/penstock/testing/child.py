@@ -61,7 +61,7 @@ def read_live(case: StoreCase, directory: Path, _: int) -> None:
 
 
 def write_channel(case: StoreCase, directory: Path, number: int) -> None:
-    """Write a channel of this writer's own."""
+    """Write a separate channel."""
     store = case.make_store(directory)
     store.open()
     for record in case.records(100, channel=f"writer {number}"):
@@ -87,7 +87,7 @@ def _load(file: str, module: str, qualname: str) -> Any:
     try:
         found: Any = importlib.import_module(module)
     except ImportError:
-        # Tests are often in no package, so they are found only by their file.
+        # tests are often outside any package, and so can be imported only by file
         spec = importlib.util.spec_from_file_location(module, file)
         assert spec is not None, f"cannot load {file}"
         assert spec.loader is not None, f"cannot load {file}"
@@ -100,7 +100,7 @@ def _load(file: str, module: str, qualname: str) -> Any:
 
 
 def main(arguments: list[str]) -> None:
-    """Carry out the action that the arguments name."""
+    """Run the action named by the arguments."""
     file, module, qualname, directory, action, argument = arguments
     ACTIONS[action](_load(file, module, qualname)(), Path(directory), int(argument))
 

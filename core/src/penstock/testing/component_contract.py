@@ -1,4 +1,4 @@
-"""ComponentContract: the promises of every component, which the four contracts have in common."""
+"""ComponentContract: the promises of every component, which the four contracts share."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def lacks(component: Any, ability: type) -> bool:
 
 
 def needs(*abilities: type) -> Callable[[Test], Test]:
-    """Make a test of the promises of components with these abilities; one that lacks an ability must lack all of it.
+    """Decorate a test for components with these abilities; without one, a component must lack all of its methods.
 
-    No test is skipped because an ability is missing: it is also a promise not to have half of one.
+    Without the ability, the test checks this instead of being skipped.
     """
 
     def decorate(test: Test) -> Test:
@@ -91,12 +91,12 @@ class ComponentContract:
     """False for a component whose settings cannot be sent to another process (a function defined in a function)."""
 
     shared_memory = ""
-    """Glob pattern of names below /dev/shm that the component makes, if its process's id is not in them ("psm_*")."""
+    """Glob pattern of shared memory that the component creates under names without its process id ("psm_*")."""
 
     threads: str | Collection[str] = ()
-    """Glob patterns of names of threads that may outlive the component, since a library pools them ("asyncio_*").
+    """Glob patterns of threads in a library's pool, which may outlive the component ("asyncio_*").
 
-    Building the component must not start even these.
+    Creating the component must not start even these.
     """
 
     def make(self, tmp_path: Path) -> Any:
@@ -113,12 +113,12 @@ class ComponentContract:
             yield
 
     def test_building_does_nothing(self, tmp_path: Path) -> None:
-        """Building a component touches no file, opens nothing and starts no thread."""
+        """Creating a component touches no file, opens nothing and starts no thread."""
         files, before = sorted(tmp_path.rglob("*")), Held.now(shared_memory=self.shared_memory)
         component = self.make(tmp_path)
-        assert sorted(tmp_path.rglob("*")) == files, "building it made files; do that in open()"
+        assert sorted(tmp_path.rglob("*")) == files, "creating it made files; do that in open()"
         found = leaks(before, wait_s=0, shared_memory=self.shared_memory)
-        assert not found, f"building it acquired resources; do that in open(): {found}"
+        assert not found, f"creating it acquired resources; do that in open(): {found}"
         del component
 
     def test_settings_are_data(self, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class DecoderContract(ComponentContract):
         return [*records, *decoder.flush()]
 
     def expected(self) -> list[Record]:
-        """Return the records that a new decoder makes of the packets."""
+        """Return the records of a new decoder for the packets."""
         with self.opened() as decoder:
             return self.decode_all(decoder, self.make_packets())
 
@@ -80,7 +80,7 @@ class DecoderContract(ComponentContract):
             assert callable(getattr(decoder, name, None)), f"write {type(decoder).__name__}.{name}"
 
     def test_gives_records(self) -> None:
-        """The packets decode to at least one Record, of the same channel, with rising numbers."""
+        """The packets decode to at least one Record, of the same channel, with increasing numbers."""
         packets = self.make_packets()
         records = self.expected()
         assert records, "nothing came out"
@@ -94,7 +94,7 @@ class DecoderContract(ComponentContract):
         assert_unique(self._named(self.make_packets()))
 
     def test_names_do_not_depend_on_where_it_begins(self) -> None:
-        """If it begins at a later packet, as after a restart, a name means the same packet: it does not count."""
+        """If it begins at a later packet, as after a restart, each (channel, seq) means the same packet."""
         parents = {(record.channel, record.seq): record.parent for record in self._named(self.make_packets())}
         for start in range(1, len(self.make_packets())):
             for record in self._named(self.make_packets()[start:]):
@@ -123,7 +123,7 @@ class DecoderContract(ComponentContract):
             assert is_exact(record), f"a field of {record!r:.200} does not have the type that Record declares"
 
     def test_gives_what_it_says(self) -> None:
-        """Its data are of the kind that `gives` names, and the data of the packets of the kind that `takes` names."""
+        """Its data are of the kind declared by `gives`, and the packets' data of the kind declared by `takes`."""
         decoder = self.make_decoder()
         takes, gives = (getattr(decoder, name, "any") for name in ("takes", "gives"))
         for packet in self.make_packets():
@@ -169,7 +169,7 @@ class DecoderContract(ComponentContract):
             assert_same_record(one, other, fields=("data", "channel"))
 
     def test_channels_do_not_mix(self) -> None:
-        """Two decoders that take turns return the same records as each would alone."""
+        """Two decoders used alternately return the same records as each would alone."""
         with self.opened() as one, self.opened() as other:
             mine: list[Record] = []
             theirs: list[Record] = []
@@ -196,7 +196,7 @@ class DecoderContract(ComponentContract):
             assert_same_record(record, record.replace(data=data))
 
     def test_packets_are_not_changed(self) -> None:
-        """Decoding leaves the packets, and the decoder's settings, as they were."""
+        """Decoding does not change the packets or the decoder's settings."""
         packets = self.make_packets()
         with self.opened() as decoder:
             self.decode_all(decoder, packets)
@@ -219,7 +219,7 @@ class DecoderContract(ComponentContract):
                 self._assert_same(self.expected(), self.decode_all(decoder, self.make_packets()))
 
     def test_bad_packet(self) -> None:
-        """A packet that cannot be decoded is a DecodeError, and the decoder can go on with a stream from its start.
+        """A packet that cannot be decoded raises DecodeError; then the decoder works with a stream from its start.
 
         This holds without a reset, since a run does not call it here; after a reset, nothing of the bad packet is left.
         If the author provides no such packet, noise of the same size is tried, which may be decoded or not.
@@ -247,7 +247,7 @@ class DecoderContract(ComponentContract):
 
     @needs(SupportsHeld)
     def test_held(self) -> None:
-        """The records that it holds are among the packets it took, and it holds none after a flush."""
+        """It holds only packets that it was given, and none after a flush."""
         packets = self.make_packets()
         with self.opened() as decoder:
             assert list(decoder.held()) == []

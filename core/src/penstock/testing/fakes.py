@@ -14,7 +14,7 @@ from penstock.record import Record
 
 @attrs.define(kw_only=True)
 class FakeSource:
-    """A source of records that a test has made; when reopened, it goes on after the committed ones.
+    """A source of records that a test has made; when reopened, it continues after the committed ones.
 
     Attributes:
         records: The records, which are returned unchanged.
@@ -46,7 +46,7 @@ class FakeSource:
             self._changed.notify_all()
 
     def open(self) -> None:
-        """Go on after the committed records."""
+        """Continue after the committed records."""
         self._next = self.commits[-1] if self.commits else 0
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
@@ -72,7 +72,7 @@ class FakeSource:
         self.commits.append(position)
 
     def seek(self, position: Any) -> None:
-        """Go on at a position."""
+        """Continue at a position."""
         self._next = position
 
     def _all(self) -> list[Record]:

@@ -24,7 +24,7 @@ def disk_full() -> StoreError:
 
 
 def source_gone() -> SourceError:
-    """Return the error of a source whose other side went away."""
+    """Return the error of a source that lost its connection."""
     return SourceError("faulty: the connection was closed by the other side")
 
 

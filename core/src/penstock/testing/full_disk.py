@@ -18,7 +18,7 @@ _LEAST = 100
 def fill_disk(case: StoreCase, directory: Path, _: int) -> None:
     """Write records of the case until one does not fit on the disk, then write it again with room, and report both.
 
-    A rehearsal in a directory of its own shows how the files of this store grow, and so how large the disk must be.
+    A rehearsal in a separate directory shows how the files of this store grow, and so how large the disk must be.
     """
     limit_bytes, most = _rehearse(case, directory.with_name(f"{directory.name}-rehearsal"))
     store: Any = case.make_store(directory)

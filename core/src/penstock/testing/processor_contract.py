@@ -80,7 +80,7 @@ class ProcessorContract(ComponentContract):
             assert is_exact(record), f"a field of {record!r:.200} does not have the type that Record declares"
 
     def test_gives_what_it_says(self) -> None:
-        """Its data are of the kind that `gives` names, and the data of the records of the kind that `takes` names."""
+        """Its data are of the kind declared by `gives`, and the records' data of the kind declared by `takes`."""
         processor = self.make_processor()
         takes, gives = (getattr(processor, name, "any") for name in ("takes", "gives"))
         for record in self.make_records():
@@ -97,7 +97,7 @@ class ProcessorContract(ComponentContract):
         assert_unique(self._named(self.make_records()))
 
     def test_names_do_not_depend_on_where_it_begins(self) -> None:
-        """With `own_identity`, if it begins at a later record, as after a restart, a name means the same data."""
+        """With `own_identity`, each (channel, seq) means the same data wherever it begins, as after a restart."""
         if not getattr(self.make_processor(), "own_identity", False):
             return
         names = {(result.channel, result.seq): result for result in self._named(self.make_records())}
@@ -120,7 +120,7 @@ class ProcessorContract(ComponentContract):
             return found + (late if own else naming.late(late))
 
     def test_two_do_not_mix(self) -> None:
-        """Two processors that take turns, as workers do, return the same results as each would alone."""
+        """Two processors used alternately, as workers are, return the same results as each would alone."""
         with self.opened() as one, self.opened() as other:
             mine: list[Record] = []
             theirs: list[Record] = []
@@ -206,7 +206,7 @@ class ProcessorContract(ComponentContract):
 
     @needs(SupportsHeld)
     def test_held(self) -> None:
-        """The records that it holds are among those it took."""
+        """It holds only records that it was given."""
         with self.opened() as processor:
             records = self.make_records()
             for record in records:

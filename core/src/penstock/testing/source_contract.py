@@ -56,19 +56,19 @@ class SourceContract(ComponentContract):
     """False for a source that waits for more records for ever (a topic, a camera)."""
 
     repeats = True
-    """False if records that were read once do not come again after reopening (a live camera)."""
+    """False if records that were read are not repeated after reopening (a live camera)."""
 
     remembers_commit = False
-    """True if a new source goes on after the committed records; False if it needs `seek` with the position."""
+    """True if a new source continues after the committed records; False if it needs `seek` with the position."""
 
     same_seq = True
-    """False if records that come again have new numbers, so that a store cannot know that it already has them."""
+    """False if repeated records have new numbers, so that a store cannot recognise them."""
 
     slack_s = 0.5
     """Seconds by which `read` may exceed its `timeout_s`."""
 
     most_unread: int | None = 5000
-    """The most records that may wait in the source while it is not read; four times as many are fed to check this.
+    """Maximum number of records that wait in the source while it is not read; four times as many are sent to check it.
 
     None for a source that keeps all by design, or if the test's sender keeps unread records in this process.
     """
@@ -123,7 +123,7 @@ class SourceContract(ComponentContract):
         source.close()
 
     def test_gives_all_its_records(self, tmp_path: Path) -> None:
-        """It returns as many records as it should, each a Record with a text channel and plain numbers."""
+        """It returns `count` records, each a Record with a text channel and plain numbers."""
         with self.opened(tmp_path) as source:
             records = self.read(source, self.count)
         assert len(records) == self.count
@@ -158,7 +158,7 @@ class SourceContract(ComponentContract):
                 )
 
     def test_counts_within_each_channel(self, tmp_path: Path) -> None:
-        """`seq` rises within a channel; a gap is counted as lost or dropped, or marked with `discontinuity`.
+        """`seq` increases within a channel; a gap is counted as lost or dropped, or marked with `discontinuity`.
 
         Computed numbers, from 10**18 on (see penstock.identity), need no order.
         """
@@ -184,7 +184,7 @@ class SourceContract(ComponentContract):
                 return
 
     def test_gives_what_it_says(self, tmp_path: Path) -> None:
-        """Its data are of the kind that `gives` names."""
+        """Its data are of the kind declared by `gives`."""
         with self.opened(tmp_path) as source:
             gives = getattr(source, "gives", "any")
             for record in self.read(source, self.count):
@@ -255,7 +255,7 @@ class SourceContract(ComponentContract):
 
     @needs(SupportsSeek)
     def test_position_and_seek(self, tmp_path: Path) -> None:
-        """From an earlier position it goes on with the record after it: none lost, none twice."""
+        """From an earlier position it continues with the next record: none is lost or repeated."""
         assert self.repeats, "it can seek, so that records come again: set repeats = True"
         with self.opened(tmp_path) as source:
             assert not lacks(source, SupportsCommit), "it can seek, but has no position() to seek to"
@@ -272,7 +272,7 @@ class SourceContract(ComponentContract):
 
     @needs(SupportsSeek)
     def test_opened_again(self, tmp_path: Path) -> None:
-        """The same object, closed and reopened as after an error, goes on from a position like a new one."""
+        """The same object, closed and reopened as after an error, continues from a position like a new one."""
         with self.opened(tmp_path) as source:
             records = self.read(source, self.count // 2)
             position = source.position()
@@ -289,7 +289,7 @@ class SourceContract(ComponentContract):
 
     @needs(SupportsCommit)
     def test_commit(self, tmp_path: Path) -> None:
-        """Committed records need not come again; all later ones do, whether they were read before the commit or not."""
+        """After reopening, all records after the commit are returned, even those that were read before it."""
         with self.opened(tmp_path) as source:
             records = self.read(source, self.count // 2)
             position = source.position()

@@ -39,7 +39,7 @@ def die_step_by_step(case: StoreCase, directory: Path, turns: int) -> None:
 
 
 def _turn(case: StoreCase, directory: Path, turn: int, last: tuple[int, bool] | None) -> tuple[int, bool]:
-    """Take a turn in a process of its own, in which nothing of an earlier turn is open."""
+    """Run a turn in a separate process, in which no file of an earlier turn is open."""
     reader, writer = os.pipe()
     with warnings.catch_warnings():  # numpy's threads do not survive a fork, which does no harm here
         warnings.simplefilter("ignore", DeprecationWarning)

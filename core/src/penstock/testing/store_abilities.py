@@ -37,7 +37,7 @@ class StoreAbilities(StoreCase):
 
     @needs(SupportsRead)
     def test_keys_of_a_channel_are_in_order(self, tmp_path: Path) -> None:
-        """The records of one channel come in the order of time, even if there are many.
+        """The keys of one channel are in time order, even if there are many.
 
         With keys by coordinates, this holds for records that differ only in time.
         """

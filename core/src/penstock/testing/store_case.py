@@ -26,9 +26,9 @@ class StoreCase(ComponentContract):
     keyed_by: Literal["record", "coordinates", "arrival"] = "record"
     """The origin of a key: the "record" itself; its "coordinates", one record for each; or its "arrival".
 
-    A store with keys by arrival appends: the same record again is stored again, under a key of its own, no key ever
-    exists already, and `keys` returns them in the order of arrival. `key_of` returns the key of the last one. With
-    keys by coordinates, the records of these tests have their channel among their coordinates.
+    A store with keys by arrival appends: a repeated record is stored again under a new key, no key is ever taken, and
+    `keys` returns them in the order of arrival. `key_of` returns the key of the last one. With keys by coordinates, the
+    records of these tests have their channel among their coordinates.
     """
 
     outlives = True
@@ -85,7 +85,7 @@ class StoreCase(ComponentContract):
 
         return numpy.arange(12, dtype="int32").reshape(3, 4) + number
 
-    # What follows is not for authors.
+    # Not for authors.
 
     def make(self, tmp_path: Path) -> Store:
         """Return a new store, under the name that all contracts share."""

@@ -52,7 +52,7 @@ class StoreContract(StoreKeys, StoreAbilities, StoreModel, StoreDurability):
         store.close()
 
     def test_use_before_open(self, tmp_path: Path) -> None:
-        """Writing to a store that is not open is a StoreError that says so, never an AttributeError; or it works."""
+        """Writing to a store that is not open raises StoreError, never AttributeError, or works."""
         store = self.make_store(tmp_path)
         try:
             store.write([self.record(0)])
@@ -86,7 +86,7 @@ class StoreContract(StoreKeys, StoreAbilities, StoreModel, StoreDurability):
 
     @needs(SupportsRead)
     def test_gives_back_what_was_written(self, tmp_path: Path) -> None:
-        """Each record of several channels and calls comes back as it was."""
+        """Each record of several channels and calls is returned unchanged."""
         with self.opened(tmp_path) as store:
             records = [record for channel in ("a", "b") for record in self.records(7, channel=channel)]
             store.write(records[:5])
@@ -97,7 +97,7 @@ class StoreContract(StoreKeys, StoreAbilities, StoreModel, StoreDurability):
             assert len(store) == len(records)
 
     def test_can_be_used_from_another_thread_than_it_was_opened_in(self, tmp_path: Path) -> None:
-        """A run opens in one thread and writes in another."""
+        """It can be opened in one thread and used in another, as by a run."""
         errors: list[BaseException] = []
         with self.opened(tmp_path) as store:
 
@@ -117,7 +117,7 @@ class StoreContract(StoreKeys, StoreAbilities, StoreModel, StoreDurability):
     @pytest.mark.parametrize("name", ARRAYS)
     @needs(SupportsRead)
     def test_arrays(self, tmp_path: Path, name: str) -> None:
-        """An array of any dtype, order and size comes back to the last bit, or is refused if that was declared.
+        """An array of any dtype, order and size is returned bit by bit, or rejected if `refuses` declares it.
 
         A store for other data than arrays refuses them, or keeps them unchanged; it never keeps anything else.
         """
@@ -151,7 +151,7 @@ class StoreContract(StoreKeys, StoreAbilities, StoreModel, StoreDurability):
     @pytest.mark.parametrize("channel", ODD_CHANNELS.values(), ids=ODD_CHANNELS)
     @needs(SupportsRead)
     def test_odd_names_of_channels(self, tmp_path: Path, channel: str) -> None:
-        """A channel name that cannot be kept is refused for good, without its neighbours; any other is kept."""
+        """A channel name that cannot be kept is rejected permanently, without its neighbours; any other is kept."""
         record, neighbour = self.record(0, channel=channel), self.record(1)
         with self.opened(tmp_path) as store:
             try:
@@ -166,7 +166,7 @@ class StoreContract(StoreKeys, StoreAbilities, StoreModel, StoreDurability):
 
     @needs(SupportsRead)
     def test_kinds_of_data(self, tmp_path: Path) -> None:
-        """Data of each kind that `takes` allows, also views of bytes, come back unchanged or are refused for good."""
+        """Data of each kind that `takes` allows, also memoryviews, are returned unchanged or rejected permanently."""
         takes = getattr(self.make_store(tmp_path), "takes", "any")
         kinds: list[Any] = [b"", b"bytes", bytearray(b"more"), memoryview(b"a view").toreadonly()]
         if takes != "bytes":
@@ -189,7 +189,7 @@ class StoreContract(StoreKeys, StoreAbilities, StoreModel, StoreDurability):
     @pytest.mark.parametrize("name", METADATA)
     @needs(SupportsRead)
     def test_metadata(self, tmp_path: Path, name: str) -> None:
-        """Metadata come back unchanged; a store that keeps none keeps the rest of the record."""
+        """Metadata are returned unchanged; a store that keeps none keeps the rest of the record."""
         record = self.record(0).replace(metadata={name: METADATA[name]})
         with self.opened(tmp_path) as store:
             store.write([record])
@@ -268,7 +268,7 @@ class StoreContract(StoreKeys, StoreAbilities, StoreModel, StoreDurability):
             assert_same_record(odd, store.get(store.key_of(odd)), fields=self.keeps)
 
     def test_many_small_records(self, tmp_path: Path) -> None:
-        """`many` small records in lists of a hundred are all there."""
+        """`many` small records in lists of a hundred are all stored."""
         with self.opened(tmp_path) as store:
             records = self.records(self.many)
             for start in range(0, len(records), 100):
@@ -311,7 +311,7 @@ class StoreContract(StoreKeys, StoreAbilities, StoreModel, StoreDurability):
 
     @needs(SupportsRead)
     def test_any_record(self, tmp_path: Path) -> None:
-        """Any record that hypothesis generates comes back unchanged, or is refused with a StoreError."""
+        """Any record that hypothesis generates is returned unchanged, or rejected with a StoreError."""
         import hypothesis  # here, since only this test needs it
 
         from penstock.testing import strategies

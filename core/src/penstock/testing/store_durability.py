@@ -47,7 +47,7 @@ class StoreDurability(StoreCase):
 
     @needs(SupportsRead)
     def test_killed_in_mid_write(self, tmp_path: Path) -> None:
-        """After a kill at any moment, synced records are present, no record is torn, and the store can go on."""
+        """After a kill at any moment, synced records are present, no record is damaged, and the store can continue."""
         with child(self, tmp_path, "write_for_ever", 0) as process:
             assert process.stdout is not None
             synced = 0
@@ -73,7 +73,7 @@ class StoreDurability(StoreCase):
 
     @needs(SupportsRead)
     def test_killed_at_every_step(self, tmp_path: Path) -> None:
-        """After a kill behind any system call, synced records are present, the others complete or absent.
+        """After a kill following any system call, synced records are present, the others complete or absent.
 
         Then all records are written again, as from a source without a commit, and all are present; with keys by arrival
         once more.
@@ -109,7 +109,7 @@ class StoreDurability(StoreCase):
 
     @needs(SupportsRead)
     def test_full_disk(self, tmp_path: Path) -> None:
-        """A full disk is a retryable StoreError that leaves nothing torn; with room again, the store works.
+        """A full disk is a retryable StoreError that leaves nothing damaged; with free space, the store works again.
 
         The records are those of `make_data`. A store that is declared to write no files of its own, or to forget,
         writes none.

@@ -112,7 +112,7 @@ class StoreKeys(StoreCase):
             assert 3 not in store
 
     def _assert_appended(self, store: Any, keys: Sequence[str], records: Sequence[Record]) -> None:
-        """Fail unless the store holds exactly these, in this order, each under a key of its own."""
+        """Fail unless the store holds exactly these, in this order, each under a separate key."""
         assert list(store.keys()) == keys, "keys by arrival come in the order of arrival, and key_of names the last"
         assert len(store) == len(set(keys)) == len(records)
         for key, record in zip(keys, records, strict=True):

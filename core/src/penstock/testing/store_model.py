@@ -59,7 +59,7 @@ class _Model:
         self.store: Any = case.make_store(directory)
 
     def take(self, steps: list[tuple[Any, ...]]) -> None:
-        """Carry out the steps, and compare after each."""
+        """Execute the steps, and compare after each."""
         self.store.open()
         try:
             for name, *arguments in steps:
