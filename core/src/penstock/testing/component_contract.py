@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import pickle
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -84,6 +85,29 @@ def copied(data: Any) -> Any:
     return data.copy() if hasattr(data, "copy") else data
 
 
+def names_its_promise(test: Test) -> Test:
+    """Add the promise that a test checks, its docstring, to the error of a failing one."""
+    promise = " ".join((inspect.getdoc(test) or "").split("\n\n")[0].split())
+
+    @functools.wraps(test)
+    def run(*arguments: Any, **fixtures: Any) -> None:
+        __tracebackhide__ = True
+        try:
+            test(*arguments, **fixtures)
+        except BaseException as error:  # also an error of the component itself; it is raised again
+            if not any(promise in note for note in getattr(error, "__notes__", ())):
+                error.add_note(f"The promise that it breaks: {promise}")
+            raise
+
+    return run  # type: ignore[return-value]  # wraps gives it the signature of the test
+
+
+def _name_promises(contract: type) -> None:
+    for name, test in list(vars(contract).items()):
+        if name.startswith("test_"):
+            setattr(contract, name, names_its_promise(test))
+
+
 class ComponentContract:
     """Promises of every component. Do not inherit this one: inherit the contract of the role."""
 
@@ -98,6 +122,11 @@ class ComponentContract:
 
     Creating the component must not start even these.
     """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__.startswith(f"{__package__}."):  # an author's own tests are the author's
+            _name_promises(cls)
 
     def make(self, tmp_path: Path) -> Any:
         """Return a new component; the contract of the role has a named method for this."""
@@ -130,7 +159,16 @@ class ComponentContract:
         if attrs.has(type(component)):
             assert attrs.evolve(component) == component, "settings compare by value: leave attrs' eq on for them"
         if self.picklable:
-            assert pickle.loads(pickle.dumps(component)) == component
+            try:
+                again = pickle.loads(pickle.dumps(component))
+            except Exception as error:  # whatever a setting's class raises
+                raise AssertionError(
+                    f"it cannot be pickled ({type(error).__name__}: {error}): keep open files, locks and threads out "
+                    "of the settings, and make them in open()"
+                ) from error
+            assert again == component, (
+                "after pickling it is not equal: make it an attrs class whose fields are settings"
+            )
 
     def test_settings_leave_the_nodes_names_alone(self, tmp_path: Path) -> None:
         """No setting has the name of a node option, which `ps.store("x", name=…)` would take instead."""
@@ -175,3 +213,6 @@ class ComponentContract:
             return
         component.close()
         component.close()
+
+
+_name_promises(ComponentContract)

@@ -84,8 +84,11 @@ class DecoderContract(ComponentContract):
         packets = self.make_packets()
         records = self.expected()
         assert records, "nothing came out"
-        assert all(isinstance(record, Record) for record in records)
-        assert {record.channel for record in records} == {packets[0].channel}
+        assert all(isinstance(record, Record) for record in records), "decode() returned what is not a Record"
+        channels = {record.channel for record in records}
+        assert channels == {packets[0].channel}, (
+            f"records of {channels}: keep the channel, as packet.replace(data=…) does"
+        )
         numbers = [record.seq for record in records]
         assert numbers == sorted(set(numbers)), f"seq {numbers}: each record has a number of its own, one up at least"
 
@@ -258,7 +261,7 @@ class DecoderContract(ComponentContract):
             assert list(decoder.held()) == []
 
     def _assert_same(self, expected: Sequence[Record], actual: Sequence[Record]) -> None:
-        assert len(actual) == len(expected)
+        assert len(actual) == len(expected), f"{len(actual)} records, and not {len(expected)} as from a new decoder"
         for one, other in zip(expected, actual, strict=True):
             assert_same_record(one, other)
 

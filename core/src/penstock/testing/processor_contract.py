@@ -72,7 +72,7 @@ class ProcessorContract(ComponentContract):
     def test_gives_records(self) -> None:
         """Each result is a Record, several of them, or None."""
         for result in self.expected():
-            assert isinstance(result, Record), f"{type(result).__name__} is not a Record"
+            assert isinstance(result, Record), f"{type(result).__name__} is not a Record: return record.replace(data=…)"
 
     def test_fields_have_their_types(self) -> None:
         """Every field of a result has exactly the type that `Record` declares, so that it can be written and read."""
@@ -86,7 +86,9 @@ class ProcessorContract(ComponentContract):
         for record in self.make_records():
             assert is_kind(record.data, takes), f"takes={takes!r}, but data is {type(record.data).__name__}"
         for record in self.expected():
-            assert is_kind(record.data, gives), f"gives={gives!r}, but data is {type(record.data).__name__}"
+            assert is_kind(record.data, gives), (
+                f"gives={gives!r}, but data is {type(record.data).__name__}: change `gives` or the data"
+            )
 
     def test_is_deterministic(self) -> None:
         """Two processors return the same results for the same records."""
@@ -166,7 +168,8 @@ class ProcessorContract(ComponentContract):
             for record in records:
                 if hasattr(record.data, "setflags") and not works_in_place(processor):
                     record.data.setflags(write=False)
-            assert len(self.process_all(processor, records)) == len(self.expected())
+            found, expected = len(self.process_all(processor, records)), len(self.expected())
+        assert found == expected, f"{found} results from read-only arrays, {expected} from writable ones"
 
     def test_settings_do_not_change(self, tmp_path: Path) -> None:
         """Processing changes no setting."""
@@ -174,7 +177,9 @@ class ProcessorContract(ComponentContract):
         with self.opened() as processor:
             self.process_all(processor, self.make_records())
             if attrs.has(type(processor)):
-                assert processor == self.make_processor()
+                assert processor == self.make_processor(), (
+                    "it differs from a new one after use: give fields for its state init=False, eq=False"
+                )
 
     @pytest.mark.parametrize("kind", ENDING)
     def test_works_on_after_an_error(self, kind: str) -> None:
@@ -200,9 +205,11 @@ class ProcessorContract(ComponentContract):
         """After a flush the processor is empty: a second flush returns nothing, and nothing is held."""
         with self.opened() as processor:
             self.process_all(processor, self.make_records())
-            assert list(processor.flush()) == []
+            assert list(processor.flush()) == [], (
+                "a second flush() returned records: forget those that the first returned"
+            )
             if can(processor, SupportsHeld):
-                assert list(processor.held()) == []
+                assert list(processor.held()) == [], "held() names records after flush(): nothing is kept then"
 
     @needs(SupportsHeld)
     def test_held(self) -> None:
@@ -211,7 +218,9 @@ class ProcessorContract(ComponentContract):
             records = self.make_records()
             for record in records:
                 list(_results(processor(record)))
-                assert all(any(held is taken for taken in records) for held in processor.held())
+                assert all(any(held is taken for taken in records) for held in processor.held()), (
+                    "held() names a record that it did not receive: return the received objects, not copies"
+                )
 
     @needs(SupportsDeadline)
     def test_deadline(self) -> None:
@@ -220,11 +229,13 @@ class ProcessorContract(ComponentContract):
             for record in self.make_records():
                 list(_results(processor(record)))
                 wait_s = processor.wait_s()
-                assert wait_s is None or wait_s >= 0
-            assert all(isinstance(result, Record) for result in processor.expire())
+                assert wait_s is None or wait_s >= 0, f"wait_s() is {wait_s}: return 0 for a time that is over"
+            assert all(isinstance(result, Record) for result in processor.expire()), (
+                "expire() returned what is not a Record"
+            )
 
     def _assert_same(self, expected: Sequence[Record], actual: Sequence[Record]) -> None:
-        assert len(actual) == len(expected)
+        assert len(actual) == len(expected), f"{len(actual)} results, and not {len(expected)} as from a new one"
         for one, other in zip(expected, actual, strict=True):
             assert_same_record(one, other)
 

@@ -126,12 +126,12 @@ class SourceContract(ComponentContract):
         """It returns `count` records, each a Record with a text channel and plain numbers."""
         with self.opened(tmp_path) as source:
             records = self.read(source, self.count)
-        assert len(records) == self.count
+        self._assert_count(records, self.count)
         for record in records:
             assert isinstance(record, Record), f"{type(record).__name__} is not a Record"
-            assert isinstance(record.channel, str)
-            assert type(record.seq) is int
-            assert type(record.time_ns) is int
+            assert isinstance(record.channel, str), f"channel {record.channel!r} is not a str"
+            assert type(record.seq) is int, f"seq {record.seq!r} is not an int: convert it with int()"
+            assert type(record.time_ns) is int, f"time_ns {record.time_ns!r} is not an int: convert it with int()"
 
     def test_its_records_can_be_written_and_read(self, tmp_path: Path) -> None:
         """Every field of a record has the type that `Record` declares, and is the same when written and read back."""
@@ -169,9 +169,12 @@ class SourceContract(ComponentContract):
         last: dict[str, int] = {}
         for record in records:
             if record.channel in last and max(record.seq, last[record.channel]) < COUNTED:
-                assert record.seq > last[record.channel], f"seq {record.seq} after {last[record.channel]}"
+                said = f"channel {record.channel!r}: seq {record.seq} after {last[record.channel]}"
+                assert record.seq > last[record.channel], f"{said}: number the records of each channel upwards"
                 if not lost and not record.discontinuity:
-                    assert record.seq == last[record.channel] + 1, f"seq {record.seq} after {last[record.channel]}"
+                    assert record.seq == last[record.channel] + 1, (
+                        f"{said}: count the gap in lost_upstream(), or set discontinuity=True on the record behind it"
+                    )
             last[record.channel] = record.seq
 
     def test_names_each_record(self, tmp_path: Path) -> None:
@@ -188,15 +191,17 @@ class SourceContract(ComponentContract):
         with self.opened(tmp_path) as source:
             gives = getattr(source, "gives", "any")
             for record in self.read(source, self.count):
-                assert is_kind(record.data, gives), f"gives={gives!r}, but data is {type(record.data).__name__}"
+                assert is_kind(record.data, gives), (
+                    f"gives={gives!r}, but data is {type(record.data).__name__}: change `gives` or the data"
+                )
 
     def test_gives_no_more_than_asked_for(self, tmp_path: Path) -> None:
         """`read` returns at most `max_records`, and returns the same records one by one as all at once."""
         with self.opened(tmp_path) as source:
             first = source.read(1, _PATIENCE_S)
-            assert len(first) <= 1
+            assert len(first) <= 1, f"read(1, …) returned {len(first)} records: keep the rest for the next call"
             records = [*first, *self.read(source, self.count - len(first), at_once=1)]
-        assert len(records) == self.count
+        self._assert_count(records, self.count)
         if not self.repeats:
             return
         with self.opened(tmp_path) as source:
@@ -209,13 +214,12 @@ class SourceContract(ComponentContract):
         A source that waits for more for ever returns nothing then, and does not raise.
         """
         with self.opened(tmp_path) as source:
-            assert len(self.read(source, self.count)) == self.count
+            self._assert_count(self.read(source, self.count), self.count)
             if not self.ends:
                 assert not source.read(10, 0.1), "more records than `count` says"
                 return
             for _ in range(2):
-                with pytest.raises(EndOfSource):
-                    _read_empty(source)
+                _read_to_the_end(source)
 
     def test_waits_no_longer_than_told(self, tmp_path: Path) -> None:
         """Without new records, `read` returns within its timeout, also if that is 0."""
@@ -226,7 +230,11 @@ class SourceContract(ComponentContract):
                     source.read(1, timeout_s)
                 except EndOfSource:
                     return
-                assert time.monotonic() - began < timeout_s + self.slack_s
+                took_s = time.monotonic() - began
+                assert took_s < timeout_s + self.slack_s, (
+                    f"read(1, timeout_s={timeout_s}) returned after {took_s:.2f} s: pass the timeout on to the "
+                    "call that waits, or set slack_s if the driver cannot wait for less"
+                )
 
     def test_returns_at_once_what_it_has(self, tmp_path: Path) -> None:
         """If some records are ready and more may come, `read` returns them at once, not after its timeout."""
@@ -282,7 +290,7 @@ class SourceContract(ComponentContract):
             source.seek(position)
             again = self.read(source, self.count - self.count // 2)
         self._assert_same(records[self.count // 2 :], again[:1])
-        assert len(again) == self.count - self.count // 2
+        self._assert_count(again, self.count - self.count // 2)
         with self.opened(tmp_path, feed=False) as source:
             source.seek(position)
             self._assert_same(again, self.read(source, len(again)))
@@ -350,16 +358,36 @@ class SourceContract(ComponentContract):
             assert counts, "it raised in a thread other than the one that reads"
             assert all(type(count) is int and count >= 0 for count in counts), counts
 
+    def _assert_count(self, records: Sequence[Record], expected: int) -> None:
+        assert len(records) == expected, (
+            f"it returned {len(records)} records, and not {expected}: set `count` to the number that make_source and "
+            "feed provide"
+        )
+
     def _assert_same(self, expected: Sequence[Record], actual: Sequence[Record]) -> None:
-        assert len(actual) == len(expected)
+        assert len(actual) == len(expected), (
+            f"{len(actual)} records came, and not the {len(expected)} after the position"
+        )
         for one, other in zip(expected, actual, strict=True):
             assert_same_record(one, other, fields=("data", "channel", "seq") if self.same_seq else ("data", "channel"))
 
 
-def _read_empty(source: Source) -> None:
+def _read_to_the_end(source: Source) -> None:
+    """Read until EndOfSource is raised; fail if anything else happens."""
     ends = time.monotonic() + _PATIENCE_S
     while time.monotonic() < ends:
-        assert not source.read(10, 0.2), "more records than `count` says"
+        try:
+            found = source.read(10, 0.2)
+        except EndOfSource:
+            return
+        except StopIteration as error:
+            raise AssertionError("read() raised StopIteration at the end: raise penstock.errors.EndOfSource") from error
+        assert found is not None, "read() returned None at the end: raise EndOfSource (and return () to say 'not yet')"
+        assert not found, "more records than `count` says"
+    pytest.fail(
+        f"read() did not raise EndOfSource within {_PATIENCE_S:.0f} s after the last record: raise it, or set "
+        "ends = False if more may come"
+    )
 
 
 def _is_plain(value: Any) -> bool:

@@ -25,15 +25,15 @@ class StoreAbilities(StoreCase):
     def test_keys(self, tmp_path: Path) -> None:
         """Keys are text, unique, as many as records, the same at each call, and equal to those of `key_of`."""
         with self.opened(tmp_path) as store:
-            assert list(store.keys()) == []
-            assert len(store) == 0
+            assert list(store.keys()) == [], "a new store must be empty"
+            assert len(store) == 0, "a new store must be empty"
             records = [*self.records(5, channel="b"), *self.records(5, channel="a")]
             store.write(records)
             keys = list(store.keys())
-            assert all(isinstance(key, str) for key in keys)
-            assert sorted(keys) == sorted(store.key_of(record) for record in records)
-            assert list(store.keys()) == keys
-            assert all(key in store for key in keys)
+            assert all(isinstance(key, str) for key in keys), "keys must be texts"
+            assert sorted(keys) == sorted(store.key_of(record) for record in records), "keys() and key_of() must agree"
+            assert list(store.keys()) == keys, "keys() must return the same order at each call"
+            assert all(key in store for key in keys), "a key of keys() must be `in` the store"
 
     @needs(SupportsRead)
     def test_keys_of_a_channel_are_in_order(self, tmp_path: Path) -> None:
@@ -124,8 +124,8 @@ class StoreAbilities(StoreCase):
             store.write(records)
             key = store.key_of(records[1])
             store.delete(key)
-            assert key not in store
-            assert len(store) == 3
+            assert key not in store, "a deleted key must not be `in` the store"
+            assert len(store) == 3, f"{len(store)} records, and not 3, after one of 4 was deleted"
             with pytest.raises(ObjectNotFoundError):
                 store.get(key)
             with pytest.raises(ObjectNotFoundError):

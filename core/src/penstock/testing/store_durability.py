@@ -30,7 +30,7 @@ class StoreDurability(StoreCase):
         with self.opened(tmp_path) as store:
             self.assert_holds(store, self.records(5))
             store.write([self.record(5)])
-            assert len(store) == 6
+            assert len(store) == 6, f"{len(store)} records, and not 6, after it was closed and reopened"
         with self.opened(tmp_path, reader=True) as store:
             self.assert_holds(store, self.records(6))
 
@@ -43,7 +43,7 @@ class StoreDurability(StoreCase):
             return
         with self.opened(tmp_path) as store:
             self.assert_holds(store, self.records(20))
-            assert len(store) == 20
+            assert len(store) == 20, f"{len(store)} records, and not 20: those before sync() returned must be durable"
 
     @needs(SupportsRead)
     def test_killed_in_mid_write(self, tmp_path: Path) -> None:
@@ -62,10 +62,12 @@ class StoreDurability(StoreCase):
         with self.opened(tmp_path) as store:
             self.assert_holds(store, self.records(synced))
             count = len(store)
-            assert count >= synced
+            assert count >= synced, f"{count} records, but {synced} were synced before the kill"
             keys = [store.key_of(self.record(number)) for number in range(count + 20)]
             there = [number for number, key in enumerate(keys) if key in store]
-            assert len(there) == count, "it holds keys that were never written"
+            assert len(there) == count, (
+                "it holds keys that were never written: leave out files that are not complete records"
+            )
             self.assert_holds(store, [self.record(number) for number in there])
             store.write([self.record(1_000_000)])
             store.sync()
@@ -87,7 +89,9 @@ class StoreDurability(StoreCase):
         with self.opened(tmp_path) as store:
             self.assert_holds(store, [records[number] for number in said["synced"]])
             there = [record for record in records if store.key_of(record) in store]
-            assert len(store) == len(there), "it holds keys that were never written"
+            assert len(store) == len(there), (
+                "it holds keys that were never written: leave out files that are not complete records"
+            )
             self.assert_holds(store, there)
             for record in records:
                 with contextlib.suppress(RecordExistsError):
@@ -104,7 +108,8 @@ class StoreDurability(StoreCase):
         if self._forgot(tmp_path):
             return
         with self.opened(tmp_path) as store:
-            assert dict(store.positions()) == {"source": 20}
+            said = dict(store.positions())
+            assert said == {"source": 20}, f"positions() returned {said}: write them with the records"
             self.assert_holds(store, self.records(20))
 
     @needs(SupportsRead)
@@ -126,7 +131,9 @@ class StoreDurability(StoreCase):
         said = json.loads(result.stdout)
         assert said["error"] == "StoreError", f"a full disk must be a StoreError: {said}"
         assert said["retryable"], "a full disk can be retried: retryable=True"
-        assert said["held_while_full"] == said["held_before"], "a record that did not fit must not be stored"
+        assert said["held_while_full"] == said["held_before"], (
+            "a record that did not fit must not be stored: write to a temporary name, and rename it"
+        )
         assert not said["left_behind"], f"records that did not fit left files behind: {said['left_behind']}"
         with self.opened(tmp_path) as store:
             assert len(store) == said["held_before"] + 1
@@ -176,7 +183,7 @@ class StoreDurability(StoreCase):
         with self.opened(tmp_path) as store:
             for number in (1, 2):
                 self.assert_holds(store, self.records(100, channel=f"writer {number}"))
-            assert len(store) == 200
+            assert len(store) == 200, f"{len(store)} of 200 records: writers must not overwrite each other"
 
     def _forgot(self, tmp_path: Path) -> bool:
         """Return whether the store forgets its content; then it must be empty at first, and work."""
