@@ -14,7 +14,8 @@ from penstock.run.process.messages import Answer
 _replace = msgspec.structs.replace
 
 AS_SENT: Final = -1
-_SMALL: Final = (bytes, str, int, float, bool, type(None))
+_SMALL: Final = frozenset((bytes, str, int, float, bool, type(None)))
+_TEXTS: Final = frozenset((bytes, str))
 _SMALL_BYTES: Final = 4096
 
 
@@ -27,7 +28,9 @@ def pack_column(results: Sequence[Record], records: Sequence[Record]) -> bytes |
         return None
     data = [result.data for result in results]
     kinds = set(map(type, data))
-    if not kinds.issubset(_SMALL) or any(type(each) in (bytes, str) and len(each) > _SMALL_BYTES for each in data):
+    if not kinds <= _SMALL:
+        return None
+    if not kinds.isdisjoint(_TEXTS) and any(type(each) in _TEXTS and len(each) > _SMALL_BYTES for each in data):
         return None
     if not all(map(shares_all_but_data, results, records)):
         return None
@@ -75,10 +78,6 @@ def pack_results(results: Sequence[Record], known: Mapping[int, Record]) -> tupl
 def unpack_results(answer: Answer, known: Mapping[int, Record]) -> Iterator[Record]:
     """Yield the results, except those that could not be sent."""
     words = answer.words
-    if "column" in words:
-        first = words["first"]
-        yield from unpack_column(words["column"], [known[number] for number in range(first, first + words["count"])])
-        return
     came = dict(zip(answer.places, answer.records, strict=True))
     place = 0
     for number in words["order"]:

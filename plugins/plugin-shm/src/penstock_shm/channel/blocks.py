@@ -31,7 +31,7 @@ class Packed:
 
     records: Sequence[Record]
     size: int
-    pieces: Sequence[tuple[int, bytes | memoryview]]
+    pieces: Sequence[tuple[int, bytes | bytearray | memoryview]]
     places: Sequence[Place] = ()
 
 

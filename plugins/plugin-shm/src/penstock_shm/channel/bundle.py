@@ -38,7 +38,7 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Columns)
 
 
-def bundled(records: Sequence[Record]) -> bytes | None:
+def bundled(records: Sequence[Record]) -> bytearray | None:
     """Return the bytes of a bundle; None if a record is not small and plain. Raises OverflowError, UnicodeError."""
     data = [record.data for record in records]
     kinds = set(map(type, data))
@@ -53,7 +53,8 @@ def bundled(records: Sequence[Record]) -> bytes | None:
     coords = [record.coords for record in records]
     nowhere = coords.count(_NOWHERE) == len(coords)
     marks = [record.discontinuity for record in records]
-    body = _encoder.encode(
+    content = bytearray(_HEAD.size)  # written to in place: a second copy costs more than all the rest
+    _encoder.encode_into(
         (
             _runs([record.channel for record in records]),
             [record.seq for record in records],
@@ -62,9 +63,12 @@ def bundled(records: Sequence[Record]) -> bytes | None:
             metadata if has_metadata else None,
             marks if True in marks else None,
             data,
-        )
+        ),
+        content,
+        _HEAD.size,
     )
-    return _HEAD.pack(0, len(body)) + body
+    _HEAD.pack_into(content, 0, 0, len(content) - _HEAD.size)
+    return content
 
 
 def unbundled(view: memoryview) -> list[Record]:

@@ -140,7 +140,7 @@ class Producer:
                     shared.hold.pass_on()
             put_numbers(block.memory.data, [self._others.number_of(shared) for shared in block.elsewhere])
 
-    def put(self, content: bytes | memoryview, consumers: int, channels: Sequence[str]) -> bool:
+    def put(self, content: bytes | bytearray | memoryview, consumers: int, channels: Sequence[str]) -> bool:
         """Write one small block, with a record of each of these channels, if that need not wait; return whether it was.
 
         This does under one lock what `begin`, `wait_for_room`, `take` and `hand_over` do otherwise.

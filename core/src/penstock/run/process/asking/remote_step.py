@@ -20,7 +20,7 @@ from penstock.run.context import RunContext
 from penstock.run.process.asking.worker_process import WorkerProcess
 from penstock.run.process.error_data import error_from_data
 from penstock.run.process.messages import COUNTS, Answer
-from penstock.run.process.results import unpack_results
+from penstock.run.process.results import unpack_column, unpack_results
 from penstock.run.steps.step import Step
 
 _log = logging.getLogger("penstock.run")
@@ -175,13 +175,20 @@ class RemoteStep(Step):
         answer = self._place.answer(sent.refused)
         for place, refused in answer.refused.items():
             self.error_policy.give_up(records[place], refused)
-        known = self._kept | dict(zip(range(first, first + len(records)), records, strict=True))
-        return self._settle(answer, known)
+        if "column" in answer.words:  # each record has one result, which differs in its data, and nothing is held
+            self._count(answer, {})
+            return unpack_column(answer.words["column"], records)
+        return self._settle(answer, self._kept | dict(zip(range(first, first + len(records)), records, strict=True)))
 
     def _settle(self, answer: Answer, known: dict[int, Record]) -> list[Record]:
         """Add up the counters of an answer, and return its results."""
-        words = answer.words
         results = list(unpack_results(answer, known))
+        self._count(answer, known)
+        return results
+
+    def _count(self, answer: Answer, known: dict[int, Record]) -> None:
+        """Add up the counters of an answer, and note the records that the component holds or gave up."""
+        words = answer.words
         self._kept = {number: known[number] for number in words["held"]}
         if self._kept:
             for code in words["parent_of"]:
@@ -201,7 +208,6 @@ class RemoteStep(Step):
         for reason in answer.missing.values():
             self._unsendable(reason)
         self._due = None if words["wait_s"] is None else time.monotonic() + words["wait_s"]
-        return results
 
     def _unsendable(self, reason: str) -> None:
         """Account for a result that cannot be sent."""

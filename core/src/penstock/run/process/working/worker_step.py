@@ -74,9 +74,12 @@ class WorkerStep:
 
     def _run(self, message: Message) -> Reply:
         first = message.words["first"]
-        known = self._kept | {
-            first + place: record for place, record in zip(message.places, message.records, strict=True)
-        }
+
+        def known() -> dict[int, Record]:
+            return self._kept | {
+                first + place: record for place, record in zip(message.places, message.records, strict=True)
+            }
+
         return self._answer(lambda: self._step.run(message.records) if message.records else (), known, message)
 
     def _prime(self, message: Message) -> Reply:
@@ -96,17 +99,21 @@ class WorkerStep:
                     left.append(result)
             return left
 
-        return self._answer(unseen, known)
+        return self._answer(unseen, lambda: known)
 
     def _flush(self, message: Message) -> Reply:
-        return self._answer(self._step.flush, self._kept)
+        return self._answer(self._step.flush, lambda: self._kept)
 
     def _expire(self, message: Message) -> Reply:
-        return self._answer(self._step.expire, self._kept)
+        return self._answer(self._step.expire, lambda: self._kept)
 
     def _answer(
-        self, work: Callable[[], Iterable[Record]], known: dict[int, Record], message: Message | None = None
+        self,
+        work: Callable[[], Iterable[Record]],
+        numbered: Callable[[], dict[int, Record]],
+        message: Message | None = None,
     ) -> Reply:
+        """Do the work; return its results, with the numbers of records that are held or failed."""
         counters, context = self._step.counters, self._context
         before = [getattr(counters, field) for field in COUNTS]
         counters.discarded.clear()
@@ -115,9 +122,13 @@ class WorkerStep:
         context.troubles.clear()
         results = list(work())
         inside = self._step.held()
+        column = None
+        if message is not None and not (message.missing or inside or self._kept or context.letters):
+            column = pack_column(results, message.records)
+        known = {} if column is not None else numbered()
+        words, sent = ({"column": column}, []) if column is not None else pack_results(results, known)
         numbers = {id(record): number for number, record in known.items()} if inside else {}
         held = [numbers[key] for key in inside if key in numbers]
-        words, sent = _packed(results, known, None if held or self._kept else message)
         self._kept = {number: known[number] for number in held}
         words |= {
             "counts": [getattr(counters, field) - count for field, count in zip(COUNTS, before, strict=True)],
@@ -132,14 +143,6 @@ class WorkerStep:
             "wait_s": self._step.wait_s() if self._step.clocked else None,
         }
         return words, sent
-
-
-def _packed(results: list[Record], known: dict[int, Record], message: Message | None) -> tuple[dict[str, Any], Any]:
-    """Return results as keywords and records; shorter if they are those of this message with other data."""
-    column = None if message is None or message.missing else pack_column(results, message.records)
-    if message is None or column is None:
-        return pack_results(results, known)
-    return {"column": column, "first": message.words["first"], "count": len(results)}, ()
 
 
 def _number_of(record: Record, known: Mapping[int, Record]) -> int:
