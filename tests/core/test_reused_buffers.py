@@ -110,6 +110,10 @@ def number_in(record):
     return found[0]
 
 
+def data_of(item):
+    return item.data if isinstance(item, Record) else item
+
+
 GENERATORS = [
     one_array,
     ring_of_three,
@@ -182,7 +186,8 @@ def test_what_is_allocated_anew_is_not_copied_for_ever():
     shared = []
 
     def look(record):
-        shared.append(record.data.base is not None and record.data.base is made[record.seq]())
+        own = made[record.seq]()
+        shared.append(own is not None and numpy.shares_memory(record.data, own))
 
     assert ps.Pipeline(ps.source(frames()) >> look >> ps.store("null")).run().ok
     assert shared == [False] * LEARNT_FROM + [True] * (COUNT - LEARNT_FROM)
@@ -237,8 +242,52 @@ def test_a_constant_that_nobody_can_write_to_is_not_copied():
 def test_metadata_that_all_share_do_not_have_the_arrays_copied():
     """One dict for all records is copied itself; the frames are not."""
     shared = {"run": 1}
-    frames = (Record(numpy.zeros(4), seq=number, metadata=shared) for number in range(COUNT))
+    arrays = [numpy.zeros(4) for _ in range(COUNT)]
+    frames = (Record(array, seq=number, metadata=shared) for number, array in enumerate(arrays))
     seen = []
     ps.Pipeline(ps.source(frames) >> seen.append >> ps.store("null")).run()
-    assert all(record.data.base is not None for record in seen[LEARNT_FROM:])
+    assert all(numpy.shares_memory(record.data, arrays[record.seq]) for record in seen[LEARNT_FROM:])
     assert all(record.metadata == shared and record.metadata is not shared for record in seen)
+
+
+@pytest.mark.parametrize("wrap", [lambda frame: frame, Record], ids=["array", "record"])
+def test_an_array_that_its_producer_let_go_is_passed_on_as_it_is(wrap):
+    """After the first items, an array that nobody else holds is not watched: it cannot be filled again; others are."""
+    watch = BufferWatch(None, "me")
+    assert not watch.trusts
+    for _ in range(LEARNT_FROM):
+        watch.kept(wrap(numpy.zeros(4)))
+    assert watch.trusts
+    items, held = [], numpy.zeros(4)
+    assert watch.add(items, wrap(numpy.zeros(4)))
+    watch.settle(items)
+    assert data_of(items[-1]).base is None
+    for frame in (held, held[:2]):
+        if watch.add(items, wrap(frame)):
+            watch.settle(items)
+        assert data_of(items[-1]).base is held
+    with pytest.raises(BufferReusedError):
+        watch.add(items, wrap(held))
+    assert len(items) == 3
+
+
+@pytest.mark.parametrize("wrap", [lambda frame: frame, Record], ids=["array", "record"])
+@pytest.mark.parametrize("late", [LEARNT_FROM + 1, LEARNT_FROM + 2, 2 * LEARNT_FROM])
+def test_a_producer_that_begins_to_reuse_memory_is_found_at_the_next_item(wrap, late):
+    """No record holds what was filled in later: the run ends at an array that comes back while it is in flight."""
+
+    def frames():
+        frame = numpy.zeros(4, "i8")
+        for number in range(100):
+            if number < late:
+                frame = numpy.full(4, number)
+            frame[:] = number
+            yield wrap(frame)
+
+    seen = []
+    report = ps.Pipeline(ps.source(frames()) >> (lambda r: seen.append(r)) >> ps.store("null")).run()
+    assert not report.ok
+    assert "reuses_buffers=True" in " ".join(report.problems)
+    numbers = [record.data[0] for record in seen]
+    assert len(set(numbers)) == len(numbers)
+    assert numbers[: late - 2] == list(range(late - 2))

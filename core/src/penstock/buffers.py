@@ -12,6 +12,7 @@ import weakref
 from array import array
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 import attrs
@@ -73,6 +74,36 @@ class BufferWatch:
                         return item
         return copied(item)
 
+    @property
+    def trusts(self) -> bool:
+        """Whether items are neither copied nor learnt from at this moment, so that `add` and `settle` do."""
+        return self.reuses is None and not self._left and not self._copies_containers
+
+    def add(self, items: list[Any], item: Any) -> bool:
+        """Add an item that has just come; return whether `settle` is to be called for it. One thread.
+
+        Raises BufferReusedError, and adds nothing.
+        """
+        data = item.data if type(item) is Record else item
+        numpy: Any = sys.modules.get("numpy")
+        if numpy is None or type(data) is not numpy.ndarray or (data.base is None and id(data) not in self._given):
+            items.append(item)
+            return True
+        items.append(self._trusted(item, 0))
+        return False
+
+    def settle(self, items: list[Any]) -> None:
+        """Remember the memory of the last item if its producer, which has gone on, may fill it again. One thread.
+
+        It cannot if nothing refers to the array but the list, or a record that only the list holds.
+        """
+        if type(items[-1]) is Record and _references(items) == _ALONE:
+            alone = _references_to_data(items) == _ALONE
+        else:
+            alone = _references(items) == _ALONE
+        if not alone:
+            items[-1] = self._trusted(items[-1], 0)
+
     def _learn(self, item: Any, batch: int) -> bool:
         """Remember the memory of an item; return whether it has any that is writable."""
         found = dict(_memory(item, 0))
@@ -122,8 +153,8 @@ class BufferWatch:
                 )
             return copied(item)
         view = data.view()
-        if len(given) >= _REMEMBERED:
-            del given[next(iter(given))]
+        if len(given) >= 2 * _REMEMBERED:  # at once: a dict finds its first key slowly after many deletions
+            self._given = given = dict(islice(given.items(), _REMEMBERED, None))
         given[key] = (owner, weakref.ref(view), batch)
         return _replace(item, data=view) if isinstance(item, Record) else view
 
@@ -141,6 +172,8 @@ def copied(value: Any, depth: int = 0, *, buffers: bool = True) -> Any:
     if numpy is not None and kind is numpy.ndarray:  # nearly always
         return value.copy(order="K") if buffers else value
     if isinstance(value, Record):
+        if value.parent is None and not value.metadata and type(value.metadata) is dict:
+            return value.replace(data=copied(value.data, depth + 1, buffers=buffers))
         parent = None if value.parent is None else copied(value.parent, depth + 1, buffers=buffers)
         data = copied(value.data, depth + 1, buffers=buffers)
         metadata = copied(value.metadata, depth + 1, buffers=buffers)
@@ -176,6 +209,18 @@ def _copied_view(view: memoryview) -> memoryview:
         return copy if view.format == "B" and view.ndim == 1 else copy.cast("B").cast(view.format, view.shape)  # type: ignore[call-overload]  # the formats that it does not know raise
     except (ValueError, TypeError):
         return copy
+
+
+def _references(items: list[Any]) -> int:
+    return sys.getrefcount(items[-1])
+
+
+def _references_to_data(items: list[Any]) -> int:
+    return sys.getrefcount(items[-1].data)
+
+
+_ALONE: Final = _references([object()])
+"""The number of references to what only a list, or only a record, holds: the call itself has some."""
 
 
 def _is_mutable(record: Record) -> bool:

@@ -57,8 +57,11 @@ def form_of(processor: Any) -> int:
     return forms[0]
 
 
-def adapted(processor: Any) -> Callable[[Record], Any]:
+def adapted(processor: Any, *, own_data: Callable[[Record], Any] | None = None) -> Callable[[Record], Any]:
     """Return a function of one record that calls a processor, and raises its errors within the call.
+
+    `own_data` returns the data of a record as a function of three arguments may write to them; None: they are passed
+    as they are.
 
     A plain function of the record is returned unchanged: this is the hot path. The results of a generator are
     listed within the call, since it would raise later otherwise.
@@ -67,7 +70,8 @@ def adapted(processor: Any) -> Callable[[Record], Any]:
 
         def call(record: Record) -> Any:
             known = record.metadata
-            result = processor(record.coords, record.data, own_metadata(known) if known else {})
+            own = record.data if own_data is None else own_data(record)
+            result = processor(record.coords, own, own_metadata(known) if known else {})
             if type(result) is tuple and len(result) == 3:
                 coords, data, metadata = result
                 if type(coords) is DataCoordinates and type(metadata) is dict:  # nearly always

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Any, ClassVar
 
 import attrs
@@ -112,20 +112,30 @@ class IterableSource:
         if watch is None:
             items.extend(islice(iterator, most))
             return
+        trusts, stays, unsettled = watch.trusts, watch.reuses is False, False
         clock = time.monotonic
         asked = clock()
         deadline = asked + min(_LONGEST_S, timeout_s)
-        for item in iterator:
-            came = clock()
-            if type(item) in IMMUTABLE:
-                items.append(item)
-                next_asked = came
-            else:
-                items.append(watch.kept(item))
-                next_asked = clock()  # excludes the time of copying
-            if came - asked > _SLOW_S or came >= deadline or len(items) >= most:
-                break
-            asked = next_asked
+        try:
+            for item in iterator:
+                came = clock()
+                if unsettled:
+                    watch.settle(items)
+                if stays or type(item) in IMMUTABLE:
+                    items.append(item)
+                    unsettled, next_asked = False, came
+                else:
+                    if trusts:
+                        unsettled = watch.add(items, item)
+                    else:
+                        items.append(watch.kept(item))
+                    next_asked = clock()  # excludes the time of copying
+                if came - asked > _SLOW_S or came >= deadline or len(items) >= most:
+                    break
+                asked = next_asked
+        finally:
+            if unsettled:
+                watch.settle(items)
 
     def _must_be_whole(self) -> None:
         """Raise SourceError if a sequence ended before its length: `__getitem__` raised an IndexError of its own."""
@@ -142,15 +152,21 @@ class IterableSource:
         kinds = list(map(type, items))
         if kinds.count(Record) == len(items):
             return items
+        first, channel, clock = self._count, self._node if self.channel is None else self.channel, time.time_ns
         if not any(issubclass(kind, Record) for kind in set(kinds)):
-            return ExactRecords(map(self._record, items))
-        return [item if issubclass(type(item), Record) else self._record(item) for item in items]
-
-    def _record(self, item: Any) -> Record:
-        number = self._count
-        self._count += 1
-        channel = self._node if self.channel is None else self.channel
-        return Record(item, channel=channel, seq=number, time_ns=time.time_ns())
+            self._count += len(items)
+            return ExactRecords(
+                [Record(item, channel=channel, seq=seq, time_ns=clock()) for seq, item in enumerate(items, first)]
+            )
+        counted = count(first)
+        records = [
+            item
+            if issubclass(type(item), Record)
+            else Record(item, channel=channel, seq=next(counted), time_ns=clock())
+            for item in items
+        ]
+        self._count = next(counted)
+        return records
 
     def abandon(self) -> None:
         """Count as lost what was taken from an iterator that does not return. Any thread."""

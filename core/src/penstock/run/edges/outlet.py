@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 from zlib import crc32
 
-from penstock.read_only import read_only
+from penstock.fields import OneChannel
+from penstock.read_only import all_read_only
 from penstock.record import Record
 from penstock.run.edges.chunk import Barrier, End
 from penstock.run.edges.edge import LiveEdge
@@ -104,7 +105,8 @@ class ByChannel:
 
 def shared(records: Sequence[Record]) -> Sequence[Record]:
     """Return the records with read-only data and metadata, since several lanes are about to hold them."""
-    return list(map(read_only, records))
+    given = all_read_only(records)
+    return OneChannel(given) if type(records) is OneChannel else given
 
 
 def _waiting(edge: LiveEdge) -> int:

@@ -8,11 +8,16 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Final
 
+import msgspec
+
 from penstock.errors import RunError
 from penstock.fields import OneChannel, channels_of
 from penstock.identity import digest_number, part_number, part_numbers
 from penstock.record import Record
+from penstock.run.steps.results import Listed
 from penstock.run.steps.seq_runs import SeqRuns
+
+_replace = msgspec.structs.replace
 
 _REMEMBERED: Final = 2048
 """The most packets whose frames a decoder may still return; older packets have no more frames."""
@@ -107,6 +112,33 @@ class Naming:
             else:
                 named.append(self._chosen(record, result, channel, next(numbers[channel])))
         return named
+
+    def expanded(self, listed: Listed) -> list[Record] | None:
+        """Name the results of many records, as `several` does for each; None if one of them takes a look of its own."""
+        records, counts, results = listed.parents, listed.counts, listed.records
+        channel = records[0].channel
+        if type(records) is not OneChannel or channel in self._into or any(each.discontinuity for each in records):
+            return None
+        if not {result.channel for result in results} <= {channel, ""}:
+            return None
+        numbers: list[int] = []
+        spans: list[tuple[int, int]] = []
+        for record, count in zip(records, counts, strict=True):
+            seq = record.seq
+            parts = part_numbers(channel, seq, count) if count > 1 else range(seq, seq + 1)
+            if type(parts) is not range or (count == 1 and results[len(numbers)].seq not in (0, seq)):
+                return None
+            numbers += parts
+            spans.append((parts.start, parts.stop))
+        with self._lock:
+            seen = self._numbers(channel)
+            for first, end in spans:
+                seen.cover(first, end)
+        self._last, self._late = (channel, records[-1].seq), 0
+        return OneChannel(
+            result if result.seq == seq and result.channel == channel else _replace(result, channel=channel, seq=seq)
+            for result, seq in zip(results, numbers, strict=True)
+        )
 
     def late(self, results: list[Record]) -> list[Record]:
         """Name results of no particular record; a result without a name is named after the last record taken."""

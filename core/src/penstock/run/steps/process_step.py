@@ -17,8 +17,9 @@ from penstock.record import Record
 from penstock.report.counters import Counters, count_channels
 from penstock.run.context import RunContext
 from penstock.run.steps.naming import Naming
+from penstock.run.steps.results import as_records, is_one_each, listed, without_empty
 from penstock.run.steps.step import Step, only_records, seconds_of
-from penstock.user_function import adapted, understood, works_in_place
+from penstock.user_function import PARTS, adapted, form_of, understood, works_in_place
 
 _NOTHING: type = type(None)
 _replace = msgspec.structs.replace
@@ -50,8 +51,10 @@ class ProcessStep(Step):
     def open(self) -> None:
         """Make the processor, open it if it has `open`, and determine the form of its arguments."""
         self._made = self.resolved.make()
-        self._in_place = works_in_place(self._made)
-        self._call = self._function = adapted(self._made)
+        in_place = works_in_place(self._made)
+        of_parts = in_place and form_of(self._made) == PARTS
+        self._in_place = in_place and not of_parts  # one of parts needs no record around what it may write to
+        self._call = self._function = adapted(self._made, own_data=_own_data if of_parts else None)
         if getattr(self._made, "own_identity", False):
             self._naming = None
         self._keeps = isinstance(self._made, SupportsHeld)
@@ -64,24 +67,47 @@ class ProcessStep(Step):
 
     def run(self, records: Sequence[Record]) -> list[Record]:
         """Call the processor for each record. Any error of a call affects only its own record."""
-        call, given = self._call, records
-        if self._in_place:
-            records = list(map(_own, given))
         self.counters.records_in += len(records)
         results: list[Any] = []
-        add = results.append
         todo = self._begin(records)
+        if self._in_place:
+            given, records = records, []
+            self._call_each_owned(given, todo, records, results)
+        else:
+            self._call_each(records, todo, results)
+        self._end()
+        return self._finish(records, results)
+
+    def _call_each(self, records: Sequence[Record], todo: Iterator[Record], results: list[Any]) -> None:
+        call, add = self._call, results.append
         while True:
             try:
                 for record in todo:  # no map: it would take a StopIteration out of `call` for the end of the list
                     add(call(record))
-                break
+                return
             except BaseException as error:  # any error of a user's function, SystemExit too: it affects one record
                 if self.error_policy.is_abort(error):
                     raise
-                add(self._retry(given[len(results)], error))
-        self._end()
-        return self._finish(records, results)
+                add(self._retry(records[len(results)], error))
+
+    def _call_each_owned(
+        self, records: Sequence[Record], todo: Iterator[Record], owned: list[Record], results: list[Any]
+    ) -> None:
+        """Call the processor for each record, or for a copy that it may write to; note both in their order."""
+        call, add, note = self._call, results.append, owned.append
+        while True:
+            try:
+                for record in todo:
+                    own = _own(record)
+                    note(own)
+                    add(call(own))
+                return
+            except BaseException as error:  # as above
+                if self.error_policy.is_abort(error):
+                    raise
+                if len(owned) == len(results):
+                    note(records[len(results)])
+                add(self._retry(records[len(results)], error))
 
     def singly(self) -> tuple[Callable[[Record], Record] | None, Callable[[Record], Any]] | None:
         """Return the function that prepares a record for a call, or None, and the call; None if names must be checked.
@@ -113,17 +139,35 @@ class ProcessStep(Step):
         """Count the results of these records, and return them with names and proper fields."""
         kinds = list(map(type, results))  # counted in half the time that a set takes
         if kinds.count(Record) == len(kinds):
-            same = results == records  # records are equal only to themselves
-            derived = same or all_derived(results, records)
-            if derived or all_exact(results):
-                self.counters.passed += len(results)
-                if derived and type(records) is OneChannel:
-                    results = records if same else OneChannel(results)
-                return results if self._naming is None else self._naming.each(records, results, same=derived)
+            return self._name_each(records, results)
         if kinds.count(_NOTHING) == len(kinds):
             self._count_empty(records)
             return []
+        found = set(kinds)
+        if is_one_each(found):
+            if _NOTHING in found:
+                self._count_empty([record for record, kind in zip(records, kinds, strict=True) if kind is _NOTHING])
+                records, results = without_empty(records, results)
+            return self._name_each(records, as_records(records, results))
+        if found == {list} and (several := listed(records, results)) is not None:
+            given = several.records if self._naming is None else self._naming.expanded(several)
+            if given is not None:
+                self.counters.passed += len(several.parents)
+                self.counters.extra += len(given) - len(several.parents)
+                self._count_empty(several.empty)
+                return given
         return self._sort(records, results)
+
+    def _name_each(self, records: Sequence[Record], results: list[Record]) -> list[Record]:
+        """Count one result for each of these records, and return them with names and proper fields."""
+        same = results == records  # records are equal only to themselves
+        derived = same or all_derived(results, records)
+        if not derived and not all_exact(results):
+            return self._sort(records, results)
+        self.counters.passed += len(results)
+        if derived and type(records) is OneChannel:
+            results = records if same else OneChannel(results)
+        return results if self._naming is None else self._naming.each(records, results, same=derived)
 
     def _sort(self, records: Sequence[Record], results: Sequence[Any]) -> list[Record]:
         """Count results that are neither one record for each input nor none, and return them as one list."""
@@ -236,30 +280,34 @@ def _record(record: Record, item: Any) -> Record:
 
 def _own(record: Record) -> Record:
     """Return the record with writable data and metadata: copies of what is read-only or held by others."""
-    numpy: Any = sys.modules.get("numpy")
-    if numpy is None or not isinstance(record.data, numpy.ndarray):
-        data = owned_value(record.data)
-    elif not record.data.flags.writeable or _is_held_elsewhere(record, numpy.ndarray):
-        data = record.data.copy()
-    else:
-        data = record.data
-    metadata = record.metadata
-    known = owned_value(metadata) if metadata else metadata
-    if data is record.data and known is metadata:
+    known = record.metadata
+    metadata = owned_value(known) if known else known
+    data = _own_data(record)
+    if data is record.data and metadata is known:
         return record
-    return _replace(record, data=data, metadata=known)
+    return _replace(record, data=data, metadata=metadata)
 
 
-def _is_held_elsewhere(record: Record, array: type) -> bool:
-    """Return whether anything else refers to the record's array, or to the array that it is a view of."""
-    base = record.data.base is not None
-    if base and (not isinstance(record.data.base, array) or _count_of_base(record.data) > _ALONE_AS_BASE):
-        return True
-    return _count_of_data(record) > _ALONE
+def _own_data(record: Record) -> Any:
+    """Return the data of a record, or a copy if they are read-only or held by others."""
+    data = record.data
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is None or not isinstance(data, numpy.ndarray):
+        return owned_value(data)
+    if sys.getrefcount(data) > _ALONE or not data.flags.writeable or _has_shared_base(data, numpy.ndarray):
+        return data.copy()
+    return data
+
+
+def _has_shared_base(data: Any, array: type) -> bool:
+    """Return whether an array is a view of memory to which anything else refers."""
+    base = data.base is not None
+    return base and (not isinstance(data.base, array) or _count_of_base(data) > _ALONE_AS_BASE)
 
 
 def _count_of_data(record: Any) -> int:
-    return sys.getrefcount(record.data)
+    data = record.data
+    return sys.getrefcount(data)
 
 
 def _count_of_base(array: Any) -> int:

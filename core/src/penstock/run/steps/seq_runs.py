@@ -35,8 +35,12 @@ class SeqRuns:
 
     def cover(self, first: int, end: int) -> None:
         """Add all numbers in `range(first, end)`."""
-        if self._end and first == self._end[-1]:  # nearly always
-            self._end[-1] = end
+        if self._end and first >= self._end[-1]:  # nearly always
+            if first == self._end[-1]:
+                self._end[-1] = end
+            elif len(self._first) < _RUNS:
+                self._first.append(first)
+                self._end.append(end)
             return
         low = bisect_left(self._end, first)
         high = bisect_right(self._first, end)
