@@ -77,6 +77,18 @@ class SupportsSeek(Protocol):
 
 
 @runtime_checkable
+class SupportsKeep(Protocol):
+    """A source whose positions apply only as long as what it reads is the same: a topic that was not recreated."""
+
+    def to_keep(self, position: Position) -> Position:
+        """Return a position with what tells `seek`, in a later run, whether it still applies.
+
+        Called before a checkpoint, by the thread that reads. `commit` and `seek` take either form.
+        """
+        ...
+
+
+@runtime_checkable
 class SupportsLoss(Protocol):
     """A source that can detect records lost before it."""
 

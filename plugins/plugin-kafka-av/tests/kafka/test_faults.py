@@ -402,6 +402,33 @@ def test_exactly_once_through_kills(broker, read):
     assert sorted(found) == sorted(numbers(made))
 
 
+@pytest.mark.parametrize("group", [True, False])
+def test_a_topic_that_is_made_again_between_transactions(broker, read, caplog, group):
+    """A kept position belongs to its topic, not to another of its name: nothing of the new one is missed."""
+    raw, other, out = broker.topic(), broker.topic(), broker.topic()
+    kafka = {"bootstrap_servers": broker.address}
+
+    def run():
+        source = ps.source(
+            "kafka", name="in", topics=[raw, other], until_end=True, group=f"g-{raw}" if group else None, **kafka
+        )
+        store = ps.store("kafka", topic=out, payload="data", transactional=f"tx-{raw}", **kafka)
+        return ps.Pipeline(source >> store).run()
+
+    broker.produce(raw, numbers(20))
+    broker.produce(other, numbers(5, 1000))
+    assert run().stored == 25
+    broker.delete_topic(raw)
+    broker.topic(raw)
+    broker.produce(raw, numbers(30, 100))
+    broker.produce(other, numbers(5, 1005))
+    assert run().stored == 35
+    assert "recreated since" in caplog.text
+    assert run().stored == 0
+    found = [record.data for record in everything(broker, out, read)]
+    assert sorted(found) == sorted([*numbers(20), *numbers(30, 100), *numbers(10, 1000)])
+
+
 def test_a_control_topic_of_a_pipeline(broker, read):
     """D5: `ps.control` takes actions from a topic, key and value, and answers on another; cameras keep running."""
     config, replies, raw = broker.topic(), broker.topic(), broker.topic()

@@ -20,6 +20,7 @@ from penstock.run.lanes.continued_numbers import ContinuedNumbers
 from penstock.run.lanes.intake import Intake
 from penstock.run.lanes.lane import Lane
 from penstock.run.lanes.opening import opening
+from penstock.run.lanes.positions import own_position, position_to_keep
 from penstock.run.lanes.source_counters import SourceCounters
 from penstock.run.steps.error_policy import ErrorPolicy
 from penstock.run.steps.placing import make_component
@@ -243,7 +244,7 @@ class SourceLane(Lane):
     def end(self) -> None:
         """End the steps, then wait until all records are committed, or until the run says that none will be."""
         self._wakes = False  # it is no longer read
-        self.run.checkpoints.source_ending(self, self.position())
+        self.run.checkpoints.source_ending(self, self._to_keep())
         super().end()
         self.ended_before = self.run.checkpoints.number + 1
         self.run.source_ended(self)
@@ -259,7 +260,7 @@ class SourceLane(Lane):
         while self._mail:
             word, value = self._mail.popleft()
             if word == "barrier":
-                self.run.checkpoints.source_reached(self, value, self.position())
+                self.run.checkpoints.source_reached(self, value, self._to_keep())
                 if not self.ended:
                     self.barrier(value)
             elif word == "commit":
@@ -278,6 +279,10 @@ class SourceLane(Lane):
         The source itself is not asked: a failed read may have moved it past records that never came.
         """
         return self._position
+
+    def _to_keep(self) -> Any:
+        """Return the position as a transactional store is to keep it."""
+        return position_to_keep(self.source, self._position, self.error_policy)
 
     def _is_newest(self, kept: Any) -> bool:
         """Return whether a source is to begin at the position that a store kept, and not where it stands itself.
@@ -303,14 +308,14 @@ class SourceLane(Lane):
         """Note the position of the source: the run has taken its records."""
         if self._commits:
             try:
-                self._position = _own(self._stands())
+                self._position = own_position(self._stands())
             except BaseException as error:  # as in _read_once; the records are fine, the last position stays valid
                 self.error_policy.fail_late("position", error)
 
     def _place(self) -> Any:
         """Return the position of a source that was opened and not read yet, or None if it does not know yet."""
         try:
-            return _own(self._stands()) if self._commits else None
+            return own_position(self._stands()) if self._commits else None
         except BaseException:  # some know it only after a read; they are asked again after the next one
             return None
 
@@ -376,10 +381,3 @@ class SourceLane(Lane):
                 self.error_policy.again(lambda: told(position), error)
             except BaseException as last:  # as above
                 self.error_policy.fail_late("commit", last)
-
-
-def _own(position: Any) -> Any:
-    """Return a copy of a position that does not change when the source changes its own."""
-    if isinstance(position, dict):
-        return {key: _own(value) for key, value in position.items()}
-    return list(position) if isinstance(position, list) else position

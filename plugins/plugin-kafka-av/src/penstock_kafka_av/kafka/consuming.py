@@ -216,7 +216,7 @@ class Consuming:
         with self._lock:
             due = []
             for name, offset in position.items():
-                partition = self.partitions.get(name)
+                partition = self.partitions.get(name)  # the ids that `to_keep` adds have none
                 if (
                     partition is not None
                     and partition.begun <= offset <= partition.next
@@ -240,10 +240,31 @@ class Consuming:
             raise source_error(self._where, error, doing="commit") from error
         self._commits.heed(self.partitions)
 
-    def seek(self, position: Mapping[str, int]) -> None:
-        """Continue at these offsets: at once, or as soon as the partition is assigned."""
+    def to_keep(self, position: Mapping[str, int]) -> dict[str, Any]:
+        """Return a position with the ids of its topics, by "topic/id"."""
+        ids = dict(self._known_ids)
+        topics = {name.rpartition("/")[0] for name in position}
+        return {**position, **{f"{topic}/id": ids[topic] for topic in sorted(topics) if topic in ids}}
+
+    def seek(self, position: Mapping[str, Any]) -> None:
+        """Continue at these offsets, at once or as soon as the partition is assigned, unless the topic is another one.
+
+        Args:
+            position: Offsets by "topic/partition", and perhaps the ids that the topics had then by "topic/id".
+        """
         with self._lock:
+            gone = set()
+            for topic in {name.rpartition("/")[0] for name in position}:
+                kept = position.get(f"{topic}/id")
+                if kept is not None and self._known_ids.get(topic, kept) != kept:
+                    gone.add(topic)
+                    _log.warning(
+                        "%s: topic %r was recreated since its position was kept: it is not used", self._where, topic
+                    )
             for name, offset in position.items():
+                topic, _, number = name.rpartition("/")
+                if topic in gone or number == "id":
+                    continue
                 partition = self.partitions.get(name)
                 if partition is None:
                     self._assigned.starts.sought[name] = offset

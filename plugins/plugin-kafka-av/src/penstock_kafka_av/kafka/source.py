@@ -300,7 +300,11 @@ class KafkaSource:
         """
         self._opened().commit(position)
 
-    def seek(self, position: Mapping[str, int]) -> None:
+    def to_keep(self, position: Mapping[str, int]) -> dict[str, Any]:
+        """Return a position with the ids of its topics, so that `seek` can tell that a topic was recreated since."""
+        return self._opened().to_keep(position)
+
+    def seek(self, position: Mapping[str, Any]) -> None:
         """Continue at these offsets, in each partition as soon as it is assigned."""
         self._opened().seek(position)
 

@@ -158,11 +158,17 @@ class KafkaLinkSource:
         """Commit the offsets of the partitions that this member still owns. Raises SourceError."""
         self._opened().commit(position)
 
-    def seek(self, position: Mapping[str, int]) -> None:
+    def to_keep(self, position: Mapping[str, int]) -> dict[str, Any]:
+        """Return a position with the id of the topic, so that `seek` can tell that it was recreated since."""
+        return self._opened().to_keep(position)
+
+    def seek(self, position: Mapping[str, Any]) -> None:
         """Continue at these offsets, in each partition as soon as it is assigned."""
         self._opened().seek(position)
         for name in position:  # records after the seek are not duplicates
-            self._seen.pop(int(name.rpartition("/")[2]), None)
+            number = name.rpartition("/")[2]
+            if number != "id":
+                self._seen.pop(int(number), None)
 
     def lag(self) -> int:
         """Return the number of messages that wait in this source's partitions."""
