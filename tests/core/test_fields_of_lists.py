@@ -1,6 +1,7 @@
 """Fields of whole lists are checked in one pass; next to a known record, only the differing fields are."""
 
 import enum
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -8,7 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import penstock as ps
-from penstock.fields import OneChannel, all_derived, all_exact, exact_channels, is_exact, joined, part_of
+from penstock.fields import (
+    OneChannel,
+    SeveralChannels,
+    all_derived,
+    all_exact,
+    channels_of,
+    exact_channels,
+    is_exact,
+    joined,
+    like,
+    part_of,
+)
+from penstock.report.counters import count_channels
 
 RECORD = ps.Record(1, channel="c", seq=300, time_ns=10**18, coords=ps.DataCoordinates(time=3), metadata={"a": 1})
 
@@ -93,6 +106,25 @@ def test_parts_and_joined_lists_of_one_channel_are_known_to_have_one():
     assert joined([one]) is one
     assert type(joined([one, other])) is type(joined([one, list(one)])) is type(joined([list(one), one])) is list
     assert joined([one, other]) == [*one, *other]
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=2, max_size=9).filter(lambda names: len(set(names)) > 1))
+def test_records_of_several_channels_are_counted_once_for_all(names):
+    """What a list knows of its channels is what a look at each record finds, and holds for what is derived from it."""
+    records = [ps.Record(0, channel=name, seq=10 + place) for place, name in enumerate(names)]
+    known = SeveralChannels.of(records)
+    derived = like(known, [record.replace(data=1) for record in records])
+    assert type(derived) is SeveralChannels
+    for each in (known, derived):
+        assert channels_of(each) == set(names)
+        assert each.counts == Counter(names)
+        assert each.firsts == {name: 10 + names.index(name) for name in names}
+        assert each.lasts == {name: 9 + len(names) - names[::-1].index(name) for name in names}
+        counted, plainly = Counter(), Counter()
+        count_channels(counted, each)
+        count_channels(plainly, list(each))
+        assert counted == plainly == Counter(names)
+    assert type(like(list(known), list(derived))) is type(part_of(known, 0, 2)) is list
 
 
 def test_a_changed_copy_shares_the_rest():

@@ -169,11 +169,18 @@ def copied(value: Any, depth: int = 0, *, buffers: bool = True) -> Any:
     if kind in IMMUTABLE or depth > _DEEPEST:
         return value
     numpy: Any = sys.modules.get("numpy")
-    if numpy is not None and kind is numpy.ndarray:  # nearly always
+    array_type = None if numpy is None else numpy.ndarray
+    if kind is array_type:  # nearly always
         return value.copy(order="K") if buffers else value
     if isinstance(value, Record):
         if value.parent is None and not value.metadata and type(value.metadata) is dict:
-            return value.replace(data=copied(value.data, depth + 1, buffers=buffers))
+            data = value.data
+            own = (
+                data.copy(order="K")
+                if buffers and type(data) is array_type
+                else copied(data, depth + 1, buffers=buffers)
+            )
+            return value.replace(data=own)
         parent = None if value.parent is None else copied(value.parent, depth + 1, buffers=buffers)
         data = copied(value.data, depth + 1, buffers=buffers)
         metadata = copied(value.metadata, depth + 1, buffers=buffers)

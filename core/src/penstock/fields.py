@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -55,9 +56,50 @@ class OneChannel(list[Record]):
     __slots__ = ()
 
 
+class SeveralChannels(list[Record]):
+    """Records of several channels, counted once for all that count or name them.
+
+    Attributes:
+        counts: How many there are of each channel.
+        firsts, lasts: The numbers of the first and the last of each channel.
+    """
+
+    __slots__ = ("counts", "firsts", "lasts")
+    counts: Mapping[str, int]
+    firsts: Mapping[str, int]
+    lasts: Mapping[str, int]
+
+    @classmethod
+    def of(cls, records: list[Record]) -> SeveralChannels:
+        """Count these records."""
+        given = cls(records)
+        given.counts = Counter([record.channel for record in records])
+        given.firsts = {record.channel: record.seq for record in reversed(records)}
+        given.lasts = {record.channel: record.seq for record in records}
+        return given
+
+
+def like(records: Sequence[Record], results: list[Record]) -> list[Record]:
+    """Return results with the names of these records in a list that knows of their channels what the given one does.
+
+    Neither list may be changed afterwards.
+    """
+    if type(records) is OneChannel:
+        return results if type(results) is OneChannel else OneChannel(results)
+    if type(records) is not SeveralChannels:
+        return results
+    given = SeveralChannels(results)
+    given.counts, given.firsts, given.lasts = records.counts, records.firsts, records.lasts
+    return given
+
+
 def channels_of(records: Sequence[Record]) -> set[str]:
     """Return the channels of these records, of which there are some."""
-    return {records[0].channel} if type(records) is OneChannel else {record.channel for record in records}
+    if type(records) is OneChannel:
+        return {records[0].channel}
+    if type(records) is SeveralChannels:
+        return set(records.counts)
+    return {record.channel for record in records}
 
 
 def part_of(records: Sequence[Record], start: int, end: int) -> Sequence[Record]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from penstock.fields import channels_of
+from penstock.fields import SeveralChannels, channels_of
 from penstock.record import Record
 from penstock.report.latency import Latency
 
@@ -63,6 +63,9 @@ class Counters:
 def count_channels(counter: Counter[str], records: Sequence[Record]) -> None:
     """Count records by channel."""
     if not records:
+        return
+    if type(records) is SeveralChannels:
+        counter.update(records.counts)
         return
     channels = channels_of(records)
     if len(channels) == 1:

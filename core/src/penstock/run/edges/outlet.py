@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 from zlib import crc32
 
-from penstock.fields import OneChannel
+from penstock.fields import like
 from penstock.read_only import all_read_only
 from penstock.record import Record
 from penstock.run.edges.chunk import Barrier, End
@@ -105,8 +105,7 @@ class ByChannel:
 
 def shared(records: Sequence[Record]) -> Sequence[Record]:
     """Return the records with read-only data and metadata, since several lanes are about to hold them."""
-    given = all_read_only(records)
-    return OneChannel(given) if type(records) is OneChannel else given
+    return like(records, all_read_only(records))
 
 
 def _waiting(edge: LiveEdge) -> int:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from penstock.compose.resolve import ResolvedNode
-from penstock.fields import channels_of
+from penstock.fields import SeveralChannels, channels_of
 from penstock.identity import COUNTED
 from penstock.record import Record
 
@@ -32,7 +32,9 @@ class ContinuedNumbers:
         """Return the records of a source, with continued numbers; `resolved` is its node."""
         if self._unsure or self._shift:
             records = [self._continued(record, resolved.where) for record in records]
-        if len(channels_of(records)) == 1:
+        if type(records) is SeveralChannels:
+            self._last.update(records.lasts)
+        elif len(channels_of(records)) == 1:
             self._last[records[-1].channel] = records[-1].seq
         else:
             self._last.update({record.channel: record.seq for record in records})

@@ -9,7 +9,18 @@ from penstock.buffers import IMMUTABLE, BufferWatch
 from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import shown, text_of
 from penstock.errors import BufferReusedError, RecordFieldError, SourceError
-from penstock.fields import ExactRecords, OneChannel, all_exact, channels_of, exact, exact_channels, is_exact, readable
+from penstock.fields import (
+    ExactRecords,
+    OneChannel,
+    SeveralChannels,
+    all_exact,
+    channels_of,
+    exact,
+    exact_channels,
+    is_exact,
+    like,
+    readable,
+)
 from penstock.record import Record
 from penstock.record_size import size_of
 from penstock.report.counters import Counters, count_channels
@@ -63,8 +74,8 @@ class Intake:
                 channels = len(channels_of(records)) if all_exact(records[:1]) else 0
             else:
                 channels = exact_channels(records)
-            if channels == 1:
-                records = OneChannel(records)
+            if channels:
+                records = OneChannel(records) if channels == 1 else SeveralChannels.of(records)
             size_bytes = len(records) * size_of(records[0].data)
             if channels:
                 count_channels(self._tally.received, records)
@@ -86,7 +97,7 @@ class Intake:
         if IMMUTABLE.issuperset(map(type, held)):
             return records
         try:
-            return [watch.kept(record, self._batch) for record in records]
+            return like(records, [watch.kept(record, self._batch) for record in records])
         except BufferReusedError:
             self._tally.lost += len(records)  # the list has been counted, and its records cannot be told apart
             raise

@@ -73,59 +73,60 @@ class _Led:
         self.heaviest = self.counted = 0
         self._lane = lane
         self._steps = steps
-        self._calls = list(zip(steps, calls, strict=True))
-        self._took_ns = dict.fromkeys(steps, 0)
+        self._calls = [(step.name, prepare, call) for step, (prepare, call) in zip(steps, calls, strict=True)]
+        self._took_ns = [0] * len(steps)
 
     def through(self, records: Sequence[Record]) -> Sequence[Record]:
-        run, clock, lane, took_ns = self._lane.run, time.monotonic_ns, self._lane, self._took_ns
+        run, clock, lane, took_ns, calls = self._lane.run, time.monotonic_ns, self._lane, self._took_ns, self._calls
         given: list[Record] = []
+        now = clock()
         for done, record in enumerate(records):
             current = record
-            now = clock()
-            for step, (prepare, call) in self._calls:
+            for index, (name, prepare, call) in enumerate(calls):
                 if run.aborting:
                     raise RunAborted("the run is aborted")
-                lane.active = (step.name, now / 1e9)
-                error: BaseException | None = None
+                lane.active = (name, now / 1e9)
                 owned = current if prepare is None else prepare(current)
                 try:
                     result: Any = call(owned)
-                except BaseException as raised:  # any error of a user's function: see ProcessStep.run
-                    result, error = None, raised
+                except BaseException as error:  # any error of a user's function: see ProcessStep.run
+                    took_ns[index] += clock() - now
+                    return given + self._as_lists_from(records, done, index, current, None, error)
                 before, now = now, clock()
-                took_ns[step] += now - before
+                took_ns[index] += now - before
                 if type(result) is not Record or not shares_all_but_data(result, owned):
-                    return given + self._as_lists_from(records, done, step, current, result, error)
+                    return given + self._as_lists_from(records, done, index, current, result, None)
                 current = result
                 if not done:
                     self.heaviest = max(self.heaviest, weigh((current,)))
             given.append(current)
-        self._count(self._steps, records)
+        self._count(len(self._steps), records)
         return given
 
     def _as_lists_from(
         self,
         records: Sequence[Record],
         done: int,
-        step: ProcessStep,
+        index: int,
         current: Record,
         result: Any,
         error: BaseException | None,
     ) -> list[Record]:
         """Go on from a record that one step has no ordinary result for; `done` records before it passed all steps."""
-        index = self._steps.index(step)
-        self._count(self._steps[:index], records[: done + 1])
-        self._count(self._steps[index:], records[:done])
+        self._count(index, records[: done + 1])
+        self._count(len(self._steps), records[:done], first=index)
         self.counted = done + 1
+        step = self._steps[index]
         given = _as_lists(self._lane, self._steps[index + 1 :], step.finish_one(current, result, error))
         self.counted = len(records)
         return [*given, *_as_lists(self._lane, self._steps, records[done + 1 :])]
 
-    def _count(self, steps: Sequence[ProcessStep], records: Sequence[Record]) -> None:
-        for step in steps:
+    def _count(self, end: int, records: Sequence[Record], *, first: int = 0) -> None:
+        """Count these records in the steps from `first` to before `end`."""
+        for step, took_ns in zip(self._steps[first:end], self._took_ns[first:end], strict=True):
             if records:
                 step.count_ordinary(records)
-                step.counters.work.add(self._took_ns[step] // len(records), len(records))
+                step.counters.work.add(took_ns // len(records), len(records))
         self.counted = len(records)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
 import msgspec
 
 from penstock.errors import RunError
-from penstock.fields import OneChannel, channels_of
+from penstock.fields import OneChannel, SeveralChannels, channels_of, like
 from penstock.identity import digest_number, part_number, part_numbers
 from penstock.record import Record
 from penstock.run.steps.results import Listed
@@ -49,14 +49,21 @@ class Naming:
 
     def each(self, records: Sequence[Record], results: list[Record], *, same: bool) -> list[Record]:
         """Name one result for each record; they are the `same` if each is known to have the name of its record."""
-        last = records[-1]
-        self._last, self._late = (last.channel, last.seq), 0
-        if records[0].discontinuity:  # a source that was reopened may return the same records again
+        first, last = records[0], records[-1]
+        channel = last.channel
+        self._last, self._late = (channel, last.seq), 0
+        if first.discontinuity:  # a source that was reopened may return the same records again
             self._seen.clear()
+        if same and type(records) is OneChannel and channel not in self._into:  # nearly always
+            with self._lock:
+                self._numbers(channel).cover(min(first.seq, last.seq), max(first.seq, last.seq) + 1)
+            return results
         channels = channels_of(records)
         if (same or self._keep_names(records, results, channels)) and self._into.isdisjoint(channels):
             self._note_passed(records, channels)
-            return results if same or len(channels) > 1 else OneChannel(results)
+            if same:
+                return results
+            return OneChannel(results) if len(channels) == 1 else like(records, results)
         return [self._one(record, result) for record, result in zip(records, results, strict=True)]
 
     def _keep_names(self, records: Sequence[Record], results: Sequence[Record], channels: set[str]) -> bool:
@@ -73,9 +80,13 @@ class Naming:
 
     def _note_passed(self, records: Sequence[Record], channels: set[str]) -> None:
         """Note unchanged names, as one run of numbers for each channel of the list."""
+        firsts: Mapping[str, int]
+        lasts: Mapping[str, int]
         if len(channels) == 1:
             firsts = {records[0].channel: records[0].seq}
             lasts = {records[0].channel: records[-1].seq}
+        elif type(records) is SeveralChannels:
+            firsts, lasts = records.firsts, records.lasts
         else:
             firsts = {record.channel: record.seq for record in reversed(records)}
             lasts = {record.channel: record.seq for record in records}

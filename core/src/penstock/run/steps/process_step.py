@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from operator import is_
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 
 from penstock.compose.resolve import ResolvedNode
-from penstock.fields import OneChannel, all_derived, all_exact, exact
+from penstock.fields import all_derived, all_exact, exact, like
 from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, SupportsRun
 from penstock.read_only import owned_value
 from penstock.record import Record
@@ -71,8 +72,10 @@ class ProcessStep(Step):
         results: list[Any] = []
         todo = self._begin(records)
         if self._in_place:
-            given, records = records, []
-            self._call_each_owned(given, todo, records, results)
+            owned: list[Record] = []
+            self._call_each_owned(records, todo, owned, results)
+            if len(owned) == len(records):  # else the run is aborted
+                records = like(records, owned)
         else:
             self._call_each(records, todo, results)
         self._end()
@@ -137,6 +140,8 @@ class ProcessStep(Step):
 
     def _finish(self, records: Sequence[Record], results: list[Any]) -> list[Record]:
         """Count the results of these records, and return them with names and proper fields."""
+        if results[0] is records[0] and results[-1] is records[-1] and all(map(is_, results, records)):
+            return self._passed(records, like(records, results), same=True)
         kinds = list(map(type, results))  # counted in half the time that a set takes
         if kinds.count(Record) == len(kinds):
             return self._name_each(records, results)
@@ -160,14 +165,14 @@ class ProcessStep(Step):
 
     def _name_each(self, records: Sequence[Record], results: list[Record]) -> list[Record]:
         """Count one result for each of these records, and return them with names and proper fields."""
-        same = results == records  # records are equal only to themselves
-        derived = same or all_derived(results, records)
+        derived = all_derived(results, records)
         if not derived and not all_exact(results):
             return self._sort(records, results)
+        return self._passed(records, like(records, results) if derived else results, same=derived)
+
+    def _passed(self, records: Sequence[Record], results: list[Record], *, same: bool) -> list[Record]:
         self.counters.passed += len(results)
-        if derived and type(records) is OneChannel:
-            results = records if same else OneChannel(results)
-        return results if self._naming is None else self._naming.each(records, results, same=derived)
+        return results if self._naming is None else self._naming.each(records, results, same=same)
 
     def _sort(self, records: Sequence[Record], results: Sequence[Any]) -> list[Record]:
         """Count results that are neither one record for each input nor none, and return them as one list."""
