@@ -134,7 +134,7 @@ class FileWriter:
         files: Sequence[tuple[Path, Buffers]],
         when_exists: WhenExists,
         *,
-        note: Callable[[Mapping[int, os.stat_result]], None],
+        note: Callable[[Mapping[int, os.stat_result]], None] | None,
         lock: Path | None,
     ) -> list[int]:
         """Write files with one lock and one note for all; return those that were not written.
@@ -145,19 +145,21 @@ class FileWriter:
         Args:
             files: The path and the content of each.
             when_exists: As for `write`.
-            note: Called with the status of the complete ones, by their index in `files`, before any has its name.
+            note: Called with the status of the complete ones, by their index in `files`, before any has its name; None
+                if nothing is to be noted: then a name that exists is only found when a file would get it.
             lock: The directory whose lock is held from then on until all have their names.
         """
         names = [os.fspath(path) for path, _ in files]
         directories = [os.path.dirname(name) or "." for name in names]
         if self.sync_each or not self._unnamed:
             return list(range(len(files)))
+        is_checked = note is not None or when_exists == "replace"
         staged: dict[int, _Staged] = {}
         written: set[int] = set()
         try:
             seen: set[str] = set()
             for number, (name, directory, (_, buffers)) in enumerate(zip(names, directories, files, strict=True)):
-                if name in seen or os.path.lexists(name):
+                if name in seen or (is_checked and os.path.lexists(name)):
                     continue
                 seen.add(name)
                 try:
@@ -168,8 +170,10 @@ class FileWriter:
             if lock is not None:
                 self._make_ready(os.fspath(lock))
             with locked(os.fspath(lock)) if lock is not None else contextlib.nullcontext():
-                free = {number: one for number, one in staged.items() if not os.path.lexists(names[number])}
-                note({number: os.fstat(one.fd) for number, one in free.items()})
+                free = staged
+                if note is not None:
+                    free = {number: one for number, one in staged.items() if not os.path.lexists(names[number])}
+                    note({number: os.fstat(one.fd) for number, one in free.items()})
                 for number, one in free.items():
                     try:
                         one.place(names[number], when_exists)

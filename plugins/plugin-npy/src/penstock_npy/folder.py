@@ -203,9 +203,11 @@ class Folder:
             for file in self.index.add_all(lines):
                 self.writer.must_last(file)
 
-        lock = self.index.directory if any(item.entry is not None for item in items) else None
+        is_indexed = any(item.entry is not None for item in items)
+        lock = self.index.directory if is_indexed else None
+        is_noted = is_indexed or self.checksums is not None
         files = [(item.path, item.buffers) for item in items]
-        return self.writer.write_together(files, self.when_exists, note=note, lock=lock)
+        return self.writer.write_together(files, self.when_exists, note=note if is_noted else None, lock=lock)
 
     def file_at(self, key: object) -> Path | None:
         """Return the file of a key, or None if there is none or the key leads out of the root."""
