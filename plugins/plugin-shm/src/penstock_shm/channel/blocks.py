@@ -25,7 +25,7 @@ _GROUP_BYTES = 256 << 10
 _GROUP_RECORDS = 1024
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Packed:
     """Records laid out for a block of `size` bytes: pieces, each with its offset, and the places they refer to."""
 
@@ -35,7 +35,7 @@ class Packed:
     places: Sequence[Place] = ()
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class _Part:
     record: Record
     buffers: Sequence[memoryview]
@@ -44,15 +44,17 @@ class _Part:
 
 def pack(
     records: Sequence[Record], failed: list[tuple[Record, BaseException]], owner: object = None
-) -> Iterator[Packed]:
-    """Yield the records in groups of one block each, in order; those that cannot be encoded go to `failed`.
+) -> Sequence[Packed]:
+    """Return the records in groups of one block each, in order; those that cannot be encoded go to `failed`.
 
     Large arrays in memory of the `owner`, or that were received, are referred to.
     """
     bundles = _bundles(records)
-    if bundles is not None:
-        yield from bundles
-        return
+    return list(_encoded(records, failed, owner)) if bundles is None else bundles
+
+
+def _encoded(records: Sequence[Record], failed: list[tuple[Record, BaseException]], owner: object) -> Iterator[Packed]:
+    """Yield the records in groups, each written by the codec."""
     pending: list[_Part] = []
     total = 0
     for record in records:

@@ -40,33 +40,11 @@ _decoder = msgspec.msgpack.Decoder(_Columns)
 
 def bundled(records: Sequence[Record]) -> bytearray | None:
     """Return the bytes of a bundle; None if a record is not small and plain. Raises OverflowError, UnicodeError."""
-    data = [record.data for record in records]
-    kinds = set(map(type, data))
-    if not (kinds <= _DATA and _are_small(data, kinds)):
+    columns = _columns_of_one(records[0]) if len(records) == 1 else _columns(records)
+    if columns is None:
         return None
-    if any([record.parent is not None for record in records]):  # noqa: C419 - a list takes half the time
-        return None
-    metadata = [record.metadata for record in records]
-    has_metadata = any(metadata)
-    if has_metadata and not all(map(_is_plain, metadata)):
-        return None
-    coords = [record.coords for record in records]
-    nowhere = coords.count(_NOWHERE) == len(coords)
-    marks = [record.discontinuity for record in records]
     content = bytearray(_HEAD.size)  # written to in place: a second copy costs more than all the rest
-    _encoder.encode_into(
-        (
-            _runs([record.channel for record in records]),
-            [record.seq for record in records],
-            _one_or_all([record.time_ns for record in records]),
-            None if nowhere else [dict(each) for each in coords],
-            metadata if has_metadata else None,
-            marks if True in marks else None,
-            data,
-        ),
-        content,
-        _HEAD.size,
-    )
+    _encoder.encode_into(columns, content, _HEAD.size)
     _HEAD.pack_into(content, 0, 0, len(content) - _HEAD.size)
     return content
 
@@ -101,6 +79,51 @@ def unbundled(view: memoryview) -> list[Record]:
         ]
     except (struct.error, ValueError, TypeError, msgspec.DecodeError) as error:
         raise StoreError(f"a bundle in a block of {len(view)} bytes cannot be read: {error}") from error
+
+
+def _columns(records: Sequence[Record]) -> _Columns | None:
+    data = [record.data for record in records]
+    kinds = set(map(type, data))
+    if not (kinds <= _DATA and _are_small(data, kinds)):
+        return None
+    if any([record.parent is not None for record in records]):  # noqa: C419 - a list takes half the time
+        return None
+    metadata: list[Any] = [record.metadata for record in records]
+    has_metadata = any(metadata)
+    if has_metadata and not all(map(_is_plain, metadata)):
+        return None
+    coords = [record.coords for record in records]
+    nowhere = coords.count(_NOWHERE) == len(coords)
+    marks = [record.discontinuity for record in records]
+    return (
+        _runs([record.channel for record in records]),
+        [record.seq for record in records],
+        _one_or_all([record.time_ns for record in records]),
+        None if nowhere else [dict(each) for each in coords],
+        metadata if has_metadata else None,
+        marks if True in marks else None,
+        data,
+    )
+
+
+def _columns_of_one(record: Record) -> _Columns | None:
+    """Return the same for a single record, in a fifth of the time."""
+    data, coords = record.data, record.coords
+    metadata: Any = record.metadata
+    kind = type(data)
+    if kind not in _DATA or record.parent is not None or (kind in _TEXTS and len(data) > SMALL_BYTES):
+        return None
+    if metadata and not _is_plain(metadata):
+        return None
+    return (
+        record.channel,
+        [record.seq],
+        record.time_ns,
+        None if coords is _NOWHERE else [dict(coords)],
+        [metadata] if metadata else None,
+        [record.discontinuity] if record.discontinuity else None,
+        [data],
+    )
 
 
 def _are_small(data: Sequence[Any], kinds: set[type]) -> bool:

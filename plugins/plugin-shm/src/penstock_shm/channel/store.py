@@ -98,7 +98,7 @@ class ShmStore:
         """
         producer = self._get_producer()
         failed: list[tuple[Record, BaseException]] = []
-        groups = list(pack(records, failed, producer))
+        groups = pack(records, failed, producer)
         if len(groups) == 1 and not failed and self._put(producer, groups[0]):
             return
         left = sum([len(group.records) for group in groups])
