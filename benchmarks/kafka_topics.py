@@ -1,4 +1,4 @@
-"""Kafka: a pipeline's source and store beside bare loops of confluent_kafka, in one run, on a broker of their own.
+"""Kafka: a pipeline's source and store, and both ends of a link, beside bare loops of confluent_kafka, in one run.
 
 `python benchmarks/kafka_topics.py` prints messages/s of each, the ratio, and JSON. Needs Java and Maven; see
 plugins/plugin-kafka-av/tests/services.
@@ -97,6 +97,20 @@ def penstock_produce(address: str, topic: str) -> float:
     return _run(ps.source(data) >> store)
 
 
+def link_write(address: str, topic: str) -> float:
+    """Return records/s of a pipeline into a link."""
+    data = [ps.Record(bytes(SIZE), channel="c", seq=number, time_ns=number) for number in range(COUNT)]
+    return _run(ps.source(data) >> ps.store("kafka-link", bootstrap_servers=address, topic=topic))
+
+
+def link_read(address: str, topic: str) -> float:
+    """Return records/s of a pipeline out of a link."""
+    clock = Clock()
+    source = ps.source("kafka-link", bootstrap_servers=address, topic=topic, group=uuid.uuid4().hex, until_end=True)
+    _run(source >> ps.store(clock))
+    return clock.rate()
+
+
 def _run(flow: ps.Flow) -> float:
     began = time.perf_counter()
     report = ps.Pipeline(flow).run()
@@ -111,16 +125,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory, services.running(Path(directory)) as broker:
         raw = broker.topic()
         broker.produce(raw, [bytes(SIZE)] * COUNT)
-        pairs = {"consume": (bare_consume, penstock_consume), "produce": (bare_produce, penstock_produce)}
-        for name, (bare, ours) in pairs.items():
+        link = broker.topic()
+        link_write(broker.address, link)
+        pairs = {
+            "consume": (bare_consume, penstock_consume, raw),
+            "produce": (bare_produce, penstock_produce, ""),
+            "link, in": (bare_produce, link_write, ""),
+            "link, out": (bare_consume, link_read, link),
+        }
+        for name, (bare, ours, filled) in pairs.items():
             figures: dict[str, list[float]] = {"bare": [], "penstock": []}
             for _ in range(TURNS):
                 for who, measure in (("bare", bare), ("penstock", ours)):
-                    topic = raw if name == "consume" else broker.topic()
-                    figures[who].append(measure(broker.address, topic))
+                    figures[who].append(measure(broker.address, filled or broker.topic()))
             medians = {who: round(statistics.median(each)) for who, each in figures.items()}
             table[name] = {**medians, "ratio": round(medians["penstock"] / medians["bare"], 2)}
-            print(f"{name:8} bare {medians['bare']:>7}/s  penstock {medians['penstock']:>7}/s  {table[name]['ratio']}")
+            print(f"{name:9} bare {medians['bare']:>7}/s  penstock {medians['penstock']:>7}/s  {table[name]['ratio']}")
     print(json.dumps({"messages": COUNT, "size_bytes": SIZE, "turns": TURNS, **table}))
 
 

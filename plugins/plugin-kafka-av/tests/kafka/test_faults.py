@@ -212,6 +212,34 @@ def test_a_broker_that_is_killed_and_started_again(own_broker, read):
 
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_a_processor_that_takes_many_poll_intervals(broker, protocol):
+    """A frame that takes longer than the poll interval (by default minutes) costs a run nothing: no partition moves, no
+    record comes twice, and what is stored is committed.
+    """
+    raw = broker.topic(partitions=2)
+    for partition in range(2):
+        broker.produce(raw, numbers(50), partition=partition)
+    began, slow = [], threading.Event()
+
+    def work(record):
+        if not began:
+            began.append(time.monotonic())
+            slow.wait(5.0)  # more than three poll intervals of work
+        return record
+
+    options = {"group.protocol": protocol, "max.poll.interval.ms": 1500}
+    if protocol == "classic":
+        options |= {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300}
+    kafka = {"bootstrap_servers": broker.address, "topics": [raw], "group": f"g-{raw}", "options": options}
+    source = ps.source("kafka", name="in", until_end=True, **kafka)
+    report = ps.Pipeline(source >> ps.processor(work) >> ps.store("null"), checkpoint_every_s=0.2).run()
+    assert report.ok, report
+    assert (report.received, report.stored) == (100, 100)
+    again = ps.Pipeline(ps.source("kafka", name="in", until_end=True, **kafka) >> ps.store("null")).run()
+    assert again.received == 0
+
+
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
 def test_a_source_is_removed_though_no_broker_answers(own_broker, protocol):
     """A source whose brokers stopped answering can be removed: neither commit nor close waits for them."""
     raw = own_broker.topic(partitions=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 import subprocess
@@ -9,6 +10,8 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+
+import yaml
 
 import penstock as ps
 
@@ -40,6 +43,25 @@ def test_several_machines(monkeypatch):
     text = toml.replace('processor = "my_lab.detect:Detector"', 'processor = "background-difference"')
     assert tomllib.loads(text)["nodes"][0]["settings"]["options"]["sasl.password"] == {"env": "KAFKA_PASSWORD"}
     ps.Pipeline.from_toml(text).check()
+
+
+def test_several_machines_as_units_and_deployments():
+    """The systemd unit and the Kubernetes Deployment run the pipeline, drain on SIGTERM, and bring the secret along."""
+    [unit] = blocks("several-machines.md", "ini")
+    service = configparser.ConfigParser()
+    service.optionxform = str
+    service.read_string(unit)
+    assert service["Service"]["ExecStart"].endswith("penstock run /etc/vision.toml")
+    assert service["Service"]["KillSignal"] == "SIGTERM"
+    [text] = blocks("several-machines.md", "yaml")
+    deployment = yaml.safe_load(text)
+    assert deployment["kind"] == "Deployment"
+    template = deployment["spec"]["template"]
+    assert deployment["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    [container] = template["spec"]["containers"]
+    assert container["command"] == ["penstock", "run", "/etc/vision.toml"]
+    assert container["envFrom"] == [{"secretRef": {"name": "kafka"}}]
+    assert template["spec"]["terminationGracePeriodSeconds"] == int(service["Service"]["TimeoutStopSec"])
 
 
 def test_durable_links(broker, tmp_path, read):

@@ -103,7 +103,7 @@ def test_a_partition_that_ends_with_a_transaction_is_not_waited_for(broker, sour
     assert len(read(source_of(topics=[marked, other]), 1001)) == 1001
 
 
-def test_a_run_that_aligns_holds_few_frames(broker):
+def test_d3_a_run_that_aligns_holds_few_frames(broker):
     """Cameras that catch up reach `align` within some records of each other, though one sends far fewer bytes."""
     topics = {broker.topic(): 200, broker.topic(): 20_000, broker.topic(): 60_000}
     for topic, size in topics.items():

@@ -1,0 +1,67 @@
+"""D2 on topics: codecs, and streams cut anywhere, decoded as PyAV decodes the file that they came from."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+import penstock as ps
+
+CODECS = {
+    "h264": ("libx264", "d2.mp4", {}),
+    "hevc": ("libx265", "d2.mkv", {}),
+    "mjpeg": ("mjpeg", "d2.avi", {"gop": 1, "bframes": 0, "pixels": "yuvj420p"}),
+    "vp9": ("libvpx-vp9", "d2.webm", {"options": {"deadline": "realtime"}}),
+    "ffv1": ("ffv1", "d2-lossless.mkv", {"gop": 1, "bframes": 0}),
+}
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_d2_codecs(broker, make_video, direct, codec):
+    """A recording that goes through a topic, packet by packet, gives the frames of the file, whatever its codec."""
+    encoder, name, settings = CODECS[codec]
+    path = make_video(name, codec=encoder, frames=20, **settings)
+    topic = broker.topic()
+    kafka = {"bootstrap_servers": broker.address}
+    sent = ps.Pipeline(ps.source("video", url=str(path)) >> ps.store("kafka", topic=topic, **kafka)).run()
+    assert sent.ok
+    messages = ps.source("kafka", topics=[topic], until_end=True, **kafka) >> ps.decoder("record")
+    frames = ps.Pipeline(messages >> ps.decoder("av")).collect()
+    assert len(frames) == 20
+    for frame, (_, array) in zip(frames, direct(path), strict=True):
+        assert np.array_equal(frame.data, array)
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_d2_cut_anywhere(broker, make_video, packets_of, direct, codec):
+    """A stream whose messages end anywhere, in the middle of packets or behind several, gives every frame."""
+    encoder, name, settings = CODECS[codec]
+    path = make_video(name, codec=encoder, frames=20, **settings)
+    stream = b"".join(record.data for record in packets_of(path))
+    chance, parts = random.Random(codec), []
+    while stream:
+        size = chance.choice([1, 7, 100, 4000])
+        parts.append(stream[:size])
+        stream = stream[size:]
+    topic = broker.topic()
+    broker.produce(topic, parts)
+    source = ps.source("kafka", bootstrap_servers=broker.address, topics=[topic], until_end=True)
+    frames = ps.Pipeline(source >> ps.decoder("av", codec=codec, packets="stream", rate=25)).collect()
+    assert len(frames) == 20
+    for frame, (_, array) in zip(frames, direct(path), strict=True):
+        assert np.array_equal(frame.data, array)
+
+
+def test_d2_a_rate(broker, make_video, packets_of):
+    """Of a camera on a topic, with B-frames, a rate keeps some frames as they are; each packet is in the account."""
+    path = make_video("d2-long.mp4", frames=50)
+    topic = broker.topic()
+    for number, record in enumerate(packets_of(path)):
+        broker.produce(topic, [record.data], timestamp=1_700_000_000_000 + 40 * number)
+    source = ps.source("kafka", bootstrap_servers=broker.address, topics=[topic], until_end=True)
+    report = ps.Pipeline(source >> ps.decoder("av", rate=5, name="decode") >> ps.store("memory")).run()
+    assert report.ok
+    assert report.stored == 10
+    assert report.account.node("decode").thinned == 40
