@@ -43,6 +43,7 @@ def test_a_path_is_enough(archive, store):
     """Each record of an archive is a line, whichever store wrote it, and nothing in the archive changes."""
     before = sorted(path for path in archive.rglob("*") if "lock" not in path.name)
     assert len(read(archive, store).splitlines()) == 3
+    assert len(read(archive, str(archive / store)).splitlines()) == 3  # absolute
     assert sorted(path for path in archive.rglob("*") if "lock" not in path.name) == before
 
 
@@ -82,6 +83,10 @@ def test_a_store_by_name(archive):
     ("arguments", "sentence"),
     [
         (["nothing-here"], "nothing-here"),
+        (["nothing-here"], "there is no file or directory 'nothing-here'"),
+        (["notes.txt"], "notes.txt: no known store writes this"),
+        (["npy", "pth=x"], "store 'npy': $.path: is missing; unknown key 'pth'; did you mean path?"),
+        (["memory", "capacity=0"], "store 'memory': capacity=0: must be"),
         (["npy", "--key", "77.npy"], "77.npy"),
         (["null"], "cannot be read back"),
         (["all.log", "--key", "x"], "keys are 0 to 2"),
@@ -89,6 +94,7 @@ def test_a_store_by_name(archive):
 )
 def test_what_cannot_be_read(archive, arguments, sentence):
     """Anything but a store, and an unreadable or missing one, is an error of one sentence."""
+    (archive / "notes.txt").write_text("a file beside records is not a store of them")
     errors = read(archive, *arguments, status=1)
     assert sentence in errors
     assert len(errors.splitlines()) == 1
@@ -114,3 +120,22 @@ def test_a_stack(archive):
     lines = read(archive, "stack").splitlines()
     assert len(lines) == 3
     assert all("2x3 uint8" in line and f"t={number}" in line for number, line in enumerate(lines))
+
+
+def test_a_part_of_an_archive(tmp_path):
+    """A directory of an archive, or one file of it, is read with the fields that its index keeps, and alone."""
+    records = [
+        ps.Record(numpy.full(2, n), channel=name, seq=n, time_ns=1_700_000_000_000_000_000)
+        for name in ("left", "right")
+        for n in range(2)
+    ]
+    archive = ps.store("npy", path=str(tmp_path / "all" / "{{ channel }}" / "{{ seq }}.npy"))
+    ps.Pipeline(ps.source(records) >> archive).run(check=True)
+    assert read(tmp_path, "all/left").splitlines() == [
+        "0.npy  'left'/0  2023-11-14T22:13:20.000+00:00  2 int64",
+        "1.npy  'left'/1  2023-11-14T22:13:20.000+00:00  2 int64",
+    ]
+    assert read(tmp_path, "all/right/1.npy") == "1.npy  'right'/1  2023-11-14T22:13:20.000+00:00  2 int64\n"
+    assert json.loads(read(tmp_path, "all/left", "--key", "1.npy", "--json"))["channel"] == "left"
+    assert "7.npy" in read(tmp_path, "all/left", "--key", "7.npy", status=1)
+    assert len(read(tmp_path, str(tmp_path / "all" / "left")).splitlines()) == 2

@@ -69,6 +69,17 @@ def test_help_says_every_option(factory):
             if inspect.isfunction(method) and method.__doc__ and not name.startswith("_"):
                 assert f"{name}(" in said
                 assert method.__doc__.splitlines()[0] in said
+        for name in vars(protocol).get("__annotations__", {}):
+            assert f"\n    {name}: " in said
+
+
+def test_help_says_keywords_and_special_methods():
+    """The contract in a help has arguments with stars, and the methods of a readable store that have no docstring."""
+    said = inspect.getdoc(ps.store)
+    assert "keys(**coords: Any) -> Iterator[Key]" in said
+    assert "subscribe(callback: Callable[[Key], None], pattern: str, **coords: Any)" in said
+    assert "__contains__(key: object) -> bool" in said
+    assert "__len__() -> int" in said
 
 
 def import_path_of_contract(role):

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
 
 from penstock.cli import main
@@ -253,3 +254,12 @@ def test_commands_that_plugins_of_ours_bring_are_named(shell):
         done = shell(name, "anything", PENSTOCK_WITHOUT="*")
         assert done.returncode == 2
         assert f"there is no command '{name}'; `pip install {distribution}` brings it" in done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_the_list_of_commands_has_whole_sentences(name):
+    """The first sentence of each command's help fits into its line of `penstock --help`."""
+    from penstock.cli.group import cli
+
+    command = cli.get_command(click.Context(cli), name)
+    assert not command.get_short_help_str(60).endswith("...")

@@ -17,17 +17,16 @@ class Source(Protocol):
     """Read records for a run.
 
     An attrs class whose init fields are its settings; building one does nothing. A run calls `open`, then `read` from
-    one thread until it ends, then `close`. If `read` raises, the same object is closed and opened again, by its
-    policy, and told to continue at its last position (`SupportsSeek`).
+    one thread until it ends, then `close`. If `read` raises, the same object is closed and reopened, as often as its
+    `retry`, and continues at its last position (`SupportsSeek`).
 
-    The memory of its records stays unchanged, or the source has one of two class attributes or settings:
-    `reuses_buffers = True` means that it reuses memory, so that the run copies each record;
-    `stays_valid = True` promises that it does not. Without either, the first records are copied while the run learns
-    whether memory is reused (see `penstock.buffers`).
+    A class attribute or setting declares what happens to the memory of its records: with `reuses_buffers = True` the
+    source reuses it, so that the run copies each record; with `stays_valid = True` it never does. Without either, the
+    first records are copied while the run determines whether memory is reused (see `penstock.buffers`).
 
-    The run looks at the fields of each record, and converts or refuses odd ones. A class attribute
-    `exact_fields = True` promises that each has just the type that `Record` says, and has the run believe it;
-    `SourceContract` checks that.
+    The run checks the fields of each record, and converts or refuses invalid ones. The class attribute
+    `exact_fields = True` promises that each field has exactly the type that `Record` declares, so that the run need
+    not check them; `SourceContract` tests that promise.
     """
 
     gives: ClassVar[str] = "any"
@@ -45,7 +44,7 @@ class Source(Protocol):
 
         Raises:
             EndOfSource: no more records will come. Raised after all have been returned.
-            SourceError: it cannot continue; the run closes it and, by its policy, opens it again.
+            SourceError: it cannot continue; the run closes it and, as `retry` says, reopens it.
         """
         ...
 
@@ -120,13 +119,13 @@ class SupportsRefusal(Protocol):
     """A source that reports invalid messages: the run dead-letters them, or treats them as `on_error` says."""
 
     def take_refused(self) -> Sequence[tuple[Record, BaseException]]:
-        """Return what came since the last call and is of no use, each with the reason. Called after each `read`."""
+        """Return the invalid messages since the last call, each with the reason. Called after each `read`."""
         ...
 
 
 @runtime_checkable
 class SupportsDurable(Protocol):
-    """A source that cannot be asked again, but wants to know how far what it gave is safe."""
+    """A source that cannot repeat records, but needs to know which of them are durable."""
 
     def mark(self) -> Position:
         """Return a mark of the last record that `read` returned, as plain data."""

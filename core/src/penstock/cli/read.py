@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from penstock.cli.console import printable, printable_lines
-from penstock.errors import CannotGetObjectError, ConfigError, ObjectNotFoundError
+from penstock.errors import CannotGetObjectError, ConfigError, ObjectNotFoundError, UnknownComponentError
 from penstock.plugins import Plugins
 from penstock.record import Record
 from penstock.store import SupportsRead
@@ -25,11 +25,13 @@ from penstock.store import SupportsRead
 @click.option("--limit", type=click.IntRange(1), help="List at most this many records.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: one object per line, or the one record.")
 def read(store: str, more: tuple[str, ...], key: str | None, limit: int | None, as_json: bool) -> None:
-    """List the records in each STORE: key, channel, number, time, coordinates, and type of the data.
+    """List the records in each STORE.
 
-    STORE is a path (a directory of .npy or .json files, an LMDB directory, a log), or the name of a store with its
-    settings: penstock read npy path='archive/{{ seq }}.npy'. Of several stores, --key shows the record in the first
-    that has it.
+    Each line has key, channel, number, time, coordinates, and type of the data.
+
+    STORE is a path (a directory of .npy or .json files or one of them, an LMDB directory, a log), or the name of a
+    store with its settings: penstock read npy path='archive/{{ seq }}.npy'. Of several stores, --key shows the record
+    in the first that has it.
     """
     stores = [store, *(each for each in more if "=" not in each or Path(each).exists())]
     settings = dict(_setting(each) for each in more if each not in stores)
@@ -85,35 +87,87 @@ def _setting(text: str) -> tuple[str, Any]:
 
 def _open(name: str, settings: dict[str, Any]) -> Any:
     """Create and open a store of this name, or the one that wrote this path."""
-    if not settings and Path(name).exists():
-        path = Path(name)
-        if path.is_file() and path.suffix == ".log":
-            return _Log(path)
-        name, settings = _writer_of(path)
-    component = Plugins.discover().load("store", name)
+    path = Path(name)
+    if settings or not path.exists():
+        return _opened(name, settings)
+    if path.is_file() and path.suffix == ".log":
+        return _Log(path)
+    store, settings, prefix = _writer_of(path)
+    opened = _opened(store, settings)
+    only = path.name if path.is_file() and path.suffix in _ONE_FILE_EACH else ""
+    return _Part(opened, prefix, only) if prefix or only else opened
+
+
+def _opened(name: str, settings: dict[str, Any]) -> Any:
     from penstock.compose.resolve import build
 
-    store = build(component, settings)
+    try:
+        component = Plugins.discover().load("store", name)
+    except UnknownComponentError as error:
+        raise UnknownComponentError(f"{error}; and there is no file or directory {name!r}") from error
+    try:
+        store = build(component, settings)
+    except ConfigError as error:
+        raise ConfigError(f"store {name!r}: {error}") from error
     if not isinstance(store, SupportsRead):
-        raise ConfigError(f"store {name!r} cannot be read back")
+        remedy = "; pass the path of its file alone" if name == "log" else ""
+        raise ConfigError(f"store {name!r} cannot be read back{remedy}")
     store.open()  # type: ignore[attr-defined]  # every store has it
     return store
 
 
-def _writer_of(path: Path) -> tuple[str, dict[str, Any]]:
-    """Return the name and the settings of the store that wrote a path. Raises ConfigError."""
+_ONE_FILE_EACH = {".npy": "npy", ".json": "json"}
+"""The stores that write one file for each record, by the suffix of the files."""
+
+
+def _writer_of(path: Path) -> tuple[str, dict[str, Any], str]:
+    """Return the name and the settings of the store that wrote a path, and the prefix of the keys there.
+
+    Raises ConfigError.
+    """
     if path.suffix in (".lmdb", ".mdb") or (path / "data.mdb").exists():
-        return "lmdb", {"path": str(path), "readonly": True}
-    root = path if path.is_dir() else path.parent
-    if next(root.rglob("*.times.npy"), None) is not None:
-        return "npy-stack", {"path": str(root / "{{ channel }}.npy"), "root": str(root)}
-    for suffix, store in ((".npy", "npy"), (".json", "json")):
-        found = next(root.rglob(f"*{suffix}"), None)
-        if found is not None:
+        return "lmdb", {"path": str(path), "readonly": True}, ""
+    folder = path if path.is_dir() else path.parent
+    if path.is_dir() or path.suffix == ".npy":
+        stacks = folder.rglob("*.times.npy") if path.is_dir() else iter((path.with_suffix(".times.npy"),))
+        if any(each.exists() for each in stacks):
+            return "npy-stack", {"path": "{{ channel }}.npy", "root": str(folder)}, ""
+    for suffix, store in _ONE_FILE_EACH.items():
+        found = next(folder.rglob(f"*{suffix}"), None) if path.is_dir() else path
+        if found is not None and found.suffix == suffix:
+            root, prefix = _archive_of(folder)
             beside = store == "npy" and found.with_name(f"{found.name}.json").exists()
-            template = {"path": str(root / f"{{{{ seq }}}}{suffix}"), "root": str(root)}
-            return store, {**template, "sidecar": "json"} if beside else template
+            template = {"path": f"{{{{ seq }}}}{suffix}", "root": str(root)}
+            return store, {**template, "sidecar": "json"} if beside else template, prefix
     raise ConfigError(f"{path}: no known store writes this; name it: penstock read npy path=…")
+
+
+def _archive_of(folder: Path) -> tuple[Path, str]:
+    """Return the directory of the archive that this is a part of, where its index is, and the prefix of its keys."""
+    for above in (folder, *folder.absolute().parents):
+        if (above / ".index").is_dir():
+            return above, f"{folder.absolute().relative_to(above).as_posix()}/" if above != folder else ""
+    return folder, ""
+
+
+class _Part:
+    """The records of a store below one of its directories, or in one file; their keys begin there."""
+
+    def __init__(self, store: Any, prefix: str, only: str) -> None:
+        self._store, self._prefix, self._only = store, prefix, only
+
+    def keys(self) -> Iterator[str]:
+        every = iter(self._store.keys())
+        within = (key.removeprefix(self._prefix) for key in every if key.startswith(self._prefix))
+        return (key for key in within if self._only in ("", key))
+
+    def get(self, key: str) -> Record:
+        record: Record = self._store.get(f"{self._prefix}{key}")
+        return record
+
+    def close(self) -> None:
+        """Close the store."""
+        self._store.close()
 
 
 class _Log:

@@ -23,9 +23,10 @@ from penstock.errors import WiringError
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def replay(directory: Path, into: Path | None, as_json: bool) -> None:
-    """Send the dead letters in DIRECTORY through the pipeline in a file, each from the node at which it failed.
+    """List dead letters, or send them through a pipeline.
 
-    Its own sources are omitted. The dead letters are kept: remove them when the run was ok.
+    Each record in DIRECTORY begins at the node at which it failed; the pipeline's own sources are omitted. The dead
+    letters are kept: remove them when the run was ok.
     """
     if not any(directory.rglob(LOG)):
         raise click.ClickException(f"{directory}: no dead letters in or below it")

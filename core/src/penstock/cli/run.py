@@ -28,7 +28,10 @@ _FILE = click.argument("file", type=click.Path(path_type=Path))
 @click.option("--progress/--no-progress", default=None, help="Live statistics; by default if stderr is a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def run(file: Path, progress: bool | None, as_json: bool) -> None:
-    """Run the pipeline in FILE (.toml, .yaml, .json) until its sources end; Ctrl-C drains, a second one aborts."""
+    """Run the pipeline in FILE until its sources end.
+
+    FILE is a .toml, .yaml or .json file. Ctrl-C drains the run, a second one aborts it.
+    """
     pipeline = read_pipeline(file)
     run_and_finish(pipeline, progress=sys.stderr.isatty() if progress is None else progress, as_json=as_json)
 
@@ -39,7 +42,7 @@ def run(file: Path, progress: bool | None, as_json: bool) -> None:
     "--import", "import_paths", is_flag=True, help="Also import and check components that FILE names as module:name."
 )
 def validate(file: Path, import_paths: bool) -> None:
-    """Check the pipeline in FILE as far as that is possible without opening anything.
+    """Check the pipeline in FILE without opening anything.
 
     Only code of penstock and of plugins is run. Components that FILE names as module:name are checked only with
     --import, which imports the module: use it for files that you would run.

@@ -105,11 +105,12 @@ def option_problems(parts: Iterable[ResolvedNode], plugins: Plugins) -> list[str
                 problems.append(f"{part.where}: workers={node.workers}: it gathers records over time; use 1")
         if node.place == "process":
             problems += _place_problems(part)
-    if any(part.node.place == "process" for part in parts):
+    elsewhere = [part for part in parts if part.node.place == "process"]
+    if elsewhere:
         try:
             link_classes(plugins)
         except PluginError as error:
-            problems.append(f"place='process' needs a link between processes: {error}")
+            problems += [f"{part.where}: place='process' needs a link between processes: {error}" for part in elsewhere]
     return problems
 
 

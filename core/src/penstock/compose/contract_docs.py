@@ -11,6 +11,10 @@ from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
+_SPECIAL = ("__contains__", "__len__")
+"""Methods of a contract that need no docstring."""
+_TAKES_KEYWORDS = 0x08
+"""The flag of a function with `**keywords` (inspect.CO_VARKEYWORDS)."""
 
 
 def shows_contract(contract: ModuleType) -> Callable[[F], F]:
@@ -29,10 +33,12 @@ def _text(contract: ModuleType) -> str:
     lines = [f"The contract (from {contract.__name__} import …): {contract.__doc__}"]
     for name, thing in vars(contract).items():
         if isinstance(thing, type) and thing.__module__ == contract.__name__:
-            lines += ["", f"class {name}:", *_indented(thing.__doc__ or "", 4)]
+            lines += ["", f"class {name}:", *_indented(thing.__doc__, 4)]
+            hints = vars(thing).get("__annotations__", {})
+            lines += [line for attribute, hint in hints.items() for line in ("", f"    {attribute}: {hint}")]
             for attribute, method in vars(thing).items():
                 method = getattr(method, "__func__", method)
-                if isinstance(method, FunctionType) and method.__doc__:
+                if isinstance(method, FunctionType) and (method.__doc__ or attribute in _SPECIAL):
                     lines += ["", f"    {_signature(attribute, method)}", *_indented(method.__doc__, 8)]
     return "\n".join(f"    {line}" if line else "" for line in lines)
 
@@ -40,15 +46,23 @@ def _text(contract: ModuleType) -> str:
 def _signature(name: str, method: FunctionType) -> str:
     """Return "read(max_records: int, timeout_s: float) -> Sequence[Record]"; `inspect` would have to be imported."""
     code, hints = method.__code__, method.__annotations__
+    count = code.co_argcount + code.co_kwonlyargcount
+    names = [(name, "") for name in code.co_varnames[:count]]
+    if code.co_kwonlyargcount:
+        names.insert(code.co_argcount, ("*", ""))
+    if code.co_flags & _TAKES_KEYWORDS:
+        names.append((code.co_varnames[count], "**"))
     arguments = [
-        f"{one}: {hints[one]}" if one in hints else one
-        for one in code.co_varnames[: code.co_argcount]
+        f"{stars}{one}: {hints[one]}" if one in hints else f"{stars}{one}"
+        for one, stars in names
         if one not in ("self", "cls")
     ]
     return f"{name}({', '.join(arguments)}) -> {hints.get('return', 'None')}"
 
 
-def _indented(text: str, by: int) -> list[str]:
+def _indented(text: str | None, by: int) -> list[str]:
+    if not text:
+        return []
     first, *rest = text.strip().splitlines()
     stripped = [line.strip() for line in rest if line.strip()]
     least = min((len(line) - len(line.lstrip()) for line in rest if line.strip()), default=0) if stripped else 0

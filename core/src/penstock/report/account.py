@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from penstock.errors import ObjectNotFoundError
+from penstock.suggestions import close_to
+
 
 @attrs.frozen(kw_only=True)
 class NodeAccount:
@@ -159,18 +162,20 @@ class Account:
         return self.total("in_flight") + sum(max(0, count) for count in in_hand)
 
     def node(self, name: str) -> NodeAccount:
-        """Return the account of a node. Raises KeyError."""
+        """Return the account of a node. Raises ObjectNotFoundError, which is a KeyError."""
         for node in self.nodes:
             if node.node == name:
                 return node
-        raise KeyError(f"no node {name!r}; there are {', '.join(node.node for node in self.nodes)}")
+        known = [node.node for node in self.nodes]
+        raise ObjectNotFoundError(f"no node {name!r}; there are {', '.join(known)}{close_to(name, known)}")
 
     def edge(self, before: str, after: str) -> EdgeAccount:
-        """Return the account of the edge between two nodes. Raises KeyError."""
+        """Return the account of the edge between two nodes. Raises ObjectNotFoundError, which is a KeyError."""
         for edge in self.edges:
             if (edge.before, edge.after) == (before, after):
                 return edge
-        raise KeyError(f"no edge {before!r} >> {after!r}")
+        known = ", ".join(edge.edge for edge in self.edges)
+        raise ObjectNotFoundError(f"no edge {before!r} >> {after!r}; there are {known}")
 
     def imbalances(self) -> list[str]:
         """Return the counters that do not add up, a sentence each; empty if all do. Valid when the run is over."""

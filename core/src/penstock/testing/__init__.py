@@ -5,7 +5,12 @@ Needs pytest (`pip install "penstock[testing]"`). Nothing here is imported by pe
 
 from __future__ import annotations
 
-import pytest
+try:
+    import pytest
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f'penstock.testing needs {error.name}: `pip install "penstock[testing]"`', name=error.name
+    ) from error
 
 # Before they are imported, so that a failing assert in an inherited test shows its values.
 pytest.register_assert_rewrite(

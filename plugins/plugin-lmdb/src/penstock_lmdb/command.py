@@ -21,7 +21,10 @@ def lmdb() -> None:
 @_path
 @_as_json
 def info(path: Path, as_json: bool) -> None:
-    """Describe the file at PATH: records, times, sizes, positions, and its readers."""
+    """Describe the file at PATH.
+
+    Prints its records, times, sizes, positions, and readers.
+    """
     from penstock_lmdb.inspection import describe  # here: the help needs no lmdb
 
     _print(describe(path), as_json)
@@ -31,7 +34,10 @@ def info(path: Path, as_json: bool) -> None:
 @_path
 @_as_json
 def verify(path: Path, as_json: bool) -> None:
-    """Read every page and every record of the file at PATH; exit with 1 if there is a problem."""
+    """Read every page and every record of the file at PATH.
+
+    Exits with 1 if there is a problem.
+    """
     from penstock_lmdb.inspection import verify as look  # as above
 
     count, problems = look(path)
@@ -49,9 +55,9 @@ def verify(path: Path, as_json: bool) -> None:
 @_path
 @click.option("--to", type=click.Path(path_type=Path), help="Write the copy here, and leave the file unchanged.")
 def compact(path: Path, to: Path | None) -> None:
-    """Free the space of deleted records in the file at PATH, by replacing it with a compacted copy.
+    """Free the space of deleted records in the file at PATH.
 
-    No other process may have the file open, unless --to is given.
+    The file is replaced with a compacted copy. No other process may have the file open, unless --to is given.
     """
     from penstock_lmdb.inspection import compact as copy  # as above
 
