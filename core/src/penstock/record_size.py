@@ -95,18 +95,16 @@ def _quick_total(records: Sequence[Record]) -> int | None:
     Most lists hold records of one kind, with plain metadata or none: a few passes in C, for lists that take several
     times as long to look into.
     """
-    count = len(records)
-    flat = 0
-    light = [type(record.data) for record in records if not record.metadata and record.parent is None]
-    if len(light) < count:
-        if [1 for record in records if record.parent is not None]:
-            return None
-        total = _total_of_flat([record.metadata for record in records])
+    count, flat = len(records), 0
+    metadata = [record.metadata for record in records if record.parent is None]
+    if len(metadata) < count:
+        return None
+    if any(metadata):
+        total = _total_of_flat(metadata)
         if total is None:
             return None
         flat = total
-        light = [type(record.data) for record in records]
-    kinds = set(light)
+    kinds = {type(record.data) for record in records}
     if kinds <= _SCALARS:
         return flat + count * (OVERHEAD_BYTES + _SCALAR_BYTES)
     if kinds == {bytes}:
@@ -130,13 +128,13 @@ def _total_of_flat(metadata: Sequence[Mapping[str, Any]]) -> int | None:
     """Return the bytes of these metadata, if they are dicts of numbers and short texts."""
     if not _DICTS.issuperset(map(type, metadata)):
         return None
-    values = list(chain.from_iterable(map(_VALUES, metadata)))
-    size = _UNKNOWN_BYTES * len(metadata) + 3 * _SCALAR_BYTES * len(values)
-    kinds = set(map(type, values))
+    kinds = set(map(type, chain.from_iterable(map(_VALUES, metadata))))
+    size = _UNKNOWN_BYTES * len(metadata) + 3 * _SCALAR_BYTES * sum(map(len, metadata))
     if kinds <= _SCALARS:
         return size
     if not kinds <= _SCALARS_AND_TEXTS:
         return None
+    values = chain.from_iterable(map(_VALUES, metadata))
     lengths = [len(value) for value in values if type(value) is str or type(value) is bytes]
     return size + _SCALAR_BYTES * len(lengths) + sum(lengths) if max(lengths) <= _SHORT_BYTES else None
 

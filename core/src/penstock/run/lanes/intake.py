@@ -14,7 +14,6 @@ from penstock.fields import (
     OneChannel,
     SeveralChannels,
     all_exact,
-    channels_of,
     exact,
     exact_channels,
     is_exact,
@@ -64,18 +63,18 @@ class Intake:
         or one that raises or does not have the length that it reports.
         """
         try:
-            records: list[Record] = read if type(read) is ExactRecords else list(read)
+            records: list[Record] = OneChannel(read)
             if len(records) != len(read):
                 raise ValueError(f"its length is {len(read)}, but it yields {len(records)} records")
             if not records:
                 return records
             # Even penstock's own records may have an invalid channel, which is a setting: check the first record.
-            if self._is_exact or type(records) is ExactRecords:
-                channels = len(channels_of(records)) if all_exact(records[:1]) else 0
+            if self._is_exact or type(read) is ExactRecords:
+                channels = len({record.channel for record in records}) if all_exact(records[:1]) else 0
             else:
                 channels = exact_channels(records)
-            if channels:
-                records = OneChannel(records) if channels == 1 else SeveralChannels.of(records)
+            if channels > 1:
+                records = SeveralChannels.of(records)
             size_bytes = len(records) * size_of(records[0].data)
             if channels:
                 count_channels(self._tally.received, records)

@@ -141,7 +141,7 @@ class ProcessStep(Step):
     def _finish(self, records: Sequence[Record], results: list[Any]) -> list[Record]:
         """Count the results of these records, and return them with names and proper fields."""
         if results[0] is records[0] and results[-1] is records[-1] and all(map(is_, results, records)):
-            return self._passed(records, like(records, results), same=True)
+            return self._passed(records, records if isinstance(records, list) else results, same=True)
         kinds = list(map(type, results))  # counted in half the time that a set takes
         if kinds.count(Record) == len(kinds):
             return self._name_each(records, results)
