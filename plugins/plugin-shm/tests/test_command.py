@@ -23,7 +23,7 @@ def penstock(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_ls_says_what_there_is_and_who_uses_it(place):
     """`ls` lists channels with their processes, arrays and stores with their sizes, and which are left."""
-    assert penstock("shm", "ls").stdout == "Nothing is in shared memory.\n"
+    assert penstock("shm", "ls").stdout == "Shared memory is empty.\n"
     assert not place.exists() or list(place.iterdir()) == []
     source = ShmSource("lab/camera 1")
     source.open()

@@ -136,7 +136,7 @@ def test_arrays_that_are_kept_are_named(channels):
     channels.source("a")
     store = channels.store("a", max_bytes=8 << 20, hold_timeout_s=0.1)
     kept = []
-    with pytest.raises(StoreError, match=r"arrays of empty\(\) .* referred to here"):
+    with pytest.raises(StoreError, match=r"arrays of empty\(\) .* in use here"):
         kept.extend(store.empty(SHAPE) for _ in range(20))
     del kept[:2]
     store.empty(SHAPE)

@@ -36,7 +36,7 @@ class Shared:
         path: Its path.
         size_bytes: Its size; the memory of channels is not in the directory, and not counted.
         in_use: Whether a living process has it open.
-        processes: The living processes that have an endpoint in it, if it is a channel.
+        processes: Ids of the living processes with an endpoint in it, if it is a channel.
     """
 
     kind: str
@@ -55,7 +55,7 @@ def listing(kinds: Iterable[str] = KINDS) -> list[Shared]:
 
 
 def leftovers(kinds: Iterable[str] = KINDS) -> list[Shared]:
-    """Return the entries of these kinds that no living process has open. Some may have been left on purpose."""
+    """Return the entries of these kinds that no living process has open. Some may have been kept on purpose."""
     return [shared for shared in listing(kinds) if not shared.in_use]
 
 
@@ -74,14 +74,14 @@ def clean(kinds: Iterable[str] = KINDS) -> list[Shared]:
 def sweep() -> None:
     """Remove the channels of dead runs, and arrays whose creators died while writing them.
 
-    Every `open` of a channel calls it; it works at most once a minute. Complete arrays and object stores are not
-    touched, since they may have been left on purpose.
+    Every `open` of a channel calls it; it runs at most once a minute. Complete arrays and object stores are not
+    removed, since they may have been kept on purpose.
     """
     directory, now_s = root(), time.monotonic()
     if now_s - _swept.get(directory, now_s - _SWEEP_EVERY_S) < _SWEEP_EVERY_S:
         return
     _swept[directory] = now_s
-    with contextlib.suppress(OSError):  # cleaning up after others must not fail the caller
+    with contextlib.suppress(OSError):  # a failed clean-up must not fail the caller
         _of_kind("channel", remove=True)
         _of_kind("array", remove=True, prefix=UNFINISHED)
 
@@ -103,9 +103,9 @@ def _of_kind(kind: str, *, remove: bool, prefix: str = "") -> list[Shared]:
 
 
 def _channel(path: Path, *, remove: bool) -> tuple[bool, tuple[int, ...]]:
-    """Return whether a process listens at any of the channel's sockets, and which do."""
+    """Return whether a process listens at any of the channel's sockets, and the ids of these processes."""
     if not path.is_dir():
-        return True, ()  # not made by this plugin
+        return True, ()  # not created by this plugin
     with locked_directory(path, timeout_s=0.0, make=False) as directory:
         bound = _bound()
         living = {pid_of(n) for n in os.listdir(directory) if n in bound or _answers(directory, n, remove=remove)}
@@ -122,7 +122,7 @@ def _bound() -> set[str]:
 
 
 def _answers(directory: int, name: str, *, remove: bool) -> bool:
-    """Return whether a process listens at a socket; found by connecting, which its owner sees as a peer that left."""
+    """Return whether a process listens at a socket, found by connecting; its owner sees a peer that leaves at once."""
     if not stat.S_ISSOCK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
         return False
     connection = connect(directory, name, remove=remove)
@@ -147,7 +147,7 @@ def _array(path: Path, *, remove: bool) -> tuple[bool, tuple[int, ...]]:
 def _objects(path: Path, *, remove: bool) -> tuple[bool, tuple[int, ...]]:
     """Return whether a process has the object store open."""
     if not path.is_dir():
-        return True, ()  # not made by this plugin
+        return True, ()  # not created by this plugin
     index = ObjectIndex(path)
     with locked_directory(path, timeout_s=0.0, make=False):
         try:
@@ -156,7 +156,7 @@ def _objects(path: Path, *, remove: bool) -> tuple[bool, tuple[int, ...]]:
         except BlockingIOError:
             return True, ()
         except FileNotFoundError:
-            pass  # its creator died before it put anything in
+            pass  # its creator died before it put an object
         if remove:
             for key in index.ids():
                 index.remove(key, "")

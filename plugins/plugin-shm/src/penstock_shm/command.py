@@ -21,7 +21,7 @@ def shm() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
 def ls(kinds: Sequence[str], as_json: bool) -> None:
     """List everything, or only these kinds, and whether a living process uses it."""
-    from penstock_shm.cleaning import listing  # imported here: the help does not need it
+    from penstock_shm.cleaning import listing  # imported here, so that --help stays light
 
     found = listing(kinds or KINDS)
     if as_json:
@@ -35,7 +35,7 @@ def ls(kinds: Sequence[str], as_json: bool) -> None:
         users = f" by {', '.join(map(str, each.processes))}" if each.processes else ""
         click.echo(f"{each.kind:8} {each.size_bytes / 1e6:10.1f} MB  {each.name!r}  {state}{users}")
     if not found:
-        click.echo("Nothing is in shared memory.")
+        click.echo("Shared memory is empty.")
 
 
 @shm.command()
@@ -44,7 +44,7 @@ def ls(kinds: Sequence[str], as_json: bool) -> None:
 def clean(kinds: Sequence[str], dry_run: bool) -> None:
     """Remove everything, or only these kinds, that no living process uses.
 
-    Arrays and object stores outlive their creators; those that were left on purpose are removed, too.
+    Arrays and object stores outlive their creators; those that were kept on purpose are removed as well.
     """
     from penstock_shm import cleaning  # as above
 

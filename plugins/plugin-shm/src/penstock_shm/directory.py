@@ -33,8 +33,8 @@ def root() -> Path:
     """Return the directory of this user, `/dev/shm/penstock-<uid>`, created with mode 0700 if it is missing.
 
     Raises:
-        CannotConnectToStoreError: it belongs to someone else, others may write to it (and it is not sticky), or this
-            system has no `/dev/shm` and no `PENSTOCK_SHM_DIR` is set.
+        CannotConnectToStoreError: the directory belongs to another user, others may write to it (and it is not sticky),
+            or this system has no `/dev/shm` and `PENSTOCK_SHM_DIR` is not set.
     """
     require_linux()
     chosen = os.environ.get(VARIABLE)
@@ -51,8 +51,8 @@ def root() -> Path:
         )
     if _others_may_remove(found):
         raise CannotConnectToStoreError(
-            f"shared memory: others may write to {path} (mode {stat.S_IMODE(found.st_mode):04o}), so they could put "
-            f"their data instead of yours; run `chmod 700 {path}`, or set {VARIABLE} to a directory of your own"
+            f"shared memory: others may write to {path} (mode {stat.S_IMODE(found.st_mode):04o}), so they could "
+            f"replace your data; run `chmod 700 {path}`, or set {VARIABLE} to a directory of your own"
         )
     return path
 
@@ -78,10 +78,10 @@ def _made(path: Path, *, with_parents: bool) -> os.stat_result:
 
 @contextlib.contextmanager
 def usable(what: str) -> Iterator[None]:
-    """Turn the system's error about a directory that is full, forbidden or read-only into one with a remedy.
+    """Convert the system's error about a full, forbidden or read-only directory into one with a remedy.
 
     Raises:
-        CannotConnectToStoreError: the block ran out of descriptors, or lacked space or permission in the directory.
+        CannotConnectToStoreError: no descriptors were left, or space or permission in the directory was lacking.
     """
     try:
         yield
@@ -90,10 +90,10 @@ def usable(what: str) -> Iterator[None]:
             raise
         where = os.environ.get(VARIABLE) or "/dev/shm"
         raise CannotConnectToStoreError(
-            f"{what}: cannot use {where} ({error.strerror}); make room there (penstock shm clean; mount -o "
+            f"{what}: cannot use {where} ({error.strerror}); free some space there (penstock shm clean; mount -o "
             f"remount,size=…; docker --shm-size), or set {VARIABLE} to another directory"
             if error.errno != errno.EMFILE
-            else f"{what}: {error.strerror}; raise the limit (ulimit -n)"
+            else f"{what}: {error.strerror}; increase the limit (ulimit -n)"
         ) from error
 
 
@@ -101,23 +101,23 @@ def require_linux() -> None:
     """Raise CannotConnectToStoreError unless this is Linux, whose memfd, seals and open-file locks are used."""
     if sys.platform != "linux":
         raise CannotConnectToStoreError(
-            f"penstock-shm works on Linux, this is {sys.platform}; join processes by the 'zenoh' store and source here"
+            f"penstock-shm works on Linux only, and this is {sys.platform}; use the 'zenoh' store and source here"
         )
 
 
 def check_name(name: str, what: str) -> str:
-    """Return `name`, or raise ConfigError if it is empty, too long, holds NUL or is no proper text."""
+    """Return `name`. Raises ConfigError if it is empty, too long, contains NUL or cannot be encoded."""
     try:
         size_bytes = len(name.encode()) if isinstance(name, str) else 0
     except UnicodeEncodeError:
         size_bytes = 0
     if not 1 <= size_bytes <= 4096 or "\0" in name:
-        raise ConfigError(f"{what} {name!r:.100}: a name is a text of 1 to 4096 bytes of UTF-8 without NUL")
+        raise ConfigError(f"{what} {name!r:.100}: a name is a string of 1 to 4096 bytes of UTF-8 without NUL")
     return name
 
 
 def to_file_name(name: str) -> str:
-    """Return a file name for any text; different for different texts, and readable where possible."""
+    """Return a file name for any text: unique for each text, and readable where possible."""
     quoted = "".join(c if c in _PLAIN else "".join(f"%{b:02x}" for b in c.encode()) for c in name)
     if quoted.startswith("."):
         quoted = "%2e" + quoted[1:]
@@ -127,34 +127,34 @@ def to_file_name(name: str) -> str:
 
 
 def to_name(file_name: str) -> str:
-    """Return the text from which `to_file_name` made this name; if it was too long, the start of the file name."""
+    """Return the text of which `to_file_name` made this name; of a long text, the start of the file name."""
     shown, long, _ = file_name.partition("%-")
     return file_name if long else unquote(shown, errors="replace")
 
 
 def path_of(kind: str, name: str) -> Path:
-    """Return where the channel, array or object store of this name lives; its parent is created if it is missing."""
+    """Return the path of the channel, array or object store of this name; creates the parent if it is missing."""
     path = root() / kind / to_file_name(name)
     make_directory(path.parent)
     return path
 
 
 def make_directory(path: Path) -> None:
-    """Create a directory below the root, and its parents, for this user alone; any may vanish meanwhile."""
+    """Create a directory below the root, and its parents, for this user only; others may remove any meanwhile."""
     while True:
         try:
             os.mkdir(path, 0o700)
             return
         except FileExistsError:
-            return  # pathlib would check whether it is a directory, and by then it may have vanished
+            return  # exist_ok=True would check that it is a directory, and by then it may have been removed
         except FileNotFoundError:
             make_directory(path.parent)
 
 
 def tidy(path: Path) -> None:
-    """Remove a directory below the root and its parents, as far as they are empty; a root set by the user stays."""
+    """Remove a directory below the root and its parents if they are empty; a root set by the user is kept."""
     top = Path(os.environ.get(VARIABLE) or "/dev/shm")
-    with contextlib.suppress(OSError):  # it is in use, or already removed
+    with contextlib.suppress(OSError):  # in use, or already removed
         while path != top:
             path.rmdir()
             path = path.parent
@@ -167,7 +167,7 @@ def locked_directory(path: Path, *, timeout_s: float = 10.0, make: bool = True) 
     The kernel releases the lock when its holder dies.
 
     Raises:
-        CannotConnectToStoreError: another process has held the lock for `timeout_s` seconds (it is stopped, perhaps).
+        CannotConnectToStoreError: another process, suspended perhaps, has held the lock for `timeout_s` seconds.
         FileNotFoundError: it is missing, and `make` is False.
     """
     until = time.monotonic() + timeout_s
@@ -190,7 +190,7 @@ def locked_directory(path: Path, *, timeout_s: float = 10.0, make: bool = True) 
             os.close(descriptor)
             if time.monotonic() >= until:
                 raise CannotConnectToStoreError(
-                    f"shared memory: {path} has been locked by another process for {timeout_s:g} s; is one stopped?"
+                    f"shared memory: {path} has been locked by another process for {timeout_s:g} s; is one suspended?"
                 ) from None
             time.sleep(pause_s)  # the kernel has no lock with a timeout
             pause_s = min(pause_s * 2, 0.02)

@@ -1,4 +1,4 @@
-"""The components of this plugin, by import path: nothing is imported before it is used."""
+"""The components of this plugin by import path, so that nothing is imported before it is used."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from penstock.hookspecs import hookimpl
 
 @hookimpl
 def penstock_sources() -> Iterable[Component]:
-    """Offer the channel's reading side."""
+    """Offer the reading side of channels."""
     return [
         Component(
             "shm", "penstock_shm.channel.source:ShmSource", summary="Read records of other processes in shared memory"
@@ -20,14 +20,14 @@ def penstock_sources() -> Iterable[Component]:
 
 @hookimpl
 def penstock_stores() -> Iterable[Component]:
-    """Offer the channel's writing side, and the store of objects in memory."""
+    """Offer the writing side of channels, and the object store."""
     return [
         Component(
-            "shm", "penstock_shm.channel.store:ShmStore", summary="Hand records to other processes in shared memory"
+            "shm", "penstock_shm.channel.store:ShmStore", summary="Pass records to other processes in shared memory"
         ),
         Component(
             "shm-objects",
             "penstock_shm.objects.objects:ShmObjectStore",
-            summary="Keep records in memory, where every process of this machine finds them by name and id",
+            summary="Keep records in shared memory, where all processes of this machine find them by name and id",
         ),
     ]

@@ -18,14 +18,14 @@ from penstock_shm.arrays.lock import FileLock
 from penstock_shm.directory import check_name, usable
 
 Index = int | tuple[int] | tuple[int, int]
-"""One element along the first axis; or from `(start,)` to the end; or from `(start, stop)`, without the last."""
+"""An index along the first axis: one element, `(start,)` to the end, or `(start, stop)` without `stop`."""
 
 
 _UNLOCKED = contextlib.nullcontext()
 
 
 class _Held:
-    """Hold a lock for a block; a generator would take as long as the lock itself."""
+    """A context manager that holds a lock; faster than a generator, which would take as long as the lock itself."""
 
     __slots__ = ("_lock", "_timeout_s")
 
@@ -42,19 +42,19 @@ class _Held:
 class SharedMemoryArray:
     """An array of fixed shape and type that processes of one machine (and user) read and write together.
 
-    `create_array` makes it; elsewhere `SharedMemoryArray(name).connect()` finds it by its name alone, as does an
-    instance received by pickle (`spawn`) or fork. It lives until `destroy`, also when its creator has ended.
+    `create_array` creates it; elsewhere `SharedMemoryArray(name).connect()` opens it by name, as does an instance
+    received by pickle (`spawn`) or fork. It exists until `destroy`, even after its creator has ended.
 
-    Reading returns copies, each made under a lock; writing copies under the same lock. The lock is reentrant, works
-    among threads and processes, and is released when its holder dies, even by `kill -9`. Then the last write may be
-    incomplete: `interrupted` counts such deaths. A living holder makes others wait for `lock_timeout_s`, after which
-    they raise LockTimeoutError.
+    Reads return copies made under a lock; writes copy under the same lock. The lock is reentrant, works among threads
+    and processes, and is released when its holder dies, even by `kill -9`. The last write may then be incomplete:
+    `interrupted` counts such deaths. While a living holder keeps the lock, others wait for `lock_timeout_s`, then raise
+    LockTimeoutError.
 
-    Views (`array`) stay valid after `disconnect` and `destroy`: memory is freed when nothing refers to it.
+    Views (`array`) stay valid after `disconnect` and `destroy`: the memory is freed with the last reference.
     """
 
     def __init__(self, name: str, *, lock_timeout_s: float | None = 30.0) -> None:
-        """Refer to an array by name; nothing is opened before `connect`.
+        """Refer to an array by name without opening it; see `connect`.
 
         Args:
             name: Any text of 1 to 4096 bytes.
@@ -73,12 +73,11 @@ class SharedMemoryArray:
     ) -> Self:
         """Create a shared array with the shape, type and content of `prototype`, and connect to it.
 
-        An existing array of this name without connected users (they have disconnected or ended) is replaced. With
-        `exist_ok` one that is in use is replaced, too, at once; its users keep the old one, and see the
-        new one after they reconnect.
+        An existing array of this name without connected processes is replaced. With `exist_ok`, an array in use is
+        replaced as well; its users keep the old array until they reconnect.
 
         Raises:
-            ArrayExistsError: one of this name is in use, and `exist_ok` is False.
+            ArrayExistsError: an array of this name is in use, and `exist_ok` is False.
             ArrayTypeError: `prototype` is not an array, or its type refers to Python objects.
             StoreError: /dev/shm is full.
         """
@@ -97,7 +96,7 @@ class SharedMemoryArray:
         """Open the array of this name, unless it is connected already. Return the array itself.
 
         Raises:
-            ArrayNotFoundError: it does not exist.
+            ArrayNotFoundError: no array of this name exists.
             CannotConnectToStoreError: the directory cannot be used, or this process has too many open files.
         """
         if self._file is None:
@@ -113,7 +112,7 @@ class SharedMemoryArray:
         return self
 
     def disconnect(self) -> None:
-        """Disconnect; the array and its content stay for others. Any number of times. Existing views stay valid."""
+        """Disconnect; the array and its content remain for others. May be called repeatedly. Views stay valid."""
         file, self._file = self._file, None
         lock, self._lock = self._lock, None
         if lock is not None:
@@ -122,33 +121,33 @@ class SharedMemoryArray:
             os.close(file.descriptor)
 
     def destroy(self) -> None:
-        """Disconnect and remove the array's name; its memory is freed with its last user. Any number of times.
+        """Disconnect and remove the array's name; its memory is freed with its last user. May be called repeatedly.
 
-        A newer array of the same name is left alone if this one was connected.
+        A newer array of the same name is not removed if this one was connected.
         """
         array_file.remove(self._name, None if self._file is None else self._file.descriptor)
         self.disconnect()
 
     @property
     def is_connected(self) -> bool:
-        """Whether it can be read and written."""
+        """Whether the array is connected, and can be read and written."""
         return self._file is not None
 
     @property
     def name(self) -> str:
-        """The name by which other processes find it."""
+        """The name by which other processes connect to it."""
         return self._name
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape; known once it has been connected."""
+        """The shape; known after the first `connect`."""
         if self._shape is None:
             raise self._not_connected()
         return self._shape
 
     @property
     def datatype(self) -> np.dtype[Any]:
-        """The type of the elements; known once it has been connected."""
+        """The dtype; known after the first `connect`."""
         if self._datatype is None:
             raise self._not_connected()
         return self._datatype
@@ -164,10 +163,10 @@ class SharedMemoryArray:
 
     @contextlib.contextmanager
     def locked(self, timeout_s: float | None = None) -> Iterator[Self]:
-        """Hold the lock for several steps. `timeout_s` overrides `lock_timeout_s`.
+        """Hold the lock for several operations. `timeout_s` overrides `lock_timeout_s`.
 
         Raises:
-            LockTimeoutError: a living process, or another thread, holds it.
+            LockTimeoutError: a living process or another thread holds the lock.
         """
         lock = self._lock
         if lock is None:
@@ -180,7 +179,7 @@ class SharedMemoryArray:
 
     @contextlib.contextmanager
     def array(self, with_lock: bool = True) -> Iterator[npt.NDArray[Any]]:
-        """Yield the shared elements themselves, to be changed in place, under the lock unless `with_lock` is False."""
+        """Yield a view of the shared elements, to be changed in place; holds the lock unless `with_lock` is False."""
         with self._held(with_lock=with_lock):
             yield self._elements()[...]
 
@@ -190,11 +189,12 @@ class SharedMemoryArray:
         Args:
             index: Along the first axis; negative ones count from the end. For an array without axes, use `(0,)`.
             convert_output: Return Python numbers and lists instead of numpy's.
-            with_lock: False reads at once, and may see an incomplete write.
+            with_lock: False reads without waiting, and may see an incomplete write.
 
         Raises:
-            ArrayIndexError: it lies outside.
-            ArrayNotConnectedError, LockTimeoutError: as the names say.
+            ArrayIndexError: the index is out of range.
+            ArrayNotConnectedError: the array is not connected.
+            LockTimeoutError: the lock was not released in time.
         """
         elements = self._elements()
         where = self._where(index)
@@ -205,14 +205,16 @@ class SharedMemoryArray:
         return found
 
     def write_data(self, index: Index, data: Any, with_lock: bool = True) -> None:
-        """Copy `data` into a part: an array of its shape, or one number for all elements.
+        """Copy `data` into a part of the array: an array of the part's shape, or one number for all elements.
 
-        The data are converted to the array's type where that is lossless: 2.0 fits integers, 1.5 does not; text
-        that is too long is refused. Only the rounding of floats to shorter ones is accepted.
+        The data are converted to the array's dtype if that is lossless: 2.0 fits integers, 1.5 does not; text that is
+        too long is refused. The only accepted loss is the rounding of floats to shorter ones.
 
         Raises:
-            ArrayDataError: another shape, or values that the array's type cannot hold (300 for uint8, 1.5 for int).
-            ArrayIndexError, ArrayNotConnectedError, LockTimeoutError: as the names say.
+            ArrayDataError: the shape differs, or the dtype cannot hold the values (300 for uint8, 1.5 for int).
+            ArrayIndexError: the index is out of range.
+            ArrayNotConnectedError: the array is not connected.
+            LockTimeoutError: the lock was not released in time.
         """
         self._put(self._where(index), data, with_lock=with_lock)
 
@@ -308,7 +310,7 @@ class SharedMemoryArray:
             raise ArrayDataError(f"{self._title} ({elements.dtype}, {elements.shape}): {error}") from error
 
     def _fitting(self, data: Any, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        """Return the data as an array of a type that can hold its values."""
+        """Return the data as an array of this dtype. Raises ArrayDataError if it cannot hold the values."""
         values = np.asarray(data)
         if values.dtype == dtype:
             return values
@@ -316,7 +318,7 @@ class SharedMemoryArray:
         if fitting is None:
             raise ArrayDataError(
                 f"{self._title}: {_shown(values)} cannot be converted to {dtype} without loss; convert the data "
-                "first, or make the array of another type"
+                "first, or create the array with another dtype"
             )
         return fitting
 

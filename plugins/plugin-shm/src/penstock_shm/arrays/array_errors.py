@@ -1,4 +1,4 @@
-"""The errors of shared arrays; each derives from the built-in error that a caller would expect."""
+"""The errors of shared arrays; each also derives from the built-in error that a caller would expect."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from penstock.errors import CannotConnectToStoreError, PenstockError
 
 
 class ArrayExistsError(PenstockError, FileExistsError):
-    """An array of this name exists already."""
+    """An array of this name already exists and is in use."""
 
 
 class ArrayNotFoundError(CannotConnectToStoreError, FileNotFoundError):
-    """There is no array of this name on this machine, or its file is not an array."""
+    """No array of this name exists on this machine, or its file is not an array."""
 
 
 class ArrayNotConnectedError(PenstockError, ConnectionError):
@@ -26,8 +26,8 @@ class ArrayDataError(PenstockError, ValueError):
 
 
 class ArrayTypeError(PenstockError, TypeError):
-    """Arrays of this type cannot be shared."""
+    """Arrays of this dtype cannot be shared."""
 
 
 class LockTimeoutError(PenstockError, TimeoutError):
-    """The lock was not released in time; its holder is alive, or stopped."""
+    """The lock was not released in time: its holder is alive, or suspended."""

@@ -43,11 +43,11 @@ class ArrayFile:
 
 
 def create(name: str, prototype: npt.NDArray[np.generic], *, replace: bool) -> None:
-    """Write a new array file, whole or not at all.
+    """Write a new array file atomically.
 
     Raises:
-        ArrayTypeError: elements that refer to Python objects, or a type that a header cannot describe.
-        ArrayExistsError: one exists and is in use, and `replace` is False.
+        ArrayTypeError: the elements refer to Python objects, or the header cannot describe the dtype.
+        ArrayExistsError: the array exists and is in use, and `replace` is False.
         StoreError: /dev/shm is full; the message says how much is needed and how much is free.
     """
     header = _header(name, prototype)
@@ -58,7 +58,7 @@ def create(name: str, prototype: npt.NDArray[np.generic], *, replace: bool) -> N
 def _create(path: Path, name: str, header: bytes, prototype: npt.NDArray[np.generic], *, replace: bool) -> None:
     data = np.ascontiguousarray(prototype)
     temporary = path.parent / f"{UNFINISHED}{secrets.token_hex(8)}"
-    with locked_directory(path.parent):  # so that `clean` never finds it without the lock that shows its use
+    with locked_directory(path.parent):  # so that `clean` never sees the file without the lock that marks it as in use
         descriptor = os.open(temporary, _NEW, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
     try:
@@ -79,8 +79,8 @@ def _create(path: Path, name: str, header: bytes, prototype: npt.NDArray[np.gene
         with locked_directory(path.parent):
             if not replace and _in_use(path):
                 raise ArrayExistsError(
-                    f"shared array {name!r}: exists already, and is in use; connect to it by "
-                    f"SharedMemoryArray({name!r}).connect(), or replace it by exist_ok=True"
+                    f"shared array {name!r}: already exists and is in use; connect to it with "
+                    f"SharedMemoryArray({name!r}).connect(), or replace it with exist_ok=True"
                 )
             os.rename(temporary, path)
     finally:
@@ -90,7 +90,7 @@ def _create(path: Path, name: str, header: bytes, prototype: npt.NDArray[np.gene
 
 
 def _in_use(path: Path) -> bool:
-    """Return whether a process is connected to the array of this path: each holds a shared lock of its file."""
+    """Return whether a process is connected to the array at this path: each holds a shared lock on the file."""
     try:
         with open(path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -102,7 +102,7 @@ def _in_use(path: Path) -> bool:
 
 
 def remove(name: str, descriptor: int | None) -> None:
-    """Remove the file of this name; with a descriptor, only if it refers to that file. Any number of times."""
+    """Remove the file of this name; with a descriptor, only if it refers to that file. May be called repeatedly."""
     path = path_of("array", name)
     with contextlib.suppress(FileNotFoundError), locked_directory(path.parent, make=False):
         with contextlib.suppress(FileNotFoundError):
@@ -115,7 +115,7 @@ def attach(name: str) -> ArrayFile:
     """Open an array file.
 
     Raises:
-        ArrayNotFoundError: it does not exist, or this version cannot read it.
+        ArrayNotFoundError: the array does not exist, or this version cannot read its file.
     """
     path = path_of("array", name)
     descriptor = _open(name, path)
@@ -133,13 +133,13 @@ def attach(name: str) -> ArrayFile:
 
 
 def _open(name: str, path: Path) -> int:
-    """Open the file so that `clean` sees that it is in use."""
+    """Open the file with the lock that marks it as in use for `clean`."""
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise ArrayNotFoundError(
-                f"shared array {name!r}: it does not exist; make it first by SharedMemoryArray.create_array"
+                f"shared array {name!r}: does not exist; create it first with SharedMemoryArray.create_array"
             ) from error
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         if os.fstat(descriptor).st_nlink:
@@ -152,7 +152,7 @@ def _header(name: str, prototype: npt.NDArray[np.generic]) -> bytes:
     if dtype.hasobject:
         raise ArrayTypeError(
             f"shared array {name!r}: type {dtype} refers to Python objects, which cannot be shared; use numbers, "
-            "fixed-length text ('U20', 'S20') or a structured type of these"
+            "fixed-length text ('U20', 'S20') or a structured dtype of these"
         )
     text = repr((np.lib.format.dtype_to_descr(dtype), prototype.shape)).encode()
     if _LEAD.size + len(text) > STATE_AT or _dtype(text)[0] != dtype:

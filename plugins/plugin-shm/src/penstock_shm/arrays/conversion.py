@@ -13,8 +13,8 @@ _INTEGERS, _NUMBERS, _TEXTS, _TIMES = frozenset("iu"), frozenset("biufc"), froze
 def convert(values: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any] | None:
     """Return the values as an array of this type, or None if something would be lost.
 
-    Floats may be rounded to shorter ones, but not to infinity; everything else must be the same when it is converted
-    back. Numbers, texts and times are not converted to each other.
+    Floats may be rounded to shorter ones, but not to infinity; all other values must survive the conversion back.
+    Numbers, texts and times are not converted to each other.
     """
     kinds = {values.dtype.kind, dtype.kind}
     if not values.size:
@@ -51,6 +51,6 @@ def _is_same(values: npt.NDArray[Any], converted: npt.NDArray[Any], back: npt.ND
 
 
 def _inside(values: npt.NDArray[Any], dtype: np.dtype[Any]) -> bool:
-    """Return whether numbers lie within the range of integers."""
+    """Return whether all numbers lie within the range of an integer dtype."""
     bounds = np.iinfo(dtype)
     return int(values.min()) >= bounds.min and int(values.max()) <= bounds.max

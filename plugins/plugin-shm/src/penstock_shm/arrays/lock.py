@@ -20,17 +20,17 @@ _open: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
 class FileLock:
-    """Lock one file among threads and processes; reentrant.
+    """A reentrant lock on a file, among threads and processes.
 
-    It is a lock on the open file description (`F_OFD_SETLK`, Linux 3.15), which the kernel releases when its last
-    descriptor is closed, also by a death. There is no other recovery: the dead process's last write may be
-    incomplete, and `interrupted` counts how often that was found.
+    It locks the open file description (`F_OFD_SETLK`, Linux 3.15), which the kernel releases when the last descriptor
+    is closed, also by the death of the process. There is no other recovery: the last write of the dead process may be
+    incomplete, and `interrupted` counts these cases.
 
-    Two numbers in the file itself, mapped into memory, hold the process id of the holder (0: none) and that counter.
+    Two numbers in the file, mapped into memory, hold the process id of the holder (0: none) and that counter.
     """
 
     def __init__(self, descriptor: int, state: memoryview, *, name: str) -> None:
-        """Lock the file behind this descriptor, which stays the caller's: it is opened once more for the lock.
+        """Prepare a lock on the file behind this descriptor, which the caller keeps: the lock opens the file again.
 
         `state` is 16 bytes of that file, mapped.
         """
@@ -43,7 +43,7 @@ class FileLock:
         _open.add(self)
 
     def acquire(self, timeout_s: float | None) -> None:
-        """Take the lock.
+        """Acquire the lock.
 
         Raises:
             LockTimeoutError: it was not released within `timeout_s` seconds; None waits for ever.
@@ -71,7 +71,7 @@ class FileLock:
             raise
 
     def release(self) -> None:
-        """Release once. RuntimeError if this thread does not hold the lock."""
+        """Release the lock once. Raises RuntimeError if this thread does not hold it."""
         if self._depth == 1:
             self._state[_HOLDER] = 0
             fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _UNLOCK)
@@ -81,7 +81,7 @@ class FileLock:
         self._threads.release()
 
     def interrupted(self) -> int:
-        """Return how many processes died holding the lock."""
+        """Return how many processes died while they held the lock."""
         return self._state[_INTERRUPTED]
 
     def close(self) -> None:
@@ -105,7 +105,7 @@ class FileLock:
             if time.monotonic() >= until_s:
                 raise LockTimeoutError(
                     f"{self._name}: process {self._state[_HOLDER]} has held the lock for {timeout_s:g} s; "
-                    "if it is stopped, end it: the lock is free then"
+                    "if that process is suspended, end it to release the lock"
                 )
             time.sleep(pause_s)  # the kernel has no lock with a timeout
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
@@ -116,7 +116,7 @@ class FileLock:
                 pass
 
     def _after_fork(self) -> None:
-        """Open the file again: a lock on the parent's open file would be shared with it."""
+        """Open the file again in a forked process: a lock on the inherited file would be shared with the parent."""
         self._threads, self._depth, self._pid = threading.RLock(), 0, os.getpid()
         if self._descriptor >= 0:
             mine = _reopen(self._descriptor)

@@ -1,1 +1,1 @@
-"""Channels: records from one process to others through shared memory."""
+"""Channels that carry records from one process to others through shared memory."""

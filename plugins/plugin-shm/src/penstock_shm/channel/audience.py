@@ -1,4 +1,4 @@
-"""A consumer from its producer's side: blocks sent to it, read by it, and held by it."""
+"""The producer's state of a consumer: blocks sent to it, read by it, and held by it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from penstock_shm.segment import new_segment
 from penstock_shm.wire import END, FORGET, WAKE_UP, pack_block, pack_extra, pack_hello, pack_segment, send
 
 RING_BLOCKS = 64
-"""Most unread blocks of a lossless consumer: fewer than the messages that a socket holds, so that none is refused."""
+"""Limit of a lossless consumer's unread blocks: below the number of messages that its socket can hold."""
 
 RING_BYTES = 4 << 20
-"""Most unread bytes beyond the first block: waiting records should still be in the cache. A producer copies the next
-block before it waits, and so works in parallel with its consumer."""
+"""Limit of unread bytes beyond the first block, so that waiting records are still in the processor's cache. A producer
+copies the next block before it waits, in parallel with its consumer."""
 
 
 @attrs.define(eq=False)
 class Given:
-    """A block of records, as handed to consumers.
+    """A block of records that is handed to consumers.
 
     Attributes:
         size: Bytes used in the block.
-        first: Number of records before it.
+        first: Number of records written before it.
         channels: The channel of each record.
-        elsewhere: The segments to which it refers, by their numbers here.
-        weight: Bytes used in all.
+        elsewhere: Other segments to which it refers, by their numbers at this producer.
+        weight: Bytes used in total.
     """
 
     block: Block
@@ -50,14 +50,14 @@ class Consumer:
     """The producer's state of one consumer; used under the producer's lock.
 
     Attributes:
-        connection: The socket to it.
-        latest: Whether it wants the newest record of each channel only, on request.
+        connection: The socket connected to it.
+        latest: Whether it receives only the newest record of each channel, on request.
         pid: Its process id.
-        title: Its program's name.
+        title: The name of its program.
         control: The shared page; None until the hello message is sent.
         wants: Whether a `latest` consumer has asked for its next records.
         lost: Records that it missed since the last message, by channel.
-        gone: Whether its socket is closed: it is dead, or has released everything.
+        gone: Whether its socket is closed: the process is dead, or has released all blocks.
     """
 
     connection: socket.socket
@@ -76,7 +76,7 @@ class Consumer:
 
     @property
     def name(self) -> str:
-        """Its title and process, for messages."""
+        """Its title and process id, for messages."""
         return f"{self.title} (process {self.pid})"
 
     @property
@@ -85,9 +85,13 @@ class Consumer:
         return not self.gone and self.control is not None and not self.control.leaving
 
     def greet(self, about: dict[str, Any], wake_up: WakeUpEvent, *, begun: int, handed: int) -> None:
-        """Send a hello message with a new shared page. OSError: the consumer is gone; StoreError: no memory.
+        """Send a hello message with a new shared page.
 
-        `begun` and `handed` are the numbers of records that the producer began to write, and published, before.
+        `begun` and `handed` are the numbers of records that the producer has begun to write and has published so far.
+
+        Raises:
+            OSError: the consumer is gone.
+            StoreError: no memory.
         """
         descriptor = new_segment("penstock-control", SIZE)
         try:
@@ -116,18 +120,18 @@ class Consumer:
         return unread
 
     def has_room(self) -> bool:
-        """Whether another block may be sent: it has not too many unread."""
+        """Whether another block may be sent: the number of unread ones is below the limit."""
         unread = self.unread()
         return unread < 1 or (unread < RING_BLOCKS and self._unread_bytes < RING_BYTES)
 
     def request_wake(self) -> None:
-        """Request a wake-up: at half of its limit if that is reached, else whenever it releases a block."""
+        """Request a wake-up: at half of its limit if that is reached, otherwise whenever it releases a block."""
         if self.control is not None and self.listens:
             full = not self.latest and not self.has_room()
             self.control.request_wake(max(1, self._given_blocks - self.unread() // 2) if full else 0)
 
     def held_when_it_died(self, blocks: Sequence[Block]) -> list[Block]:
-        """Return those of these blocks that others may read to whom it has passed them on."""
+        """Return those of these blocks that other processes may read because this consumer passed them on."""
         if self.control is None or not self.control.forwards:
             return []
         return [block for block in blocks if self.control.flag(block.number) == HELD]
@@ -169,7 +173,7 @@ class Consumer:
         self._unread_bytes += weight
 
     def offer(self, given: Given) -> None:
-        """Keep the newest record of each channel until it asks; those replaced are counted as lost to it."""
+        """Keep the newest record of each channel until it is requested; replaced ones are counted as missed."""
         newest: dict[str, int] = {}
         for index, channel in enumerate(given.channels):
             if channel in newest:
@@ -183,7 +187,7 @@ class Consumer:
             self._pending[channel] = (given, index)
 
     def answer(self) -> None:
-        """Send the records kept for it. BlockingIOError if its socket is full, ConnectionError if it is gone."""
+        """Send the kept records. BlockingIOError if its socket is full, ConnectionError if it is gone."""
         while self._pending:
             given, _ = next(iter(self._pending.values()))
             mine = {c: i for c, (g, i) in self._pending.items() if g is given}

@@ -1,7 +1,7 @@
-"""The content of a block: several encoded records; or, if all are small and plain, one bundle of them.
+"""The content of a block: encoded records, or, if all of them are small and plain, a bundle.
 
-A block begins with the offset and size of each record, as pairs of unsigned 64-bit numbers. A bundle begins with 0 and
-its size instead (`bundle.py`), and a block that refers to memory elsewhere with ones (`reference.py`).
+A block begins with the offset and size of each record as pairs of unsigned 64-bit numbers. A bundle begins with 0 and
+its size instead (`bundle.py`), and a block that refers to other shared memory begins with ones (`reference.py`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _GROUP_RECORDS = 1024
 
 @attrs.define(eq=False)
 class Packed:
-    """Records laid out for a block of `size` bytes: pieces, each with its offset, and the places they refer to."""
+    """The layout of records in a block of `size` bytes: pieces with their offsets, and the places they refer to."""
 
     records: Sequence[Record]
     size: int
@@ -47,7 +47,7 @@ def pack(
 ) -> Sequence[Packed]:
     """Return the records in groups of one block each, in order; those that cannot be encoded go to `failed`.
 
-    Large arrays in memory of the `owner`, or that were received, are referred to.
+    Large arrays that lie in memory of the `owner`, or that were received, are referenced instead of copied.
     """
     bundles = _bundles(records)
     return list(_encoded(records, failed, owner)) if bundles is None else bundles
@@ -82,7 +82,7 @@ def _encoded(records: Sequence[Record], failed: list[tuple[Record, BaseException
 
 
 def _bundles(records: Sequence[Record]) -> list[Packed] | None:
-    """Return the records in bundles, or None if the codec has to write them."""
+    """Return the records in bundles, or None if they need the codec."""
     bundles = []
     try:
         for start in range(0, len(records), _GROUP_RECORDS):
@@ -92,12 +92,12 @@ def _bundles(records: Sequence[Record]) -> list[Packed] | None:
                 return None
             bundles.append(Packed(part, len(content), [(0, content)]))
     except (OverflowError, UnicodeError):
-        return None  # a number of more than 64 bits, or half a character
+        return None  # a number of more than 64 bits, or a lone surrogate
     return bundles
 
 
 def warm_up() -> None:
-    """Import the modules that arrays need, so that the first frame does not wait for them."""
+    """Import the modules that arrays need, so that the first frame is not delayed."""
     for group in pack([Record(np.zeros(1))], []):
         unpack(memoryview(b"".join(bytes(piece) for _, piece in group.pieces)), 1, ())
 
@@ -105,10 +105,10 @@ def warm_up() -> None:
 def unpack(
     view: memoryview, count: int, indices: Sequence[int], outside: Callable[[int, int, int], memoryview] | None = None
 ) -> list[Record]:
-    """Return the records of a block of `count`, or those of these indices; their arrays are views of the block.
+    """Return the records of a block of `count` records, or those at `indices`; their arrays are views of the block.
 
     Raises:
-        StoreError: the block points outside of itself.
+        StoreError: a record lies outside of the block.
         CodecError: its content is not a record.
     """
     try:
@@ -151,7 +151,7 @@ def _group(parts: Sequence[_Part]) -> Packed:
 
 
 def _joined(head: bytes, pieces: Sequence[tuple[int, bytes | memoryview]]) -> bytes:
-    """Join small pieces, so that they need one copy instead of many."""
+    """Join small pieces, so that one copy is made instead of many."""
     row: list[bytes | memoryview] = [head]
     end = len(head)
     for start, piece in pieces:

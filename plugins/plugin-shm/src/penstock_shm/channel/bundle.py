@@ -1,4 +1,4 @@
-"""A bundle: small records with plain fields, written in columns, since one by one they cost more than their data."""
+"""A bundle: small records with plain fields, encoded in columns, which is cheaper than one by one."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from penstock.errors import StoreError
 from penstock.record import Record
 
 SMALL_BYTES = 16 << 10
-"""Largest bytes or text in a bundle."""
+"""Largest size of bytes or text in a bundle."""
 
 MARK = bytes(8)
-"""The beginning of a bundle, in place of the offset of a first record."""
+"""The first number of a bundle, instead of the offset of a first record."""
 
 _HEAD = struct.Struct("<QQ")
 _PLAIN = frozenset((str, int, float, bool, type(None)))
@@ -50,10 +50,10 @@ def bundled(records: Sequence[Record]) -> bytearray | None:
 
 
 def unbundled(view: memoryview) -> list[Record]:
-    """Return the records of a bundle, which share no memory with it.
+    """Return copies of the records of a bundle.
 
     Raises:
-        StoreError: it is not one.
+        StoreError: the content is not a bundle.
     """
     try:
         _, size = _HEAD.unpack_from(view)
@@ -142,7 +142,7 @@ def _is_plain(metadata: Mapping[str, Any]) -> bool:
 
 
 def _runs(channels: Sequence[str]) -> str | list[tuple[str, int]]:
-    """Return the channel of all, or each with how many records in a row have it."""
+    """Return the channel if all are equal, otherwise the run lengths of the channels."""
     if channels.count(channels[0]) == len(channels):
         return channels[0]
     return [(channel, len(list(same))) for channel, same in groupby(channels)]

@@ -1,4 +1,4 @@
-"""A consumer's connection to one producer, and the leases that keep its records valid."""
+"""A consumer's connection to one producer, and the holds that keep its records valid."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from penstock_shm.wire import (
 _open: weakref.WeakSet[Connection] = weakref.WeakSet()
 _unsaid: list[tuple[Connection, int]] = []
 Outside = Callable[[int, int, int], memoryview]
-"""Finds memory that a block refers to, by segment, offset and size."""
+"""A function that returns memory to which a block refers, by segment, offset and size."""
 
 
 class BlockHold:
-    """An object that keeps a block in use: the producer may reuse it once this has been garbage-collected."""
+    """An object that keeps a block in use: the producer may reuse the block after this is garbage-collected."""
 
     __slots__ = ("_connection", "_is_retired", "block")
 
@@ -51,15 +51,15 @@ class BlockHold:
 
     @property
     def pid(self) -> int:
-        """The process that received the block."""
+        """The id of the process that received the block."""
         return self._connection.pid
 
     def pass_on(self) -> None:
-        """Note that others have been given the block, before they are."""
+        """Record, in advance, that the block is passed on to other processes."""
         self._connection.forward()
 
     def retire(self) -> None:
-        """Prevent the producer from reusing the memory."""
+        """Prevent the producer from reusing the memory of the block."""
         if not self._is_retired:
             self._is_retired = True
             self._connection.retire(self.block)
@@ -70,10 +70,10 @@ class BlockHold:
 
 
 class Connection:
-    """Receive from one producer. `receive` is called from one thread; leases end in any."""
+    """A connection to one producer. `receive` is called from one thread; blocks may be released from any."""
 
     def __init__(self, sock: socket.socket, *, latest: bool) -> None:
-        """Take over a socket to a producer, whose hello message has not been received yet."""
+        """Take over a socket connected to a producer whose hello message has not been received yet."""
         sock.setblocking(False)
         self.socket = sock
         self.title, self.producer_pid = "?", 0
@@ -92,24 +92,24 @@ class Connection:
 
     @property
     def name(self) -> str:
-        """The producer's title and process, for messages."""
+        """The producer's title and process id, for messages."""
         return f"{self.title} (process {self.producer_pid})"
 
     def ask(self) -> None:
-        """Ask for the newest records, unless a request is pending."""
+        """Request the newest records, unless a request is pending."""
         if self._latest and self.greeted and not self._asked and not self.dead:
-            with contextlib.suppress(OSError):  # it is closed, which receive() reports
+            with contextlib.suppress(OSError):  # the socket is closed, which receive() reports
                 send(self.socket, NEED)
                 self._asked = True
 
     def receive(self) -> tuple[BlockMessage, memoryview, Outside | None] | None:
-        """Return the next block; None if none is waiting. Sets `ended` or `dead` when none will follow.
+        """Return the next block, or None if none is waiting. Sets `ended` or `dead` if none will follow.
 
-        What is decoded from it keeps it from being used again. One that refers to memory elsewhere comes with the
-        function that finds this; call `release` for a bundle, from which all is copied.
+        Arrays decoded from the block keep it in use. A block that refers to other shared memory is returned with a
+        function that finds it. Call `release` for a bundle, whose content is copied.
 
         Raises:
-            StoreError: the producer sent an impossible message, or is of another version.
+            StoreError: the producer sent an invalid message, or has another version of the protocol.
         """
         while not self.dead and not self.ended:
             try:
@@ -150,9 +150,9 @@ class Connection:
         return 0 if self._control is None else max(0, self._control.begun_records - self._taken_records)
 
     def release(self, block: int) -> None:
-        """Release a block. Called by the garbage collector, from any thread: it only writes to memory."""
+        """Release a block. The garbage collector calls this from any thread: it only writes to memory."""
         if self.pid != os.getpid() or self._control is None:
-            return  # a copy of the lease in a forked process: the parent owns the block
+            return  # a copy of the hold in a forked process: the parent owns the block
         self._control.set_flag(block, FREE)
         if self._control.wants_free_block and self._wake_up is not None:
             self._wake_up.set()
@@ -164,7 +164,7 @@ class Connection:
             self._close()
 
     def leave(self) -> None:
-        """Stop receiving. Records in use stay valid; the connection closes with the last of them."""
+        """Stop receiving. Records in use stay valid; the connection closes with the last one."""
         if self.pid != os.getpid():
             return
         self._left = True
@@ -187,19 +187,19 @@ class Connection:
             self._wake_up.close()
 
     def forward(self) -> None:
-        """Note that others have been given blocks of this producer."""
+        """Record that blocks of this producer have been passed on to other processes."""
         if self._control is not None:
             self._control.forward()
 
     def retire(self, block: int) -> None:
-        """Tell the producer never to use the memory of a block again, which releases the block. From any thread."""
+        """Release a block and make the producer never reuse its memory. Thread-safe."""
         try:
             send(self.socket, RETIRE + block.to_bytes(4, "little"))
         except BlockingIOError:
-            _unsaid.append((self, block))  # it is held until this process ends
+            _unsaid.append((self, block))  # the block is held until this process ends
             return
         except OSError:
-            pass  # the producer has gone: nobody uses it again
+            pass  # the producer has gone and will not reuse it
         self._done(block)
 
     def _lease(self, message: BlockMessage, descriptor: int | None) -> tuple[BlockMessage, memoryview, Outside | None]:
@@ -234,7 +234,7 @@ class Connection:
         return message, view, outside
 
     def _outside(self, hold: BlockHold, number: int, at: int, size: int) -> memoryview:
-        """Return memory that a block refers to."""
+        """Return memory to which a block refers."""
         segment = self._segments.get(number)
         if segment is None or at + size > segment.size:
             raise StoreError(f"shm channel: producer {self.name} refers to {at}+{size} of segment {number}")

@@ -1,4 +1,4 @@
-"""The page that a producer shares with one consumer: counters, and who holds each block.
+"""The page that a producer shares with one consumer: counters, and the state of each block.
 
 Each field has one writer, except a block's flag, which the producer sets before it sends the block and the consumer
 clears when it releases the block. The sides share no lock, so that no death can leave one locked.
@@ -47,11 +47,11 @@ class Control:
 
     @property
     def begun_records(self) -> int:
-        """Number of records that the producer has begun to write; more than were sent if it died meanwhile."""
+        """Number of records that the producer has begun to write; exceeds the number sent if it died while writing."""
         return self._words[_BEGUN_RECORDS]
 
     def begin(self, records: int) -> None:
-        """Set that counter; called by the producer."""
+        """Set `begun_records`; called by the producer."""
         self._words[_BEGUN_RECORDS] = records
 
     @property
@@ -65,7 +65,7 @@ class Control:
         return self._bytes[_WAITING] != 0 and self._words[_TAKEN_BLOCKS] >= self._words[_WAKE_AT]
 
     def request_wake(self, wake_at: int = 0) -> None:
-        """Request a wake-up once the consumer has read `wake_at` blocks in all; 0: whenever it releases one."""
+        """Request a wake-up when the consumer has read `wake_at` blocks in total; 0: whenever it releases one."""
         self._words[_WAKE_AT] = wake_at
         self._bytes[_WAITING] = 2 if wake_at else 1
 
@@ -84,11 +84,11 @@ class Control:
 
     @property
     def forwards(self) -> bool:
-        """Whether the consumer has passed blocks on, so that others may read them when it is dead."""
+        """Whether the consumer has passed blocks on, so that other processes may read them after its death."""
         return bool(self._bytes[_FORWARDS])
 
     def forward(self) -> None:
-        """Set that; called by the consumer, before it passes a block on."""
+        """Set `forwards`; called by the consumer before it passes a block on."""
         self._bytes[_FORWARDS] = 1
 
     def flag(self, block: int) -> int:

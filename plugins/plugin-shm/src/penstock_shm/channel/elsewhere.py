@@ -1,4 +1,4 @@
-"""Memory that a block of a producer refers to: arrays that it lent, and arrays that were received from others."""
+"""Shared memory to which a producer's block refers: arrays of `empty`, and arrays received from other channels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Reserved(Shared):
 
 
 def reserved(block: Block, size: int, owner: object) -> Shared:
-    """Return the memory of a block, as (size,) uint8; the block is in use until no array in it is left."""
+    """Return the memory of a block, as (size,) uint8; the block is in use as long as an array in it exists."""
     memory = _Reserved((size,), np.uint8, buffer=block.segment.mapped, offset=block.offset)
     memory.segment, memory.at, memory.owner, memory.block = block.segment, block.offset, owner, block
     block.is_reserved = True
@@ -29,7 +29,7 @@ def reserved(block: Block, size: int, owner: object) -> Shared:
 
 
 def retire_elsewhere(block: Block) -> None:
-    """Prevent reuse of the memory that a block refers to: its readers are no longer watched."""
+    """Prevent reuse of the memory to which a block refers: its readers are no longer tracked."""
     for shared in block.elsewhere:
         if shared.hold is not None:
             shared.hold.retire()
@@ -37,7 +37,7 @@ def retire_elsewhere(block: Block) -> None:
 
 
 class OtherSegments:
-    """The numbers by which a producer's consumers know segments; used under the lock of the producer."""
+    """The numbers that identify segments to a producer's consumers; used under the producer's lock."""
 
     def __init__(self, new_number: Callable[[], int]) -> None:
         self._new_number = new_number
@@ -49,13 +49,13 @@ class OtherSegments:
         segment = shared.segment
         if isinstance(segment, Segment):
             return segment.number
-        assert segment is not None  # place_of has seen it
+        assert segment is not None  # checked by place_of
         if segment not in self._numbers:
             self._numbers[segment] = number = self._new_number()
             weakref.finalize(segment, self._gone.append, number).atexit = False
         return self._numbers[segment]
 
     def take_gone(self) -> Iterator[int]:
-        """Yield the numbers of segments that are not in use here any more, each once."""
+        """Yield, once, the number of each segment that is no longer in use here."""
         while self._gone:
             yield self._gone.popleft()

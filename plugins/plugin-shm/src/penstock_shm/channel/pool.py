@@ -1,4 +1,4 @@
-"""The producer's memory: blocks of about equal size in segments that grow in number as records need it."""
+"""The producer's memory: blocks of similar size in segments, whose number grows as records need it."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from penstock_shm.segment import map_segment, new_segment
 _PAGE = 4096
 _FIRST_BYTES = 1 << 20
 _MOST_BYTES = 16 << 20
-"""Memory grows by at least one block, and doubles between these bounds: a frame that needs new pages waits longer for
-them than for copying."""
+"""Memory grows by at least one block, and doubles between these bounds: allocating new pages for a frame takes longer
+than copying it."""
 
 _IDLE_S = 10.0
-"""A segment unused for this long makes room for blocks of another size."""
+"""Seconds after which an unused segment is released for blocks of another size."""
 
 _LOOKED_THROUGH = 64
-"""Blocks that refer to memory elsewhere and that are looked at for each write: others wait for that memory."""
+"""Number of referring blocks that each write checks, since producers may wait for the memory they refer to."""
 
 READY_BYTES = 8 << 20
-"""Memory allocated before the first record, so that a frame of that size need not wait."""
+"""Bytes allocated before the first record, so that a frame of that size does not wait."""
 
 
 @attrs.define(eq=False)
 class Segment:
-    """Memory that holds blocks of one size, or none yet; consumers map it by its `descriptor`."""
+    """Memory divided into blocks of one size, or undivided; consumers map it by its `descriptor`."""
 
     number: int
     size: int
@@ -51,7 +51,7 @@ class Segment:
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
-        self.blocks.clear()  # they refer to it: free the memory now, not at the next cycle collection
+        self.blocks.clear()  # blocks refer to the segment: break the cycle to free the memory now
 
     def __del__(self) -> None:
         self.close()
@@ -62,9 +62,9 @@ class Block:
     """A piece of a segment for one write: `memory` is (size,) uint8.
 
     Attributes:
-        pins: The producer's own claims to it.
-        is_reserved: An array that a user has lies in it.
-        elsewhere: The memory that it refers to, which stays as long as it is in use.
+        pins: Number of the producer's own references to it.
+        is_reserved: Whether an array of `empty` lies in it.
+        elsewhere: Other shared memory to which it refers, kept as long as the block is in use.
     """
 
     number: int
@@ -78,7 +78,7 @@ class Block:
 
 
 def new_memory(label: str, size: int) -> Segment:
-    """Return a new segment without blocks. Slow; needs no lock. StoreError: no memory."""
+    """Return a new segment without blocks. Slow; needs no lock. Raises StoreError if there is no memory."""
     size = -(-size // _PAGE) * _PAGE
     descriptor = new_segment(label, size)
     try:
@@ -89,7 +89,7 @@ def new_memory(label: str, size: int) -> Segment:
     return Segment(-1, size, descriptor, mapped, np.frombuffer(mapped, np.uint8))
 
 
-def _nobody(_: int) -> None:
+def _ignore(_: int) -> None:
     """Do nothing: no consumer is left to notify."""
 
 
@@ -107,9 +107,9 @@ class Pool:
 
     Attributes:
         label: Name of the channel, for messages.
-        most_bytes: Upper limit of memory; None: what the machine has.
-        forget: Called with the number of each segment that is released.
-        wish_bytes: Memory that should be made by `new_memory` and passed to `keep_ready`; 0: none.
+        most_bytes: Upper limit of memory; None: the available memory of the machine.
+        forget: Called with the number of each released segment.
+        wish_bytes: Bytes that the owner should allocate with `new_memory` and pass to `keep_ready`; 0: none.
     """
 
     label: str
@@ -130,15 +130,15 @@ class Pool:
         """Return a block of at least `size` bytes, or None while there is neither a free one nor memory for more.
 
         Raises:
-            StoreError: no memory, and nothing to wait for, since no block is in use.
+            StoreError: there is no memory, and no block is in use that could be waited for.
         """
         wanted = block_size(size)
         if self._retired:
             self._forget_retired(is_free)
-        if self._referring:  # before those to which they refer, and not in order: others wait for that memory
+        if self._referring:  # before the blocks to which they refer, in any order: producers may wait for that memory
             self._look_through(self._referring, _LOOKED_THROUGH, is_free)
         while self._in_use and self._can_return(self._in_use[0], is_free):
-            self._return(self._in_use.popleft())  # they mostly return in order; the last one is still in the cache
+            self._return(self._in_use.popleft())  # blocks mostly return in order; the last one is still in the cache
         block = self._pop(wanted)
         if block is None:
             self._reclaim(is_free)
@@ -159,16 +159,16 @@ class Pool:
         return block
 
     def keep_ready(self, segment: Segment) -> None:
-        """Keep a segment for when the next is needed."""
+        """Keep a segment until the next one is needed."""
         self.wish_bytes = 0
         self.ready = self._numbered(segment)
 
     def in_use(self) -> list[Block]:
-        """Return the blocks that were allocated and not found free since."""
+        """Return the blocks that are allocated and were not yet found free."""
         return [*self._referring, *self._in_use, *self._retired]
 
     def refer(self, block: Block, elsewhere: Sequence[Shared]) -> None:
-        """Make a block in use refer to memory elsewhere."""
+        """Make a block in use refer to other shared memory."""
         block.elsewhere = elsewhere
         self._in_use.remove(block)
         self._referring.append(block)
@@ -179,7 +179,7 @@ class Pool:
         return self._next_segment - 1
 
     def retire(self, segment: Segment) -> None:
-        """Never use the memory of a segment again: others may read it of whom nothing is known.
+        """Never reuse the memory of a segment: unknown processes may read it.
 
         The kernel frees it when the last process has unmapped it.
         """
@@ -212,7 +212,7 @@ class Pool:
         self._in_use.clear()
         self._referring.clear()
         self._retired.clear()
-        self.forget = _nobody  # breaks the cycle, so that its owner is freed with the last reference
+        self.forget = _ignore  # breaks the reference cycle with the owner
 
     def _pop(self, wanted: int) -> Block | None:
         if free := self._free.get(wanted):
@@ -228,17 +228,17 @@ class Pool:
 
     @property
     def refers(self) -> bool:
-        """Whether a block in use refers to memory elsewhere, which others may wait for."""
+        """Whether a block in use refers to other shared memory, for which a producer may wait."""
         return bool(self._referring)
 
     def take_back(self, is_free: Callable[[Block], bool]) -> bool:
-        """Take back blocks that refer to memory elsewhere and that nobody holds; return whether there were any."""
+        """Reclaim referring blocks that no consumer holds; return whether there were any."""
         before = len(self._referring)
         self._look_through(self._referring, _LOOKED_THROUGH, is_free)
         return len(self._referring) < before
 
     def _look_through(self, blocks: deque[Block], most: int, is_free: Callable[[Block], bool]) -> None:
-        """Take back those that are free among the first `most` blocks; the others go to the end."""
+        """Reclaim the free ones among the first `most` blocks; move the others to the end."""
         for _ in range(min(most, len(blocks))):
             block = blocks.popleft()
             if self._can_return(block, is_free):
@@ -293,7 +293,7 @@ class Pool:
         return math.inf if self.most_bytes is None else self.most_bytes - self.size_bytes
 
     def _next_bytes(self, size: int) -> int:
-        """Return by how much to grow for blocks of this size; 0 if the limit does not allow it."""
+        """Return the bytes by which to grow for blocks of this size; 0 if the limit does not allow it."""
         held = sum(s.size for s in self._segments.values() if s.blocks[0].size == size)
         count = max(1, min(max(held, _FIRST_BYTES), _MOST_BYTES) // size)
         return int(min(count * size, self._left() // size * size))
@@ -312,7 +312,7 @@ class Pool:
         self.forget(segment.number)
 
     def _shrink(self, idle_s: float) -> None:
-        """Release the segments without a block that is, or was lately, in use: record sizes have changed."""
+        """Release the segments whose blocks have not been used for `idle_s`: record sizes have changed."""
         busy = {block.segment.number for block in self.in_use()}
         before_s = time.monotonic() - idle_s
         for number in [n for n, s in self._segments.items() if n not in busy and s.used_s <= before_s]:

@@ -1,4 +1,4 @@
-"""The writing side of a channel: it sends blocks, admits consumers, and waits for them with a reason and an end."""
+"""The writing side of a channel: accepts consumers, sends them blocks, and waits for them with a timeout."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _open: weakref.WeakSet[Producer] = weakref.WeakSet()
 
 
 class Producer:
-    """Hold the memory, the consumers, and the thread that listens to them."""
+    """A producer: its memory, its consumers, and the thread that listens to them."""
 
     def __init__(self, channel_name: str, *, exclusive: bool, most_bytes: int | None) -> None:
-        """Join the channel, send hello to its consumers, and start listening."""
+        """Join the channel, send hello messages to its consumers, and start the listening thread."""
         self.label = f"shm channel {channel_name!r}"
         self.pid = os.getpid()
         self._lock = threading.RLock()
@@ -63,7 +63,7 @@ class Producer:
         self._selector.register(self._woken, selectors.EVENT_READ, None)
         for role, pid, connection in self._endpoint.met:
             self._add(Consumer(connection, latest=role == LATEST, pid=pid))
-        self._make_ready()  # here, since the first record may follow immediately
+        self._make_ready()  # before the first record, which may follow immediately
         _open.add(self)
         self._thread = threading.Thread(target=self._listen, name=f"penstock {self.label}", daemon=True)
         self._thread.start()
@@ -71,7 +71,7 @@ class Producer:
     # -- writing -------------------------------------------------------------------------------------------------
 
     def begin(self, count: int) -> None:
-        """Announce that `count` more records are being written, so that consumers can count those lost by a death."""
+        """Announce that `count` more records are being written, so that consumers can count losses by a death."""
         with self._lock:
             self._begun += count
             for consumer in self._consumers:
@@ -79,7 +79,7 @@ class Producer:
                     consumer.control.begin(self._begun)
 
     def wait_for_room(self, consumers: int, timeout_s: float | None) -> bool:
-        """Return once `consumers` listen and each lossless one has room; False if none listens."""
+        """Wait until `consumers` are attached and each lossless one has room; return False if none is attached."""
         with self._lock:
             listening = self._listening()
             if len(listening) < consumers:
@@ -97,7 +97,7 @@ class Producer:
         """Return a free block, pinned until `hand_over` or `give_back`.
 
         Raises:
-            StoreError: consumers hold all memory for `hold_timeout_s`; it names the one that holds most.
+            StoreError: consumers held all memory for `hold_timeout_s`; the message names the one that holds most.
         """
         with self._lock:
             block = self._pool.take(size, self._is_free)
@@ -105,31 +105,31 @@ class Producer:
                 for _ in self._waiting.until(
                     hold_timeout_s,
                     lambda: no_memory(self.label, size, self._pool.in_use(), self._consumers),
-                    busy=self._somebody_reads,
+                    busy=self._has_readers,
                 ):
                     block = self._pool.take(size, self._is_free)
                     if block is not None:
                         break
-            assert block is not None  # _until does not end by itself
+            assert block is not None  # _until only ends by an exception
             block.pins += 1
             if self._pool.wish_bytes:
                 self._wake()
             return block
 
     def give_back(self, block: Block) -> None:
-        """Free a block that was taken and not published."""
+        """Free a block that was not published."""
         with self._lock:
             block.pins -= 1
 
     def empty(self, size: int, hold_timeout_s: float) -> Shared:
-        """Return memory of this channel, as (size,) uint8. StoreError: as `take`."""
+        """Return memory of this channel, as (size,) uint8. Raises StoreError as `take` does."""
         block = self.take(size, hold_timeout_s)
         memory = reserved(block, size, self)
         self.give_back(block)
         return memory
 
     def refer(self, block: Block, places: Sequence[Place]) -> None:
-        """Make a block refer to memory elsewhere, which stays in use as long as the block."""
+        """Make a block refer to other shared memory, which stays in use as long as the block."""
         with self._lock:
             self._pool.refer(block, [place.within for place in places])
             if not self._ticks:
@@ -143,7 +143,7 @@ class Producer:
     def put(self, content: bytes | bytearray | memoryview, consumers: int, channels: Sequence[str]) -> bool:
         """Write one small block, with a record of each of these channels, if that need not wait; return whether it was.
 
-        This does under one lock what `begin`, `wait_for_room`, `take` and `hand_over` do otherwise.
+        This combines `begin`, `wait_for_room`, `take` and `hand_over` under one acquisition of the lock.
         """
         with self._lock:
             size, listening = len(content), 0
@@ -166,7 +166,7 @@ class Producer:
             return True
 
     def hand_over(self, block: Block, size: int, channels: Sequence[str]) -> None:
-        """Send the location of the block, with a record of each of these channels, to all consumers.
+        """Send the location of the block, with one record of each channel, to all consumers.
 
         Sent records outlive this process.
         """
@@ -202,7 +202,7 @@ class Producer:
             return len(self._listening())
 
     def close(self) -> None:
-        """Notify the consumers of the end, and release everything that they do not hold."""
+        """Notify the consumers of the end, and release all memory that they do not hold."""
         with self._lock:
             self._closing = self._waiting.closing = True
             self._wake_up.set()
@@ -214,11 +214,11 @@ class Producer:
         with self._lock:
             for consumer in [key.data for key in self._selector.get_map().values() if key.data is not None]:
                 if consumer.listens:
-                    with contextlib.suppress(OSError):  # it is gone, or will see that this side has closed
+                    with contextlib.suppress(OSError):  # the consumer is gone, or will see the closed socket
                         consumer.end()
             for block in self._pool.in_use():
                 if not self._is_free(block):
-                    retire_elsewhere(block)  # nobody will watch who reads what it refers to
+                    retire_elsewhere(block)  # the readers of the memory it refers to are no longer tracked
             for consumer in [key.data for key in self._selector.get_map().values() if key.data is not None]:
                 consumer.drop()
             self._pool.close()
@@ -236,7 +236,7 @@ class Producer:
         for connection in (self._endpoint.listener, self._waker, self._woken, *(c.connection for c in self._consumers)):
             connection.close()
 
-    def _somebody_reads(self) -> bool:
+    def _has_readers(self) -> bool:
         return any(c.listens and not c.latest and c.unread() > 0 for c in self._consumers)
 
     def _is_free(self, block: Block) -> bool:
@@ -280,7 +280,7 @@ class Producer:
             self._wake_up.set()
 
     def _bury(self, consumer: Consumer) -> None:
-        """Go on without a consumer that is dead; others may still read what it has passed on."""
+        """Remove a dead consumer, and retire the blocks that it may have passed on."""
         for block in consumer.held_when_it_died(self._pool.in_use()):
             self._retire(block)
         consumer.drop()
@@ -293,20 +293,20 @@ class Producer:
 
     def _forget(self, segment: int) -> None:
         for consumer in self._consumers:
-            with contextlib.suppress(OSError):  # it keeps an unused mapping, or is gone
+            with contextlib.suppress(OSError):  # the consumer keeps an unused mapping, or is gone
                 consumer.forget(segment)
 
     # -- listening: the thread ---------------------------------------------------------------------------------------
 
     def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # it is being woken already
+        with contextlib.suppress(BlockingIOError):  # a wake-up is already pending
             self._waker.send(b"x", socket.MSG_DONTWAIT)
 
     def _listen(self) -> None:
         tick_s = TICK_S
         while not self._closing:
             events = self._selector.select(tick_s if self._ticks else None)
-            if not events:  # what a block refers to must not wait for the next write: its producer may wait for it
+            if not events:  # referenced memory is freed before the next write: its producer may wait for it
                 with self._lock:
                     tick_s = TICK_S if self._pool.take_back(self._is_free) else min(2 * tick_s, _LONGEST_TICK_S)
                     self._ticks = self._pool.refers
@@ -323,7 +323,7 @@ class Producer:
             self._make_ready()
 
     def _make_ready(self) -> None:
-        """Allocate the memory that the next frame may need, before it is waited for."""
+        """Allocate in advance the memory that the next frame may need."""
         with self._lock:
             wish, self._pool.wish_bytes = self._pool.wish_bytes, 0
         if not wish:
@@ -342,7 +342,9 @@ class Producer:
 
     def _announce(self, consumer: Consumer) -> None:
         if self._pool.ready is not None:
-            with contextlib.suppress(OSError):  # its socket is full: the first block will carry it; or it is gone
+            with contextlib.suppress(
+                OSError
+            ):  # its socket is full and the first block will carry the segment, or the consumer is gone
                 consumer.announce(self._pool.ready)
 
     def _accept(self) -> None:

@@ -1,7 +1,8 @@
-"""A block that refers to memory elsewhere: a record whose large arrays lie in shared memory already.
+"""A referring block: a record whose large arrays already lie in shared memory.
 
-It begins with eight bytes of ones, the number of segments and the size of the rest; then the number of each segment, as
-64-bit numbers, and msgpack of the record's head and its buffers: bytes, or the index of a segment with offset and size.
+The block begins with eight bytes of ones, the count of segments and the size of the rest; the number of each segment
+follows, all as 64-bit numbers, then msgpack of the record's head and its buffers: bytes, or the index of a segment with
+offset and size.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from penstock.record import Record
 from penstock_shm.channel.shared import Place, place_of
 
 MARK = b"\xff" * 8
-"""The beginning of such a block."""
+"""The first bytes of a referring block."""
 LARGE_BYTES = 64 << 10
-"""Smallest buffer that is worth a reference: smaller ones are copied into the block."""
+"""Smallest size in bytes of a referenced buffer; smaller ones are copied into the block."""
 
 _HEAD = struct.Struct("<8sII")
 _encoder = msgspec.msgpack.Encoder()
@@ -29,7 +30,7 @@ _decoder = msgspec.msgpack.Decoder(tuple[bytes, list[bytes | tuple[int, int, int
 def referring(parts: Sequence[bytes | memoryview], owner: object) -> tuple[bytes, list[Place]] | None:
     """Return the content of a block for an encoded record, and the places that it refers to.
 
-    None if one of its large buffers is not in memory of this owner, nor in a block that was received.
+    None if one of its large buffers lies neither in memory of this owner nor in a received block.
     """
     if not any(len(part) >= LARGE_BYTES for part in parts):
         return None
@@ -49,15 +50,15 @@ def referring(parts: Sequence[bytes | memoryview], owner: object) -> tuple[bytes
 
 
 def put_numbers(memory: memoryview, numbers: Sequence[int]) -> None:
-    """Write the numbers of the segments into the content of a block."""
+    """Write the segment numbers into the content of a referring block."""
     struct.pack_into(f"<{len(numbers)}Q", memory, _HEAD.size, *numbers)
 
 
 def referred(view: memoryview, outside: Callable[[int, int, int], memoryview]) -> Record:
-    """Return the record of such a block; `outside` returns memory by segment, offset and size.
+    """Return the record of a referring block; `outside` returns memory by segment, offset and size.
 
     Raises:
-        StoreError: it points outside of the memory that is known.
+        StoreError: a buffer lies outside of the known memory.
         CodecError: its content is not a record.
     """
     try:

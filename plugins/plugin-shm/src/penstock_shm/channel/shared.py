@@ -1,4 +1,4 @@
-"""Arrays in the memory of channels: received ones, which keep their block in use, and empty ones that are filled."""
+"""Arrays in the memory of channels: received ones, which keep their block in use, and those of `empty`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DEEPEST = 16
 
 
 class SharedSegment(Protocol):
-    """Memory that can be passed on: its descriptor stays open as long as it is referred to."""
+    """Memory that can be passed on: its descriptor stays open as long as the object is referenced."""
 
     descriptor: int
     size: int
@@ -23,28 +23,28 @@ class Hold(Protocol):
 
     @property
     def pid(self) -> int:
-        """The process in which it counts."""
+        """The id of the process that holds the block."""
         ...
 
     def pass_on(self) -> None:
-        """Note that others have been given the block, before they are: they may outlive this process."""
+        """Record, in advance, that the block is passed on to other processes, which may outlive this one."""
         ...
 
     def retire(self) -> None:
-        """Prevent the producer from reusing the memory, since others may read it when this process does not watch."""
+        """Prevent the producer from reusing the memory, since readers may exist that this process does not track."""
         ...
 
 
 class Shared(np.ndarray[tuple[int], np.dtype[np.uint8]]):
-    """A piece of shared memory, as (size,) uint8; arrays made from it refer to it, so that it lives as long as they do.
+    """A piece of shared memory, as (size,) uint8, which lives as long as any array made from it.
 
     Its buffer must be the mapping itself, not a view of an array: numpy skips such views when it keeps a base alive.
 
     Attributes:
-        segment: The memory in which it lies; None for a view that numpy made.
-        at: Where it starts there, in bytes.
-        hold: What keeps the block in use if it was received.
-        owner: Whose memory it is if it was not.
+        segment: The segment in which it lies; None for a view that numpy made.
+        at: Its offset in the segment, in bytes.
+        hold: The object that keeps a received block in use; None for own memory.
+        owner: The producer whose memory it is; None for a received block.
     """
 
     segment: SharedSegment | None = None
@@ -55,7 +55,7 @@ class Shared(np.ndarray[tuple[int], np.dtype[np.uint8]]):
 
 @attrs.frozen(eq=False)
 class Place:
-    """Where a buffer lies in shared memory: `at` is its offset in the segment, in bytes."""
+    """The place of a buffer in shared memory; `at` is its offset in the segment, in bytes."""
 
     within: Shared
     at: int
@@ -63,7 +63,7 @@ class Place:
 
 
 def place_of(buffer: memoryview, owner: object) -> Place | None:
-    """Return where a buffer lies, if that is memory of this owner, or was received; None if it has to be copied."""
+    """Return the place of a buffer in memory of this owner or in a received block; None if it must be copied."""
     holder: object = buffer.obj
     for _ in range(_DEEPEST):
         if isinstance(holder, Shared) and holder.segment is not None:

@@ -1,4 +1,4 @@
-"""The source `shm`: reads records of other processes on this machine, in place."""
+"""The source `shm`: reads records of other processes on this machine without copying."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ def _channel_name(_: object, __: object, value: str) -> None:
 
 @attrs.define
 class ShmSource:
-    """Read the records that `shm` stores of the same channel name write.
+    """Read the records written by `shm` stores with the same channel name.
 
-    Arrays are read-only views of the memory that the producer wrote: nothing is copied. A record stays valid as
-    long as it, or any view of its arrays, is referred to, also after `close` and after the producer's death. A
-    producer runs out of memory if consumers hold too much; it then raises an error that names this process.
+    Arrays are read-only views of the producer's memory; nothing is copied. A record stays valid as long as it, or a
+    view of its arrays, is referenced, even after `close` and after the producer's death. If consumers hold too much
+    memory, the producer raises an error that names this process.
 
     Attributes:
-        channel_name: Any text; all processes of one user that use it share the channel.
-        latest: Read the newest record of each channel only, and never make a producer wait. Skipped records are counted
-            by `dropped_upstream`, and the next record of that channel is marked as a discontinuity.
-        until_end: Raise EndOfSource when at least one producer was attached and all have closed. If one dies
-            instead, raise SourceError after its last record; a later `read` continues with the others. Without it
-            the source waits for the next producer.
+        channel_name: Any text of 1 to 4096 bytes; all processes of one user with the same name share the channel.
+        latest: Read only the newest record of each channel, and never make a producer wait. `dropped_upstream` counts
+            skipped records, and the next record of that channel has `discontinuity`.
+        until_end: Raise EndOfSource when at least one producer was attached and all have closed. If a producer dies,
+            raise SourceError after its last record; a later `read` continues with the others. If False, the source
+            waits for the next producer.
     """
 
     gives: ClassVar[str] = "any"
     exact_fields: ClassVar[bool] = True
-    stays_valid: ClassVar[bool] = True  # until it is released, its memory is not written again
+    stays_valid: ClassVar[bool] = True  # the memory of a record is not reused before the record is released
 
     channel_name: str = attrs.field(validator=[attrs.validators.instance_of(str), _channel_name])
     latest: bool = attrs.field(default=False, kw_only=True)
@@ -75,10 +75,10 @@ class ShmSource:
         return cls(name, until_end=True)
 
     def open(self) -> None:
-        """Join the channel. It receives every record that a living producer writes from now on.
+        """Join the channel: every record that a producer writes from now on is received.
 
         Raises:
-            CannotConnectToStoreError: not Linux, or the directory cannot be used.
+            CannotConnectToStoreError: the system is not Linux, or the directory cannot be used.
         """
         if self._endpoint is not None:
             raise SourceError(f"shm source {self.channel_name!r}: is open already; close it first")
@@ -98,12 +98,12 @@ class ShmSource:
         self._await_greetings()
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        """Return up to `max_records` records, in the order of each producer.
+        """Return up to `max_records` records in each producer's order, waiting up to `timeout_s` seconds for the first.
 
         Raises:
             EndOfSource: with `until_end`, when all producers have closed.
-            SourceError: with `until_end`, when a producer has died without closing; reading may continue. Or the source
-                belongs to the process that this one was forked from.
+            SourceError: with `until_end`, a producer has died without closing (reading may continue); or this process
+                was forked from the one that opened the source.
         """
         self._check()
         until_s = time.monotonic() + timeout_s
@@ -123,7 +123,7 @@ class ShmSource:
             self._wait(left_s)
 
     def close(self) -> None:
-        """Leave the channel. Records that were read stay valid; unread ones are lost to this consumer."""
+        """Leave the channel. Read records stay valid; unread ones are lost to this consumer."""
         endpoint, self._endpoint = self._endpoint, None
         if endpoint is None or self._pid != os.getpid():
             return
@@ -134,23 +134,23 @@ class ShmSource:
         endpoint.leave()
 
     def lost_upstream(self) -> Mapping[str, int]:
-        """Return how many records were lost in producers that died, by channel.
+        """Return the number of records lost by the deaths of producers, by channel.
 
-        The channels of a dead producer's unfinished records are unknown: they are counted under the channel of
-        its last record.
+        The channels of a dead producer's unfinished records are unknown: they are counted for the channel of its last
+        record.
         """
         return dict(self._lost)
 
     def dropped_upstream(self) -> Mapping[str, int]:
-        """Return how many records of each channel were skipped, since `latest` reads the newest only."""
+        """Return the number of records that `latest` skipped, by channel."""
         return dict(self._skipped)
 
     def lag(self) -> int:
-        """Return how many records producers have begun that have not been read here."""
+        """Return the number of records that producers have begun to write and that have not been read here."""
         return len(self._ready) + sum(connection.unfinished() for connection in list(self._connections.values()))
 
     def producers(self) -> int:
-        """Return the number of attached producers that `read` has seen."""
+        """Return the number of attached producers, as of the last `read`."""
         return sum(not (f.ended or f.dead) for f in list(self._connections.values()))
 
     def _check(self) -> None:
@@ -163,7 +163,7 @@ class ShmSource:
             )
 
     def _attach(self, connection: Connection) -> Connection:
-        with contextlib.suppress(OSError):  # it is gone; its messages can still be received
+        with contextlib.suppress(OSError):  # the producer is gone; its messages can still be received
             send(connection.socket, pack_hello(pid=self._pid, title=title(), latest=self.latest))
         self._connections[connection.socket.fileno()] = connection
         self._poll.register(connection.socket, select.POLLIN)
@@ -187,7 +187,7 @@ class ShmSource:
         while more and len(self._ready) < max_records:
             more = False
             for connection in list(self._connections.values()):
-                # Without `unfinished`, another system call would find out that no more has been sent.
+                # `unfinished` saves a system call that would find no more messages.
                 more |= self._take(connection) and connection.unfinished() > 0
         if not self._ready:
             for connection in self._connections.values():
@@ -250,7 +250,7 @@ class ShmSource:
             self._broken.add(channel)
 
     def _on_producer_death(self, connection: Connection) -> None:
-        if not connection.greeted:  # it closed before it accepted this side: nothing was promised
+        if not connection.greeted:  # the producer closed before it accepted this consumer: no record was promised
             self._forget(connection)
             return
         lost = connection.unfinished()

@@ -1,4 +1,4 @@
-"""The store `shm`: hands records to other processes on this machine through shared memory."""
+"""The store `shm`: passes records to other processes on this machine through shared memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AT_ONCE_BYTES = 64 << 10
 
 
 def _protect(group: Packed) -> None:
-    """Make arrays of `empty` read-only once they were written: consumers read them in place."""
+    """Make written arrays of `empty` read-only: consumers read them in place."""
     if any(place.within.owner is not None for place in group.places):
         for record in group.records:
             if isinstance(record.data, np.ndarray):
@@ -36,25 +36,25 @@ def _channel_name(_: object, __: object, value: str) -> None:
 
 @attrs.define
 class ShmStore:
-    """Hand records to every `shm` source of the same channel name on this machine.
+    """Pass records to every `shm` source with the same channel name on this machine.
 
-    Each record is encoded once, straight into shared memory, where consumers read it in place. There is no server;
-    any number of producers and consumers come and go. Lossless consumers receive every record that is
-    written after their `open` returned; a slow one makes `write` wait. Consumers with `latest=True` never do.
+    Each record is encoded once, directly into shared memory, where consumers read it in place. There is no server;
+    producers and consumers may join and leave at any time. Lossless consumers receive every record written after their
+    `open` returned; a slow one makes `write` wait. Consumers with `latest=True` never make it wait.
 
-    Order is kept for each producer. Written records outlive this process, which may close and exit immediately. Records
-    that a consumer had not read when it died are lost to it. Memory grows as records need it and is anonymous: it needs
-    no space in /dev/shm, and the kernel frees it when its last user ends, for whatever reason.
+    The order of each producer is kept. Written records outlive this process, which may close and exit immediately.
+    Records that a consumer had not read when it died are lost to it. Memory grows as needed and is anonymous: it needs
+    no space in /dev/shm, and the kernel frees it when its last user ends for any reason.
 
     Attributes:
-        channel_name: Any text; all processes of one user that use it share the channel.
+        channel_name: Any text of 1 to 4096 bytes; all processes of one user with the same name share the channel.
         wait_for_consumers: Number of consumers that must be attached before `write` continues. With 0, records written
             while no consumer is attached are discarded; `sent_to_nobody` counts them.
-        consumer_timeout_s: Seconds that `write` waits for them before it raises; None waits for ever.
+        consumer_timeout_s: Seconds that `write` waits for consumers before it raises; None waits for ever.
         hold_timeout_s: Seconds that `write` waits for memory while consumers hold all of it in records that they
             have read; then it raises an error that names the consumer holding most.
-        exclusive: Refuse to open while there is another producer, and refuse others while this one is open.
-        max_bytes: Most memory to take; None: nine tenths of what is available at the time.
+        exclusive: Refuse to open while the channel has another producer, and refuse others while this one is open.
+        max_bytes: Upper limit of memory in bytes; None: nine tenths of the memory available at the time.
     """
 
     takes: ClassVar[str] = "any"
@@ -70,15 +70,15 @@ class ShmStore:
 
     @classmethod
     def for_link(cls, name: str) -> ShmStore:
-        """Return a store for the near end of a link: exclusive, and not waiting for consumers to attach."""
+        """Return a store for the near end of a link: exclusive, without waiting for consumers."""
         return cls(name, wait_for_consumers=0, exclusive=True)
 
     def open(self) -> None:
         """Join the channel.
 
         Raises:
-            CannotConnectToStoreError: not Linux; the directory cannot be used; or the channel has another producer, and
-                one of the two is exclusive.
+            CannotConnectToStoreError: the system is not Linux; the directory cannot be used; or the channel has another
+                producer and one of the two is exclusive.
         """
         if self._producer is not None:
             raise StoreError(f"shm store {self.channel_name!r}: is open already; close it first", retryable=False)
@@ -91,10 +91,10 @@ class ShmStore:
         """Publish all records; wait while a lossless consumer has too many unread.
 
         Raises:
-            StoreError: too few consumers attached in time; consumers hold all memory; there is none; another thread
-                closed the store meanwhile; or the parent of this forked process opened it. `failed`
-                holds the records not published, unless that is all of them. Records that cannot be encoded are among
-                them, each with its CodecError; they do not stop the others.
+            StoreError: too few consumers attached in time; consumers hold all memory; the machine has none; another
+                thread closed the store meanwhile; or this process was forked from the one that opened it. `failed` has
+                the unpublished records, unless all records are unpublished. Records that cannot be encoded are among
+                them, each with its CodecError; the others are published.
         """
         producer = self._get_producer()
         failed: list[tuple[Record, BaseException]] = []
@@ -118,20 +118,19 @@ class ShmStore:
             raise StoreError(f"shm store {self.channel_name!r}: {first}", failed=failed, retryable=False) from first
 
     def empty(self, shape: int | Sequence[int], dtype: Any = np.uint8) -> np.ndarray[Any, Any]:
-        """Return an array in the memory of this channel, of any content: fill it, and write a record that has it.
+        """Return an uninitialized array in the memory of this channel, to be filled and written without a copy.
 
-        Then `write` copies nothing; that holds for contiguous parts of it, too. What was written belongs to the
-        consumers, which read it in place: it is read-only from then on (views that were made before are not: leave
-        them alone), so take another one for the next record. The memory is used again when the array and all views of
-        it are gone here, and no consumer holds it. Any thread may call this.
+        `write` does not copy the array, or contiguous parts of it. Consumers read a written array in place, so it
+        becomes read-only (do not change it through views made earlier); call `empty` again for the next record. The
+        memory is reused after the array and all its views are deleted here and no consumer holds it. Thread-safe.
 
         Args:
-            shape: Its shape.
-            dtype: Its dtype, without objects.
+            shape: The shape of the array.
+            dtype: The dtype, without Python objects.
 
         Raises:
-            StoreError: not open; or consumers hold all memory, or there is none, as for `write`.
-            TypeError: the dtype holds objects.
+            StoreError: the store is not open; or there is no memory, as for `write`.
+            TypeError: the dtype contains Python objects.
         """
         described = np.dtype(dtype)
         if described.hasobject:
@@ -144,10 +143,10 @@ class ShmStore:
         return np.ndarray(shape, described, memory.data)
 
     def sync(self) -> None:
-        """Return at once: `write` returned when the records were published.
+        """Return at once: the records were published when `write` returned.
 
-        From then on they survive this process, but neither a power cut nor the death of the
-        consumer that has them. A checkpoint over a link must come from the consumer's side.
+        Published records survive this process, but neither a power failure nor the death of the consumer that has them.
+        A checkpoint over a link must come from the consumer's side.
         """
         self._get_producer()
 
@@ -158,7 +157,7 @@ class ShmStore:
             producer.close()
 
     def consumers(self) -> int:
-        """Return the number of attached consumers; any thread may call it."""
+        """Return the number of attached consumers. Thread-safe."""
         return self._get_producer().audience()
 
     @property
@@ -179,7 +178,7 @@ class ShmStore:
         return producer
 
     def _put(self, producer: Producer, group: Packed) -> bool:
-        """Write a group of one small piece, if that need not wait."""
+        """Write a group that is one small piece, if no wait is needed; return whether it was written."""
         if group.size > _AT_ONCE_BYTES or len(group.pieces) > 1 or group.places:
             return False
         channels = [record.channel for record in group.records]
@@ -194,7 +193,7 @@ class ShmStore:
                 memory[start : start + values.size] = values
             if group.places:
                 producer.refer(block, group.places)
-            # After copying, so that a large record is copied while a consumer works on the previous one.
+            # Wait after copying: a large record is then copied while a consumer works on the previous one.
             if not producer.wait_for_room(self.wait_for_consumers, self.consumer_timeout_s):
                 self._sent_to_nobody += len(group.records)
         except BaseException:

@@ -1,4 +1,4 @@
-"""The name of this program, for messages in other processes."""
+"""The name of this program, as other processes name it in messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a write waits for consumers: with the lock of the producer, and with an end."""
+"""The waits of a producer for its consumers, with a timeout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TICK_S = 0.02
 
 
 class Waiting:
-    """The waits of a producer; used with its lock held.
+    """Waits for changes at the consumers; used with the producer's lock held.
 
     Attributes:
         closing: Set when the producer is being closed, which ends all waits.
@@ -30,14 +30,14 @@ class Waiting:
     def until(
         self, timeout_s: float | None, complaint: Callable[[], str], busy: Callable[[], bool] | None = None
     ) -> Iterator[None]:
-        """Yield repeatedly until the caller leaves; raise after `timeout_s` in which `busy` was never true."""
+        """Yield after each change until the caller breaks; raise StoreError after `timeout_s` without `busy`."""
         yield
         started_s = time.monotonic()
         try:
             while True:
                 for consumer in self._consumers:
                     consumer.request_wake()
-                yield  # once more: it may have released a block before it saw the request
+                yield  # once more: a consumer may have released a block before it saw the request
                 self._doze()
                 if self.closing:
                     raise StoreError(f"{self._label}: closed while a write waited; its records were not written")

@@ -1,4 +1,4 @@
-"""Notify other processes of new objects: by a signal without content, so that nothing can be lost."""
+"""Notifications of new objects between processes: signals without content, so that no content can be lost."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class Notifier:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread and remove the socket. Any number of times; not from within the function that it calls."""
+        """End the thread and remove the socket. May be called repeatedly, but not from `answer`."""
         if self._pid != os.getpid():
             return
-        with contextlib.suppress(OSError):  # it was closed before
+        with contextlib.suppress(OSError):  # already closed
             self._outer.send(b"x")
         if self._thread is not threading.current_thread():
             self._thread.join()
@@ -66,7 +66,7 @@ class Notifier:
                     self._socket.recv(64, socket.MSG_DONTWAIT)
             try:
                 self._answer()
-            except Exception:  # the user's function: its errors must not end the thread
+            except Exception:  # raised by the user's function: it must not end the thread
                 _log.exception("a subscriber of %s failed", self.path.parent.name)
 
 
@@ -80,7 +80,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def notify(directory: Path, names: list[str]) -> None:
-    """Notify these sockets; remove those of dead processes."""
+    """Notify the owners of these sockets; remove the sockets of dead processes."""
     if not names:
         return
     with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""The file of one object: its name, then the record as bytes."""
+"""The file of an object: a header with its name, then the encoded record."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class ObjectInfo:
         id: Unique in its store; ids sort in the order in which objects were put.
         name: Its name, or "".
         queue: The queue that holds it, or "".
-        time_ns: When it was put, in nanoseconds since 1970-01-01 UTC.
-        size_bytes: Its size.
-        spilled: Whether it is on disk, since memory was full.
+        time_ns: Time of `put`, in UNIX nanoseconds.
+        size_bytes: Its size in bytes.
+        spilled: Whether it is on disk because memory was full.
     """
 
     id: str
@@ -47,11 +47,11 @@ class ObjectInfo:
 
 @attrs.frozen
 class Content:
-    """The content of a file: a record, and how to restore the object from it.
+    """The content of a file: a record, and the information to restore the object from it.
 
     Attributes:
-        record: The record, or one made around the object.
-        is_record: Whether it was put as a record.
+        record: The record, or one that contains the object as data.
+        is_record: Whether a record was put.
         marks: Paths of the encoded parts of its data, with their encoders.
     """
 
@@ -64,7 +64,7 @@ _Meta = tuple[str, str, int, bool, list[Mark]]
 
 
 def to_pieces(content: Content, *, name: str, queue: str, time_ns: int) -> list[bytes | memoryview]:
-    """Return the file's content as buffers; CodecError if the record cannot be encoded."""
+    """Return the file's content as buffers. Raises CodecError if the record cannot be encoded."""
     record = content.record
     meta = msgspec.msgpack.encode((name, queue, time_ns, content.is_record, content.marks))
     buffers = [memoryview(b).cast("B") for b in encode(record) if len(b)]
@@ -75,7 +75,7 @@ def to_pieces(content: Content, *, name: str, queue: str, time_ns: int) -> list[
 
 
 def write_file(path: Path, pieces: Sequence[bytes | memoryview]) -> None:
-    """Write a new file; on failure (OSError, mostly ENOSPC) no file is left."""
+    """Write a new file. Raises OSError (mostly ENOSPC), and leaves no file then."""
     size = sum(len(p) for p in pieces)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -90,11 +90,11 @@ def write_file(path: Path, pieces: Sequence[bytes | memoryview]) -> None:
 
 
 def read_content(path: Path, what: str) -> Content:
-    """Return its content; arrays are read-only views of the file, and stay valid after it is deleted.
+    """Return the content of a file; arrays are read-only views of it, and stay valid after it is deleted.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CannotGetObjectError: it is damaged.
+        CannotGetObjectError: the file is damaged.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -102,7 +102,7 @@ def read_content(path: Path, what: str) -> Content:
         if size < _LEAD.size:
             raise CannotGetObjectError(f"{what}: its file {path} has {size} bytes, fewer than a header; delete it")
         buffer: bytes | mmap.mmap
-        if size <= _SMALL_BYTES:  # a mapping costs a descriptor, of which there may be 1024
+        if size <= _SMALL_BYTES:  # a mapping needs a descriptor, of which a process may have only 1024
             buffer = os.pread(descriptor, size, 0)
         else:
             buffer = mmap.mmap(descriptor, size, prot=mmap.PROT_READ, **UNTRACKED)
@@ -120,7 +120,7 @@ def read_content(path: Path, what: str) -> Content:
 
 
 def read_info(path: Path, key: str) -> ObjectInfo:
-    """Return the properties of the object in a file. FileNotFoundError or CannotGetObjectError."""
+    """Return the properties of the object in a file. Raises FileNotFoundError or CannotGetObjectError."""
     with open(path, "rb") as file:
         lead = file.read(_LEAD.size)
         try:

@@ -1,6 +1,6 @@
 """The directory of an object store: its objects, their names, and their total size.
 
-One rename adds an object and one unlink removes it, so that a death in between leaves it whole or absent.
+One rename adds an object and one unlink removes it: if the process dies in between, the object is complete or absent.
 Names are symbolic links to objects; a dangling one is ignored.
 """
 
@@ -24,7 +24,7 @@ OBJECT, NAME, SUBSCRIBER, TEMPORARY = "o-", "n-", "s-", "t-"
 
 @attrs.frozen
 class ObjectIndex:
-    """The directory at `path`. Every change is made under its lock, which the kernel frees when its holder dies."""
+    """The directory at `path`. Every change is made under its lock, which the kernel releases when the holder dies."""
 
     path: Path
 
@@ -33,11 +33,11 @@ class ObjectIndex:
         return self.path / (OBJECT + to_file_name(key))
 
     def name_path(self, name: str) -> Path:
-        """Return the path of this name's link."""
+        """Return the path of the symbolic link of this name."""
         return self.path / (NAME + to_file_name(name))
 
     def temporary_path(self) -> Path:
-        """Return an unused path for a file being written; it contains the process id."""
+        """Return an unused path for a file being written; its name contains the process id."""
         return self.path / f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(6)}"
 
     def find(self, key: str) -> str | None:
@@ -72,7 +72,7 @@ class ObjectIndex:
 
     @contextlib.contextmanager
     def changing(self, *, make: bool = True) -> Iterator[None]:
-        """Hold the lock of the directory; FileNotFoundError if it is missing and `make` is False."""
+        """Hold the lock of the directory. Raises FileNotFoundError if it is missing and `make` is False."""
         with locked_directory(self.path, make=make):
             yield
 
@@ -85,7 +85,7 @@ class ObjectIndex:
         return f"{number:016x}-{secrets.token_hex(4)}"
 
     def begin_session(self) -> None:
-        """Record that no process had the store open until now: its objects were left by earlier users."""
+        """Mark the present objects as left by earlier users: no process had the store open until now."""
         (self.path / ".session").write_text(str(self._state()[1]))
 
     def was_left(self, key: str) -> bool:
@@ -96,10 +96,10 @@ class ObjectIndex:
             return False
 
     def commit(self, temporary: Path, key: str, name: str) -> None:
-        """Make the file the object of this id, and of this name unless it is ""."""
+        """Make the file the object with this id, and with this name unless it is ""."""
         if name:
             link = self.name_path(name)
-            link.unlink(missing_ok=True)  # it is dangling, or the caller replaces it
+            link.unlink(missing_ok=True)  # the link is dangling, or the caller replaces it
             link.symlink_to(OBJECT + key)
         size = temporary.lstat().st_size
         path = self.object_path(key)
@@ -110,7 +110,7 @@ class ObjectIndex:
         self.add_size(size)
 
     def remove(self, key: str, name: str) -> None:
-        """Remove the object. FileNotFoundError if it does not exist."""
+        """Remove the object. Raises FileNotFoundError if it does not exist."""
         path = self.object_path(key)
         size = path.lstat().st_size
         spilled = os.readlink(path) if path.is_symlink() else None
@@ -126,7 +126,7 @@ class ObjectIndex:
         return self._state()[0]
 
     def count_again(self) -> int:
-        """Count the size of all objects anew, remove the unfinished files of dead processes, and return the size."""
+        """Recount the size of all objects, remove the unfinished files of dead processes, and return the size."""
         total = 0
         for entry in os.scandir(self.path):
             if entry.name.startswith(TEMPORARY) and not _lives(entry.name):

@@ -23,7 +23,7 @@ class NewObjects:
     _last: str = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """List the objects that exist now and are not new."""
+        """List the existing objects, which are not new."""
         self._last = max(self.index.ids(), default="")
 
     def __call__(self) -> None:
