@@ -208,7 +208,7 @@ def test_files_go_on_behind_what_was_committed(tmp_path):
 
 def test_files_that_are_not_there(tmp_path):
     """A missing directory and a damaged state file are errors that name the path."""
-    with pytest.raises(SourceError, match="nowhere is no directory"):
+    with pytest.raises(SourceError, match="nowhere is not a directory"):
         FilesSource(directory=tmp_path / "nowhere").open()
     (tmp_path / "state").write_text("[]")
     with pytest.raises(SourceError, match="not the state"):

@@ -107,7 +107,7 @@ def test_e3_a_storage_in_a_pipeline():
 def test_e3_a_storage_without_a_method_is_refused(missing):
     """A storage that lacks a method is refused by name before anything opens."""
     methods = {name: value for name, value in vars(Shelf).items() if name != missing and not name.startswith("__")}
-    with pytest.raises(WiringError, match=f"taken for a storage, but it has no {missing};"):
+    with pytest.raises(WiringError, match=f"treated as a storage, but it has no {missing};"):
         ps.store(type("Incomplete", (), methods)())
 
 

@@ -150,8 +150,8 @@ def test_names_and_classes_make_equal_retries():
     [
         (("OSErorr",), "'OSErorr' is not the name of a built-in or penstock exception; did you mean 'OSError'"),
         (("print",), "'print' is not the name"),
-        ((int,), "<class 'int'> is no exception class"),
-        ((OSError("full"),), "is no exception class"),
+        ((int,), "<class 'int'> is neither an exception class"),
+        ((OSError("full"),), "is neither an exception class"),
         (7, "on=7: must be a tuple"),
     ],
 )
@@ -167,7 +167,7 @@ def test_a_path_that_leads_to_no_error_is_found_before_anything_opens():
     pipeline = ps.Pipeline(
         ps.source([1]) >> ps.processor(double, retry=ps.Retry(on=("json:dumps",))) >> ps.store("null")
     )
-    with pytest.raises(WiringError, match=r"json:dumps.*no exception class"):
+    with pytest.raises(WiringError, match=r"json:dumps.*not an exception class"):
         pipeline.check()
     pipeline.check(import_paths=False)
 

@@ -107,7 +107,7 @@ def test_a_pipeline_is_pickled_as_data():
             "node 'tagged'.*attribute 'tag': cannot be sent to another process: cannot pickle",
         ),
         (lambda: ps.Pipeline(ps.source([1]) >> ps.store(object())), WiringError, "it has no open, write, sync, close"),
-        (lambda: ps.Pipeline(ps.source(7) >> double), WiringError, "7 is no source"),
+        (lambda: ps.Pipeline(ps.source(7) >> double), WiringError, "7 is not a source"),
     ],
 )
 def test_what_is_wrong_is_found_before_anything_opens(make, error, words):

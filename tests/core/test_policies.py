@@ -88,7 +88,7 @@ def test_files_may_say_words_or_tables(word, value):
         (lambda: ps.edge(when_full="sample(x)"), "n='x'"),
         (lambda: ps.edge(when_full="sample(0)"), "n=0"),
         (lambda: ps.edge(when_full="block(3)"), "block takes no argument"),
-        (lambda: ps.edge(when_full="spill(d, 20 GB)"), "the size is a whole number"),
+        (lambda: ps.edge(when_full="spill(d, 20 GB)"), "the size must be a whole number"),
         (lambda: ps.edge(when_full="spill()"), "directory=''"),
         (lambda: ps.edge(when_full=ps.Sample), "is a class"),
         (lambda: ps.edge(when_full=None), "when_full=None"),

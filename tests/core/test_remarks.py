@@ -113,7 +113,7 @@ def test_a_used_up_generator_is_remarked(caplog):
         assert (second.ok, second.received) == (True, 0)
         (remark,) = second.remarks
         assert "'camera'" in remark
-        assert "gave nothing: its iterator was at its end before" in remark
+        assert "returned nothing: its iterator was already exhausted" in remark
         assert len(told(caplog)) == 1
     twice = ps.Pipeline(ps.source([1, 2, 3]) >> ps.store("null"))
     assert [twice.run().received, twice.run().received] == [3, 3]

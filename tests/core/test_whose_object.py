@@ -210,7 +210,7 @@ def test_each_worker_has_a_processor_of_its_own(given):
 def test_a_processor_that_cannot_be_copied_is_refused_for_workers(given):
     """An object with a state is not shared by three threads; alone it works as it is."""
     with pytest.raises(
-        WiringError, match=r"node 'p' .*workers=3.*Threads.*give the class, .*or a function that calls it"
+        WiringError, match=r"node 'p' .*workers=3.*Threads.*pass the class, .*or a function that calls it"
     ):
         ps.Pipeline(ps.source([1]) >> ps.processor(given, workers=3, name="p") >> ps.store("null")).check()
     assert ps.Pipeline(ps.source(range(5)) >> ps.processor(given) >> ps.store("null")).run().ok

@@ -1,4 +1,4 @@
-"""penstock leads data from instruments and cameras through decoders and processors into archives."""
+"""penstock carries data from instruments and cameras through decoders and processors into archives."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _LAZY = {
     "control": "penstock.run.control",
     "hookimpl": "penstock.hookspecs",
 }
-"""Where the public names live that are imported when first asked for, so that `import penstock` stays light."""
+"""The modules of public names that are imported on first use, so that `import penstock` stays light."""
 
 __all__ = [
     "Block",

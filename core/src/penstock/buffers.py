@@ -1,7 +1,7 @@
 """Buffers: detect memory that a producer reuses, and copy data where it does.
 
-A camera driver fills the same array again and again. A node that keeps its arrays then has the last frame many times.
-So the first items are copied, to detect whether their memory comes back.
+A camera driver may fill the same array repeatedly. A node that keeps its arrays would then hold the last frame many
+times. So the first items are copied, to detect whether their memory is reused.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ IMMUTABLE = frozenset((int, float, complex, bool, str, bytes, type(None), range)
 class BufferWatch:
     """Return data that stay unchanged, even if their producer reuses the memory. Any thread.
 
-    The first 16 items with writable memory are copied, and their memory is remembered. If it comes back, each item is
-    copied from then on; else none is. Memory that comes back later also starts copying, and is an error if the record
-    that holds it is still in flight, since that record is overwritten.
+    The first 16 items with writable memory are copied, and their memory is remembered. If it is reused, each item is
+    copied from then on; otherwise none is. Memory that is reused later also starts copying, and is an error if the
+    record that holds it is still in flight, since that record is overwritten.
 
     It checks arrays, bytearrays, memoryviews, dicts and lists, nested in dicts, lists and tuples. It cannot see
     memory inside other objects; after the first 16 it checks only arrays that are the data themselves, and
@@ -56,7 +56,7 @@ class BufferWatch:
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return BufferWatch, (self.reuses, self.who)  # elsewhere it detects anew
+        return BufferWatch, (self.reuses, self.who)  # a copy in another process detects for itself
 
     def kept(self, item: Any, batch: int = 0) -> Any:
         """Return an item (a record, or the data of one), or a copy. Raises BufferReusedError.
@@ -146,8 +146,8 @@ class BufferWatch:
             given.clear()
             if before[1]() is not None:
                 raise BufferReusedError(
-                    f"{self.who}: the memory of an array has come back while the record that had it is still on "
-                    "its way, so that one is overwritten; set reuses_buffers=True to have each array copied, or "
+                    f"{self.who}: the memory of an array was reused while a record in flight holds it, so that "
+                    "record is overwritten; set reuses_buffers=True to have each array copied, or "
                     "False if it never changes",
                     array=data,
                 )

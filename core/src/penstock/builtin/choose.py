@@ -16,12 +16,12 @@ from penstock.validators import at_least, positive
 
 @attrs.define(kw_only=True)
 class Filter:
-    """Let records pass whose channel, coordinates and metadata match; the others are discarded.
+    """Pass on records whose channel, coordinates and metadata match; the others are discarded.
 
     Attributes:
         channels: Patterns as for file names ("cam*"); empty: all.
-        coords: Coordinates that must be there with these values.
-        metadata: Metadata that must be there with these values.
+        coords: Coordinates that a record must have, with these values.
+        metadata: Metadata that a record must have, with these values.
     """
 
     channels: tuple[str, ...] = attrs.field(default=(), converter=tuple)
@@ -42,7 +42,7 @@ class Filter:
 
 @attrs.define(kw_only=True)
 class Sample:
-    """Let every n-th record of each channel pass, beginning with the first; the others are discarded.
+    """Pass on every n-th record of each channel, beginning with the first; the others are discarded.
 
     Attributes:
         every: n.
@@ -52,7 +52,7 @@ class Sample:
     _seen: Counter[str] = attrs.field(factory=Counter, init=False, repr=False, eq=False)
 
     def __call__(self, record: Record) -> Record | None:
-        """Return the record if it is its turn."""
+        """Return the record if it is the n-th."""
         number = self._seen[record.channel]
         self._seen[record.channel] += 1
         return None if number % self.every else record
@@ -82,10 +82,10 @@ class Rate:
 
 @attrs.define(kw_only=True)
 class Split:
-    """Return each part of an array or list, along the first axis, as a record of its own.
+    """Return each part of an array or list, along the first axis, as a separate record.
 
-    Its `seq` is computed from that of the whole and the number of the part (see penstock.identity), its coordinates
-    have the number of the part under `axis`. A single part keeps the `seq` of the whole.
+    Its `seq` is computed from that of the whole and the index of the part (see penstock.identity); its coordinates
+    have the index of the part under `axis`. A single part keeps the `seq` of the whole.
 
     Attributes:
         axis: The name of the coordinate.
@@ -96,7 +96,7 @@ class Split:
     def __call__(self, record: Record) -> list[Record]:
         """Return the parts; none for an empty array. Raises TypeError for data that have no parts."""
         if isinstance(record.data, (str, bytes, Mapping)) or not hasattr(record.data, "__len__"):
-            raise TypeError(f"data of type {type(record.data).__name__} cannot be split: give an array or a list")
+            raise TypeError(f"data of type {type(record.data).__name__} cannot be split: pass an array or a list")
         count = len(record.data)
         numbers = part_numbers(record.channel, record.seq, count) if count > 1 else (record.seq,) * count
         return [

@@ -15,7 +15,7 @@ from penstock.errors import CannotGetObjectError, ObjectNotFoundError, StoreErro
 from penstock.record import Record
 
 METHODS: Final = ("put", "get_data", "get_metadata", "finish", "close")
-"""The methods of a storage; `__contains__` is used if it is there."""
+"""The methods of a storage; `__contains__` is used if it exists."""
 
 
 def as_store(storage: Any) -> DataStorageStore:
@@ -23,8 +23,8 @@ def as_store(storage: Any) -> DataStorageStore:
     missing = [name for name in METHODS if not callable(getattr(storage, name, None))]
     if missing:
         raise WiringError(
-            f"{type(storage).__name__} has get_data and no write, and so is taken for a storage, but it has no "
-            f"{', '.join(missing)}; give it all of {', '.join(METHODS)}"
+            f"{type(storage).__name__} has get_data and no write, and so is treated as a storage, but it has no "
+            f"{', '.join(missing)}; define all of {', '.join(METHODS)}"
         )
     return DataStorageStore(storage=storage)
 
@@ -36,8 +36,8 @@ class DataStorageStore:
     It receives a copy of the coordinates, which it may change, as ExEngine's backends do.
 
     The storage is used as it is. It keeps data and metadata; channel, number and time of a record are not kept. Arrays
-    are copied, since a storage may keep its arguments. Durability depends on the storage: `finish` is called once, when
-    nothing more will come. A run leaves it open; a handler closes it when it is closed.
+    are copied, since a storage may keep its arguments. Durability depends on the storage: `finish` is called once,
+    after the last record. A run leaves it open; a handler closes it when it is closed.
 
     Attributes:
         storage: The storage.
@@ -52,7 +52,7 @@ class DataStorageStore:
     _closed: bool = attrs.field(default=False, init=False, eq=False, repr=False)
 
     def open(self) -> None:
-        """Do nothing: it was opened when it was made."""
+        """Do nothing: the storage was opened when it was created."""
 
     def write(self, records: Sequence[Record]) -> None:
         """Put each; a StoreError names those that the storage refused."""
@@ -74,7 +74,7 @@ class DataStorageStore:
         """Do nothing: a storage has no sync."""
 
     def finish(self) -> None:
-        """Call the storage's `finish`, once. Any number of times."""
+        """Call the storage's `finish`, once. May be called repeatedly."""
         if not self._finished:
             self._finished = True
             self.storage.finish()
@@ -84,7 +84,7 @@ class DataStorageStore:
         self.finish()
 
     def close_storage(self) -> None:
-        """Finish, and close the storage. Any number of times."""
+        """Finish, and close the storage. May be called repeatedly."""
         if not self._closed:
             self._closed = True
             try:

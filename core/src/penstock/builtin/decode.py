@@ -17,7 +17,7 @@ from penstock.record import Record
 class RecordDecoder:
     """Turn bytes written by `penstock.codec` into their record, whatever their transport.
 
-    The record comes out as it was written; only its channel is that of the packet where it has none. Its arrays are
+    The record is returned as it was written, with the channel of the packet if it has none. Its arrays are
     views of the packet's bytes, read-only. It keeps nothing: each packet is one record.
     """
 
@@ -55,7 +55,7 @@ class JsonDecoder:
             data = json.loads(text.tobytes() if isinstance(text, memoryview) else text)
         except (ValueError, TypeError, RecursionError) as error:
             raise DecodeError(
-                f"packet {record.seq} of channel {record.channel!r} is no JSON: {error}; it begins with "
+                f"packet {record.seq} of channel {record.channel!r} is not JSON: {error}; it begins with "
                 f"{record.data!r:.40}"
             ) from error
         return [record.replace(data=data, parent=record)]

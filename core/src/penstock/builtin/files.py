@@ -30,17 +30,17 @@ class FilesSource:
 
     A record has the bytes of a file as data, its path below the directory as metadata `path`, the time of its last
     change, and the directory's name as channel unless `channel` is set. Its `seq` is computed from that path alone: it
-    does not depend on other files. A file that is written while it is read is returned as it
-    was. One that vanishes before it is read is counted as lost upstream; one that cannot be read is an error.
+    does not depend on other files. A file that is still being written is returned with its content at the time of
+    reading. One that vanishes before it is read is counted as lost upstream; one that cannot be read is an error.
 
-    Its position names the files read, so that a later run reads every other one, wherever its name sorts.
+    Its position names the files read, so that a later run reads all others, in whatever order their names sort.
 
     Attributes:
         directory: The directory.
         pattern: The files, as for `Path.glob`; "**/*.raw" includes sub-directories.
         channel: The channel of all records; None: the name of the directory.
-        state: A file that records which files were committed, so that a later run reads the others; it forgets
-            those that are gone. None: each run starts over.
+        state: A file that records which files were committed, so that a later run reads the others; it drops the names
+            of removed files. None: each run starts from the beginning.
     """
 
     gives: ClassVar[str] = "bytes"
@@ -59,7 +59,9 @@ class FilesSource:
     def open(self) -> None:
         """List the files. Raises SourceError if there is no such directory or the state file is damaged."""
         if not self.directory.is_dir():
-            raise SourceError(f"{self.directory} is no directory: name one that holds the files", retryable=False)
+            raise SourceError(
+                f"{self.directory} is not a directory: name the one that holds the files", retryable=False
+            )
         found = (path for path in self.directory.glob(self.pattern) if path.is_file())
         self._listed = sorted(path.relative_to(self.directory).as_posix() for path in found)
         self._names = self._listed
@@ -73,11 +75,11 @@ class FilesSource:
                 raise SourceError(f"{self.state}: not the state of a files source: {error}", retryable=False) from error
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        """Return the next files, those before one that cannot be read first.
+        """Return the next files; those before an unreadable one are returned first.
 
         Raises:
-            EndOfSource: there are no more.
-            OSError: the next one cannot be read.
+            EndOfSource: there are no more files.
+            OSError: the next file cannot be read.
         """
         records: list[Record] = []
         deadline = time.monotonic() + timeout_s
@@ -120,7 +122,7 @@ class FilesSource:
         return {"done": self._given[-1] if self._given else "", "files": tuple(self._given)}
 
     def lost_upstream(self) -> Mapping[str, int]:
-        """Return how many files were gone before they could be read."""
+        """Return how many files were removed before they could be read."""
         return {self._channel(): self._lost} if self._lost else {}
 
     def commit(self, position: Any) -> None:
@@ -138,7 +140,7 @@ class FilesSource:
         done = position["done"] if isinstance(position, Mapping) else position
         files = position.get("files") if isinstance(position, Mapping) else None
         if not isinstance(done, str) or not (files is None or isinstance(files, (list, tuple))):
-            raise TypeError(f"a position names the files that were given, not {position!r:.80}")
+            raise TypeError(f"a position names the files that were read, and is not {position!r:.80}")
         given = {name for name in self._listed if name <= done} if files is None else set(files)
         self._given = [name for name in self._listed if name in given and name != done]
         if done in given and done in self._listed:

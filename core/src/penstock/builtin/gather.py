@@ -25,13 +25,13 @@ class Batch:
 
     The resulting record has as data a list of the data (or one stacked array), the channel of its records or, if
     they are of several, "batch", the time of the first, and in its metadata `channels`, `seqs` and `times_ns` of all.
-    Its `seq` is computed from theirs: the same records are the same batch in every run, and others are another. What is
-    inside at the end leaves as a smaller batch; a checkpoint waits for what is inside, so that a crash loses none of
-    it.
+    Its `seq` is computed from theirs: the same records have the same number in every run, and others a different one.
+    Records left at the end are emitted as a smaller batch; a checkpoint waits for kept records, so that a crash loses
+    none.
 
     Attributes:
         size: Records in a batch.
-        timeout_s: Seconds after its first record when an incomplete batch is emitted; None: it waits.
+        timeout_s: Seconds after its first record after which an incomplete batch is emitted; None waits for ever.
         by_channel: Make a batch for each channel.
         stack: Stack the arrays along a new first axis, (size, ...); they must have one shape and dtype.
     """
@@ -52,7 +52,7 @@ class Batch:
         kept = self._kept.setdefault(channel, [])
         if kept and self.stack and _form(record) != _form(kept[0]):
             raise ValueError(
-                f"{_form(record)} cannot be stacked on {_form(kept[0])}: leave `stack` out, or batch by channel"
+                f"{_form(record)} cannot be stacked on {_form(kept[0])}: omit `stack`, or batch by channel"
             )
         if not kept:
             self._since[channel] = self._clock()
@@ -81,7 +81,7 @@ class Batch:
         )
 
     def held(self) -> Iterable[Record]:
-        """Return what is inside."""
+        """Return the buffered records."""
         return [record for records in self._kept.values() for record in records]
 
     def flush(self) -> Iterable[Record]:
@@ -95,7 +95,7 @@ class Batch:
         return min(self._since.values()) + self.timeout_s - self._clock()
 
     def expire(self) -> Iterable[Record]:
-        """Return the batches whose time is over."""
+        """Return the batches whose timeout has passed."""
         now = self._clock()
         due = [channel for channel, since in self._since.items() if now - since >= (self.timeout_s or 0)]
         return [self._leave(channel) for channel in due]

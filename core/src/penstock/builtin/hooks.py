@@ -19,7 +19,7 @@ def penstock_sources() -> list[Component]:
             "penstock.builtin.letters:DeadLetterSource",
             summary="the records that failed in earlier runs",
         ),
-        Component("push", "penstock.builtin.push:PushSource", summary="what other threads put"),
+        Component("push", "penstock.builtin.push:PushSource", summary="records that other threads put"),
     ]
 
 
@@ -40,9 +40,9 @@ def penstock_processors() -> list[Component]:
     return [
         Component("batch", "penstock.builtin.gather:Batch", summary="several records become one list"),
         Component("align", "penstock.builtin.gather:Align", summary="one record for each moment of several channels"),
-        Component("filter", "penstock.builtin.choose:Filter", summary="those that match"),
-        Component("sample", "penstock.builtin.choose:Sample", summary="every n-th of a channel"),
-        Component("rate", "penstock.builtin.choose:Rate", summary="at most so many records a second"),
+        Component("filter", "penstock.builtin.choose:Filter", summary="the records that match"),
+        Component("sample", "penstock.builtin.choose:Sample", summary="every n-th record of a channel"),
+        Component("rate", "penstock.builtin.choose:Rate", summary="limits the records per second"),
         Component("split", "penstock.builtin.choose:Split", summary="each part of an array as a record"),
     ]
 

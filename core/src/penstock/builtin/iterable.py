@@ -16,11 +16,11 @@ from penstock.fields import ExactRecords
 from penstock.record import Record
 
 _AT_ONCE = (list, tuple, range)
-"""Sequences whose items exist already: iterating over them runs no user code."""
+"""Types of sequences whose items exist already: iterating over them runs no user code."""
 _SLOW_S = 0.0001
 """Seconds for one item above which it is returned at once: as long as it takes to pass a list on."""
 _LONGEST_S = 0.001
-"""How long records are collected from an iterator before they are handed over: a slow one must not wait for company."""
+"""Seconds for which items of an iterator are collected into a list: those of a slow one must not wait for others."""
 
 
 @attrs.define(kw_only=True)
@@ -90,9 +90,9 @@ class IterableSource:
                 self._raised = error
             except BaseException as error:  # a user's generator may raise anything, even SystemExit
                 self._raised = error
-        self._collecting = ()  # in-place processors check who else holds an array
+        self._collecting = ()  # in-place processors check for other references to an array
         self._given += len(items)
-        if items:  # they come first; an error waits for the next call
+        if items:  # return the items first; an error is raised by the next call
             return self._records(items)
         if self._raised is not None and is_a(self._raised, BufferReusedError):
             raise self._raised
@@ -101,10 +101,10 @@ class IterableSource:
         self._must_be_whole()
         if not self._given and self._iterator is self.items:
             self._remark = (
-                "gave nothing: its iterator was at its end before. A generator or another iterator gives its items "
-                "once: make a new one for each run, or give a list"
+                "returned nothing: its iterator was already exhausted. A generator or other iterator yields its items "
+                "once: create a new one for each run, or pass a list"
             )
-        raise EndOfSource("the iterable is at its end")
+        raise EndOfSource("the iterable is exhausted")
 
     def _collect(self, items: list[Any], iterator: Iterator[Any], most: int, timeout_s: float) -> None:
         """Add the next items; on an error, the items before it are in the list."""
@@ -169,11 +169,11 @@ class IterableSource:
         return records
 
     def abandon(self) -> None:
-        """Count as lost what was taken from an iterator that does not return. Any thread."""
+        """Count as lost the items taken from an iterator that does not return. Thread-safe."""
         self._left_inside = len(self._collecting)
 
     def lost_upstream(self) -> Mapping[str, int]:
-        """Return how many items an iterator had yielded when it was left behind, in a list that was not returned."""
+        """Return how many items an abandoned iterator had yielded into a list that was not returned."""
         return {self._node if self.channel is None else self.channel: self._left_inside} if self._left_inside else {}
 
     def remark(self) -> str:

@@ -39,10 +39,10 @@ class DeadLetterSource:
         self._letters = read_dead_letters(self.directory, lambda _, error: self._damaged.append(error))
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        """Return the next ones.
+        """Return the next dead letters.
 
         Raises:
-            EndOfSource: there are no more.
+            EndOfSource: there are no more dead letters.
             SourceError: all readable records were returned, and some logs or entries are damaged; it names the first.
         """
         records: list[Record] = []
@@ -68,7 +68,7 @@ class LogStore:
     """Append records to one file, each with a checksum; see `penstock.recordlog`.
 
     Attributes:
-        path: The file. One that exists is continued; an entry that a crash cut off is removed first.
+        path: The file. An existing file is continued; an entry that a crash left incomplete is removed first.
     """
 
     path: Path
@@ -82,7 +82,7 @@ class LogStore:
         self._log.open()
 
     def write(self, records: Sequence[Record]) -> None:
-        """Append them. Raises StoreError: for records that cannot be written as bytes, or none if the disk is full."""
+        """Append records. Raises StoreError with those that cannot be written as bytes, or none if the disk is full."""
         if self._log is None:
             raise StoreError(f"{self.path}: the store is not open")
         try:
@@ -108,7 +108,7 @@ class LogStore:
             raise StoreError(message, failed=failed, retryable=retryable)
 
     def sync(self) -> None:
-        """Return when all is on the disk."""
+        """Return when all records are on the disk."""
         if self._log is not None:
             self._log.sync()
 

@@ -16,7 +16,7 @@ from penstock.validators import at_least, or_none
 
 
 def _is_template(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    from penstock.templates import is_template  # here: most have no template
+    from penstock.templates import is_template  # imported here: most have no template
 
     is_template(instance, field, value)
 
@@ -76,10 +76,10 @@ class MemoryStore:
     def _admit(self, key: str) -> bool:
         if key in self._records:
             if self.when_exists == "error":
-                raise RecordExistsError(f"there is a record {key!r} already: name what differs in `key`")
+                raise RecordExistsError(f"record {key!r} already exists: use what differs between records in `key`")
             return self.when_exists == "replace"
         if self.capacity is not None and len(self._records) >= self.capacity:
-            raise StoreError(f"the store is full: it holds its capacity of {self.capacity} records")
+            raise StoreError(f"the store is full: its capacity is {self.capacity} records")
         return True
 
     def sync(self) -> None:
@@ -130,7 +130,7 @@ class MemoryStore:
         self._watchers.append(watcher)
 
         def end() -> None:
-            with contextlib.suppress(ValueError):  # it was ended before
+            with contextlib.suppress(ValueError):  # already ended
                 self._watchers.remove(watcher)
 
         return end

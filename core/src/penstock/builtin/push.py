@@ -21,7 +21,7 @@ WhenFull = Literal["block", "drop_oldest", "drop_newest"]
 
 
 class PutTimeoutError(PenstockError, TimeoutError):
-    """There was no room within the time."""
+    """There was no room in time."""
 
 
 @attrs.define(kw_only=True)
@@ -29,8 +29,8 @@ class Inlet:
     """A bounded queue between any number of putting threads and one reader. All methods: any thread.
 
     The lock keeps the putting threads in order; the reader takes records without it, so that neither waits for the
-    other. Each side has a count of bytes of its own. One side announces that it waits, then looks once more; the other
-    acts first, then checks for waiters: so no wake-up is missed.
+    other. Each side has its own count of bytes. A side that is going to wait announces this, then checks once more; the
+    other acts first, then checks for waiters: so no wake-up is missed.
 
     Its content is not a setting: two are equal if their settings are, and pickling drops the content.
 
@@ -39,7 +39,7 @@ class Inlet:
         on_drop: Called with each record that `drop_oldest` drops, under the lock: it must not wait.
         dropped: Records dropped because it was full, by channel.
         lost: Records left inside at the end, by channel.
-        closed: Set when there is no reader any more.
+        closed: Set when the reader has gone.
     """
 
     capacity: int = 1024
@@ -88,7 +88,7 @@ class Inlet:
         channel: str,
         is_of_use: Callable[..., bool] | None = None,
     ) -> bool:
-        """Wait for room for a record of this size, then put in what `make(*given)` returns, a record of this channel.
+        """Wait for room for a record of this size, then put the result of `make(*given)`, a record of this channel.
 
         If there is no room, it asks `is_of_use(*given)` before it waits.
 
@@ -96,12 +96,12 @@ class Inlet:
         wait. If it returns None or raises, nothing was put; it is not called for records that `drop_newest` drops.
 
         Returns:
-            Whether it was put; False if `make` returned None, if the inlet is full and drops the newest, or if waiting
-            is of no use.
+            Whether it was put; False if `make` returned None, if the inlet is full and drops the newest, or if
+            `is_of_use` returned False.
 
         Raises:
             PutTimeoutError: there was no room within `timeout_s` seconds.
-            RunError: there is no reader any more, or `end` was called.
+            RunError: the reader has gone, or `end` was called.
         """
         items = self._items
         with self._lock:
@@ -132,7 +132,7 @@ class Inlet:
     def take(self, most: int, timeout_s: float) -> list[Record]:
         """Return the first records, at most `most`; none if none came in time. Raises EndOfSource."""
         items = self._items
-        ended = self._ended  # looked at first: nothing is put after it is set
+        ended = self._ended  # read first: nothing is put after it is set
         if not items:
             if ended:
                 raise EndOfSource("nothing more will be put")
@@ -189,7 +189,7 @@ class Inlet:
             self._room.notify_all()
 
     def _wait_for_records(self, timeout_s: float) -> bool:
-        """Wait until there are records, or the reader is woken; return whether none will come any more."""
+        """Wait until there are records, or the reader is woken; return whether no record will come any more."""
         deadline = time.monotonic() + timeout_s
         with self._something:
             while True:
@@ -202,7 +202,7 @@ class Inlet:
                 self._something.wait(left)
 
     def _wake_reader(self) -> None:
-        """Wake the reader, once: until it is awake, nobody needs to wake it again."""
+        """Wake the reader, once: until it is awake, no further wake-up is needed."""
         self._idle = False
         with self._something:
             self._something.notify()
@@ -254,7 +254,7 @@ def _same(record: Record, channel: str) -> Record:
 
 
 def _word(policy: Any) -> Any:
-    """Return the word of a policy that was given as a value (`ps.DropOldest()`), or what was given."""
+    """Return the word of a policy given as a value (`ps.DropOldest()`), or the argument unchanged."""
     return policy if isinstance(policy, str) else str(policy) if hasattr(policy, "word") else policy
 
 
@@ -266,12 +266,12 @@ def _inlet(capacity: int, capacity_bytes: int, when_full: WhenFull) -> Inlet:
 class PushSource:
     """Read records that other threads put: keep the component, pass it to `ps.source`, and call `put` on it.
 
-    Every run of a pipeline with this component reads the same records. It cannot be restarted: after a crash, records
-    was put and not stored is gone. In a pipeline read from a file, nothing can put records.
+    Every run of a pipeline with this component reads the same queue. It cannot be read again: after a crash, records
+    that were put and not stored are lost. In a pipeline read from a file, nothing can put records.
 
     Attributes:
-        capacity: Records that wait at most.
-        capacity_bytes: Bytes of their data at most, about, or a single record.
+        capacity: The most records that wait.
+        capacity_bytes: The most bytes of their data, approximately; a single larger record passes.
         when_full: The behaviour of `put` when full: "block" waits; "drop_oldest" and "drop_newest" drop, which the
             account counts as dropped upstream.
         channel: The channel of the records made of plain data; None: the name of the node.

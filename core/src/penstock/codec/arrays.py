@@ -33,10 +33,10 @@ def _simple(dtype: np.dtype[Any]) -> str | None:
 
 @lru_cache(maxsize=1024)
 def layout(kind: type, dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[msgspec.Raw, msgspec.Raw, int] | None:
-    """Return what the header of a record says of an array in order "C" that is all of its data, and its size in bytes.
+    """Return the encoded description of an array in order "C" that is the data of a record, and its size in bytes.
 
-    That is the list of sizes of buffers, and the description of the array, both encoded. None for arrays that are
-    empty, or of a type or dtype that `memoryview.cast` does not take.
+    The description is the list of buffer sizes and the array's entry in the header, both encoded. None for arrays that
+    are empty, or of a type or dtype that `memoryview.cast` does not support.
     """
     size = math.prod(shape) * dtype.itemsize
     if kind is not np.ndarray or dtype.char not in _CAST or not dtype.isnative or not size:

@@ -103,7 +103,7 @@ class Encoders:
             raise ConfigError(f"encoder {encoder.name!r}: another one of this name is registered; use another name")
 
     def add_installed(self) -> bool:
-        """Use the encoders of installed plugins too, where none of their name is registered; return False if none came.
+        """Also use the encoders of installed plugins whose names are not registered; return False if there are none.
 
         For objects that nothing registered could encode. The second call does nothing.
         """

@@ -101,7 +101,7 @@ def _as_read(key: Any) -> Any:
 
 
 def shown(value: Any) -> str:
-    """Return 80 characters of the repr of something, for errors, even if its repr raises."""
+    """Return 80 characters of a value's repr, for errors, even if its repr raises."""
     try:
         return repr(value)[:80] if not isinstance(value, BaseException) else str(value)[:200]
     except BaseException as error:

@@ -2,7 +2,7 @@
 
 A list whose first item is an empty extension of a code below 16 is tagged, and its other items are its contents: a
 tuple, a set, a mapping whose keys are not all str, coordinates, or a reference to a buffer. An extension of a higher
-code is a scalar, and its bytes are its contents. So msgpack is written and read in one go.
+code is a scalar, and its bytes are its contents. So msgpack is written and read in one pass.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from penstock.coords import DataCoordinates
 from penstock.errors import CodecError
 
 MAX_DEPTH = 64
-"""How deep values may be nested: deep enough for anything meant, and shallow enough for any stack."""
+"""The greatest nesting depth: deep enough for intended values, and shallow enough for any stack."""
 
 _TUPLE, _SET, _FROZENSET, _MAPPING, _COORDS, ARRAY, _BYTES, _SCALAR = (Ext(code, b"") for code in range(1, 9))
 _FIRST_SCALAR_CODE = 16

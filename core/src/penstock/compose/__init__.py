@@ -1,1 +1,1 @@
-"""Composing: nodes and edges, `>>`, pipelines, what is checked before anything opens, graphs as files and pictures."""
+"""Composing: nodes, edges and `>>`, pipelines, checks before anything opens, graphs as files and drawings."""

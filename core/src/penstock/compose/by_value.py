@@ -1,9 +1,8 @@
-"""By value: a component as bytes for the process that the run starts for it, with code that no module holds.
+"""By value: a component as bytes for the process that the run starts for it, including code outside of modules.
 
-What a module holds is sent by its name; what only this process has (`__main__`, closures, lambdas, modules that the
-other one would not find) is sent by value, by cloudpickle. These bytes go from a run to the child that it started, over
-the pipe that the child inherited, and nowhere else: nothing that comes from a file, a network, shared memory or back
-from a child is ever unpickled.
+Objects of modules are sent by name; objects that exist only in this process (of `__main__`, closures, lambdas, modules
+that the child would not find) are sent by value, by cloudpickle. These bytes are sent only from a run to its own child,
+over the pipe that the child inherited: data from a file, a network, shared memory or a child are never unpickled.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from penstock.compose.making import settings_of
 from penstock.compose.node import Node
 
 _DEEPEST: Final = 4
-"""So many attributes below the component the part that cannot be sent is named."""
+"""The depth of attributes below the component to which an unpicklable part is searched for."""
 _registering = threading.Lock()
-"""Held while cloudpickle is told which modules go by value: it keeps that for the whole process."""
+"""Held while cloudpickle's list of modules to send by value, which is global to the process, is changed."""
 
 
 def definition_of(node: Node, *, use: str = "") -> bytes:
-    """Return what a child needs to make the component of a node; `use` is its import path if the node has a name.
+    """Return the definition from which a child makes the component of a node; `use` is its import path, if it has one.
 
     Raises:
         Exception: something cannot be pickled; `why_not_sent` names it.
@@ -48,14 +47,14 @@ def why_not_sent(node: Node) -> str:
     given = _made_from_settings(node.given)
     try:
         _dumps((given, node.settings))
-    except Exception as error:  # whatever the classes of the user's objects raise
+    except Exception as error:  # the classes of the user's objects may raise anything
         path, cause = _culprit({"settings": node.settings} if node.use else given, error)
         return f"{path}cannot be sent to another process: {cause}"
     return ""
 
 
 def _made_from_settings(given: Any) -> Any:
-    """Return what makes a component from its settings, if these are known: its state may hold what cannot be sent."""
+    """Return a function that makes a component from its settings, if they are known; its state may be unpicklable."""
     settings = settings_of(given)
     if settings is None or isinstance(given, type) or inspect.isroutine(given):
         return given
@@ -90,7 +89,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # as above
         if isinstance(obj, io.IOBase) and not isinstance(obj, (io.BytesIO, io.StringIO)):
             if obj not in (sys.stdin, sys.stdout, sys.stderr):
                 raise TypeError(f"{obj!r:.80} is an open file")
-        elif isinstance(obj, functools._lru_cache_wrapper):  # else it goes by its name, also in __main__
+        elif isinstance(obj, functools._lru_cache_wrapper):  # otherwise it is sent by name, even from __main__
             return _cached, (obj.__wrapped__, obj.cache_parameters())
         elif isinstance(obj, (type, types.FunctionType)):
             self._look_at(getattr(obj, "__module__", None))
@@ -109,7 +108,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # as above
                 self._registered.append(module)
 
     def forget(self) -> None:
-        """Leave cloudpickle's list of modules as it was."""
+        """Restore cloudpickle's list of modules."""
         for module in self._registered:
             cloudpickle.unregister_pickle_by_value(module)
 
@@ -143,7 +142,7 @@ def _is_same(first: str, second: str) -> bool:
 
 
 def _culprit(thing: Any, error: Exception, depth: int = 0) -> tuple[str, Exception]:
-    """Return "its attribute 'x': its element 'y': " down to what cannot be sent, and the error of that."""
+    """Return the path to the part that cannot be sent ("its attribute 'x': its element 'y': "), and its error."""
     if depth < _DEEPEST:
         for name, part in _parts(thing):
             try:

@@ -22,17 +22,16 @@ Joins = Iterable[tuple[str, str, Edge]]
 def parts_of(
     nodes: Iterable[Node], joins: Joins, plugins: Plugins, *, import_paths: bool = True
 ) -> dict[str, ResolvedNode]:
-    """Resolve every node and check what joins them.
+    """Resolve every node and check the joins between them.
 
     Args:
         nodes: The nodes.
-        joins: What joins them.
-        plugins: Where components are found.
-        import_paths: False leaves out the nodes that are named by an import path, so that no module of the user is
-            imported.
+        joins: The joins between them.
+        plugins: The plugins that offer components.
+        import_paths: False skips the nodes that are named by an import path, so that no module of the user is imported.
 
     Raises:
-        WiringError, ConfigError, PluginError: what is wrong; with several problems, a WiringError that lists them.
+        WiringError, ConfigError, PluginError: something is wrong; several problems are listed in one WiringError.
     """
     parts: dict[str, ResolvedNode] = {}
     errors: list[Exception] = []
@@ -60,7 +59,7 @@ def shape_problems(nodes: Iterable[Node], joins: Joins) -> list[str]:
     """Return the problems in the shape of the graph: loose ends, loops, an empty pipeline."""
     nodes, joins = list(nodes), list(joins)
     if not nodes:
-        return ["the pipeline is empty: give it at least a source and what takes its records"]
+        return ["the pipeline is empty: pass at least a source and a node that takes its records"]
     behind, before = neighbours(joins)
     problems = []
     for node in nodes:
@@ -71,7 +70,7 @@ def shape_problems(nodes: Iterable[Node], joins: Joins) -> list[str]:
             problems.append(f"{describe(node)}: this {node.role} has no input: join a source to it with '>>'")
     loop = _loop(nodes, behind)
     if loop:
-        problems.append(f"the nodes {' >> '.join(loop)} form a loop: records would run round for ever")
+        problems.append(f"the nodes {' >> '.join(loop)} form a loop, in which records would circulate for ever")
     return problems
 
 
@@ -98,11 +97,15 @@ def option_problems(parts: Iterable[ResolvedNode], plugins: Plugins) -> list[str
         node = part.node
         if node.workers > 1:
             if node.role == "source":
-                problems.append(f"{part.where}: workers={node.workers}: a source is read by one; use several sources")
+                problems.append(
+                    f"{part.where}: workers={node.workers}: a source is read by one thread; use several sources"
+                )
             elif node.role == "store":
-                problems.append(f"{part.where}: workers={node.workers}: a store is written by one, to keep the order")
+                problems.append(
+                    f"{part.where}: workers={node.workers}: a store is written by one thread, to keep the order"
+                )
             elif isinstance(part.sample, SupportsDeadline):
-                problems.append(f"{part.where}: workers={node.workers}: it gathers records over time; use 1")
+                problems.append(f"{part.where}: workers={node.workers}: it collects records over time; use 1")
         if node.place == "process":
             problems += _place_problems(part)
     elsewhere = [part for part in parts if part.node.place == "process"]
@@ -115,7 +118,7 @@ def option_problems(parts: Iterable[ResolvedNode], plugins: Plugins) -> list[str
 
 
 def retry_problems(parts: Iterable[ResolvedNode]) -> list[str]:
-    """Return which errors a `retry` names by an import path that leads to no exception; imports them."""
+    """Return the import paths in `retry` that lead to no exception class; imports them."""
     problems = []
     for part in parts:
         try:
@@ -134,7 +137,7 @@ def sharing_problems(parts: Iterable[ResolvedNode]) -> list[str]:
         if part.own is not None and first.setdefault(id(part.own), part) is not part:
             problems.append(
                 f"nodes {first[id(part.own)].node.name!r} and {part.node.name!r} have the same "
-                f"{type(part.own).__qualname__}: one object cannot work in two places; give each its own, or join "
+                f"{type(part.own).__qualname__}: one object cannot work in two nodes; pass two objects, or join "
                 "both flows to one node"
             )
     return problems
@@ -143,19 +146,19 @@ def sharing_problems(parts: Iterable[ResolvedNode]) -> list[str]:
 def _place_problems(resolved: ResolvedNode) -> list[str]:
     """Return why a component cannot work in a process of its own."""
     if isinstance(resolved.sample, SupportsRun):
-        return [f"{resolved.where}: place='process': it acts on the run itself, which is in this process: use a thread"]
+        return [f"{resolved.where}: place='process': it acts on the run, which is in this process: use a thread"]
     if not resolved.use and getattr(resolved.sample, "in_memory", False):
         return [
-            f"{resolved.where}: place='process': what it holds is in the memory of the process that works with it, "
-            "where yours would stay empty: use a thread"
+            f"{resolved.where}: place='process': its content would be in the memory of the other process, and the "
+            "object in this one would stay empty: use a thread"
         ]
     from penstock.compose.by_value import why_not_sent  # imports cloudpickle, which threads do not need
 
     reason = why_not_sent(resolved.node)
     if reason:
-        remedy = "take hold of it in open(), which is called there, or use a thread"
+        remedy = "acquire it in open(), which is called in the process, or use a thread"
         if resolved.node.role == "source" and not hasattr(resolved.node.given, "read") and not resolved.use:
-            remedy = "give a list, or a class with open(), read() and close(), or use a thread"
+            remedy = "pass a list, or a class with open(), read() and close(), or use a thread"
         return [f"{resolved.where}: place='process': {reason}; {remedy}"]
     return []
 

@@ -1,4 +1,4 @@
-"""component_node: how the component that a user passes, with its settings, becomes a node."""
+"""component_node: makes a node of the component and the settings that a user passes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The contract behind `ps.source` and its kind in their docstrings, so that `help(ps.source)` shows all there is.
+"""Appends the contract to the docstrings of `ps.source` and the like, so that `help(ps.source)` shows it in full.
 
-The function `ps.source` has the place of the module `penstock.source` in the package (see
-docs/decisions/0001-functions-and-modules-of-one-name.md), and with it that of the module's help.
+The function `ps.source` replaces the module `penstock.source` in the package (see
+docs/decisions/0001-functions-and-modules-of-one-name.md), and with it the module's help.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def _short(text: str) -> str:
 
 
 def _places(pipeline: PipelineGraph) -> dict[str, tuple[int, int]]:
-    """Return the column and row of each node: as far right as its longest way from a source."""
+    """Return the column and row of each node; the column is the length of its longest path from a source."""
     _, before = neighbours(pipeline.edges)
     columns: dict[str, int] = {}
     for _ in pipeline.nodes:

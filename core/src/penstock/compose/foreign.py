@@ -1,4 +1,4 @@
-"""Files of other systems that plugins read as pipelines: found by entry points, tried where a file is none of ours."""
+"""Files of other systems that plugins read as pipelines, found by entry points; tried for unknown files."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _log = logging.getLogger("penstock")
 
 @attrs.frozen(kw_only=True)
 class ForeignFile:
-    """A kind of files of another system, and who makes a pipeline of one.
+    """A file format of another system, and the function that makes a pipeline of such a file.
 
     Attributes:
-        name: What messages call it.
-        recognises: Tells from the parsed content (of JSON, YAML, TOML) whether a file is one. Quick, and never raises.
-        path: "module:function", which is given the content and the file's path, and returns a `Pipeline`, or raises
-            ConfigError with the place in the file. It is imported when a file has been recognised.
+        name: Its name for messages.
+        recognises: Returns whether parsed content (of JSON, YAML, TOML) has this format. Fast; never raises.
+        path: "module:function"; called with the content and the file's path, it returns a `Pipeline`, or raises
+            ConfigError with the path in the file. It is imported after a file has been recognised.
     """
 
     name: str
@@ -46,13 +46,13 @@ def foreign_pipeline(content: Any, path: Path) -> Pipeline | None:
 
     Raises:
         ComponentLoadError: the plugin that knows it cannot be imported.
-        PenstockError: what that plugin says of the file, with its path.
+        PenstockError: the plugin rejects the file; the message begins with the file's path.
     """
     for home, kind in _kinds():
         try:
             is_one = kind.recognises(content)
-        except Exception as error:  # whatever a plugin does with content that is not its own
-            _log.warning("%s: %s cannot look at %s: %s", GROUP, home, path, error)
+        except Exception as error:  # a plugin may raise anything for foreign content
+            _log.warning("%s: %s failed to examine %s: %s", GROUP, home, path, error)
             continue
         if not is_one:
             continue
@@ -60,7 +60,7 @@ def foreign_pipeline(content: Any, path: Path) -> Pipeline | None:
         try:
             read = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
-            raise ComponentLoadError(f"{path}: is a file of {kind.name}, which {home} cannot read: {error}") from error
+            raise ComponentLoadError(f"{path}: is a {kind.name} file, which {home} cannot read: {error}") from error
         try:
             made: Pipeline = read(content, path)
         except PenstockError as error:
@@ -71,7 +71,7 @@ def foreign_pipeline(content: Any, path: Path) -> Pipeline | None:
 
 
 def _kinds() -> list[tuple[str, ForeignFile]]:
-    """Return the kinds that installed plugins know, sorted; a broken plugin is logged, and left out."""
+    """Return the formats of installed plugins, sorted; a broken plugin is logged and skipped."""
     without = {normalised(name) for name in os.environ.get("PENSTOCK_WITHOUT", "").split(",") if name.strip()}
     found: dict[str, tuple[str, ForeignFile]] = {}
     for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
@@ -82,8 +82,8 @@ def _kinds() -> list[tuple[str, ForeignFile]]:
             kind = entry.load()
             if not isinstance(kind, ForeignFile):
                 raise TypeError(f"{entry.value!r} is a {type(kind).__name__}, not a ForeignFile")
-        except (Exception, SystemExit) as error:  # whatever a plugin does at import
-            _log.warning("%s: %s of %s is left out: %s", GROUP, entry.name, home, error)
+        except (Exception, SystemExit) as error:  # a plugin may raise anything at import
+            _log.warning("%s: %s of %s is skipped: %s", GROUP, entry.name, home, error)
             continue
         found[entry.name] = (home, kind)
     return list(found.values())

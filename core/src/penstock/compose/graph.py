@@ -1,4 +1,4 @@
-"""PipelineGraph: what others see of a pipeline: its nodes and edges, and what a run needs to know."""
+"""PipelineGraph: the interface of a pipeline for drawings and runs: its nodes, edges and options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph as plain data, and back: what pipeline files hold, and what a control channel is sent."""
+"""A graph as plain data and back: the content of pipeline files, and of messages to a control channel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEAD_LETTERS = "penstock-dead-letters"
 
 
 def _entries(options: type, *, without: Iterable[str] = ()) -> dict[str, Any]:
-    """Return the fields of a class as those of an entry in a file, of the types that its converters take."""
+    """Return the fields of a class as fields of an entry in a file, with the types that its converters accept."""
     attrs.resolve_types(options)
     return {
         field.name: attrs.field(type=_type_in_files(field), default=field.default)
@@ -98,7 +98,7 @@ class GraphFile:
 
 
 def flow_from_plain(plain: Mapping[str, Any], running: Iterable[str], node: Callable[[str], Node]) -> Flow:
-    """Make a flow of plain data whose edges may also name nodes that run. Raises ConfigError."""
+    """Make a flow from plain data whose edges may also name running nodes. Raises ConfigError."""
     from penstock.config import from_plain
 
     file: GraphFile = from_plain(GraphFile, dict(plain))
@@ -107,12 +107,12 @@ def flow_from_plain(plain: Mapping[str, Any], running: Iterable[str], node: Call
 
 
 def flow_of(file: GraphFile, running: Mapping[str, Node]) -> Flow:
-    """Make a flow of what a file says; its edges may name these nodes, too. Raises ConfigError."""
+    """Make a flow from a file's content; its edges may also name the running nodes. Raises ConfigError."""
     nodes: dict[str, Node] = dict(running)
     for index, entry in enumerate(file.nodes):
         node = entry.node(f"$.nodes[{index}]")
         if node.name in nodes:
-            raise ConfigError(f"$.nodes[{index}].name: two nodes are called {node.name!r}: give each its own")
+            raise ConfigError(f"$.nodes[{index}].name: two nodes are called {node.name!r}: use unique names")
         nodes[node.name or ""] = node
     edges = []
     for index, join in enumerate(file.edges):
@@ -135,7 +135,7 @@ def _changed(value: Any, default: Any) -> dict[str, Any]:
 
 
 def edge_to_plain(first: str, second: str, edge: Edge) -> dict[str, Any]:
-    """Return what a file says of an edge."""
+    """Return an edge as an entry in a file."""
     plain = {"before": first, "after": second, **_changed(edge, PLAIN)}
     if "when_full" in plain:
         plain["when_full"] = _policy_to_plain(edge.when_full)
@@ -143,14 +143,14 @@ def edge_to_plain(first: str, second: str, edge: Edge) -> dict[str, Any]:
 
 
 def _policy_to_plain(policy: Policy) -> str | dict[str, Any]:
-    """Return a table with the name of a policy and its options, or its word where it has none."""
+    """Return a table with the name of a policy and its options, or its word if it has no options."""
     from penstock.config import to_plain
 
     return {"type": type(policy).__name__, **to_plain(policy)} if attrs.fields(type(policy)) else policy.word
 
 
 def node_to_plain(node: Node) -> dict[str, Any]:
-    """Return what a file says of a node. Raises WiringError for a component that no file can name (a lambda)."""
+    """Return a node as an entry in a file. Raises WiringError for a component that no file can name (a lambda)."""
     from penstock.config import to_plain
 
     use, settings = (node.use, dict(node.settings)) if node.use else _use_of(node)
@@ -176,7 +176,7 @@ def _retry_to_plain(node: Node, retry: Retry) -> dict[str, Any]:
 
 
 def _plain_settings(node: Node, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a given component as plain data, of which its class makes the same ones."""
+    """Return the settings of a given component as plain data, from which its class makes the same ones."""
     from penstock.config import from_plain, to_plain
     from penstock.config.annotations import type_hints
     from penstock.config.same import difference
@@ -189,7 +189,7 @@ def _plain_settings(node: Node, settings: Mapping[str, Any]) -> dict[str, Any]:
         names = {field.alias or field.name: field.name for field in attrs.fields(cls)}
     elif dataclasses.is_dataclass(cls):
         names = {field.name: field.name for field in dataclasses.fields(cls)}
-    else:  # a function or a class of another kind: nothing says of which types its arguments are
+    else:  # a function or another class: the types of its arguments are unknown
         try:
             return {key: to_plain(value, path=f"$.{key}") for key, value in settings.items()}
         except ConfigError as error:
@@ -200,7 +200,7 @@ def _plain_settings(node: Node, settings: Mapping[str, Any]) -> dict[str, Any]:
             key: to_plain(value, annotation=hints.get(names[key]), path=f"$.{key}") for key, value in settings.items()
         }
         made: Any = from_plain(cls, {names[key]: value for key, value in plain.items()})
-        # A str that was given for a Path is a Path when it is read, as it is when the component is named.
+        # A str passed for a Path is read back as a Path, as for a component that is named.
         meant: Any = from_plain(cls, {names[key]: value for key, value in settings.items()})
         wrong = [difference(getattr(meant, names[key]), getattr(made, names[key]), f"$.{key}") for key in settings]
     except ConfigError as error:

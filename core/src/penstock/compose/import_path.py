@@ -1,4 +1,4 @@
-"""Import paths, "my.module:name": how files and users name what no plugin offers."""
+"""Import paths, "my.module:name", by which files and users name objects that no plugin offers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def import_path(path: str) -> Any:
         found = importlib.import_module(module)
         for step in name.split("."):
             found = getattr(found, step)
-    except Exception as error:  # whatever the module does while it is imported
+    except Exception as error:  # a module may raise anything at import
         from penstock.plugins.explain import brings
 
         advice = f"; `pip install {home}` brings it" if (home := brings(error)) else ""

@@ -1,4 +1,4 @@
-"""Making: which components are used as they are, and how others like them are made.
+"""Making: decides which components are used as they are, and makes copies of others.
 
 Sources and stores that a user passes are used as they are, and so is a processor with one worker. Decoders, one for
 each channel, and processors with `workers=n` are made: by a class or a factory of the user, or as copies from the

@@ -142,7 +142,9 @@ class Flow:
         if isinstance(thing, (tuple, list)) and thing and all(isinstance(part, (Node, Flow)) for part in thing):
             flows = [cls.of(part) for part in thing]
             if any(flow.pending for flow in flows):
-                raise WiringError("an edge() ends a flow that is joined with others: put the edge behind the others")
+                raise WiringError(
+                    "an edge() ends a flow that is joined with others: put the edge after the joined flows"
+                )
             return cls(
                 tuple(dict.fromkeys(node for flow in flows for node in flow.nodes)),
                 tuple(dict.fromkeys(edge for flow in flows for edge in flow.edges)),
@@ -248,7 +250,7 @@ def name_nodes(nodes: Iterable[Node], taken: Iterable[str] = ()) -> dict[Node, s
     for node in nodes:
         if node.name is not None:
             if node.name in used:
-                raise WiringError(f"two nodes are called {node.name!r}: give each a name of its own")
+                raise WiringError(f"two nodes are called {node.name!r}: use unique names")
             used.add(node.name)
             names[node] = node.name
     for node in nodes:

@@ -274,7 +274,7 @@ class Pipeline:
             return NotImplemented
         try:
             return self is other or self.to_plain() == other.to_plain()
-        except WiringError:  # it holds an object that no file can name: compare by the identity of that object
+        except WiringError:  # it holds an object that no file can name: compare that object by identity
             return self._form() == other._form()
 
     def _form(self) -> tuple[Any, ...]:
@@ -299,7 +299,7 @@ def _discover() -> Plugins:
 
 
 def _check_no_secrets(plain: dict[str, Any]) -> None:
-    """Refuse to write passwords into a file, where anybody who reads it would have them."""
+    """Refuse to write passwords into a file, where they could be read."""
     for node in plain["nodes"]:
         refuse_secrets(node.get("settings", {}), f"node {node['name']!r}: settings")
 

@@ -1,7 +1,7 @@
 """Policies: the behaviour of a full edge, as values, and as words for them.
 
-Every policy has its word ("drop_oldest") and a text form, `str(policy)`, of which `policy_of` makes an equal one. What
-each does to the records of an edge is in `penstock.run.edges.full`.
+Every policy has a word ("drop_oldest") and a text form, `str(policy)`, from which `policy_of` makes an equal one. The
+behaviour of each is implemented in `penstock.run.edges.full`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _directory(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
 @suggests_fields
 @attrs.frozen
 class Block:
-    """Make the node before the edge wait until there is room. Nothing is lost."""
+    """Make the node before the edge wait for room. Nothing is lost."""
 
     word: ClassVar[str] = "block"
 
@@ -113,8 +113,8 @@ class Spill:
     """Continue in files, in order; block when they are full. The next run first reads what an abort left in them.
 
     Attributes:
-        directory: Where the files are; one directory for each edge, made when the run starts.
-        max_bytes: Bytes that the files take together before the edge blocks.
+        directory: The directory of the files; a different one for each edge, created when the run starts.
+        max_bytes: The total size of the files at which the edge blocks.
     """
 
     word: ClassVar[str] = "spill"
@@ -143,12 +143,14 @@ def policy_of(value: Policy | str) -> Policy:
     """Return the policy for a text ("latest", "sample(10)", "spill(dir, 20 GiB)"), or a policy itself.
 
     Raises:
-        ConfigError: it is no policy, or one with a wrong argument.
+        ConfigError: the value is not a policy, or has a wrong argument.
     """
     if isinstance(value, POLICIES):
         return value
     if isinstance(value, type) and issubclass(value, POLICIES):
-        raise ConfigError(f"when_full={value.__name__}: is a class: call it, as in ps.Sample(10) or ps.Latest()")
+        raise ConfigError(
+            f"when_full={value.__name__}: is a class: pass an instance, as in ps.Sample(10) or ps.Latest()"
+        )
     match = _TEXT.match(value) if isinstance(value, str) else None
     if match is None:
         remedy = "; tables are for files: write ps.Sample(10) or ps.Spill('dir')" if isinstance(value, Mapping) else ""
@@ -164,7 +166,7 @@ def policy_of(value: Policy | str) -> Policy:
 
 def _made(policy: type[Policy], argument: str | None) -> Policy:
     if policy is Sample:
-        return Sample(int(argument)) if argument and argument.strip().isdecimal() else Sample(argument)  # type: ignore[arg-type]  # it refuses that
+        return Sample(int(argument)) if argument and argument.strip().isdecimal() else Sample(argument)  # type: ignore[arg-type]  # Sample refuses it
     if policy is Spill:
         sized = _SIZED.match(argument or "")
         if sized:

@@ -1,4 +1,4 @@
-"""ResolvedNode: a resolved node: the origin of its component, and how to make a new one."""
+"""ResolvedNode: a node with the origin of its component, and a function that makes the component."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ _METHODS = {
 
 @attrs.frozen(kw_only=True)
 class ResolvedNode:
-    """A resolved node.
+    """A node whose component has been found.
 
     Attributes:
         node: The node.
-        origin: Who offers the component, for messages: "penstock-npy 0.1.0", or the module it is imported from.
-        make: Return a component: the user's own, where that is used as it is, else another one with each call.
-        sample: One of them, to ask what it can do.
-        own: The user's own object, if the component is that, or an iterator that it reads: it can work in one place.
-        use: The import path of a component that has a name, by which another process makes it; "" for a given one.
+        origin: The origin of the component, for messages: "penstock-npy 0.1.0", or the module it is imported from.
+        make: Returns a component: the user's object if that is used as it is, otherwise a new one with each call.
+        sample: A component, to determine its abilities.
+        own: The user's object, if the component is that object, or an iterator that it reads: it can be used once.
+        use: The import path of a named component, by which another process makes it; "" for an object.
     """
 
     node: Node
@@ -53,7 +53,7 @@ class ResolvedNode:
 
     @property
     def takes(self) -> str:
-        """The kind of data that it accepts."""
+        """The kind of data that the component accepts."""
         return _kind(self.sample, "takes")
 
     @property
@@ -73,7 +73,7 @@ def resolve(node: Node, plugins: Plugins) -> ResolvedNode:
     Raises:
         PluginError: no plugin offers it, or it cannot be imported.
         ConfigError: a setting is unknown, missing or of a wrong type.
-        WiringError: what was given cannot play this role.
+        WiringError: the object cannot have this role.
     """
     if node.use:
         return _resolve_name(node, plugins)
@@ -121,7 +121,7 @@ def _missing(owner: type, settings: Mapping[str, Any]) -> list[str]:
 
 
 def _hints(owner: type, settings: Mapping[str, Any], said: str) -> str:
-    """Return which options of a node, or settings that an error does not name, misspelled settings may have meant."""
+    """Return suggestions for misspelled settings that an error does not name: options of a node, or other settings."""
     try:
         parameters = inspect.signature(owner).parameters
     except (TypeError, ValueError):  # a class written in C
@@ -130,11 +130,11 @@ def _hints(owner: type, settings: Mapping[str, Any], said: str) -> str:
         return ""
     unknown = [key for key in settings if key not in parameters and f"{key!r}; did you mean" not in said]
     near = {key: close_to(key, [*parameters, *NODE_OPTIONS]) for key in unknown}
-    return "".join(f"; {key!r} is no setting{hint}" for key, hint in near.items() if hint)
+    return "".join(f"; {key!r} is not a setting{hint}" for key, hint in near.items() if hint)
 
 
 def label_of(owner: Any) -> str:
-    """Return what a function or class calls itself."""
+    """Return the name of a function or class."""
     return str(getattr(owner, "__qualname__", owner))
 
 
@@ -152,14 +152,14 @@ def _resolve_name(node: Node, plugins: Plugins) -> ResolvedNode:
 
 
 def _made(node: Node, origin: str, given: Any, *, use: str = "") -> ResolvedNode:
-    """Decide whose object the component is, and check it; see penstock.compose.making."""
+    """Decide whether the component is the user's object or a new one, and check it; see penstock.compose.making."""
     where = f"{describe(node)} ({origin})"
     own: Any = None
     try:
         make, own = _maker(node, given)
     except PenstockError as error:
         raise type(error)(f"{where}: {error}") from error
-    except Exception as error:  # whatever a user's class or factory raises
+    except Exception as error:  # a user's class or factory may raise anything
         raise WiringError(f"{where}: {label(node)} cannot be made: {type(error).__name__}: {error}") from error
 
     def make_there() -> Any:
@@ -174,14 +174,14 @@ def _made(node: Node, origin: str, given: Any, *, use: str = "") -> ResolvedNode
 
 
 def _told(node: Node, component: Any) -> Any:
-    """Tell a component the name of its node, if it wants to know."""
+    """Pass the name of its node to a component that supports it."""
     if isinstance(component, SupportsNodeName):
         component.take_node_name(node.name or "")
     return component
 
 
 def _maker(node: Node, given: Any) -> tuple[Callable[[], Any], Any]:
-    """Return what makes the component of a node, and the user's own object if it is that."""
+    """Return the function that makes the component of a node, and the user's object if the component is that."""
     if isinstance(given, type):
         if node.role == "processor":
             makes_processors(given)  # raises
@@ -211,15 +211,15 @@ def _maker(node: Node, given: Any) -> tuple[Callable[[], Any], Any]:
             return Maker(given, is_factory=True), None
         if is_function(given):
             return lambda: given, None
-        if node.workers == 1 or node.place == "process":  # each process gets a copy by being sent one
+        if node.workers == 1 or node.place == "process":  # each process receives its own copy
             is_shared = isinstance(given, (functools.partial, types.MethodType)) or node.place == "process"
             return lambda: given, None if is_shared else given
     try:
         return Maker(lambda: copy_of(given)), None
     except WiringError as error:
         several = "each channel has a decoder of its own" if node.role == "decoder" else f"workers={node.workers}"
-        remedy = f"give the class, or a function that makes one (lambda: {type(given).__qualname__}(...))" + (
-            "" if node.role == "decoder" else ", or a function that calls it, if several threads may do so at once"
+        remedy = f"pass the class, or a function that makes one (lambda: {type(given).__qualname__}(...))" + (
+            "" if node.role == "decoder" else ", or a function that calls it, if several threads may call it at once"
         )
         raise WiringError(
             f"{several}, and this {type(given).__qualname__} cannot be copied: {error}; {remedy}"
@@ -254,8 +254,7 @@ def _check(node: Node, where: str, sample: Any, *, is_made: bool) -> None:
         kind(thing) for kind in (inspect.iscoroutinefunction, inspect.isasyncgenfunction) for thing in (sample, call)
     ):
         raise WiringError(
-            f"{where}: {label(node)} is async, and a run calls plain functions: let it do its waiting in a function "
-            "of its own"
+            f"{where}: {label(node)} is async, and a run calls plain functions: pass a function that waits for it"
         )
     if node.role == "processor":
         try:

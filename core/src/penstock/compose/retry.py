@@ -1,4 +1,4 @@
-"""Retry: how often a failing call is tried again, and after which errors."""
+"""Retry: how often a failed call is retried, and after which errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _is_path(name: str) -> bool:
 
 
 def _errors(on: ErrorClass | str | Iterable[ErrorClass | str]) -> tuple[ErrorClass | str, ...]:
-    """Return classes and import paths of classes and names. Raises ConfigError for what is neither."""
+    """Return classes and import paths for classes and names. Raises ConfigError for any other value."""
     if isinstance(on, (str, type)):
         on = (on,)
     if not isinstance(on, Iterable):
@@ -57,15 +57,15 @@ def _errors(on: ErrorClass | str | Iterable[ErrorClass | str]) -> tuple[ErrorCla
 @suggests_fields
 @attrs.frozen(kw_only=True, field_transformer=numpy_scalars)
 class Retry:
-    """Say how often, and how patiently, a failing call is tried again.
+    """How often a failed call is retried, and with which waits.
 
     Attributes:
-        times: Tries in all, the first one included; None tries until the run is aborted.
+        times: Number of tries, the first one included; None retries until the run is aborted.
         wait_initial_s: Seconds before the second try; doubled for each further one, with jitter.
-        wait_max_s: Seconds that no wait exceeds.
+        wait_max_s: Upper limit of a wait, in seconds.
         jitter_s: The largest random part of a wait, in seconds.
-        on: Which errors: exception classes, or names: "OSError", "StoreError" (built-in or of penstock), or
-            "my.module:MyError", which is imported when the run starts. Others are not tried again.
+        on: The errors to retry: exception classes, or names: "OSError", "StoreError" (built-in or of penstock), or
+            "my.module:MyError", which is imported when the run starts. After other errors, nothing is retried.
 
     Raises:
         ConfigError: a value is wrong, or `on` names no exception.
@@ -89,19 +89,19 @@ class Retry:
         return f"Retry({', '.join(changed)})"
 
     def import_paths(self) -> list[str]:
-        """Return the errors that are named by an import path, which nothing has imported yet."""
+        """Return the errors that are named by an import path and not imported yet."""
         return [error for error in self.on if isinstance(error, str)]
 
     def error_classes(self) -> tuple[ErrorClass, ...]:
         """Return the classes of `on`, and import those that are named by an import path.
 
         Raises:
-            ConfigError: there is no such class, or it is no exception.
+            ConfigError: there is no such class, or it is not an exception.
         """
         return tuple(_imported(error) if isinstance(error, str) else error for error in self.on)
 
     def error_names(self) -> list[str]:
-        """Return what a file calls the errors of `on`. Raises WiringError for a class that no file can name."""
+        """Return the errors of `on` as names for a file. Raises WiringError for a class that no file can name."""
         return [error if isinstance(error, str) else _name_of(error) for error in self.on]
 
 
@@ -110,7 +110,7 @@ def _imported(path: str) -> ErrorClass:
 
     found = import_path(path)
     if not _is_error(found):
-        raise ConfigError(f"retry on {path!r}: it is no exception class")
+        raise ConfigError(f"retry on {path!r}: is not an exception class")
     error: ErrorClass = found
     return error
 

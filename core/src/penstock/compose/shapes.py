@@ -1,8 +1,8 @@
-"""Shapes of what users give to `ps.source` and its kind, for type checkers.
+"""Types of the arguments of `ps.source` and the like, for type checkers.
 
-The contracts say more than a type checker can hold a user to: these are the methods alone, and the names of their
-arguments are free. TypedDicts hold the options of a node and the settings of the built-in components; a test compares
-them with the code.
+The contracts require more than a type checker can check: these protocols have the methods only, with arguments of any
+name. TypedDicts hold the options of a node and the settings of the built-in components; a test compares them with the
+code.
 """
 
 from __future__ import annotations
@@ -167,4 +167,4 @@ SETTINGS: dict[tuple[str, str], type] = {
     ("store", "memory"): MemorySettings,
     ("store", "log"): LogSettings,
 }
-"""The settings of built-in components by role and name; those that are not here take none, or objects."""
+"""The settings of built-in components by role and name; components that are missing take none, or objects."""
