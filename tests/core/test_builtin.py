@@ -275,7 +275,7 @@ def test_a_log_store_keeps_the_neighbours_of_a_bad_record(tmp_path):
     store.close()
     assert [each.data for _, each in read_log(tmp_path / "log")] == [1, 2]
     (tmp_path / "other").write_text("some text that is no log")
-    with pytest.raises(StoreError, match="no record log"):
+    with pytest.raises(StoreError, match="not a record log"):
         LogStore(path=tmp_path / "other").open()
 
 

@@ -76,7 +76,7 @@ def test_e1_other_names_are_refused(name):
 def test_e1_contradictions_are_refused():
     """An axis given twice with different values is refused; with the same value it is not."""
     assert DataCoordinates({"time": 3}, time=3, z=1) == {"time": 3, "z": 1}
-    with pytest.raises(CoordinatesError, match="'time': is given twice, as 3 and as 4"):
+    with pytest.raises(CoordinatesError, match="'time': is passed twice, as 3 and as 4"):
         DataCoordinates({"time": 3}, time=4)
     with pytest.raises(CoordinatesError, match="must be a mapping"):
         DataCoordinates([1])

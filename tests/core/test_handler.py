@@ -178,7 +178,7 @@ def test_unprocessed_and_processed():
         go.set()
         assert handler.get({"t": 0}, processed=True, timeout_s=LONG_S) == (11, {})
         for wait_s in (0.0, LONG_S):
-            with pytest.raises(ObjectNotFoundError, match="are processed; those that were put are not kept"):
+            with pytest.raises(ObjectNotFoundError, match="are processed; the data as put are not kept"):
                 handler.get({"t": 0}, processed=False, timeout_s=wait_s)
     with ps.DataHandler("memory") as handler, pytest.raises(ConfigError, match="has no process_function"):
         handler.get({"t": 0}, processed=True)
@@ -238,7 +238,7 @@ def test_finish_lets_those_go_who_wait():
         assert len(told) == 1
         with pytest.raises(ObjectNotFoundError):
             handler.get({"t": 2}, timeout_s=LONG_S)
-        with pytest.raises(RunError, match=r"DataCoordinates\(t=3\) were not taken: it is finished"):
+        with pytest.raises(RunError, match=r"DataCoordinates\(t=3\) were not accepted: it is finished"):
             handler.put({"t": 3}, 0)
         assert handler.finish().ok
 
@@ -255,7 +255,7 @@ def test_full_is_felt_and_times_out():
                 handler.put({"t": taken}, b"x", timeout_s=0.3)
                 taken += 1
 
-        with pytest.raises(DataTimeoutError, match=r"the data of DataCoordinates\(t=\d+\) were not taken: no room"):
+        with pytest.raises(DataTimeoutError, match=r"the data of DataCoordinates\(t=\d+\) were not accepted: no room"):
             fill()
         assert 2 < taken < 12
         assert {"t": taken} not in handler
@@ -451,7 +451,7 @@ def test_discarded_and_diverted():
         for number in range(4):
             handler.put({"t": number}, number)
         for number in (1, 2):
-            with pytest.raises(DataDiscardedError, match=rf"gave nothing for DataCoordinates\(t={number}\)"):
+            with pytest.raises(DataDiscardedError, match=rf"returned nothing for DataCoordinates\(t={number}\)"):
                 handler.await_data({"t": number}, LONG_S, processed=True)
         assert [d for d, _ in handler.await_data([{"t": 2, "half": 0}, {"t": 2, "half": 1}], LONG_S)] == [1, 1]
         assert handler.put({"t": 1}, 5), "what was discarded may come again"
@@ -773,7 +773,7 @@ def test_not_writing_is_a_setting():
             handler.put({"t": 0}, image)
     assert seen == [(False, True), (True, False), (True, False)]
     for wrong in (print, lambda record: record, 5):
-        with pytest.raises(ConfigError, match=r"give a function of \(coords, data, metadata\)"):
+        with pytest.raises(ConfigError, match=r"pass a function of \(coords, data, metadata\)"):
             ps.DataProcessor(wrong)
     with pytest.raises(ConfigError, match="not both"):
         ps.DataHandler("memory", look, process_fn=quiet)

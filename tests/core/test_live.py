@@ -387,6 +387,6 @@ def test_d5_a_control_channel(tmp_path):
         assert "'nobody'" in ask("delete", "nobody")["error"]
         todo.append("rubbish")
         assert got.acquire(timeout=20)
-        assert "no action" in answers[-1]["error"]
+        assert "not an action" in answers[-1]["error"]
         todo.append("end")
     assert run.report.ok, run.report

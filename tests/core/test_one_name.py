@@ -26,7 +26,7 @@ def test_two_sources_of_one_channel_and_the_same_numbers_are_remarked(store):
     report = merged(store, numbers("left"), numbers("right", first=5))
     assert report.received == 20
     (remark,) = [each for each in report.remarks if "told apart" in each]
-    for part in ("'kept'", "'left'", "'right'", "'a'", "seq 5", "give each a channel"):
+    for part in ("'kept'", "'left'", "'right'", "'a'", "seq 5", "use a different channel"):
         assert part in remark
 
 

@@ -91,7 +91,7 @@ def test_a_node_that_gave_nothing_is_remarked(caplog):
     assert report.ok
     (remark,) = report.remarks
     assert "node 'f'" in remark
-    assert "gave nothing for all 3 records" in remark
+    assert "emitted nothing for all 3 records" in remark
     assert len(told(caplog)) == 1
 
 

@@ -71,7 +71,7 @@ def test_d5_a_message_makes_only_what_plugins_offer(tmp_path, monkeypatch, role,
     monkeypatch.syspath_prepend(tmp_path)
     [answer] = asked(create(use, role, args=["touch", str(mark)]))
     assert not answer["ok"]
-    assert "only what plugins offer" in answer["error"] or "no plugin" in answer["error"], answer
+    assert "only components of plugins" in answer["error"] or "no plugin" in answer["error"], answer
     assert not mark.exists()
     assert "marking" not in sys.modules
 
@@ -102,7 +102,7 @@ def test_d5_a_message_makes_what_the_author_listed():
     refused, made, named = asked(
         create(f"{__name__}:Listed", "processor", "p"), create(path), create("memory", name="m"), allow=[Allowed]
     )
-    assert "only what plugins offer" in refused["error"]
+    assert "only components of plugins" in refused["error"]
     assert (made["ok"], made["result"]) == (True, ["x"]), made
     assert named["ok"], named
     assert Allowed.made > before
@@ -112,7 +112,7 @@ def test_d5_a_message_changes_no_control_channel():
     """`update` cannot change the actions of a control channel, or its list of allowed components."""
     for settings in ({"allow": ["subprocess:Popen"]}, {"actions": {"run": "subprocess:Popen"}}):
         [answer] = asked({"action": "update", "argument": {"node": "control-actions", "settings": settings}})
-        assert "is not changed by a message" in answer["error"]
+        assert "cannot change a control channel" in answer["error"]
 
 
 @pytest.mark.parametrize("allow", ["subprocess:Popen", [lambda: 1], ["popen"], [3]])

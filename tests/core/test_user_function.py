@@ -303,8 +303,8 @@ async def _streamed(record):
         (lambda record: _awaited(record), "coroutine"),
         (lambda record: [_awaited(record)], "coroutine"),
         (lambda record: _streamed(record), "async_generator"),
-        (lambda record: ValueError("too dark"), "raise it"),
-        (lambda record: [record.data, KeyError("x")], "raise it"),
+        (lambda record: ValueError("too dark"), "raise the error"),
+        (lambda record: [record.data, KeyError("x")], "raise the error"),
     ],
     ids=["coroutine", "in a list", "asynchronous generator", "error", "error in a list"],
 )

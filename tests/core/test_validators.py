@@ -37,8 +37,8 @@ CASES = [
     (not_negative, [0, 0.5], [-0.1, math.nan, False, "0"], "a number of seconds, 0 or more"),
     (one_of("red", "green"), ["red", "green"], ["blue", 1, ("red",)], "one of red, green"),
     (flag, [True, False], [0, 1, "yes"], "True or False"),
-    (mapping, [{}, {"a": 1}], [[], {1: 2}, "a"], "a mapping with texts as keys"),
-    (name, ["a", "Ångström"], ["", 1], "a text of at least one character"),
+    (mapping, [{}, {"a": 1}], [[], {1: 2}, "a"], "a mapping with strings as keys"),
+    (name, ["a", "Ångström"], ["", 1], "a non-empty string"),
     (of_class(dict), [{}], [[], "dict"], r"a dict\(...\)"),
 ]
 

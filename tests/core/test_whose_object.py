@@ -130,7 +130,7 @@ def locked():
 )
 def test_a_decoder_that_cannot_be_copied_is_refused_before_anything_opens(given, reason):
     """An object with unknown or uncopyable settings is rejected with its node and the remedy."""
-    with pytest.raises(WiringError, match=rf"node 'd' .*{reason}.*give the class, or a function that makes one"):
+    with pytest.raises(WiringError, match=rf"node 'd' .*{reason}.*pass the class, or a function that makes one"):
         ps.Pipeline(ps.source([1]) >> ps.decoder(given, name="d") >> ps.store("null")).check()
 
 

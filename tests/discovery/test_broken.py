@@ -15,13 +15,13 @@ IN_HOOKS = {
     "syntax error": ("def (", ["SyntaxError"]),
     "missing library": (
         "import libmissing.deep",
-        ["needs the module 'libmissing'", "not installed", "requirements do not bring", "write to its authors"],
+        ["needs the module 'libmissing'", "neither installed", "nor among its requirements", "write to its authors"],
     ),
     "wrong name of a library": ("from penstock.component import Componet", ["ImportError", "Componet"]),
     "sys.exit": ("import sys; sys.exit(3)", ["called sys.exit(3)"]),
     "an error that cannot be printed": (
         "class Odd(Exception):\n    def __str__(self): raise ValueError('odd')\nraise Odd",
-        ["raised Odd: (what it says cannot be printed)"],
+        ["raised Odd: (its message cannot be printed)"],
     ),
     "an error without end": ("raise RuntimeError('no ' * 10**5)", ["raised RuntimeError: no no", "no…"]),
     "panic": ("class Panic(BaseException): pass\nraise Panic('rust')", ["raised Panic: rust"]),
@@ -46,7 +46,7 @@ IN_HOOKS = {
     "no hooks": ("x = 1", ["has no hook", "penstock_stores"]),
     "same hook twice": (
         "@hookimpl\ndef penstock_stores(): return []\n@hookimpl(specname='penstock_stores')\ndef more(): return []",
-        ["'penstock_stores' is there twice"],
+        ["'penstock_stores' is defined twice"],
     ),
     "async hook": ("@hookimpl\nasync def penstock_stores(): return []", ["is async"]),
     "wrapper": ("@hookimpl(wrapper=True)\ndef penstock_stores(): return (yield)", ["is a wrapper"]),

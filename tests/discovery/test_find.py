@@ -159,7 +159,7 @@ LOADING = {
     "library that cannot be imported": (
         "Component('x', 'acme.heavy:Thing', requires='libheavy')",
         "raise ImportError('libfoo.so.3: cannot open')",
-        ["'libheavy', which is there and cannot be imported", "libfoo.so.3"],
+        ["'libheavy', which is installed and cannot be imported", "libfoo.so.3"],
     ),
     "module that raises": (
         "Component('x', 'acme.heavy:Thing')",
@@ -169,7 +169,7 @@ LOADING = {
     "module that raises what cannot be printed": (
         "Component('x', 'acme.heavy:Thing')",
         "class Odd(Exception):\n    def __str__(self): raise ValueError('odd')\nraise Odd",
-        ["'acme.heavy' raised Odd: (what it says cannot be printed)"],
+        ["'acme.heavy' raised Odd: (its message cannot be printed)"],
     ),
     "module that exits": ("Component('x', 'acme.heavy:Thing')", "raise SystemExit(2)", ["raised SystemExit: 2"]),
     "no such module": ("Component('x', 'acme.heavi:Thing')", "", ["no module 'acme.heavi'", "--force-reinstall acme"]),

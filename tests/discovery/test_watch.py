@@ -83,5 +83,5 @@ def test_trace_says_which_hooks_ran(site, monkeypatch, capsys):
         "watcher 1.0: importing watcher.hooks",
         "watcher 1.0 (watcher.hooks): ok; offers nothing",
         "penstock_run_started(name='r', nodes={'a': 'store'}) -> watcher",
-        "penstock_stalled(name='r', node='n', silent_s=1.0) -> nobody",
+        "penstock_stalled(name='r', node='n', silent_s=1.0) -> no plugin",
     ]

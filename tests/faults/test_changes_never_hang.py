@@ -96,9 +96,11 @@ def test_the_counters_do_not_add_up_over_records_that_went_to_nobody():
     node = {"component": "c", "rate": 0.0, "data_bytes": 0, "retries": 0, "restarts": 0, "lag": None, "last_error": ""}
     known = {field.name for field in attrs.fields(NodeAccount)}
     camera = NodeAccount(node="cam", role="source", received=9, **{k: v for k, v in node.items() if k in known})
-    assert "gave 9, of which some went to nobody" in Account(nodes=[camera], edges=[], elapsed_s=1.0).imbalances()[0]
+    assert (
+        "emitted 9, of which some reached no node" in Account(nodes=[camera], edges=[], elapsed_s=1.0).imbalances()[0]
+    )
     edge = EdgeAccount(edge="cam >> a", before="cam", after="a", put=7, taken=7, partial=True, when_full="block")
-    assert "went to nobody" in Account(nodes=[camera], edges=[edge], elapsed_s=1.0).imbalances()[0]
+    assert "reached no node" in Account(nodes=[camera], edges=[edge], elapsed_s=1.0).imbalances()[0]
 
 
 REFUSED = {

@@ -357,7 +357,7 @@ def test_an_abort_names_what_blocks_and_for_how_long(call, monkeypatch):
     go_on.set()
     for lane in run._plan.lanes:
         lane.thread.join()
-    [said] = [error for error in report.errors if "let go" in error]
+    [said] = [error for error in report.errors if "return" in error]
     assert f"node '{'source' if call == 'read' else 'worker'}' has been blocking for 1 s" in said
 
 

@@ -273,6 +273,6 @@ def test_two_edges_cannot_share_a_directory(tmp_path):
     source = ps.source(range(5))
     edge = ps.edge(when_full=f"spill({tmp_path / 's'})")
     flows = [source >> edge >> ps.store("null", name=name) for name in "xy"]
-    with pytest.raises(RunError, match="give each one of its own"):
+    with pytest.raises(RunError, match="use a different one for each edge"):
         ps.Pipeline(*flows).start()
     assert ps.Pipeline(flows[0]).run().ok

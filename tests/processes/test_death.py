@@ -157,7 +157,7 @@ def test_an_abort_does_not_wait_for_a_blocked_process(lead, there, tmp_path):
     assert report.balanced, report
     assert report.lost > 0
     assert report.duration_s < 30
-    assert "did not let go" not in str(report)
+    assert "did not return" not in str(report)
 
 
 def test_a_process_that_holds_the_interpreter_ends_with_its_run(tmp_path, place):

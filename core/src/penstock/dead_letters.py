@@ -33,7 +33,7 @@ def read_dead_letters(directory: Path, on_damage: Callable[[Path, Exception], No
         try:
             for _, letter in read_log(path, on_damage=partial(note, path)):
                 if letter.parent is None or "node" not in letter.metadata:
-                    note(path, CodecError(f"{path}: record {letter.seq} in it is no dead letter"))
+                    note(path, CodecError(f"{path}: its record {letter.seq} is not a dead letter"))
                 else:
                     yield letter
         except (CodecError, OSError) as error:

@@ -33,9 +33,9 @@ class Decoder(Protocol):
     def decode(self, record: Record) -> Iterable[Record]:
         """Return the records that this record completes: none, one or several, each with its packet as `parent`.
 
-        The run numbers them: the only one of a packet has its seq, several are numbered as its parts
-        (`penstock.identity`). A decoder whose class says `own_identity = True` numbers its records itself: no two
-        alike, and the same when the same packets come again, so not by a counter.
+        The run numbers them: a single result has the seq of its packet, several are numbered as its parts
+        (`penstock.identity`). A decoder with the class attribute `own_identity = True` numbers its records itself:
+        the numbers must be unique, and the same when the same packets come again, so a counter cannot be used.
 
         Raises:
             DecodeError: this record cannot be decoded. The decoder stays usable for those that follow.
@@ -73,6 +73,6 @@ class SupportsSkipped(Protocol):
 
 @runtime_checkable
 class SupportsThinned(Protocol):
-    """A decoder that leaves out pictures that nobody wants, as its settings say, and counts their packets."""
+    """A decoder that skips pictures as its settings define, and counts their packets."""
 
     thinned: int

@@ -1,4 +1,4 @@
-"""The types of a record's own fields: looked at where a record enters a run or becomes bytes; converted or refused."""
+"""The types of a record's own fields: checked when a record enters a run or is encoded; converted or refused."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def is_exact(record: Record) -> bool:
 
 
 def shares_all_but_data(result: Record, record: Record) -> bool:
-    """Return whether nothing but the data of a result is another object than in the record that it was made of."""
+    """Return whether a result shares all fields but its data with the record that it was made of."""
     return (
         result.metadata is record.metadata
         and result.seq is record.seq
@@ -51,7 +51,7 @@ class ExactRecords(list[Record]):
 
 
 class OneChannel(list[Record]):
-    """Records that are known to have one channel: whatever counts or names them looks at one of them."""
+    """Records that are known to have the same channel, so that it is enough to read that of one of them."""
 
     __slots__ = ()
 
@@ -94,7 +94,7 @@ def like(records: Sequence[Record], results: list[Record]) -> list[Record]:
 
 
 def channels_of(records: Sequence[Record]) -> set[str]:
-    """Return the channels of these records, of which there are some."""
+    """Return the channels of these records, of which there is at least one."""
     if type(records) is OneChannel:
         return {records[0].channel}
     if type(records) is SeveralChannels:
@@ -136,7 +136,7 @@ def exact_channels(records: Sequence[Record]) -> int:
     if type(channel) is not str:
         return 0
     kind_of, whole, plain = type, int, dict
-    for record in records:  # in one loop, and what many have in common is looked at once: this is the hot path
+    for record in records:  # the hot path: one loop, and objects that many records share are checked once
         if (
             kind_of(record.seq) is not whole
             or kind_of(record.time_ns) is not whole
@@ -182,7 +182,7 @@ def all_derived(results: Sequence[Record], records: Sequence[Record]) -> bool:
 def exact(record: Record) -> Record:
     """Return the record with fields of the types that `Record` promises, or raise RecordFieldError.
 
-    Converted is what loses nothing: integers of numpy and whole floats for `seq` and `time_ns`, a subclass of str
+    Only lossless conversions are made: integers of numpy and whole floats for `seq` and `time_ns`, a subclass of str
     for `channel`, 0 and 1 for `discontinuity`, a mapping for `coords`, None for an empty `coords` or `metadata`.
     """
     changes: dict[str, Any] = {}
@@ -190,13 +190,13 @@ def exact(record: Record) -> Record:
         value = getattr(record, name)
         try:
             changes[name] = convert(value)
-        except Exception as error:  # the value may be anything, and so may be what it raises
+        except Exception as error:  # the value may be any object, and may raise anything
             raise RecordFieldError(_message(record, name, value, error)) from error
     return record.replace(**changes)
 
 
 def readable(record: Record) -> tuple[Record, dict[str, Any]]:
-    """Return the record with every odd field replaced by its default, and the odd values by name."""
+    """Return the record with every invalid field replaced by its default, and the invalid values by name."""
     changes: dict[str, Any] = {}
     odd: dict[str, Any] = {}
     for name, convert in _CONVERTERS.items():
@@ -235,7 +235,7 @@ def _int(value: Any) -> int:
     if isinstance(value, float) and value.is_integer():  # time.time() * 1e9 is one
         return int(value)
     if isinstance(value, bool):
-        raise TypeError("a bool is no number")
+        raise TypeError("a bool is not a number")
     return int.__pos__(operator.index(value))
 
 

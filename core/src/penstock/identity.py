@@ -1,14 +1,14 @@
-"""Identity: the `seq` of derived records, computed from their parents and never counted anew in each run.
+"""Identity: the `seq` of derived records, computed from their parents and never counted.
 
-(channel, seq) names a record. What is made of one record keeps its number; what is made of it beside others, or of
-several records, or of a name, gets a number of 64 bits that depends on nothing else, so that it is the same when the
-same input is done again, and another's is different (docs/decisions/0012-identity-is-derived.md):
+(channel, seq) names a record. A single result of a record keeps its number. One of several results, and a result of
+several records or of a name, gets a number of 64 bits that depends only on its origin: it is the same when the same
+input is processed again, and different for other input (docs/decisions/0012-identity-is-derived.md):
 
     below 10**18                     a number that a source counted or was sent
     1 nnnnnnnnnnnn iiiiii            part i of record n
     2 nnnnnnnnnnnn iiijjj            part j of part i of record n
     3 nnnnnnnnnnnn iijjkk            and once more
-    7 nnnnnnnnnnnn cccccc            c records of one channel, from n on without a gap
+    7 nnnnnnnnnnnn cccccc            c consecutive records of one channel, from n on
     8 nnnnnnnnnnnn dddddd            records of one channel from n on, with a digest of their numbers
     10**18 and above                 everything that does not fit: a digest
 """
@@ -27,13 +27,13 @@ COUNTED: Final = 10**18
 _BASES: Final = 10**12
 _PLACES: Final = 10**6
 _RADIX: Final = {1: 10**6, 2: 10**3, 3: 10**2}
-"""How many parts each of so many levels may have to fit."""
+"""The most parts that fit, by the number of levels."""
 _RUN, _WITH_GAPS = 7, 8
 _END: Final = 2**63
 
 
 def part_numbers(channel: str, seq: int, count: int) -> Sequence[int]:
-    """Return the numbers of `count` records that are made of the record (channel, seq), in order."""
+    """Return the numbers of `count` records made from the record (channel, seq), in order."""
     if 0 <= seq < _BASES and count <= _PLACES:
         first = COUNTED + seq * _PLACES
         return range(first, first + count)
@@ -41,7 +41,7 @@ def part_numbers(channel: str, seq: int, count: int) -> Sequence[int]:
 
 
 def part_number(channel: str, seq: int, index: int) -> int:
-    """Return the number of the record that is made as the `index`-th, from 0, of the record (channel, seq)."""
+    """Return the number of the part with this index, from 0, of the record (channel, seq)."""
     level, base = 0, seq
     path: tuple[int, ...] = ()
     if not 0 <= seq < _BASES:
@@ -62,9 +62,9 @@ def part_number(channel: str, seq: int, index: int) -> int:
 
 
 def gathered_number(records: Sequence[Record]) -> int:
-    """Return the number of a record made from all of these, which are of one channel or of several.
+    """Return the number of a record made from all of these, which have one channel or several.
 
-    Of one channel, it is unique in this channel; of several, in any.
+    For one channel, it is unique in this channel; for several, in any channel.
     """
     channel, numbers = records[0].channel, [record.seq for record in records]
     if any(record.channel != channel for record in records):
@@ -86,7 +86,7 @@ def moment_number(records: Sequence[Record], *, is_complete: bool) -> int:
 
 
 def named_number(name: str) -> int:
-    """Return the number of a record that a name tells from the others of its channel (the path of a file)."""
+    """Return the number of a record that a name identifies in its channel (the path of a file)."""
     return digest_number("named", name)
 
 
@@ -100,7 +100,7 @@ def digest_number(kind: str, *fields: str | int) -> int:
 
 
 def is_leap(last: int, seq: int) -> bool:
-    """Return whether records are missing between these two of a channel, as far as their numbers can tell."""
+    """Return whether the numbers of two records of a channel show that records are missing between them."""
     return last + 1 < seq < COUNTED
 
 

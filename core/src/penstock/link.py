@@ -23,7 +23,7 @@ _WORDS: Final = "\0penstock"
 """The channel of the record that ends a message; users' channel names do not contain NUL bytes."""
 _AT_ONCE: Final = 1024
 AHEAD_BYTES: Final = 3 * 2**19
-"""Largest message that can be sent twice, without waiting, before the other side reads anything."""
+"""Largest message, in bytes, that can be sent twice without waiting before the other side reads."""
 
 
 @attrs.frozen(eq=False)
@@ -31,7 +31,7 @@ class Message:
     """A message from one side to the other.
 
     Attributes:
-        words: The request or the answer; plain data.
+        words: The request or the answer, as plain data.
         records: The records that belong to it, in order.
         missing: Records that could not be sent, by their index in the original list, each with the reason.
     """
@@ -50,7 +50,8 @@ class Message:
 class Link:
     """Send messages, and receive those of the other side, in order. Used by one thread.
 
-    A message is a list of records and a last one that holds the words. Whatever a codec can write can be sent.
+    A message is a list of records and a final one that holds the words. Any record that the codec can write can be
+    sent.
     """
 
     def __init__(self, there: Store, back: Source) -> None:
@@ -110,7 +111,7 @@ class Link:
             self._came.append(came)
 
     def _next(self) -> Message | None:
-        """Return the next message if all of it has come."""
+        """Return the next message if it is complete."""
         while self._came:
             came = self._came.popleft()
             channels = [record.channel for record in came]
@@ -127,13 +128,13 @@ class Link:
         return None
 
     def _said(self, record: Record) -> Message | None:
-        """Return the message that this record ends, unless the reasons for what is missing follow."""
+        """Return the message that this record completes, unless the reasons for missing records follow."""
         said = _heard(record)
         missing: Mapping[int, str] = {}
         if self._words is not None:
             words, missing = self._words, said["missing"]
         elif said["count"] != len(self._records):
-            self._words = said["words"]  # the missing ones follow
+            self._words = said["words"]  # the reasons follow
             return None
         else:
             words = said["words"]
@@ -150,7 +151,7 @@ def link_classes(plugins: Plugins, name: str = LINK) -> tuple[Any, Any]:
     store, source = plugins.load("store", name), plugins.load("source", name)
     for made, ability in ((store, SupportsStoreLink), (source, SupportsSourceLink)):
         if not isinstance(made, ability):
-            raise ComponentLoadError(f"{made.__qualname__} is no end of a link: it has no for_link()")
+            raise ComponentLoadError(f"{made.__qualname__} is not an end of a link: it has no for_link()")
     return store, source
 
 

@@ -1,4 +1,4 @@
-"""Processes of this machine: whether one is alive, and when it was started."""
+"""Processes of this machine: whether a process is alive, and when it was started."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def start_of(process: int) -> str:
     try:
         fields = Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()
         return "" if fields[0] in ("Z", "X") else fields[19]  # proc(5): state and starttime
-    except OSError:  # there is no such process, or no /proc, or it hides processes of other users
+    except OSError:  # no such process, no /proc, or /proc hides processes of other users
         pass
     if os.name != "posix":  # there, os.kill(process, 0) would send Ctrl-C
         return _UNKNOWN

@@ -11,16 +11,17 @@ if TYPE_CHECKING:
 Processor = Callable[["Record"], "Record | Iterable[Record] | None"]
 """Take one record; return one, several, or None to discard it or keep it for later.
 
-A callable that cannot be called with one argument, but with three, is given `(coords, data, metadata)` instead and
-returns such a tuple, a list of them, or None. One that takes the record may return a record, a value (the `data` of a
-record like its parent), such a tuple, or a list or iterator of these; three mappings are three records only in a list.
-A function works as it stands; a class is an attrs class with `__call__`, whose init fields are its settings. `takes`
-and `gives` ("bytes", "array", "mapping", "any") are class attributes, both "any" if absent; `in_place = True` says that
-it changes the array it is given, and gets a copy where somebody else holds it too.
+A callable that accepts three arguments, and not one, is called with `(coords, data, metadata)` instead and returns
+such a tuple, a list of them, or None. One that accepts the record may return a record, a value (the `data` of a record
+like its parent), such a tuple, or a list or iterator of these; three mappings are three records only in a list.
+A function is used as it is; a class is an attrs class with `__call__`, whose init fields are its settings. `takes` and
+`gives` ("bytes", "array", "mapping", "any") are class attributes, both "any" if absent; `in_place = True` means that
+the processor changes its array, and receives a copy of an array that others hold as well.
 
-One result of a record has its channel and seq, unless the processor gives it others; several in one channel are
-numbered as its parts, whatever seq they have (`penstock.identity`). `own_identity = True` says that the processor names
-all its results itself: no two alike, the same when the same records come again, and so never by a counter of its own.
+A single result of a record keeps its channel and seq, unless the processor sets others; several in one channel are
+numbered as its parts, whatever seq they have (`penstock.identity`). `own_identity = True` means that the processor
+numbers all its results itself: the numbers must be unique, and the same when the same records come again, so a counter
+cannot be used.
 """
 
 
@@ -29,11 +30,11 @@ class SupportsLifecycle(Protocol):
     """A processor or decoder that uses an external resource."""
 
     def open(self) -> None:
-        """Acquire it; called once, before the first record, in the thread that will call the processor."""
+        """Acquire the resource; called once, before the first record, in the thread that will call the processor."""
         ...
 
     def close(self) -> None:
-        """Release it; any number of times."""
+        """Release the resource. May be called repeatedly."""
         ...
 
 
@@ -51,7 +52,7 @@ class SupportsFlush(Protocol):
     """A processor that keeps records for later."""
 
     def flush(self) -> Iterable[Record]:
-        """Return the buffered records; called at the end, when nothing more will come."""
+        """Return the buffered records; called at the end, after the last record."""
         ...
 
 
@@ -69,10 +70,10 @@ class SupportsHeld(Protocol):
 
 @runtime_checkable
 class SupportsDeadline(Protocol):
-    """A processor that must act when time passes and no record comes (a batch with a time limit)."""
+    """A processor that must act after some time even if no record comes (a batch with a timeout)."""
 
     def wait_s(self) -> float | None:
-        """Return the seconds until it wants `expire` to be called; None for not at all."""
+        """Return the seconds until `expire` must be called; None if it need not be."""
         ...
 
     def expire(self) -> Iterable[Record]:

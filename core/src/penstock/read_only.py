@@ -135,7 +135,7 @@ def frozen_value(value: Any, depth: int = 0) -> Any:
 
 
 def frozen_own(value: Any) -> Any:
-    """Return the same for a value that nobody else holds: an array itself is made read-only, without a view of it."""
+    """Return the same for a value that nothing else refers to: an array is made read-only in place, without a view."""
     numpy: Any = sys.modules.get("numpy")
     if numpy is not None and type(value) is numpy.ndarray:
         value.setflags(write=False)

@@ -71,9 +71,9 @@ class Record(_Payload, frozen=True, eq=False, kw_only=True):
         replace = msgspec.Struct.__replace__
 
     def with_metadata(self, items: Mapping[str, Any] | None = None, /, **more: Any) -> Record:
-        """Return a copy of this record with these metadata beside those that it has, or in their place.
+        """Return a copy of this record with these metadata added; existing keys are replaced.
 
-        `record.with_metadata(mean=3)`, or `record.with_metadata({"exposure [ms]": 5})` for a key that is no name. The
-        data are shared, not copied; the metadata of this record stay as they are.
+        `record.with_metadata(mean=3)`, or `record.with_metadata({"exposure [ms]": 5})` for a key that is not an
+        identifier. The data are shared, not copied; the metadata of this record do not change.
         """
         return self.replace(metadata={**self.metadata, **(items or {}), **more})

@@ -1,4 +1,4 @@
-"""How much memory records take: all buffers that they hold, each counted once, cheaply enough for every list."""
+"""The memory of records: all buffers that they hold, each counted once; fast enough for every list."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def size_of(data: Any) -> int:
 
 
 def size_of_parts(data: Any, metadata: Mapping[str, Any]) -> int:
-    """Return the bytes that a record of these takes, about, before there is one."""
+    """Return the approximate bytes of a record with these data and metadata, before it is made."""
     flat = _flat_bytes(metadata) if metadata else 0
     return OVERHEAD_BYTES + (size_of((data, metadata)) if flat is None else size_of(data) + flat)
 
 
 def weigh(records: Sequence[Record]) -> int:
-    """Return the bytes that one of these records takes, about: the larger of the first and the last."""
+    """Return the approximate bytes of one of these records: the larger of the first and the last."""
     first = _of_record(records[0])
     return OVERHEAD_BYTES + (first if len(records) == 1 else max(first, _of_record(records[-1])))
 
@@ -69,9 +69,9 @@ def total_bytes(records: Sequence[Record]) -> int:
 
 
 def even_parts(records: Sequence[Record], small_bytes: int) -> list[tuple[Sequence[Record], int]]:
-    """Cut a list where the sizes change, and return the parts with what one record of each takes.
+    """Split a list where the sizes change, and return the parts with the size of one record of each.
 
-    A list that takes no more than `small_bytes`, or whose records are of about one size, stays whole.
+    A list of at most `small_bytes`, or whose records are of similar size, is not split.
     """
     total = _quick_total(records)
     if total is not None and total <= small_bytes:
@@ -202,17 +202,17 @@ def bytes_of_numbers(metadata: Mapping[str, Any]) -> int | None:
 
 
 def _flat_bytes(metadata: Mapping[str, Any]) -> int | None:
-    """Return the size of a dict of numbers, short texts and short lists of numbers, about; None for any other."""
+    """Return the approximate size of a dict of numbers, short texts and short lists of numbers; None for any other."""
     if type(metadata) is not dict and type(metadata) is not ReadOnlyDict:
         return None
     size = _UNKNOWN_BYTES
     if _SCALARS.issuperset(map(type, metadata.values())):
-        return size + 3 * _SCALAR_BYTES * len(metadata)  # with their keys and their places
+        return size + 3 * _SCALAR_BYTES * len(metadata)  # with their keys and slots
     for value in metadata.values():
         kind = type(value)
         if kind in _SCALARS:
-            size += 3 * _SCALAR_BYTES  # with its key and its place
-        elif (kind is str or kind is bytes) and len(value) <= _SHORT_BYTES:  # a longer one may be there twice
+            size += 3 * _SCALAR_BYTES  # with its key and slot
+        elif (kind is str or kind is bytes) and len(value) <= _SHORT_BYTES:  # a longer one may occur twice
             size += 4 * _SCALAR_BYTES + len(value)
         elif (
             (kind is list or kind is tuple or kind is ReadOnlyList)
@@ -227,7 +227,7 @@ def _flat_bytes(metadata: Mapping[str, Any]) -> int | None:
 
 def _walk(todo: list[Any], numpy: Any) -> int:
     """Add up everything that can be reached from these, each object once."""
-    seen: dict[int, Any] = {}  # keeps what is made on the way, so that no other object gets its identity
+    seen: dict[int, Any] = {}  # keeps temporary objects alive, so that no other object gets their identity
     buffers: dict[int, tuple[int, int]] = {}
     size = 0
     while todo:
@@ -240,7 +240,7 @@ def _walk(todo: list[Any], numpy: Any) -> int:
         seen[id(value)] = value
         try:
             size += _look_into(value, todo, buffers, numpy)
-        except Exception:  # the object is the user's, and so are its attributes
+        except Exception:  # attributes of a user's object may raise anything
             size += _UNKNOWN_BYTES
     return size + sum(min(shown, whole) for shown, whole in buffers.values())
 
@@ -257,7 +257,7 @@ def _look_into(value: Any, todo: list[Any], buffers: dict[int, tuple[int, int]],
     if numpy is not None and isinstance(value, numpy.ndarray):
         if value.dtype.hasobject:
             todo.extend(value.ravel().tolist())
-        todo.extend(vars(value).values() if hasattr(value, "__dict__") else ())  # the mask of a masked array, say
+        todo.extend(vars(value).values() if hasattr(value, "__dict__") else ())  # such as the mask of a masked array
         owner = _owner(value, numpy)
         return _add(buffers, owner, value.nbytes, _length(owner, value.nbytes))
     if isinstance(value, Record):
@@ -282,7 +282,7 @@ def _look_into(value: Any, todo: list[Any], buffers: dict[int, tuple[int, int]],
 
 
 def attributes(value: Any) -> list[tuple[str, Any]]:
-    """Return what an object holds in its dict and its slots, by name. Raises whatever the object raises."""
+    """Return the values in an object's dict and slots, by name. Raises whatever the object raises."""
     held = list(vars(value).items()) if hasattr(value, "__dict__") else []
     for cls in type(value).__mro__:
         slots = cls.__dict__.get("__slots__", ())
@@ -296,7 +296,7 @@ def attributes(value: Any) -> list[tuple[str, Any]]:
 def _shown(array: Any, numpy: Any) -> int:
     if (
         type(array.base) is numpy.ndarray and not array.flags.c_contiguous
-    ):  # one that repeats its rows shows more than there is
+    ):  # an array with stride 0 shows more bytes than it owns
         return min(int(array.nbytes), _length(_owner(array, numpy), int(array.nbytes)))
     return int(array.nbytes)
 

@@ -1,4 +1,4 @@
-"""RecordLog: records in one growing file, each with a length and a checksum, so that a torn end is seen and cut off.
+"""RecordLog: records in one growing file, each with a length and a checksum, so that a torn end is detected.
 
 The file begins with `MAGIC`. An entry is the length of its payload (8 bytes), the CRC-32 of the payload (4 bytes),
 both little-endian, and the payload: a record in the format of `penstock.codec`.
@@ -29,7 +29,7 @@ class RecordLog:
         self._file: BinaryIO | None = None
 
     def open(self) -> None:
-        """Open or make the file, and cut off an entry that a crash left half-written. Raises OSError, StoreError."""
+        """Open or create the file, and remove an entry that a crash left incomplete. Raises OSError, StoreError."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         whole = _whole_bytes(self.path)
         file = self.path.open("r+b" if self.path.exists() else "w+b", buffering=0)
@@ -46,11 +46,11 @@ class RecordLog:
         self._file = file
 
     def append(self, records: Sequence[Record]) -> int:
-        """Append records, all or none; return the bytes that the file has now. Not durable before `sync`.
+        """Append records, all or none; return the size of the file in bytes. Not durable before `sync`.
 
         Raises:
             CodecError: one of them cannot be written as bytes; none was written.
-            OSError: the file cannot grow; what was written of them is cut off again.
+            OSError: the file cannot grow; the partial entry is removed.
         """
         if self._file is None:
             raise StoreError(f"{self.path}: the log is not open")
@@ -85,7 +85,7 @@ class RecordLog:
             raise StoreError(f"{self.path}: was removed or replaced while it was written to", retryable=False)
 
     def close(self, *, sync: bool = True) -> None:
-        """Close, and sync before unless the file need not survive the machine; any number of times."""
+        """Sync, unless `sync` is False, and close. May be called repeatedly."""
         if self._file is not None:
             try:
                 if sync:
@@ -98,7 +98,7 @@ class RecordLog:
 def read_log(
     path: Path, start: int = 0, *, on_damage: Callable[[CodecError], None] | None = None
 ) -> Iterator[tuple[int, Record]]:
-    """Yield the records of a log with the offset behind each, from an offset that it gave before.
+    """Yield the records of a log with the offset after each, from an offset that an earlier call yielded.
 
     An incomplete entry ends the log; a damaged one is a CodecError that names its offset. With
     `on_damage`, that is called with the error, and the entries behind it are read.
@@ -135,7 +135,7 @@ def _whole_bytes(path: Path) -> int:
         return 0
     with path.open("rb") as file:
         if file.read(len(MAGIC)) != MAGIC:
-            raise StoreError(f"{path}: there is a file already, and it is no record log: choose another name")
+            raise StoreError(f"{path}: the file exists and is not a record log: choose another name")
         size = os.fstat(file.fileno()).st_size
         offset = len(MAGIC)
         while offset + _HEAD.size <= size:

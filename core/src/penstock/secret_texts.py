@@ -1,4 +1,4 @@
-"""Secrets in settings: hidden where they are shown, and refused where they would be written to a file."""
+"""Secrets in settings: hidden in texts that are shown, and refused in data that are written to a file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_secret(name: object) -> bool:
 
 
 def without_secrets(value: Any) -> Any:
-    """Return plain data to be shown: without the values of secrets, and without users and passwords in URLs.
+    """Return plain data without the values of secrets, and without users and passwords in URLs.
 
     >>> without_secrets({"sasl.password": "x", "uri": "mongodb://me:x@host/db", "key": {"env": "KEY"}})
     {'sasl.password': '…', 'uri': 'mongodb://…@host/db', 'key': {'env': 'KEY'}}
@@ -53,7 +53,7 @@ def refuse_secrets(value: Any, path: str) -> None:
 
 
 _REMEDY: Final = (
-    'write {env = "NAME"} in its place if the component takes that (Kafka, Mongo), or leave it out and set it in Python'
+    'write {env = "NAME"} instead if the component supports it (Kafka, Mongo), or omit it and set it in Python'
 )
 
 

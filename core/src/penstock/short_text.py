@@ -1,4 +1,4 @@
-"""Short text of any value, for `repr`s: what it is, and of what is long not all that is in it."""
+"""Short text of any value, for `repr`s; long values are abridged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST_LISTED: Final = 8
 
 
 def short(value: Any) -> str:
-    """Return a line of some sixty letters at most; never raises, whatever the value's own `repr` does.
+    """Return a line of about sixty characters at most; never raises, even if the value's own `repr` does.
 
     An array is described by dtype and shape, bytes by their number.
     """
@@ -32,12 +32,12 @@ def short(value: Any) -> str:
 
 
 def setting(name: str, value: Any) -> str:
-    """Return "name=value", without secrets: the value of a name for one, parts of the value, passwords in URLs."""
+    """Return "name=value" without secrets: values of secret names, secret parts of a value, passwords in URLs."""
     return f"{name}={'…' if is_secret(name) else short(without_secrets(value))}"
 
 
 def listed(texts: Sequence[str]) -> str:
-    """Return texts with commas between them; of many, the first and how many more there are."""
+    """Return texts joined with commas; of many, the first ones and the number of the others."""
     more = [f"… {len(texts) - MOST_LISTED} more"] if len(texts) > MOST_LISTED else []
     return ", ".join([*texts[:MOST_LISTED], *more])
 

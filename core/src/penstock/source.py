@@ -49,7 +49,7 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Release external resources. Any number of times, also after a failed `open`; never raises for that."""
+        """Release external resources. May be called repeatedly, and after a failed `open`, without an error."""
         ...
 
 
@@ -138,7 +138,7 @@ class SupportsDurable(Protocol):
 
 @runtime_checkable
 class SupportsGivenUp(Protocol):
-    """A source that wants to know which of its records were not stored; `SupportsDurable` tells it of the others."""
+    """A source that needs to know which of its records were not stored; see `SupportsDurable` for the others."""
 
     def given_up(self, channel: str) -> None:
         """Called when a later node gave up a record of this channel: dead-lettered, skipped or lost; any thread.
@@ -151,7 +151,7 @@ class SupportsGivenUp(Protocol):
 
 @runtime_checkable
 class SupportsLag(Protocol):
-    """A source that knows how far it is behind."""
+    """A source that knows how many records it is behind."""
 
     def lag(self) -> int:
         """Return how many records wait at the sender for this source; 0 if it keeps up; any thread."""
@@ -163,16 +163,16 @@ class SupportsLagSeconds(Protocol):
     """A source that knows by how much time it is behind."""
 
     def lag_s(self) -> float:
-        """Return the age in seconds of the last record given, if others wait behind it; 0 if none waits; any thread."""
+        """Return the age in seconds of the last returned record if others wait behind it, else 0; any thread."""
         ...
 
 
 @runtime_checkable
 class SupportsRemark(Protocol):
-    """A source or decoder that has something to say to its user, though nothing failed: a probable mistake."""
+    """A source or decoder that can report a probable mistake of the user although nothing failed."""
 
     def remark(self) -> str:
-        """Return one sentence for the report, "" if there is nothing to say.
+        """Return one sentence for the report, or "".
 
         A source is asked from any thread, also after `close`; a decoder by the thread that uses it.
         """
@@ -181,10 +181,10 @@ class SupportsRemark(Protocol):
 
 @runtime_checkable
 class SupportsNotes(Protocol):
-    """A source that has facts for the report which are no reason to warn anybody."""
+    """A source that reports facts for information, not as warnings."""
 
     def notes(self) -> Sequence[str]:
-        """Return a sentence each (a channel that came, an acquisition that is complete); any thread, as `remark`."""
+        """Return a sentence for each fact (a new channel, a complete acquisition); any thread, as `remark`."""
         ...
 
 
@@ -193,7 +193,7 @@ class SupportsWake(Protocol):
     """A source whose `read` can be interrupted: while it is idle, a run asks it twice a second instead of ten times."""
 
     def wake(self) -> None:
-        """Let the `read` that waits, or else the next one, return at once with what there is; any thread."""
+        """Make the waiting `read`, or else the next one, return at once with the available records; any thread."""
         ...
 
 
@@ -206,7 +206,7 @@ class SupportsEndSoon(Protocol):
     """
 
     def end_soon(self) -> None:
-        """Accept no more; `read` returns the records inside, then raises EndOfSource. Until `open`; any thread."""
+        """Accept no more; `read` returns the held records, then raises EndOfSource. Valid until `open`; any thread."""
         ...
 
 

@@ -30,17 +30,17 @@ class Store(Protocol):
     def write(self, records: Sequence[Record]) -> None:
         """Write all of them, or raise a StoreError whose `failed` names those that were not written.
 
-        Afterwards no data of the caller are referred to: arrays may be changed. A record is whole or absent, after
-        a crash too; durable only after `sync`.
+        Afterwards the store refers to no data of the caller: arrays may be changed. A record is complete or absent,
+        even after a crash; it is durable only after `sync`.
         """
         ...
 
     def sync(self) -> None:
-        """Return when everything written is durable: it survives `kill -9` and, where the medium can, a power cut."""
+        """Return when everything written is durable: it survives `kill -9` and, if the medium can, a power failure."""
         ...
 
     def close(self) -> None:
-        """Sync and release resources. Any number of times, also after a failed `open`."""
+        """Sync and release resources. May be called repeatedly, and after a failed `open`."""
         ...
 
 
@@ -67,7 +67,7 @@ class SupportsRead(Protocol):
 
 @runtime_checkable
 class SupportsKeyAt(Protocol):
-    """A store that keeps one record for each coordinates, and finds it quickly."""
+    """A store that keeps one record for each DataCoordinates, and finds it quickly."""
 
     def key_at(self, coords: Mapping[str, Any]) -> Key | None:
         """Return the key of the record with these coordinates; None if there is none. From any thread."""
@@ -123,8 +123,8 @@ class SupportsStoreLink(Protocol):
 
     @classmethod
     def for_link(cls, name: str) -> Store:
-        """Return a store that hands records over, in order and without loss, to the source `for_link` of this name.
+        """Return a store that passes records, in order and without loss, to the source `for_link` of this name.
 
-        It does not wait for a source that is not there, nor for one whose process has died.
+        It waits neither for a source that has not opened, nor for one whose process has died.
         """
         ...

@@ -1,4 +1,4 @@
-"""Suggestions: which known word a misspelled one may have meant, in errors about names, options and settings."""
+"""Suggestions for misspelled names, options and settings in errors."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def close_to(word: str, known: Iterable[str]) -> str:
 
 
 def suggests_keywords(function: Callable[P, T]) -> Callable[P, T]:
-    """Make a function name the nearest of its keywords where it is called with one that it does not have.
+    """Make a function suggest the nearest of its keywords when it is called with an unknown one.
 
-    It then raises UnknownOptionError, which is also the TypeError that Python would raise. Calls that are right cost
-    one more function call.
+    It then raises UnknownOptionError, which is also the TypeError that Python would raise. A valid call costs one more
+    function call.
     """
 
     @functools.wraps(function)
@@ -57,14 +57,14 @@ def suggests_keywords(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def suggests_fields(cls: type[T]) -> type[T]:
-    """Make a class name the nearest of its arguments where one is unknown; see `suggests_keywords`."""
+    """Make a class suggest the nearest of its arguments for an unknown one; see `suggests_keywords`."""
     made: Any = cls
     made.__init__ = suggests_keywords(made.__init__)
     return cls
 
 
 def _unknown(function: Callable[..., Any], given: Iterable[str]) -> str | None:
-    """Return what to say of the first keyword that a function does not have; None if it has all, or takes any."""
+    """Return the message for the first keyword that a function does not have; None if there is none."""
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None

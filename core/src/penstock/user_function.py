@@ -25,7 +25,7 @@ RECORD: Final = 1
 PARTS: Final = 3
 """The form `(coords, data, metadata)`."""
 FACTORY: Final = 0
-"""No argument at all: it makes the processor."""
+"""The form `()`: a factory that makes the processor."""
 
 _PLAIN = frozenset((str, int, float, bool, bytes, type(None)))
 _NO_DATA: Final = (DataCoordinates, CoroutineType, AsyncGeneratorType, BaseException)
@@ -36,10 +36,10 @@ def form_of(processor: Any) -> int:
     """Return the form of a callable: RECORD, PARTS, or FACTORY if it takes no argument.
 
     One that can be called with a record alone gets the record: further parameters with defaults are its settings.
-    A decorator's own parameters count, not those of the function that it wraps, unless it passes on whatever comes.
+    The parameters of a decorator's wrapper count, not those of the wrapped function, unless it passes on any arguments.
 
     Raises:
-        WiringError: it can be called in neither form.
+        WiringError: it cannot be called in any of these forms.
     """
     try:
         outer = inspect.signature(processor, follow_wrapped=False)
@@ -52,7 +52,7 @@ def form_of(processor: Any) -> int:
     if not forms:
         raise WiringError(
             f"it takes {outer}: a processor takes (record) or (coords, data, metadata); give other parameters a "
-            "default, or their values by functools.partial"
+            "default, or bind them with functools.partial"
         )
     return forms[0]
 
@@ -85,16 +85,16 @@ def adapted(processor: Any, *, own_data: Callable[[Record], Any] | None = None) 
 
 
 def works_in_place(processor: Any) -> bool:
-    """Return whether a processor may write into its array, by its own `in_place`.
+    """Return whether a processor may write into its array, by its attribute `in_place`.
 
-    Without it, a processor may if it takes (coords, data, metadata): users of ExEngine write such functions.
+    Without that attribute, a function of (coords, data, metadata) may: such functions of ExEngine's users do.
     """
     declared = getattr(processor, "in_place", None)
     return form_of(processor) == PARTS if declared is None else bool(declared)
 
 
 def own_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metadata that a function may write into; the containers in it are copied, too, and arrays."""
+    """Return metadata that a function may write into: a copy, with copies of the containers and arrays in it."""
     own = dict(metadata)
     for key, value in own.items():
         if type(value) not in _PLAIN:
@@ -119,11 +119,11 @@ def understood(record: Record, result: Any) -> Record | list[Any] | None:
     """Interpret a processor's result for a record. Results interpreted before stay as they are.
 
     Returns:
-        None for nothing; one record, with the number of its parent if it was a value; or a list, in which values that
-        are not records yet have no number yet.
+        None for nothing; one record, with the number of its parent if the result was a value; or a list, in which
+        values that are not records have no number yet.
 
     Raises:
-        TypeError: it cannot be understood. An iterator raises what it raises.
+        TypeError: the result is not one of these. An iterator may raise anything.
     """
     if result is None or isinstance(result, Record):
         return result
@@ -158,16 +158,16 @@ def _item(record: Record, item: Any) -> Any:
 
 
 def _refuse_mistakes(record: Record, data: Any) -> None:
-    """Raise TypeError for what nobody means as data: it would be stored, and nobody would hear of it."""
+    """Raise TypeError for values that cannot be intended as data, since they would be stored silently."""
     if not isinstance(data, _NO_DATA):
         return
     if isinstance(data, DataCoordinates):
         raise TypeError(f"returned {data!r:.80} as data for {record.coords!r}: {_WANTED}")
     if isinstance(data, CoroutineType):
-        data.close()  # else Python warns that nobody awaited it
+        data.close()  # otherwise Python warns that it was never awaited
     if isinstance(data, BaseException):
-        raise TypeError(f"returned {shown(data)} as data: raise it, or return its text") from data
-    raise TypeError(f"returned a {type(data).__name__}: a run calls plain functions, and awaits nothing")
+        raise TypeError(f"returned {shown(data)} as data: raise the error, or return its text") from data
+    raise TypeError(f"returned a {type(data).__name__}: a run calls plain functions, and does not await")
 
 
 def of_parts(record: Record, result: Any) -> Any:

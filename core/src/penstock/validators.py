@@ -77,7 +77,7 @@ def seconds(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
 
 
 def finite_seconds(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    """Check for a finite number of seconds above 0, for libraries that know no infinite time."""
+    """Check for a finite number of seconds above 0, for libraries that do not support infinite times."""
     if not _is_number(value) or not 0 < value < math.inf:
         raise ConfigError(f"{field.name}={value!r}: must be a number of seconds above 0")
 
@@ -89,7 +89,7 @@ def not_negative(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
 
 
 def one_of(*choices: str) -> Check:
-    """Return a check for one of these texts."""
+    """Return a check for one of these strings."""
 
     def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         if value not in choices:
@@ -106,20 +106,20 @@ def flag(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
 
 
 def mapping(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    """Check for a mapping with texts as keys."""
+    """Check for a mapping with strings as keys."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ConfigError(f"{field.name}={value!r}: must be a mapping with texts as keys")
+        raise ConfigError(f"{field.name}={value!r}: must be a mapping with strings as keys")
 
 
 def name(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    """Check for a text of at least one character that can be written as UTF-8."""
+    """Check for a non-empty string that can be written as UTF-8."""
     check_name(field.name, value)
 
 
 def check_name(what: str, value: Any) -> None:
-    """Raise ConfigError unless this is a text of at least one character that can be written as UTF-8."""
+    """Raise ConfigError unless this is a non-empty string that can be written as UTF-8."""
     if not isinstance(value, str) or not value:
-        raise ConfigError(f"{what}={value!r}: must be a text of at least one character")
+        raise ConfigError(f"{what}={value!r}: must be a non-empty string")
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -142,9 +142,9 @@ class Align:
 
     def __attrs_post_init__(self) -> None:
         if len(set(self.channels)) < 2:
-            raise ConfigError(f"channels={list(self.channels)!r}: name at least two different channels to align")
+            raise ConfigError(f"channels={list(self.channels)!r}: name at least two different channels")
         if self.missing != "wait" and self.deadline_s is None:
-            raise ConfigError(f"deadline_s=None: missing={self.missing!r} needs the seconds to wait for a channel")
+            raise ConfigError(f"deadline_s=None: missing={self.missing!r} set the seconds to wait for a channel")
         self._waiting = {channel: deque() for channel in self.channels}
 
     def __call__(self, record: Record) -> list[Record] | None:

@@ -172,7 +172,7 @@ def _made(policy: type[Policy], argument: str | None) -> Policy:
         if sized:
             return Spill(sized[1], max_bytes=int(sized[2]) * _UNITS[sized[3]])
         if "," in (argument or ""):
-            raise ConfigError(f"the size is a whole number of {', '.join(_UNITS)}, as in spill(directory, 20 GiB)")
+            raise ConfigError(f"the size must be a whole number of {', '.join(_UNITS)}, as in spill(directory, 20 GiB)")
         return Spill(argument or "")
     if argument is not None:
         raise ConfigError(f"{policy.word} takes no argument")

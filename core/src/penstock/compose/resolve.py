@@ -196,7 +196,7 @@ def _maker(node: Node, given: Any) -> tuple[Callable[[], Any], Any]:
     if is_iterable:
         if not isinstance(given, Iterable) or isinstance(given, (str, bytes, Mapping)):
             call = f" (call the function: {label(node)}())" if inspect.isgeneratorfunction(given) else ""
-            raise WiringError(f"{given!r} is no source: pass a component, a name or an iterable{call}")
+            raise WiringError(f"{given!r} is not a source: pass a component, a name or an iterable{call}")
         from penstock.builtin.iterable import IterableSource
 
         one_pass = isinstance(given, Iterator) and node.place == "thread"
@@ -241,7 +241,7 @@ def _lacks(thing: Any, role: str) -> list[str]:
 
 
 def _check(node: Node, where: str, sample: Any, *, is_made: bool) -> None:
-    """Raise WiringError unless a component has what its role needs."""
+    """Raise WiringError unless a component has the methods of its role."""
     missing = _lacks(sample, node.role)
     if missing:
         made = f"it is called without arguments, and made {short(sample)}, which" if is_made else "it"

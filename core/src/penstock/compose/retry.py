@@ -50,7 +50,7 @@ def _errors(on: ErrorClass | str | Iterable[ErrorClass | str]) -> tuple[ErrorCla
         elif isinstance(one, str) or _is_error(one):
             found.append(one)
         else:
-            raise ConfigError(f"on: {one!r} is no exception class, nor the name of one")
+            raise ConfigError(f"on: {one!r} is neither an exception class nor the name of one")
     return tuple(dict.fromkeys(found))
 
 

@@ -10,10 +10,10 @@ from typing import Any, get_args, get_origin
 import attrs
 
 TAG = "type"
-"""The key that names the class where a field may be one of several."""
+"""The key that names the class if a field may be one of several."""
 
 VALUE = "value"
-"""The key for the value, where the type named is not a class with fields."""
+"""The key for the value if the named type is not a class with fields."""
 
 
 def type_hints(cls: type) -> dict[str, Any]:

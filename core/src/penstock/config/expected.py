@@ -17,7 +17,7 @@ def origin_of(kind: Any) -> Any:
 
 
 def expected(what: str, value: Any, *, near: Iterable[Any] = ()) -> TypeError:
-    """Return the error that says what a field takes, and what it got; of the words in `near`, the nearest."""
+    """Return the error for a value of the wrong type; it suggests the nearest of the words in `near`."""
     words = [word for word in near if isinstance(word, str)]
     hint = close_to(value, words) if isinstance(value, str) else ""
     return TypeError(f"expected {what}, got {'nothing' if value is None else _shown(value)}{hint}")

@@ -127,7 +127,7 @@ def _parse(text: str, suffix: str, path: Path) -> Any:
         try:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path}: is no TOML: {error}") from error
+            raise ConfigError(f"{path}: is not TOML: {error}") from error
     if suffix == ".json":
         return _parse_json(text, path)
     from penstock.config.yaml_format import load_yaml
@@ -141,7 +141,7 @@ def _parse_json(text: str, path: Path) -> Any:
         if len(found) != len(pairs):
             names = [name for name, _ in pairs]
             twice = next(name for name in names if names.count(name) > 1)
-            raise ConfigError(f"{path}: the key {twice!r} is there twice; leave one")
+            raise ConfigError(f"{path}: the key {twice!r} occurs twice; remove one")
         return found
 
     if not text.strip():
@@ -149,11 +149,11 @@ def _parse_json(text: str, path: Path) -> Any:
     try:
         return json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}:{error.lineno}: is no JSON: {error.msg} (column {error.colno})") from error
+        raise ConfigError(f"{path}:{error.lineno}: is not JSON: {error.msg} (column {error.colno})") from error
     except ConfigError:
         raise
     except ValueError as error:  # a number of too many digits
-        raise ConfigError(f"{path}: is no JSON: {error}") from error
+        raise ConfigError(f"{path}: is not JSON: {error}") from error
 
 
 def _format(plain: dict[str, Any], suffix: str, path: Path) -> str:
@@ -179,7 +179,7 @@ def _without_none(plain: Any, where: str, path: Path) -> Any:
 
 
 def _check_scalars(plain: Any, path: Path) -> None:
-    """Refuse half characters (surrogates), which have no bytes in UTF-8, and numbers that Python does not print."""
+    """Refuse lone surrogates, which UTF-8 cannot encode, and integers with more digits than Python prints."""
     waiting = [(plain, "$")]
     while waiting:
         value, where = waiting.pop()

@@ -48,7 +48,7 @@ def _of_fields(written: Any, read: Any, path: str) -> str | None:
         first, second = (getattr(one, field.name, missing) for one in (written, read))
         said = difference(first, second, f"{path}.{field.name}")
         if said:
-            return said if field.init else f"{said}, since no file holds a field that is not in __init__"
+            return said if field.init else f"{said}, since files hold only fields of __init__"
     return None
 
 

@@ -18,7 +18,7 @@ MAX_ARRAY_SIZE = 10_000
 
 
 def enum_to_plain(obj: enum.Enum) -> Any:
-    """Return the value of a member where a file can hold it, else its name."""
+    """Return the value of a member if a file can hold it, else its name."""
     value = obj.value
     return value if type(value) in (bool, int, float, str) and value == value else obj.name
 

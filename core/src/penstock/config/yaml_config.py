@@ -24,7 +24,7 @@ class YamlConfig:
     """
 
     def to_yaml(self, file_path: str | PathLike[str]) -> None:
-        """Write the settings to a file, whole or not at all; replaces a file, and makes missing directories.
+        """Write the settings to a file atomically; replaces an existing file, and creates missing directories.
 
         Before it is written, its text is read back: the object made from it must equal this one, by value and
         type, or nothing is written. So validators and `__post_init__` are called once more.

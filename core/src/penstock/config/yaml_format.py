@@ -1,4 +1,4 @@
-"""YAML 1.2, safely: its core schema, no tags of Python, and no key twice. Imported when needed.
+"""YAML 1.2, safely: the core schema, without Python tags and duplicate keys. Imported when needed.
 
 PyYAML scans and writes; plain words are resolved here, by the core schema of YAML 1.2 (section 10.3.2 of its
 specification): `yes`, `22:22`, `1_000` and `2026-01-31` are text, `010` is ten and `0o10` eight.
@@ -36,10 +36,10 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # untyped, see above
         seen: dict[str, int] = {}
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key is no text", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "a key is not text", key.start_mark)
             line = key.start_mark.line + 1
             if key.value in seen:
-                problem = f"the key {key.value!r} is there twice (first in line {seen[key.value]}); leave one"
+                problem = f"the key {key.value!r} occurs twice (first in line {seen[key.value]}); remove one"
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen[key.value] = line
         self.flatten_mapping(node)  # follows `<<`
@@ -67,7 +67,7 @@ def _int(loader: Any, node: Any) -> int:
     try:
         return int(word, 0) if digits[:2] in ("0o", "0x") else int(word)
     except ValueError as error:
-        problem = f"{word!r:.80} is no whole number: {error}"
+        problem = f"{word!r:.80} is not a whole number: {error}"
         raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
 
 
@@ -95,7 +95,7 @@ def load_yaml(text: str, name: str) -> Any:
             )
         raise ConfigError(f"{where}: {problem}") from error
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{name}: is no YAML: {error}") from error
+        raise ConfigError(f"{name}: is not YAML: {error}") from error
 
 
 def dump_yaml(plain: Any) -> str:

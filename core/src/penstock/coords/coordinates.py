@@ -78,7 +78,7 @@ class DataCoordinates(Mapping[str, Value]):
         if coordinates is not None:
             if type(coordinates) is DataCoordinates:
                 checked = coordinates._axes if not axes else dict(coordinates._axes)
-            elif type(coordinates) is dict or isinstance(coordinates, Mapping):  # the first is much faster
+            elif type(coordinates) is dict or isinstance(coordinates, Mapping):  # the first check is much faster
                 items = coordinates.items()
                 try:
                     for name, value in items:
@@ -93,7 +93,7 @@ class DataCoordinates(Mapping[str, Value]):
         for name, value in axes.items():
             plain = axis_value(_name(name), value)
             if checked.setdefault(name, plain) != plain:
-                raise CoordinatesError(f"axis {name!r}: is given twice, as {checked[name]!r} and as {plain!r}")
+                raise CoordinatesError(f"axis {name!r}: is passed twice, as {checked[name]!r} and as {plain!r}")
         _set_axes(self, checked)
         _set_hash(self, None)
 

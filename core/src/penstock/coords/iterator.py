@@ -11,7 +11,7 @@ from penstock.errors import CoordinatesError
 
 
 class DataCoordinatesIterator:
-    """Iterate over coordinates in order, any number of times, from what is known in advance.
+    """Iterate, any number of times, over coordinates that are known in advance, in order.
 
     Made from a sequence, a generator, one coordinates, or a pattern; `create` and the class accept the same.
 
@@ -57,8 +57,8 @@ class DataCoordinatesIterator:
     def might_produce_coordinates(self, coordinates: Mapping[str, Any]) -> bool | None:
         """Return True if these are among them, False if they never will be, None if that cannot be known yet.
 
-        It takes constant time: nothing is produced to answer. None is the answer only where a generator is involved
-        that has not ended and has not yielded them yet.
+        It takes constant time: no coordinates are produced. The answer is None only if a generator that has not ended
+        may still yield them.
         """
         wanted = DataCoordinates(coordinates)
         return _any(part.might_produce(wanted) for part in self._parts)

@@ -141,7 +141,7 @@ class Product:
             axis = _values(axis_name(name), values)
             if isinstance(axis, Count) and self._axes:
                 raise CoordinatesError(
-                    f"axis {name!r}: counts for ever, so that the axes before it never change; put it first"
+                    f"axis {name!r}: is infinite, so that the axes before it would never change; put it first"
                 )
             self._axes[name] = axis
 

@@ -1,4 +1,4 @@
-"""Admission: the records that a handler makes of data that are put, and their numbers."""
+"""Admission: makes numbered records of the data that are put into a handler."""
 
 from __future__ import annotations
 

@@ -61,14 +61,14 @@ class DataHandler:
 
     Args:
         storage: A store: a component, the name of one, or a node (`ps.store("npy", path=…)`), whose `retry` and
-            `on_error` hold. A component is used as it is: the handler opens and closes it. `get` reads it in the
+            `on_error` apply. A component is used as it is: the handler opens and closes it. `get` reads it in the
             caller's thread; if it cannot be read, data are available only as long as they are in memory.
             A storage in the form of ExEngine (`put`, `get_data`, `get_metadata`, `finish`, `close`) is accepted, too.
-            A store that keeps no metadata is named in the log: they are missing when data are read from it.
+            If a store keeps no metadata, a warning is logged: data read from it have none.
         process_function: A function `(coords, data, metadata)` that returns such a tuple, a list of them, or None to
-            discard or keep for later; or any processor, or a node (`ps.processor(fn, workers=2)`). It works in a
-            thread of its own. Such a function may write into `data` and `metadata`, which are copies of its own;
-            `DataProcessor(fn, in_place=False)` omits the copy of an array, which is read-only then. None stores
+            discard or keep for later; or any processor, or a node (`ps.processor(fn, workers=2)`). It is called in
+            its own thread. Such a function may write into `data` and `metadata`, which are private copies;
+            `DataProcessor(fn, in_place=False)` omits the copy of an array, which is then read-only. None stores
             the data as they were put.
         process_fn: Another name for `process_function`.
         capacity: Records that wait at most: in front of the processor and in front of the store, as many at each, or
@@ -170,7 +170,7 @@ class DataHandler:
         timeout_s: float | None = None,
         reuses_buffers: bool | None = None,
     ) -> bool:
-        """Put data. They belong to the handler from now on: do not change them, unless `reuses_buffers` is True.
+        """Put data. The handler owns them from now on: do not change them, unless `reuses_buffers` is True.
 
         Args:
             coords: Their coordinates.
@@ -184,7 +184,7 @@ class DataHandler:
 
         Raises:
             CoordinatesError, RecordFieldError: the coordinates or the metadata are invalid.
-            RecordExistsError: there are data of these coordinates, and `when_exists` is "error".
+            RecordExistsError: data of these coordinates exist, and `when_exists` is "error".
             DataTimeoutError: there was no room in time; nothing was put.
             RunError: the handler is finished, or has failed.
             BufferReusedError: the memory of data in flight was put again; nothing was put.
@@ -211,11 +211,13 @@ class DataHandler:
                 is_of_use=self._may_put,
             )
         except PutTimeoutError as error:
-            raise DataTimeoutError(f"handler {self.name!r}: the data of {coords!r} were not taken: {error}") from None
+            raise DataTimeoutError(
+                f"handler {self.name!r}: the data of {coords!r} were not accepted: {error}"
+            ) from None
         except RunError as error:
             why = self._over or "it is finished"
-            raise RunError(f"handler {self.name!r}: the data of {coords!r} were not taken: {why}") from error
-        if not taken:  # this tells nothing of coordinates that have data: they were skipped
+            raise RunError(f"handler {self.name!r}: the data of {coords!r} were not accepted: {why}") from error
+        if not taken:  # coordinates that have data were skipped, and are not reported
             self._ledger.refused(coords, _DROPPED)
         return taken
 
@@ -243,12 +245,13 @@ class DataHandler:
             (data, metadata). Arrays from memory are read-only.
 
         Raises:
-            ObjectNotFoundError: there are none and `timeout_s` is 0, or none can come any more.
-            DataTimeoutError: none came in time.
+            ObjectNotFoundError: there are no such data and `timeout_s` is 0, or none can come any more.
+            DataTimeoutError: no such data came in time.
             DataDiscardedError: the processor returned nothing for them.
             DataFailedError: they failed for good.
             CannotGetObjectError: they are stored, but the store cannot read them.
-            RunError: the handler is closed. ConfigError: `processed=True`, and there is no processor.
+            RunError: the handler is closed.
+            ConfigError: `processed=True`, and there is no processor.
         """
         record = self._reading.one(coords, processed, timeout_s)
         return (record.data if return_data else None), (record.metadata if return_metadata else None)
@@ -276,7 +279,9 @@ class DataHandler:
         """Wait for the data of these coordinates, and return them.
 
         Args:
-            coords: One, or a list, or an iterator, which is waited for one by one; an infinite one never returns.
+            coords: Coordinates, or a list or an iterator of them; those of an iterator are awaited one by one, so that
+            the
+                call never returns for an infinite one.
             timeout_s: Seconds to wait for all of them together; None waits for ever.
             return_data: As in `get`.
             return_metadata: As in `get`.
@@ -346,7 +351,7 @@ class DataHandler:
         return self._ended(self._run.stop(drain=False))
 
     def close(self) -> None:
-        """Finish, and close the store. Any number of times."""
+        """Finish, and close the store. May be called repeatedly."""
         self.finish()
         with self._closing:
             if not self._reading.closed:
@@ -367,7 +372,7 @@ class DataHandler:
             if self._run.finished:
                 try:
                     self.close()
-                except BaseException as closing:  # it must not hide what left the body
+                except BaseException as closing:  # it must not hide the error of the body
                     if error is None:
                         raise
                     _log.error("handler %r: its store could not be closed: %s", self.name, text_of(closing))
@@ -384,7 +389,7 @@ class DataHandler:
     def _watch(self) -> None:
         """Wait for the end of the run, successful or not, and notify all waiters."""
         report = self._run.wait()
-        assert report is not None  # it waits for ever
+        assert report is not None  # wait() without a timeout returns a report
         if report.aborted or report.errors:
             self._over = "; ".join(report.errors) or "it was aborted"
         self._over = self._over or "its run is over"

@@ -17,22 +17,23 @@ def _takes_parts(_: object, __: object, function: Any) -> None:
     except TypeError:
         form = None
     if form != PARTS:
-        raise ConfigError(f"DataProcessor({function!r}): give a function of (coords, data, metadata)")
+        raise ConfigError(f"DataProcessor({function!r}): pass a function of (coords, data, metadata)")
 
 
 @attrs.define
 class DataProcessor:
-    """Process by a function of `(coords, data, metadata)`, in a `DataHandler` or a pipeline.
+    """Process with a function of `(coords, data, metadata)`, in a `DataHandler` or a pipeline.
 
-    The function itself works, too; this class has its setting, and the name that users of ExEngine know.
+    The function itself is also accepted; this class adds a setting, and has the name that users of ExEngine know.
 
     Attributes:
         function: Returns such a tuple, a list of them, or None to discard or keep for later.
-        in_place: Whether it may write into `data`: an array that other nodes hold is copied for it. False: it
-            is not, and such an array is read-only. `metadata` is a dict of its own in any case.
+        in_place: Whether it may write into `data`: an array that other nodes hold is then copied. False: such an array
+        is
+            read-only and not copied. `metadata` is always a private dict.
 
     Raises:
-        ConfigError: it is not a function of three arguments.
+        ConfigError: `function` is not a function of three arguments.
     """
 
     function: Callable[[Any, Any, Any], Any] = attrs.field(validator=_takes_parts)

@@ -19,7 +19,7 @@ Event = Literal["acquired", "processed", "stored"]
 Callback = Callable[[DataCoordinates], object]
 
 CAPACITY: Final = 10_000
-"""Most events that wait for a callback; beyond that the oldest are dropped, and counted in the log."""
+"""The most events that wait for a callback; beyond that the oldest are dropped, and counted in the log."""
 
 
 class _Subscription:
@@ -87,7 +87,7 @@ class Events:
         if not callable(callback):
             raise ConfigError(f"callback {callback!r}: must be callable with the coordinates")
         with self._lock:
-            if self._over:  # there will be no more events
+            if self._over:  # no more events will come
                 return lambda: None
             subscription = _Subscription(event, callback, self._name)
             self._set((*self._subscriptions, subscription))

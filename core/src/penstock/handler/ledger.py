@@ -1,4 +1,4 @@
-"""Ledger: the location of the data of all coordinates, from `put` on, and the waiters for them."""
+"""Ledger: where the data of all coordinates are, from `put` on, and the waiters for them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ _DISCARDED = ""
 class _Item(msgspec.Struct, eq=False, gc=False):
     """The data of one coordinates: before the processor, behind it, in the store, or missing and why.
 
-    Data move from `raw` to `ready` to `key`, and are in the next place before they leave the last one. Read in this
-    order, they are never missed, also without the lock. A struct, since one is made for each record, and one that the
-    garbage collector leaves out, since there may be millions: they hold no data after the end, so no cycle stays.
+    Data move from `raw` to `ready` to `key`, and are set in the next field before they are cleared in the last one.
+    Read in this order, even without the lock, they are never missed. It is a struct, since one is made for each record,
+    and not tracked by the garbage collector, since there may be millions: they hold no data after the end, and so no
+    cycles.
     """
 
     raw: Record | None = None
@@ -70,7 +71,7 @@ class Waiter:
         self._answered = threading.Event()
 
     def answer(self, outcome: Outcome) -> None:
-        """Let go who waits."""
+        """Wake the waiting thread."""
         self.outcome = outcome
         self._answered.set()
 
@@ -82,9 +83,9 @@ class Waiter:
 class Ledger:
     """Track the location of the data of all coordinates, without gaps. Any thread; it never waits.
 
-    New coordinates are put, and lists of stored records noted, without the lock: threads that put, process and store
-    would spend more time on handing it to each other than on their work. Whatever could make two of them change the
-    same item takes it: coordinates that are put again, and all of `when_exists="replace"`.
+    New coordinates are added, and lists of stored records recorded, without the lock: threads that put, process and
+    store would spend more time passing it to each other than working. Operations by which two of them could change the
+    same item acquire it: coordinates that are put again, and all of `when_exists="replace"`.
 
     Data leave the memory when they are stored, discarded or failed. As long as the handler exists, it keeps
     an entry for each coordinates, with its key or its error.
@@ -155,7 +156,7 @@ class Ledger:
         return self.when_exists == "replace"
 
     def processed(self, record: Record, results: Sequence[Record], *, kept: bool = False) -> list[Record]:
-        """Record the processor's results for a record, and return them, with numbers of their own.
+        """Record the processor's results for a record, and return them with their own numbers.
 
         `kept` means that the processor still holds the record. Raises RecordExistsError, and records nothing then.
         """
@@ -220,7 +221,7 @@ class Ledger:
             item.ready = result
             item.trouble = None
         if self._waiters:
-            for result in given:  # when all are there: of several, the last counts
+            for result in given:  # after all have been added: of several, the last counts
                 self._wake(result.coords)
         if given and "processed" in self.events.wanted:
             self.events.tell("processed", [result.coords for result in given])
@@ -256,7 +257,7 @@ class Ledger:
                 item.trouble = None
             ready, raw = item.ready, item.raw
             if ready is not None:
-                if ready.seq == record.seq:  # else a newer one of the same coordinates exists: it stays
+                if ready.seq == record.seq:  # otherwise a newer one of the same coordinates exists and stays
                     item.ready = None
             elif raw is not None and not processes and raw.seq == record.seq:
                 item.raw = None
@@ -313,7 +314,7 @@ class Ledger:
         waiter = Waiter(coords, processed, stored)
         with (
             self._lock
-        ):  # registered before it looks: who changes an item without the lock looks for waiters afterwards
+        ):  # registered before the check: threads that change an item without the lock check for waiters afterwards
             self._waiters.setdefault(coords, []).append(waiter)
             self._wake(coords)
         return waiter
@@ -369,8 +370,8 @@ class Ledger:
                 return raw
             elif there and wants_raw:
                 return ObjectNotFoundError(
-                    f"handler {self.name!r}: the data of {waiter.coords!r} are processed; those that were put are not "
-                    "kept, ask with processed=None or True"
+                    f"handler {self.name!r}: the data of {waiter.coords!r} are processed; the data as put are not "
+                    "kept: use processed=None or True"
                 )
             elif ready is not None:
                 return ready
@@ -387,8 +388,7 @@ class Ledger:
     def _trouble(self, coords: DataCoordinates, trouble: str) -> PenstockError:
         if trouble == _DISCARDED:
             return DataDiscardedError(
-                f"handler {self.name!r}: the processor gave nothing for {coords!r}: it discarded the data, or keeps "
-                "them for later",
+                f"handler {self.name!r}: the processor returned nothing for {coords!r}: it discarded or keeps the data",
                 coords,
             )
         return DataFailedError(f"handler {self.name!r}: the data of {coords!r}: {trouble}", coords)

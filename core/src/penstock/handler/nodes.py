@@ -15,7 +15,7 @@ from penstock.errors import ConfigError
 
 @attrs.define(kw_only=True)
 class PutSource(PushSource):
-    """A push source into which only a handler puts: its records need no second look."""
+    """A push source into which only a handler puts: its records need no further check."""
 
     exact_fields: ClassVar[bool] = True
 
@@ -33,8 +33,8 @@ def node_of(thing: Any, make: Callable[[Any], Node]) -> Node:
     node = thing if isinstance(thing, Node) else make(thing)
     if node.place == "process":
         raise ConfigError(
-            f"{node.role} {label(node)!r}: place='process': a handler follows each call, so its processor and its "
-            "store work in threads; use a Pipeline with ps.source(PushSource()) for processes"
+            f"{node.role} {label(node)!r}: place='process': a handler tracks each call, so its processor and its "
+            "store must work in threads; use a Pipeline with ps.source(PushSource()) for processes"
         )
     if node.on_error == "skip":
         raise ConfigError(

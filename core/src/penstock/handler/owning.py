@@ -1,4 +1,4 @@
-"""own: make what is put the handler's own, copied where its memory is reused, and read-only."""
+"""own: returns data that are put as read-only data of the handler, copied if their memory is reused."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from penstock.record_size import OVERHEAD_BYTES, bytes_of_numbers, size_of_parts
 def own(
     watch: BufferWatch, data: Any, metadata: Mapping[str, Any] | None, reuses_buffers: bool | None
 ) -> tuple[Any, Mapping[str, Any], int]:
-    """Return data and metadata that cannot be written to, nor changed by their owner as far as known, and their size.
+    """Return read-only data and metadata, which their owner will not change as far as is known, and their bytes.
 
-    `reuses_buffers` is what the caller of `put` said; None leaves it to the watch. Raises BufferReusedError.
+    `reuses_buffers` is the argument of `put`; None leaves the decision to the watch. Raises BufferReusedError.
     """
     numbers = bytes_of_numbers(metadata) if metadata else 0
     if metadata and numbers is None and not IMMUTABLE.issuperset(map(type, metadata.values())):

@@ -63,7 +63,7 @@ class Reading:
                 self._ledger.forget(waiters)
 
     def holds(self, coords: object) -> bool:
-        """Return whether there are data of these coordinates now, in memory or in the store."""
+        """Return whether data of these coordinates exist now, in memory or in the store."""
         try:
             wanted = DataCoordinates(coords)  # type: ignore[arg-type]  # it raises for invalid values itself
         except CoordinatesError:
@@ -108,7 +108,7 @@ class Reading:
             try:
                 return self._read(waiter.coords, outcome.key)
             except ObjectNotFoundError as error:
-                # A newer record may have taken its place between two looks, under another key.
+                # A newer record may have replaced it between two checks, under another key.
                 again = self._ledger.ask(waiter.coords, waiter.processed, waiter.stored)
                 if again.outcome == outcome:
                     raise ObjectNotFoundError(
@@ -129,7 +129,7 @@ class Reading:
         return record
 
     def look_up(self, coords: DataCoordinates) -> None:
-        """Tell the ledger about data that were in the store before this handler began."""
+        """Record in the ledger the data that were in the store before this handler began."""
         if not self.held_before or self._ledger.knows(coords):
             return
         inner = self._store.inner

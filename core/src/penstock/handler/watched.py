@@ -54,7 +54,7 @@ class WatchedProcessor:
         self._keeps = isinstance(inner, SupportsHeld)
         self._function = inner if self.in_place and not self._keeps and form_of(inner) == PARTS else None
         if self._function is not None:
-            self.in_place = False  # the step makes no copies: `_of_own_parts` does, in one go with all else
+            self.in_place = False  # `_of_own_parts` makes the copies instead of the step
         for name in ("open", "close"):
             if callable(getattr(inner, name, None)):
                 setattr(self, name, getattr(inner, name))
@@ -99,7 +99,7 @@ class WatchedProcessor:
         """Call a function of three arguments with data and metadata of its own.
 
         Returns:
-            Its result, and whether that is a record that nobody can write to any more; else what `adapted` returns.
+            Its result, and True if that is a read-only record; otherwise the result of `adapted`.
         """
         data: Any = record.data
         numpy: Any = sys.modules.get("numpy")
@@ -119,7 +119,7 @@ class WatchedProcessor:
         return of_parts(record, result), False
 
     def _own(self, record: Record, results: Sequence[Record]) -> Sequence[Record]:
-        """Return the results with data that nobody can write to any more, and have their coordinates looked up."""
+        """Return the results with read-only data, and look up their coordinates."""
         if self.in_place and len(results) == 1 and results[0].data is record.data:
             _end_writing(record.data)
         else:
@@ -151,11 +151,11 @@ class WatchedProcessor:
 class WatchedStore:
     """Write into a store and report its content to the ledger.
 
-    The handler closes the store itself: it is read from until then.
+    The handler closes the store itself, and reads it until then.
 
     Attributes:
         inner: The store.
-        stands_for: The same, so that it cannot be used in another run meanwhile.
+        stands_for: The same store, so that it cannot be used in another run meanwhile.
         reads: Whether it can be read from.
         knows_keys: Whether it finds the key of coordinates quickly.
         blocks: Whether it needs a lane of its own: not without a processor, since puts do not wait for its lane.
@@ -201,7 +201,7 @@ class WatchedStore:
         self.inner.sync()
 
     def close(self) -> None:
-        """Tell a storage that nothing more will come; the handler closes the store."""
+        """Finish a storage; the handler closes the store."""
         if isinstance(self.inner, DataStorageStore):
             self.inner.finish()
 
@@ -215,7 +215,7 @@ class WatchedStore:
     def free_name(self, record: Record) -> Record:
         """Return the record with the next number whose key is free in the store, if its keys contain numbers.
 
-        A store from which records were deleted, or which some never reached, has fewer records than numbers.
+        A store from which records were deleted, or that some records never reached, has fewer records than numbers.
         """
         try:
             key = self.inner.key_of(record)
@@ -263,7 +263,7 @@ class WatchedStore:
                 return
             if lost := [name for name in record.metadata if name not in kept]:
                 _log.warning(
-                    "handler %r: the store %s does not keep metadata (%s, for one record): they can be had as long as "
+                    "handler %r: the store %s does not keep metadata (%s, for one record): they are available while "
                     "data are in memory, and not from the store",
                     self.ledger.name,
                     type(self.inner).__name__,
@@ -281,7 +281,7 @@ class WatchedStore:
         return keys if set(map(type, keys)) == {str} else [self._key_of(record) for record in records]
 
     def _key_of(self, record: Record) -> str:
-        """Return the key of a written record; "" if the store does not know it, which needs no retry."""
+        """Return the key of a written record; "" if the store cannot return it, which needs no retry."""
         try:
             return str(self.inner.key_of(record)) if self.reads else ""
         except BaseException as error:  # as in _write
@@ -322,7 +322,10 @@ class WatchedStore:
                 failed.append((record, named[id(record)]))
             elif index >= max(tried, 1):
                 failed.append(
-                    (record, StoreError(f"{record.coords!r} waits for what failed before it: {message_of(error)}"))
+                    (
+                        record,
+                        StoreError(f"{record.coords!r} waits for an earlier record that failed: {message_of(error)}"),
+                    )
                 )
             elif not named:
                 failed.append((record, error))

@@ -1,4 +1,4 @@
-"""The plugins that are installed, looked for once as long as nothing that they depend on has changed."""
+"""The installed plugins, discovered once until the environment changes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _known: tuple[Any, Plugins] | None = None
 
 
 def installed_plugins() -> Plugins:
-    """Return what `Plugins.discover()` finds; the same object until something is installed, removed or left out.
+    """Return the result of `Plugins.discover()`; the same object until a plugin is installed, removed or excluded.
 
-    It is looked for again when `sys.path`, the time of one of its directories, or one of the environment variables
-    that begin with PENSTOCK_ has changed. Any thread.
+    Plugins are discovered again when `sys.path`, the modification time of one of its directories, or an environment
+    variable whose name begins with PENSTOCK_ has changed. Thread-safe.
     """
     global _known
     state = _state()

@@ -29,10 +29,10 @@ OFFERING = {f"{hookspecs.PROJECT}_{role}s": role for role in ROLES}
 """The hooks that offer components, and the role of their components."""
 
 SLOW_S = 1.0
-"""A slower import is named in the report."""
+"""Seconds of import above which the report has a remark."""
 
 ENDLESS_S = 5.0
-"""A slower import is logged while it lasts."""
+"""Seconds of import after which a warning is logged while it lasts."""
 
 _PREFIX = f"{hookspecs.PROJECT}_"
 _MARK = f"{hookspecs.PROJECT}_impl"
@@ -102,25 +102,25 @@ def _hooks(module: types.ModuleType) -> dict[str, Hook]:
             options = getattr(thing, _MARK)
             hook = options.get("specname") or name
             if hook not in known and options.get("optionalhook"):
-                continue  # also written for a later penstock
+                continue  # the plugin also supports a later penstock
             if hook not in known:
                 raise PluginError(f"there is no hook {hook!r}; {_did_you_mean(hook, known)}")
             if options.get("wrapper") or options.get("hookwrapper"):
                 raise PluginError(f"hook {hook!r} is a wrapper; write a plain function instead")
             if hook in hooks:
-                raise PluginError(f"hook {hook!r} is there twice; join the two functions")
+                raise PluginError(f"hook {hook!r} is defined twice; join the two functions")
             _check_parameters(hook, thing, known[hook])
             hooks[hook] = thing
         elif name.startswith(_PREFIX) and callable(thing) and not inspect.isclass(thing):
             _check_unmarked(name, thing, module, known)
     if not hooks:
-        raise PluginError(f"module {module.__name__!r} has no hook; write one of {', '.join(OFFERING)} with @hookimpl")
+        raise PluginError(f"module {module.__name__!r} has no hook; define one of {', '.join(OFFERING)} with @hookimpl")
     return hooks
 
 
 def _check_unmarked(name: str, thing: object, module: types.ModuleType, known: Mapping[str, object]) -> None:
     if hasattr(thing, f"{hookspecs.PROJECT}_spec"):
-        return  # the hook itself, imported for reference
+        return  # the hook specification itself, imported for reference
     if name in known:
         what = "has no mark" if inspect.isfunction(thing) else f"is a {type(thing).__name__}, not a function"
         raise PluginError(f"{name!r} {what}; define it with @hookimpl from penstock.hookspecs above it")
@@ -144,9 +144,9 @@ def _check_parameters(hook: str, function: Hook, allowed: tuple[str, ...]) -> No
             takes = f"takes {', '.join(allowed)}" if allowed else "takes nothing"
             close = nearest(parameter.name, allowed)
             advice = f"did you mean {close[0]!r}?" if close else "leave it out"
-            raise PluginError(f"hook {hook!r} {takes}, and this one wants {parameter.name!r}; {advice}")
+            raise PluginError(f"hook {hook!r} {takes}, and this one has the parameter {parameter.name!r}; {advice}")
         if parameter.kind is parameter.KEYWORD_ONLY:
-            raise PluginError(f"hook {hook!r} is called by position; leave out the '*' before {parameter.name!r}")
+            raise PluginError(f"hook {hook!r} is called by position; remove the '*' before {parameter.name!r}")
 
 
 def _offers(hook: str, function: Hook) -> tuple[Component, ...]:
@@ -172,8 +172,8 @@ def _why(error: BaseException, report: PluginReport) -> str:
         return f"called sys.exit({error.code!r}) on import; write to its authors"
     if isinstance(error, ModuleNotFoundError):
         return (
-            f"needs the module {error.name!r}, which is not installed, and which its requirements do not bring; "
-            "install that, or write to its authors"
+            f"needs the module {error.name!r}, which is neither installed nor among its requirements; "
+            "install it, or write to its authors"
         )
     message = said(error)
     return f"raised {type(error).__name__}{f': {message}' if message else ''}"

@@ -100,7 +100,7 @@ def said(error: BaseException) -> str:
     try:
         text = " ".join(str(error).split())
     except (Exception, SystemExit):  # its class belongs to a plugin
-        return "(what it says cannot be printed)"
+        return "(its message cannot be printed)"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
@@ -120,10 +120,10 @@ def not_loadable(offer: Offer, module: str, error: BaseException) -> str:
         advice = f"`pip install --force-reinstall {offer.plugin}`, or write to its authors"
         return f"{offer.title} leads to {module!r}, and there is no module {missing!r}; {advice}"
     if missing:
-        # The plugin's requirements are installed, or it would be reported: this is an extra or undeclared.
+        # The plugin's requirements are installed (others are reported): this one is an extra or undeclared.
         advice = f"`pip install {library or missing}`, or an extra of {offer.plugin} that brings it"
         return f"{offer.title} needs {(library or missing)!r}, which is not installed; {advice}"
     if isinstance(error, ImportError) and library:
         advice = f"`pip install --force-reinstall {library}`"
-        return f"{offer.title} needs {library!r}, which is there and cannot be imported ({message}); {advice}"
+        return f"{offer.title} needs {library!r}, which is installed and cannot be imported ({message}); {advice}"
     return f"{offer.title} cannot be imported: {module!r} raised {type(error).__name__}: {message}"

@@ -60,7 +60,7 @@ class Plugins:
             PluginError: `strict`, and a plugin is broken or incompatible; all of them are named.
             KeyboardInterrupt: the user interrupted the import of a plugin, which a note names.
         """
-        from penstock.plugins.installed import find_installed  # heavy, and unused before this call
+        from penstock.plugins.installed import find_installed  # imported here: it is heavy
 
         names = (*without, *os.environ.get("PENSTOCK_WITHOUT", "").split(","))
         manager = new_manager()

@@ -96,7 +96,7 @@ def _read(distribution: importlib.metadata.Distribution) -> tuple[str, str, tupl
 def _text(distribution: importlib.metadata.Distribution) -> str:
     try:
         return distribution.read_text("entry_points.txt") or ""
-    except (OSError, UnicodeDecodeError):  # it cannot be known whether it is a plugin
+    except (OSError, UnicodeDecodeError):  # it is unknown whether it is a plugin
         return ""
 
 
@@ -169,7 +169,7 @@ def _is_in(version: str, specifier: str) -> bool:
 
 
 def _version(name: str, *, path: Sequence[str] | None) -> str | None:
-    """Return a distribution's version, found in `path` or where Python looks; None if there is none, "" if unknown."""
+    """Return a distribution's version, found in `path` or `sys.path`; None if it is not installed, "" if unknown."""
     context = importlib.metadata.DistributionFinder.Context
     places = [context(name=name)] if path is None else [context(name=name, path=list(path)), context(name=name)]
     for place in places:
@@ -214,8 +214,8 @@ def _second_copy(second: PluginReport, first: PluginReport) -> PluginReport:
             second,
             status="broken",
             reason=(
-                f"installed twice in {first.location}, as {first.version} and {second.version}, and only one has "
-                f"its files there; pip uninstall {first.name} until it is gone, and install it again"
+                f"installed twice in {first.location}, as {first.version} and {second.version}, and the files "
+                f"belong to one of them; pip uninstall {first.name} until none is left, and install it again"
             ),
         )
     return attrs.evolve(

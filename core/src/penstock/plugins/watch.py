@@ -63,7 +63,7 @@ def _guard(function: Hook, *, plugin: str, hook: str) -> Hook:
                 import logging  # here, since listing must stay light
 
                 logging.getLogger(__name__).exception(
-                    "plugin %s: hook %s raised; the run goes on, and later errors of this hook are not shown",
+                    "plugin %s: hook %s raised; the run continues, and later errors of this hook are not shown",
                     plugin,
                     hook,
                 )
@@ -74,7 +74,7 @@ def _guard(function: Hook, *, plugin: str, hook: str) -> Hook:
 def _before(hook: str, implementations: Sequence[pluggy.HookImpl], arguments: Mapping[str, Any]) -> None:
     given = ", ".join(f"{name}={reprlib.repr(value)}" for name, value in arguments.items())
     called = ", ".join(each.plugin_name for each in reversed(implementations))
-    trace(f"{hook}({given}) -> {called or 'nobody'}")
+    trace(f"{hook}({given}) -> {called or 'no plugin'}")
 
 
 def _after(

@@ -34,15 +34,15 @@ class NodeAccount:
         channels: For each channel, its received, lost_upstream, dropped_upstream, discarded, thinned, stored,
             dead_lettered, skipped and failed, as far as they are not 0.
         rate: Records per second, over the whole run.
-        data_bytes: Bytes of data that a source returned or a store wrote, about.
+        data_bytes: Approximate bytes of data that a source returned or a store wrote.
         work_p50_s, work_p99_s: Seconds that it works on one record.
         latency_p50_s, latency_p99_s: Seconds from a record's receipt by the source until a store has written it.
         retries, syncs, restarts: Repeated calls; syncs; processes started to replace one that died.
         reopened: How often a source was closed and reopened after an error.
         lag: Records that wait at the sender, if the source reports it.
-        lag_s: By how many seconds the source is behind, if it reports it.
-        remark: What a source or decoder says of itself that a user should know, or "".
-        notes: What a source tells of what it read, though nobody needs to be warned.
+        lag_s: Seconds by which the source is behind, if it reports it.
+        remark: A fact that a source or decoder reports as a warning, or "".
+        notes: Facts that a source reports for information.
         first_error, last_error: The error of the first record that failed for good; the last error of any call; or "".
     """
 
@@ -190,15 +190,15 @@ class Account:
         for node in self.nodes:
             if node.role != "source" and node.records_in != node.accounted:
                 problems.append(
-                    f"node {node.node}: records_in is {node.records_in}, but it accounts for {node.accounted}"
+                    f"node {node.node}: records_in is {node.records_in}, but the outcomes are {node.accounted}"
                 )
             gone = [edge for edge in self.edges if edge.before == node.node]
             if node.records_out > sum(edge.put for edge in gone) and (gone or node.role == "source"):
-                problems.append(f"node {node.node}: gave {node.records_out}, of which some went to nobody")
+                problems.append(f"node {node.node}: emitted {node.records_out}, of which some reached no node")
             came = [edge for edge in self.edges if edge.after == node.node]
             given = sum(edge.taken for edge in came)
             if came and given != node.records_in:
-                problems.append(f"node {node.node}: its edges gave {given}, records_in is {node.records_in}")
+                problems.append(f"node {node.node}: its edges delivered {given}, but records_in is {node.records_in}")
             for edge in self.edges:
                 if edge.before == node.node and edge.put != node.records_out and not edge.partial:
                     problems.append(f"edge {edge.edge}: {node.node} sent {node.records_out}, but {edge.put} were put")

@@ -22,8 +22,8 @@ class Counters:
         passed: Records with at least one result.
         extra: Results beyond one for each passed record (several of one, or from `flush`).
         discarded: Records without a result, by channel.
-        thinned: Records whose content a decoder left out, as its settings say, by channel.
-        buffered: Records that it kept, whose content leaves, or left, with that of others.
+        thinned: Records whose content a decoder skipped, as its settings define, by channel.
+        buffered: Records that it kept, whose content is emitted with that of others.
         skipped, failed: Records that failed for good under `on_error` "skip" and "stop", by channel.
         dead_lettered: Records that were written to the dead letters, by channel.
         lost: Records inside it when the run was aborted, or that even the dead letters refused.
@@ -31,7 +31,7 @@ class Counters:
         retries: How often a call was repeated.
         syncs: How often a store was synced.
         restarts: How often its process died and another was started.
-        reopened: How often a source was closed and reopened after an error.
+        reopened: Number of times that a source was closed and reopened after an error.
         first_error, last_error: The error of the first record that failed for good, and the last error of any call.
         remark: A fact that a user should know although nothing failed, or "".
     """

@@ -17,12 +17,12 @@ def doubts(account: Account, where: Callable[[NodeAccount], str]) -> list[str]:
         gave_nothing = node.records_in and node.discarded == node.records_in and not node.records_out
         if node.role != "source" and gave_nothing and node.node in leads_on:
             hint = " (does it return what it makes?)" if node.role == "processor" else ""
-            found.append(f"{where(node)} gave nothing for {_all(node.records_in)}{hint}")
+            found.append(f"{where(node)} emitted nothing for {_all(node.records_in)}{hint}")
     return found
 
 
 def notes(account: Account, where: Callable[[NodeAccount], str]) -> list[str]:
-    """Return what sources tell of what they read."""
+    """Return the notes of the sources, one sentence each."""
     return [f"{where(node)}: {note}" for node in account.nodes for note in node.notes]
 
 

@@ -135,7 +135,7 @@ class RunReport:
 
     @property
     def remarks(self) -> list[str]:
-        """Notable facts that are no failures: doubts, notes, and what was reopened, retried or restarted."""
+        """Notable facts that are not failures: doubts, notes, reopened sources, retried calls, restarted processes."""
         return [*self.doubts, *self.notes, *recoveries(self.account, _where)]
 
     @property

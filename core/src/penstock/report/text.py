@@ -90,7 +90,7 @@ def edge_rows(report: RunReport) -> list[tuple[str, ...]]:
 
 
 def notes(report: RunReport) -> list[str]:
-    """Return the notes below the tables, a line each: drops, remarks, problems, and whether the sums agree."""
+    """Return the notes below the tables, a line each: drops, remarks, problems, and whether the counters add up."""
     lines: list[str] = []
     for edge in report.account.edges:
         for channel, ends in edge.channels.items():
@@ -98,7 +98,7 @@ def notes(report: RunReport) -> list[str]:
                 said = f"{count} records of channel {channel!r} dropped ({edge.when_full})"
                 lines.append(f"{edge.edge}: {said}")
         if edge.recovered:
-            lines.append(f"{edge.edge}: {edge.recovered} records came first, left on the disk by an earlier run")
+            lines.append(f"{edge.edge}: {edge.recovered} records of an earlier run were read from the disk first")
         if edge.kept:
             lines.append(f"{edge.edge}: {edge.kept} records stay on the disk ({edge.when_full}) for the next run")
     for node in report.account.nodes:

@@ -1,4 +1,4 @@
-"""Drain runs that are still at work when the program ends, before the interpreter stops its threads."""
+"""Drains active runs when the program ends, before the interpreter stops its threads."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _drain_all() -> None:
 
 def _tell_end(run: WatchedRun, seconds: float) -> None:
     report = run.report
-    assert report is not None  # it has been waited for
+    assert report is not None  # wait() has returned
     if report.aborted:
         lost = report.lost + report.lost_upstream
         tell(f"run {run.name!r} did not drain: {counted(lost)} lost, {report.stored} stored; stop it in time")

@@ -63,5 +63,5 @@ class Claims:
             _claimed.pop(old or 0, None)
 
     def drop_all(self, *, but: Collection[str] = ()) -> None:
-        """Release everything except the objects of these nodes, in which a thread is left behind."""
+        """Release all objects except those of these nodes, which an abandoned thread still uses."""
         self.drop([name for name in self._own if name not in but])

@@ -57,7 +57,7 @@ def collect(
 
 
 class Collected:
-    """A store that keeps records in a list, and ends its run when it has enough. All ends of a pipeline lead to it."""
+    """A store that keeps records in a list and ends its run at the limit. All ends of a pipeline lead to it."""
 
     takes: ClassVar[str] = "any"
     blocks: ClassVar[bool] = False
@@ -69,7 +69,7 @@ class Collected:
         self._lock = threading.Lock()
 
     def begin(self, run: Engine) -> None:
-        """Remember the run that is to be ended."""
+        """Set the run to end at the limit."""
         self._run = run
 
     def open(self) -> None:

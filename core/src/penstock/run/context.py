@@ -30,15 +30,15 @@ class RunContext(Protocol):
         ...
 
     def pause(self, seconds: float) -> None:
-        """Wait, but not longer than until the run is aborted."""
+        """Wait for these seconds, or until the run is aborted."""
         ...
 
     def dead_letter(self, resolved: ResolvedNode, record: Record, error: BaseException, tries: int) -> None:
-        """Keep a record that failed for good. Raises if that is not possible."""
+        """Write a record that failed for good to the dead letters. Raises if that is not possible."""
         ...
 
     def given_up(self, resolved: ResolvedNode, channel: str) -> None:
-        """Tell the sources that this node gives up a record of this channel, whatever becomes of it."""
+        """Notify the sources that this node gives up a record of this channel, whether or not it is dead-lettered."""
         ...
 
     def fail(self, message: str, error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""Control: a channel whose records are actions on the run that it belongs to."""
+"""Control: a channel whose records are actions on its own run."""
 
 from __future__ import annotations
 
@@ -74,17 +74,17 @@ def _import_paths(allowed: Iterable[Any]) -> tuple[str, ...]:
 
 @attrs.define(kw_only=True)
 class Control:
-    """Carry out actions, one after the other, in a thread of its own, and return an answer record for each.
+    """Carry out actions, one after the other, in a separate thread, and return an answer record for each.
 
-    A record is an action if its data is a mapping with `action` and, if needed, `argument`, JSON of such a mapping
-    (text or bytes), or if its metadata has a `key`: then that is the action and the data is the argument. The answer's
-    data is a mapping with `action`, `ok`, and `result` or `error`. Only listed actions can be called; an unknown or
+    A record is an action if its data is a mapping with `action` and, if needed, `argument`, or JSON of such a mapping
+    (text or bytes). If its metadata has a `key`, the key is the action and the data is the argument. The data of the
+    answer is a mapping with `action`, `ok`, and `result` or `error`. Only listed actions can be called; an unknown or
     failed action is answered with an error, and never ends the run.
 
     create: `argument` is a pipeline as plain data (`nodes`, `edges`), whose edges may name running nodes; returns the
     names of the new nodes. Its components are those that plugins offer, or that `allow` lists.
     delete: `argument` is a name or a list of names. A deletion that would leave records without a consumer is refused,
-    and so is that of the channel itself, which would wait for its own end.
+    and so is the deletion of the channel itself, which would wait for its own end.
     update: `argument` is `{"node": name, "settings": {...}}`; changes these settings, but not those of a control
     channel.
     pause, resume: `argument` is the name of a source. stats: returns the account.
@@ -92,7 +92,7 @@ class Control:
     Attributes:
         actions: The user's own actions: name to function of (run, argument), or its import path.
         given: Which of the actions above may be called.
-        allow: What `create` may use in addition to the components that plugins offer.
+        allow: Classes and functions that `create` may use in addition to the components of plugins.
     """
 
     gives: ClassVar[str] = "mapping"
@@ -164,8 +164,8 @@ class Control:
         for role, path in [(node.role, node.use), *(("exception", path) for path in errors)]:
             if is_import_path(path) and path not in self.allow:
                 raise ConfigError(
-                    f"{describe(node)}: {role} {path!r} is refused in a message: only what plugins offer is allowed, "
-                    "and what the author of the pipeline lists in ps.control(…, allow=[…])"
+                    f"{describe(node)}: {role} {path!r} is refused in a message: only components of plugins, "
+                    "and those that the author of the pipeline lists in ps.control(…, allow=[…]), are allowed"
                 )
 
     @staticmethod
@@ -176,7 +176,7 @@ class Control:
     def _update(run: Run, argument: Any) -> None:
         node = run.node(argument["node"])
         if isinstance(node.given, Control) or node.given is Control or node.use == _OWN_PATH:
-            raise ConfigError(f"{describe(node)}: a control channel is not changed by a message")
+            raise ConfigError(f"{describe(node)}: a message cannot change a control channel")
         run.replace(node, _with_settings(node, argument["settings"]))
 
     @staticmethod
@@ -199,7 +199,7 @@ class Control:
         return answers
 
     def wait_s(self) -> float | None:
-        """Look for answers ten times a second."""
+        """Return the interval for `expire`: answers are collected ten times a second."""
         return 0.0 if not self._answers.empty() else 0.1
 
     def flush(self) -> list[Any]:
@@ -224,7 +224,7 @@ def _parse(record: Any) -> tuple[str, Any]:
         return str(record.metadata["key"]), _json_or(data)
     data = _json_or(data)
     if not isinstance(data, Mapping) or not isinstance(data.get("action"), str):
-        raise ValueError(f'{data!r:.80} is no action: send {{"action": "pause", "argument": "camera"}}')
+        raise ValueError(f'{data!r:.80} is not an action: send {{"action": "pause", "argument": "camera"}}')
     return data["action"], data.get("argument")
 
 
@@ -243,7 +243,7 @@ def _with_settings(node: Node, settings: Mapping[str, Any]) -> Node:
         return attrs.evolve(node, settings={**node.settings, **settings})
     known = settings_of(node.given)
     if known is None or inspect.isroutine(node.given):
-        raise RunError(f"node {node.name!r} is a function, or its settings are unknown: it has none to change")
+        raise RunError(f"node {node.name!r} is a function, or its settings are unknown, so that they cannot be changed")
     for key in settings:
         if key not in known:
             raise ConfigError(f"node {node.name!r}: it has no setting {key!r}{close_to(key, known)}")

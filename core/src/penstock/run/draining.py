@@ -1,4 +1,4 @@
-"""Draining: end runs at the end of a `with` block or of the program; another Ctrl-C drops the rest."""
+"""Draining: ends runs at the end of a `with` block or of the program; another Ctrl-C drops the remaining records."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from penstock.run.signals import SigtermExit, SigtermLeaves
 from penstock.source import SupportsEndSoon
 
 ONE_PRESS_S: Final = 0.4
-"""Seconds after the first signal in which further ones count as the same: a terminal sends one to each of several
-parent processes, and people press twice."""
+"""Seconds after a signal in which further ones count as the same: several parent processes may forward a terminal's
+signal, and users may press the key twice."""
 LOOK_EVERY_S: Final = 0.5
-"""Seconds that one wait lasts at most, so that signals are handled on every platform."""
+"""Longest single wait, in seconds, so that signals are handled on every platform."""
 
 INTERRUPTIONS: Final = (KeyboardInterrupt, SigtermExit)
 
@@ -66,7 +66,9 @@ class Block:
     def must_be_here(self) -> None:
         """Raise RunError in a forked process: it has none of the threads of the run."""
         if os.getpid() != self._process:
-            raise RunError(f"run {self._run.name!r} is at work in process {self._process}, and not in a fork of it")
+            raise RunError(
+                f"run {self._run.name!r} belongs to process {self._process}, and cannot be used in a fork of it"
+            )
 
     def enter(self) -> None:
         """Let SIGTERM leave the block, as Ctrl-C does."""
@@ -101,7 +103,7 @@ def drain(
     begun = False
     while True:
         try:
-            if not begun:  # in here, since the next signal may come at once
+            if not begun:  # inside the try: the next signal may come at once
                 if interrupted is not None:
                     announce(runs)
                 for run in runs:

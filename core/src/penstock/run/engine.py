@@ -1,7 +1,7 @@
-"""Engine: the state that the threads of a run share, with its plan and graph.
+"""Engine: the shared state of a run's threads, with its plan and graph.
 
-`Run` is what users hold; lanes, steps, changes, the supervisor and the end of the program work with this. It is the
-`LaneContext` of lanes, the `RunContext` of steps, and the `ChangingRun` of changes.
+Users have a `Run`; lanes, steps, changes, the supervisor and the exit handler use this class. It is the `LaneContext`
+of lanes, the `RunContext` of steps, and the `ChangingRun` of changes.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Engine:
         aborting: Whether the run ends without draining.
         at_work: Whether records flow; before that the run is starting.
         no_more: Whether the sources have been asked to end.
-        emptied: Whether the run goes on without any source.
-        checkpoint_wanted: Whether a checkpoint is to begin as soon as none is under way.
+        emptied: Whether the run continues without any source.
+        checkpoint_wanted: Whether a checkpoint is to begin as soon as none is active.
         wake: Wakes the supervisor.
         over: Set when the report is ready.
         errors: Errors that no single record caused.
@@ -134,7 +134,7 @@ class Engine:
         self.wake.set()
 
     def pause(self, seconds: float) -> None:
-        """Wait, but not longer than until the run is aborted."""
+        """Wait for these seconds, or until the run is aborted."""
         self._abort_begun.wait(seconds)
 
     def fail(self, message: str, error: BaseException) -> None:
@@ -153,7 +153,7 @@ class Engine:
             lane.thread.start()
 
     def left(self, lane: Lane) -> None:
-        """Go on without a lane: its thread is about to end."""
+        """Remove a lane whose thread is about to end."""
         if isinstance(lane, SourceLane):
             self.checkpoints.remove_source(lane)
         with self._lock:
@@ -161,7 +161,7 @@ class Engine:
         self.wake.set()
 
     def source_ended(self, lane: SourceLane) -> None:
-        """Note that a source has ended, and waits to commit."""
+        """Record that a source has ended, and waits to commit."""
         self.wake.set()
 
     def alive(self) -> set[Lane]:
@@ -174,7 +174,7 @@ class Engine:
         return any(threading.current_thread() is lane.thread for lane in self.alive())
 
     def checkpoint_soon(self) -> None:
-        """Begin a checkpoint as soon as none is under way."""
+        """Begin a checkpoint as soon as none is active."""
         self.checkpoint_wanted = True
         self.wake.set()
 
@@ -185,7 +185,7 @@ class Engine:
     # -- errors and watchers -------------------------------------------------------------------------------------------
 
     def dead_letter(self, resolved: ResolvedNode, record: Record, error: BaseException, tries: int) -> None:
-        """Keep a record that failed for good. Raises if that is not possible."""
+        """Write a record that failed for good to the dead letters. Raises if that is not possible."""
         try:
             self._keep(resolved, record, error, tries)
         finally:
@@ -204,7 +204,7 @@ class Engine:
         )
 
     def given_up(self, resolved: ResolvedNode, channel: str) -> None:
-        """Tell the sources before this node that it gives up a record of this channel."""
+        """Notify the sources before this node that it gives up a record of this channel."""
         for name, source in self.sources().items():
             if name != resolved.node.name and isinstance(source, SupportsGivenUp):
                 try:
@@ -215,7 +215,7 @@ class Engine:
     def trouble(self, message: str, error: BaseException) -> None:
         """Report an error that no single record caused; the run goes on."""
         with self._lock:
-            if message in self.errors:  # a call that fails repeatedly is reported once
+            if message in self.errors:  # an error that repeats is reported once
                 return
             self.errors.append(message)
         _log.error("%s\n%s", message, trace_of(error))

@@ -49,7 +49,7 @@ def run_in_foreground(
             try:
                 while report is None:
                     report = run.wait(LOOK_EVERY_S)
-            except BaseException as error:  # raised by a handler of the user's, or an interruption between two waits
+            except BaseException as error:  # raised by a user's signal handler, or an interruption between two waits
                 interruption = error if isinstance(error, (KeyboardInterrupt, SystemExit)) else None
                 drain([run], interrupted=interruption)
                 raise
@@ -60,7 +60,7 @@ class _Signals:
     """Drain a run on SIGINT or SIGTERM, and abort it on the second one, where this thread may handle signals.
 
     The handlers are installed before anything opens; while the run is starting, a signal interrupts the start. A
-    handler of the user's is left in place. The same signal again within a moment counts as one.
+    handler of the user is kept. The same signal repeated within a moment counts once.
     """
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class _Signals:
             return
         else:
             act = run.abort
-        # Another thread does it: a handler runs between two instructions of this one, which may hold any lock.
+        # Done by another thread: a handler runs between two instructions of this one, which may hold any lock.
         threading.Thread(target=act, daemon=True).start()
 
 

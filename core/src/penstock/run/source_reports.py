@@ -1,4 +1,4 @@
-"""The list of everything that a source may report to a run: how it is asked, and when."""
+"""The values that a source may report to a run, and how each is read."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class SourceReport:
         ability: The protocol of the sources that report it.
         method: The method that returns it.
         convert: Makes plain data of the returned value. Raises whatever a wrong value causes.
-        nothing: The value if a source does not have this ability, is not open, or raises an error.
+        nothing: The default if a source does not have this ability, is not open, or raises an error.
         adds_up: The source counts from each `open`, so that the run adds up the values of all openings.
-        is_final: It may change until the source has closed, and is asked then for the last time.
-        is_text: Sentences, which may take long to make: a process makes them once a second at most, and at the end.
+        is_final: It may change until the source has closed, and is read a last time then.
+        is_text: Sentences, which may be slow to make: a process sends them at most once a second, and at the end.
     """
 
     ability: type
@@ -64,7 +64,7 @@ REPORTS: Final = {
         SourceReport(SupportsNotes, "notes", _sentences, (), is_text=True),
     )
 }
-"""All of them, by method. The account asks for these, and a process in which a source works sends them."""
+"""All reported values, by method. The account reads them, and a source's worker process sends them."""
 
 POSITIONS: Final = ((SupportsCommit, "position"), (SupportsDurable, "mark"))
-"""How a source tells its position, by ability; the first ability that it has counts."""
+"""The methods that return a source's position, by ability; the first supported one is used."""

@@ -1,4 +1,4 @@
-"""Supervisor: the thread that begins checkpoints, watches a run, and makes its report at the end."""
+"""Supervisor: the thread that begins checkpoints, watches a run, and makes its report."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from penstock.run.watchdog import Watch
 
 
 class Supervisor:
-    """Bring a run to its report, whatever happens: other threads wait for it.
+    """Supervise a run and make its report in any case: other threads wait for it.
 
     Args:
         engine: The shared state of the run's threads.
-        abort_grace_s: Seconds that an abort waits for the lanes to end; those that do not are left behind.
+        abort_grace_s: Seconds that an abort waits for the lanes to end; lanes that do not are abandoned.
         watch_every_s: Seconds between two checks for silent nodes and dropped records.
 
     Attributes:
@@ -108,8 +108,8 @@ class Supervisor:
                 "is still at work" if since is None else f"has been blocking for {time.monotonic() - since:.0f} s"
             )
             self._engine.errors.append(
-                f"node {node!r} {blocking}: it did not let go within {self._abort_grace_s:.0f} s when the run was "
-                "aborted; its thread is left behind"
+                f"node {node!r} {blocking}: it did not return within {self._abort_grace_s:.0f} s when the run was "
+                "aborted; its thread is abandoned"
             )
 
     def _finish(self) -> None:

@@ -1,4 +1,4 @@
-"""Telling: log the problems of a run at its end, and the notes of its sources."""
+"""Logs the problems of a run at its end, and the notes of its sources."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from penstock.report.run_report import RunReport
 _log = logging.getLogger("penstock.report")  # no NullHandler: if nothing is configured, Python prints warnings
 
 MOST_LINES: Final = 20
-"""Lines that one run logs at most; the report has them all."""
+"""The most lines that one run logs; the report has them all."""
 
 
 def tell_problems(report: RunReport) -> None:
@@ -26,7 +26,7 @@ def tell_problems(report: RunReport) -> None:
 
 
 def _lines(sentences: list[str]) -> list[str]:
-    """Return what is logged of these."""
+    """Return the sentences to log, at most as many as allowed."""
     lines = [_printable(sentence) for sentence in sentences[:MOST_LINES]]
     more = len(sentences) - MOST_LINES
     return lines if more <= 0 else [*lines, f"… and {more} more: print its report"]

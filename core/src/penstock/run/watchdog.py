@@ -1,4 +1,4 @@
-"""Watch: report the records that full edges dropped, and nodes that are silent or block for too long."""
+"""Watch: reports records that full edges dropped, and nodes that are silent or block for too long."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LONGEST_CALL_S: Final = 30.0
 
 
 class Watch:
-    """Check a plan from time to time, and report changes since the last check. Used by one thread.
+    """Check a plan periodically, and report changes since the last check. Used by one thread.
 
     Args:
         tell: Calls a watcher hook with these keyword arguments.

@@ -25,7 +25,7 @@ class Compiled:
     """A compiled template: the names it uses, and `render(values) -> str`.
 
     `quick(record) -> str` does the same from the record itself, five times as fast. It returns "" for a template that
-    needs more than a record's channel, number and time, and for a record that it cannot do.
+    needs more than a record's channel, number and time, and for a record with unusual values.
     """
 
     __slots__ = ("quick", "render", "variables")
@@ -74,19 +74,19 @@ def _quick(pieces: list[tuple[str, str | None]]) -> Callable[[Any], str]:
         return lambda record: ""
     form = "".join(text.replace("%", "%%") if name is None else text for text, name in pieces)
     fields: Callable[[Any], Any] = attrgetter(*names)
-    values = fields if names[1:] else lambda record: (fields(record),)  # of several names it makes a tuple
+    values = fields if names[1:] else lambda record: (fields(record),)  # attrgetter returns a tuple for several names
 
     def fill(record: Any) -> str:
         try:
             return form % values(record)
-        except Exception:  # a number that is none, or whatever a channel raises that is no text
+        except Exception:  # a field of a wrong type may raise anything
             return ""
 
     return fill
 
 
 def _takes_one(form: str) -> bool:
-    """Return whether a format takes one number, by its place."""
+    """Return whether a format has one positional number."""
     try:
         return bool(form % (0,)) and form % (0,) != form % (1,)
     except (TypeError, ValueError):

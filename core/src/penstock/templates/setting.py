@@ -10,7 +10,7 @@ from penstock.errors import ConfigError, TemplateError
 
 
 def is_template(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    """Check a setting that is a template; the directory in `root`, if the component has such a setting, is its root.
+    """Check a setting that is a template; its root is the component's setting `root`, if there is one.
 
     Raises:
         ConfigError: it cannot be compiled; the message names the setting and the problem.

@@ -54,7 +54,7 @@ class Template:
         from penstock.templates.compiled import compile_template
 
         if not isinstance(text, str) or not text:
-            raise TemplateError(f"template {text!r}: must be a text, as in '{{{{ channel }}}}/{{{{ seq }}}}'")
+            raise TemplateError(f"template {text!r}: must be a string, as in '{{{{ channel }}}}/{{{{ seq }}}}'")
         _check_braces(text)
         self.text = text
         self._defaults = dict(defaults or {})
@@ -65,7 +65,7 @@ class Template:
         else:
             self.root, rest = Path(root), text
             if PurePath(text).is_absolute():
-                raise TemplateError(f"template {text!r}: is absolute, but has the root {str(root)!r}; leave one out")
+                raise TemplateError(f"template {text!r}: is absolute, but has the root {str(root)!r}; remove one")
         if ".." in rest.split("/"):
             raise TemplateError(f"template {text!r}: '..' after a part filled from a record would leave it")
         self._whole = compile_template(text, text)
@@ -81,13 +81,13 @@ class Template:
                 control characters.
         """
         name = self._quick(record)
-        if not name.isprintable() or not name:  # the long way says what is wrong, or does it
+        if not name.isprintable() or not name:  # the general path names the problem, or renders it
             name = self._fill(self._whole, record)
             check_text(name, self.text)
         return name
 
     def path(self, record: Record) -> Path:
-        """Return the path for this record, under `root`. Nothing is made on disk.
+        """Return the path for this record, under `root`. Nothing is created on disk.
 
         Raises:
             TemplateError: as `render`; or the path would leave the root (`..`, an absolute part, a symlink), or has

@@ -23,20 +23,20 @@ class Barrier:
 
 @attrs.frozen
 class End:
-    """The mark that nothing more will come on this edge."""
+    """The mark after the last record of an edge."""
 
 
 END: Final = End()
 
 
 class Chunk(msgspec.Struct, eq=False):
-    """Records that travel together. A list that anybody but the edge holds is never changed.
+    """Records that travel together. A list that is referenced outside the edge is never changed.
 
     Attributes:
         received_ns: When the source returned them (monotonic clock, ns).
         records: At least one, except on an edge whose lists are counted.
         each_bytes: The approximate size of one of them.
-        is_own: Whether `records` is a list that only the edge holds: as long as it waits, more may be added.
+        is_own: Whether only the edge refers to `records`: more may be added while the list waits.
     """
 
     received_ns: int

@@ -30,8 +30,8 @@ class LiveEdge:
     `penstock.run.edges.full` calls `append`, `free`, `wait_for_room`, `drop`, `discard` and `marked`.
 
     Attributes:
-        counted: Each list that is put is taken as it is, neither split nor joined, even if empty: this restores the
-            order of the lists of several workers.
+        counted: Lists are neither split nor joined, and empty ones are kept, so that the order of the lists of several
+            workers can be restored.
         name: "before >> after".
         detached: The lane before it is being removed: the inbox forgets the edge when it has ended.
         partial: The lane before it emitted records before the edge existed, or after it was detached.
@@ -136,9 +136,10 @@ class LiveEdge:
         return even_parts(records, self.capacity_bytes // 16)
 
     def _join(self, received_ns: int, records: Sequence[Record], each_bytes: int) -> bool:
-        """Let records in if there is room for all, which no policy refuses; return whether there is.
+        """Append records if all of them fit, which every policy accepts; return whether they did.
 
-        Records of the size of those that came last are added to these, so that single ones do not wait one by one.
+        Records of the same size as the last ones are added to their list, so that the edge does not fill with single
+        ones.
         """
         count, items = len(records), self.items
         size_bytes = count * each_bytes
@@ -201,7 +202,7 @@ class LiveEdge:
             total_bytes += following.each_bytes * len(following.records)
         if len(parts) == 1:
             return first
-        # As many bytes must be subtracted later as were added, so the remainder of the division is subtracted here.
+        # The bytes subtracted later must equal those added, so the remainder of the division is subtracted here.
         self.waiting_bytes -= total_bytes % count
         return Chunk(first.received_ns, joined(parts), total_bytes // count)
 

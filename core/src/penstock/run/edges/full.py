@@ -28,9 +28,9 @@ class Admission:
     """Admit records to one edge by its policy. All methods are called under the lock of the inbox.
 
     Attributes:
-        takes_what_fits: Whether records for which there is room are appended, whatever else the policy does.
-        drops_waiting: Whether it drops waiting records: then the next record that is taken is marked, else the next
-            one that is put.
+        takes_what_fits: Whether records that fit are appended before the policy is applied.
+        drops_waiting: Whether it drops waiting records: then the next record that is taken is marked, otherwise the
+            next one that is put.
         spill: The queue of an edge that spills, which measures the records that stay in memory itself.
     """
 

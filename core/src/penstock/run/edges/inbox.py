@@ -1,4 +1,4 @@
-"""Inbox: the input of a lane: one or several edges, read in turn, and the barriers that have come on all of them."""
+"""Inbox: the input of a lane: one or several edges, read in turn, with the barriers that came on all of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class InboxEdge(Protocol):
 
     Attributes:
         name: "before >> after".
-        counted: It comes from a worker whose lists are neither split nor joined.
+        counted: It carries the lists of a worker, which are neither split nor joined.
         since: The first checkpoint whose barriers it takes part in.
         items: The items that wait.
         ended: It has ended.
@@ -105,7 +105,7 @@ class Inbox:
 
     def wake(self) -> None:
         """Wake the reader, since an item came; called under the lock."""
-        if self._idle:  # once: until the reader is awake, nobody needs to wake it again
+        if self._idle:  # once: until the reader is awake, no further wake-up is needed
             self._idle = False
             self._something.notify()
 
@@ -180,7 +180,7 @@ class Inbox:
         return None
 
     def _end(self, edge: InboxEdge) -> Barrier | None:
-        """Note that an edge has ended; return the barrier that waited only for it."""
+        """Remove an ended edge; return the barrier that waited only for it."""
         edge.ended = True
         edge.drained.set()
         self._seen.discard(edge)

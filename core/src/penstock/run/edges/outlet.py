@@ -33,7 +33,7 @@ class ByTurns:
         self._turn = 0
 
     def put(self, received_ns: int, records: Sequence[Record]) -> None:
-        """Split the list into as many parts as there are workers, so that all have something to do."""
+        """Split the list into as many parts as there are workers, so that all are busy."""
         workers = len(self._edges)
         size = max(1, -(-len(records) // workers))
         for start in range(0, len(records), size):
@@ -66,10 +66,10 @@ class ByLoad:
 
 
 class ByChannel:
-    """Send each channel to one worker always, as decoders need, which keep a state; workers get equally many channels.
+    """Always send a channel to the same worker, as stateful decoders need; channels are distributed evenly.
 
-    A new channel goes to the worker with the fewest. So many are remembered; further ones are shared out by their
-    names, so that memory is bounded.
+    A new channel goes to the worker with the fewest channels. Beyond `remembered` channels, further ones are assigned
+    by a hash of their names, so that memory is bounded.
     """
 
     def __init__(self, edges: Sequence[LiveEdge], *, remembered: int = 10_000) -> None:
@@ -104,7 +104,7 @@ class ByChannel:
 
 
 def shared(records: Sequence[Record]) -> Sequence[Record]:
-    """Return the records with read-only data and metadata, since several lanes are about to hold them."""
+    """Return the records with read-only data and metadata, since several lanes will hold them."""
     return like(records, all_read_only(records))
 
 

@@ -37,7 +37,7 @@ class SpillQueue(deque[Item]):
     Args:
         policy: The directory of its files, and their maximal size.
         capacity, capacity_bytes: The most that it keeps in memory.
-        left_over: Called with the number of records that a dead run left, as they are read.
+        left_over: Called with the number of records of a dead run, as they are read.
         on_room: Called when there may be more room than before.
 
     Attributes:
@@ -81,9 +81,9 @@ class SpillQueue(deque[Item]):
         self._state = "closed"
 
     def keep(self) -> int:
-        """Leave the records in the files to the next run, forget the others; return the known number that stay.
+        """Keep the records in the files for the next run, drop the others; return the number kept, as far as known.
 
-        For an abort. Records that were read back and not taken are still in the files.
+        Used by an abort. Records that were read back and not taken are still in the files.
         """
         kept = self.on_disk
         if self and self[0] is self._back:
@@ -208,7 +208,7 @@ class SpillQueue(deque[Item]):
 
     def _read_left_over(self) -> None:
         segment = self.files.unread
-        assert segment is not None  # the caller saw it
+        assert segment is not None  # checked by the caller
         try:
             records = self.files.read(self._capacity)
         except CodecError as error:

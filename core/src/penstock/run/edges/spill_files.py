@@ -25,7 +25,7 @@ from penstock.recordlog import MAGIC, RecordLog, read_log
 
 try:
     import fcntl
-except ImportError:  # on Windows, two edges that spill into one directory are not told apart
+except ImportError:  # on Windows, two edges that spill into one directory are not detected
     fcntl = None  # type: ignore[assignment]  # None: not available
 
 _log = logging.getLogger("penstock.run")
@@ -34,14 +34,14 @@ FILE_BYTES: Final = 64 * 2**20
 BACK_AT_ONCE: Final = 256
 """The most records that are read back at once."""
 BACK_BYTES: Final = 8 * 2**20
-"""The most bytes of a file that are read back at once, about."""
+"""The approximate limit of bytes of a file that are read back at once."""
 
 _NAMES = "[0-9]" * 8 + ".log"
 
 
 @attrs.define(eq=False)
 class Segment:
-    """One file: how long it is, how far it has been read, and whether a dead run left it."""
+    """One file: its length, the position up to which it has been read, and whether it is from a dead run."""
 
     path: Path
     left_over: bool
@@ -208,7 +208,7 @@ def _lock(directory: Path) -> int | None:
     except BlockingIOError:
         os.close(file)
         raise StoreError(
-            f"{directory}: another edge spills into this directory: give each one of its own", retryable=False
+            f"{directory}: another edge spills into this directory: use a different one for each edge", retryable=False
         ) from None
     except OSError as error:  # a file system without locks
         _log.warning("%s: cannot be locked (%s): make sure that no other run spills into it", directory, error)

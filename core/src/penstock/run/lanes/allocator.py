@@ -1,4 +1,4 @@
-"""The memory allocator: make it keep freed memory for the next arrays of all lanes."""
+"""The memory allocator: configured to keep freed memory for the next arrays of all lanes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def keep_freed_memory() -> None:
     makes and another drops then come from fresh pages nearly every time: decoding 1080p with two workers spent a third
     of its time in page faults, and the heaps grew to three times the memory that was in use. So all threads share one
     heap (those that have one by then keep it), and it keeps up to 64 MiB that it does not use: what an edge holds.
-    Small objects are Python's own affair, and libraries reuse their buffers, so few threads meet in the allocator.
-    Other allocators are not affected. Where glibc cannot be asked, freeing one block of 8 MiB, whose pages are never
-    touched, raises its thresholds to 8 and 16 MiB.
+    Python allocates small objects itself, and libraries reuse their buffers, so that threads rarely compete for the
+    heap. Other allocators are not affected. Where glibc cannot be asked, freeing one block of 8 MiB, whose pages are
+    never touched, raises its thresholds to 8 and 16 MiB.
     """
     global _done
     if _done:
@@ -51,7 +51,7 @@ def _set_up() -> bool:
     if not is_glibc():
         return False
     try:
-        import ctypes  # here: it takes milliseconds, and only glibc needs it
+        import ctypes  # imported here: it takes milliseconds, and only glibc needs it
 
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, ImportError):

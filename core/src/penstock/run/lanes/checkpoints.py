@@ -71,7 +71,7 @@ class Checkpoints:
 
     @property
     def active(self) -> bool:
-        """Whether a checkpoint is under way."""
+        """Whether a checkpoint is active."""
         return self._active
 
     def join(self, sources: Iterable[CommittingSource], stores: Iterable[StoreStep]) -> None:
@@ -90,7 +90,7 @@ class Checkpoints:
             self._finish_if_complete()
 
     def stores_that_keep_one(self) -> list[str]:
-        """Return the names of the stores that skip or replace a record whose key exists."""
+        """Return the names of the stores that keep only one record of a key: they skip or replace others."""
         with self.lock:
             return sorted(
                 step.name
@@ -108,7 +108,7 @@ class Checkpoints:
         return self._kept.get(source)
 
     def begin(self) -> bool:
-        """Begin a checkpoint; return False if one is under way, or none may begin."""
+        """Begin a checkpoint; return False if one is active, or none may begin."""
         with self.lock:
             if self._active or self.poisoned or not self._sources:
                 return False
@@ -128,7 +128,7 @@ class Checkpoints:
             self.poisoned = self.poisoned or reason
 
     def store_opened(self, step: StoreStep) -> None:
-        """Note the positions that a transactional store kept from an earlier run."""
+        """Store the positions that a transactional store kept from an earlier run."""
         with self.lock:
             self._opened.add(step.name)
         if isinstance(step.store, SupportsTransaction):
@@ -145,7 +145,7 @@ class Checkpoints:
                     stores.add(after)
 
     def source_reached(self, lane: CommittingSource, barrier: Barrier, position: Any) -> None:
-        """Note the position of a source at the barrier; called before the barrier is passed on."""
+        """Store the position of a source at the barrier; called before the barrier is passed on."""
         with self.lock:
             if barrier.number == self.number and self._active:
                 self._positions[lane.resolved.node.name or ""] = position
@@ -153,7 +153,7 @@ class Checkpoints:
                 self._finish_if_complete()
 
     def source_ending(self, lane: CommittingSource, position: Any) -> None:
-        """Note the last position of a source; called before its end is passed on."""
+        """Store the last position of a source; called before its end is passed on."""
         with self.lock:
             self._final[lane.resolved.node.name or ""] = position
 

@@ -30,9 +30,9 @@ class LaneContext(RunContext, Protocol):
         ...
 
     def source_ended(self, lane: Any) -> None:
-        """Note that a source has ended, and is waiting to commit."""
+        """Record that a source has ended, and waits to commit."""
         ...
 
     def left(self, lane: Any) -> None:
-        """Go on without a lane: its thread is about to end."""
+        """Remove a lane whose thread is about to end."""
         ...

@@ -1,4 +1,4 @@
-"""ContinuedNumbers: continue the seq of a camera that was reopened and counts from 0 again."""
+"""ContinuedNumbers: continues the seq of a camera that was reopened and counts from 0 again."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ContinuedNumbers:
             if record.seq <= last < COUNTED:
                 self._shift[channel] = last + 1 - record.seq
                 _log.warning(
-                    "%s: channel %r begins again at %d; it goes on as %d", where, channel, record.seq, last + 1
+                    "%s: channel %r begins again at %d and is continued as %d", where, channel, record.seq, last + 1
                 )
         shift = self._shift.get(channel)
         return record.replace(seq=record.seq + shift) if shift else record

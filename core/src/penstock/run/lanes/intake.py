@@ -1,4 +1,4 @@
-"""Intake: take over the records of a source: count them, check their fields, and keep their memory valid."""
+"""Intake: counts the records of a source, checks their fields, and keeps their memory valid."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ class Intake:
         try:
             return like(records, [watch.kept(record, self._batch) for record in records])
         except BufferReusedError:
-            self._tally.lost += len(records)  # the list has been counted, and its records cannot be told apart
+            self._tally.lost += len(
+                records
+            )  # the list has been counted, and it is unknown which records are overwritten
             raise
 
     def _watched(self, source: Any) -> BufferWatch | None:

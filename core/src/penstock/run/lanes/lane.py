@@ -36,7 +36,7 @@ passes several processors before the next does (`singly`), a list may have the s
 LIST_GRAINS: Final = 8
 """How many of these make up one list on an edge: passing a list on costs as much as passing many records on."""
 GRAIN_NS: Final = 50_000_000
-"""Nanoseconds that a lane works on one list, about: results, barriers and an abort do not wait longer."""
+"""Approximate nanoseconds of work on one list, and so the longest delay of results, barriers and an abort."""
 
 
 class Lane:
@@ -92,7 +92,7 @@ class Lane:
         self._sort_steps()
 
     def _sort_steps(self) -> None:
-        """Note which steps have a clock, and which processors come first."""
+        """Determine which steps have a clock, and which processors come first."""
         self._clocked = [index for index, step in enumerate(self.steps) if step.clocked]
         self._processors = list(leading_processors(self.steps))
 
@@ -131,7 +131,7 @@ class Lane:
             try:
                 self._refuse_errands()
                 self.close()
-            finally:  # whatever happens: other threads wait for this
+            finally:  # in any case: other threads wait for this
                 self.run.left(self)
 
     def work(self) -> None:

@@ -20,7 +20,7 @@ class Merge:
         self._told = False
 
     def note(self, edge: str, records: Sequence[Record]) -> None:
-        """Check a list that came on this edge; the first number that comes twice in any channel is reported."""
+        """Check a list that came on this edge; the first number that occurs twice in any channel is reported."""
         if self._told:
             return
         channel = records[0].channel
@@ -49,6 +49,6 @@ class Merge:
                 one, two = (name.partition(" >> ")[0] for name in (other, edge))
                 self._report(
                     f"{one!r} and {two!r} both sent it a record of channel {channel!r} with seq {common}, and these "
-                    "cannot be told apart: give each a channel of its own"
+                    "cannot be told apart: use a different channel for each"
                 )
                 return

@@ -1,4 +1,4 @@
-"""Opening: all lanes open their components, stores and processors first, sources last; all of them or none."""
+"""Opening: lanes open their components together, stores and processors first, sources last; all of them or none."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _open(lane: Opens) -> None:
 class opening:  # noqa: N801 - used in `with`, as a function of contextlib would be
     """Turn any exception of the block into a RunError that names the node.
 
-    Not made with contextlib, which takes a RuntimeError caused by a StopIteration for its own, and drops it.
+    Not made with contextlib, which mistakes a RuntimeError caused by a StopIteration for its own, and drops it.
     """
 
     def __init__(self, resolved: ResolvedNode) -> None:

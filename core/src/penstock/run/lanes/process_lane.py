@@ -15,13 +15,13 @@ from penstock.run.process.asking.ahead import may_go_ahead
 from penstock.run.process.asking.remote_step import RemoteStep
 
 IN_FLIGHT: Final = 2
-"""Lists that a process has: the one that it works on, and the next. More would only wait there."""
+"""The most lists in flight to a process: the one that it works on, and the next. More would only wait there."""
 
 
 class ProcessLane(InboxLane):
-    """A lane whose only step works in a process: while that works on a list, the next one is sent.
+    """A lane whose only step works in a process: while the process works on a list, the next one is sent.
 
-    Barriers, ends, changes and deadlines wait until the results of everything before them are here.
+    Barriers, ends, changes and deadlines wait until the results of all earlier lists have arrived.
     """
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
@@ -30,7 +30,7 @@ class ProcessLane(InboxLane):
         self._answered_ns = 0
 
     def work(self) -> None:
-        """Take what comes until every edge has ended; wait for results when nothing comes."""
+        """Take items until every edge has ended; wait for results while the inbox is empty."""
         while True:
             item = self.inbox.get(0.0 if self._waiting else self.wait_s())
             if isinstance(item, Chunk):
@@ -63,7 +63,7 @@ class ProcessLane(InboxLane):
             self._waiting.append((received_ns, part, time.monotonic_ns()))
 
     def tick(self) -> None:
-        """Let the step act whose time has come, or change it."""
+        """Finish all lists in flight if the step is due or a change waits, then handle it."""
         if self._waiting and (self._errands or (self._clocked and self.wait_s() == 0)):
             self._finish_all()
         super().tick()

@@ -1,4 +1,4 @@
-"""lead_singly: lead heavy records through several processors one by one, each while the cache holds it."""
+"""lead_singly: passes large records through several processors one by one, while they are in the cache."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from penstock.run.steps.process_step import ProcessStep
 from penstock.run.steps.step import Step
 
 HEAVY_BYTES: Final = 2**17
-"""The size from which on a record takes longer to come back into the cache than a list saves in calls."""
+"""The size in bytes above which reloading a record into the cache takes longer than calls by lists save."""
 
 
 class SinglyLed(Protocol):
-    """The lane that leads them.
+    """The lane of the steps.
 
     Attributes:
         run: Its run.
@@ -31,7 +31,7 @@ class SinglyLed(Protocol):
 
 
 def leading_processors(steps: Sequence[Step]) -> Iterator[ProcessStep]:
-    """Return the steps before the first one that is no processor of this process."""
+    """Yield the steps before the first one that is not a processor in this process."""
     for step in steps:
         if not isinstance(step, ProcessStep):
             return
@@ -45,10 +45,10 @@ Call = tuple[Callable[[Record], Record] | None, Callable[[Record], Any]]
 def lead_singly(
     lane: SinglyLed, steps: Sequence[ProcessStep], records: Sequence[Record]
 ) -> tuple[Sequence[Record], int]:
-    """Lead each record through all these steps before the next; return the results, and the size of the largest.
+    """Pass each record through all these steps before the next; return the results, and the size of the largest.
 
-    From the first record on that has no ordinary result (one record that differs in its data), lists are led as ever:
-    the counts, names and errors are the same. Raises RunAborted.
+    From the first record whose result is not ordinary (one record that differs only in its data), the rest is passed as
+    lists; counts, names and errors are the same. Raises RunAborted.
     """
     calls = [call for step in steps if (call := step.singly()) is not None]
     if len(calls) < len(steps) or any(record.discontinuity for record in records):
@@ -56,16 +56,16 @@ def lead_singly(
     led = _Led(lane, steps, calls)
     try:
         return led.through(records), led.heaviest
-    except BaseException:  # the run is aborted: what the list still held is lost, and found by what the first one took
+    except BaseException:  # the run is aborted: the rest of the list is lost, as the counters of the first step show
         steps[0].counters.records_in += len(records) - led.counted
         raise
 
 
 class _Led:
-    """One list on its way.
+    """One list in progress.
 
     Attributes:
-        heaviest: The size of the largest record that was looked at.
+        heaviest: The size in bytes of the largest record seen.
         counted: The records that the first step has counted.
     """
 
@@ -89,7 +89,7 @@ class _Led:
                 owned = current if prepare is None else prepare(current)
                 try:
                     result: Any = call(owned)
-                except BaseException as error:  # any error of a user's function: see ProcessStep.run
+                except BaseException as error:  # any error of a user's function; see ProcessStep.run
                     took_ns[index] += clock() - now
                     return given + self._as_lists_from(records, done, index, current, None, error)
                 before, now = now, clock()
@@ -112,7 +112,7 @@ class _Led:
         result: Any,
         error: BaseException | None,
     ) -> list[Record]:
-        """Go on from a record that one step has no ordinary result for; `done` records before it passed all steps."""
+        """Continue after a record whose result is not ordinary; the `done` records before it passed all steps."""
         self._count(index, records[: done + 1])
         self._count(len(self._steps), records[:done], first=index)
         self.counted = done + 1

@@ -1,4 +1,4 @@
-"""SourceCounters: what a source reports itself, its counters summed over all its openings."""
+"""SourceCounters: the values that a source reports itself, with counters summed over all its openings."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from penstock.run.source_reports import REPORTS
 
 
 class SourceCounters:
-    """Ask a source for everything in `REPORTS`. Any thread.
+    """Ask a source for the values in `REPORTS`. Thread-safe.
 
-    A source counts from each `open` on; the sums here go on.
+    A source counts from each `open`; the sums here continue.
 
     Any error of a source is passed to `failed`, and must not prevent a report.
     """
@@ -26,12 +26,12 @@ class SourceCounters:
         self._source = source
 
     def closing(self) -> None:
-        """Add up the counters of the source, and ask it no more: it is about to close. May be called more than once."""
+        """Add up the counters of a source that is about to close, and ask it no more. May be called more than once."""
         self._before = {name: self.get(name) for name in self._before}
         self._source = None
 
     def get(self, name: str) -> Any:
-        """Return what the source reports by this method, as `REPORTS` says."""
+        """Return the value of this method of the source, converted as `REPORTS` defines."""
         report = REPORTS[name]
         value = self._ask(name)
         return self._before[name] + value if report.adds_up else value

@@ -28,12 +28,12 @@ from penstock.run.steps.step import Step
 from penstock.source import SupportsCommit, SupportsDurable, SupportsEndSoon, SupportsSeek, SupportsWake
 
 READ_TIMEOUT_S: Final = 0.1
-"""Seconds that one read may wait, and so the longest delay of a barrier or a stop."""
+"""The timeout of one read in seconds, and so the longest delay of a barrier or a stop."""
 WOKEN_TIMEOUT_S: Final = 1.0
 """The same for a source that can be woken (`SupportsWake`): neither waits for it."""
 FORGET_FAILURES_S: Final = 60.0
-"""Seconds of work after which a source has all its tries again; one that fails more often runs out of them, even if it
-returns some records between its failures (a file that is damaged at the same place each time)."""
+"""Seconds without a failure after which a source has all its tries again; a source that fails more often uses them up,
+even if it returns records in between (a file that is damaged at the same place each time)."""
 
 
 class SourceLane(Lane):
@@ -43,7 +43,7 @@ class SourceLane(Lane):
         counters: The records that the source returned.
         figures: The counters that the source reports itself.
         paused: While it is set, the source is not read.
-        failed: Why the source ended early, or "".
+        failed: The reason why the source ended early, or "".
     """
 
     def __init__(self, run: LaneContext, resolved: ResolvedNode, steps: Sequence[Step]) -> None:
@@ -101,7 +101,9 @@ class SourceLane(Lane):
                 try:
                     self.active = (self.resolved.node.name or "", time.monotonic())
                     source.close()
-                except BaseException as error:  # closing never hides what came first, nor keeps others from it
+                except (
+                    BaseException
+                ) as error:  # closing hides no earlier error, and does not prevent the others from closing
                     self.error_policy.fail_late("close", error)
         super().close()
 
@@ -136,7 +138,7 @@ class SourceLane(Lane):
         self.nudge()
 
     def stop(self) -> None:
-        """End the source as if nothing more came; one that holds records returns these first."""
+        """End the source as if no more records came; one that holds records returns these first."""
         if isinstance(self.source, SupportsEndSoon):
             if not self._ending:
                 self._ending = True
@@ -180,7 +182,7 @@ class SourceLane(Lane):
             return self._restart(error)
         try:
             records = self._intake.take(read)
-        except BaseException as error:  # the object that read() returned is the source's own, and may raise anything
+        except BaseException as error:  # the list that read() returned belongs to the source, and may raise anything
             return self._restart(error)
         self._note_position()
         self.active = None
@@ -242,7 +244,7 @@ class SourceLane(Lane):
         return marked
 
     def end(self) -> None:
-        """End the steps, then wait until all records are committed, or until the run says that none will be."""
+        """End the steps, then wait until all records are committed, or no commit will come."""
         self._wakes = False  # it is no longer read
         self.run.checkpoints.source_ending(self, self._to_keep())
         super().end()
@@ -285,7 +287,7 @@ class SourceLane(Lane):
         return position_to_keep(self.source, self._position, self.error_policy)
 
     def _is_newest(self, kept: Any) -> bool:
-        """Return whether a source is to begin at the position that a store kept, and not where it stands itself.
+        """Return whether a source begins at the position that a store kept instead of its own.
 
         Beside other stores, a store may have kept an earlier position than the source has committed. Of two numbers
         the larger counts, otherwise the position of the source, if it commits.
@@ -296,7 +298,7 @@ class SourceLane(Lane):
         return isinstance(kept, int | float) and isinstance(own, int | float) and kept > own
 
     def _begin_position(self) -> None:
-        """Note the position of a source that has been opened and not read yet."""
+        """Store the position of a source that has been opened and not read yet."""
         source = self.source
         self._stands: Any = getattr(source, "position" if isinstance(source, SupportsCommit) else "mark", None)
         self._commits = isinstance(source, SupportsCommit | SupportsDurable)
@@ -305,7 +307,7 @@ class SourceLane(Lane):
         self._position = self._committed = self._opened_at = self._place()
 
     def _note_position(self) -> None:
-        """Note the position of the source: the run has taken its records."""
+        """Store the position of the source: the run has taken its records."""
         if self._commits:
             try:
                 self._position = own_position(self._stands())
@@ -313,17 +315,17 @@ class SourceLane(Lane):
                 self.error_policy.fail_late("position", error)
 
     def _place(self) -> Any:
-        """Return the position of a source that was opened and not read yet, or None if it does not know yet."""
+        """Return the position of a source that was opened and not read yet, or None if it is unknown."""
         try:
             return own_position(self._stands()) if self._commits else None
-        except BaseException:  # some know it only after a read; they are asked again after the next one
+        except BaseException:  # some sources know it only after a read; they are asked again then
             return None
 
     def _check_place(self) -> None:
         """Stop committing a source that was reopened at a position that may be past records that never came.
 
-        One that cannot seek begins at its committed position, or where it was; any other position means that the
-        failed read has lost records.
+        A source that cannot seek begins at its committed position, or at its last one; any other position means that
+        the failed read has lost records.
         """
         place = self._place()
         if not place or any(place == known for known in (self._position, self._committed, self._opened_at)):
@@ -332,8 +334,8 @@ class SourceLane(Lane):
         self.error_policy.fail_late(
             "open",
             SourceError(
-                f"it goes on at {place!r:.80} after a failed read, and cannot seek: records before that may be "
-                "missing, so nothing more of it is committed; begin at the committed position, or offer seek()"
+                f"it continues at {place!r:.80} after a failed read, and cannot seek: earlier records may be "
+                "missing, so nothing more of it is committed; begin at the committed position, or implement seek()"
             ),
         )
 

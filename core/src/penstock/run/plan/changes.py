@@ -1,4 +1,4 @@
-"""Changes to a run at work: nodes are added, removed and replaced; nothing else is interrupted."""
+"""Changes to a running pipeline: nodes are added, removed and replaced; nothing else is interrupted."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ChangingRun(LaneContext, Protocol):
         ...
 
     def checkpoint_soon(self) -> None:
-        """Begin a checkpoint as soon as none is under way."""
+        """Begin a checkpoint as soon as none is active."""
         ...
 
 
@@ -158,7 +158,7 @@ def _check(new: set[str], nodes: Sequence[Node], joins: Sequence[Join]) -> None:
         if node.role != "source" and not before[name]:
             problems.append(f"{describe(node)}: this {node.role} has no input")
     if not nodes:
-        problems.append("there is nothing new to add")
+        problems.append("the flows have no new node")
     if problems:
         raise WiringError("; ".join(problems))
 
@@ -255,10 +255,10 @@ def _check_consumers(graph: Graph, going: set[str]) -> None:
 
 
 def _until(run: ChangingRun, wait: Callable[[float], bool]) -> None:
-    """Wait until `wait` succeeds. Raises RunError if the run is over first: an abort left something behind."""
+    """Wait until `wait` succeeds. Raises RunError if the run ends first because of an abort."""
     while not wait(LOOK_AGAIN_S):
         if run.finished:
-            raise RunError(f"run {run.name!r} is over, and left something behind")
+            raise RunError(f"run {run.name!r} was aborted before the change was complete")
 
 
 def _left(lane: Lane, timeout_s: float) -> bool:

@@ -132,9 +132,11 @@ def _cross(run: LaneContext, built: Plan, first: str, second: str, edge: Edge, f
     givers, takers = built.tails.get(first), built.heads.get(second)
     advice = "when the pipeline is made, put edge(capacity=...) where nodes are to be joined later"
     if givers is None:
-        raise RunError(f"node {first!r} is fused with the node behind it, so nothing else can take from it: {advice}")
+        raise RunError(
+            f"node {first!r} is fused with the node behind it, so no other node can be joined to it: {advice}"
+        )
     if takers is None:
-        raise RunError(f"node {second!r} is fused with the node before it, so nothing else can feed it: {advice}")
+        raise RunError(f"node {second!r} is fused with the node before it, so no other node can feed it: {advice}")
     if len(givers) > 1 or len(takers) > 1:
         raise RunError(f"{name}: nodes with several workers cannot be joined while they run: {advice}")
     live = LiveEdge(takers[0].inbox, name, edge, since=math.inf)

@@ -1,4 +1,4 @@
-"""Turns: let one thread at a time change a run, and none that would wait for itself."""
+"""Turns: one thread at a time changes a run, and no thread that would wait for itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from penstock.errors import RunError
 
 AGAIN_S: Final = 0.1
-"""Seconds after which a thread that waits for its turn checks whether the change under way waits for that thread."""
+"""Seconds after which a waiting thread checks whether the current change waits for that thread."""
 
 
 class Turns:
@@ -48,7 +48,9 @@ class Turns:
         while not self._lock.acquire(timeout=0 if in_lane else AGAIN_S):
             self._may()
             if in_lane or self._is_for(self._leaving):
-                raise RunError(f"run {self._run!r} is being changed, and that change waits for this thread: try again")
+                raise RunError(
+                    f"run {self._run!r} is being changed by another thread that waits for this one: try again"
+                )
         try:
             self._may()
         except RunError:

@@ -13,7 +13,7 @@ Reply = tuple[Mapping[str, Any], Sequence[Record]]
 """The result of a call to the component: keywords, and records."""
 
 COUNTS: Final = ("passed", "extra", "buffered", "retries")
-"""The counters that the worker process counts and the run adds up."""
+"""The counters of the worker process that the run adds up."""
 
 
 @attrs.frozen(eq=False)

@@ -1,4 +1,4 @@
-"""Results of a worker process: records that the run still has are sent as numbers, not as data."""
+"""Results of a worker process: records that the run still holds are sent as numbers, without data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SMALL_BYTES: Final = 4096
 
 
 def pack_column(results: Sequence[Record], records: Sequence[Record]) -> bytes | None:
-    """Return the data of results as bytes, if nothing else of them differs from these records; None otherwise.
+    """Return the data of results as bytes if they differ from these records only in their data; None otherwise.
 
     Only small data: then a result need not be sent as a record, which costs more than its data.
     """
@@ -36,7 +36,7 @@ def pack_column(results: Sequence[Record], records: Sequence[Record]) -> bytes |
         return None
     try:
         return msgspec.msgpack.encode(data)
-    except (OverflowError, UnicodeEncodeError):  # more than 64 bits, or half a character: the codec writes it
+    except (OverflowError, UnicodeEncodeError):  # more than 64 bits, or a lone surrogate: needs the codec
         return None
 
 

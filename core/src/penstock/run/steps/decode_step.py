@@ -18,7 +18,7 @@ from penstock.source import SupportsRemark
 
 
 class DecodeStep(Step):
-    """A decoder: one instance for each channel, made when the channel first comes."""
+    """A decoder: one instance for each channel, made with the channel's first record."""
 
     def __init__(self, resolved: ResolvedNode, run: RunContext, counters: Counters | None = None) -> None:
         super().__init__(resolved, run, counters)
@@ -57,7 +57,7 @@ class DecodeStep(Step):
             ends = CHANNEL_ENDS in record.metadata and bool(record.metadata[CHANNEL_ENDS])
             try:
                 frames = [] if ends and record.data is None else self._decode(record)
-            except BaseException as error:  # a library under the decoder may raise anything: it costs one packet
+            except BaseException as error:  # a decoder's library may raise anything: only this packet fails
                 if self.error_policy.is_abort(error):
                     raise
                 again = self._retry(record, error)
@@ -105,7 +105,7 @@ class DecodeStep(Step):
             return None
 
     def _has_skipped(self, channel: str) -> bool:
-        """Return whether the decoder has skipped packets since the last call: they are discarded, not inside."""
+        """Return whether the decoder has skipped packets since the last call: they are discarded, not buffered."""
         assert self._skipped is not None
         before, now = self._skipped.get(channel, 0), getattr(self._decoders.get(channel), "skipped", 0)
         self._skipped[channel] = now
@@ -125,7 +125,7 @@ class DecodeStep(Step):
         self.counters.thinned[channel] += count
 
     def _end_channel(self, channel: str) -> list[Record]:
-        """Close a channel, and count the last results of its decoder as beyond one for each packet."""
+        """Close a channel, and count the last results of its decoder as `extra`."""
         frames = self._close(channel)
         self.counters.extra += len(frames)
         return frames

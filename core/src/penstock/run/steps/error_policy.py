@@ -58,7 +58,7 @@ class ErrorPolicy:
                     self.counters.retries += 1
                     try:
                         return call()
-                    except BaseException as failure:  # of any class: tenacity gets a proxy for it
+                    except BaseException as failure:  # of any class: tenacity receives a proxy for it
                         last = failure
                 if attempt.retry_state.attempt_number == self.retry.times or not self._may_retry(last):
                     break
@@ -74,7 +74,7 @@ class ErrorPolicy:
         return self._run.aborting and is_a(error, RunAborted)
 
     def give_up(self, record: Record, error: BaseException, tries: int = 1) -> None:
-        """Treat a record that failed for good as `on_error` says."""
+        """Treat a record that failed for good by the policy `on_error`."""
         where = text_for_record(record, error)
         place = f" ({place_of(record)})" if record.coords else ""
         self.counters.last_error = f"{text_of(error)}{place}{remedy_for(record, error)}"
@@ -111,7 +111,7 @@ class ErrorPolicy:
         self._run.fail(f"{self.resolved.where}: held() failed: {text_of(error)}", error)
 
     def note(self, error: BaseException) -> None:
-        """Remember an error as the last one."""
+        """Record an error as the last one."""
         self.counters.last_error = text_of(error)
 
     def _may_retry(self, error: BaseException) -> bool:
@@ -121,7 +121,7 @@ class ErrorPolicy:
 class _FailedError(Exception):
     """A proxy for an error while tenacity counts its tries.
 
-    The user's own one might end its loop (StopIteration), or raise when it is logged.
+    The user's error might end its loop (StopIteration), or raise when it is logged.
     """
 
 

@@ -1,4 +1,4 @@
-"""IdleChannels: the channels of a decoder that have had no record for so long that it rests or is closed."""
+"""IdleChannels: finds the channels whose decoders are to rest or to be closed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from time import monotonic
 
 
 class IdleChannels:
-    """Find the channels that have been idle for so long that their decoders rest, or are closed.
+    """Find the channels that have had no record for the time after which their decoders rest or are closed.
 
     Active and resting channels are each kept in the order of their last records, so that only the first of each has
     to be checked, whatever their number.
@@ -20,7 +20,7 @@ class IdleChannels:
         self._resting: dict[str, float] = {}
 
     def used(self, channels: Iterable[str]) -> None:
-        """Note that these channels have just had records."""
+        """Record that these channels have just had records."""
         now = monotonic()
         for channel in channels:
             self._resting.pop(channel, None)

@@ -79,7 +79,7 @@ class Naming:
         return not self._into
 
     def _note_passed(self, records: Sequence[Record], channels: set[str]) -> None:
-        """Note unchanged names, as one run of numbers for each channel of the list."""
+        """Store unchanged names, as one range of numbers for each channel of the list."""
         firsts: Mapping[str, int]
         lasts: Mapping[str, int]
         if len(channels) == 1:
@@ -211,6 +211,6 @@ class Naming:
         self._reported.add(channel)
         message = (
             f"{self._where}: gave two records the same name, channel {channel!r} and seq {seq}; the second of such "
-            "records is renumbered: leave seq and channel unchanged, or give each channel a name of its own"
+            "records is renumbered: leave seq and channel unchanged, or use unique channel names"
         )
         self._tell(message, RunError(message))

@@ -41,7 +41,7 @@ class Outage:
         return self.failed >= RECORDS_IN_A_ROW
 
     def note(self, error: BaseException, *, records: int, took_s: float) -> None:
-        """Note that records failed for good, in a call that took `took_s` seconds."""
+        """Record a failure for good of this number of records, in a call that took `took_s` seconds."""
         now = time.monotonic()
         if self.last is None:
             self.began = now
@@ -52,7 +52,7 @@ class Outage:
             self._interval_s = min(2 * self._interval_s, self.longest_s)
 
     def end(self) -> None:
-        """Note that the store has written a record."""
+        """Record that the store has written a record."""
         self.failed, self.last, self._interval_s, self._try_at = 0, None, FIRST_INTERVAL_S, 0.0
 
     def may_try(self) -> bool:

@@ -1,4 +1,4 @@
-"""Placing: make a source or a store at the place of its node: here, or in a process of its own."""
+"""Placing: makes a source or a store at the place of its node: in this process, or in a worker process."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class ProcessStep(Step):
         call, add = self._call, results.append
         while True:
             try:
-                for record in todo:  # no map: it would take a StopIteration out of `call` for the end of the list
+                for record in todo:  # not `map`, which would treat a StopIteration of `call` as the end of the list
                     add(call(record))
                 return
             except BaseException as error:  # any error of a user's function, SystemExit too: it affects one record
@@ -139,10 +139,10 @@ class ProcessStep(Step):
         return self._finish([record], [result])
 
     def _finish(self, records: Sequence[Record], results: list[Any]) -> list[Record]:
-        """Count the results of these records, and return them with names and proper fields."""
+        """Count the results of these records, and return them with names and valid fields."""
         if results[0] is records[0] and results[-1] is records[-1] and all(map(is_, results, records)):
             return self._passed(records, records if isinstance(records, list) else results, same=True)
-        kinds = list(map(type, results))  # counted in half the time that a set takes
+        kinds = list(map(type, results))  # twice as fast as a set
         if kinds.count(Record) == len(kinds):
             return self._name_each(records, results)
         if kinds.count(_NOTHING) == len(kinds):
@@ -183,7 +183,7 @@ class ProcessStep(Step):
                 continue
             try:
                 expanded = self._expand(record, result)
-            except BaseException as error:  # a generator or a list of the user's raises only now
+            except BaseException as error:  # a user's generator or list raises only now
                 if self.error_policy.is_abort(error):
                     raise
                 again = self._retry(record, error, self._whole)
@@ -223,7 +223,7 @@ class ProcessStep(Step):
         """Return the result of a processor as records. Raises the errors of an iterator or a list of the user's."""
         if result is None:
             return []
-        if isinstance(result, Iterator):  # later ones are consumed within their own call
+        if isinstance(result, Iterator):  # a list is iterated later, within its own call
             self._call = lambda each: understood(each, self._function(each))
         meant = result if isinstance(result, Record) else understood(record, result)
         several = [meant] if isinstance(meant, Record) else [_record(record, item) for item in list(meant or ())]

@@ -40,7 +40,7 @@ def _metadata(work: _Salvage, metadata: Mapping[Any, Any]) -> dict[str, Any]:
     """Return metadata whose keys are valid text."""
     try:
         found = work.keep(dict(metadata), "$.metadata", (), top=True)
-    except Exception as error:  # a mapping of the user's that raises when it is read
+    except Exception as error:  # a user's mapping may raise anything
         work.mark("$.metadata", _shown(error))
         return {}
     return found if isinstance(found, dict) else {}
@@ -54,7 +54,7 @@ class _Salvage:
         self._parts = 0
 
     def mark(self, path: str, reason: str) -> None:
-        """Note what was changed at a path."""
+        """Record a change at a path."""
         if len(self.marks) < _MOST_MARKS:
             self.marks[_text(path)[:200]] = _text(reason)[:_LONGEST_REPR]
 
@@ -69,7 +69,7 @@ class _Salvage:
         inside = (*above, id(value))
         try:
             return self._opened(value, path, inside, reason, top=top)
-        except Exception as error:  # the value is the user's, and may raise anything when it is read
+        except Exception as error:  # a user's value may raise anything
             return self._described(value, path, _shown(error))
 
     def _opened(self, value: Any, path: str, above: tuple[int, ...], reason: str, *, top: bool) -> Any:
@@ -140,7 +140,7 @@ def _refused(value: Any, path: str, above: Iterable[int], *, top: bool = False) 
             packer.pack(value, path, len(tuple(above)) + 1)
     except CodecError as error:
         return str(error)
-    except Exception as error:  # the value is the user's, and may raise anything when it is read
+    except Exception as error:  # a user's value may raise anything
         return _shown(error)
     return None
 

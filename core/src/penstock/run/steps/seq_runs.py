@@ -1,4 +1,4 @@
-"""SeqRuns: the numbers of a channel that have come, in little memory as long as few are missing."""
+"""SeqRuns: the received numbers of a channel, in little memory as long as few are missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Step: a component at work inside a lane; one kind for each role that takes records."""
+"""Step: the base of the steps of a lane, one class for each role that takes records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from penstock.run.context import RunContext
 from penstock.run.steps.error_policy import ErrorPolicy
 
 _LONGEST_WAIT_S: Final = 3600.0
-"""Threads cannot wait for ever in one go; a lane asks again."""
+"""The longest wait in seconds; threads cannot wait for ever, so a lane waits again."""
 
 
 def only_records(given: Iterable[Any], method: str) -> list[Record]:
@@ -46,7 +46,7 @@ class Step:
         self.error_policy = ErrorPolicy(resolved, self.counters, run)
         self._run = run
         self._todo: list[Record] = []
-        self.clocked = False  # asked for every list of records, and isinstance with a protocol is slow
+        self.clocked = False  # read for every list of records; isinstance with a protocol would be slow
 
     @property
     def component(self) -> Any:

@@ -68,7 +68,7 @@ class StoreStep(Step):
             nonlocal left
             try:
                 self._write(left)
-            except BaseException as last:  # as in run; records that it wrote in spite of that are not written again
+            except BaseException as last:  # as in run; records that the failed call wrote are not written again
                 left = self._sort(left, last)
                 if left:
                     raise
@@ -114,7 +114,7 @@ class StoreStep(Step):
         self.outage.end()
 
     def _sort(self, records: Sequence[Record], error: BaseException) -> list[Record]:
-        """Count records written in spite of an error, give up hopeless ones; return those to be retried."""
+        """Count records written in spite of an error, give up those that cannot be retried; return the others."""
         causes = _causes(records, error)
         if not causes:
             return list(records)
@@ -144,7 +144,7 @@ class StoreStep(Step):
             call = lambda: self.store.sync_with(known)  # noqa: E731 - one expression, like its neighbour
         try:
             call()
-        except BaseException as error:  # a full disk shows up here: it may have room at the next try
+        except BaseException as error:  # such as a full disk, which may have room at the next try
             self.error_policy.note(error)
             self.error_policy.again(call, error)
         self.counters.syncs += 1
@@ -163,13 +163,13 @@ def _own_error(record: Record, error: BaseException) -> BaseException:
 def _causes(records: Sequence[Record], error: BaseException) -> dict[int, list[BaseException]]:
     """Return the errors of the records that a StoreError names, by identity; {} if it names none.
 
-    A store may name a copy that it made, with the same channel and number. If it names a record that was not among
-    these, it is unknown which were written, and it counts as if it had named none: all are retried.
+    A store may name its own copy, with the same channel and number. If it names a record that is not among these, it is
+    unknown which were written, and all are retried, as if it had named none.
     """
     known = {id(record) for record in records}
     copies: dict[tuple[str, int], int] = {(record.channel, record.seq): id(record) for record in records}
     causes: dict[int, list[BaseException]] = {}
-    for record, cause in failed_records(error) or ():  # a record that came twice may have failed once
+    for record, cause in failed_records(error) or ():  # of a record that occurs twice, one may have failed
         place = id(record) if id(record) in known else copies.get((record.channel, record.seq))
         if place is None:
             return {}

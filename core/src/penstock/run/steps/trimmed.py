@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 MOST_FRAMES: Final = 30
-"""The number of innermost entries that are kept; each holds a frame with all of its objects."""
+"""The number of innermost entries to keep; each holds a frame with all of its objects."""
 
 
 def trim(error: BaseException) -> None:

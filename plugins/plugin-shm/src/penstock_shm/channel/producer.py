@@ -141,7 +141,7 @@ class Producer:
             put_numbers(block.memory.data, [self._others.number_of(shared) for shared in block.elsewhere])
 
     def put(self, content: bytes | bytearray | memoryview, consumers: int, channels: Sequence[str]) -> bool:
-        """Write one small block, with a record of each of these channels, if that need not wait; return whether it was.
+        """Write one small block, with one record of each channel, if no wait is needed; return whether it was written.
 
         This combines `begin`, `wait_for_room`, `take` and `hand_over` under one acquisition of the lock.
         """

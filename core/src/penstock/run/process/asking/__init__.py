@@ -1,1 +1,1 @@
-"""The run's side: proxies for components that work in another process."""
+"""The run's side: proxies for components in worker processes."""

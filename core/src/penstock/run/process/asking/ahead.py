@@ -1,4 +1,4 @@
-"""The limit of data sent to a process that has not answered yet: as much as its link buffers."""
+"""The limit of data sent to a process that has not answered yet: the buffer of its link."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BESIDE_BYTES = 200
 
 
 def may_go_ahead(records: Sequence[Record]) -> bool:
-    """Return whether these are small enough for a link that is not being read.
+    """Return whether these records fit into the buffer of a link that is not being read.
 
     Larger ones could block both sides: this one until its records are read, the other until its answer is read.
     Records whose size is not quickly bounded (parents, nested metadata, objects) count as too large.

@@ -26,7 +26,7 @@ class RemoteSource:
     """
 
     gives: ClassVar[str] = "any"
-    stays_valid: ClassVar[bool] = True  # it has crossed from another process
+    stays_valid: ClassVar[bool] = True  # its memory was received from another process
 
     def __init__(self, resolved: ResolvedNode, run: RunContext, counters: Counters) -> None:
         self._place = WorkerProcess(resolved, run)
@@ -58,7 +58,7 @@ class RemoteSource:
         return answer.records
 
     def take_refused(self) -> list[tuple[Record, BaseException]]:
-        """Return what the source refused, and what of the last `read` could not be sent, with the errors."""
+        """Return the messages that the source refused, and the records of the last `read` that could not be sent."""
         if "take_refused" in self._state.get("errors", {}):
             self._figure("take_refused")
         refused, self._refused = self._refused, []
@@ -113,7 +113,7 @@ class _Commits(RemoteSource):
 
 class _HearsOfDurable(RemoteSource):
     def durable(self, position: Any) -> None:
-        if self._place.is_open:  # else the source that gave these records is no more
+        if self._place.is_open:  # otherwise the source that returned these records no longer exists
             self._tell("durable", position=position)
 
 

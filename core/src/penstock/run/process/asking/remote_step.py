@@ -26,10 +26,10 @@ from penstock.run.steps.step import Step
 _log = logging.getLogger("penstock.run")
 
 DEATHS: Final = 2
-"""Deaths of the process over one record after which it is given up, so that the others do not wait for ever; `retry`
-may allow more."""
+"""Deaths of the process over one record after which the record is given up, so that others do not wait for ever;
+`retry` may allow more."""
 STARTS: Final = 5
-"""Processes in a row that may die before they are ready, until the run ends; `retry` may allow more."""
+"""Consecutive processes that may die before they are ready; then the run ends. `retry` may allow more."""
 
 
 @attrs.define(eq=False)
@@ -38,7 +38,7 @@ class _InFlight:
 
     Attributes:
         records: The list.
-        is_sent: Whether it was sent to the process that works now.
+        is_sent: Whether it was sent to the current process.
         first: The number of its first record.
         refused: Its records that cannot be sent, by place, with their errors.
     """
@@ -50,12 +50,12 @@ class _InFlight:
 
 
 class RemoteStep(Step):
-    """Send lists to the process, and return the results of each, in order; several may be in flight.
+    """A step that sends lists to a process and returns their results in order; several may be in flight.
 
-    A barrier need not be sent there, since the lane finishes everything before it. If the process dies, all unfinished
-    records are here. Then another process is started, receives the records that its component must know
-    (`SupportsHeld`), and the oldest list is processed again, record by record; those behind it are sent again. A
-    component that keeps records or a state without `held` loses them.
+    Barriers are not sent, since the lane finishes all lists before them. If the process dies, this side has all
+    unfinished records: another process is started, receives the records that its component must know (`SupportsHeld`),
+    and processes the oldest list again, record by record; later lists are sent again. A component that keeps records or
+    a state without `held` loses them.
     """
 
     def __init__(self, resolved: ResolvedNode, run: RunContext, counters: Counters | None = None) -> None:
@@ -80,7 +80,7 @@ class RemoteStep(Step):
         self.close_component(self._place)
 
     def run(self, records: Sequence[Record]) -> list[Record]:
-        """Process these in the worker process."""
+        """Process these records in the worker process."""
         self.start(records)
         return self.finish()
 
@@ -260,7 +260,7 @@ class RemoteStep(Step):
         return results
 
     def _forget(self, error: WorkerDiedError) -> None:
-        """Start the next process without the held records: the earlier ones died over them."""
+        """Start the next process without the held records, over which the earlier ones died."""
         self._torn |= {record.channel for record in self._kept.values()}
         self._kept, self._given = {}, Counter()
         self.error_policy.fail_late("held", error)

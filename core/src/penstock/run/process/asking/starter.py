@@ -1,4 +1,4 @@
-"""Starting a process that never outlives this one."""
+"""Starter: starts a process that never outlives this one."""
 
 from __future__ import annotations
 

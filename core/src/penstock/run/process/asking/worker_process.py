@@ -1,4 +1,4 @@
-"""WorkerProcess: the run's handle of a process in which one component works."""
+"""WorkerProcess: the run's handle for a process with one component."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class WorkerProcess:
     """A process with one component. All calls are made by one thread.
 
     Attributes:
-        last_words: What the component reported when it had been closed; empty before that.
+        last_words: The final values that the component reported when it was closed; empty before that.
 
-    The process is a fresh interpreter: nothing is forked, and `__main__` is not run again. It ends when it is asked
-    to, or when this process dies in any way.
+    The process is a new interpreter: nothing is forked, and `__main__` is not run again. It ends on request, or when
+    this process ends in any way.
     """
 
     def __init__(self, resolved: ResolvedNode, run: RunContext) -> None:
@@ -59,11 +59,11 @@ class WorkerProcess:
         self._link: Link | None = None
         self._unanswered = 0
         self.last_words: Mapping[str, Any] = {}
-        self._death = WorkerDiedError(f"{resolved.where}: has no process to work in")
+        self._death = WorkerDiedError(f"{resolved.where}: has no process")
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a process, as far as is known."""
+        """Whether the process exists, as far as is known."""
         return self._process is not None
 
     def open(self) -> Mapping[str, Any]:
@@ -150,7 +150,7 @@ class WorkerProcess:
         """
         if self._process is None or self._link is None:
             return False
-        if self._unanswered:  # it works on a call whose answer is no longer needed
+        if self._unanswered:  # it is busy with a call whose answer is no longer needed
             self.kill()
             return False
         started = time.monotonic()

@@ -25,5 +25,5 @@ class WorkerComponent(Protocol):
         ...
 
     def last_words(self) -> Mapping[str, Any]:
-        """Return what the component reports when it has been closed, or has failed to close. Never raises."""
+        """Return the final values that the component reports after `close`, even a failed one. Never raises."""
         ...

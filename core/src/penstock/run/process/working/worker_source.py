@@ -48,11 +48,11 @@ class WorkerSource:
         self._source.close()
 
     def last_words(self) -> Mapping[str, Any]:
-        """Return what the source reports when it has been closed."""
+        """Return the final values that the closed source reports."""
         return self._asked([report.method for report in self._reports if report.is_final])
 
     def _state(self) -> dict[str, Any]:
-        """Return the values that the source reports; an error stands in for its value, and is raised on use."""
+        """Return the values that the source reports; an error replaces its value, and is raised on use."""
         figures = [report.method for report in self._reports if not report.is_text]
         state = self._asked([*filter(None, [self._position]), *figures])
         if len(figures) < len(self._reports):
@@ -96,7 +96,7 @@ class WorkerSource:
         return state
 
     def _give_refused(self, message: Message) -> Reply:
-        """Return what the source refused in its last read, with the reasons."""
+        """Return the messages that the source refused in its last read, with the errors."""
         self._given = [record for record, _ in self._refused]
         return {"reasons": [error_to_data(error) for _, error in self._refused]}, self._given
 
@@ -106,7 +106,7 @@ class WorkerSource:
         return {}, [salvaged(self._given[place], CodecError(reason)) for place, reason in missing]
 
     def _told(self, message: Message) -> Reply:
-        """Tell the source something: call the method that has the call's name."""
+        """Call the source's method of the same name, which returns nothing."""
         given = {name: value for name, value in message.words.items() if name != "call"}
         getattr(self._source, message.words["call"])(**given)
         return self._state(), ()

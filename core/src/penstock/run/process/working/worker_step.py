@@ -1,4 +1,4 @@
-"""WorkerStep: a decoder or processor in a process of its own, in the same step class as in the run's process."""
+"""WorkerStep: runs a decoder or processor in its worker process, with the same step class as the run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from penstock.run.steps.make import step_for
 
 
 class _WorkerContext:
-    """The run, as the step's error policy sees it here: it collects the errors that are to be sent to the run."""
+    """The context of the step's error policy in this process: it collects the errors to send to the run."""
 
     aborting = False
     plugins = Plugins()
@@ -32,7 +32,7 @@ class _WorkerContext:
         time.sleep(seconds)  # an abort ends the process
 
     def given_up(self, resolved: ResolvedNode, channel: str) -> None:
-        """Do nothing: the run gives the record up, when it has heard of it."""
+        """Do nothing: the run gives the record up when it receives the error."""
 
     def dead_letter(self, resolved: ResolvedNode, record: Record, error: BaseException, tries: int) -> None:
         self.letters.append((record, error, tries))
@@ -62,7 +62,7 @@ class WorkerStep:
         return {"run": self._run, "prime": self._prime, "flush": self._flush, "expire": self._expire}
 
     def close(self) -> None:
-        """Close the component. Raises an error that its step notes."""
+        """Close the component. Raises an error that its step recorded."""
         self._context.troubles.clear()
         self._step.close()
         for _, error, _ in self._context.troubles:

@@ -53,7 +53,9 @@ class WorkerStore:
             copies = {(record.channel, record.seq): places[id(record)] for record in message.records}
             found = failed_records(error) or ()
             named = [(places.get(id(each), copies.get((each.channel, each.seq))), each, cause) for each, cause in found]
-            if any(place is None for place, _, _ in named):  # it names other records, so nothing is known of these
+            if any(
+                place is None for place, _, _ in named
+            ):  # it names other records, so that it is unknown which of these were written
                 named = []
             again = set(message.words["again"])
             left = [each for each in named if not (each[0] in again and self._is_there(*each[1:]))]
