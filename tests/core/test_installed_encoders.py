@@ -22,7 +22,7 @@ spikes = Encoder("lab.spike", Spike, vars, lambda found: Spike(**found))
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """A distribution with an encoder, one that cannot be imported, and something that is none."""
+    """A distribution with an encoder, one that cannot be imported, and an object that is not an encoder."""
     (tmp_path / "lab_spikes.py").write_text(MODULE)
     info = tmp_path / "lab_spikes-1.0.dist-info"
     info.mkdir()

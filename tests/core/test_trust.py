@@ -181,7 +181,7 @@ def test_d1_a_pipeline_is_data_until_it_is_checked(file, monkeypatch):
 
 
 def test_d1_validate_compiles_templates(tmp_path):
-    """A template that is none is found without opening anything, with its node and its setting."""
+    """An invalid template is found without opening anything, with its node and its setting."""
     (tmp_path / "a.toml").write_text(
         'nodes = [{name = "in", source = "files", settings = {directory = "in"}},\n'
         '{name = "keep", store = "memory", settings = {key = "x/{seq:04d}"}}]\n'

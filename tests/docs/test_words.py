@@ -43,7 +43,17 @@ BANNED = (
     r"\bwhat (comes|becomes) of\b",
     r"\bthan told\b",
     r"\bbut for\b",
-    r"\bnumbered anew\b",
+    r"\banew\b",
+    r"\blately\b",
+    r"\b(that|which) (is|are) (?-i:none)\b",
+    r"\b(is|are|was|were|been|and) made again\b",
+    r"\bas ever\b",
+    r"\bcut anywhere\b",
+    r"\bpainted over\b",
+    r"\bin (its|the) stead\b",
+    r"\bput it behind\b",
+    r"\b(have|has) (its|their) say\b",
+    r"\b(does|do) not go with\b",
 )
 """Phrases that are not found in any comment, docstring, message or page."""
 

@@ -29,7 +29,7 @@ def breaks(*tests, raises=AssertionError, **claims):
 
 @attrs.define(kw_only=True, slots=False)
 class Lines:
-    """A decoder that keeps its promises: lines out of a stream cut anywhere. The broken ones differ in one thing."""
+    """A decoder that keeps its promises: lines of a stream in pieces of any size. Broken ones differ in one thing."""
 
     takes = gives = "bytes"
     _rest: bytes = attrs.field(default=b"", init=False, eq=False)

@@ -24,7 +24,7 @@ PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); import test_lmdb_exactly
 
 @attrs.define(kw_only=True)
 class Numbers:
-    """Give numbers; begin anew unless told to seek. Their times are those of now, so no record comes back the same."""
+    """Return numbers; start over unless seek is called. Times are current, so no repeated record is equal."""
 
     upto: int
     _next: int = attrs.field(default=0, init=False)

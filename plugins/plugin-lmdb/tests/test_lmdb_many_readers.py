@@ -69,7 +69,7 @@ def test_b3_eight_readers_beside_a_writer(tmp_path):
             reader.stdout.close()
     assert number > 100
     store.close()
-    # It holds 0.6 MB, and each write makes up to 60 kB of pages anew. How many of these a reader keeps while it waits
+    # It holds 0.6 MB, and each write rewrites up to 60 kB of pages. How many of these a reader keeps while it waits
     # for a processor is up to the machine; without bound it would be all of them.
     size, written = path.stat().st_size, 60_000 * number
     print(f"{number} writes, {size / 1e6:.1f} MB at the end")

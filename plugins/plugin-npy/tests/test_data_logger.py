@@ -357,7 +357,7 @@ def test_c3_room_above_the_reserve_is_used_when_it_comes(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("value", [-1, 1.5, "1", True])
 def test_c3_a_reserve_is_a_number_of_bytes(tmp_path, value):
-    """A reserve that is none is refused when the logger is made."""
+    """An invalid reserve is rejected when the logger is created."""
     with pytest.raises(ConfigError, match="reserve_bytes"):
         DataLogger(tmp_path, reserve_bytes=value)
 

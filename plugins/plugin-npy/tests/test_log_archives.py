@@ -130,7 +130,7 @@ def test_c4_damaged_files_are_an_error_if_asked(tmp_path):
 
 
 def test_c4_a_torn_tail_of_a_log_is_cut(tmp_path, caplog):
-    """What a killed writer had not finished is cut off and named; a lost index is made again."""
+    """The unfinished part of a killed writer is truncated and named; a lost index is rebuilt."""
     directory = log(tmp_path, "log", [LogPackage(1, t, bytes(50)) for t in range(10)])
     (segment,) = directory.rglob("*.log")
     with segment.open("r+b") as file:

@@ -296,7 +296,7 @@ def test_names_that_lead_elsewhere_cost_only_themselves(tmp_path, name, channel)
 @stores
 @pytest.mark.parametrize("what", ["root", "channel", "index"])
 def test_a_directory_that_is_removed_while_running(tmp_path, name, what):
-    """What somebody removes under an open store is never a silent loss: it is reported, or written anew."""
+    """A file that is removed under an open store is never a silent loss: it is reported, or written again."""
     root = tmp_path / "out"
     store = STORES[name](root)
     store.open()

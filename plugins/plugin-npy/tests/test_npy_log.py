@@ -159,7 +159,7 @@ def test_a_torn_end_is_cut(opened, tmp_path):
 
 
 def test_a_lost_index_is_made_again(opened, tmp_path):
-    """Without its index, a segment is read anew by the next writer, and nothing of it is lost."""
+    """A segment without its index is scanned by the next writer, and nothing of it is lost."""
     store = opened()
     store.write([record(number) for number in range(10)])
     store.close()
@@ -307,7 +307,7 @@ def test_the_log_of_a_data_logger_is_replayed(tmp_path):
 
 
 def test_a_state_that_is_damaged(opened, tmp_path):
-    """A state file that is none is an error that names it."""
+    """An invalid state file is an error that names it."""
     opened().write([record(0)])
     (tmp_path / "state").write_text("[1")
     with pytest.raises(SourceError, match="state"):

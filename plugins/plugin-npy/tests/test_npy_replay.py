@@ -441,7 +441,7 @@ def test_torn_state_goes_on(opened, tmp_path):
 
 
 def test_a_state_does_not_grow_without_end(opened, tmp_path):
-    """A state of which most is superfluous is written anew; what is committed and what is numbered stays."""
+    """A state that is mostly superfluous is rewritten; committed positions and numbers stay."""
     state = tmp_path / "state"
     (tmp_path / "in").mkdir()
     for name in "ab":
@@ -577,7 +577,7 @@ def test_a_directory_that_cannot_be_watched(opened, tmp_path, monkeypatch):
 
 
 def test_a_file_that_is_replaced_does_not_come_again(opened, tmp_path):
-    """What was given stays given, though the file is written anew under its name; a file beside it comes."""
+    """A file that was read is not read again when it is rewritten under its name; a new file is."""
     source = opened(tmp_path, follow=True, poll_s=0.02)
     numpy.save(tmp_path / "a.npy", numpy.zeros(1))
     take(source, 1)
@@ -606,7 +606,7 @@ def test_waking(opened, tmp_path):
 
 
 def test_wrong_settings_are_named(tmp_path):
-    """A directory that is not there and a template that is none are refused with their names."""
+    """A missing directory and an invalid template are rejected by name."""
     with pytest.raises(SourceError, match="nowhere is not a directory"):
         NpyFilesSource(path=tmp_path / "nowhere").open()
     with pytest.raises(SourceError, match="in is not a directory"):

@@ -55,7 +55,7 @@ def test_a_run_waits_for_room(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("value", [-1, 1.5, "1"])
 def test_a_reserve_is_a_number_of_bytes(tmp_path, value):
-    """A reserve that is none is refused when the store is made."""
+    """An invalid reserve is rejected when the store is created."""
     with pytest.raises((ConfigError, ValueError, TypeError)):
         NpyStore(path="{{ seq }}.npy", root=tmp_path, reserve_bytes=value)
 

@@ -75,7 +75,7 @@ def test_clean_removes_sockets_of_the_dead_only(start):
 
 
 def test_directory_of_someone_else(tmp_path, monkeypatch):
-    """A shared directory that is none, or is another user's, is refused by name."""
+    """A shared directory that is not one, or is another user's, is rejected by name."""
     (tmp_path / "file").write_text("")
     (tmp_path / "link").symlink_to(tmp_path)
     for wrong in ("file", "link"):

@@ -30,7 +30,7 @@ def stored(run, count: int, node: str = "kept") -> None:
 
 @pytest.mark.parametrize("bounds", [True, False])
 def test_a_hero_that_is_killed_and_started_again_under_the_same_name(bounds, heros, endpoint):
-    """Its count begins anew: no gap, no record twice; an acquisition that it left open is not complete."""
+    """Its count restarts: no gap, no record twice; an acquisition that it left open is not complete."""
     source = HeroSource(
         object_selector="cam", event_name="acquisition_data", sequence_key="frame", listen=[endpoint], timeout_s=20
     )

@@ -130,7 +130,7 @@ def test_a_client_and_a_router(endpoint, opened):
 
 @pytest.mark.parametrize("settings", [{"mode": "boss"}, {"priority": "high"}, {"encoding": "xml"}, {"express": 1}])
 def test_wrong_settings_are_named(settings):
-    """A mode, priority or encoding that is none is refused before anything opens."""
+    """An unknown mode, priority or encoding is rejected before anything opens."""
     (name,) = settings
     with pytest.raises((ConfigError, ValueError), match=name):
         ZenohStore(key="a", **settings)

@@ -216,7 +216,7 @@ def test_a4_kill_9_of_an_archiver_leaves_no_cut_file(heros, endpoint, tmp_path):
 
 
 def test_a1_a_router_that_is_killed_and_started_again(peer, endpoint, other_endpoint):
-    """A source that hears a HERO through a router hears it again when the router has been killed and started anew."""
+    """A source that receives a HERO through a router receives it again after the router was killed and restarted."""
     router = peer("source", rendezvous=endpoint, key="none", mode="router")
     router.do("open")
     source = HeroSource(

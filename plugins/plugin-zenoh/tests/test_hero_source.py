@@ -197,7 +197,7 @@ def test_an_acquisition_counts_what_was_stored(where, on_error, endpoint, emit, 
 
 
 def test_a_restart_of_the_count_is_no_gap():
-    """A running key: gaps are counted, a count that begins anew is not, and seq goes on."""
+    """A running key: gaps are counted, a restarted count is not a gap, and seq continues."""
     frames = Frames("frame")
     taken = [frames.take({"frame": number}) for number in (0, 1, 4, 0, 1, 1, 2)]
     assert [seq for seq, *_ in taken] == [0, 1, 4, 5, 6, 7, 8]

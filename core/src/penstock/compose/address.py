@@ -37,7 +37,7 @@ def why_no_path(thing: Any) -> str:
             found = getattr(found, step)
     except AttributeError:
         return f"module {module} has no {name}"
-    if found is not thing and found != thing:  # methods of a class are made anew each time
+    if found is not thing and found != thing:  # each access to a class's method returns a new object
         return f"{module}:{name} is another object (a decorator has put it in its place, perhaps)"
     return ""
 

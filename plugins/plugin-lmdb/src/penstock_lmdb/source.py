@@ -55,7 +55,7 @@ class LmdbSource:
         to_ns: The time that all lie before.
         follow: Wait for more at the end, for ever. In the order of time, records that are written later with an earlier
             time than those already returned do not come.
-        state: A file that keeps the committed position, so that a later run goes on there; None: each begins anew.
+        state: A file that keeps the committed position, so that a later run continues there; None: each starts over.
         encoders: Encoders of objects of your own types.
     """
 

@@ -96,7 +96,7 @@ class Subscription:
         if since is not None and not (type(since) is int and 0 <= since <= last):
             raise StoreError(
                 f"{environment.data_file}: since={since!r} is no position of this file, whose last change is {last}; "
-                f"if it was made anew, read what it holds, and subscribe from {last}",
+                f"if it was recreated, read its content, and subscribe from {last}",
                 retryable=False,
             )
         self._position = last if since is None else since

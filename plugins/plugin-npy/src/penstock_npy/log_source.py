@@ -59,7 +59,7 @@ class NpyLogSource:
         channels: A pattern of `fnmatch` for the names of the channels' directories.
         speed: The speed relative to the recording; None returns them as fast as they are taken.
         follow: True waits for more at the end, as long as there may be a writer.
-        state: A file that keeps the committed position, so that a later run reads the rest; None: each begins anew.
+        state: A file that keeps the committed position, so that a later run reads the rest; None: each starts over.
     """
 
     gives: ClassVar[str] = "any"

@@ -127,4 +127,4 @@ class LoggerQueue:
         return self.address, self.put_timeout_s
 
     def __setstate__(self, state: Any) -> None:
-        self.__init__(*state)  # type: ignore[misc]  # a queue that was sent begins anew
+        self.__init__(*state)  # type: ignore[misc]  # a queue that was sent starts empty

@@ -149,7 +149,7 @@ class Assigned:
             self.partitions.pop(name, None)
 
     def _drop(self, names: Collection[str]) -> None:
-        """Drop the waiting messages of these partitions, and let those that were held back go on."""
+        """Drop the waiting messages of these partitions, and resume those that were held back."""
         ahead = [
             self.partitions[name].key() for name in names if self.waiting.is_ahead(name) and name in self.partitions
         ]
@@ -158,7 +158,7 @@ class Assigned:
             self.consumer.resume(ahead)
 
     def hold_back(self) -> None:
-        """Pause the partitions of which too much waits, and resume those of which little does."""
+        """Pause partitions with too many waiting messages, and resume those with few."""
         stop, go = self.waiting.to_hold_back()
         if stop:
             self.consumer.pause([each.key() for each in stop])

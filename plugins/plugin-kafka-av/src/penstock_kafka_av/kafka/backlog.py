@@ -1,4 +1,4 @@
-"""Backlog: messages that the client has returned and the source has not."""
+"""Backlog: messages returned by the client and not yet by the source."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from penstock_kafka_av.kafka.partition import Partition
 
 
 class Backlog:
-    """Messages in the order in which the client returned them. Used with the lock of its reader held."""
+    """Messages in the order in which the client returned them. Callers hold the lock of `Consuming`."""
 
     def __init__(self) -> None:
         self._messages: deque[Message] = deque()
@@ -24,16 +24,16 @@ class Backlog:
         self._messages.extend(messages)
 
     def take(self, most: int) -> list[Message]:
-        """Return the oldest messages, at most so many."""
+        """Return up to `most` of the oldest messages."""
         messages = self._messages
         return [messages.popleft() for _ in range(min(most, len(messages)))]
 
     def is_waiting(self) -> bool:
-        """Return whether the next message may not be returned before another one, which is still at the broker."""
+        """Return whether the next message must wait for another one, which is still at the broker."""
         return False
 
     def to_hold_back(self) -> tuple[Sequence[Partition], Sequence[Partition]]:
-        """Return the partitions that are too far ahead to be read on, and those that may go on again."""
+        """Return the partitions to pause, since they are too far ahead, and those to resume."""
         return (), ()
 
     def is_ahead(self, name: str) -> bool:
@@ -47,5 +47,5 @@ class Backlog:
         self._messages.extend(kept)
 
     def clear(self) -> None:
-        """Drop all."""
+        """Drop all messages."""
         self._messages.clear()

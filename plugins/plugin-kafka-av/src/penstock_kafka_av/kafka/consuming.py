@@ -24,9 +24,9 @@ _log = logging.getLogger("penstock.kafka")
 _IDLE_S: Final = 0.5
 """Seconds without a call of `take` after which the thread pauses the partitions and polls."""
 _AT_ONCE: Final = 500
-"""Messages that are asked of the client in one call."""
+"""Maximum number of messages requested from the client in one call."""
 _LOOK_S: Final = 0.05
-"""Seconds between looks for a partition that is waited for."""
+"""Seconds to block in one call while messages of other partitions wait for a lagging one."""
 _ANSWER_S: Final = 0.005
 """Seconds to block in one poll while waiting for the answer to a commit."""
 
@@ -132,7 +132,7 @@ class Consuming:
         return found
 
     def _in_step(self, most: int, timeout_s: float) -> list[Message]:
-        """Return the earliest messages; what the client has beside them waits here, and in the end at the broker."""
+        """Return the earliest messages; others wait in the backlog, and with paused partitions at the broker."""
         waiting, until = self._assigned.waiting, time.monotonic() + timeout_s
         found: list[Message] = []
         while most > 0 and not found:

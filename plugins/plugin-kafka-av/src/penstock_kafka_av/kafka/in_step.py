@@ -1,4 +1,4 @@
-"""InStep: partitions that are behind, read in the order of their messages' times."""
+"""InStep: reads lagging partitions in the order of their messages' timestamps."""
 
 from __future__ import annotations
 
@@ -15,18 +15,24 @@ from penstock_kafka_av.kafka.backlog import Backlog
 from penstock_kafka_av.kafka.partition import Partition
 
 ALL_BYTES: Final = 64 << 20
-"""Bytes of messages that all partitions together may have waiting."""
+"""Maximum size of the waiting messages of all partitions together, in bytes."""
 _LEAST_BYTES: Final = 1 << 20
 _PATIENCE_S: Final = 0.5
-"""Seconds to wait for a partition that has messages at the broker and returns none."""
+"""Seconds to wait for a partition that has messages at the broker but returns none."""
 _LIVE_MS: Final = 2000
-"""A message younger than this is live, and waits for nothing."""
+"""Milliseconds: a younger message is live, and does not wait for other partitions."""
 _NOW: Final = -1
 
 
 @attrs.define
 class _Queue:
-    """The messages of one partition that wait, their bytes, and since when it has had none though more are there."""
+    """The waiting messages of one partition.
+
+    Attributes:
+        messages: The messages, the oldest first.
+        size: Their bytes.
+        empty_since: Monotonic time since when there are none here although the broker has more; None if that is not so.
+    """
 
     messages: deque[Message] = attrs.field(factory=deque)
     size: int = 0
@@ -34,15 +40,14 @@ class _Queue:
 
 
 class InStep(Backlog):
-    """Keep messages by partition, and return those first that were produced first.
+    """Keep messages by partition, and return the earliest produced ones first.
 
-    A partition that lags and has no message here is waited for, since its next one may be the earliest; half a second
-    at most. Messages that are live are never held for one that is behind. Messages without a
-    timestamp come at once.
+    The others wait for a lagging partition without a message here, since its next one may be the earliest; half a
+    second at most. Live messages never wait for a lagging partition, nor do messages without a timestamp.
 
-    Attributes:
-        partitions: Those that are assigned, by name.
-        high: Returns the end of a partition at the broker, as far as the client knows.
+    Args:
+        partitions: The assigned partitions, by name.
+        high: Returns the client's cached end offset of a partition.
     """
 
     def __init__(self, partitions: Mapping[str, Partition], high: Callable[[Partition], int]) -> None:
@@ -50,14 +55,14 @@ class InStep(Backlog):
         self._partitions = partitions
         self._high = high
         self._queues: dict[str, _Queue] = {}
-        self._others: deque[Message] = deque()  # errors that no partition has
+        self._others: deque[Message] = deque()  # errors without an assigned partition
         self._ahead: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._others) + sum(len(queue.messages) for queue in self._queues.values())
 
     def add(self, messages: Iterable[Message]) -> None:
-        """Sort messages to their partitions."""
+        """Append messages to the queues of their partitions."""
         for message in messages:
             name = f"{message.topic()}/{message.partition()}"
             if message.error() is not None and name not in self._partitions:
@@ -71,7 +76,7 @@ class InStep(Backlog):
             queue.empty_since = None
 
     def take(self, most: int) -> list[Message]:
-        """Return the earliest messages that wait for no other partition, at most so many."""
+        """Return up to `most` of the earliest messages that need not wait for another partition."""
         given = [self._others.popleft() for _ in range(min(most, len(self._others)))]
         live_ms = int(time.time() * 1000) - _LIVE_MS
         heads = [(_turn(queue.messages[0], live_ms), name) for name, queue in self._queues.items() if queue.messages]
@@ -92,7 +97,7 @@ class InStep(Backlog):
         return given
 
     def is_waiting(self) -> bool:
-        """Return whether a partition that is behind has no message here, and is not known to be slow."""
+        """Return whether a lagging partition has no message here, for less than half a second."""
         waiting = False
         for name, partition in self._partitions.items():
             queue = self._queues.get(name)
@@ -102,7 +107,7 @@ class InStep(Backlog):
 
     def _is_behind(self, name: str, following: int) -> bool:
         partition = self._partitions.get(name)
-        if partition is None or 0 <= self._high(partition) <= following:  # below 0, the broker has not said it yet
+        if partition is None or 0 <= self._high(partition) <= following:  # below 0, the end is not known yet
             return False
         queue = self._queues.setdefault(name, _Queue())
         now = time.monotonic()
@@ -111,7 +116,7 @@ class InStep(Backlog):
         return now - queue.empty_since < _PATIENCE_S
 
     def to_hold_back(self) -> tuple[Sequence[Partition], Sequence[Partition]]:
-        """Return the partitions that are too far ahead to be read on, and those that may go on."""
+        """Return the partitions to pause, since they are too far ahead, and those to resume."""
         most = max(_LEAST_BYTES, ALL_BYTES // max(1, len(self._partitions)))
         stop, go = [], []
         for name, queue in self._queues.items():
@@ -137,7 +142,7 @@ class InStep(Backlog):
             self._ahead.discard(name)
 
     def clear(self) -> None:
-        """Drop all."""
+        """Drop all messages."""
         self._queues.clear()
         self._others.clear()
         self._ahead.clear()

@@ -36,7 +36,7 @@ _log = logging.getLogger("penstock.kafka")
 _LOOKS_S = 3.0
 """Seconds that listing the topics may take during a run; closing the source waits for it."""
 _EVEN = {"queued.max.messages.kbytes": 16_384, "max.partition.fetch.bytes": 262_144}
-"""What is fetched ahead where partitions are held back: pausing one discards what the client has fetched of it."""
+"""Limits of prefetching if partitions are held back: pausing a partition discards its prefetched messages."""
 _CLASSIC = {"partition.assignment.strategy": "cooperative-sticky"}
 CLASSIC_ONLY = frozenset({"partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"})
 """Options that only the classic group protocol has; setting one of them selects that protocol."""
@@ -106,9 +106,9 @@ class KafkaSource:
         on_lag: Target of the skip: the "end", or the last "keyframe" before it (H.264, HEVC, MPEG-4).
         codec: Codec of the packets, to recognise keyframes for `on_lag="keyframe"`.
         order: "arrival" returns messages as the client fetches them: a partition may be a mebibyte ahead of another.
-            "time" reads the partitions that lag in step, by the timestamps of their messages, so that cameras which
-            `align` joins wait for each other here, as packets, and at the broker. One that lags by hours then holds up
-            the others that lag; messages younger than 2 s never wait.
+            "time" reads lagging partitions in step, by the timestamps of their messages, so that cameras joined by
+            `align` wait for each other here, as packets, and at the broker. A partition that lags by hours then delays
+            the other lagging ones; messages younger than 2 s never wait.
         refresh_s: Seconds between listings of the topics, to find new and deleted ones.
         timeout_s: Seconds to wait for the broker at `open`.
         options: Options of the client (librdkafka's names), passed through; `{env = "NAME"}` for secrets. Never

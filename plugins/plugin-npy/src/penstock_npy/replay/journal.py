@@ -62,7 +62,7 @@ class Journal:
                 self._take(line)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise SourceError(
-                f"{self.path}: not the state of a source of files: {error}; remove it to begin anew", retryable=False
+                f"{self.path}: not the state of a source of files: {error}; remove it to start over", retryable=False
             ) from error
         self._lines = len(lines)
         if end < len(content):

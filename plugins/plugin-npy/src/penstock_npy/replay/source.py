@@ -84,7 +84,7 @@ class NpyFilesSource:
         settle_s: Seconds without a change after which a file that is not whole counts as damaged.
         min_age_s: Seconds for which a file must not have changed to be given.
         state: A file that keeps the number of each file and what was committed, so that a later run goes on with the
-            others, and with what was added. None: each run begins anew.
+            others, and with what was added. None: each run starts over.
     """
 
     gives: ClassVar[str] = "any"
