@@ -1,4 +1,4 @@
-"""A run sets up the memory allocator, once, and leaves it alone where the user has."""
+"""A run configures the memory allocator, once, unless the user has."""
 
 from __future__ import annotations
 
@@ -49,5 +49,5 @@ def test_all_lanes_share_the_heaps_that_there_are():
     "environment", [{"MALLOC_ARENA_MAX": "8"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=8"}], ids=str
 )
 def test_what_the_user_set_up_stays(environment):
-    """Where the environment sets up the allocator, a run does not."""
+    """If the environment configures the allocator, a run does not."""
     assert (heaps(**environment) > 3) == allocator.is_glibc()

@@ -1,4 +1,4 @@
-"""The built-in components: gathering, aligning, choosing, files that can be asked again, dead letters."""
+"""The built-in components: gathering, aligning, choosing, files that can be reread, dead letters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Clock:
 
 
 def test_a_batch_leaves_when_it_is_full_and_the_rest_at_the_end():
-    """Batches have `size` records in the order in which they came; `flush` gives the last, smaller one."""
+    """Batches have `size` records in order of arrival; `flush` returns the last, smaller one."""
     batch = Batch(size=2)
     out = [batch(record(n, channel=f"c{n}", seq=n)) for n in range(3)]
     assert [each and each.data for each in out] == [None, [0, 1], None]
@@ -40,7 +40,7 @@ def test_a_batch_leaves_when_it_is_full_and_the_rest_at_the_end():
 
 
 def test_a_batch_leaves_when_its_time_is_over():
-    """With a time limit a batch that is not full leaves when its first record has waited for so long."""
+    """With a time limit, an incomplete batch is emitted when its first record has waited that long."""
     batch, clock = Batch(size=10, timeout_s=2), Clock()
     batch._clock = clock
     assert batch.wait_s() is None
@@ -61,7 +61,7 @@ def test_batches_by_channel_can_be_stacked():
 
 
 def test_an_array_that_cannot_be_stacked_costs_only_itself():
-    """An array of another shape or dtype is refused as it comes, and its neighbours still leave together."""
+    """An array of another shape or dtype is rejected on arrival, and its neighbours are still emitted together."""
     arrays = [np.zeros(3), np.zeros(3), np.zeros(4), np.zeros(3, "uint8"), np.ones(3)]
     kept = []
     flow = ps.source(arrays) >> ps.processor("batch", size=3, stack=True) >> kept.append
@@ -149,7 +149,7 @@ def test_align_bounds_what_waits(missing, caplog):
 
 
 def test_align_refuses_what_cannot_work():
-    """One channel, no tolerance, a rule without its deadline: named when the component is made."""
+    """One channel, no tolerance, a rule without its deadline: rejected when the component is created."""
     with pytest.raises(ConfigError, match="at least two"):
         Align(channels=["a"], tolerance_s=1)
     with pytest.raises(ConfigError, match="tolerance_s"):
@@ -176,7 +176,7 @@ def test_choosing():
 
 
 def test_split_gives_each_part_its_number():
-    """The parts of an array come one by one, numbered in the coordinates, and in `seq` after the whole."""
+    """The parts of an array are emitted one by one, numbered in the coordinates, and in `seq` after the whole."""
     split = Split(axis="roi")
     wholes = [record(np.arange(6).reshape(3, 2), "a", seq=4), record(np.zeros((1, 2)), "a", seq=5)]
     parts = [part for whole in wholes for part in split(whole)]
@@ -254,7 +254,7 @@ def test_a_record_that_no_codec_can_write_is_described_in_the_dead_letters(tmp_p
 
 
 def test_a_log_store_cuts_off_a_torn_end(tmp_path):
-    """A log whose last entry was cut off by a crash is continued behind the last whole one."""
+    """A log whose last entry was truncated by a crash is continued after the last complete one."""
     path = tmp_path / "all.log"
     assert ps.Pipeline(ps.source(range(5)) >> ps.store("log", path=str(path))).run().ok
     whole = path.read_bytes()

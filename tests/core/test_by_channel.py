@@ -1,4 +1,4 @@
-"""Which worker of a decoder a channel goes to."""
+"""The worker of a decoder to which a channel goes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_workers_get_equally_many_channels(workers):
 
 @pytest.mark.parametrize("remembered", [0, 3, 10_000])
 def test_a_channel_stays_with_its_worker(remembered):
-    """All records of a channel go to one worker, in order, also when more channels come than are remembered."""
+    """All records of a channel go to one worker, in order, even if there are more channels than are remembered."""
     edges = [Edge() for _ in range(3)]
     outlet = ByChannel(edges, remembered=remembered)
     for number in range(20):

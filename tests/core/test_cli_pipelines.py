@@ -15,7 +15,7 @@ from penstock.builtin.files import FilesSource
 
 
 def penstock(*arguments, cwd):
-    """Run the command as users do: the script, which does not look for modules where it is called."""
+    """Run the command as users do: the script, which does not look for modules in the current directory."""
     command = [str(Path(sys.executable).with_name("penstock")), *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60, check=False)
 

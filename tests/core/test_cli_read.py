@@ -101,7 +101,7 @@ def test_what_cannot_be_read(archive, arguments, sentence):
 
 
 def test_several_stores(archive):
-    """Several stores are listed one behind the other, each under its name; --key shows the first that has it."""
+    """Several stores are listed one after the other, each under its name; --key shows the first that has it."""
     lines = read(archive, "bare", "json", "all.log").splitlines()
     assert [line for line in lines if line.endswith(":")] == ["bare:", "json:", "all.log:"]
     assert len(lines) == 12

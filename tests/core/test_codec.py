@@ -228,7 +228,7 @@ def test_the_quick_way_takes_plain_arrays_only():
 
 
 def test_decoding_gives_views():
-    """An array is a view of the buffer, and read-only just if the buffer is."""
+    """An array is a view of the buffer, and read-only if and only if the buffer is."""
     encoded = encode_bytes(Record(np.zeros(100, np.uint8)))
     assert not decode(encoded).data.flags.writeable
     buffer = bytearray(encoded)
@@ -271,7 +271,7 @@ def _loop():
     ],
 )
 def test_what_cannot_be_written_is_named(value, words):
-    """A value that has no form in bytes is refused with its path."""
+    """A value that cannot be written as bytes is rejected with its path."""
     with pytest.raises(CodecError, match=rf"^\$\.metadata\.camera\.handle.*{words}"):
         encode(Record(None, metadata={"camera": {"handle": value}}))
     with pytest.raises(CodecError, match=r"^\$\.parent\.data\[1\]"):
@@ -279,7 +279,7 @@ def test_what_cannot_be_written_is_named(value, words):
 
 
 def test_fields_that_cannot_be_written_are_named():
-    """A number, channel or key of metadata that does not fit is refused by name."""
+    """A number, channel or metadata key that does not fit is rejected by name."""
     with pytest.raises(CodecError, match=r"^\$\.seq: .*64 bits"):
         encode(Record(None, seq=2**70))
     with pytest.raises(CodecError, match=r"^\$\.channel: "):
@@ -378,13 +378,13 @@ LIES = {
 
 @pytest.mark.parametrize("name", LIES)
 def test_lies_are_refused(name):
-    """A frame or header that lies about sizes, shapes, depth, dtype or types is a CodecError."""
+    """A frame or header with false sizes, shapes, depth, dtype or types is a CodecError."""
     with pytest.raises(CodecError):
         decode(LIES[name])
 
 
 def test_lies_allocate_nothing():
-    """Refusing a header that promises terabytes takes no memory to speak of."""
+    """A header that claims terabytes is rejected without much memory."""
     code = (
         "import resource, sys, penstock.codec, numpy; resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))\n"
         "for line in sys.stdin:\n"
@@ -407,14 +407,14 @@ SAMPLE = Record(
 @settings(max_examples=400, deadline=None)
 @given(st.binary(max_size=200), st.booleans())
 def test_fuzz_random_bytes(noise, framed):
-    """Any bytes, and any bytes in a proper frame, give a record or a CodecError."""
+    """Any bytes, and any bytes in a valid frame, yield a record or a CodecError."""
     _record_or_error(frame(noise) if framed else noise)
 
 
 @settings(max_examples=600, deadline=None)
 @given(st.data())
 def test_fuzz_mutated_records(data):
-    """A record with bytes changed, cut out or put in gives a record or a CodecError."""
+    """A record with bytes changed, removed or inserted yields a record or a CodecError."""
     encoded = bytearray(encode_bytes(SAMPLE))
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(encoded) - 1))
@@ -451,7 +451,7 @@ def test_golden_files_of_version_1(name):
 
 
 def golden(name):
-    """Return the record that a golden file was written from."""
+    """Return the record from which a golden file was written."""
     about = {"channel": "left", "seq": 12, "time_ns": 1_767_225_600_000_000_000}
     values = {key: value for key, value in VALUES.items() if key not in ("containers", "path")}  # sets have no order
     arrays = {key: value for key, value in ARRAYS.items() if value.dtype.itemsize}

@@ -1,4 +1,4 @@
-"""Values of subclasses, and keys that fall together, as bytes: equal when they are read, or refused."""
+"""Values of subclasses, and keys that collide, as bytes: read back equal, or rejected."""
 
 import collections
 import enum
@@ -128,7 +128,7 @@ class FrozenMap(dict):
     ids=str,
 )
 def test_keys_that_would_fall_together_or_could_not_be_read_are_refused(value):
-    """No value is lost under a key that another has too, and no header is written that cannot be read."""
+    """No value is lost under a duplicate key, and no unreadable header is written."""
     with pytest.raises(CodecError):
         encode_bytes(Record(value))
 
@@ -177,7 +177,7 @@ def test_objects_that_raise_are_refused_as_any_other():
     ids=str,
 )
 def test_a_field_of_a_near_type_is_written_as_what_it_means(given, read):
-    """Numbers and text of numpy, whole floats and the like become the type that the field has."""
+    """NumPy numbers and text, whole floats and the like become the type of the field."""
     back = decode(encode_bytes(Record(b"x", parent=Record(b"y", **given), **given)))
     for record in (back, back.parent):
         for name, value in read.items():
@@ -206,6 +206,6 @@ def test_a_field_of_a_near_type_is_written_as_what_it_means(given, read):
     ids=lambda given: next(iter(given)),
 )
 def test_a_field_that_means_nothing_is_refused_by_name(given):
-    """A record that could not be read again is not written; the error names the field."""
+    """A record that could not be read back is not written; the error names the field."""
     with pytest.raises(CodecError, match=next(iter(given))):
         encode_bytes(Record(b"x", **given))

@@ -37,7 +37,7 @@ def test_with_a_store():
 
 
 def test_several_ends_and_a_bare_source():
-    """Each end gives its records, and a source alone is an end."""
+    """Each end returns its records, and a source alone is an end."""
     numbers = ps.source(range(3), name="numbers")
     both = ps.Pipeline(numbers >> ps.processor(double, name="a"), numbers >> ps.processor(double, name="b")).collect()
     assert sorted(data(both)) == [0, 0, 2, 2, 4, 4]
@@ -68,7 +68,7 @@ def test_a_limit_ends_a_source_without_end(limit):
 
 
 def test_a_limit_that_is_none():
-    """A limit below 1 is refused."""
+    """A limit below 1 is rejected."""
     with pytest.raises(ConfigError, match="limit=0"):
         ps.Pipeline(ps.source([1])).collect(limit=0)
 

@@ -235,7 +235,7 @@ def test_c1_all_problems_are_told_at_once():
 
 
 def test_c1_a_missing_field_is_named():
-    """A field without a default that is not there is reported by its path."""
+    """A missing field without a default is reported by its path."""
 
     @attrs.define
     class Needs:
@@ -277,7 +277,7 @@ def test_c1_wrong_yaml_says_where(tmp_path, text, message):
 
 
 def test_c1_yaml_bomb_is_refused(tmp_path):
-    """A small file whose aliases unfold to a billion items is refused instead of unfolded."""
+    """A small file whose aliases expand to a billion items is rejected instead of expanded."""
     file = tmp_path / "a.yaml"
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
@@ -300,7 +300,7 @@ def test_c1_yaml_bomb_is_refused(tmp_path):
     ],
 )
 def test_c1_other_wrong_files_say_what(tmp_path, name, text, message):
-    """TOML and JSON are as strict as YAML, and other suffixes are refused."""
+    """TOML and JSON are as strict as YAML, and other suffixes are rejected."""
     file = tmp_path / name
     file.write_text(text)
     with pytest.raises(ConfigError) as caught:
@@ -372,7 +372,7 @@ def test_c1_any_plain_data_comes_back(tmp_path_factory, plain):
 
 
 def test_c1_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    """If writing fails at the last step, the old file is whole, and nothing is left beside it."""
+    """If writing fails at the last step, the old file is complete, and nothing is left beside it."""
     file = tmp_path / "a.yaml"
     write_config(file, {"a": 1})
     file.chmod(0o640)
@@ -395,7 +395,7 @@ def test_c1_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("value", [object(), lambda: 1, int, np.array([None]), np.zeros(20_000), np.array([1j])])
 def test_c1_what_cannot_be_plain_is_named(tmp_path, value):
-    """A value that no file can hold is refused with its path, before a file is made."""
+    """A value that no file can hold is rejected with its path, before a file is created."""
     with pytest.raises(ConfigError, match=r"^\$\.anything\.x\[1\]: "):
         Settings(anything={"x": [0, value]}).to_yaml(tmp_path / "a.yaml")
     assert list(tmp_path.iterdir()) == []
@@ -404,7 +404,7 @@ def test_c1_what_cannot_be_plain_is_named(tmp_path, value):
 
 
 def test_c1_an_object_that_holds_itself_is_refused():
-    """A loop is refused instead of followed."""
+    """A reference cycle is rejected instead of followed."""
     loop = []
     loop.append(loop)
     with pytest.raises(ConfigError, match="holds itself"):

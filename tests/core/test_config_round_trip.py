@@ -242,7 +242,7 @@ def test_c1_every_kind_of_field_comes_back(tmp_path, annotation, value, suffix):
     ids=lambda value: type(value).__name__ if isinstance(value, int) else ascii(value)[:50],
 )
 def test_c1_what_would_come_back_as_something_else_is_refused(tmp_path, annotation, value, suffix):
-    """A value that its field's annotation does not lead back to is a ConfigError that names it; no file is made."""
+    """A value that does not match its field's annotation is a ConfigError that names it; no file is created."""
     with pytest.raises(ConfigError, match=r"\$"):
         config_of(annotation, value).to_yaml(tmp_path / f"a{suffix}")
     assert not list(tmp_path.iterdir())
@@ -279,7 +279,7 @@ def test_c1_none_that_toml_would_lose_is_refused(tmp_path):
 
 
 def test_c1_a_refused_value_leaves_the_old_file(tmp_path):
-    """Refusing comes before the file is touched."""
+    """An object is rejected before the file is touched."""
     file = tmp_path / "a.yaml"
     config_of(Any, 1).to_yaml(file)
     with pytest.raises(ConfigError, match=r"a\.yaml: \$\.v: tuple \(1, 2\) is read back as list \[1, 2\]"):
@@ -309,7 +309,7 @@ class Old(YamlConfig):
 
 @pytest.mark.parametrize("suffix", [".yaml", ".json"])
 def test_c1_an_old_file_is_read_without_its_unknown_keys(tmp_path, caplog, suffix):
-    """unknown="ignore" reads a file with keys that are gone, at any depth, and names them in the log."""
+    """unknown="ignore" reads a file with obsolete keys, at any depth, and names them in the log."""
     file = tmp_path / f"old{suffix}"
     file.write_text(
         '{"gone": 1, "camera": {"rate": 5, "binning": 2}, "either": {"rate": 7, "lost": 1, "type": "Camera"}}'
@@ -323,7 +323,7 @@ def test_c1_an_old_file_is_read_without_its_unknown_keys(tmp_path, caplog, suffi
 
 
 def test_c1_ignoring_unknown_keys_ignores_nothing_else(tmp_path):
-    """A value of the wrong type is an error also where unknown keys are ignored."""
+    """A value of the wrong type is an error even if unknown keys are ignored."""
     (tmp_path / "a.yaml").write_text("camera: {rate: fast, x: 1}\n")
     with pytest.raises(ConfigError, match=r"\$\.camera\.rate: expected int"):
         Old.from_yaml(tmp_path / "a.yaml", unknown="ignore")
@@ -400,7 +400,7 @@ def _of_key(key: Any) -> st.SearchStrategy[Any]:
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), suffix=st.sampled_from(SUFFIXES))
 def test_c1_whatever_is_written_is_read_back_the_same(tmp_path_factory, data, suffix):
-    """For generated classes and values: written and read back the same, by value and type, or refused as a whole."""
+    """Generated classes and values are written and read back equal, by value and type, or rejected as a whole."""
     kind, values = data.draw(typed_values())
     made = config_of(kind, data.draw(values))
     folder = tmp_path_factory.getbasetemp() / "generated"
@@ -433,13 +433,13 @@ def pipeline_to(store):
 
 
 def test_d1_settings_of_a_given_component_are_read_back_as_they_are():
-    """Bytes in a field of bytes or text are bytes again, also where base64 would be text."""
+    """Bytes in a field of bytes or text are read back as bytes, even if base64 would be text."""
     node = node_to_plain(pipeline_to(Kept(key=b"abc")).nodes[1])
     assert build(Kept, node["settings"]) == Kept(key=b"abc")
 
 
 def test_d1_a_pipeline_that_would_be_read_as_another_is_not_written(tmp_path):
-    """A tuple that would be a list, and a None that TOML leaves out, are refused with the node or the path."""
+    """A tuple that would become a list, and a None that TOML omits, are rejected with the node or the path."""
     with pytest.raises(WiringError, match=r"node 'out'.*\$\.more: tuple \(1,\) is read back as list"):
         node_to_plain(pipeline_to(Kept(more=(1,))).nodes[1])
     named = ps.Pipeline(ps.source("files", directory="a") >> ps.store("memory", max_bytes=None))

@@ -45,7 +45,7 @@ def test_e1_attributes_and_items_agree(axes):
 
 @given(AXES, AXES)
 def test_e1_equal_means_equal_hash(first, second):
-    """Two coordinates are equal just when their dicts are, and then one finds the other in a dict."""
+    """Two coordinates are equal if and only if their dicts are, and then one finds the other in a dict."""
     one, other = DataCoordinates(first), DataCoordinates(second)
     assert (one == other) == (first == second) == (one in {other: 1})
     assert one.matches(other) == (second.items() <= first.items())
@@ -68,13 +68,13 @@ def test_e1_other_values_are_refused(value):
     "name", ["copy", "items", "matches", "update", "_x", "__class__", "a b", "", "1a", "class", "\ufb01", 1, None, (1,)]
 )
 def test_e1_other_names_are_refused(name):
-    """A name that would not work as an attribute, or means a method, is refused."""
+    """A name that would not work as an attribute, or is a method's, is rejected."""
     with pytest.raises(CoordinatesError, match=r"^axis "):
         DataCoordinates({name: 1})
 
 
 def test_e1_contradictions_are_refused():
-    """An axis given twice with different values is refused; with the same value it is not."""
+    """An axis given twice with different values is rejected; with the same value it is not."""
     assert DataCoordinates({"time": 3}, time=3, z=1) == {"time": 3, "z": 1}
     with pytest.raises(CoordinatesError, match="'time': is passed twice, as 3 and as 4"):
         DataCoordinates({"time": 3}, time=4)
@@ -102,7 +102,7 @@ USES = {
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("use", USES)
 def test_e1_coordinates_in_use_cannot_be_changed(use, change):
-    """Once coordinates are a key or in a record, every change is refused, and the error names the remedy."""
+    """Once coordinates are a key or in a record, every change is rejected, and the error has the remedy."""
     coords = DataCoordinates(time=3)
     kept = USES[use](coords)
     for kind in (AttributeError, TypeError, CoordinatesError):
@@ -161,7 +161,7 @@ def test_e1_the_callers_dict_is_not_shared():
 
 
 def test_e1_missing_axis_says_what_there_is():
-    """An axis that is missing is an AttributeError or a KeyError; the first names those that are there."""
+    """A missing axis is an AttributeError or a KeyError; the first names the existing ones."""
     with pytest.raises(AttributeError, match="no axis 'z'; they have: time"):
         _ = DataCoordinates(time=3).z
     with pytest.raises(KeyError):
@@ -202,13 +202,13 @@ def test_e2_create_from_each_form():
 
 
 def test_e2_product_changes_the_last_axis_fastest():
-    """A pattern gives every combination in the order of nested loops."""
+    """A pattern yields every combination in the order of nested loops."""
     found = [(c.time, c.channel) for c in create(time=range(2), channel=["a", "b"], z=5)]
     assert found == [(0, "a"), (0, "b"), (1, "a"), (1, "b")]
 
 
 def test_e2_infinite_axis_first():
-    """A count may be the first axis, with start and step; anywhere else it is refused."""
+    """A count may be the first axis, with start and step; anywhere else it is rejected."""
     endless = create(time=itertools.count(2, 3), channel=["a", "b"])
     assert [c.time for c in itertools.islice(endless, 5)] == [2, 2, 5, 5, 8]
     assert endless.might_produce_coordinates({"time": 3_000_002, "channel": "b"}) is True
@@ -219,7 +219,7 @@ def test_e2_infinite_axis_first():
 
 
 def test_e2_infinite_generator_is_remembered():
-    """A generator without end can be gone through again, from several threads, and gives the same."""
+    """An endless generator can be iterated again, from several threads, and yields the same."""
     endless = create({"time": time} for time in itertools.count())
     assert endless.might_produce_coordinates({"time": 4}) is None
     results = []
@@ -253,7 +253,7 @@ def test_e2_might_produce_is_true_of_what_is_produced(axes, other):
 
 
 def test_e2_might_produce_needs_no_producing():
-    """Over a product of 10^18 combinations the answer is there at once, and a generator's end makes it final."""
+    """For a product of 10^18 combinations the answer is immediate, and a generator's end makes it final."""
     vast = create(time=range(10**9), z=range(10**9), channel=["a"])
     assert vast.might_produce_coordinates({"time": 5, "z": 10**9 - 1, "channel": "a"}) is True
     assert vast.might_produce_coordinates({"time": 5, "z": 10**9, "channel": "a"}) is False

@@ -46,7 +46,7 @@ def _dead_letters_in_a_directory_of_the_test(tmp_path, monkeypatch):
 
 
 def test_e3_a_handler_finishes_and_closes_its_storage_once():
-    """Finish tells the storage, which can still be read; close closes it; both only once."""
+    """Finish reaches the storage, which can still be read; close closes it; both only once."""
     shelf = Shelf()
     handler = ps.DataHandler(shelf)
     image = np.zeros(3)
@@ -64,7 +64,7 @@ def test_e3_a_handler_finishes_and_closes_its_storage_once():
 
 
 def test_e3_what_a_storage_had_before_is_there():
-    """Data from an earlier time can be had, and are not overwritten unless that is wanted."""
+    """Data of an earlier run can be read, and are overwritten only on request."""
     shelf = Shelf()
     shelf.put(ps.DataCoordinates(t=1), "old", {"a": 1})
     with ps.DataHandler(shelf) as handler:
@@ -105,7 +105,7 @@ def test_e3_a_storage_in_a_pipeline():
 
 @pytest.mark.parametrize("missing", ["put", "get_metadata", "finish", "close"])
 def test_e3_a_storage_without_a_method_is_refused(missing):
-    """A storage that lacks a method is refused by name before anything opens."""
+    """A storage that lacks a method is rejected by name before anything opens."""
     methods = {name: value for name, value in vars(Shelf).items() if name != missing and not name.startswith("__")}
     with pytest.raises(WiringError, match=f"treated as a storage, but it has no {missing};"):
         ps.store(type("Incomplete", (), methods)())

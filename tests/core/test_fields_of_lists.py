@@ -70,7 +70,7 @@ def test_a_list_is_exact_if_each_of_its_records_is(changes):
 @given(st.lists(st.sampled_from([*EXACT_CHANGES, *ODD_CHANGES]), min_size=1, max_size=6))
 @settings(deadline=None)
 def test_what_is_derived_has_its_name_and_exact_fields(changes):
-    """Results that are taken for derived have the names of their records and fields of the promised types."""
+    """Results that are taken for derived have the names of their records and fields of the declared types."""
     records = [RECORD] * len(changes)
     results = [record.replace(**change) for record, change in zip(records, changes, strict=True)]
     if all_derived(results, records):
@@ -82,7 +82,7 @@ def test_what_is_derived_has_its_name_and_exact_fields(changes):
 
 @pytest.mark.parametrize("change", ODD_CHANGES, ids=str)
 def test_odd_fields_of_one_result_among_many_are_converted_or_refused(change, tmp_path):
-    """A processor that changes data, and in one record a field to another type, passes on records of exact fields."""
+    """A processor that changes data, and in one record a field to another type, emits records with exact fields."""
     stored = []
     last = {**change, "data": "odd"}
     flow = ps.source([RECORD.replace(seq=seq) for seq in range(4)]) >> (
@@ -128,7 +128,7 @@ def test_records_of_several_channels_are_counted_once_for_all(names):
 
 
 def test_a_changed_copy_shares_the_rest():
-    """`replace` returns another record with these fields, and refuses a field that there is not."""
+    """`replace` returns another record with these fields, and rejects unknown fields."""
     changed = RECORD.replace(data=2, seq=5)
     assert (changed.data, changed.seq, changed.coords, changed.metadata) == (2, 5, RECORD.coords, RECORD.metadata)
     assert changed.metadata is RECORD.metadata
@@ -138,7 +138,7 @@ def test_a_changed_copy_shares_the_rest():
 
 
 def test_a_changed_copy_puts_its_coordinates_to_use():
-    """Coordinates that `replace` brings into a record cannot be changed any more."""
+    """Coordinates passed to `replace` cannot be changed any more."""
     coords = ps.DataCoordinates(time=4)
     RECORD.replace(coords=coords)
     with pytest.raises(TypeError, match="in use"):

@@ -40,7 +40,7 @@ QUICK = ps.Retry(times=3, wait_initial_s=0.001, wait_max_s=0.002, jitter_s=0.001
 
 @pytest.fixture(autouse=True)
 def _nothing_left(tmp_path, monkeypatch):
-    """No thread or file is left by any test; dead letters go to a directory of the test."""
+    """No thread or file is left by any test; dead letters go to the test's directory."""
     monkeypatch.chdir(tmp_path)
     with no_leaks():
         yield
@@ -121,7 +121,7 @@ def test_found_while_waiting_while_stored_and_afterwards():
 
 @pytest.fixture(params=[0.005, 1e-6], ids=["", "switching often"])
 def switching(request):
-    """Threads take turns as usual, or after every few instructions."""
+    """Switch threads as usual, or after every few instructions."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(request.param)
     yield
@@ -130,7 +130,7 @@ def switching(request):
 
 @pytest.mark.parametrize("processor", [None, lambda c, d, m: (c, d, m)], ids=["stored", "processed"])
 def test_no_gap_while_many_put_and_get(processor, switching):
-    """Data that were put are found until the end and after it, and by waiting threads: from any thread."""
+    """Data that were put can be read until the end and after it, from any thread, also by waiting ones."""
     puts, each = 4, 150
     with ps.DataHandler("memory", processor, capacity=7) as handler:
 
@@ -161,7 +161,7 @@ def test_no_gap_while_many_put_and_get(processor, switching):
 
 
 def test_unprocessed_and_processed():
-    """Unprocessed data can be had until they are processed, processed ones from then on, each asked for by name."""
+    """Unprocessed data can be read until they are processed, then processed ones, each on request."""
     go = threading.Event()
 
     def process(coords, data, metadata):
@@ -185,7 +185,7 @@ def test_unprocessed_and_processed():
 
 
 class Wanted(list):
-    """Coordinates that tell when all of them have been asked for."""
+    """Coordinates that report when all of them have been requested."""
 
     def __init__(self, items):
         super().__init__(items)
@@ -244,7 +244,7 @@ def test_finish_lets_those_go_who_wait():
 
 
 def test_full_is_felt_and_times_out():
-    """When the store is slow, put waits for room within its timeout, names the coordinates, and takes nothing."""
+    """If the store is slow, put waits for space within its timeout, then names the coordinates, and keeps nothing."""
     store = gated()
     with ps.DataHandler(store, capacity=2) as handler:
         taken = 0
@@ -268,7 +268,7 @@ def test_full_is_felt_and_times_out():
 
 
 def test_without_a_processor_data_wait_once():
-    """Without a processor, no more than `capacity` data wait behind those that the store is writing."""
+    """Without a processor, at most `capacity` data wait besides those that the store is writing."""
     store = gated()
     with ps.DataHandler(store, capacity=4) as handler:
         handler.put({"t": 0}, b"x")
@@ -284,7 +284,7 @@ def test_without_a_processor_data_wait_once():
 
 
 def test_finish_frees_a_putter_that_waits():
-    """A put that waits for room when the handler is finished raises, and its data are not half taken."""
+    """A put that waits for space when the handler is finished raises, and its data are not partly kept."""
     store = gated()
     errors = []
     with ps.DataHandler(store, capacity=1) as handler:
@@ -368,7 +368,7 @@ def test_a_store_that_raises_twice():
 
 
 def test_a_store_that_fails_in_part_is_not_given_twice_what_it_has():
-    """Records that were written beside one that failed are stored, once; only the bad one goes to the dead letters."""
+    """Records written beside a failed one are stored, once; only the bad one is dead-lettered."""
     store = gated(poison=lambda record: record.data == 3)
     with ps.DataHandler(ps.store(store, retry=QUICK)) as handler:
         for number in range(9):
@@ -463,7 +463,7 @@ def test_discarded_and_diverted():
 
 @attrs.define(kw_only=True)
 class Pairs:
-    """Keep every first record, and give the sum of two under the coordinates of the first."""
+    """Keep every first record, and return the sum of two under the coordinates of the first."""
 
     _kept: list = attrs.field(factory=list, init=False)
 
@@ -621,7 +621,7 @@ def test_a_store_that_held_data_before():
 
 
 def test_a_result_that_exists_is_dead_lettered():
-    """A processor that gives coordinates twice loses the second to the dead letters, with an error that names them."""
+    """If a processor returns coordinates twice, the second result is dead-lettered, with an error that names them."""
     with ps.DataHandler("memory", lambda c, d, m: ({"sum": 0}, d, m)) as handler:
         handler.put({"t": 0}, 0)
         handler.put({"t": 1}, 1)
@@ -642,7 +642,7 @@ def test_a_store_that_cannot_be_read():
 
 
 def test_memory_is_freed():
-    """No array outlives its storing, and no more are alive than the handler may hold."""
+    """No array outlives its writing, and no more are alive than the handler may hold."""
     alive: set[int] = set()
     most = 0
 
@@ -711,7 +711,7 @@ def test_wrong_arguments(arguments, options, error, words):
 
 
 def test_a_store_that_cannot_be_opened():
-    """If the store cannot be opened, the constructor raises, and nothing stays behind."""
+    """If the store cannot be opened, the constructor raises, and nothing is left behind."""
 
     @attrs.define
     class Closed(MemoryStore):

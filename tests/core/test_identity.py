@@ -1,4 +1,4 @@
-"""(channel, seq) names each record behind every step, and is the same when the same input is done again."""
+"""(channel, seq) names each record after every step, and is the same when the same input is processed again."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_names_are_unique_behind_processors(first, second, start):
 
 
 def test_one_value_and_a_list_are_told_apart(tmp_path):
-    """A replacing store keeps all that a processor gives, one value here and a list there."""
+    """A replacing store keeps all results of a processor, one value here and a list there."""
 
     def some(record):
         return record.data if record.seq % 2 else [record.data, record.data + 1]
@@ -94,7 +94,7 @@ def test_one_value_and_a_list_are_told_apart(tmp_path):
 
 
 def test_workers_name_alike():
-    """Workers, in any order, give the names that one would."""
+    """Several workers, in any order, yield the same names as one."""
 
     def flow(**options):
         records = [Record(number, channel="c", seq=number) for number in range(200)]
@@ -119,7 +119,7 @@ def test_a_name_that_comes_twice_is_reported():
 
 
 def lines(sizes, *, own_numbers):
-    """Return a decoder class that gives so many records for each packet, counted from 0 or named after the packet."""
+    """Return a decoder class that returns this many records per packet, counted from 0 or named after the packet."""
 
     @attrs.define(kw_only=True)
     class Lines:
@@ -168,7 +168,7 @@ def test_names_are_unique_behind_decoders(own_numbers, sizes, start):
     step=st.integers(1, 3),
 )
 def test_batches_of_other_records_have_other_names(size, cuts, by_channel, step):
-    """Over any number of runs, each begun anywhere and cut off anywhere, one name is one set of records."""
+    """Over any number of runs, each started and interrupted anywhere, one name is one set of records."""
     named: dict = {}
     for start in [0, *cuts]:
         for end in [*cuts, 40]:
@@ -225,7 +225,7 @@ def test_a_store_with_keys_has_everything_after_a_restart(tmp_path, how):
 
 @given(st.lists(st.tuples(st.integers(0, 2**63 - 1), st.lists(st.integers(0, 10**7), max_size=5)), max_size=30))
 def test_parts_of_parts_have_numbers_of_their_own(paths):
-    """Two records that were made in different ways of records of one channel have different numbers of 63 bits."""
+    """Two records derived in different ways from records of one channel have different numbers of 63 bits."""
     numbers = {}
     for base, path in paths:
         seq = base % 10**12
@@ -237,7 +237,7 @@ def test_parts_of_parts_have_numbers_of_their_own(paths):
 
 
 def test_parts_sort_by_whole_and_index():
-    """Sorted by number, parts are sorted by their whole and their place in it, in three levels."""
+    """Sorted by number, parts are sorted by their whole and their index in it, over three levels."""
     found = [n for seq in range(3) for part in part_numbers("c", seq, 4) for n in part_numbers("c", part, 3)]
     assert found == sorted(set(found))
     deeper = [n for part in found for n in part_numbers("c", part, 2)]
@@ -246,7 +246,7 @@ def test_parts_sort_by_whole_and_index():
 
 
 def test_numbers_say_when_something_is_missing():
-    """A leap between counted numbers is a gap; computed numbers have none."""
+    """A jump between counted numbers is a gap; computed numbers have none."""
     assert is_leap(3, 5)
     assert not is_leap(3, 4)
     assert not is_leap(3, part_number("c", 9, 0))

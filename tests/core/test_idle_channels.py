@@ -15,7 +15,7 @@ from penstock.run.steps.idle_channels import IdleChannels
 
 @attrs.define(slots=False)
 class Late:
-    """A decoder that gives each record with the next one, and the last when it is flushed."""
+    """A decoder that returns each record with the next one, and the last one when it is flushed."""
 
     idle_rest_s: float | None = None
     idle_close_s: float | None = None
@@ -79,7 +79,7 @@ def test_an_end_mark_closes_the_channel():
 
 
 def test_a_mark_on_the_last_record():
-    """A record that holds something and ends its channel is decoded first; the channel may begin again."""
+    """A record with data that ends its channel is decoded first; the channel may begin again."""
     first, second = records("a", "xy")
     last = second.replace(metadata={"channel_ends": True})
     report = run(first, last, *(each.replace(seq=each.seq + 2) for each in records("a", "uv")))
@@ -146,7 +146,7 @@ def test_off_means_never(clock):
 
 
 def test_an_idle_channel_is_closed_while_the_run_goes_on():
-    """After `idle_close_s` the last record comes, though the source is still open and gives nothing."""
+    """After `idle_close_s` the last record is emitted, although the source is still open and returns nothing."""
     arrived = threading.Event()
     push = PushSource(capacity=8)
     flow = ps.source(push) >> ps.decoder(Late(idle_close_s=0.05)) >> ps.processor(lambda record: arrived.set())

@@ -1,4 +1,4 @@
-"""Encoders that installed distributions bring: found by entry point, imported when one is needed, never in the way."""
+"""Encoders of installed distributions are found by entry point, imported on demand, and never in the way."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_an_installed_encoder_encodes_and_decodes(caplog):
 
 @pytest.mark.usefixtures("installed")
 def test_a_registered_encoder_comes_first():
-    """One that is registered under the same name stays, and is asked before installed ones."""
+    """An encoder registered under the same name is kept, and asked before installed ones."""
     own = Encoder("lab.spike", int, str, int)
     encoders = Encoders([own])
     encoders.add_installed()

@@ -13,7 +13,7 @@ from penstock.builtin.iterable import IterableSource
 
 
 def spun(seconds):
-    """Use up so much time without sleeping."""
+    """Use this much time without sleeping."""
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         pass
@@ -34,7 +34,7 @@ def test_an_iterator_that_takes_its_time_has_each_item_handed_over_at_once():
 
 
 def test_a_fast_iterator_gives_long_lists():
-    """Items that come at once are returned together."""
+    """Items that arrive together are returned together."""
     source = IterableSource(items=(number for number in range(100_000)))
     source.open()
     assert max(len(source.read(64, 1.0)) for _ in range(1000)) == 64

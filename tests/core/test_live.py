@@ -69,7 +69,7 @@ def whole(shelf, channel, camera):
 
 
 def test_a_camera_comes_and_goes():
-    """A source that is added is stored beside the others; when it is removed, all it gave is stored and committed."""
+    """An added source is stored beside the others; when it is removed, all its records are stored and committed."""
     first, second, shelf = Camera("one"), Camera("two"), Shelf()
     with ps.Pipeline(
         ps.source(first, name="one") >> ps.store(shelf, name="archive"), checkpoint_every_s=0.02
@@ -218,7 +218,7 @@ def test_the_account_of_an_aborted_run_counts_what_a_removed_source_gave():
 
 
 def test_a_paused_source_that_is_stopped_sees_the_barrier_that_came_with_it():
-    """A barrier and the stop that reach a paused source at one moment are both seen: the run ends."""
+    """A barrier and a stop that reach a paused source at the same moment are both seen: the run ends."""
     camera = Camera("one")
     run = ps.Pipeline(ps.source(camera, name="one") >> ps.store(Shelf()), checkpoint_every_s=1000).start()
     lane = run._plan.sources["one"]
@@ -272,7 +272,7 @@ def test_what_cannot_be_opened_changes_nothing():
 
 
 def test_what_cannot_be_joined_says_why():
-    """Fused nodes, a loose end and another role are refused with the reason and the remedy."""
+    """Fused nodes, a loose end and another role are rejected with the reason and the remedy."""
     camera = Camera("one")
     source = ps.source(camera, name="one")
     flow = source >> ps.processor(lambda record: record, name="p") >> ps.store(Shelf(), name="archive")
@@ -290,7 +290,7 @@ def test_what_cannot_be_joined_says_why():
 
 
 def test_one_of_two_sources_ends_by_itself_and_the_other_is_removed():
-    """An archive that loses its sources one way and the other still ends, and everything is stored."""
+    """An archive that loses its sources in different ways still ends, and everything is stored."""
     one, two, shelf = Camera("one", limit=50), Camera("two"), Shelf()
     flow = [ps.source(one, name="one"), ps.source(two, name="two")] >> ps.store(shelf)
     with ps.Pipeline(flow, checkpoint_every_s=0.02).start() as run:
@@ -333,7 +333,7 @@ def test_cameras_come_and_go_all_day(cycles):
 
 
 def test_d5_a_control_channel(tmp_path):
-    """Actions create, delete, update, pause, resume, stats and the user's own are carried out and answered."""
+    """Actions create, delete, update, pause, resume, stats and the user's own are executed and answered."""
     commands = ps.control  # the name is public
     todo, answers, got = [], [], threading.Semaphore(0)
     asked = []

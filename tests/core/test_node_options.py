@@ -89,7 +89,7 @@ def import_path_of_contract(role):
 
 @pytest.mark.parametrize("key", sorted(shapes.SETTINGS))
 def test_settings_of_builtin_components_for_editors_are_theirs(key):
-    """The settings that an editor completes for a built-in component are those that it has; required ones, too."""
+    """The settings that an editor completes for a built-in component are exactly its own, also the required ones."""
     shape, cls = shapes.SETTINGS[key], OFFERS[key]
     fields = {field.alias: field for field in attrs.fields(cls) if field.init}
     assert set(shape.__annotations__) - set(NODE_OPTIONS) == set(fields)
@@ -173,7 +173,7 @@ def test_a_path_that_leads_to_no_error_is_found_before_anything_opens():
 
 
 def test_a_local_class_has_no_name_for_a_file():
-    """An exception class that no module holds is refused for a file, with the name of the node."""
+    """An exception class that no module holds is rejected for a file, with the name of the node."""
 
     class Local(Exception):
         pass
@@ -196,7 +196,7 @@ class Gain:
 
 
 def plain_class():
-    """Return a class that no library wrote."""
+    """Return a class without a library's support."""
 
     class Plain:
         def __init__(self, factor=1):
@@ -227,7 +227,7 @@ def plain_class():
     ],
 )
 def test_misspelled_options_and_settings_name_the_nearest(make, near):
-    """A misspelled option of a node, or setting of its component, is refused with the nearest one."""
+    """A misspelled option of a node, or setting of its component, is rejected with the nearest one."""
 
     def check():
         made = make()
@@ -241,7 +241,7 @@ def test_misspelled_options_and_settings_name_the_nearest(make, near):
 
 @pytest.mark.parametrize(("key", "word", "near"), [("on_error", "skpi", "skip"), ("place", "proces", "process")])
 def test_misspelled_words_of_files_name_the_nearest(key, word, near):
-    """A misspelled word in a pipeline file is refused with its path and the nearest one."""
+    """A misspelled word in a pipeline file is rejected with its path and the nearest one."""
     plain = {"nodes": [{"name": "a", "source": "files", key: word}]}
     with pytest.raises(ConfigError, match=rf"\$\.nodes\[0\]\.{key}: .*did you mean '{near}'"):
         ps.Pipeline.from_plain(plain)
@@ -249,7 +249,7 @@ def test_misspelled_words_of_files_name_the_nearest(key, word, near):
 
 @pytest.mark.parametrize("key", ["wrokers", "on_eror", "nmae", "procesor"])
 def test_misspelled_keys_of_files_name_the_nearest(key):
-    """A misspelled key of a pipeline file is refused with its path and the nearest one."""
+    """A misspelled key of a pipeline file is rejected with its path and the nearest one."""
     plain = {"nodes": [{"name": "a", "source": "files", key: 1}]}
     with pytest.raises(ConfigError, match=r"^\$\.nodes\[0\]: unknown key .*did you mean"):
         ps.Pipeline.from_plain(plain)

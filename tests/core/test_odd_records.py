@@ -85,7 +85,7 @@ def test_a_record_with_an_odd_field_costs_only_itself_and_keeps_its_data(name, v
 
 
 def test_a_field_of_a_near_type_is_converted_where_the_record_enters():
-    """Behind the source, every field has the type that `Record` promises."""
+    """After the source, every field has the type that `Record` declares."""
     seen = []
     near = Record(
         1,
@@ -106,7 +106,7 @@ def test_a_field_of_a_near_type_is_converted_where_the_record_enters():
 
 
 def test_the_error_names_field_value_and_what_it_must_be():
-    """Who reads the dead letter knows which field to mend."""
+    """The dead letter names the field to correct."""
     report = ps.Pipeline(ps.source([Record(1, channel="cam", seq=2, time_ns="now")]) >> ps.store("null")).run()
     [letter] = letters(report)
     assert letter.metadata["error"] == f"{RecordFieldError.__module__}.{RecordFieldError.__qualname__}"
@@ -140,7 +140,7 @@ for _ in range(200):
     ids=range(14),
 )
 def test_a_dead_letter_keeps_all_that_can_be_encoded(metadata):
-    """One item that cannot be written costs neither the frame nor the items beside it, and is described."""
+    """An item that cannot be written affects neither the frame nor the items beside it, and is described."""
     metadata = {"gain": 2, "thumb": FRAME, **metadata}
     kept = decode(encode_bytes(salvaged(Record(FRAME, channel="cam", seq=7, metadata=metadata), CodecError("no"))))
     assert numpy.array_equal(kept.data, FRAME)
@@ -170,7 +170,7 @@ class Picture:
     ids=["dict", "list", "tuple", "record", "object", "object array"],
 )
 def test_arrays_beside_something_odd_in_the_data_are_kept(data, find):
-    """The pixels are kept wherever they lie in the data."""
+    """The pixels are kept wherever they are in the data."""
     kept = decode(encode_bytes(salvaged(Record(data), CodecError("no"))))
     assert numpy.array_equal(find(kept.data), FRAME)
 
@@ -200,7 +200,7 @@ def failing_run(name):
 
 @pytest.mark.parametrize("damage", [b"", b"no log at all", None], ids=["empty", "other", "damaged"])
 def test_a_bad_letter_log_does_not_keep_the_others_back(damage):
-    """The letters of all other runs are replayed; the run that does it names the bad one, and is not ok."""
+    """The dead letters of all other runs are replayed; the replaying run names the bad one, and is not ok."""
     first, bad, last = failing_run("a"), failing_run("b"), failing_run("c")
     content = bytearray((bad / LOG).read_bytes())
     content[-5] ^= 255

@@ -1,4 +1,4 @@
-"""Two records of one name are noticed wherever they meet."""
+"""Two records of the same name are detected wherever they meet."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def numbers(name, *, channel="a", first=0, step=1):
 
 
 def merged(store, *flows, workers=1):
-    """Lead sources into one store."""
+    """Send sources into one store."""
     kept = ps.store(store, name="kept", workers=workers)
     return ps.Pipeline(*(flow >> kept for flow in flows)).run()
 
 
 @pytest.mark.parametrize("store", ["null", "memory"])
 def test_two_sources_of_one_channel_and_the_same_numbers_are_remarked(store):
-    """Records of one name from two sources are stored and remarked, with both nodes, the channel and the number."""
+    """Records of the same name from two sources are stored and remarked, with both nodes, channel and number."""
     report = merged(store, numbers("left"), numbers("right", first=5))
     assert report.received == 20
     (remark,) = [each for each in report.remarks if "told apart" in each]
@@ -61,7 +61,7 @@ def test_names_that_differ_are_not_remarked(right):
 
 
 def test_two_ways_of_one_record_into_a_store_that_replaces_are_an_error():
-    """The results of two processors for one record have its name: in a store that replaces, one would vanish."""
+    """The results of two processors for one record have its name: a replacing store would lose one."""
     frames = numbers("frames")
     store = MemoryStore(when_exists="replace")
     kept = ps.store(store, name="kept")

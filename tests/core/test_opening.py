@@ -1,4 +1,4 @@
-"""A start ends, one way or the other, whichever thread is late."""
+"""A start always ends, whichever thread is late."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def run(store, items, tmp_path, **options):
 
 
 def test_a_thousand_records_into_a_dead_store(tmp_path):
-    """With the default retry the run is over in a few seconds: all records are dead letters; the account balances."""
+    """With the default retry the run ends in a few seconds: all records are dead letters; the account adds up."""
     began = time.monotonic()
     report = run(Dead(), range(1000), tmp_path)
     assert time.monotonic() - began < 10
@@ -60,7 +60,7 @@ def test_a_thousand_records_into_a_dead_store(tmp_path):
 
 
 def test_one_record_after_the_other(tmp_path):
-    """Records that come singly do not cost the waits of `retry` each, either."""
+    """Single records do not cost the waits of `retry` each, either."""
 
     def slowly():
         for number in range(60):
@@ -74,7 +74,7 @@ def test_one_record_after_the_other(tmp_path):
 
 
 def test_calls_that_fail_slowly_are_few(tmp_path):
-    """A store that fails only after a while is probed now and then, and not called for each record."""
+    """A store that fails only after a while is probed occasionally, and not called for each record."""
     store = Dead(slow_s=0.1)
     report = run(store, range(1000), tmp_path, retry=QUICK)
     assert store.calls < 20
@@ -133,7 +133,7 @@ def test_records_wait_without_an_end_of_tries(tmp_path):
 
 @pytest.mark.parametrize("end", ["source", "processor", "store"])
 def test_an_abort_ends_the_wait_of_a_retry(end, tmp_path):
-    """An aborted run does not wait for a retry that is due in an hour, and counts the record."""
+    """An aborted run does not wait for a retry due in an hour, and counts the record."""
     failed = threading.Event()
 
     class Failing:

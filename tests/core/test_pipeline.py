@@ -1,4 +1,4 @@
-"""Composing: nodes joined by >> are data that can be compared, written, read back and refused."""
+"""Composing: nodes joined by >> are data that can be compared, written, read back and rejected."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_pipeline_survives_its_file(tmp_path, suffix):
 
 
 def test_a_pipeline_is_pickled_as_data():
-    """A pickled pipeline is equal, and one that holds a lambda is refused by the name of the node."""
+    """A pickled pipeline is equal, and one that holds a lambda is rejected with the name of the node."""
     pipeline = ps.Pipeline(ps.source("iterable", items=[1]) >> ps.store("null"))
     assert pickle.loads(pickle.dumps(pipeline)) == pipeline
     with pytest.raises(WiringError, match="'lambda' cannot be written to a file or sent"):
@@ -138,7 +138,7 @@ def test_kinds_that_do_not_fit_are_refused():
 
 
 def test_wrong_ways_to_join_are_refused_at_once():
-    """A store in the middle, a source at the end, a loose edge: refused where they are written."""
+    """A store in the middle, a source at the end, a loose edge: rejected where they are written."""
     with pytest.raises(WiringError, match="'null' is a store and emits no records"):
         ps.source([1]) >> ps.store("null") >> double
     with pytest.raises(WiringError, match="'list' is a source and takes no records"):

@@ -1,4 +1,4 @@
-"""Policies of full edges: values, words and tables that mean the same, and wrong ones that fail when they are made."""
+"""Policies of full edges: equivalent values, words and tables; wrong ones fail at creation."""
 
 import pickle
 from typing import get_args
@@ -54,7 +54,7 @@ def test_the_text_of_a_policy_stands_for_it(policy):
 
 @given(POLICY)
 def test_files_hold_policies(policy):
-    """A pipeline that is written to TOML and to plain data has the same policy when it is read."""
+    """A pipeline written to TOML and to plain data has the same policy when it is read."""
     pipeline = ps.Pipeline(ps.source("files", directory="in") >> ps.edge(when_full=policy) >> ps.store("null"))
     for again in (ps.Pipeline.from_toml(pipeline.to_toml()), ps.Pipeline.from_plain(pipeline.to_plain())):
         assert again == pipeline
@@ -113,7 +113,7 @@ def test_a_wrong_policy_fails_when_it_is_made(make, said):
     ],
 )
 def test_a_wrong_policy_in_a_file_is_named_with_its_path(said, problem):
-    """A file with a wrong policy is refused, with the path of the key."""
+    """A file with a wrong policy is rejected, with the path of the key."""
     plain = {
         "nodes": [{"name": "a", "source": "files"}, {"name": "b", "store": "null"}],
         "edges": [{"before": "a", "after": "b", "when_full": said}],
@@ -133,14 +133,14 @@ def test_editors_complete_the_words_of_policies_without_options():
 
 
 def test_a_live_edge_takes_values():
-    """A policy that is given as a value acts like its word: only the newest record waits."""
+    """A policy given as a value acts like its word: only the newest record waits."""
     edge = LiveEdge(Inbox(), "a >> b", Edge(capacity=2, when_full=ps.DropOldest()))
     edge.put(0, [ps.Record(data=b"", seq=seq) for seq in range(5)])
     assert (edge.waiting, edge.dropped.total()) == (2, 3)
 
 
 def test_what_others_put_into_takes_policies_too():
-    """`PushSource` and `DataHandler` take the policies that they can follow as values, and refuse the others."""
+    """`PushSource` and `DataHandler` accept the policies that they support as values, and reject the others."""
     source = PushSource(capacity=2, when_full=ps.DropOldest(), channel="a")
     assert source.when_full == "drop_oldest"
     assert source == PushSource(capacity=2, when_full="drop_oldest", channel="a")

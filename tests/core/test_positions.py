@@ -16,7 +16,7 @@ ONCE = ps.Retry(times=1)
 
 
 class Tape:
-    """Gives numbers in lists of ten. The read of `fails_at` takes its list along; `rewinds` when it is opened again."""
+    """Returns numbers in lists of ten. The read of `fails_at` loses its list; `rewinds` when it is reopened."""
 
     def __init__(self, *, fails_at=None, rewinds=True, seeks=False, spoils=None):
         self.fails_at, self.rewinds, self.spoils = fails_at, rewinds, spoils
@@ -131,7 +131,7 @@ def test_nothing_is_committed_over_a_store_whose_last_sync_failed(neighbour):
 
 
 def test_a_sync_that_works_at_the_next_checkpoint_commits():
-    """A disk that is full for a moment holds the commit up, no more."""
+    """A disk that is full for a moment delays the commit, and no more."""
     source, store = Tape(), Kept(fail_syncs=1)
     gate = ps.processor(lambda record: record)
     ps.Pipeline(ps.source(source) >> gate >> ps.store(store, retry=ps.Retry(times=3, wait_initial_s=0.001))).run()
@@ -178,7 +178,7 @@ def stored(tmp_path):
 
 
 def test_files_that_come_late_are_read_wherever_their_names_sort(tmp_path):
-    """After a run, files that are new or renamed are read, whether they sort before the last one or behind it."""
+    """After a run, new or renamed files are read, whether they sort before the last one or after it."""
     (tmp_path / "in").mkdir()
     for name in ("b", "d"):
         (tmp_path / "in" / name).write_text(name)
@@ -192,7 +192,7 @@ def test_files_that_come_late_are_read_wherever_their_names_sort(tmp_path):
 
 
 def test_a_file_keeps_its_number_whatever_others_do(tmp_path):
-    """The seq of a file does not change when others come before it or go."""
+    """The seq of a file does not change when others are added before it or removed."""
     (tmp_path / "in").mkdir()
     numbers = []
     for name in ("m", "a", "z"):
@@ -206,7 +206,7 @@ def test_a_file_keeps_its_number_whatever_others_do(tmp_path):
 
 
 def test_a_state_of_an_earlier_version_is_read(tmp_path):
-    """A state file with the name of the last file alone covers all that sort up to it."""
+    """A state file with only the name of the last file covers all that sort up to it."""
     (tmp_path / "in").mkdir()
     for name in ("a", "b", "c"):
         (tmp_path / "in" / name).write_text(name)
@@ -215,7 +215,7 @@ def test_a_state_of_an_earlier_version_is_read(tmp_path):
 
 
 def test_a_file_that_is_gone_costs_itself(tmp_path):
-    """A file that vanishes between listing and reading is counted; those before and behind it are given."""
+    """A file that vanishes between listing and reading is counted; those before and after it are read."""
     (tmp_path / "in").mkdir()
     for number in range(100):
         (tmp_path / "in" / f"{number:03d}").write_text(str(number))
@@ -234,7 +234,7 @@ def test_a_file_that_is_gone_costs_itself(tmp_path):
 
 
 def test_a_file_that_cannot_be_read_holds_up_what_is_behind_it_and_loses_nothing(tmp_path):
-    """The files before one that cannot be read are given, and nothing behind it is committed."""
+    """The files before an unreadable one are read, and nothing after it is committed."""
     (tmp_path / "in").mkdir()
     for number in range(20):
         (tmp_path / "in" / f"{number:03d}").write_text(str(number))

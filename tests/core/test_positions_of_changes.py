@@ -1,4 +1,4 @@
-"""Nothing is committed that is not durable, also when nodes are replaced or removed, or the dead letters fail."""
+"""Only durable records are committed, even if nodes are replaced or removed, or the dead letters fail."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Gated(Tape):
 
 
 class Filled(Kept):
-    """Tells when it has the first thirty records."""
+    """Reports when it has the first thirty records."""
 
     def __init__(self, **settings):
         super().__init__(**settings)
@@ -79,7 +79,7 @@ def test_a_store_that_was_replaced_is_durable_before_its_records_are_committed()
 
 
 def test_nothing_is_committed_over_a_removed_store_that_could_not_sync():
-    """A store that is removed and cannot make its records durable keeps them from being committed."""
+    """A removed store that cannot make its records durable prevents their commit."""
     source, bad, good = Gated(), Filled(fail_syncs=1000), Kept()
     with started(source, ("bad", bad), ("good", good)) as run:
         assert bad.full.wait(LONG_S)
@@ -105,7 +105,7 @@ def test_each_of_two_sources_is_committed_as_far_as_it_gave():
 
 
 def test_nothing_is_committed_over_dead_letters_that_could_not_sync(monkeypatch, tmp_path):
-    """Records that are in the dead letters only are not committed if these are not durable."""
+    """Records that are only in the dead letters are not committed if these are not durable."""
 
     def fail(self):
         raise OSError(28, "No space left on device")

@@ -10,7 +10,7 @@ OF_A_RUN = [
 
 
 def test_a_run_shows_what_users_call():
-    """`dir(run)` has the methods for users, and no machinery of lanes, steps and changes."""
+    """`dir(run)` has the methods for users, and no internals of lanes, steps and changes."""
     pipeline = ps.Pipeline(ps.source([1, 2], name="numbers") >> ps.store("null"), name="lab")
     with pipeline.start() as run:
         assert [name for name in dir(run) if not name.startswith("_")] == OF_A_RUN

@@ -31,7 +31,7 @@ class TestPushContract(SourceContract):
 
 
 def test_many_put_one_reads():
-    """Several threads put more than it holds; each channel arrives whole and in order, and the run ends with `end`."""
+    """Several threads put more than it holds; each channel arrives completely and in order, and `end` ends the run."""
     push = PushSource(capacity=8)
     store = ps.store("memory")
     run = ps.Pipeline(ps.source(push) >> store, name="pushed").start()
@@ -83,7 +83,7 @@ def test_many_threads_put_into_a_small_one(when_full):
 
 
 def test_full():
-    """A full one lets `put` wait no longer than its timeout, by records and by bytes, but takes a single large one."""
+    """If it is full, by records or bytes, `put` waits no longer than its timeout; a single large one is accepted."""
     push = PushSource(capacity=2)
     push.put([0, 1])
     with pytest.raises(PutTimeoutError, match=r"2 records with \d+ bytes wait, of at most 2"):
@@ -149,7 +149,7 @@ def test_in_a_file():
 
 
 def test_plain_data_have_the_name_of_the_node_as_channel():
-    """Two push sources are two channels, whether data were put before the pipeline was made or later."""
+    """Two push sources are two channels, whether data were put before the pipeline was created or later."""
     push, other = PushSource(), PushSource(channel="right")
     push.put([1, ps.Record(2, channel="own"), 3])
     names = []
@@ -165,7 +165,7 @@ def test_plain_data_have_the_name_of_the_node_as_channel():
 
 
 def test_what_is_dropped_before_the_node_has_a_name_is_counted_under_it():
-    """Drops from before the pipeline was made are counted in the channel that the records would have had."""
+    """Drops from before the pipeline was created are counted in the channel that the records would have had."""
     push = PushSource(capacity=1, when_full="drop_oldest")
     run = ps.Pipeline(ps.source(push, name="cam") >> ps.store("null")).start()
     push.put(range(1000))

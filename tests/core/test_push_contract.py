@@ -7,7 +7,7 @@ from penstock.testing import SourceContract
 
 
 class TestPushSource(SourceContract):
-    """The code that builds it keeps it, to put records into it."""
+    """The test's own code that creates it keeps a reference, to put records into it."""
 
     repeats = False
     picklable = False  # its inlet is shared with those who put

@@ -28,7 +28,7 @@ def record():
 
 
 def kept(flow, into):
-    """Return the flow with a store behind it, and the records that come there in a list."""
+    """Return the flow with a store at its end, and the records that arrive there in a list."""
     return flow >> ps.processor(lambda each: into.append(each)) >> ps.store("null")
 
 
@@ -63,7 +63,7 @@ def test_a_viewer_cannot_change_what_the_archive_gets(change):
 
 
 def test_the_empty_metadata_that_records_begin_with_are_shared_too():
-    """A tag on a record without metadata does not get into the archive either."""
+    """A tag on a record without metadata does not reach the archive either."""
     archive, source = [], ps.source([1, 2])
 
     def tag(each):
@@ -93,7 +93,7 @@ def test_the_error_names_the_remedy_and_the_remedy_works():
 
 
 def test_without_a_fan_out_nothing_is_made_read_only():
-    """On one way a record belongs to its holder, and is the same object."""
+    """Without a fan-out a record belongs to its holder, and is the same object."""
     seen, given = [], record()
     ps.Pipeline(ps.source([given]) >> seen.append >> ps.store("null")).run()
     assert seen[0] is given
@@ -173,7 +173,7 @@ def test_they_are_what_they_stand_for_to_everybody_else(value):
 
 
 def test_every_method_that_changes_a_container_is_refused():
-    """No method of dict, list or set that changes it is left."""
+    """No method of dict, list or set that changes it is available."""
     for value in CONTAINERS:
         plain = type(value).__mro__[1]
         before = plain(value)
@@ -210,6 +210,6 @@ def test_stores_take_read_only_records(tmp_path):
 
 
 def test_a_bytearray_and_a_memoryview_cannot_be_written_to():
-    """Bytes that may be written to are shared as bytes that may not."""
+    """Writable bytes are shared as read-only ones."""
     assert frozen_value(bytearray(b"abc")) == b"abc"
     assert frozen_value(memoryview(bytearray(b"abc"))).readonly

@@ -96,7 +96,7 @@ def test_a_node_that_gave_nothing_is_remarked(caplog):
 
 
 def test_a_filter_is_not_remarked():
-    """A processor that lets some records pass is as it should be."""
+    """A processor that passes only some records causes no remark."""
     report = ps.Pipeline(
         ps.source(range(3)) >> (lambda record: record if record.data else None) >> ps.store("null")
     ).run()

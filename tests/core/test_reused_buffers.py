@@ -153,7 +153,7 @@ class OwnSource:
 @pytest.mark.parametrize("make", GENERATORS, ids=lambda make: make.__name__)
 @pytest.mark.parametrize("wrap", [lambda items: items, OwnSource], ids=["iterable", "source"])
 def test_what_is_filled_again_is_stored_as_it_was(make, wrap):
-    """Each record has the content that it had when it was given."""
+    """Each record has the content that it had when it was returned."""
     seen = []
     flow = ps.source(wrap(make())) >> (lambda record: seen.append(record)) >> ps.store("null")
     report = ps.Pipeline(flow).run()
@@ -210,7 +210,7 @@ def test_memory_that_comes_back_late_is_an_error_that_names_the_setting():
 
 
 def test_the_setting_decides():
-    """True copies from the first on; False copies nothing."""
+    """True copies from the first record on; False copies nothing."""
     frame = numpy.zeros(4)
     for reuses in (True, False):
         watch = BufferWatch(reuses, "me")
@@ -228,7 +228,7 @@ def test_the_error_is_one_of_penstock():
 
 
 def test_a_constant_that_nobody_can_write_to_is_not_copied():
-    """A read-only array that is given again and again is given as it is; so are the items of a list."""
+    """A read-only array that is returned repeatedly is not copied, nor are the items of a list."""
     frame = numpy.zeros(4)
     frame.flags.writeable = False
     seen = []

@@ -24,14 +24,14 @@ Numbers, Shelf, QUICK = runs.Numbers, runs.Shelf, runs.QUICK
 
 @pytest.fixture(autouse=True)
 def _no_threads_left(tmp_path, monkeypatch):
-    """After every test, no thread of penstock is left; dead letters go to a directory of the test."""
+    """After every test, no thread of penstock is left; dead letters go to the test's directory."""
     monkeypatch.chdir(tmp_path)
     yield
     assert [thread.name for thread in threading.enumerate() if thread.name.startswith("penstock")] == []
 
 
 def test_any_iterable_any_callable_any_order():
-    """A generator through functions into a store arrives whole and in order; functions may return plain data."""
+    """The items of a generator pass through functions into a store completely and in order."""
     shelf = Shelf()
     report = ps.Pipeline(ps.source(n for n in range(1000)) >> (lambda r: r.data + 1) >> ps.store(shelf)).run()
     assert report.ok, report
@@ -41,7 +41,7 @@ def test_any_iterable_any_callable_any_order():
 
 
 def test_a_processor_gives_none_one_or_several():
-    """None discards, a record passes, a list or a generator emits several: the account tells them apart."""
+    """None discards, a record passes, a list or a generator emits several: the account distinguishes them."""
     shelf = Shelf()
 
     def split(record):
@@ -63,7 +63,7 @@ def test_a_processor_gives_none_one_or_several():
 
 
 def test_e5_processors_of_three_arguments():
-    """A function of (coords, data, metadata) gives a tuple, a list of them or None."""
+    """A function of (coords, data, metadata) returns a tuple, a list of them or None."""
     shelf = Shelf()
 
     def process(coords, data, metadata):
@@ -84,7 +84,7 @@ def test_e5_processors_of_three_arguments():
 
 
 def test_one_bad_record_costs_only_itself():
-    """A processor that raises, exits or fails in a generator loses that record to the dead letters, with traceback."""
+    """If a processor raises, exits or fails in a generator, that record is dead-lettered, with the traceback."""
     shelf = Shelf()
 
     def process(record):
@@ -132,7 +132,7 @@ def test_on_error_skip_and_stop():
 
 
 def test_retry_makes_a_call_again():
-    """A processor that fails twice and then works loses nothing, and the tries are counted."""
+    """A processor that fails twice and then works loses nothing, and the retries are counted."""
     calls = []
 
     def process(record):
@@ -150,7 +150,7 @@ def test_retry_makes_a_call_again():
 
 
 def test_retry_only_on_the_errors_named():
-    """An error that is not in `on` is not tried again."""
+    """An error that is not in `on` is not retried."""
     calls = []
 
     def process(record):
@@ -176,7 +176,7 @@ def test_a_store_that_fails_twice_keeps_the_order(name_failed):
 
 @pytest.mark.parametrize("name_failed", [True, False])
 def test_a_bad_record_does_not_take_its_neighbours_with_it(name_failed):
-    """Records that a store refuses for good go to the dead letters, each with its own error; the others are stored."""
+    """Records that a store rejects permanently are dead-lettered, each with its own error; the others are stored."""
     shelf = Shelf(poison=frozenset({3, 77}), name_failed=name_failed)
     report = ps.Pipeline(ps.source(range(100)) >> ps.store(shelf, retry=QUICK)).run()
     assert sorted(shelf.data) == [n for n in range(100) if n not in (3, 77)]
@@ -227,7 +227,7 @@ def test_a_slow_viewer_never_brakes_an_archive():
 
 
 def test_fan_out_shares_arrays_read_only_and_in_place_gets_its_own():
-    """Behind a fan-out arrays arrive read-only; a component that works in place gets a copy, others the same memory."""
+    """After a fan-out arrays are read-only; a component that works in place gets a copy, others the same memory."""
     arrays = [np.zeros(4) for _ in range(3)]
     seen = []
 
@@ -253,7 +253,7 @@ def test_fan_out_shares_arrays_read_only_and_in_place_gets_its_own():
 
 @pytest.mark.parametrize("ordered", [True, False])
 def test_workers_share_the_work(ordered):
-    """Several workers give every result once; in the order of the records unless the user does not care."""
+    """Several workers return every result once; in the order of the records unless `ordered` is False."""
     barrier = threading.Barrier(2, timeout=20)
 
     def work(record):
@@ -270,7 +270,7 @@ def test_workers_share_the_work(ordered):
 
 
 def test_workers_between_fans():
-    """Workers behind a fan-in and before a fan-out keep the order of each channel, and the account balances."""
+    """Workers after a fan-in and before a fan-out keep the order of each channel, and the account adds up."""
     one, two = Shelf(), Shelf()
     sources = [ps.source(Numbers(count=500), name="a"), ps.source(Numbers(count=500), name="b")]
     tagged = [
@@ -306,7 +306,7 @@ def test_checkpoints_commit_only_what_is_durable():
 
 
 def test_at_the_end_everything_is_committed():
-    """A run that drains commits the position behind the last record, and closes source and store once."""
+    """A run that drains commits the position after the last record, and closes source and store once."""
     numbers, shelf = Numbers(count=777), Shelf()
     ps.Pipeline(ps.source(numbers) >> ps.store(shelf)).run()
     assert numbers.committed[-1] == 777
@@ -360,7 +360,7 @@ def test_a_checkpoint_waits_for_what_a_processor_holds():
 
 
 def test_a_sync_that_fails_commits_nothing_until_it_works():
-    """While a store cannot sync, no position is committed; the next checkpoint that works commits."""
+    """While a store cannot sync, no position is committed; the next successful checkpoint commits."""
     numbers, gate = Numbers(count=10, gate=threading.Event()), threading.Event()
 
     class Failing(Shelf):
@@ -382,7 +382,7 @@ def test_a_sync_that_fails_commits_nothing_until_it_works():
 
 
 def test_a_source_that_fails_is_opened_again_with_a_discontinuity():
-    """A source whose read raises is closed and opened again; the first record behind is marked."""
+    """A source whose read raises is closed and reopened; the next record is marked."""
 
     class Flaky(Numbers):
         def read(self, max_records, timeout_s):
@@ -464,7 +464,7 @@ def test_abort_counts_what_is_lost():
 
 
 def test_a_component_that_blocks_for_ever_is_named_by_an_abort(monkeypatch):
-    """A processor that never returns cannot hold an abort up: the report names it."""
+    """A processor that never returns cannot delay an abort: the report names it."""
     from penstock.run import run as run_module
 
     monkeypatch.setattr(run_module, "ABORT_GRACE_S", 0.2)
@@ -563,7 +563,7 @@ def test_the_watchdog_names_what_is_silent_and_what_blocks():
 
 
 def test_a_store_is_given_lists():
-    """A lane that ends in a store takes more and more records at once, as any other."""
+    """A lane that ends in a store takes more and more records at once, like any other."""
     sizes = []
     shelf = Shelf(before_write=lambda records: sizes.append(len(records)))
     assert ps.Pipeline(ps.source(range(5000)) >> ps.store(shelf)).run().ok
@@ -593,7 +593,7 @@ def test_what_a_retry_wrote_is_not_written_again():
 
 
 def test_slow_components_are_given_few_records_at_once():
-    """A processor that takes long works at short lists, so that results do not wait for a thousand others."""
+    """A slow processor works on short lists, so that results do not wait for a thousand others."""
     sizes, pause = [], threading.Event()
 
     class Slow:

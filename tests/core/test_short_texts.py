@@ -140,7 +140,7 @@ class Tags(HTMLParser):
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a & b \"quoted\" 'too'", "Größe"])
 def test_html_is_escaped(name):
-    """Notebooks show a report and a pipeline as HTML that holds every text as it is, and no tag of anybody's."""
+    """Notebooks show a report and a pipeline as HTML with every text escaped, and without users' tags."""
     pipeline, report = report_of(name=name, node=name)
     report = attrs.evolve(report, errors=(f"it broke: {name}",), dead_letters=name)
     for thing in (pipeline, report):

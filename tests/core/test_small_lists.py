@@ -66,7 +66,7 @@ def test_the_counts_hold_with_every_policy(policy, data):
 
 
 def test_a_lane_that_waits_is_woken_by_single_records():
-    """Records that come one by one are all taken, however putting and taking threads take turns."""
+    """Records put one by one are all taken, however the putting and taking threads interleave."""
     inbox = Inbox()
     edge = LiveEdge(inbox, "a >> b", ps.edge(capacity=3))
     taken = []

@@ -79,7 +79,7 @@ def test_logging_that_is_configured_is_used(tmp_path):
 
 
 def test_check_raises(tmp_path, caplog):
-    """`run(check=True)` and `raise_if_failed` raise an error that carries the report; nothing is logged beside it."""
+    """`run(check=True)` and `raise_if_failed` raise an error with the report; nothing is logged besides."""
     pipeline = ps.Pipeline(ps.source(range(3)) >> bad >> ps.store("memory"), dead_letters=tmp_path)
     with pytest.raises(RunFailedError, match=r"node 'bad'.*3 records were dead-lettered") as caught:
         pipeline.run(check=True)
@@ -111,7 +111,7 @@ def test_many_problems_do_not_flood(tmp_path, caplog):
 
 
 def test_the_command_prints_it_once(tmp_path):
-    """`penstock run` prints the report and does not log the same beside it."""
+    """`penstock run` prints the report, and does not log the same besides."""
     (tmp_path / "rules.py").write_text("def bad(record):\n    raise ValueError('no')\n")
     (tmp_path / "p.toml").write_text(
         'penstock = 1\n[[nodes]]\nname = "files"\nsource = "files"\nsettings = {directory = "in"}\n[[nodes]]\n'

@@ -46,7 +46,7 @@ def record(**metadata):
     ],
 )
 def test_paths(text, root, path):
-    """The directories that need no record are the root, and the rest is filled in, once."""
+    """The directories that need no record are the root, and the rest is rendered once."""
     template = Template(text)
     made = record(camera="c1", text="{{ seq }}")
     assert (template.root, template.path(made)) == (Path(root), Path(path))
@@ -100,7 +100,7 @@ def test_no_value_leads_out(name, other):
 
 
 def test_symlinks(tmp_path):
-    """A symlink that leads out of the root is refused, in the middle or at the end; one that stays in it is not."""
+    """A symlink that leads out of the root is rejected, in the middle or at the end; one that stays in it is not."""
     root = tmp_path / "root"
     (root / "real").mkdir(parents=True)
     (root / "out").symlink_to(tmp_path)
@@ -149,7 +149,7 @@ def test_missing_names_say_what_there_is():
 
 
 def test_defaults_fill_in_but_hold_the_root():
-    """A default counts where the metadata lacks the name; one that holds a directory cannot be replaced."""
+    """A default applies if the metadata lacks the name; one that contains a directory cannot be replaced."""
     template = Template("{{ root }}/{{ camera }}", defaults={"root": "/data", "camera": "none"})
     assert template.root == Path("/data")
     assert template.path(record()) == Path("/data/none")
@@ -164,7 +164,7 @@ def test_metadata_does_not_hide_the_record():
 
 
 def test_keys_are_plain_text():
-    """A key or topic is not fenced, but must not be empty nor have control characters."""
+    """A key or topic has no root, but must not be empty nor contain control characters."""
     assert Template("{{ a }}").render(record(a="x/../y")) == "x/../y"
     for value in ("", "a\0", "a\n"):
         with pytest.raises(TemplateError):
@@ -178,7 +178,7 @@ def test_keys_are_plain_text():
     st.text(max_size=5), st.integers(), st.integers(),
 )  # fmt: skip
 def test_the_quick_way_gives_the_same(text, channel, seq, time_ns):
-    """A template of nothing but a record's own fields is filled without jinja, to the same name or the same refusal."""
+    """A template with only a record's own fields is rendered without jinja, to the same name or error."""
     record = Record(None, channel=channel, seq=seq, time_ns=time_ns)
     template = Template(text)
     try:
@@ -228,5 +228,5 @@ def test_a_gap_of_str_format_gets_the_sentence_that_helps(text, meant):
 
 
 def test_braces_that_are_meant_are_left():
-    """A name in braces beside gaps of jinja2 stays as it is, unless it is a record's."""
+    """A name in braces beside gaps of jinja2 is unchanged, unless it is a record's."""
     assert Template("{x}/{{ seq }}").render(Record(1, seq=7)) == "{x}/7"

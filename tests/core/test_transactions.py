@@ -1,4 +1,4 @@
-"""A store that keeps the sources' positions with its records: after a crash, each record is there exactly once."""
+"""A store that keeps the sources' positions with its records: after a crash, each record is stored exactly once."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_run_that_ends_has_everything_once(tmp_path):
 
 @pytest.mark.parametrize("kills", [6])
 def test_killed_again_and_again_every_row_is_there_once(tmp_path, kills):
-    """Killed at any moment and started again until it ends: no row is missing and none is twice, without any key."""
+    """After kills at any moment and restarts until it ends, no row is missing or repeated, without any key."""
     path, count = str(tmp_path / "ledger.db"), 3000
     command = [sys.executable, "-c", CHILD, os.path.dirname(__file__), path, str(count)]
     for kill in range(kills):
@@ -137,7 +137,7 @@ def test_killed_again_and_again_every_row_is_there_once(tmp_path, kills):
 
 @attrs.define(kw_only=True)
 class Saved(Counted):
-    """Give numbers, and begin at the committed one; positions are numbers, or texts that hold one."""
+    """Return numbers, from the committed one on; positions are numbers, or texts that hold one."""
 
     path: str
     text: bool
@@ -198,7 +198,7 @@ def test_a_source_never_begins_before_its_own_commit(tmp_path, text):
 
 
 def test_a_source_that_does_not_know_its_position_yet_begins_beside_a_ledger(tmp_path):
-    """A position that raises before the first read keeps no run from starting, with a kept position and two stores."""
+    """A position that raises before the first read does not prevent a start, with a kept position and two stores."""
 
     class Unsure(Saved):
         def open(self):

@@ -77,7 +77,7 @@ def test_d5_a_message_makes_only_what_plugins_offer(tmp_path, monkeypatch, role,
 
 
 def test_d5_a_message_names_no_error_that_would_be_imported(tmp_path, monkeypatch):
-    """An exception that `retry` names by an import path is refused before it is imported, unless it is listed."""
+    """An exception that `retry` names by an import path is rejected before it is imported, unless it is listed."""
     mark = tmp_path / "ran"
     (tmp_path / "marking_errors.py").write_text(
         f"import pathlib\npathlib.Path({str(mark)!r}).touch()\nclass Mine(Exception): ...\n"
@@ -123,7 +123,7 @@ def test_d5_allow_is_a_list_of_import_paths(allow):
 
 
 def test_d5_a_channel_that_allows_is_written_to_a_file():
-    """`allow` is data: it goes to a file and back as import paths."""
+    """`allow` is data: it is written to a file and read back as import paths."""
     pipeline = ps.Pipeline(ps.control("files", directory="a", allow=[Listed]) >> ps.store("memory"))
     assert f"{__name__}:Listed" in pipeline.to_toml()
     assert ps.Pipeline.from_toml(pipeline.to_toml()) == pipeline
@@ -171,7 +171,7 @@ def test_d1_validate_imports_when_it_is_told(file):
 
 
 def test_d1_a_pipeline_is_data_until_it_is_checked(file, monkeypatch):
-    """Reading, comparing, drawing and writing a pipeline import nothing that it names."""
+    """Reading, comparing, drawing and writing a pipeline import none of its components."""
     monkeypatch.chdir(file.parent)
     pipeline = ps.Pipeline.read("a.toml")
     assert pipeline == ps.Pipeline.from_toml(pipeline.to_toml())
@@ -220,7 +220,7 @@ def test_d1_a_file_that_is_none_is_one_sentence(tmp_path, command, name, words):
 
 
 def test_d1_what_is_not_installed_says_what_brings_it():
-    """A misspelt name, or the module of a plugin that is not there, leads to the distribution."""
+    """For a misspelt name, or the module of a missing plugin, the error names the distribution."""
     from penstock.plugins import Plugins
 
     none = Plugins(())

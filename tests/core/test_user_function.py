@@ -34,7 +34,7 @@ def by_pipeline(function, count=1):
 
 
 def by_handler(function, count=1):
-    """The same with a DataHandler."""
+    """Do the same with a DataHandler."""
     got = []
 
     class Keeps:
@@ -207,7 +207,7 @@ def test_nothing_is_discarded(lead, nothing):
 
 @both
 def test_several_are_several(lead):
-    """A list of tuples, records or values gives one record for each, in order."""
+    """A list of tuples, records or values yields one record for each, in order."""
     several = [
         lambda c, d, m: [({**c, "k": k}, k, {"k": k}) for k in (1, 2)],
         lambda r: [({**r.coords, "k": k}, k, {"k": k}) for k in (1, 2)],
@@ -263,7 +263,7 @@ def test_a_builtin_takes_the_record(lead):
 
 @both
 def test_an_iterator_that_fails_costs_its_own_record(lead):
-    """One that raises on the way costs its record, in the first list and later; a thousand of them nest nothing."""
+    """A function that raises costs its record, in the first list and later; a thousand errors nest nothing."""
 
     def results(record):
         return (1 // (record.coords["t"] - 3) for _ in range(1))

@@ -40,7 +40,7 @@ def test_an_error_names_the_file(tmp_path):
 
 
 def test_a_failed_rename_leaves_no_temporary_file(tmp_path):
-    """A path that is a directory cannot be replaced: it stays as it is, and nothing is left beside it."""
+    """A directory cannot be replaced by a file: it is unchanged, and nothing is left beside it."""
     (tmp_path / "state.json" / "inside").mkdir(parents=True)
     with pytest.raises(OSError, match=r"state\.json"):
         write_whole(tmp_path / "state.json", b"new")

@@ -91,7 +91,7 @@ class NoSettings:
     ids=lambda given: type(given).__name__ if not isinstance(given, type) else f"class {given.__name__}",
 )
 def test_each_channel_has_a_decoder_of_its_own(given):
-    """Two cameras never meet in one decoder, whether its object, its class or a factory was given."""
+    """Two cameras never share a decoder, whether its object, its class or a factory was given."""
     store = MemoryStore()
     report = ps.Pipeline(ps.source(of_channels("a", "b")) >> ps.decoder(given, name="d") >> ps.store(store)).run()
     assert report.ok, report
@@ -145,7 +145,7 @@ def test_a_factory_that_gives_one_object_again_is_refused():
 
 
 def test_a_factory_is_called_once_for_each():
-    """No component is made that does not work."""
+    """Every created component works."""
     made = []
 
     def make():
@@ -197,7 +197,7 @@ class DataThreads:
     "given", [AttrsThreads(), DataThreads(), DataThreads, lambda: DataThreads(), DataThreads().method]
 )
 def test_each_worker_has_a_processor_of_its_own(given):
-    """Three workers are three objects, none of them the user's, whose settings they have."""
+    """Three workers are three objects with the user's settings, none of them the user's object."""
     store = MemoryStore()
     flow = ps.source(of_channels("a", count=3000)) >> ps.processor(given, workers=3) >> ps.store(store)
     assert ps.Pipeline(flow).run().ok
@@ -208,7 +208,7 @@ def test_each_worker_has_a_processor_of_its_own(given):
 
 @pytest.mark.parametrize("given", [Threads(), Threads().method, functools.partial(Threads())])
 def test_a_processor_that_cannot_be_copied_is_refused_for_workers(given):
-    """An object with a state is not shared by three threads; alone it works as it is."""
+    """An object with a state is not shared by three threads; with one thread it is used directly."""
     with pytest.raises(
         WiringError, match=r"node 'p' .*workers=3.*Threads.*pass the class, .*or a function that calls it"
     ):
@@ -296,7 +296,7 @@ def test_one_list_or_function_in_two_nodes_is_fine():
 
 
 def test_two_runs_at_once_do_not_share_an_object():
-    """A store that works in one run is refused to another, before anything opens; later it may have it."""
+    """A store in use by one run is rejected by another, before anything opens; later that may use it."""
     store, source = MemoryStore(when_exists="replace"), FakeSource(more=True)
     second = ps.Pipeline(ps.source([1]) >> ps.store(store))
     with ps.Pipeline(ps.source(source) >> ps.store(store), name="first").start():  # noqa: SIM117 - the run is the subject
@@ -330,7 +330,7 @@ def test_a_live_change_keeps_to_the_rule():
 
 
 def test_what_could_not_start_is_free_again():
-    """A run that cannot be opened leaves the objects that it was given to the next one."""
+    """If a run cannot be opened, its objects can be used by the next one."""
 
     class Refuses(MemoryStore):
         def open(self):
@@ -403,7 +403,7 @@ def test_a_dataclass_is_written_to_a_file_with_its_settings():
     ],
 )
 def test_what_no_file_can_name_is_refused_with_the_true_reason(given, reason):
-    """The error of an export names the node, why no file can name it, and the form that works."""
+    """The error of an export names the node, why no file can name it, and an alternative that works."""
     pipeline = ps.Pipeline(ps.source("files", path="x") >> ps.processor(given, name="p") >> ps.store("null"))
     if reason is None:
         assert "test_whose_object:locked" in pipeline.to_toml()
@@ -413,7 +413,7 @@ def test_what_no_file_can_name_is_refused_with_the_true_reason(given, reason):
 
 
 def test_pipelines_of_what_no_file_can_name_are_compared_by_their_objects():
-    """Two pipelines with a lambda are equal if it is the same one and all else is alike; nothing raises."""
+    """Two pipelines with a lambda are equal if the lambda is the same object and all else is equal; nothing raises."""
 
     def pipeline(function, **options):
         return ps.Pipeline(
@@ -437,7 +437,7 @@ def test_a_handler_refuses_a_process_before_anything_opens(role):
 
 
 def test_two_handlers_do_not_share_a_store():
-    """A store that one handler works with is refused to another, which leaves it open; later it may have it."""
+    """A store in use by one handler is rejected by another, which leaves it open; later that may use it."""
     store = MemoryStore()
     with ps.DataHandler(store, name="first") as first:
         with pytest.raises(WiringError, match="MemoryStore works in node 'MemoryStore' of run 'first' now"):

@@ -46,13 +46,13 @@ class Publisher:
 
     def wait_until_ready(self) -> None:
         """Wait until it has opened the video and is ready to publish. Raises RunError with the reason if it cannot."""
-        self._told("ready")
+        self._receive("ready")
 
     def outcome(self) -> dict[str, Any]:
         """Wait until it has ended; return `stored`, `problems` and `report`. Raises RunError with the reason."""
-        told = self._told("ended")
+        message = self._receive("ended")
         self._running().wait(PATIENCE_S)
-        return told
+        return message
 
     def has_ended(self) -> bool:
         """Return whether it has ended."""
@@ -76,20 +76,20 @@ class Publisher:
         if self._errors is not None:
             self._errors.close()
 
-    def _told(self, expected: str) -> dict[str, Any]:
+    def _receive(self, expected: str) -> dict[str, Any]:
         process = self._running()
         assert process.stdout is not None  # it is a pipe
         line = process.stdout.readline()
         try:
-            told: dict[str, Any] = json.loads(line)
+            message: dict[str, Any] = json.loads(line)
         except ValueError:
             status = process.wait()
-            raise RunError(f"process 1 ended with status {status}{self._last_words()}") from None
-        if told.get("event") != expected:
-            raise RunError(f"process 1: {told.get('error', told)}")
-        return told
+            raise RunError(f"process 1 ended with status {status}{self._last_error()}") from None
+        if message.get("event") != expected:
+            raise RunError(f"process 1: {message.get('error', message)}")
+        return message
 
-    def _last_words(self) -> str:
+    def _last_error(self) -> str:
         assert self._errors is not None  # open as long as the process
         self._errors.seek(0)
         lines = self._errors.read().strip().splitlines()

@@ -21,13 +21,13 @@ def main(scene: Scene) -> int:
     try:
         with publishing(scene).start() as run:
             threading.Thread(target=_stop_when_orphaned, args=(run,), daemon=True).start()
-            _tell(event="ready")
+            _send(event="ready")
             while (report := run.wait(1.0)) is None:
                 pass
     except (PenstockError, OSError) as error:
-        _tell(event="failed", error=str(error))
+        _send(event="failed", error=str(error))
         return 1
-    _tell(event="ended", stored=report.stored, problems=report.problems, report=str(report))
+    _send(event="ended", stored=report.stored, problems=report.problems, report=str(report))
     return report.exit_code
 
 
@@ -36,7 +36,7 @@ def _stop_when_orphaned(run: Run) -> None:
     run.abort()
 
 
-def _tell(**what: Any) -> None:
+def _send(**what: Any) -> None:
     print(json.dumps(what), flush=True)
 
 

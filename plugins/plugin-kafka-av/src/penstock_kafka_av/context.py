@@ -77,7 +77,7 @@ def open_decoder(
     return context
 
 
-def let_go(context: VideoCodecContext | None) -> None:
+def wait_until_idle(context: VideoCodecContext | None) -> None:
     """Wait until the threads of a decoder are idle, before it is freed; no-op for None.
 
     Freeing a decoder waits for its threads while it holds the GIL; a busy thread that logs an error waits for the GIL:

@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from penstock.errors import DecodeError
 from penstock.identity import part_number
 from penstock.record import Record
-from penstock_kafka_av.context import find_decoder, let_go
+from penstock_kafka_av.context import find_decoder, wait_until_idle
 from penstock_kafka_av.framing import Framing
 from penstock_kafka_av.keyframe import has_idr, is_keyframe
 from penstock_kafka_av.left_out import LeftOut
@@ -122,11 +122,11 @@ class Decoding:
                 sent.is_out = True
                 self._sent.add(-self.thinning.count, sent)
             return
-        if self._leads(sent):
+        if self._is_leading(sent):
             self._skipped += 1
             return
         if self._is_resting:
-            self._again(record)
+            self._restore(record)
         if self._context is None:
             self._context = self._open(record)
             unit = self._sets.lead(self._name, unit)
@@ -163,16 +163,16 @@ class Decoding:
         return codec
 
     def rest(self) -> None:
-        """Free libav's decoder with its threads and frames; `_again` restores its state from the held packets."""
+        """Free libav's decoder with its threads and frames; `_restore` restores its state from the held packets."""
         if self._context is None or self._waiting or not self._sent.can_begin_again():
             return
-        let_go(self._take_context())
+        wait_until_idle(self._take_context())
         self.framing.rest()
         self._is_resting = True
 
-    def _again(self, record: Record) -> None:
+    def _restore(self, record: Record) -> None:
         """Decode the held packets again, and emit only the frames that are not out yet."""
-        let_go(self._take_context())
+        wait_until_idle(self._take_context())
         self._is_resting = False
         self._context = self._open(record)
         lead = True
@@ -200,7 +200,7 @@ class Decoding:
         """Emit the decoder's last frames; errors are counted in `damaged`, since raising them would lose frames."""
         first = self._sent.first()
         if self._is_resting and first is not None:
-            self._again(first.record)
+            self._restore(first.record)
         context = self._take_context()
         if context is None or not context.is_open:
             return
@@ -211,7 +211,7 @@ class Decoding:
             self.damaged += 1
             return
         finally:
-            let_go(context)
+            wait_until_idle(context)
         for frame in frames:
             try:
                 self._emit(frame)
@@ -223,7 +223,7 @@ class Decoding:
 
         Parameter sets are kept: a stream may send them only once, at its start.
         """
-        let_go(self._take_context())
+        wait_until_idle(self._take_context())
         self._is_resting = False
         self._left_out.end(None)
         self._sets.drop_ahead()
@@ -317,7 +317,7 @@ class Decoding:
             if mended is None:
                 raise
             if self._oddities is not None and self._oddities.begun:
-                self._again(sent.record)
+                self._restore(sent.record)
                 return []
             return self._context.decode(packet_of(mended, serial, key=bool(sent.key), side_data=side_data))
 
@@ -348,7 +348,7 @@ class Decoding:
             raise self._damage(sent.record, "yields a damaged frame")
         sent.is_out = True
         self._sent.has_fields = frame.interlaced_frame
-        if not self._belongs(frame, sent):
+        if not self._is_complete(frame, sent):
             sent.is_out = False
             return
         key = bool(sent.key or (sent.key is None and frame.key_frame))
@@ -357,7 +357,7 @@ class Decoding:
             sent.key = True
             self._sent.drop_before(sent)
         if sent.record.metadata.get("discard") is not True:
-            seq, time_ns = place or self._another(sent)
+            seq, time_ns = place or self._further_place(sent)
             if sent.pts is not None:
                 time_ns = sent.record.time_ns
             if not self.thinning.wants(time_ns):
@@ -369,14 +369,14 @@ class Decoding:
             self.ready.append(made)
             self._gap = False
 
-    def _another(self, sent: Sent) -> tuple[int, int]:
+    def _further_place(self, sent: Sent) -> tuple[int, int]:
         """Return number and time of a further frame of a packet that already yielded one: a part of it."""
         sent.more += 1
         record = sent.record
         number = part_number(record.channel, record.seq, sent.number) if sent.number else record.seq
         return part_number(record.channel, number, sent.more), record.time_ns + sent.number * self.period_ns
 
-    def _belongs(self, frame: VideoFrame, sent: Sent) -> bool:
+    def _is_complete(self, frame: VideoFrame, sent: Sent) -> bool:
         """Return whether the frames that this one refers to were decoded."""
         if self.keep_corrupt:
             return True
@@ -387,9 +387,9 @@ class Decoding:
             self._gap = self._gap or sent.record.discontinuity
         if self._first is sent or frame.key_frame:
             self._first = None
-        return not self._leads(sent)
+        return not self._is_leading(sent)
 
-    def _leads(self, sent: Sent) -> bool:
+    def _is_leading(self, sent: Sent) -> bool:
         """Return whether this is a leading frame: shown before its keyframe, it may refer to frames before that."""
         first = self._first
         return first is not None and not self.keep_corrupt and sent.comes_before(first)

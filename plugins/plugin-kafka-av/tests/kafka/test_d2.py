@@ -1,4 +1,4 @@
-"""D2 on topics: codecs, and streams cut anywhere, decoded as PyAV decodes the file that they came from."""
+"""D2 on topics: codecs, and streams split at arbitrary bytes, are decoded as PyAV decodes their file."""
 
 from __future__ import annotations
 

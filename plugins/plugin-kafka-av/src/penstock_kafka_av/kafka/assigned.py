@@ -45,7 +45,7 @@ class Assigned:
         starts: Starts,
         commits: Commits,
         channel: Callable[[str], str],
-        say: Callable[[Any], None],
+        report: Callable[[Any], None],
         group: bool,
         is_cooperative: bool,
         until_end: bool,
@@ -63,7 +63,7 @@ class Assigned:
         self._where = where
         self._commits = commits
         self._channel = channel
-        self._say = say
+        self._report = report
         self._group = group
         self._is_cooperative = is_cooperative
         self._until_end = until_end
@@ -92,7 +92,7 @@ class Assigned:
             self.begin(keys)
         except KafkaException as error:  # the client does not know the partition yet, or no broker answers
             self.pending, self._later = keys, time.monotonic() + _AGAIN_S
-            self._say(error_of(error) or error)
+            self._report(error_of(error) or error)
 
     def on_revoke(self, consumer: Consumer, keys: list[TopicPartition]) -> None:
         """Give partitions up, and remember this consumer's offsets in them."""

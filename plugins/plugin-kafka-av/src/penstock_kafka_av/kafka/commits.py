@@ -46,7 +46,7 @@ class Commits:
             else:
                 self._failed = refused
 
-    def heed(self, partitions: Mapping[str, Partition]) -> None:
+    def apply_to(self, partitions: Mapping[str, Partition]) -> None:
         """Record the committed offsets in the partitions. Raises SourceError if a commit failed since the last call."""
         done, self._done = self._done, {}
         for name, offset in done.items():

@@ -55,15 +55,15 @@ class Consuming:
         group: bool,
         is_cooperative: bool,
         classic: Callable[[], Consumer] | None,
-        say: Callable[[Any], None],
+        report: Callable[[Any], None],
         until_end: bool,
         in_step: bool,
         refresh_s: float,
         timeout_s: float,
     ) -> None:
         self._assigned = Assigned(
-            consumer, where=where, starts=starts, commits=commits, channel=lambda topic: self._meant.channel(topic),
-            say=say, group=group, is_cooperative=is_cooperative, until_end=until_end, in_step=in_step,
+            consumer, where=where, starts=starts, commits=commits, channel=lambda topic: self._wanted.channel(topic),
+            report=report, group=group, is_cooperative=is_cooperative, until_end=until_end, in_step=in_step,
             timeout_s=timeout_s,
         )  # fmt: skip
         self.partitions, self.lost = self._assigned.partitions, self._assigned.lost
@@ -79,14 +79,14 @@ class Consuming:
         self._lock = threading.RLock()
         self._subscribed: list[str] = []
         self._failure: SourceError | None = None
-        self._say = say
+        self._report = report
         self._taken_at = time.monotonic()
         self._refreshed_at = time.monotonic()
-        self._meant: Topics = topics()
+        self._wanted: Topics = topics()
         self._known_ids: dict[str, str] = {}
         self._found: tuple[Topics, Mapping[str, int], Mapping[str, str]] | None = None
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name=f"penstock {where}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"penstock {where}", daemon=True)
 
     def start(self, existing: Mapping[str, int]) -> None:
         """Subscribe to the topics that exist, and start the background thread. Raises SourceError."""
@@ -94,9 +94,9 @@ class Consuming:
             f"{topic}/{number}" for topic, count in existing.items() for number in range(count)
         }
         try:
-            ids = self._cluster.ids(self._meant.choose(existing))
+            ids = self._cluster.ids(self._wanted.choose(existing))
             with self._lock:
-                self._follow(self._meant, existing, ids, first=True)
+                self._follow(self._wanted, existing, ids, first=True)
         except KafkaException as error:
             raise source_error(self._where, error, doing="begin") from error
         self._thread.start()
@@ -174,7 +174,7 @@ class Consuming:
         elif code == KafkaError._FATAL or error.fatal() or code in HOPELESS:
             raise source_error(self._where, error, doing="read")
         else:
-            self._say(error)
+            self._report(error)
 
     def _fall_back(self, classic: Callable[[], Consumer]) -> None:
         """Rejoin the group with the classic protocol, after an attempt showed that the brokers lack the new one."""
@@ -238,7 +238,7 @@ class Consuming:
                     self._assigned.waiting.add((message,))
         except KafkaException as error:
             raise source_error(self._where, error, doing="commit") from error
-        self._commits.heed(self.partitions)
+        self._commits.apply_to(self.partitions)
 
     def to_keep(self, position: Mapping[str, int]) -> dict[str, Any]:
         """Return a position with the ids of its topics, by "topic/id"."""
@@ -296,7 +296,7 @@ class Consuming:
         self, meant: Topics, existing: Mapping[str, int], ids: Mapping[str, str], *, first: bool = False
     ) -> None:
         """Read the configured topics that exist, recreated ones from their beginning, and stop reading all others."""
-        self._meant = meant
+        self._wanted = meant
         chosen = meant.choose(existing)
         for topic, known in list(self._known_ids.items()):
             if topic not in existing or ids.get(topic, known) != known:
@@ -328,14 +328,14 @@ class Consuming:
 
     def _subscribe(self) -> None:
         self._assigned.consumer.subscribe(
-            self._subscribed or list(self._meant.names or ("penstock-none",)),
+            self._subscribed or list(self._wanted.names or ("penstock-none",)),
             on_assign=self._assigned.on_assign, on_revoke=self._assigned.on_revoke,
             on_lost=self._assigned.on_lost,
         )  # fmt: skip
 
     # The background thread.
 
-    def _keep(self) -> None:
+    def _run(self) -> None:
         while not self._closing.wait(min(_IDLE_S / 2, self._refresh_s)):
             try:
                 if time.monotonic() - self._taken_at > _IDLE_S:
@@ -383,4 +383,4 @@ class Consuming:
             try:
                 self._follow(*found)
             except KafkaException as error:  # the client does not know the partition yet: the next refresh tries again
-                self._say(error_of(error))
+                self._report(error_of(error))

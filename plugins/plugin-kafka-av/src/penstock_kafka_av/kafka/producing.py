@@ -40,7 +40,7 @@ class Producing:
     def __init__(self, where: str, config: dict[str, Any], messages: Messages) -> None:
         self._where = where
         self._messages = messages
-        self._heard: list[KafkaError] = []
+        self._errors: list[KafkaError] = []
         self._config = {
             "linger.ms": 5,
             "partitioner": "murmur2_random",  # like Java's; librdkafka's default spreads the empty key over partitions
@@ -48,7 +48,7 @@ class Producing:
             "log.connection.close": False,
             **config,
             "enable.idempotence": True,
-            "error_cb": self._hear,
+            "error_cb": self._note_error,
         }
         self._producer = self._made()
         self._failed: Failed = []
@@ -66,9 +66,9 @@ class Producing:
             self._producer.list_topics(timeout=timeout_s)
         except KafkaException as error:
             self._producer.poll(0)  # calls error_cb with the cause
-            known = next((each for each in self._heard if each.code() != KafkaError._ALL_BROKERS_DOWN), error)
+            known = next((each for each in self._errors if each.code() != KafkaError._ALL_BROKERS_DOWN), error)
             raise CannotConnectToStoreError(f"{self._where}: cannot connect: {text_of(known)}") from error
-        self._heard.clear()
+        self._errors.clear()
 
     def write(self, records: Sequence[Record]) -> None:
         """Produce, and wait until each record is acknowledged. Raises StoreError that lists the failed records."""
@@ -119,8 +119,8 @@ class Producing:
             remedy = "; raise the option 'message.max.bytes' and the topic's 'max.message.bytes'"
         return StoreError(f"{text_of(inner)}{remedy}", retryable=inner.code() not in _REFUSED)
 
-    def _hear(self, error: KafkaError) -> None:
-        self._heard = [*self._heard[-10:], error]
+    def _note_error(self, error: KafkaError) -> None:
+        self._errors = [*self._errors[-10:], error]
         _log.info("%s: %s", self._where, text_of(error))
 
     def sync(self) -> None:

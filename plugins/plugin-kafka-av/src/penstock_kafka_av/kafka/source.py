@@ -28,9 +28,9 @@ from penstock_kafka_av.kafka.jump import Jump
 from penstock_kafka_av.kafka.naming import Naming
 from penstock_kafka_av.kafka.options import check_options, client_config, servers
 from penstock_kafka_av.kafka.partition import Partition
-from penstock_kafka_av.kafka.passing_errors import PassingErrors
 from penstock_kafka_av.kafka.start import Starts, start_of
 from penstock_kafka_av.kafka.topics import Topics
+from penstock_kafka_av.kafka.transient_errors import TransientErrors
 
 _log = logging.getLogger("penstock.kafka")
 _LOOKS_S = 3.0
@@ -152,11 +152,11 @@ class KafkaSource:
         """Connect. Raises SourceError if no broker answers or grants access; ConfigError for bad options."""
         if self._open is not None:
             raise SourceError(f"{self._where()} is open already: close it first", retryable=False)
-        errors, commits = PassingErrors(self._where()), Commits(self._where())
+        errors, commits = TransientErrors(self._where()), Commits(self._where())
 
         def made(protocol: str | None) -> Consumer:
             try:
-                config = {**self._config(protocol), "error_cb": errors.say, "on_commit": commits.answered}
+                config = {**self._config(protocol), "error_cb": errors.report, "on_commit": commits.answered}
                 return Consumer(config, logger=_log)
             except (KafkaException, TypeError, ValueError) as error:
                 raise config_error(self._where(), error) from error
@@ -167,7 +167,7 @@ class KafkaSource:
         )
         consumer = made("consumer" if is_free else None)
         try:
-            existing = self._reach(consumer, errors.heard)
+            existing = self._reach(consumer, errors.recent)
             if is_free and not cluster.may_have_new_groups():
                 is_free = False
                 consumer.close()
@@ -177,7 +177,7 @@ class KafkaSource:
             consuming = Consuming(
                 consumer,
                 where=self._where(),
-                topics=self._meant,
+                topics=self._current_topics,
                 cluster=cluster,
                 starts=Starts(
                     start=start_of(self.start),
@@ -186,7 +186,7 @@ class KafkaSource:
                     timeout_s=self.timeout_s,
                 ),
                 commits=commits,
-                say=errors.say,
+                report=errors.report,
                 group=self.group is not None,
                 is_cooperative="cooperative" in str(self.options.get("partition.assignment.strategy", "cooperative")),
                 classic=(lambda: made(None)) if is_free else None,
@@ -231,12 +231,12 @@ class KafkaSource:
             "enable.partition.eof": self.until_end,
         }
 
-    def _reach(self, consumer: Consumer, heard: Sequence[Any]) -> dict[str, int]:
+    def _reach(self, consumer: Consumer, recent: Sequence[Any]) -> dict[str, int]:
         try:
             return existing_topics(consumer, self.timeout_s)
         except KafkaException as error:
             consumer.poll(0)  # calls error_cb with the cause
-            known = next((each for each in heard if "_ALL_BROKERS_DOWN" not in each.name()), error)
+            known = next((each for each in recent if "_ALL_BROKERS_DOWN" not in each.name()), error)
             raise source_error(self._where(), known, doing="connect") from error
 
     def _admin_config(self) -> dict[str, Any]:
@@ -260,7 +260,7 @@ class KafkaSource:
             return None
         return Channels(self.channels_from, bootstrap_servers=self.bootstrap_servers, options=self.options)
 
-    def _meant(self) -> Topics:
+    def _current_topics(self) -> Topics:
         channels = self.channels if self._channels is None else self._channels.current(every_s=self.refresh_s)
         return Topics.of(topics=self.topics, pattern=self.pattern, schema=self.schema, channels=channels)
 

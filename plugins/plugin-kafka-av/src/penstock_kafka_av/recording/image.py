@@ -13,7 +13,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from penstock_kafka_av.context import find_decoder, let_go, new_context, open_decoder
+from penstock_kafka_av.context import find_decoder, new_context, open_decoder, wait_until_idle
 
 Kind = Literal["png", "jpeg"]
 
@@ -109,7 +109,7 @@ def decode_image(content: bytes, kind: Kind) -> tuple[NDArray[Any], str]:
     except av.FFmpegError as error:
         raise ValueError(f"it is damaged ({error})") from error
     finally:
-        let_go(context)
+        wait_until_idle(context)
     if len(frames) != 1:
         raise ValueError(f"it holds {len(frames)} pictures")
     name = frames[0].format.name

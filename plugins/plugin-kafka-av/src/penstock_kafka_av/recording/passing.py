@@ -10,7 +10,7 @@ import av
 
 from penstock.errors import StoreError
 from penstock.record import Record
-from penstock_kafka_av.context import find_decoder, let_go, open_decoder
+from penstock_kafka_av.context import find_decoder, open_decoder, wait_until_idle
 from penstock_kafka_av.keyframe import is_keyframe
 from penstock_kafka_av.nal import is_known, joined
 from penstock_kafka_av.packet import padded
@@ -154,7 +154,7 @@ class Passing:
                 packet.pts = 0
                 frames = [*context.decode(packet), *context.decode(None)]
             finally:
-                let_go(context)
+                wait_until_idle(context)
         except (av.FFmpegError, ValueError) as error:
             raise StoreError(
                 f"{self.where}: {named} cannot be decoded ({error}), and its metadata lack 'width' and 'height'; "

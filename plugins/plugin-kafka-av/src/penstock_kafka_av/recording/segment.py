@@ -106,7 +106,7 @@ class Segment:
         if self._fragment is not None:
             content, self._fragment = self._fragment.close(), None
             if self._pending:
-                self._closed.append((content, self._said()))
+                self._closed.append((content, self._description()))
                 self._last_seq = max(packet.seq for packet in self._pending)
             self._pending = []
         while self._closed:
@@ -121,7 +121,7 @@ class Segment:
         pending = self._pending
         return float(((pending[-1].dts or 0) - (pending[0].dts or 0)) * self.clock.unit) if pending else 0.0
 
-    def _said(self) -> dict[str, Any]:
+    def _description(self) -> dict[str, Any]:
         packets = self._pending
         runs = runs_of(sorted(seq for packet in packets for seq in (*packet.ahead, packet.seq)))
         times = [packet.time_ns for packet in packets]

@@ -12,7 +12,7 @@ from penstock.codec import decode
 from penstock.errors import CodecError, EndOfSource, SourceError
 from penstock.record import Record
 from penstock.validators import finite_seconds
-from penstock_kafka_av.kafka.link.looking_back import messages_before
+from penstock_kafka_av.kafka.link.earlier_messages import messages_before
 from penstock_kafka_av.kafka.link.mark import HEADER, Mark
 from penstock_kafka_av.kafka.link.seen import Seen, text_or_bytes
 from penstock_kafka_av.kafka.options import check_options, client_config, servers

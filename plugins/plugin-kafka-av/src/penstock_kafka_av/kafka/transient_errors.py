@@ -1,4 +1,4 @@
-"""PassingErrors: logs transient errors of a client, each kind at most once a minute."""
+"""TransientErrors: logs transient errors of a client, each kind at most once a minute."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _log = logging.getLogger("penstock.kafka")
 _AGAIN_S: Final = 60.0
 
 
-class PassingErrors:
+class TransientErrors:
     """Log transient errors of a client.
 
     Attributes:
-        heard: The errors since the source began to open; empty once `opened` was called.
+        recent: The errors since the source began to open; empty once `opened` was called.
     """
 
     def __init__(self, where: str) -> None:
-        self.heard: list[Any] = []
+        self.recent: list[Any] = []
         self._where = where
         self._is_open = False
         self._logged: dict[Any, float] = {}
@@ -30,12 +30,12 @@ class PassingErrors:
     def opened(self) -> None:
         """Log errors from now on; until then, `KafkaSource.open` reports them."""
         self._is_open = True
-        self.heard.clear()
+        self.recent.clear()
 
-    def say(self, error: Any) -> None:
+    def report(self, error: Any) -> None:
         """Log an error. The client calls this from within `poll` and `consume`."""
         if not self._is_open:
-            self.heard.append(error)
+            self.recent.append(error)
             return
         code = error.code() if isinstance(error, KafkaError) else str(error)
         now = time.monotonic()
