@@ -167,6 +167,27 @@ def test_d2_d3_frames_in_order_each_with_its_packet(broker, cameras, comux, pack
         comux.get("west", timeout=0)
 
 
+def test_d4_results_of_every_form(broker, cameras, comux, packets, read):
+    """Text, mappings, lists and bytes are headers of the original packet, one by one or as a batch; keys are kept."""
+    consume, produce, _ = cameras
+    for number, packet in enumerate(packets):
+        broker.produce(topic_of(consume, "north"), [packet], partition=0, key=b"\xff%d" % number)
+    comux.start()
+    frames = [comux.get("north", timeout=20) for _ in range(10)]  # a group of pictures, with B-frames
+    results = {"text": "Å", "map": {"a": [1]}, "list": [1, None], "raw": b"\xfe", "none": None}
+    comux.send("north", frames[0][1], results)
+    comux.send_batch([("north", index, {"index": index}) for _, index, _ in frames[1:]])
+    sent = everything(broker, topic_of(produce, "north"), read)
+    assert sorted(message.data for message in sent) == sorted(packets[:10]), "each packet of a frame, once"
+    for message in sent:
+        number = packets.index(message.data)
+        assert message.metadata["key"] == b"\xff%d" % number
+    headers = sent[0].metadata["headers"]
+    assert (headers["text"], headers["raw"]) == ("Å", b"\xfe")
+    assert [json.loads(headers[name]) for name in ("map", "list", "none")] == [{"a": [1]}, [1, None], None]
+    assert [message.metadata["headers"]["index"] for message in sent[1:]] == [str(index) for _, index, _ in frames[1:]]
+
+
 def test_d3_a_batch_has_one_frame_of_each_camera(broker, cameras, comux, packets):
     """`get_batch` returns one frame per camera; a silent camera does not delay the others; None if all are silent."""
     consume, _, ids = cameras
@@ -218,25 +239,26 @@ def test_d5_cameras_come_and_go_by_the_config_topic(broker, cameras, packets, re
         broker.produce(topic_of(consume, "north"), packets, partition=0)
         broker.produce(topic_of(consume, "south"), packets, partition=0)
         for action, value in (
-            ("zoom", b'{"by": 2}'), ("create", b"south"), ("explode", b""), ("fail", None), ("delete", b'"nobody"'),
+            ("zoom", b'{"by": 2}'), ("create", b"south"), ("update", b"south"), ("explode", b""), ("fail", None),
+            ("delete", b'"nobody"'),
         ):  # fmt: skip
             broker.produce(config, [value], key=action)
         assert [comux.get("north", timeout=20)[1] for _ in range(30)] == list(range(30))
         assert calls.get(timeout=20) == (comux, {"by": 2})
         ends = time.monotonic() + 20
         answers = []
-        while len(answers) < 5:
+        while len(answers) < 6:
             answers = [json.loads(each.data) for each in everything(broker, replies, read)]
             assert time.monotonic() < ends, answers
         assert [(each["action"], each["ok"]) for each in answers] == [
-            ("zoom", True), ("create", True), ("explode", False), ("fail", False), ("delete", False),
+            ("zoom", True), ("create", True), ("update", True), ("explode", False), ("fail", False), ("delete", False),
         ]  # fmt: skip
-        assert "explode" in answers[2]["result"]
-        assert "no such lens" in answers[3]["error"]
-        assert "nobody" in answers[4]["error"]
+        assert "explode" in answers[3]["result"]
+        assert "no such lens" in answers[4]["error"]
+        assert "nobody" in answers[5]["error"]
         assert comux.get("south", timeout=20)[1] == 0
-        assert comux.control.offset == 4
-        assert comux.control.topic_last_offset == 5
+        assert comux.control.offset == 5
+        assert comux.control.topic_last_offset == 6
         assert set(comux.consumers) == set(comux.threads) == {"north", "south"}
         broker.produce(config, [b"south"], key="delete")
         while "south" in comux.consumers:
@@ -335,6 +357,7 @@ def test_d6_camera_ids_from_mongo(broker, mongo, read, monkeypatch):
 
 def test_mongo_that_is_not_there():
     """A server that does not answer is named, without the password."""
+    pytest.importorskip("pymongo")
     with pytest.raises(SourceError, match=r"127\.0\.0\.1:9") as refused:
         MongoConnect("mongodb://user:word-of-secret@127.0.0.1:9", timeout_s=0.3).connect()
     assert "word-of-secret" not in str(refused.value)

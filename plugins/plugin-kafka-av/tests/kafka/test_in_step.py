@@ -125,3 +125,29 @@ def test_d3_a_run_that_aligns_holds_few_frames(broker):
     ).run()
     assert report.stored == 300
     assert most < 100
+
+
+@pytest.mark.parametrize("protocol", ["consumer", "classic"])
+def test_a_partition_that_moves_while_it_is_held_back(broker, source_of, monkeypatch, protocol):
+    """A paused partition that goes to another member, or comes back, is read on: nothing is missing."""
+    from penstock_kafka_av.kafka import in_step
+
+    monkeypatch.setattr(in_step, "ALL_BYTES", 2 << 20)
+    topics = [broker.topic() for _ in range(4)]
+    for index, topic in enumerate(topics):  # the later ones are hours ahead
+        fill(broker, topic, count=150, size=30_000, period_ms=40, began_ms=BEGAN_MS + index * 3_600_000)
+    settings = {"topics": topics, "group": topics[0], "options": {"group.protocol": protocol}}
+    if protocol == "classic":
+        settings["options"] |= {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300}
+    one = source_of(**settings)
+    found = {(record.channel, record.seq) for _ in range(20) for record in one.read(5, 0.2)}
+    other = source_of(**settings)
+    wanted = {(topic, number) for topic in topics for number in range(150)}
+    until = time.monotonic() + 60
+    while len(one.position()) > 3 or not other.position():
+        found |= {(record.channel, record.seq) for source in (one, other) for record in source.read(5, 0.1)}
+        assert time.monotonic() < until
+    other.close()
+    while found != wanted:
+        found |= {(record.channel, record.seq) for record in one.read(50, 0.2)}
+        assert time.monotonic() < until, len(wanted - found)

@@ -86,7 +86,25 @@ class TellingDecoder:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._av = AvDecoder(**settings)
-        self._seen: OrderedDict[int, None] = OrderedDict()
+        self.idle_rest_s = self._av.idle_rest_s
+
+    @property
+    def skipped(self) -> int:
+        """Packets that no frame came of, because of damage or a gap before them."""
+        return self._av.skipped
+
+    @property
+    def thinned(self) -> int:
+        """Packets whose picture was left out as the settings say."""
+        return self._av.thinned
+
+    def remark(self) -> str:
+        """Return why pictures are decoded in software, or ""."""
+        return self._av.remark()
+
+    def rest(self) -> None:
+        """Give up threads and pictures until the next packet."""
+        self._av.rest()
 
     def open(self) -> None:
         """Check the settings."""
