@@ -295,9 +295,9 @@ class Decoding:
         )
 
     def _is_keyframe(self, name: str, unit: bytes, metadata: Mapping[str, Any], *, whole: bool) -> bool | None:
-        said = metadata.get("is_keyframe") if whole else None
-        if isinstance(said, bool):
-            return said
+        declared = metadata.get("is_keyframe") if whole else None
+        if isinstance(declared, bool):
+            return declared
         if self._context is not None and self._intra_only:
             return True
         return is_keyframe(name, unit)

@@ -20,7 +20,7 @@ CODECS = {
 
 @pytest.mark.parametrize("codec", CODECS)
 def test_d2_codecs(broker, make_video, direct, codec):
-    """A recording that goes through a topic, packet by packet, gives the frames of the file, whatever its codec."""
+    """A recording sent through a topic, packet by packet, decodes to the frames of the file, with any codec."""
     encoder, name, settings = CODECS[codec]
     path = make_video(name, codec=encoder, frames=20, **settings)
     topic = broker.topic()
@@ -36,7 +36,7 @@ def test_d2_codecs(broker, make_video, direct, codec):
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 def test_d2_cut_anywhere(broker, make_video, packets_of, direct, codec):
-    """A stream whose messages end anywhere, in the middle of packets or behind several, gives every frame."""
+    """A stream whose messages end at arbitrary bytes, within packets or after several, yields every frame."""
     encoder, name, settings = CODECS[codec]
     path = make_video(name, codec=encoder, frames=20, **settings)
     stream = b"".join(record.data for record in packets_of(path))
@@ -55,7 +55,7 @@ def test_d2_cut_anywhere(broker, make_video, packets_of, direct, codec):
 
 
 def test_d2_a_rate(broker, make_video, packets_of):
-    """Of a camera on a topic, with B-frames, a rate keeps some frames as they are; each packet is in the account."""
+    """For a camera on a topic, with B-frames, `rate` keeps some frames unchanged; each packet is in the account."""
     path = make_video("d2-long.mp4", frames=50)
     topic = broker.topic()
     for number, record in enumerate(packets_of(path)):

@@ -1,4 +1,4 @@
-"""Partitions are read in step by the times of their messages, whatever each of them holds."""
+"""Partitions are read in step by the timestamps of their messages, whatever their sizes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BEGAN_MS = 1_700_000_000_000
 
 @pytest.fixture
 def source_of(broker):
-    """Open sources in step that are closed at the end."""
+    """Return a function that opens sources in step, which are closed after the test."""
     opened = []
 
     def made(**settings):
@@ -34,7 +34,7 @@ def source_of(broker):
 
 
 def fill(broker, topic, *, count, size, period_ms, began_ms=BEGAN_MS):
-    """Produce what a camera sends."""
+    """Produce the messages of a camera."""
     producer = Producer({"bootstrap.servers": broker.address, "linger.ms": 50})
     for number in range(count):
         producer.produce(topic, bytes(size), timestamp=began_ms + number * period_ms)
@@ -44,7 +44,7 @@ def fill(broker, topic, *, count, size, period_ms, began_ms=BEGAN_MS):
 
 @pytest.mark.parametrize("group", [True, False])
 def test_cameras_that_are_behind_are_read_in_step(broker, source_of, read, group):
-    """Cameras of other sizes and rates come in the order of their times, all of them, each in its own order."""
+    """Messages of cameras with different sizes and rates are returned in time order, all of them."""
     sizes = {1000: 40, 20_000: 40, 80_000: 40, 300: 100}
     topics = {}
     for size, period_ms in sizes.items():
@@ -62,7 +62,7 @@ def test_cameras_that_are_behind_are_read_in_step(broker, source_of, read, group
 
 
 def test_what_is_ahead_waits_at_the_broker(broker, source_of, read, monkeypatch):
-    """A camera of many bytes an hour ahead is paused, and its messages come when the other has caught up, all once."""
+    """A camera with large messages an hour ahead is paused until the other catches up; each message is read once."""
     from penstock_kafka_av.kafka import in_step
 
     monkeypatch.setattr(in_step, "ALL_BYTES", 2 << 20)
@@ -78,7 +78,7 @@ def test_what_is_ahead_waits_at_the_broker(broker, source_of, read, monkeypatch)
 
 
 def test_what_is_live_waits_for_nobody(broker, source_of, read):
-    """A camera that is live is read at once beside one that is hours behind."""
+    """A live camera is read without delay beside one that lags by hours."""
     old, live = broker.topic(), broker.topic()
     fill(broker, old, count=5000, size=5000, period_ms=40)
     source = source_of(topics=[old, live])
@@ -92,7 +92,7 @@ def test_what_is_live_waits_for_nobody(broker, source_of, read):
 
 
 def test_a_partition_that_ends_with_a_transaction_is_not_waited_for(broker, source_of, read):
-    """The mark of a transaction is no message that could come: the others go on."""
+    """A transaction marker is not waited for as a message: the other partitions continue."""
     marked, other = broker.topic(), broker.topic()
     producer = Producer({"bootstrap.servers": broker.address, "transactional.id": marked})
     producer.init_transactions(30)
@@ -104,7 +104,7 @@ def test_a_partition_that_ends_with_a_transaction_is_not_waited_for(broker, sour
 
 
 def test_d3_a_run_that_aligns_holds_few_frames(broker):
-    """Cameras that catch up reach `align` within some records of each other, though one sends far fewer bytes."""
+    """Cameras that catch up reach `align` within a few records of each other, although one sends far fewer bytes."""
     topics = {broker.topic(): 200, broker.topic(): 20_000, broker.topic(): 60_000}
     for topic, size in topics.items():
         fill(broker, topic, count=300, size=size, period_ms=40)

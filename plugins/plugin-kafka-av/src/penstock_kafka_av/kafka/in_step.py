@@ -97,7 +97,7 @@ class InStep(Backlog):
         return given
 
     def is_waiting(self) -> bool:
-        """Return whether a lagging partition has no message here, for less than half a second."""
+        """Return whether messages must wait for a lagging partition that has had none here for under half a second."""
         waiting = False
         for name, partition in self._partitions.items():
             queue = self._queues.get(name)

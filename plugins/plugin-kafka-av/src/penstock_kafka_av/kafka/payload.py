@@ -42,14 +42,14 @@ def payload_of(record: Record, kind: PayloadKind) -> Payload:
     if kind == "data":
         return Payload(_bytes(record), key=record.channel)
     packet = origin(record)
-    said = packet.metadata
+    metadata = packet.metadata
     results = () if packet is record else result_headers(record.data)
-    kept = [(name, as_header(each)) for name, each in _mapping(said.get("headers")).items()]
+    kept = [(name, as_header(each)) for name, each in _mapping(metadata.get("headers")).items()]
     taken = {name for name, _ in results}
-    number = said.get("partition")
+    number = metadata.get("partition")
     return Payload(
-        None if said.get("tombstone") else _bytes(packet),
-        key=said.get("key"),
+        None if metadata.get("tombstone") else _bytes(packet),
+        key=metadata.get("key"),
         partition=number if isinstance(number, int) else None,
         headers=(*(each for each in kept if each[0] not in taken), *results),
     )

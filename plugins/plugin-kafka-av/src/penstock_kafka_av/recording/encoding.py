@@ -203,16 +203,16 @@ def _in_head(context: VideoCodecContext) -> dict[str, Any]:
     return {name: value for name, value in parameters_in(context).items() if name in IN_HEAD}
 
 
-def as_picture(data: Any, said: Any) -> tuple[NDArray[Any], str]:
+def as_picture(data: Any, declared: Any) -> tuple[NDArray[Any], str]:
     """Return the array of a frame, C-contiguous, and its pixel format.
 
-    (height, width, 3) uint8 is "bgr24", or "rgb24" if `said` is that; (height, width, 4) uint8 is "bgra", or `said` if
-    that is another order of these channels; (height, width) is "gray" if uint8, and "gray16le" if uint16. A uint8 array
-    (height * 3 / 2, width) is "yuv420p" or "nv12" if `said` is.
+    (height, width, 3) uint8 is "bgr24", or "rgb24" if declared; (height, width, 4) uint8 is "bgra", or another order of
+    these channels if declared; (height, width) is "gray" if uint8, and "gray16le" if uint16. A uint8 array (height * 3
+    / 2, width) is "yuv420p" or "nv12" if declared.
 
     Args:
         data: An array, or an object with a `to_array` method.
-        said: The `pixel_format` in the record's metadata, or None.
+        declared: The `pixel_format` in the record's metadata, or None.
 
     Raises:
         ValueError: the data are not a picture; the message describes them.
@@ -223,7 +223,7 @@ def as_picture(data: Any, said: Any) -> tuple[NDArray[Any], str]:
         raise ValueError(f"holds {type(data).__name__}, neither bytes nor an array")
     if 0 in picture.shape:
         raise ValueError(f"holds an array of shape {picture.shape}, which has no pixels")
-    name = _format_of(picture, said)
+    name = _format_of(picture, declared)
     if name is None:
         raise ValueError(
             f"holds an array of {picture.dtype} {picture.shape}, which is not an encodable picture: give uint8 "
@@ -234,15 +234,15 @@ def as_picture(data: Any, said: Any) -> tuple[NDArray[Any], str]:
     return np.ascontiguousarray(picture), name
 
 
-def _format_of(picture: NDArray[Any], said: Any) -> str | None:
+def _format_of(picture: NDArray[Any], declared: Any) -> str | None:
     is_bytes = picture.dtype == np.uint8
     if is_bytes and picture.ndim == 3 and picture.shape[2] == 3:
-        return said if said in ("rgb24", "bgr24") else "bgr24"
+        return declared if declared in ("rgb24", "bgr24") else "bgr24"
     if is_bytes and picture.ndim == 3 and picture.shape[2] == 4:
-        return said if said in ("rgba", "bgra", "argb", "abgr") else "bgra"
+        return declared if declared in ("rgba", "bgra", "argb", "abgr") else "bgra"
     if picture.ndim == 2:
-        if is_bytes and said in ("yuv420p", "nv12"):
-            return str(said) if picture.shape[0] % 3 == 0 and picture.shape[1] % 2 == 0 else None
+        if is_bytes and declared in ("yuv420p", "nv12"):
+            return str(declared) if picture.shape[0] % 3 == 0 and picture.shape[1] % 2 == 0 else None
         if is_bytes:
             return "gray"
         if picture.dtype.kind == "u" and picture.dtype.itemsize == 2:  # in either byte order

@@ -48,9 +48,9 @@ def video_of(journal: Path) -> Path:
     return journal.with_name(journal.name.removesuffix(SUFFIX))
 
 
-def line_of(said: Mapping[str, Any]) -> bytes:
-    """Return a line of a journal."""
-    return json.dumps(said, separators=(",", ":")).encode() + b"\n"
+def line_of(entry: Mapping[str, Any]) -> bytes:
+    """Return an entry as a line of a journal."""
+    return json.dumps(entry, separators=(",", ":")).encode() + b"\n"
 
 
 def runs_of(seqs: Sequence[int]) -> list[list[int]]:
@@ -89,7 +89,7 @@ class Journal:
 def read_journal(content: bytes) -> Journal | None:
     """Return the content of a journal up to its first incomplete or invalid line; None if it is not a journal."""
     lines = content.split(b"\n")[:-1]  # a line without a newline is incomplete
-    said: list[Mapping[str, Any]] = []
+    entries: list[Mapping[str, Any]] = []
     ends: list[int] = []
     at = 0
     for line in lines:
@@ -98,19 +98,19 @@ def read_journal(content: bytes) -> Journal | None:
             each = json.loads(line)
         except ValueError:
             break
-        if not isinstance(each, dict) or (said and not _is_fragment(each)):
+        if not isinstance(each, dict) or (entries and not _is_fragment(each)):
             break
-        said.append(each)
+        entries.append(each)
         ends.append(at)
-    if not said or said[0].get("penstock") != KIND or not isinstance(said[0].get("channel"), str):
+    if not entries or entries[0].get("penstock") != KIND or not isinstance(entries[0].get("channel"), str):
         return None
-    return Journal(said[0], said[1:], ends[1:], ends[0])
+    return Journal(entries[0], entries[1:], ends[1:], ends[0])
 
 
-def _is_fragment(said: Mapping[str, Any]) -> bool:
-    seqs = said.get("seqs")
+def _is_fragment(entry: Mapping[str, Any]) -> bool:
+    seqs = entry.get("seqs")
     return (
-        all(type(said.get(name)) is int and said[name] >= 0 for name in ("offset", "size_bytes"))
+        all(type(entry.get(name)) is int and entry[name] >= 0 for name in ("offset", "size_bytes"))
         and isinstance(seqs, list)
         and all(isinstance(run, list) and len(run) == 2 and all(type(seq) is int for seq in run) for run in seqs)
     )

@@ -82,8 +82,8 @@ class Naming:
             RecordExistsError: the name is taken.
             StoreError: the template cannot be rendered for this record.
         """
-        said = record.replace(metadata={**record.metadata, SEGMENT: self.next_segment})
-        base = path = path_of(self.template, said, where=self.where)
+        numbered_record = record.replace(metadata={**record.metadata, SEGMENT: self.next_segment})
+        base = path = path_of(self.template, numbered_record, where=self.where)
         number = 0
         if base == self._last:
             number = self._number + 1

@@ -124,9 +124,9 @@ class Passing:
         self._sizes.clear()
 
     def _is_key(self, data: bytes, metadata: Any) -> bool:
-        said = metadata.get("is_keyframe")
-        if isinstance(said, bool):
-            return said
+        declared = metadata.get("is_keyframe")
+        if isinstance(declared, bool):
+            return declared
         return self._intra_only or is_keyframe(self._name, data) is True
 
     def _track(self, data: bytes, unit: Fraction, named: str) -> Track:

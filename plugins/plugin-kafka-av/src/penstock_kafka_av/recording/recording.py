@@ -150,8 +150,8 @@ class Recording:
         """Begin a file of packets: at a keyframe, or where an earlier file ended between keyframes."""
         muxer = Muxer(track, suffix=self.suffix, where=self.where)
         pts = passed.pts if passed.unit == track.time_base else round(passed.pts * passed.unit / track.time_base)
-        said = {"track": plain_of(track)} | ({} if passed.track is not None else {"leads_in": True})
-        segment = self._begin(record, muxer, pts, by_pts=passed.has_pts, reorders=reorders, said=said)
+        header = {"track": plain_of(track)} | ({} if passed.track is not None else {"leads_in": True})
+        segment = self._begin(record, muxer, pts, by_pts=passed.has_pts, reorders=reorders, header=header)
         self.track, self._is_of_frames = track, False
         return segment
 
@@ -170,7 +170,7 @@ class Recording:
             try:
                 if segment is None or is_over or segment.muxer.track != encoding.track:
                     muxer = Muxer(encoding.track, suffix=self.suffix, where=self.where)
-                    segment = self._begin(record, muxer, pts, by_pts=False, reorders=encoding.reorders, said={})
+                    segment = self._begin(record, muxer, pts, by_pts=False, reorders=encoding.reorders, header={})
                     self.track = None
                 else:
                     self._drain()
@@ -187,13 +187,13 @@ class Recording:
             raise StoreError(f"{self.where}: {name_of(record)} cannot be encoded: {error}", retryable=False) from error
 
     def _begin(
-        self, record: Record, muxer: Muxer, pts: int, *, by_pts: bool, reorders: bool, said: Mapping[str, Any]
+        self, record: Record, muxer: Muxer, pts: int, *, by_pts: bool, reorders: bool, header: Mapping[str, Any]
     ) -> Segment:
         """End the previous segment, and begin the next one with this record."""
         self.finish()
         path, replaces = self.naming.choose(record)
         track = muxer.track
-        said = {
+        header = {
             "penstock": KIND,
             "channel": self.channel,
             "codec": track.codec,
@@ -201,9 +201,9 @@ class Recording:
             "height": track.height,
             "segment": self.naming.next_segment,
             "begin_ns": record.time_ns,
-            **said,
+            **header,
         }
-        file = SegmentFile.begin(path, muxer.head, said, replace=replaces)
+        file = SegmentFile.begin(path, muxer.head, header, replace=replaces)
         self.naming.begun()
         clock = Clock(track.time_base, reorders)
         self._segment = Segment(file, muxer, clock, pts, record.time_ns, by_pts)

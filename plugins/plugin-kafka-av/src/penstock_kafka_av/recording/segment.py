@@ -110,8 +110,8 @@ class Segment:
                 self._last_seq = max(packet.seq for packet in self._pending)
             self._pending = []
         while self._closed:
-            content, said = self._closed[0]
-            self.file.append(content, said)
+            content, entry = self._closed[0]
+            self.file.append(content, entry)
             self._closed.popleft()
         self._pending_bytes = 0
 
@@ -125,7 +125,7 @@ class Segment:
         packets = self._pending
         runs = runs_of(sorted(seq for packet in packets for seq in (*packet.ahead, packet.seq)))
         times = [packet.time_ns for packet in packets]
-        said: dict[str, Any] = {"packets": len(packets), "seqs": runs, "time_ns": [min(times), max(times)]}
+        entry: dict[str, Any] = {"packets": len(packets), "seqs": runs, "time_ns": [min(times), max(times)]}
         around = runs if self._last_seq is None else [[self._last_seq, self._last_seq], *runs]
         for name, found in (
             ("gaps", [[a[1], b[0]] for a, b in pairwise(around) if b[0] > a[1] + 1]),
@@ -133,5 +133,5 @@ class Segment:
             ("moved", [packet.seq for packet in packets if packet.is_moved]),
         ):
             if found:
-                said[name] = found
-        return said
+                entry[name] = found
+        return entry

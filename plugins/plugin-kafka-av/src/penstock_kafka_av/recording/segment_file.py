@@ -49,7 +49,7 @@ class SegmentFile:
     _journal: int = -1
 
     @classmethod
-    def begin(cls, path: Path, head: bytes, said: Mapping[str, Any], *, replace: bool) -> Self:
+    def begin(cls, path: Path, head: bytes, entry: Mapping[str, Any], *, replace: bool) -> Self:
         """Create both files, with the header of the video and the first line of the journal.
 
         Raises:
@@ -63,7 +63,7 @@ class SegmentFile:
         try:
             _lock(self._journal)
             self._video = os.open(part, _MAKE, 0o666)
-            line = line_of({**said, "replace": replace})
+            line = line_of({**entry, "replace": replace})
             _write_all(self._video, head)
             _write_all(self._journal, line)
             self.size_bytes, self._journal_bytes = len(head), len(line)
@@ -72,9 +72,9 @@ class SegmentFile:
             raise
         return self
 
-    def append(self, fragment: bytes | memoryview, said: Mapping[str, Any]) -> None:
+    def append(self, fragment: bytes | memoryview, entry: Mapping[str, Any]) -> None:
         """Write a fragment and its line in the journal. Raises OSError, and then neither was written."""
-        line = line_of({"offset": self.size_bytes, "size_bytes": len(fragment), **said})
+        line = line_of({"offset": self.size_bytes, "size_bytes": len(fragment), **entry})
         try:
             _write_all(self._video, fragment)
             _write_all(self._journal, line)
@@ -147,10 +147,10 @@ def recover(journal: Path) -> Path | None:
     try:
         if not _try_lock(fd) or not os.fstat(fd).st_nlink:
             return None
-        said = read_journal(_content(fd))
+        found = read_journal(_content(fd))
         if not part.exists():
             whole = whole_of(part)
-            if said is not None and said.fragments and whole.exists() and not journal_of(whole).exists():
+            if found is not None and found.fragments and whole.exists() and not journal_of(whole).exists():
                 os.replace(journal, journal_of(whole))  # killed between the two renames
                 return whole
             os.unlink(journal)
@@ -158,10 +158,10 @@ def recover(journal: Path) -> Path | None:
         size = part.stat().st_size
         ends = [
             (fragment["offset"] + fragment["size_bytes"], end)
-            for fragment, end in zip(said.fragments, said.ends, strict=True)
+            for fragment, end in zip(found.fragments, found.ends, strict=True)
             if fragment["offset"] + fragment["size_bytes"] <= size
-        ] if said is not None else []  # fmt: skip
-        if said is None or not ends:
+        ] if found is not None else []  # fmt: skip
+        if found is None or not ends:
             os.unlink(part)
             os.unlink(journal)
             return None
@@ -170,7 +170,7 @@ def recover(journal: Path) -> Path | None:
             video.truncate(ends[-1][0])
             os.fsync(video.fileno())
         os.fsync(fd)
-        path = _place(part, replace=said.segment.get("replace") is True)
+        path = _place(part, replace=found.segment.get("replace") is True)
         sync_directory(path.parent)
         return path
     finally:

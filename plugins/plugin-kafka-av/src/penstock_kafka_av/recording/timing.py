@@ -43,6 +43,6 @@ class Clock:
         self._last = dts
         return max(pts, dts), dts, dts > pts
 
-    def duration(self, said: int) -> int:
+    def duration(self, declared: int) -> int:
         """Return the duration of a packet: the record's if it is above 0, else that of the previous packet."""
-        return said if said > 0 else max(1, self._period)
+        return declared if declared > 0 else max(1, self._period)
