@@ -14,7 +14,7 @@ import penstock as ps
 from penstock.builtin.push import PushSource
 
 SOURCES = 256
-WATCHED_S = 3.0
+WATCHED_S = 2.0
 
 
 def one_record() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from measure import Row, medians, time_of_one
@@ -29,6 +30,6 @@ def rows(scale: float) -> Iterator[Row]:
         "look up in a dict": (lambda: [table[other] for _ in AGAIN], lambda: [plain[another] for _ in AGAIN]),
     }
     for name, (one, two) in works.items():
-        seconds = medians(one, two, int(50 * scale))
+        seconds = medians(one, two, int(50 * scale), time.process_time)
         name = f"coordinates of two axes: {name}"
         yield time_of_one(name, "a frozenset of the same items", seconds, "us", len(AGAIN))

@@ -68,7 +68,7 @@ def bare(count: int, processes: int) -> float:
 
 def rows(scale: float) -> list[Row | str]:
     """Measure with `scale` times the usual number of records."""
-    count = max(100, int(800 * scale))
+    count = max(100, int(400 * scale))
     numbers = [ps.Record(number, channel="c", seq=number) for number in range(count)]
     one, two, bare_one, bare_two = [], [], [], []
     for _ in range(TURNS):
@@ -81,7 +81,7 @@ def rows(scale: float) -> list[Row | str]:
         f"two bare interpreters side by side did {median(bare_one) / median(bare_two):.2f} x the work of one",
     ]
     frame = numpy.zeros((1080, 1920, 3), "uint8")
-    count = max(50, int(400 * scale))
+    count = max(50, int(200 * scale))
     frames = [ps.Record(frame, channel="c", seq=number) for number in range(count)]
     ours, theirs = [], []
     for _ in range(TURNS):

@@ -44,11 +44,11 @@ def spread(row: Row) -> str:
 def lines(row: Row, goals: Sequence[Goal]) -> list[str]:
     """Return a row as lines: its figures and its goals, with the reasons of those missed below them."""
     ratio = "" if row.ratio is None else f"x{row.ratio:.3g}"
-    start = f"  {row.name:<74} {shown(row.figure, row.unit):>14} : {shown(row.beside, row.unit):<14} {ratio:<7}"
+    start = f"  {row.name:<82} {shown(row.figure, row.unit):>14} : {shown(row.beside, row.unit):<14} {ratio:<7}"
     start += f" ({spread(row)})"
     found = []
     for goal in goals:
-        found.append(f"{start:<136} {goal.text(row.unit):<18} {'met' if goal.met_by(row) else 'MISSED'}")
+        found.append(f"{start:<144} {goal.text(row.unit):<18} {'met' if goal.met_by(row) else 'MISSED'}")
         start = ""
         if not goal.met_by(row):
             found.append(f"      missed since: {goal.reason or 'no reason is known'}")
