@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 
 import penstock as ps
+from penstock.builtin.choose import Filter
+from penstock.builtin.gather import Align, Batch
+from penstock.builtin.memory import MemoryStore
+from penstock.builtin.push import PushSource
 from penstock.errors import ConfigError, PenstockError, RecordFieldError, WiringError
 from penstock.testing.leaks import no_leaks
 
@@ -165,3 +169,63 @@ def test_an_open_file_is_an_iterable_of_lines(tmp_path):
     with (tmp_path / "lines").open() as file:
         records = ps.Pipeline(ps.source(file, channel="lines") >> ps.store("null")).collect()
     assert [record.data for record in records] == ["a\n", "b\n"]
+
+
+OBJECTS = [
+    (lambda: ps.store(MemoryStore(when_exists="ignore")), "when_exists='ignore': must be one of error, replace, skip"),
+    (lambda: ps.processor(Batch(size=2, stack="yes")), r"node 'Batch' \(.*\): \$\.stack: expected bool"),
+    (lambda: ps.processor(Align(channels=("a", "b"), tolerance_s=1, missing="drop")), "missing='drop': must be one of"),
+    (lambda: ps.processor(Filter(channels=("a", 3))), r"\$\.channels\[1\]: expected str, got int 3"),
+    (lambda: ps.store(MemoryStore(capacity=0)), "capacity=0: must be a whole number"),
+    (lambda: ps.source(PushSource(when_full="latest")), "when_full='latest': must be one of block"),
+    (lambda: ps.source(PushSource(capacity="3")), "capacity='3': must be a whole number"),
+]
+
+
+@pytest.mark.parametrize(("make", "words"), OBJECTS)
+def test_an_object_is_checked_as_its_name_is(make, words):
+    """A component that is passed as an object has the same errors as one that is named with these settings."""
+    with pytest.raises(ConfigError, match=words):
+        ps.Pipeline(ps.source([1]) >> made if (made := make()).role != "source" else made >> ps.store("null")).check()
+
+
+CONTROLS = [
+    ({"given": "pause"}, r"given='pause': must be a list, as in given=\['create'\]"),
+    ({"given": ("puse",)}, "no action puse; .* did you mean 'pause'"),
+    ({"given": 3}, "given=3: must be a list"),
+    ({"actions": 3}, "actions=3: must be a mapping"),
+    ({"actions": {"snap": 3}}, r"actions\['snap'\]=3: must be a function"),
+    ({"allow": 3}, "allow=3: must be a list"),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), CONTROLS)
+def test_a_wrong_control_channel_fails_when_it_is_made(options, words):
+    """Wrong options of a control channel raise ConfigError at once, with the value and what it must be."""
+    with pytest.raises(ConfigError, match=words):
+        ps.control([1], **options)
+
+
+def test_numbers_of_numpy_everywhere():
+    """Pipelines, too, take numbers of numpy."""
+    import numpy
+
+    made = ps.Pipeline(ps.source([1, 2, 3]) >> ps.store("null"), checkpoint_every_s=numpy.float32(2))
+    assert type(made.checkpoint_every_s) is float
+    assert len(made.collect(limit=numpy.int64(2))) == 2
+
+
+@pytest.mark.parametrize("make", [lambda: ps.Pipeline.from_toml(b"x"), lambda: ps.Pipeline.from_plain(3)])
+def test_what_is_no_pipeline_is_refused(make):
+    """Bytes for TOML, and data that are no mapping, are a ConfigError."""
+    with pytest.raises(ConfigError, match="must be"):
+        make()
+
+
+def test_a_run_that_is_over_cannot_be_paused():
+    """Pausing or resuming a source of a run that is over is a RunError."""
+    run = ps.Pipeline(ps.source([1], name="one") >> ps.store("null")).start()
+    run.stop()
+    for change in (run.pause, run.resume):
+        with pytest.raises(ps.errors.RunError, match="is over"):
+            change("one")

@@ -14,7 +14,7 @@ from penstock.errors import ConfigError
 from penstock.identity import gathered_number, moment_number
 from penstock.record import Record
 from penstock.record_size import size_of
-from penstock.validators import at_least, or_none, seconds
+from penstock.validators import at_least, one_of, or_none, seconds
 
 _log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ class Align:
     channels: tuple[str, ...] = attrs.field(converter=tuple)
     tolerance_s: float = attrs.field(validator=seconds)
     deadline_s: float | None = attrs.field(default=None, validator=or_none(seconds))
-    missing: Literal["wait", "skip", "none"] = "wait"
+    missing: Literal["wait", "skip", "none"] = attrs.field(default="wait", validator=one_of("wait", "skip", "none"))
     max_bytes: int | None = attrs.field(default=2 << 30, validator=or_none(at_least(1)))
     skipped: int = attrs.field(default=0, init=False, eq=False)
     overfull: int = attrs.field(default=0, init=False, eq=False)

@@ -12,7 +12,7 @@ import attrs
 
 from penstock.errors import ObjectNotFoundError, RecordExistsError, StoreError
 from penstock.record import Record
-from penstock.validators import at_least, or_none
+from penstock.validators import at_least, one_of, or_none
 
 
 def _is_template(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
@@ -37,9 +37,11 @@ class MemoryStore:
     blocks: ClassVar[bool] = False
     in_memory: ClassVar[bool] = True
 
-    key: str | None = attrs.field(default=None, validator=attrs.validators.optional(_is_template))
+    key: str | None = attrs.field(default=None, validator=or_none(_is_template))
     capacity: int | None = attrs.field(default=None, validator=or_none(at_least(1)))
-    when_exists: Literal["error", "replace", "skip"] = "error"
+    when_exists: Literal["error", "replace", "skip"] = attrs.field(
+        default="error", validator=one_of("error", "replace", "skip")
+    )
     _records: dict[str, Record] = attrs.field(factory=dict, init=False, eq=False, repr=False)
     _lock: threading.RLock = attrs.field(factory=threading.RLock, init=False, eq=False, repr=False)
     _watchers: list[Callable[[str], None]] = attrs.field(factory=list, init=False, eq=False, repr=False)

@@ -14,6 +14,7 @@ from penstock.buffers import IMMUTABLE, BufferWatch
 from penstock.errors import EndOfSource, PenstockError, RunError
 from penstock.record import Record
 from penstock.record_size import OVERHEAD_BYTES, size_of
+from penstock.validators import at_least, one_of
 
 _UNNAMED: Final = "\0 the name of the node"
 """The channel of records put before the node has a name, replaced by the name when they are read."""
@@ -282,12 +283,10 @@ class PushSource:
 
     in_memory: ClassVar[bool] = True
 
-    capacity: int = attrs.field(default=1024, validator=[attrs.validators.instance_of(int), attrs.validators.ge(1)])
-    capacity_bytes: int = attrs.field(
-        default=64 * 2**20, validator=[attrs.validators.instance_of(int), attrs.validators.ge(1)]
-    )
+    capacity: int = attrs.field(default=1024, validator=at_least(1))
+    capacity_bytes: int = attrs.field(default=64 * 2**20, validator=at_least(1))
     when_full: WhenFull = attrs.field(
-        default="block", converter=_word, validator=attrs.validators.in_(("block", "drop_oldest", "drop_newest"))
+        default="block", converter=_word, validator=one_of("block", "drop_oldest", "drop_newest")
     )
     channel: str | None = None
     reuses_buffers: bool | None = None

@@ -18,7 +18,7 @@ from penstock.errors import ConfigError, WiringError
 from penstock.secret_texts import refuse_secrets
 from penstock.short_text import listed
 from penstock.suggestions import close_to, suggests_keywords
-from penstock.validators import check_name
+from penstock.validators import check_name, without_numpy
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
@@ -46,6 +46,7 @@ class Pipeline:
         checkpoint_every_s: float = 1.0,
         dead_letters: str | Path = DEAD_LETTERS,
     ) -> None:
+        checkpoint_every_s, name = without_numpy(checkpoint_every_s), without_numpy(name)
         if isinstance(checkpoint_every_s, bool) or not isinstance(checkpoint_every_s, (int, float)):
             raise ConfigError(f"checkpoint_every_s={checkpoint_every_s!r}: must be a number of seconds above 0")
         if not checkpoint_every_s > 0:
@@ -179,6 +180,8 @@ class Pipeline:
         """Make a pipeline from plain data. Raises ConfigError with the path of the error (`$.nodes[1].workers`)."""
         from penstock.config import from_plain
 
+        if not isinstance(plain, Mapping):
+            raise ConfigError(f"$: must be a mapping with nodes and edges, not {type(plain).__name__}")
         file: GraphFile = from_plain(GraphFile, dict(plain))
         if file.penstock != FORMAT:
             raise ConfigError(f"$.penstock: format {file.penstock} is unknown; this penstock reads {FORMAT}")
@@ -236,6 +239,8 @@ class Pipeline:
         """Make a pipeline from TOML. Raises ConfigError."""
         import tomllib
 
+        if not isinstance(text, str):
+            raise ConfigError(f"from_toml({type(text).__name__}): must be text; Pipeline.read reads a file")
         try:
             return cls.from_plain(tomllib.loads(text))
         except tomllib.TOMLDecodeError as error:

@@ -78,7 +78,25 @@ def resolve(node: Node, plugins: Plugins) -> ResolvedNode:
     if node.use:
         return _resolve_name(node, plugins)
     owner = node.given if inspect.isroutine(node.given) or isinstance(node.given, type) else type(node.given)
-    return _made(node, getattr(owner, "__module__", "?"), node.given)
+    origin = getattr(owner, "__module__", "?")
+    _check_settings(node, origin, plugins)
+    return _made(node, origin, node.given)
+
+
+def _check_settings(node: Node, origin: str, plugins: Plugins) -> None:
+    """Check the settings of an object as those of its name: `ps.store(NpyStore(…))` is `ps.store("npy", …)`.
+
+    Classes that no plugin offers are checked by their own validators alone. Raises ConfigError.
+    """
+    cls = type(node.given)
+    path = f"{cls.__module__}:{cls.__qualname__}"
+    if attrs.has(cls) and any(offer.component.path == path for offer in plugins.components(node.role)):
+        from penstock.config import field_problems
+
+        values = {field.name: getattr(node.given, field.name) for field in attrs.fields(cls) if field.init}
+        problems = field_problems(cls, {name: value for name, value in values.items() if _is_plain(value)})
+        if problems:
+            raise ConfigError(f"{describe(node)} ({origin}): {'; '.join(problems)}")
 
 
 def build(owner: Any, settings: Mapping[str, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from penstock.config.files import format_config, read_config, write_config
 from penstock.config.plain import to_plain
-from penstock.config.structure import from_plain
+from penstock.config.structure import field_problems, from_plain
 from penstock.config.yaml_config import YamlConfig
 
-__all__ = ["YamlConfig", "format_config", "from_plain", "read_config", "to_plain", "write_config"]
+__all__ = ["YamlConfig", "field_problems", "format_config", "from_plain", "read_config", "to_plain", "write_config"]

@@ -24,6 +24,23 @@ def type_hints(cls: type) -> dict[str, Any]:
         return {}
 
 
+def resolve_annotations(kind: Any) -> None:
+    """Turn the annotations of an attrs class into types; a name that exists only for type checkers becomes Any.
+
+    A component annotates its inner state with the library that it imports when it opens.
+    """
+    absent: dict[str, Any] = {}
+    while True:
+        try:
+            attrs.resolve_types(kind, None, absent)
+        except NameError as error:
+            if not error.name or error.name in absent:
+                raise
+            absent[error.name] = Any
+        else:
+            return
+
+
 def is_class_of_fields(cls: Any) -> bool:
     """Return True for an attrs class or a dataclass."""
     return isinstance(cls, type) and (attrs.has(cls) or dataclasses.is_dataclass(cls))

@@ -20,7 +20,7 @@ import attrs
 from cattrs import Converter, IterableValidationError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn
 
-from penstock.config.annotations import is_class_of_fields, type_hints
+from penstock.config.annotations import is_class_of_fields, resolve_annotations, type_hints
 from penstock.config.array_hook import numpy_hook
 from penstock.config.expected import Hook, expected, origin_of
 from penstock.config.reading import ABSENT_IS_NONE, IGNORED
@@ -210,26 +210,9 @@ def _instance_hook(kind: Any) -> Hook:
     return hook
 
 
-def _resolve_annotations(kind: Any) -> None:
-    """Turn the annotations of an attrs class into types; a name that exists only for type checkers becomes Any.
-
-    A component annotates its inner state with the library that it imports when it opens.
-    """
-    absent: dict[str, Any] = {}
-    while True:
-        try:
-            attrs.resolve_types(kind, None, absent)
-        except NameError as error:
-            if not error.name or error.name in absent:
-                raise
-            absent[error.name] = Any
-        else:
-            return
-
-
 def _class_hook(kind: Any, converter: Converter) -> Hook:
     if attrs.has(kind):
-        _resolve_annotations(kind)
+        resolve_annotations(kind)
     make: Any = make_dict_structure_fn(
         kind, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True
     )

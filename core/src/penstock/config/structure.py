@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,6 +36,30 @@ def from_plain(cls: type[T] | Any, data: Any, *, path: str = "$") -> T:
     except Exception as error:  # classes and validators may raise anything; cattrs collects it
         raise ConfigError("\n".join(problems_of(error, path))) from error
     return made
+
+
+def field_problems(cls: type, values: Mapping[str, Any], *, path: str = "$") -> list[str]:
+    """Return one line for each value that does not fit the annotation of its field, of an attrs class; makes nothing.
+
+    Args:
+        cls: An attrs class.
+        values: Plain data by the names of fields; others are not checked.
+        path: The name of the class in the lines.
+    """
+    import attrs
+
+    from penstock.config.annotations import resolve_annotations
+    from penstock.config.problems import problems_of
+
+    resolve_annotations(cls)
+    found: list[str] = []
+    for field in attrs.fields(cls):
+        if field.name in values and field.type is not None:
+            try:
+                _converter().structure(values[field.name], field.type)
+            except Exception as error:  # as in from_plain
+                found += problems_of(error, f"{path}.{field.name}")
+    return found
 
 
 def reads_as(plain: Any, annotation: Any, obj: Any) -> bool:

@@ -13,6 +13,7 @@ from penstock.compose.node import Flow
 from penstock.errors import ConfigError
 from penstock.record import Record
 from penstock.run.foreground import run_in_foreground
+from penstock.validators import without_numpy
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
@@ -29,6 +30,7 @@ def collect(
     plugins: Plugins,
 ) -> list[Record]:
     """See `Pipeline.collect`. `make` returns the pipeline with the collecting store added to it."""
+    limit = without_numpy(limit)
     if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
         raise ConfigError(f"limit={limit!r}: must be a whole number of at least 1")
     collected = Collected(limit)

@@ -21,6 +21,7 @@ from penstock.error_text import text_of
 from penstock.errors import ConfigError, PenstockError, RunError
 from penstock.run.run import Run, acts_for
 from penstock.suggestions import close_to
+from penstock.validators import mapping
 
 _log = logging.getLogger("penstock.control")
 
@@ -49,7 +50,7 @@ def control(
             the components that plugins offer. Nothing else is imported for a message.
         settings: The settings of the source, as for `ps.source`.
     """
-    made = Control(actions=dict(actions or {}), given=tuple(given), allow=allow)
+    made = Control(actions={} if actions is None else actions, given=given, allow=allow)
     return source_node(component, **settings) >> processor(made, name=f"{settings.get('name', 'control')}-actions")
 
 
@@ -59,7 +60,7 @@ _OWN_PATH = f"{__name__}:Control"
 
 def _import_paths(allowed: Iterable[Any]) -> tuple[str, ...]:
     """Return classes, functions and import paths as import paths. Raises ConfigError for an object without one."""
-    if isinstance(allowed, str):
+    if isinstance(allowed, str) or not isinstance(allowed, Iterable):
         raise ConfigError(f"allow={allowed!r}: must be a list, as in allow=[{allowed!r}]")
     paths = []
     for one in allowed:
@@ -70,6 +71,19 @@ def _import_paths(allowed: Iterable[Any]) -> tuple[str, ...]:
             )
         paths.append(path)
     return tuple(paths)
+
+
+def _names(given: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ConfigError(f"given={given!r}: must be a list, as in given=[{GIVEN[0]!r}]")
+    return tuple(given)
+
+
+def _are_actions(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    mapping(_, field, value)
+    for name, action in value.items():
+        if not callable(action) and not (isinstance(action, str) and is_import_path(action)):
+            raise ConfigError(f"actions[{name!r}]={action!r}: must be a function of (run, argument), or 'module:name'")
 
 
 @attrs.define(kw_only=True)
@@ -97,8 +111,8 @@ class Control:
 
     gives: ClassVar[str] = "mapping"
 
-    actions: Mapping[str, Any] = attrs.field(factory=dict)
-    given: tuple[str, ...] = GIVEN
+    actions: Mapping[str, Any] = attrs.field(factory=dict, validator=_are_actions)
+    given: tuple[str, ...] = attrs.field(default=GIVEN, converter=_names)
     allow: tuple[str, ...] = attrs.field(default=(), converter=_import_paths)
     _run: Run | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _todo: queue.Queue[Any] = attrs.field(factory=queue.Queue, init=False, repr=False, eq=False)
@@ -108,7 +122,10 @@ class Control:
     def __attrs_post_init__(self) -> None:
         unknown = [name for name in self.given if name not in GIVEN]
         if unknown:
-            raise ConfigError(f"given: there is no action {', '.join(unknown)}; there are {', '.join(GIVEN)}")
+            near = close_to(str(unknown[0]), GIVEN)
+            raise ConfigError(
+                f"given: there is no action {', '.join(map(str, unknown))}; there are {', '.join(GIVEN)}{near}"
+            )
 
     def bind(self, run: Run) -> None:
         """Set the run to act on; called by the run before `open`."""

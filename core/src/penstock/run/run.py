@@ -229,6 +229,8 @@ class Run:
         return f"Run({self.name!r}: at work, {', '.join(self._graph.nodes)})"
 
     def _source(self, source: str | Node) -> SourceLane:
+        if self.finished:
+            raise RunError(f"run {self.name!r} is over")
         name = self._graph.name_of(source)
         if name not in self._plan.sources:
             raise RunError(f"node {name!r} is not a source of {self.name!r}; sources: {', '.join(self._plan.sources)}")

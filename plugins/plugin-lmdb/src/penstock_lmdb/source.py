@@ -13,6 +13,7 @@ import attrs
 from penstock.codec.encoders import Encoder
 from penstock.errors import CannotConnectToStoreError, CannotGetObjectError, CodecError, EndOfSource, SourceError
 from penstock.record import Record
+from penstock.validators import one_of, or_none, positive
 from penstock.whole_files import write_whole
 from penstock_lmdb.environment import Environment, Transaction
 from penstock_lmdb.file_watch import FileWatch, seconds_until
@@ -63,8 +64,8 @@ class LmdbSource:
     stays_valid: ClassVar[bool] = True
 
     path: Path = attrs.field(converter=Path)
-    order: Order = attrs.field(default="time", validator=attrs.validators.in_(("time", "key")))
-    pace: float | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.gt(0)))
+    order: Order = attrs.field(default="time", validator=one_of("time", "key"))
+    pace: float | None = attrs.field(default=None, validator=or_none(positive))
     coords: Mapping[str, Any] = attrs.field(factory=dict)
     prefix: str = ""
     from_ns: int | None = None

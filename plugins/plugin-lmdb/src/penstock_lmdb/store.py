@@ -21,6 +21,7 @@ from penstock.errors import (
 from penstock.record import Record
 from penstock.store import Key
 from penstock.templates import Template, is_template
+from penstock.validators import at_least, flag, one_of, or_none
 from penstock_lmdb.batch import Failed, prepare
 from penstock_lmdb.environment import Environment
 from penstock_lmdb.naming import KeyBy, Naming, lookup, name_of, shown
@@ -77,23 +78,17 @@ class LmdbRecordStore:
     path: Path = attrs.field(converter=Path)
     key: str = attrs.field(default="{{ channel }}/{{ '%012d' % seq }}", validator=is_template)
     when_exists: Literal["error", "replace", "skip"] = attrs.field(
-        default="error", validator=attrs.validators.in_(("error", "replace", "skip"))
+        default="error", validator=one_of("error", "replace", "skip")
     )
-    readonly: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
-    map_size: int = attrs.field(default=1 << 28, validator=[attrs.validators.instance_of(int), attrs.validators.ge(1)])
+    readonly: bool = attrs.field(default=False, validator=flag)
+    map_size: int = attrs.field(default=1 << 28, validator=at_least(1))
     max_size: int | None = attrs.field(
         default=None,
-        validator=attrs.validators.optional([attrs.validators.instance_of(int), attrs.validators.ge(1 << 16)]),
+        validator=or_none(at_least(1 << 16)),
     )
-    flush_each: Literal["write", "sync"] = attrs.field(
-        default="write", validator=attrs.validators.in_(("write", "sync"))
-    )
-    key_by: KeyBy = attrs.field(
-        default="template", validator=attrs.validators.in_(("template", "coordinates", "sequence"))
-    )
-    keep_changes: int = attrs.field(
-        default=10_000, validator=[attrs.validators.instance_of(int), attrs.validators.ge(0)]
-    )
+    flush_each: Literal["write", "sync"] = attrs.field(default="write", validator=one_of("write", "sync"))
+    key_by: KeyBy = attrs.field(default="template", validator=one_of("template", "coordinates", "sequence"))
+    keep_changes: int = attrs.field(default=10_000, validator=at_least(0))
     _opened: _Opened | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
     # -- the contract of a store -------------------------------------------------------------------------------------

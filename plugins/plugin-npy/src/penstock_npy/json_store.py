@@ -14,6 +14,7 @@ from penstock.errors import CannotGetObjectError, ConfigError, CoordinatesError,
 from penstock.record import Record
 from penstock.store import Key
 from penstock.templates import is_template
+from penstock.validators import at_least, flag, one_of, or_none
 from penstock_npy.files import WhenExists
 from penstock_npy.folder import Folder
 from penstock_npy.index import entry_of
@@ -55,16 +56,14 @@ class JsonStore:
 
     path: str = attrs.field(validator=is_template)
     root: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
-    when_exists: WhenExists = attrs.field(default="error", validator=attrs.validators.in_(get_args(WhenExists)))
-    sync_each: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
-    merge_metadata: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
-    indent: int | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.instance_of(int))
-    )
-    only_ascii: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
-    lines: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    when_exists: WhenExists = attrs.field(default="error", validator=one_of(*get_args(WhenExists)))
+    sync_each: bool = attrs.field(default=False, validator=flag)
+    merge_metadata: bool = attrs.field(default=False, validator=flag)
+    indent: int | None = attrs.field(default=None, validator=or_none(at_least(0)))
+    only_ascii: bool = attrs.field(default=False, validator=flag)
+    lines: bool = attrs.field(default=False, validator=flag)
     reserve_bytes: int = reserve_setting()
-    checksums: Literal["none", "xxh3"] = attrs.field(default="none", validator=attrs.validators.in_(("none", "xxh3")))
+    checksums: Literal["none", "xxh3"] = attrs.field(default="none", validator=one_of("none", "xxh3"))
     _folder: Folder | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _lines: JsonLines | None = attrs.field(default=None, init=False, repr=False, eq=False)
 

@@ -24,6 +24,7 @@ from penstock.errors import (
 )
 from penstock.record import Record
 from penstock.store import Key
+from penstock.validators import at_least, one_of, or_none, positive
 from penstock.whole_files import sync_directory
 from penstock_npy.channel_name import channel_name
 from penstock_npy.entry_log import segments
@@ -34,7 +35,7 @@ from penstock_npy.writing import Failed, failure, name_of, write_groups
 
 _MOST_OPEN = 64
 _TIMES = (1 << 64) - 1
-_positive = attrs.validators.optional(attrs.validators.gt(0))
+_positive = or_none(positive)
 
 
 @attrs.define(eq=False)
@@ -86,10 +87,8 @@ class NpyLogStore:
     takes: ClassVar[str] = "any"
 
     path: Path = attrs.field(converter=Path)
-    when_exists: Literal["error", "skip"] = attrs.field(
-        default="error", validator=attrs.validators.in_(("error", "skip"))
-    )
-    segment_bytes: int = attrs.field(default=256 << 20, validator=attrs.validators.gt(0))
+    when_exists: Literal["error", "skip"] = attrs.field(default="error", validator=one_of("error", "skip"))
+    segment_bytes: int = attrs.field(default=256 << 20, validator=at_least(1))
     segment_s: float | None = attrs.field(default=None, validator=_positive)
     keep_bytes: int | None = attrs.field(default=None, validator=_positive)
     keep_s: float | None = attrs.field(default=None, validator=_positive)

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from penstock.errors import StoreError
+from penstock.validators import at_least
 
 _LOOK_EVERY_S = 0.5
 
@@ -64,4 +65,4 @@ def _free_bytes(path: Path) -> int:
 
 def reserve_setting() -> Any:
     """Return the field `reserve_bytes` of a store."""
-    return attrs.field(default=0, validator=[attrs.validators.instance_of(int), attrs.validators.ge(0)])
+    return attrs.field(default=0, validator=at_least(0))

@@ -18,6 +18,7 @@ from penstock.errors import CannotGetObjectError, ObjectNotFoundError, RecordExi
 from penstock.record import Record
 from penstock.store import Key
 from penstock.templates import is_template
+from penstock.validators import one_of
 from penstock_npy.folder import Folder
 from penstock_npy.npy_format import npy_buffers
 from penstock_npy.pair_lock import locked
@@ -87,9 +88,7 @@ class NpyStackStore:
 
     path: str = attrs.field(validator=is_template)
     root: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
-    when_exists: Literal["error", "skip"] = attrs.field(
-        default="error", validator=attrs.validators.in_(("error", "skip"))
-    )
+    when_exists: Literal["error", "skip"] = attrs.field(default="error", validator=one_of("error", "skip"))
     reserve_bytes: int = reserve_setting()
     _state: _State | None = attrs.field(default=None, init=False, repr=False, eq=False)
 

@@ -17,6 +17,7 @@ from penstock.errors import CannotGetObjectError, ConfigError, CoordinatesError,
 from penstock.record import Record
 from penstock.store import Key
 from penstock.templates import Template, is_template
+from penstock.validators import flag, one_of
 from penstock_npy.files import WhenExists
 from penstock_npy.folder import SIDECAR, Folder, Item
 from penstock_npy.index import entry_of, fields_of, file_id
@@ -67,14 +68,12 @@ class NpyStore:
 
     path: str = attrs.field(validator=is_template)
     root: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
-    when_exists: WhenExists = attrs.field(default="error", validator=attrs.validators.in_(get_args(WhenExists)))
-    sync_each: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
-    sidecar: Literal["index", "json", "none"] = attrs.field(
-        default="index", validator=attrs.validators.in_(("index", "json", "none"))
-    )
-    split: bool = attrs.field(default=False, validator=attrs.validators.instance_of(bool))
+    when_exists: WhenExists = attrs.field(default="error", validator=one_of(*get_args(WhenExists)))
+    sync_each: bool = attrs.field(default=False, validator=flag)
+    sidecar: Literal["index", "json", "none"] = attrs.field(default="index", validator=one_of("index", "json", "none"))
+    split: bool = attrs.field(default=False, validator=flag)
     reserve_bytes: int = reserve_setting()
-    checksums: Literal["none", "xxh3"] = attrs.field(default="none", validator=attrs.validators.in_(("none", "xxh3")))
+    checksums: Literal["none", "xxh3"] = attrs.field(default="none", validator=one_of("none", "xxh3"))
     _folder: Folder | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:

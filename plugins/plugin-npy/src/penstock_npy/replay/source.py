@@ -14,6 +14,7 @@ from penstock.errors import EndOfSource, SourceError, StoreError
 from penstock.identity import named_number, part_number
 from penstock.record import Record
 from penstock.record_size import size_of
+from penstock.validators import name, not_negative, or_none, positive
 from penstock_npy.index import fields_of
 from penstock_npy.json_form import unmerged
 from penstock_npy.replay.kinds import DAMAGED, Piece, pieces, stack_of
@@ -91,13 +92,13 @@ class NpyFilesSource:
     stays_valid: ClassVar[bool] = True
 
     path: str = attrs.field(converter=str)
-    order_by: str = attrs.field(default="name", validator=attrs.validators.min_len(1))
+    order_by: str = attrs.field(default="name", validator=name)
     channel: str | None = None
     merge_metadata: bool = False
     follow: bool = False
-    poll_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.gt(0)))
-    settle_s: float = attrs.field(default=2.0, validator=attrs.validators.ge(0))
-    min_age_s: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    poll_s: float | None = attrs.field(default=None, validator=or_none(positive))
+    settle_s: float = attrs.field(default=2.0, validator=not_negative)
+    min_age_s: float = attrs.field(default=0.0, validator=not_negative)
     state: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
     _listing: Listing | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _reading: _Reading | None = attrs.field(default=None, init=False, repr=False, eq=False)
