@@ -24,6 +24,8 @@ from penstock.user_function import PARTS, adapted, form_of, understood, works_in
 
 _NOTHING: type = type(None)
 _replace = msgspec.structs.replace
+_ARRAYS: set[type] = set()
+"""The class of arrays and its subclasses that have come so far: asking for a type's is quicker than `isinstance`."""
 _GIVEN_UP = object()
 """The result of a record that failed for good, and is already counted."""
 
@@ -296,18 +298,20 @@ def _own(record: Record) -> Record:
 def _own_data(record: Record) -> Any:
     """Return the data of a record, or a copy if they are read-only or held by others."""
     data = record.data
-    numpy: Any = sys.modules.get("numpy")
-    if numpy is None or not isinstance(data, numpy.ndarray):
-        return owned_value(data)
-    if sys.getrefcount(data) > _ALONE or not data.flags.writeable or _has_shared_base(data, numpy.ndarray):
+    if type(data) not in _ARRAYS:
+        numpy: Any = sys.modules.get("numpy")
+        if numpy is None or not isinstance(data, numpy.ndarray):
+            return owned_value(data)
+        _ARRAYS.add(type(data))
+    if sys.getrefcount(data) > _ALONE or not data.flags.writeable or (data.base is not None and _has_shared_base(data)):
         return data.copy()
     return data
 
 
-def _has_shared_base(data: Any, array: type) -> bool:
-    """Return whether an array is a view of memory to which anything else refers."""
-    base = data.base is not None
-    return base and (not isinstance(data.base, array) or _count_of_base(data) > _ALONE_AS_BASE)
+def _has_shared_base(view: Any) -> bool:
+    """Return whether anything else refers to the memory that an array is a view of, as far as that is known."""
+    numpy: Any = sys.modules["numpy"]
+    return not isinstance(view.base, numpy.ndarray) or _count_of_base(view) > _ALONE_AS_BASE
 
 
 def _count_of_data(record: Any) -> int:
