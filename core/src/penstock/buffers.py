@@ -53,6 +53,7 @@ class BufferWatch:
     _left: int = attrs.field(default=LEARNT_FROM, init=False)
     _seen: dict[Any, tuple[Callable[[], Any], int]] = attrs.field(factory=dict, init=False)
     _given: dict[Any, tuple[Callable[[], Any], Callable[[], Any], int]] = attrs.field(factory=dict, init=False)
+    _array: Any = attrs.field(default=None, init=False)
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -85,8 +86,10 @@ class BufferWatch:
         Raises BufferReusedError, and adds nothing.
         """
         data = item.data if type(item) is Record else item
-        numpy: Any = sys.modules.get("numpy")
-        if numpy is None or type(data) is not numpy.ndarray or (data.base is None and id(data) not in self._given):
+        array = self._array
+        if array is None and "numpy" in sys.modules:
+            array = self._array = sys.modules["numpy"].ndarray
+        if type(data) is not array or (data.base is None and id(data) not in self._given):
             items.append(item)
             return True
         items.append(self._trusted(item, 0))
@@ -97,12 +100,11 @@ class BufferWatch:
 
         It cannot if nothing refers to the array but the list, or a record that only the list holds.
         """
-        if type(items[-1]) is Record and _references(items) == _ALONE:
-            alone = _references_to_data(items) == _ALONE
-        else:
-            alone = _references(items) == _ALONE
-        if not alone:
-            items[-1] = self._trusted(items[-1], 0)
+        if sys.getrefcount(items[-1]) == _ALONE and (
+            type(items[-1]) is not Record or sys.getrefcount(items[-1].data) == _ALONE
+        ):
+            return
+        items[-1] = self._trusted(items[-1], 0)
 
     def _learn(self, item: Any, batch: int) -> bool:
         """Remember the memory of an item; return whether it has any that is writable."""
@@ -220,10 +222,6 @@ def _copied_view(view: memoryview) -> memoryview:
 
 def _references(items: list[Any]) -> int:
     return sys.getrefcount(items[-1])
-
-
-def _references_to_data(items: list[Any]) -> int:
-    return sys.getrefcount(items[-1].data)
 
 
 _ALONE: Final = _references([object()])

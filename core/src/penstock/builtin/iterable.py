@@ -124,11 +124,10 @@ class IterableSource:
                 if stays or type(item) in IMMUTABLE:
                     items.append(item)
                     unsettled, next_asked = False, came
+                elif trusts:
+                    unsettled, next_asked = watch.add(items, item), came
                 else:
-                    if trusts:
-                        unsettled = watch.add(items, item)
-                    else:
-                        items.append(watch.kept(item))
+                    items.append(watch.kept(item))
                     next_asked = clock()  # excludes the time of copying
                 if came - asked > _SLOW_S or came >= deadline or len(items) >= most:
                     break
