@@ -26,7 +26,7 @@ def records():
 def main():
     seen = []
     if ROLE == "send":
-        store = ZenohStore(key="lab/cam", connect=[ENDPOINT], **WAITS)
+        store = ZenohStore(key="lab/cam", connect=ENDPOINT.split(","), **WAITS)
         report = ps.Pipeline(
             ps.source(records(), name="numbers") >> ps.store(store, name="link", retry=ps.Retry(times=1)),
             dead_letters=sys.argv[7],

@@ -13,59 +13,13 @@ import zenoh
 
 from penstock.record import Record
 from penstock_zenoh import wire
+from penstock_zenoh.publisher import Publisher
 
 _GRAIN_BYTES = 1 << 20
 _RUN_BYTES = 1 << 17
 """Foreign samples are collected as one arrival up to this size: a part of one cannot be weighed."""
 _GRACE_S = 0.5
 """Seconds to wait for records in flight after a publisher's token disappears or a mark overtakes records."""
-
-
-@attrs.define(eq=False)
-class Publisher:
-    """A store that publishes to this source, or (`id` "") all foreign publishers together.
-
-    Attributes:
-        id: Its id in the protocol.
-        process: Its process, as messages name it.
-        received: Running number of the newest record that has arrived.
-        taken: Running number of the newest record that the reader has taken.
-        receipted: `taken` in the last receipt, and the number of records and bytes taken since.
-        lost: Number of its records that never arrived.
-        next_numbers: The expected number of the next record on each key.
-        last_numbers: The running number of the last record on each key.
-        gaps: Keys whose next record does not continue the previous one although no record is missing.
-        channels: The channel of the last record on each key, used for losses at the end of a key.
-        waiting: Numbers of records and bytes that wait for the reader.
-        mark: The mark that was answered last; `pending` is unanswered, since `pending_since` at `pending_at`.
-        is_ended: It has announced its end.
-        vanished_at: Monotonic time at which its token disappeared without an end; None while it is present.
-        is_noticed: Its disappearance has been logged.
-    """
-
-    id: str
-    process: str = "an unknown process"
-    received: int = 0
-    taken: int = 0
-    taken_since: int = 0
-    taken_bytes_since: int = 0
-    lost: int = 0
-    next_numbers: dict[str, int] = attrs.field(factory=dict)
-    last_numbers: dict[str, int] = attrs.field(factory=dict)
-    gaps: set[str] = attrs.field(factory=set)
-    channels: dict[str, str] = attrs.field(factory=dict)
-    waiting: int = 0
-    waiting_bytes: int = 0
-    mark: int = 0
-    pending: wire.Mark | None = None
-    pending_since: float = 0.0
-    is_ended: bool = False
-    vanished_at: float | None = None
-    is_noticed: bool = False
-
-    def living_channels(self) -> set[str]:
-        """Return its channels if it is present and has not ended."""
-        return set() if self.is_ended or self.is_noticed else set(self.channels.values())
 
 
 @attrs.define(eq=False)
@@ -113,6 +67,7 @@ class Arrivals:
         capacity_bytes: Number of their bytes; a single larger record may wait as well.
         away_s: Seconds in which a disconnected publisher may return after a broken link; its process may be alive.
         settle_s: Additional seconds that the end of all publishers waits for it, so that both ends count the same loss.
+        source: Id of the source, to which publishers address the records that they send again.
         changed: Condition that guards all attributes; notified on every change.
         waiting: Arrivals that wait for the reader; `count` is the number of their records and foreign samples.
         is_closed: Closed; nothing is held any more.
@@ -126,6 +81,7 @@ class Arrivals:
     capacity_bytes: int
     away_s: float = 0.0
     settle_s: float = 0.0
+    source: str = ""
     changed: threading.Condition = attrs.field(factory=threading.Condition)
     waiting: deque[Arrival] = attrs.field(factory=deque)
     count: int = 0
@@ -150,7 +106,7 @@ class Arrivals:
             for sample in samples:
                 attached = sample.attachment
                 size_bytes = len(sample.payload)
-                named = None if attached is None else _named(attached.to_bytes())
+                named = None if attached is None else self._named(attached.to_bytes())
                 publisher = foreign if named is None else self._known(named[0])
                 while when_full == "wait" and self._is_full(publisher):
                     run = None
@@ -238,7 +194,8 @@ class Arrivals:
         """Return a receipt with the current state of this publisher."""
         with self.changed:
             publisher.taken_since = publisher.taken_bytes_since = 0
-            return wire.Receipt(source, publisher.mark, publisher.received, publisher.taken, publisher.lost, leaves)
+            taken = min(publisher.taken, publisher.received)
+            return wire.Receipt(source, publisher.mark, publisher.received, taken, publisher.lost, leaves)
 
     def count_lost(self, publisher: Publisher, channel: str, count: int) -> None:
         """Count records that never arrived."""
@@ -249,6 +206,7 @@ class Arrivals:
         """Store a mark; return the publisher if it can be answered now, None while records are in flight."""
         with self.changed:
             publisher = self._known(publisher_id)
+            publisher.has_all_before(mark)
             if mark.number <= publisher.mark:
                 return publisher  # the receipt was lost: repeat it
             if publisher.pending is None or publisher.pending.number != mark.number:
@@ -264,6 +222,8 @@ class Arrivals:
             publisher.process = process
             publisher.vanished_at = None if is_there or publisher.is_ended else time.monotonic()
             publisher.is_noticed = False
+            if not is_there and publisher.received and not publisher.is_ended:
+                publisher.is_returning = True
             self.has_news = True
             self.changed.notify_all()
 
@@ -323,17 +283,21 @@ class Arrivals:
         key_number: int,
         count: int,
         packed: wire.Packed | None,
+        is_repeated: bool,
     ) -> Arrival | None:
         """Return the arrival of a sample of a penstock store; None for a repetition after a broken link."""
         key = str(sample.key_expr)
         expected = publisher.next_numbers.get(key, key_number)
         if key_number < expected:
             if number <= publisher.last_numbers.get(key, 0):
+                publisher.take_note(number + count - 1, is_repeated=is_repeated)
                 return None
             expected = key_number  # its publisher has forgotten this key and counts from 0 again
         lost = max(0, key_number - expected)
+        if lost and publisher.is_returning and not is_repeated:
+            return None  # it is sent again, after those before it
         publisher.lost += lost
-        publisher.received = max(number + count - 1, publisher.received)
+        publisher.take_note(number + count - 1, is_repeated=is_repeated)
         if publisher.vanished_at is not None:
             publisher.vanished_at = time.monotonic()  # its records are still arriving
         wire.remember(publisher.next_numbers, key, key_number + count)
@@ -343,6 +307,15 @@ class Arrivals:
             publisher.gaps.discard(key)
             breaks = True
         return Arrival([sample], key, publisher, number, lost, size_bytes, breaks=breaks, packed=packed, stop=count)
+
+    def _named(self, attachment: bytes) -> tuple[str, int, int, int, wire.Packed | None, bool] | None:
+        """Return what a penstock store attached: its id, numbers, count, the packed form, whether it is sent again."""
+        to, attachment = wire.read_repetition(attachment)
+        numbers = wire.read_attachment(attachment)
+        if numbers is not None:
+            return *numbers, 1, None, to == self.source
+        packed = wire.read_packed(attachment)
+        return None if packed is None else (*packed[:4], packed, to == self.source)
 
     def _is_full(self, publisher: Publisher) -> bool:
         return not self.is_closed and (
@@ -378,7 +351,7 @@ class Arrivals:
                 publisher.lost += missing
                 channel = publisher.channels.get(key, key)
                 self.lost[channel] = self.lost.get(channel, 0) + missing
-        publisher.received = max(publisher.received, mark.last)
+        publisher.take_note(mark.last, is_repeated=True)
 
     def _has_vanished(self, publisher: Publisher, longer_s: float = 0.0) -> bool:
         """Return whether a publisher has disappeared and will not return."""
@@ -386,12 +359,3 @@ class Arrivals:
             return False
         gone_s = time.monotonic() - publisher.vanished_at
         return gone_s >= _GRACE_S and (gone_s >= self.away_s + longer_s or wire.is_dead(publisher.process))
-
-
-def _named(attachment: bytes) -> tuple[str, int, int, int, wire.Packed | None] | None:
-    """Return what a penstock store attached: its id, numbers, how many records, how packed; None if it is foreign."""
-    numbers = wire.read_attachment(attachment)
-    if numbers is not None:
-        return *numbers, 1, None
-    packed = wire.read_packed(attachment)
-    return None if packed is None else (packed[0], packed[1], packed[2], packed[3], packed)

@@ -66,7 +66,9 @@ class Audience:
                         self._depart(known)
             elif known is None:
                 given_up = self._given_up.pop(token[0], None)
-                self._listeners[token[0]] = Listener(*token) if given_up is None else given_up.return_as(token[1])
+                listener = Listener(*token) if given_up is None else given_up.return_as(token[1])
+                self._listeners[token[0]] = listener
+                self._has_behind = self._has_behind or listener.is_behind
             elif not known.present:
                 known.present, known.is_behind = True, True
                 self._has_behind = True
@@ -205,7 +207,7 @@ class Audience:
         Returns:
             A sentence for each loss since the last call; empty if everything has arrived.
         """
-        mark = self._next_mark()
+        mark = self.next_mark()
         until = time.monotonic() + timeout_s + (self.settle_s if at_end else 0.0)
         asked: dict[str, Listener] = {}
         now: float | None = None
@@ -223,7 +225,7 @@ class Audience:
             self._ask(open_, mark, send, send_again, at_end=at_end)
             self._wait_for(open_, mark, min(until, now + _REPEAT_S))
         if at_end and open_ and not self._closed:  # the final mark makes them count: nothing more will arrive
-            mark = self._next_mark()
+            mark = self.next_mark()
             until = time.monotonic() + _LAST_WORD_S
             while time.monotonic() < until and any(
                 self._is_here(each) and not self._has_all(each, mark) for each in open_
@@ -312,7 +314,8 @@ class Audience:
                     )
             return problems
 
-    def _next_mark(self) -> int:
+    def next_mark(self) -> int:
+        """Return the number of a new mark."""
         with self._changed:
             self._mark += 1
             return self._mark

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import zenoh
 
-from penstock_zenoh.arrivals import Arrival, Arrivals, Publisher
+from penstock_zenoh.arrivals import Arrival, Arrivals
+from penstock_zenoh.publisher import Publisher
 
 _BATCH = 256
 _LOOK_EVERY_S = 0.05

@@ -40,7 +40,8 @@ class Listener:
         is_given_up: It was disconnected for too long.
         is_reported: Giving it up has been reported.
         is_behind: It has reconnected, and its unreceived messages must be sent again.
-        owed: `keys` when it was given up; after reconnecting it counts the missing ones of these records as lost.
+        owed: `keys` when it was given up, and `owed_last` the last number; after reconnecting it counts the missing
+            ones of these records as lost.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Listener:
     is_reported: bool = False
     is_behind: bool = False
     owed: dict[str, tuple[int, int]] | None = None
+    owed_last: int = 0
     _seen: tuple[int, float] = (-1, 0.0)
 
     def room(self) -> int:
@@ -96,13 +98,13 @@ class Listener:
         if is_final:
             return Mark(number, self.last, is_end, dict(self.keys), True)
         if self.owed is not None:
-            return Mark(number, self.last, False, self.owed, True)
+            return Mark(number, self.owed_last, False, self.owed, True)
         return Mark(number, self.last, is_end)
 
     def return_as(self, card: SourceCard) -> Listener:
         """Return its state when it reconnects after it was given up: no messages are kept, it counts its losses."""
         back = Listener(self.id, card, receipt=self.receipt, lost_seen=self.lost_seen, keys=self.keys, last=self.last)
-        back.owed = dict(self.keys)
+        back.owed, back.owed_last, back.is_behind = dict(self.keys), self.last, True
         return back
 
     def is_stuck(self) -> bool:

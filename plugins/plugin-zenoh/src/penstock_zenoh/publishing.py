@@ -210,13 +210,18 @@ class Publishing:
             self._send_again(listener)
 
     def _send_again(self, listener: Listener) -> None:
+        if listener.owed is not None:  # it counts what it missed before, and takes no gap for a loss until then
+            self._send_mark(listener, listener.mark(self._audience.next_mark(), is_end=False, is_final=False))
         wanted = set(self._audience.unreceived(listener))
+        if not wanted:
+            self._send_mark(listener, wire.Mark(0, listener.last))
         _log.info("%s: sending %d messages again", listener.describe(), len(wanted))
         with self._order:
             for kept in list(self._kept):
                 if kept.last in wanted:
                     with contextlib.suppress(zenoh.ZError):
-                        self._publishers[kept.key].put(kept.payload, attachment=kept.attachment)
+                        attachment = wire.repetition(listener.id, kept.attachment)
+                        self._publishers[kept.key].put(kept.payload, attachment=attachment)
 
     def _again(self, listener: Listener, *, repeat: bool) -> None:
         """Repeat messages to a source that has reconnected, or that misses some and receives no more."""

@@ -16,10 +16,11 @@ from penstock.errors import CodecError, ConfigError, EndOfSource, SourceError
 from penstock.record import Record
 from penstock_zenoh import settings as s
 from penstock_zenoh import wire
-from penstock_zenoh.arrivals import Arrival, Arrivals, Publisher
+from penstock_zenoh.arrivals import Arrival, Arrivals
 from penstock_zenoh.packing import join, unpack_list
 from penstock_zenoh.payloads import foreign_record, foreign_records
 from penstock_zenoh.presence_log import PresenceLog
+from penstock_zenoh.publisher import Publisher
 from penstock_zenoh.session import RENDEZVOUS, is_plain_peer, open_session
 from penstock_zenoh.subscription import Subscription
 

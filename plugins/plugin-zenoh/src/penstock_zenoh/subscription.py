@@ -12,10 +12,11 @@ import zenoh
 
 from penstock_zenoh import wire
 from penstock_zenoh.announcement import Announcement
-from penstock_zenoh.arrivals import Arrival, Arrivals, Publisher
+from penstock_zenoh.arrivals import Arrival, Arrivals
 from penstock_zenoh.intake import Intake
 from penstock_zenoh.library_errors import forget, keep_in_children
 from penstock_zenoh.presence_log import PresenceLog
+from penstock_zenoh.publisher import Publisher
 from penstock_zenoh.session import close_session
 
 _RECEIPTS_EVERY_S = 0.1
@@ -44,7 +45,7 @@ class Subscription:
         self._session = session
         self._key = key
         self._keep_ended = keep_ended
-        self._id = wire.new_id()
+        self._id = arrivals.source = wire.new_id()
         self._has_arrived = False
         self._receipts_at = self.since
         liveliness = session.liveliness()

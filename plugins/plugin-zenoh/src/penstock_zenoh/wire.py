@@ -40,6 +40,8 @@ _MAGIC = b"PSZ1"
 _ATTACHMENT = struct.Struct("<4s8sQQ")
 _PACKED = struct.Struct("<4s8sQQI")
 _PACKED_MAGIC = b"PSZ2"
+_REPEATED_MAGIC = b"PSZ3"
+_ID_BYTES = 8
 
 _T = TypeVar("_T")
 
@@ -136,6 +138,19 @@ def read_attachment(data: bytes) -> tuple[str, int, int] | None:
         return None
     magic, publisher, number, key_number = _ATTACHMENT.unpack(data)
     return (publisher.hex(), number, key_number) if magic == _MAGIC else None
+
+
+def repetition(source: str, attachment: bytes) -> bytes:
+    """Return the attachment of a message that is sent again because this source has missed it."""
+    return _REPEATED_MAGIC + bytes.fromhex(source) + attachment
+
+
+def read_repetition(data: bytes) -> tuple[str | None, bytes]:
+    """Return the source for which a message is sent again, or None, and its attachment without that."""
+    end = len(_REPEATED_MAGIC) + _ID_BYTES
+    if len(data) <= end or not data.startswith(_REPEATED_MAGIC):
+        return None, data
+    return data[len(_REPEATED_MAGIC) : end].hex(), data[end:]
 
 
 class Packed(NamedTuple):
