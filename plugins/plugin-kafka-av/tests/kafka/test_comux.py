@@ -168,12 +168,12 @@ def test_d2_d3_frames_in_order_each_with_its_packet(broker, cameras, comux, pack
 
 
 def test_d4_results_of_every_form(broker, cameras, comux, packets, read):
-    """Text, mappings, lists and bytes are headers of the original packet, one by one or as a batch; keys are kept."""
+    """Text, mappings, lists and bytes become headers of the original packet, singly or as a batch; keys are kept."""
     consume, produce, _ = cameras
     for number, packet in enumerate(packets):
         broker.produce(topic_of(consume, "north"), [packet], partition=0, key=b"\xff%d" % number)
     comux.start()
-    frames = [comux.get("north", timeout=20) for _ in range(10)]  # a group of pictures, with B-frames
+    frames = [comux.get("north", timeout=20) for _ in range(10)]  # a GOP with B-frames
     results = {"text": "Å", "map": {"a": [1]}, "list": [1, None], "raw": b"\xfe", "none": None}
     comux.send("north", frames[0][1], results)
     comux.send_batch([("north", index, {"index": index}) for _, index, _ in frames[1:]])

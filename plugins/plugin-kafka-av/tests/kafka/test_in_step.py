@@ -129,7 +129,7 @@ def test_d3_a_run_that_aligns_holds_few_frames(broker):
 
 @pytest.mark.parametrize("protocol", ["consumer", "classic"])
 def test_a_partition_that_moves_while_it_is_held_back(broker, source_of, monkeypatch, protocol):
-    """A paused partition that goes to another member, or comes back, is read on: nothing is missing."""
+    """A paused partition that moves to another member, or is assigned again, is read on: nothing is missing."""
     from penstock_kafka_av.kafka import in_step
 
     monkeypatch.setattr(in_step, "ALL_BYTES", 2 << 20)

@@ -90,20 +90,20 @@ class TellingDecoder:
 
     @property
     def skipped(self) -> int:
-        """Packets that no frame came of, because of damage or a gap before them."""
+        """Number of packets without a frame, because of damage or an earlier gap."""
         return self._av.skipped
 
     @property
     def thinned(self) -> int:
-        """Packets whose picture was left out as the settings say."""
+        """Number of packets whose frames were left out because of `rate` or `skip`."""
         return self._av.thinned
 
     def remark(self) -> str:
-        """Return why pictures are decoded in software, or ""."""
+        """Return the reason why frames are decoded in software, or ""."""
         return self._av.remark()
 
     def rest(self) -> None:
-        """Give up threads and pictures until the next packet."""
+        """Free threads and frames until the next packet."""
         self._av.rest()
 
     def open(self) -> None:

@@ -83,6 +83,13 @@ class ImageStore:
         self._open = _Open(template, Path(template.root), encoder)
 
     def write(self, records: Sequence[Record]) -> None:
+        """Write each record's picture to its file; existing files are handled by `when_exists`.
+
+        Raises:
+            RecordExistsError: all failed records have existing files.
+            StoreError: it lists the records that were not written; others are. Not retryable for data that are not a
+                picture, retryable for errors of the disk.
+        """
         state = self._opened()
         failed: list[tuple[Record, BaseException]] = []
         for record in records:
@@ -98,6 +105,7 @@ class ImageStore:
             raise one_error(failed, len(records), where=self._where)
 
     def sync(self) -> None:
+        """Make all written files durable. Raises StoreError, retryable unless a file was removed."""
         try:
             self._opened().files.sync()
         except FileNotFoundError as error:
@@ -112,6 +120,7 @@ class ImageStore:
             raise StoreError(f"{self._where}: the images written cannot be made durable: {error}") from error
 
     def close(self) -> None:
+        """Make all written files durable; may be called any number of times. Raises StoreError."""
         if self._open is not None:
             try:
                 self.sync()

@@ -148,6 +148,15 @@ class VideoStore:
         self._open = state
 
     def write(self, records: Sequence[Record]) -> None:
+        """Add frames or packets to their channels' files; existing ones are handled by `when_exists`.
+
+        After an error of the disk, the channel's later records of this list fail too, so that a retry keeps the order.
+
+        Raises:
+            RecordExistsError: all failed records are in a video already.
+            StoreError: it lists the records that were not written; others are. Not retryable for records that cannot
+                be encoded or have no keyframe before them, retryable for errors of the disk.
+        """
         state = self._opened()
         failed: list[tuple[Record, BaseException]] = []
         touched: dict[str, Recording] = {}
