@@ -1,4 +1,4 @@
-"""Cameras: decoding beside PyAV and comux, four cameras of Kafka to aligned frames, and the time from produce to frame.
+"""Cameras: decoding beside PyAV and comux, recording, aligned frames of four topics, time from produce to frame.
 
 `python benchmarks/kafka_cameras.py` prints a line of JSON for each figure; rates are compared in turns of one run, by
 the clock and by processor time. Needs Java and Maven (see plugins/plugin-kafka-av/tests/services); comux is compared
@@ -166,12 +166,36 @@ def latency(address: str, prefix: str, seconds: float) -> None:
     print(json.dumps(said | {"most_ms": round(kept[-1] / 1e6, 1)}), flush=True)
 
 
+def record(turns: int) -> None:
+    """Print how many packets a second a video store writes without encoding, in segments of a minute."""
+    source = TestPictureSource(frames=3000, width=1280, height=720, rate=25, bframes=0, channel="front")
+    source.open()
+    data: list[ps.Record] = []
+    try:
+        while True:
+            data += source.read(100, 1.0)
+    except EndOfSource:
+        source.close()
+    clock, processor = [], []
+    for turn in range(turns):
+        with tempfile.TemporaryDirectory() as directory:
+            store = ps.store("video", path="{{ channel }}-{{ segment }}.mp4", root=directory, segment_s=60)
+            begun, busy = time.perf_counter(), time.process_time()
+            report = ps.Pipeline(ps.source(list(data), name=f"packets-{turn}") >> store).run()
+            assert report.stored == len(data), report
+            clock.append(len(data) / (time.perf_counter() - begun))
+            processor.append(len(data) / (time.process_time() - busy))
+    found = {"packets_per_s": round(statistics.median(clock)), "per_processor_s": round(statistics.median(processor))}
+    size = sum(len(each.data) for each in data) // len(data)
+    print(json.dumps({"what": "video store, packets unchanged", "size_bytes": size, **found}), flush=True)
+
+
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--only", default="decode,align,latency")
+    parser.add_argument("--only", default="decode,record,align,latency")
     parser.add_argument("--send", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.send:
@@ -192,6 +216,8 @@ def main() -> None:
             compare("1080p by frame beside comux", lambda: comux(large), lambda: ours(large, 2, "frame"), turns)
         except ModuleNotFoundError as error:
             print(json.dumps({"what": "comux", "left out": str(error)}))
+    if "record" in arguments.only:
+        record(turns)
     if "align" not in arguments.only and "latency" not in arguments.only:
         return
     with tempfile.TemporaryDirectory() as directory, services.running(Path(directory)) as broker:
