@@ -207,6 +207,23 @@ def test_d3_a_batch_has_one_frame_of_each_camera(broker, cameras, comux, packets
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.parametrize(("settings", "count"), [({"rate": 1}, 30), ({"skip": "nonkey"}, 3)])
+def test_d2_rate_is_that_of_the_camera(broker, cameras, packets, settings, count):
+    """As in comux, `rate` leaves no frame out, however fast packets come; `skip` does."""
+    consume, produce, _ = cameras
+    comux = Comux(["north"], consume, produce)
+    comux.setup_consumers([broker.address], end=False, max_offset_diff=None)
+    comux.setup_decoders(**settings)
+    comux.setup_producer(broker.address)
+    try:
+        broker.produce(topic_of(consume, "north"), packets, partition=0)
+        comux.start()
+        indices = [comux.get("north", timeout=20)[1] for _ in range(count)]
+        assert indices == list(range(0, 30, 30 // count))
+    finally:
+        comux.kill()
+
+
 def test_d2_what_cannot_be_decoded_is_none(broker, cameras, comux, packets):
     """Garbage yields an entry without an array; frames after the next keyframe and other cameras are unaffected."""
     consume, _, _ = cameras

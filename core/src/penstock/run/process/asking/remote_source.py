@@ -14,7 +14,14 @@ from penstock.run.context import RunContext
 from penstock.run.process.asking.worker_process import WorkerProcess
 from penstock.run.process.error_data import error_from_data
 from penstock.run.source_reports import POSITIONS, REPORTS
-from penstock.source import SupportsCommit, SupportsDurable, SupportsEndSoon, SupportsGivenUp, SupportsSeek
+from penstock.source import (
+    SupportsCommit,
+    SupportsDurable,
+    SupportsEndSoon,
+    SupportsGivenUp,
+    SupportsKeep,
+    SupportsSeek,
+)
 
 
 class RemoteSource:
@@ -136,6 +143,11 @@ class _Seeks(RemoteSource):
         self._tell("seek", position=position)
 
 
+class _Keeps(RemoteSource):
+    def to_keep(self, position: Any) -> Any:
+        return self._place.ask("to_keep", position=position).words["kept"] if self._place.is_open else position
+
+
 class _EndsSoon(RemoteSource):
     _is_ending = False
 
@@ -162,6 +174,7 @@ _CALLS = (
     (SupportsGivenUp, _HearsOfGivenUp),
     (SupportsDurable, _HearsOfDurable),
     (SupportsSeek, _Seeks),
+    (SupportsKeep, _Keeps),
     (SupportsEndSoon, _EndsSoon),
 )
 

@@ -41,6 +41,7 @@ class WorkerSource:
     def calls(self) -> Mapping[str, Callable[[Message], Reply]]:
         """Return the calls that the run may make, by name."""
         told = dict.fromkeys(("commit", "durable", "given_up", "seek", "end_soon"), self._told)
+        told["to_keep"] = lambda message: ({"kept": self._source.to_keep(message.words["position"])}, ())
         return {"read": self._read, "describe": self._describe, "refused": self._give_refused, **told}
 
     def close(self) -> None:
