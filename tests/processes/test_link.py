@@ -70,7 +70,7 @@ def test_the_end_is_told(ends):
 
 def test_what_is_no_end_of_a_link_is_refused():
     """A store without for_link is named as such."""
-    with pytest.raises(ComponentLoadError, match=r"NpyStore is no end of a link: it has no for_link\(\)"):
+    with pytest.raises(ComponentLoadError, match=r"NpyStore is not an end of a link: it has no for_link\(\)"):
         link_classes(_Npy())
 
 
