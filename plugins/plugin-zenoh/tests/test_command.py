@@ -66,6 +66,13 @@ def test_a7_doctor_reports_the_loss_and_what_to_paste(camera, endpoint):
     compile(SENDER, "advice", "exec")
 
 
+def test_a7_the_lines_to_paste_are_taken_by_heros(heros_python):
+    """A program of a camera takes the lines of `doctor` as they stand."""
+    code = f"{SENDER}\nimport os, sys\nsys.stdout.write('taken'); sys.stdout.flush(); os._exit(0)"
+    done = subprocess.run([heros_python, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "taken", done.stderr
+
+
 def test_nobody_there(endpoint):
     """An empty network is reported; an endpoint without an answer is an error that names it."""
     assert "no HERO" in run(scout, "--listen", endpoint, "--seconds", "0.2").output

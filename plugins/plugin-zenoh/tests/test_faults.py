@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
 import pytest
+import zenoh
 
 import penstock as ps
 from penstock.builtin.memory import MemoryStore
 from penstock.record import Record
+from penstock_zenoh.hero.cbor_out import encode
 from penstock_zenoh.hero.source import HeroSource
 from penstock_zenoh.hero.store import HeroStore
+from penstock_zenoh.session import Network
 from penstock_zenoh.source import ZenohSource
 from penstock_zenoh.store import ZenohStore
 
@@ -146,6 +150,43 @@ def test_a_publisher_that_is_faster_than_the_disk(peer, endpoint):
     assert disk.seqs == list(range(len(disk.seqs)))
     assert most_mb < before_mb + 100
     assert max(written) <= len(disk.seqs) + 64 * 2 + 128  # what was on its way when it was killed
+
+
+@pytest.mark.parametrize("kind", ["hero", "zenoh"])
+def test_what_waits_is_bounded_in_bytes(kind, endpoint, opened):
+    """Events that nobody reads hold their sender back by their bytes, whatever number may wait; then all are read."""
+    count, limits = 30_000, {"listen": [endpoint], "capacity": 100_000, "capacity_bytes": 1 << 20}
+    if kind == "hero":
+        source = opened(HeroSource(object_selector="cam", event_name="data", bounds=(), **limits))
+        key, payload = "@object/heros/cam/data", encode([b"x" * 1024, {}])
+    else:
+        source = opened(ZenohSource(key="lab/a", raw=True, **limits))
+        key, payload = "lab/a", b"x" * 1024
+    session = Network(connect=(endpoint,)).open()
+    publisher = session.declare_publisher(key, congestion_control=zenoh.CongestionControl.BLOCK)
+    while not publisher.matching_status.matching:
+        pass
+    sent = []
+
+    def send():
+        for number in range(count):
+            publisher.put(payload)
+            sent.append(number)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    stands_still = 0
+    while stands_still < 20:
+        before = len(sent)
+        sender.join(0.05)
+        stands_still = stands_still + 1 if len(sent) == before else 0
+    assert 1000 < len(sent) < 20_000  # 1 MiB, the channel, and the queues and sockets of both ends
+    got = 0
+    while got < count:
+        got += len(source.read(500, 5))
+    sender.join()
+    session.close()
+    assert got == count
 
 
 def test_a_router_that_is_killed_between_a_store_and_a_source(peer, endpoint):

@@ -134,13 +134,64 @@ def test_a_forked_child_ends(how, endpoint):
     assert done.stdout == "3 [b'1', b'3']\n", done.stderr
 
 
-@pytest.mark.parametrize("kind", ["source:ZenohSource", "store:ZenohStore"])
+FORKED_HERO = """
+import os, sys, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+from penstock.errors import SourceError, StoreError
+from penstock.record import Record
+from penstock_zenoh.hero.source import HeroSource
+from penstock_zenoh.hero.store import HeroStore
+source = HeroSource(object_selector="cam", event_name="data", listen=[sys.argv[1]])
+source.open()
+store = HeroStore(hero="cam", event_name="data", connect=[sys.argv[1]], wait_for_observers=True, timeout_s=20)
+store.open()
+store.write([Record(b"1")])
+child = os.fork()
+if not child:
+    for call in (lambda: source.read(1, 1), lambda: store.write([Record(b"2")])):
+        try:
+            call()
+        except (SourceError, StoreError) as error:
+            assert "another process" in str(error)
+        else:
+            os._exit(9)
+    if sys.argv[2] == "close":
+        store.close()
+        source.close()
+    sys.exit(3)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+store.write([Record(b"3")])
+got = []
+while len(got) < 2:
+    got += source.read(2, 20)
+store.close()
+source.close()
+print(status, [record.data for record in got])
+"""
+
+
+@pytest.mark.parametrize("how", ["close", "leave"])
+def test_a_forked_child_with_ends_of_heros_ends(how, endpoint):
+    """A child forked while ends of HEROs are open leaves by sys.exit, closed or not; its parent's ends work on."""
+    done = run(FORKED_HERO, endpoint, how)
+    assert done.stdout == "3 [b'1', b'3']\n", done.stderr
+
+
+ENDS = {
+    "source:ZenohSource": "key='lab/a', rendezvous=sys.argv[1]",
+    "store:ZenohStore": "key='lab/a', rendezvous=sys.argv[1]",
+    "hero.source:HeroSource": "object_selector='cam', event_name='data', listen=[sys.argv[1]]",
+    "hero.store:HeroStore": "hero='cam', event_name='data', listen=[sys.argv[1]], discoverable=True",
+}
+
+
+@pytest.mark.parametrize("kind", ENDS)
 def test_a_process_that_opened_and_closed_an_end_ends_by_itself(kind, endpoint):
     """Nothing of zenoh keeps an interpreter from its end."""
     module, name = kind.split(":")
     done = run(
         f"import sys\nfrom penstock_zenoh.{module} import {name} as End\n"
-        "end = End(key='lab/a', rendezvous=sys.argv[1]); end.open(); end.close(); print('closed')",
+        f"end = End({ENDS[kind]}); end.open(); end.close(); print('closed')",
         endpoint,
     )
     assert (done.returncode, done.stdout) == (0, "closed\n"), done.stderr

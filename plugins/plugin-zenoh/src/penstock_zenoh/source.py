@@ -76,7 +76,8 @@ class ZenohSource:
         publishers: See `until_end`.
         first_within_s: Seconds from `open` within which a publisher must appear; None waits for ever.
         capacity: Number of records of one publisher that may wait here to be read.
-        capacity_bytes: Number of their bytes; a single larger record passes.
+        capacity_bytes: Number of their bytes; a single larger record passes. Up to 256 messages, of any size, of other
+            publishers than penstock stores may wait in addition.
         listen: zenoh endpoints to listen on, such as "tcp/0.0.0.0:7450". Default: see `rendezvous`.
         connect: zenoh endpoints to connect to; opening fails if none answers within `timeout_s`.
         rendezvous: Loopback endpoint used without `listen` and `connect`: the first process of this machine listens

@@ -13,7 +13,7 @@ import zenoh
 from penstock_zenoh import wire
 from penstock_zenoh.announcement import Announcement
 from penstock_zenoh.arrivals import Arrival, Arrivals
-from penstock_zenoh.intake import Intake
+from penstock_zenoh.intake import MOST_IN_CHANNEL, Intake
 from penstock_zenoh.library_errors import forget, keep_in_children
 from penstock_zenoh.presence_log import PresenceLog
 from penstock_zenoh.publisher import Publisher
@@ -50,7 +50,9 @@ class Subscription:
         self._receipts_at = self.since
         liveliness = session.liveliness()
         card = wire.SourceCard(key, arrivals.capacity, arrivals.capacity_bytes, wire.this_process())
-        subscriber = session.declare_subscriber(key, zenoh.handlers.FifoChannel(arrivals.capacity))
+        subscriber = session.declare_subscriber(
+            key, zenoh.handlers.FifoChannel(min(arrivals.capacity, MOST_IN_CHANNEL))
+        )
         if history_s:
             arrivals.put(_history(session, key, history_s), when_full="exceed")
         # Callbacks run in zenoh's own threads: they are rare and short, and need no Python thread each.

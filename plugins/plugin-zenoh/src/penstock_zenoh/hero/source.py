@@ -23,7 +23,7 @@ from penstock_zenoh.hero.cbor import decode
 from penstock_zenoh.hero.event import HeroEventError, Shape, data_and_metadata, event_key, read_event_key
 from penstock_zenoh.hero.fed import Fed
 from penstock_zenoh.hero.names import event_names, realm, selector, subscribed_event
-from penstock_zenoh.intake import Intake
+from penstock_zenoh.intake import MOST_IN_CHANNEL, Intake
 from penstock_zenoh.library_errors import forget, keep_in_children
 from penstock_zenoh.presence_log import PresenceLog
 from penstock_zenoh.session import RENDEZVOUS, close_session, is_plain_peer, open_session
@@ -67,7 +67,7 @@ class HeroSource:
         describe: False restricts the metadata to those of the event and `default_metadata`.
         until_silent_s: End if no event arrives for this many seconds after the first one; None waits for ever.
         capacity: Number of events that may wait here; at this limit zenoh holds back senders that block.
-        capacity_bytes: Number of their bytes.
+        capacity_bytes: Number of their bytes. Up to 256 events more may be on their way here, of any size.
         listen: zenoh endpoints to listen on. Default: see `rendezvous`.
         connect: zenoh endpoints to connect to, such as "tcp/camera.lab:7460"; opening fails if none answers.
         rendezvous: Loopback endpoint used without `listen` and `connect`: the first process of this machine listens
@@ -342,7 +342,7 @@ class _Observation:
         self._process = os.getpid()
         self._session = session
         self._arrivals = Arrivals(capacity, capacity_bytes)
-        subscriber = session.declare_subscriber(key, zenoh.handlers.FifoChannel(capacity))
+        subscriber = session.declare_subscriber(key, zenoh.handlers.FifoChannel(min(capacity, MOST_IN_CHANNEL)))
 
         def on_health(sample: zenoh.Sample) -> None:
             names = read_event_key(str(sample.key_expr))
