@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 
 import attrs
+import numpy as np
 import pytest
 
+import penstock as ps
 from penstock.errors import ConfigError
 from penstock.validators import (
     at_least,
+    check_argument,
     finite_seconds,
     flag,
     mapping,
@@ -55,6 +58,31 @@ def test_a_validator_accepts_and_refuses(validator, good, bad, remedy):
     assert check(or_none(validator), None) is None
     with pytest.raises(ConfigError, match=r"^field="):
         check(or_none(validator), bad[0])
+
+
+@pytest.mark.parametrize(("validator", "good", "bad", "remedy"), CASES)
+def test_an_argument_is_checked_as_a_field_is(validator, good, bad, remedy):
+    """`check_argument` returns a good value, and refuses a bad one with the name of the argument."""
+    for value in good:
+        assert check_argument("limit", value, validator) == value
+    for value in bad:
+        with pytest.raises(ConfigError, match=f"^limit=.*: must be {remedy}"):
+            check_argument("limit", value, validator)
+
+
+def test_arguments_of_pipelines_and_handlers_are_checked_alike():
+    """Wrong arguments are named with value and remedy; scalars of numpy are accepted; near words are suggested."""
+    numbers = ps.source([1, 2, 3]) >> ps.store("memory")
+    for wrong in (0, -1.0, math.nan, True, "1", None):
+        with pytest.raises(ConfigError, match=r"^checkpoint_every_s=.*: must be a number of seconds above 0"):
+            ps.Pipeline(numbers, checkpoint_every_s=wrong)
+    assert ps.Pipeline(numbers, checkpoint_every_s=np.float32(0.5)).checkpoint_every_s == 0.5
+    for wrong in (0, 1.5, True, "1"):
+        with pytest.raises(ConfigError, match=r"^limit=.*: must be a whole number of at least 1"):
+            ps.Pipeline(numbers).collect(limit=wrong)
+    assert len(ps.Pipeline(numbers).collect(limit=np.int64(2))) == 2
+    with pytest.raises(ConfigError, match=r"^when_exists='replaced': must be one of .*; did you mean 'replace'"):
+        ps.DataHandler("memory", when_exists="replaced")
 
 
 def test_a_typing_error_gets_a_hint():

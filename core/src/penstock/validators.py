@@ -40,6 +40,22 @@ def is_numpy_scalar(value: Any) -> bool:
     return type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0 and value.dtype.kind in "biufSU"
 
 
+@attrs.frozen
+class _Argument:
+    name: str
+
+
+def check_argument(what: str, value: T, check: Check) -> T:
+    """Check an argument that is not a field, and return it; a scalar of numpy is returned as one of Python.
+
+    Raises:
+        ConfigError: `check` refuses it; the message begins with `what`.
+    """
+    value = without_numpy(value)
+    check(None, _Argument(what), value)  # type: ignore[arg-type]  # checks read the name of a field, and nothing else
+    return value
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 

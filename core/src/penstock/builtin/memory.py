@@ -57,17 +57,17 @@ class MemoryStore:
     def write(self, records: Sequence[Record]) -> None:
         """Keep them, with a copy of each array. Raises StoreError, which names those not kept."""
         failed: list[tuple[Record, BaseException]] = []
-        told: list[str] = []
+        new_keys: list[str] = []
         with self._lock:
             for record in records:
                 try:
                     key = self.key_of(record)
                     if self._admit(key):
                         self._records[key] = own(record)
-                        told.append(key)
+                        new_keys.append(key)
                 except (StoreError, ValueError) as error:
                     failed.append((record, error))
-        for key in told:
+        for key in new_keys:
             for watcher in list(self._watchers):
                 watcher(key)
         if failed:

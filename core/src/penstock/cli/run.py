@@ -117,7 +117,9 @@ def _meant(file: Path) -> str:
 
 def run_and_finish(pipeline: Pipeline, *, progress: bool, as_json: bool) -> NoReturn:
     """Run a pipeline, print its report, and exit with its status."""
-    finish(run_in_foreground(pipeline, progress=progress, plugins=Plugins.discover(), is_told=False), as_json=as_json)
+    finish(
+        run_in_foreground(pipeline, progress=progress, plugins=Plugins.discover(), logs_problems=False), as_json=as_json
+    )
 
 
 def finish(report: RunReport, *, as_json: bool = False) -> NoReturn:

@@ -148,8 +148,8 @@ class Maker:
                 return made
             if any(made is other for other in self._given):
                 raise WiringError(
-                    f"the factory gave the same {type(made).__qualname__} again: each channel and each worker needs "
-                    "one of its own; make it in the factory"
+                    f"the factory returned the same {type(made).__qualname__} again: each channel and worker needs "
+                    "one of its own; create it in the factory"
                 )
             self._given.append(made)
         return made

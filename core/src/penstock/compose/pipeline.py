@@ -18,7 +18,7 @@ from penstock.errors import ConfigError, WiringError
 from penstock.secret_texts import refuse_secrets
 from penstock.short_text import listed
 from penstock.suggestions import close_to, suggests_keywords
-from penstock.validators import check_name, without_numpy
+from penstock.validators import check_argument, check_name, seconds, without_numpy
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
@@ -46,11 +46,8 @@ class Pipeline:
         checkpoint_every_s: float = 1.0,
         dead_letters: str | Path = DEAD_LETTERS,
     ) -> None:
-        checkpoint_every_s, name = without_numpy(checkpoint_every_s), without_numpy(name)
-        if isinstance(checkpoint_every_s, bool) or not isinstance(checkpoint_every_s, (int, float)):
-            raise ConfigError(f"checkpoint_every_s={checkpoint_every_s!r}: must be a number of seconds above 0")
-        if not checkpoint_every_s > 0:
-            raise ConfigError(f"checkpoint_every_s={checkpoint_every_s!r}: must be above 0")
+        checkpoint_every_s = check_argument("checkpoint_every_s", checkpoint_every_s, seconds)
+        name = without_numpy(name)
         check_name("name", name)
         if not isinstance(dead_letters, (str, os.PathLike)):
             raise ConfigError(f"dead_letters={dead_letters!r}: must be the path of a directory")
@@ -128,7 +125,7 @@ class Pipeline:
         """
         from penstock.run.foreground import run_in_foreground
 
-        report = run_in_foreground(self, progress=progress, plugins=plugins or _discover(), is_told=not check)
+        report = run_in_foreground(self, progress=progress, plugins=plugins or _discover(), logs_problems=not check)
         if check:
             report.raise_if_failed()
         return report

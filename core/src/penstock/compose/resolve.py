@@ -182,16 +182,16 @@ def _made(node: Node, origin: str, given: Any, *, use: str = "") -> ResolvedNode
 
     def make_there() -> Any:
         try:
-            return _told(node, make())
+            return _with_node_name(node, make())
         except PenstockError as error:
             raise type(error)(f"{where}: {error}") from error
 
-    sample = _told(node, make.first if isinstance(make, Maker) else make())
+    sample = _with_node_name(node, make.first if isinstance(make, Maker) else make())
     _check(node, where, sample, is_made=isinstance(make, Maker) and make.is_factory)
     return ResolvedNode(node=node, origin=origin, make=make_there, sample=sample, own=own, use=use)
 
 
-def _told(node: Node, component: Any) -> Any:
+def _with_node_name(node: Node, component: Any) -> Any:
     """Pass the name of its node to a component that supports it."""
     if isinstance(component, SupportsNodeName):
         component.take_node_name(node.name or "")

@@ -23,19 +23,19 @@ def difference(written: Any, read: Any, path: str = "$") -> str | None:
     if type(written) is int and type(read) is float and written == read:
         return None
     if type(written) is not type(read):
-        return _told(written, read, path)
+        return _read_back(written, read, path)
     if is_class_of_fields(type(written)):
         return _of_fields(written, read, path)
     if isinstance(written, Mapping):
         return _of_mappings(written, read, path)
     if isinstance(written, list | tuple):
         if len(written) != len(read):
-            return _told(written, read, path)
+            return _read_back(written, read, path)
         pairs = enumerate(zip(written, read, strict=True))
         return next((said for i, (a, b) in pairs if (said := difference(a, b, f"{path}[{i}]"))), None)
     if isinstance(written, set | frozenset):
-        return None if written == read and _types(written) == _types(read) else _told(written, read, path)
-    return None if _is_same_scalar(written, read) else _told(written, read, path)
+        return None if written == read and _types(written) == _types(read) else _read_back(written, read, path)
+    return None if _is_same_scalar(written, read) else _read_back(written, read, path)
 
 
 def _of_fields(written: Any, read: Any, path: str) -> str | None:
@@ -61,7 +61,7 @@ def _of_mappings(written: Mapping[Any, Any], read: Mapping[Any, Any], path: str)
             return f"{path}: the key {_shown(key)} is not read back as it is"
         if said := difference(value, read[key], f"{path}.{key}"):
             return said
-    return None if len(written) == len(read) else _told(written, read, path)
+    return None if len(written) == len(read) else _read_back(written, read, path)
 
 
 def _is_same_scalar(written: Any, read: Any) -> bool:
@@ -88,7 +88,7 @@ def _types(items: set[Any] | frozenset[Any]) -> dict[Any, str]:
     return {item: f"{type(item).__name__} {item!r}" for item in items}
 
 
-def _told(written: Any, read: Any, path: str) -> str:
+def _read_back(written: Any, read: Any, path: str) -> str:
     return f"{path}: {_shown(written)} is read back as {_shown(read)}"
 
 

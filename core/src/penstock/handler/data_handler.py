@@ -29,12 +29,13 @@ from penstock.handler.ledger import Ledger, WhenExists
 from penstock.handler.nodes import instead, node_of, put_source
 from penstock.handler.owning import own
 from penstock.handler.reading import Reading
-from penstock.handler.told_run import start_told
+from penstock.handler.reporting_run import start_reporting
 from penstock.handler.watched import WatchedProcessor, WatchedStore
 from penstock.record import Record
 from penstock.report.account import Account
 from penstock.report.run_report import RunReport
 from penstock.suggestions import suggests_keywords
+from penstock.validators import check_argument, one_of
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
@@ -43,7 +44,6 @@ _log = logging.getLogger("penstock.handler")
 
 CALLBACKS_S: Final = 5.0
 """Seconds that the end of a handler waits for callbacks with pending events."""
-
 _DROPPED: Final = "they were dropped, since the handler was full"
 
 Found = tuple[Any, Mapping[str, Any] | None]
@@ -54,26 +54,22 @@ class DataHandler:
 
     It runs a pipeline, `push >> process_function >> storage`. From the moment when `put` returns, the data can
     be read: from memory until the store has written them, then from the store, until `close`. All methods may be called
-    from any thread; `finish`, `abort` and `close` not from the processor.
-
-    A record that fails for good goes to the dead letters; reading it raises DataFailedError. After a crash, data that
-    were put but not stored are lost: they cannot be requested again.
+    from any thread; `finish`, `abort` and `close` not from the processor. A record that fails for good goes to the dead
+    letters; reading it raises DataFailedError. After a crash, data that were put and not stored are lost.
 
     Args:
         storage: A store: a component, the name of one, or a node (`ps.store("npy", path=…)`), whose `retry` and
             `on_error` apply. A component is used as it is: the handler opens and closes it. `get` reads it in the
-            caller's thread; if it cannot be read, data are available only as long as they are in memory.
-            A storage in the form of ExEngine (`put`, `get_data`, `get_metadata`, `finish`, `close`) is accepted, too.
-            If a store keeps no metadata, a warning is logged: data read from it have none.
+            caller's thread; if it cannot be read, data are available only as long as they are in memory. A storage in
+            ExEngine's form (`put`, `get_data`, `get_metadata`, `finish`, `close`) is accepted, too. If a store keeps no
+            metadata, a warning is logged: data read from it have none.
         process_function: A function `(coords, data, metadata)` that returns such a tuple, a list of them, or None to
-            discard or keep for later; or any processor, or a node (`ps.processor(fn, workers=2)`). It is called in
-            its own thread. Such a function may write into `data` and `metadata`, which are private copies;
-            `DataProcessor(fn, in_place=False)` omits the copy of an array, which is then read-only. None stores
-            the data as they were put.
+            discard or keep for later; or any processor, or a node (`ps.processor(fn, workers=2)`), called in its own
+            thread. Such a function may write into `data` and `metadata`, which are private copies;
+            `DataProcessor(fn, in_place=False)` omits the copy of an array. None stores the data as they were put.
         process_fn: Another name for `process_function`.
-        capacity: Records that wait at most: in front of the processor and in front of the store, as many at each, or
-            in front of the store if there is no processor.
-        capacity_bytes: Bytes of their data at most, about, at each of the two.
+        capacity: The most records that wait for the processor, and the most that wait for the store.
+        capacity_bytes: The most bytes of their data, approximately, at each of the two.
         when_full: What `put` does when it is full, as a word or a policy (`ps.DropOldest()`): "block" waits,
             "drop_oldest" and "drop_newest" drop, which the report counts as lost.
         when_exists: The action for coordinates that exist already, in the handler or in the store: "error"
@@ -106,8 +102,7 @@ class DataHandler:
         reuses_buffers: bool | None = None,
         plugins: Plugins | None = None,
     ) -> None:
-        if when_exists not in get_args(WhenExists):
-            raise ConfigError(f"when_exists={when_exists!r}: must be one of {', '.join(get_args(WhenExists))}")
+        check_argument("when_exists", when_exists, one_of(*get_args(WhenExists)))
         if process_function is not None and process_fn is not None:
             raise ConfigError("pass process_function or process_fn, which are the same, not both")
         process_function = process_fn if process_function is None else process_function
@@ -143,7 +138,7 @@ class DataHandler:
         self._put, self._admit, self._may_put = self._push.inlet.put, self._admission.admit, self._admission.may_put
         self._push.inlet.on_drop = self._dropped
         try:
-            self._run = start_told(self._pipeline, plugins, failed=self._failed, finished_at_exit=self.close)
+            self._run = start_reporting(self._pipeline, plugins, failed=self._failed, finished_at_exit=self.close)
             try:
                 if self._store.reads:
                     self._admission.begin(len(inner))

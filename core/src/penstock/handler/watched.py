@@ -173,7 +173,7 @@ class WatchedStore:
         self._can_replace = isinstance(inner, SupportsReplace)
         self._can_delete = isinstance(inner, SupportsDelete)
         self._written: set[int] = set()
-        self._told: list[Sequence[Record]] = []
+        self._reported: list[Sequence[Record]] = []
 
     def open(self) -> None:
         """Open the store."""
@@ -189,12 +189,12 @@ class WatchedStore:
             else:
                 self._write(records)
         except BaseException:
-            self._written.update(record.seq for part in self._told for record in part)
+            self._written.update(record.seq for part in self._reported for record in part)
             raise
         else:
             self._written.clear()
         finally:
-            self._told.clear()
+            self._reported.clear()
 
     def sync(self) -> None:
         """Make everything durable."""
@@ -248,7 +248,7 @@ class WatchedStore:
             keys = self._keys_of(records)
         if self._may_lose_metadata:
             self._check_metadata(records, keys)
-        self._told.append(records)
+        self._reported.append(records)
         self.ledger.stored(records, keys)
 
     def _check_metadata(self, records: Sequence[Record], keys: Sequence[str]) -> None:

@@ -191,11 +191,11 @@ def _short(value: object) -> str:
 
 def _traceback(error: BaseException) -> str:
     """Return the traceback without the frames that every import has."""
-    told = traceback.TracebackException.from_exception(error)
-    told.stack = traceback.StackSummary.from_list(
-        [f for f in told.stack if not (f.filename.startswith("<frozen importlib") or f.filename in _OUR_FRAMES)]
+    trace = traceback.TracebackException.from_exception(error)
+    trace.stack = traceback.StackSummary.from_list(
+        [f for f in trace.stack if not (f.filename.startswith("<frozen importlib") or f.filename in _OUR_FRAMES)]
     )
-    return "".join(told.format())
+    return "".join(trace.format())
 
 
 _OUR_FRAMES = (__file__, importlib.__file__)

@@ -74,7 +74,7 @@ class Plugins:
                 watch(manager, report, hooks)
             reports.append(report)
             if is_traced():
-                trace(_told(report))
+                trace(_summary(report))
         failed = [report for report in reports if report.status in ("broken", "incompatible")]
         if strict and failed:
             raise PluginError("; ".join(f"plugin {r.title} is {r.status}: {r.reason}" for r in failed))
@@ -206,6 +206,6 @@ def _without_repeats(report: PluginReport, before: Iterable[PluginReport]) -> Pl
     return report
 
 
-def _told(report: PluginReport) -> str:
+def _summary(report: PluginReport) -> str:
     offers = ", ".join(f"{role} {c.name}" for role, components in report.components.items() for c in components)
     return f"{report.title} ({report.module}): {report.status}; {offers or report.reason or 'offers nothing'}"

@@ -31,13 +31,15 @@ def recoveries(account: Account, where: Callable[[NodeAccount], str]) -> list[st
     found = []
     for node in account.nodes:
         last = " ".join(node.last_error.split())
-        told = f", last error: {last}" if last else ""
+        last_error = f", last error: {last}" if last else ""
         if node.reopened:
-            found.append(f"{where(node)}: reopened {_times(node.reopened)}{told}")
+            found.append(f"{where(node)}: reopened {_times(node.reopened)}{last_error}")
         elif node.retries:
-            found.append(f"{where(node)}: calls were retried {_times(node.retries)}{told}")
+            found.append(f"{where(node)}: calls were retried {_times(node.retries)}{last_error}")
         if node.restarts:
-            found.append(f"{where(node)}: its process died and another was started, {_times(node.restarts)}{told}")
+            found.append(
+                f"{where(node)}: its process died and another was started, {_times(node.restarts)}{last_error}"
+            )
     return found
 
 

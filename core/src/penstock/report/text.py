@@ -102,10 +102,10 @@ def notes(report: RunReport) -> list[str]:
         if edge.kept:
             lines.append(f"{edge.edge}: {edge.kept} records stay on the disk ({edge.when_full}) for the next run")
     for node in report.account.nodes:
-        for channel, figures in node.channels.items():
-            if left_out := figures.get("dropped_upstream"):
+        for channel, counts in node.channels.items():
+            if left_out := counts.get("dropped_upstream"):
                 lines.append(f"{node.node}: {left_out} records of channel {channel!r} dropped by the source")
-            if thinned := figures.get("thinned"):
+            if thinned := counts.get("thinned"):
                 lines.append(f"{node.node}: {thinned} records of channel {channel!r} thinned out, as configured")
     if report.dead_letters:
         lines.append(f"dead letters: {report.dead_letters} (send them through again: penstock replay)")

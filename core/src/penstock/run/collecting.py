@@ -10,10 +10,9 @@ from penstock.builtin.memory import own
 from penstock.compose.factories import store
 from penstock.compose.graph import PipelineGraph
 from penstock.compose.node import Flow
-from penstock.errors import ConfigError
 from penstock.record import Record
 from penstock.run.foreground import run_in_foreground
-from penstock.validators import without_numpy
+from penstock.validators import at_least, check_argument, or_none
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
@@ -30,9 +29,7 @@ def collect(
     plugins: Plugins,
 ) -> list[Record]:
     """See `Pipeline.collect`. `make` returns the pipeline with the collecting store added to it."""
-    limit = without_numpy(limit)
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise ConfigError(f"limit={limit!r}: must be a whole number of at least 1")
+    limit = check_argument("limit", limit, or_none(at_least(1)))
     collected = Collected(limit)
     flow = pipeline.flow()
     leads_on = {before.name for before, _, _ in flow.edges}
@@ -51,7 +48,7 @@ def collect(
         dead_letters=pipeline.dead_letters,
     )
     report = run_in_foreground(
-        whole, progress=progress, plugins=plugins, is_told=not check, made=lambda run: collected.begin(run)
+        whole, progress=progress, plugins=plugins, logs_problems=not check, made=lambda run: collected.begin(run)
     )
     if check:
         report.raise_if_failed()

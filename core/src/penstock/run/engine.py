@@ -54,7 +54,7 @@ class Engine:
         errors: Errors that no single record caused.
         report: The report, once the run is over.
         owner: The thread that waits inside `Pipeline.run` for the run to end, if there is one.
-        is_told: Whether problems are logged at the end.
+        logs_problems: Whether problems are logged at the end.
         finished_at_exit: Called after the run was drained at the end of the program.
         failed: Called with each record that is written to the dead letters, or that they refuse.
     """
@@ -81,7 +81,7 @@ class Engine:
         self.errors: list[str] = []
         self.report: RunReport | None = None
         self.owner: threading.Thread | None = None
-        self.is_told = True
+        self.logs_problems = True
         self.finished_at_exit: Callable[[], None] = lambda: None
         self.failed: Callable[[ResolvedNode, Record, BaseException], None] = lambda part, record, error: None
         self.started = time.monotonic()

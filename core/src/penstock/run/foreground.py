@@ -27,18 +27,18 @@ def run_in_foreground(
     *,
     progress: bool,
     plugins: Plugins,
-    is_told: bool = True,
+    logs_problems: bool = True,
     made: Callable[[Engine], None] = lambda engine: None,
 ) -> RunReport:
     """Run a pipeline to its end; see `Pipeline.run`.
 
-    Problems are logged only if `is_told`. `made` is called with the engine before anything opens.
+    Problems are logged only if `logs_problems`. `made` is called with the engine before anything opens.
     """
     signals = _Signals()
 
     def begin(engine: Engine) -> None:
         engine.owner = threading.current_thread()
-        engine.is_told = is_told
+        engine.logs_problems = logs_problems
         signals.watch(engine)
         made(engine)
 

@@ -141,7 +141,7 @@ class Supervisor:
             duration_s=duration_s,
         )
         engine.tell("penstock_run_finished", name=engine.name, report=engine.report)
-        if engine.is_told:
+        if engine.logs_problems:
             tell_problems(engine.report)
         at_exit.forget(engine)
         engine.over.set()

@@ -29,10 +29,10 @@ from penstock.run.steps.error_policy import ErrorPolicy
 class Intake:
     """Take over the lists that a source returns. Used by the lane of the source."""
 
-    def __init__(self, resolved: ResolvedNode, guard: ErrorPolicy, counters: Counters) -> None:
+    def __init__(self, resolved: ResolvedNode, error_policy: ErrorPolicy, counters: Counters) -> None:
         self._part = resolved
-        self._guard = guard
-        self._tally = counters
+        self._error_policy = error_policy
+        self._counters = counters
         self._watch: BufferWatch | None = None
         self._is_exact = False
         self._take_refused: Callable[[], Sequence[tuple[Record, BaseException]]] | None = None
@@ -77,10 +77,10 @@ class Intake:
                 records = SeveralChannels.of(records)
             size_bytes = len(records) * size_of(records[0].data)
             if channels:
-                count_channels(self._tally.received, records)
+                count_channels(self._counters.received, records)
             else:
-                self._tally.received.update([readable(record)[0].channel for record in records])
-            self._tally.data_bytes += size_bytes
+                self._counters.received.update([readable(record)[0].channel for record in records])
+            self._counters.data_bytes += size_bytes
         except BaseException as error:  # a sequence of the user's may raise anything
             raise SourceError(
                 f"read() returned {shown(read)}: return a sequence of records, () for none ({text_of(error)})"
@@ -98,7 +98,7 @@ class Intake:
         try:
             return like(records, [watch.kept(record, self._batch) for record in records])
         except BufferReusedError:
-            self._tally.lost += len(
+            self._counters.lost += len(
                 records
             )  # the list has been counted, and it is unknown which records are overwritten
             raise
@@ -113,8 +113,8 @@ class Intake:
     def _give_up_refused(self, refused: Sequence[tuple[Record, BaseException]]) -> None:
         """Give up, one by one, the records that a source in a process could not send."""
         for record, error in refused:
-            self._tally.received[record.channel] += 1
-            self._guard.give_up(record, error)
+            self._counters.received[record.channel] += 1
+            self._error_policy.give_up(record, error)
 
     def _converted(self, records: Sequence[Record]) -> Sequence[Record]:
         good: list[Record] = []
@@ -122,5 +122,5 @@ class Intake:
             try:
                 good.append(record if is_exact(record) else exact(record))
             except RecordFieldError as error:
-                self._guard.give_up(record, error)
+                self._error_policy.give_up(record, error)
         return good

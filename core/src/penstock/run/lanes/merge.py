@@ -17,11 +17,11 @@ class Merge:
     def __init__(self, report: Callable[[str], None]) -> None:
         self._report = report
         self._runs: dict[str, dict[str, SeqRuns]] = {}
-        self._told = False
+        self._is_reported = False
 
     def note(self, edge: str, records: Sequence[Record]) -> None:
         """Check a list that came on this edge; the first number that occurs twice in any channel is reported."""
-        if self._told:
+        if self._is_reported:
             return
         channel = records[0].channel
         seqs = [record.seq for record in records]
@@ -40,12 +40,12 @@ class Merge:
         if edge not in runs:
             runs[edge] = SeqRuns()
         runs[edge].cover(first, end)
-        if len(runs) == 1 or self._told:
+        if len(runs) == 1 or self._is_reported:
             return
         for other, theirs in runs.items():
             common = None if other == edge else theirs.first_common(first, end)
             if common is not None:
-                self._told = True
+                self._is_reported = True
                 one, two = (name.partition(" >> ")[0] for name in (other, edge))
                 self._report(
                     f"{one!r} and {two!r} both sent it a record of channel {channel!r} with seq {common}, and these "

@@ -41,7 +41,7 @@ class SourceLane(Lane):
 
     Attributes:
         counters: The records that the source returned.
-        figures: The counters that the source reports itself.
+        source_counters: The values that the source reports itself.
         paused: While it is set, the source is not read.
         failed: The reason why the source ended early, or "".
     """
@@ -215,7 +215,7 @@ class SourceLane(Lane):
             if self._position is not None and isinstance(self.source, SupportsSeek):
                 self.source.seek(self._position)
             else:
-                self._check_place()
+                self._check_position()
 
         now = time.monotonic()
         self._failures = 1 if now - self._failed_at > FORGET_FAILURES_S else self._failures + 1
@@ -304,7 +304,7 @@ class SourceLane(Lane):
         self._commits = isinstance(source, SupportsCommit | SupportsDurable)
         self._is_live = not isinstance(self.source, SupportsCommit | SupportsSeek)
         self._wakes = isinstance(source, SupportsWake)
-        self._position = self._committed = self._opened_at = self._place()
+        self._position = self._committed = self._opened_at = self._initial_position()
 
     def _note_position(self) -> None:
         """Store the position of the source: the run has taken its records."""
@@ -314,20 +314,20 @@ class SourceLane(Lane):
             except BaseException as error:  # as in _read_once; the records are fine, the last position stays valid
                 self.error_policy.fail_late("position", error)
 
-    def _place(self) -> Any:
+    def _initial_position(self) -> Any:
         """Return the position of a source that was opened and not read yet, or None if it is unknown."""
         try:
             return own_position(self._stands()) if self._commits else None
         except BaseException:  # some sources know it only after a read; they are asked again then
             return None
 
-    def _check_place(self) -> None:
+    def _check_position(self) -> None:
         """Stop committing a source that was reopened at a position that may be past records that never came.
 
         A source that cannot seek begins at its committed position, or at its last one; any other position means that
         the failed read has lost records.
         """
-        place = self._place()
+        place = self._initial_position()
         if not place or any(place == known for known in (self._position, self._committed, self._opened_at)):
             return
         self._commits, self._position = False, self._committed
@@ -372,14 +372,14 @@ class SourceLane(Lane):
     def _commit(self, source: Any, position: Any) -> None:
         if position is None:
             return
-        told = source.commit if isinstance(source, SupportsCommit) else source.durable
+        notify = source.commit if isinstance(source, SupportsCommit) else source.durable
         try:
-            told(position)
+            notify(position)
             if source is self.source:
                 self._committed = position
         except BaseException as error:  # the records are safe; the next run may read them a second time
             self.error_policy.note(error)
             try:
-                self.error_policy.again(lambda: told(position), error)
+                self.error_policy.again(lambda: notify(position), error)
             except BaseException as last:  # as above
                 self.error_policy.fail_late("commit", last)

@@ -35,8 +35,8 @@ def take_account(built: Plan, elapsed_s: float) -> Account:
 
 def _source(name: str, lane: SourceLane, elapsed_s: float) -> NodeAccount:
     counters = lane.counters
-    told = {report: lane.source_counters.get(report) for report in REPORTS}
-    missing, dropped = told.pop("lost_upstream"), told.pop("dropped_upstream")
+    reported = {report: lane.source_counters.get(report) for report in REPORTS}
+    missing, dropped = reported.pop("lost_upstream"), reported.pop("dropped_upstream")
     return NodeAccount(
         node=name,
         role="source",
@@ -65,7 +65,7 @@ def _source(name: str, lane: SourceLane, elapsed_s: float) -> NodeAccount:
         reopened=counters.reopened,
         first_error=counters.first_error,
         last_error=counters.last_error,
-        **told,
+        **reported,
     )
 
 

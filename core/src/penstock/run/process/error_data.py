@@ -21,7 +21,7 @@ class _Traceback(Exception):  # noqa: N818 - never raised: as a cause it makes P
 
 def error_to_data(error: BaseException) -> dict[str, Any]:
     """Return an error as plain data."""
-    told: dict[str, Any] = {
+    data: dict[str, Any] = {
         "path": class_path(error),
         "name": class_name(error),
         "arguments": _arguments(error),
@@ -29,8 +29,8 @@ def error_to_data(error: BaseException) -> dict[str, Any]:
         "traceback": trace_of(error),
     }
     if is_a(error, (SourceError, StoreError)) or not is_retryable(error):
-        told["retryable"] = is_retryable(error)
-    return told
+        data["retryable"] = is_retryable(error)
+    return data
 
 
 def _arguments(error: BaseException) -> list[Any]:
@@ -45,19 +45,19 @@ def _arguments(error: BaseException) -> list[Any]:
     return [plain_text(each) if type(each) is str else each for each in arguments]
 
 
-def error_from_data(told: Mapping[str, Any]) -> BaseException:
+def error_from_data(data: Mapping[str, Any]) -> BaseException:
     """Return the error: of its own class if that is Python's or penstock's, else a RemoteError."""
-    home = {"builtins": builtins, "penstock.errors": penstock.errors}.get(told["path"].rpartition(".")[0])
-    cls = getattr(home, told["name"], None)
+    home = {"builtins": builtins, "penstock.errors": penstock.errors}.get(data["path"].rpartition(".")[0])
+    cls = getattr(home, data["name"], None)
     error: BaseException | None = None
     if isinstance(cls, type) and issubclass(cls, BaseException):
         try:
-            error = cls(*told["arguments"])
+            error = cls(*data["arguments"])
         except Exception:  # a class whose constructor needs other arguments
             error = None
     if error is None:
-        error = RemoteError(f"{told['name']}: {told['message']}")
-    if "retryable" in told:
-        error.retryable = told["retryable"]  # type: ignore[attr-defined]  # set only if the error had it
-    error.__cause__ = _Traceback(told["traceback"])
+        error = RemoteError(f"{data['name']}: {data['message']}")
+    if "retryable" in data:
+        error.retryable = data["retryable"]  # type: ignore[attr-defined]  # set only if the error had it
+    error.__cause__ = _Traceback(data["traceback"])
     return error

@@ -36,22 +36,22 @@ class RemoteSource:
     stays_valid: ClassVar[bool] = True  # its memory was received from another process
 
     def __init__(self, resolved: ResolvedNode, run: RunContext, counters: Counters) -> None:
-        self._place = WorkerProcess(resolved, run)
-        self._tally = counters
+        self._worker = WorkerProcess(resolved, run)
+        self._counters = counters
         self._died = False
         self._state: Mapping[str, Any] = {}
         self._refused: list[tuple[Record, BaseException]] = []
 
     def open(self) -> None:
         """Start the process, and make and open the source there."""
-        self._tally.restarts += self._died
+        self._counters.restarts += self._died
         self._died = False
-        self._state = self._place.open()
+        self._state = self._worker.open()
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
         """Read in the process."""
         try:
-            answer = self._place.ask("read", max_records=max_records, timeout_s=timeout_s)
+            answer = self._worker.ask("read", max_records=max_records, timeout_s=timeout_s)
             if answer.missing:
                 self._refused += self._described(answer.missing)
         except WorkerDiedError as error:
@@ -67,24 +67,24 @@ class RemoteSource:
     def take_refused(self) -> list[tuple[Record, BaseException]]:
         """Return the messages that the source refused, and the records of the last `read` that could not be sent."""
         if "take_refused" in self._state.get("errors", {}):
-            self._figure("take_refused")
+            self._reported("take_refused")
         refused, self._refused = self._refused, []
         return refused
 
     def _reasoned(self) -> list[tuple[Record, BaseException]]:
         """Return the messages that the source refused in its last `read`, as far as they can be sent."""
-        answer = self._place.ask("refused")
+        answer = self._worker.ask("refused")
         reasons = [error_from_data(reason) for reason in answer.words["reasons"]]
         whole = [(record, reasons[place]) for place, record in zip(answer.places, answer.records, strict=True)]
         return [*whole, *(self._described(answer.missing) if answer.missing else ())]
 
     def _described(self, missing: Mapping[int, str]) -> list[tuple[Record, BaseException]]:
         """Return the parts of records that can be sent when the whole cannot. Raises what `ask` raises, SourceError."""
-        answer = self._place.ask("describe", missing=[[place, reason] for place, reason in missing.items()])
+        answer = self._worker.ask("describe", missing=[[place, reason] for place, reason in missing.items()])
         reasons = list(missing.values())
         if answer.missing:
             raise SourceError(
-                f"{self._place.resolved.where}: {len(missing)} records cannot be sent from its process: {reasons[0]}",
+                f"{self._worker.resolved.where}: {len(missing)} records cannot be sent from its process: {reasons[0]}",
                 retryable=False,
             )
         return [
@@ -92,7 +92,7 @@ class RemoteSource:
             for record, reason in zip(answer.records, reasons, strict=True)
         ]
 
-    def _figure(self, name: str) -> Any:
+    def _reported(self, name: str) -> Any:
         """Return the value from the source's last answer. Raises the error that the source raised for it."""
         error = self._state.get("errors", {}).get(name)
         if error is not None:
@@ -102,25 +102,25 @@ class RemoteSource:
     def close(self) -> None:
         """Close the source and end the process."""
         try:
-            self._place.close()
+            self._worker.close()
         finally:
-            self._state = {**self._state, **self._place.last_words}
+            self._state = {**self._state, **self._worker.last_words}
 
     def _tell(self, call: str, **words: Any) -> None:
         """Call a method of the source that returns nothing."""
-        self._state = self._place.ask(call, **words).words
+        self._state = self._worker.ask(call, **words).words
 
 
 class _Commits(RemoteSource):
     def commit(self, position: Any) -> None:
-        if not self._place.is_open:  # it died after its end, or between two reads
+        if not self._worker.is_open:  # it died after its end, or between two reads
             self.open()
         self._tell("commit", position=position)
 
 
 class _HearsOfDurable(RemoteSource):
     def durable(self, position: Any) -> None:
-        if self._place.is_open:  # otherwise the source that returned these records no longer exists
+        if self._worker.is_open:  # otherwise the source that returned these records no longer exists
             self._tell("durable", position=position)
 
 
@@ -133,7 +133,7 @@ class _HearsOfGivenUp(RemoteSource):
         self._given_up.append(channel)  # from any thread; the one that reads tells the source
 
     def durable(self, position: Any) -> None:
-        while self._given_up and self._place.is_open:
+        while self._given_up and self._worker.is_open:
             self._tell("given_up", channel=self._given_up.popleft())
         super().durable(position)  # type: ignore[misc]  # a source without it never has this called
 
@@ -145,7 +145,7 @@ class _Seeks(RemoteSource):
 
 class _Keeps(RemoteSource):
     def to_keep(self, position: Any) -> Any:
-        return self._place.ask("to_keep", position=position).words["kept"] if self._place.is_open else position
+        return self._worker.ask("to_keep", position=position).words["kept"] if self._worker.is_open else position
 
 
 class _EndsSoon(RemoteSource):
@@ -183,12 +183,12 @@ def remote_source(resolved: ResolvedNode, run: RunContext, counters: Counters) -
     """Return the proxy of a source in a process of its own, with its abilities."""
     sample = resolved.sample
     kinds = tuple(kind for ability, kind in _CALLS if isinstance(sample, ability))
-    told = [name for ability, name in POSITIONS if isinstance(sample, ability)][:1]
-    told += [report.method for report in REPORTS.values() if isinstance(sample, report.ability)]
-    methods = {name: _returning(name) for name in told}
+    names = [name for ability, name in POSITIONS if isinstance(sample, ability)][:1]
+    names += [report.method for report in REPORTS.values() if isinstance(sample, report.ability)]
+    methods = {name: _returning(name) for name in names}
     made: RemoteSource = type("RemoteSource", kinds or (RemoteSource,), methods)(resolved, run, counters)
     return made
 
 
 def _returning(name: str) -> Callable[[RemoteSource], Any]:
-    return lambda source: source._figure(name)
+    return lambda source: source._reported(name)

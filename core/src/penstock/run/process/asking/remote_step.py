@@ -60,7 +60,7 @@ class RemoteStep(Step):
 
     def __init__(self, resolved: ResolvedNode, run: RunContext, counters: Counters | None = None) -> None:
         super().__init__(resolved, run, counters)
-        self._place = WorkerProcess(resolved, run)
+        self._worker = WorkerProcess(resolved, run)
         self._number = 0
         self._kept: dict[int, Record] = {}
         self._given: Counter[int] = Counter()
@@ -73,11 +73,11 @@ class RemoteStep(Step):
 
     def open(self) -> None:
         """Start the process, and make and open the component there."""
-        self.clocked = bool(self._place.open()["clocked"])
+        self.clocked = bool(self._worker.open()["clocked"])
 
     def close(self) -> None:
         """Close the component, and end the process."""
-        self.close_component(self._place)
+        self.close_component(self._worker)
 
     def run(self, records: Sequence[Record]) -> list[Record]:
         """Process these records in the worker process."""
@@ -146,7 +146,7 @@ class RemoteStep(Step):
             if self._over is not None:
                 break
             try:
-                return results + self._settle(self._place.ask(call), self._kept)
+                return results + self._settle(self._worker.ask(call), self._kept)
             except WorkerDiedError as error:
                 self.error_policy.note(error)
                 results += self._again(error)
@@ -163,7 +163,7 @@ class RemoteStep(Step):
         sent.first = self._number
         self._number += len(sent.records)
         try:
-            sent.refused = self._place.send("run", sent.records, first=sent.first)
+            sent.refused = self._worker.send("run", sent.records, first=sent.first)
         except WorkerDiedError:  # `answer` raises it again
             return False
         sent.is_sent = True
@@ -172,7 +172,7 @@ class RemoteStep(Step):
     def _taken(self, sent: _InFlight) -> list[Record]:
         """Wait for the answer to a list that was sent, and return its results."""
         records, first = sent.records, sent.first
-        answer = self._place.answer(sent.refused)
+        answer = self._worker.answer(sent.refused)
         for place, refused in answer.refused.items():
             self.error_policy.give_up(records[place], refused)
         if "column" in answer.words:  # each record has one result, which differs in its data, and nothing is held
@@ -199,10 +199,10 @@ class RemoteStep(Step):
         self.counters.discarded.update(words["discarded"])
         self.counters.thinned.update(words["thinned"])
         self.counters.remark = words["remark"] or self.counters.remark
-        for number, told, tries in words["letters"]:
-            self.error_policy.give_up(known[number], error_from_data(told), tries)
-        for text, told, is_fatal in words["troubles"]:
-            error = error_from_data(told)
+        for number, data, tries in words["letters"]:
+            self.error_policy.give_up(known[number], error_from_data(data), tries)
+        for text, data, is_fatal in words["troubles"]:
+            error = error_from_data(data)
             self.error_policy.note(error)
             (self._run.fail if is_fatal else self._run.trouble)(text, error)
         for reason in answer.missing.values():
@@ -229,7 +229,7 @@ class RemoteStep(Step):
             self.counters.restarts += 1
             _log.warning("%s; another is started", str(error))
             try:
-                self._place.open()
+                self._worker.open()
                 primed += 1
                 return self._prime() if self._kept else []
             except WorkerDiedError as second:
@@ -246,7 +246,7 @@ class RemoteStep(Step):
 
     def _prime(self) -> list[Record]:
         kept = self._kept
-        answer = self._place.ask("prime", list(kept.values()), numbers=list(kept), given=dict(self._given))
+        answer = self._worker.ask("prime", list(kept.values()), numbers=list(kept), given=dict(self._given))
         results = list(unpack_results(answer, kept))
         counted = {
             "counts": [0] * len(COUNTS),

@@ -35,16 +35,16 @@ class RemoteStore:
     takes: ClassVar[str] = "any"
 
     def __init__(self, resolved: ResolvedNode, run: RunContext, counters: Counters) -> None:
-        self._place = WorkerProcess(resolved, run)
+        self._worker = WorkerProcess(resolved, run)
         self._run = run
-        self._tally = counters
+        self._counters = counters
         self._unsynced: list[Record] = []
         self._unsynced_bytes = 0
         self._doubtful: dict[int, Record] = {}
 
     def open(self) -> None:
         """Start the process, and make and open the store there."""
-        self._place.open()
+        self._worker.open()
 
     def write(self, records: Sequence[Record]) -> None:
         """Write records in the process. Raises what the store raises, or a retryable StoreError if the process died."""
@@ -63,15 +63,15 @@ class RemoteStore:
 
     def close(self) -> None:
         """Close the store, which syncs it, and end the process."""
-        if not self._place.close() and self._unsynced and not self._run.aborting:
+        if not self._worker.close() and self._unsynced and not self._run.aborting:
             self._durable("sync")
-            self._place.close()
+            self._worker.close()
         self._unsynced.clear()
 
     def _durable(self, call: str, **words: Any) -> None:
         try:
             self._revive()
-            self._place.ask(call, **words)
+            self._worker.ask(call, **words)
         except WorkerDiedError as error:
             raise StoreError(str(error)) from error
         self._forget()
@@ -83,19 +83,19 @@ class RemoteStore:
 
     def _write(self, records: Sequence[Record]) -> None:
         again = [place for place, record in enumerate(records) if id(record) in self._doubtful]
-        answer = self._place.ask("write", records, again=again)
+        answer = self._worker.ask("write", records, again=again)
         failed = [(records[place], error) for place, error in answer.refused.items()]
         failure = answer.words["failure"]
         error = StoreError("records cannot be sent to the store's process", retryable=False)
         if failure is not None:
-            told = error_from_data(failure)
+            cause = error_from_data(failure)
             named = [(records[place], error_from_data(each)) for place, each in answer.words["failed"]]
             if not named:
                 if not failed:
-                    raise told
-                named = [(each, told) for place, each in enumerate(records) if place not in answer.refused]
+                    raise cause
+                named = [(each, cause) for place, each in enumerate(records) if place not in answer.refused]
             failed += named
-            error = told if isinstance(told, StoreError) else StoreError(message_of(told))
+            error = cause if isinstance(cause, StoreError) else StoreError(message_of(cause))
         bad = {id(record) for record, _ in failed}
         self._keep([record for record in records if id(record) not in bad])
         if failed:
@@ -108,11 +108,11 @@ class RemoteStore:
 
     def _revive(self) -> None:
         """Start another process if there is none, and write all records again that are not durable."""
-        if self._place.is_open:
+        if self._worker.is_open:
             return
-        self._tally.restarts += 1
-        _log.warning("%s: another process is started", self._place.resolved.where)
-        self._place.open()
+        self._counters.restarts += 1
+        _log.warning("%s: another process is started", self._worker.resolved.where)
+        self._worker.open()
         kept, self._unsynced = self._unsynced, []
         self._doubtful |= {id(record): record for record in kept}
         self._unsynced_bytes = 0
@@ -132,7 +132,7 @@ class RemoteStore:
         failed = failed_records(error) or [(record, error) for record in records]
         record, cause = failed[0]
         self._run.fail(
-            f"{self._place.resolved.where}: its process died with {len(failed)} records that were not durable, which "
+            f"{self._worker.resolved.where}: its process died with {len(failed)} records that were not durable, which "
             f"cannot be written again; the first is {text_for_record(record, cause)}",
             cause,
         )
@@ -147,7 +147,7 @@ class _RemoteTransaction(RemoteStore):
 
     def positions(self) -> Mapping[str, Any]:
         """Return the positions that the store kept."""
-        found: Mapping[str, Any] = self._place.ask("positions").words["positions"]
+        found: Mapping[str, Any] = self._worker.ask("positions").words["positions"]
         return found
 
 

@@ -40,9 +40,9 @@ class WorkerSource:
 
     def calls(self) -> Mapping[str, Callable[[Message], Reply]]:
         """Return the calls that the run may make, by name."""
-        told = dict.fromkeys(("commit", "durable", "given_up", "seek", "end_soon"), self._told)
-        told["to_keep"] = lambda message: ({"kept": self._source.to_keep(message.words["position"])}, ())
-        return {"read": self._read, "describe": self._describe, "refused": self._give_refused, **told}
+        notifications = dict.fromkeys(("commit", "durable", "given_up", "seek", "end_soon"), self._notify)
+        notifications["to_keep"] = lambda message: ({"kept": self._source.to_keep(message.words["position"])}, ())
+        return {"read": self._read, "describe": self._describe, "refused": self._give_refused, **notifications}
 
     def close(self) -> None:
         """Close the source."""
@@ -54,9 +54,9 @@ class WorkerSource:
 
     def _state(self) -> dict[str, Any]:
         """Return the values that the source reports; an error replaces its value, and is raised on use."""
-        figures = [report.method for report in self._reports if not report.is_text]
-        state = self._asked([*filter(None, [self._position]), *figures])
-        if len(figures) < len(self._reports):
+        quick = [report.method for report in self._reports if not report.is_text]
+        state = self._asked([*filter(None, [self._position]), *quick])
+        if len(quick) < len(self._reports):
             now = time.monotonic()
             if now >= self._texts_at + _TEXTS_EVERY_S:
                 self._texts = self._asked([report.method for report in self._reports if report.is_text])
@@ -106,7 +106,7 @@ class WorkerSource:
         missing = message.words["missing"]
         return {}, [salvaged(self._given[place], CodecError(reason)) for place, reason in missing]
 
-    def _told(self, message: Message) -> Reply:
+    def _notify(self, message: Message) -> Reply:
         """Call the source's method of the same name, which returns nothing."""
         given = {name: value for name, value in message.words.items() if name != "call"}
         getattr(self._source, message.words["call"])(**given)

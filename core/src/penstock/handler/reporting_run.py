@@ -1,4 +1,4 @@
-"""start_told: start a run that reports each record that failed for good."""
+"""start_reporting: start a run that reports each record that failed for good."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from penstock.run.engine import Engine
 from penstock.run.run import Run
 
 
-def start_told(
+def start_reporting(
     pipeline: Pipeline,
     plugins: Plugins,
     *,
