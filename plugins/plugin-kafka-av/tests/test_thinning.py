@@ -165,6 +165,7 @@ def test_the_account_of_a_run(packets, place, settings):
     report = ps.Pipeline(flow).run()
     assert report.ok, report
     node = report.account.node("av")
+    assert report.thinned == report.to_plain()["thinned"] == node.thinned
     assert node.thinned == len(packets) - report.stored > 0
     assert (node.discarded, node.lost, node.skipped) == (0, 0, 0)
     assert node.channels[packets[0].channel]["thinned"] == node.thinned

@@ -54,6 +54,11 @@ class RunReport:
         return self.account.total("discarded")
 
     @property
+    def thinned(self) -> int:
+        """Records whose content decoders left out, as their settings say."""
+        return self.account.total("thinned")
+
+    @property
     def dropped(self) -> int:
         """Records that full edges dropped, by their policy."""
         return self.account.total("dropped")
@@ -156,7 +161,10 @@ class RunReport:
 
     def to_plain(self) -> dict[str, Any]:
         """Return the report as plain data."""
-        totals = ("received", "emitted", "discarded", "dropped", "dead_lettered", "skipped", "stored", "in_flight")
+        totals = (
+            *("received", "emitted", "discarded", "thinned", "dropped", "dead_lettered", "skipped", "stored"),
+            "in_flight",
+        )
         return {
             "name": self.name,
             "ok": self.ok,
