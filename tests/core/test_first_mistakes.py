@@ -229,3 +229,25 @@ def test_a_run_that_is_over_cannot_be_paused():
     for change in (run.pause, run.resume):
         with pytest.raises(ps.errors.RunError, match="is over"):
             change("one")
+
+
+IN_FILES = [
+    ({"workers": "2"}, {}, r"^\$\.nodes\[1\]\.workers: expected int, got str '2' \(node 'few'\)$"),
+    ({"workers": 0}, {}, r"^\$\.nodes\[1\]: workers=0: must be .* \(node 'few'\)$"),
+    ({"wrkers": 2}, {}, r"unknown key 'wrkers'; did you mean workers\? \(node 'few'\)$"),
+    ({"retry": {"tims": 3}}, {}, r"^\$\.nodes\[1\]\.retry: unknown key 'tims'.* \(node 'few'\)$"),
+    ({}, {"capacity": 0}, r"^\$\.edges\[0\]: capacity=0: .* \(edge 'all' >> 'few'\)$"),
+    ({}, {"when_full": {"type": "Sample", "n": 0}}, r"^\$\.edges\[0\]\.when_full: .*\(edge 'all' >> 'few'\)$"),
+    ({"name": 3}, {}, r"^\$\.nodes\[1\]\.name: expected str"),
+]
+
+
+@pytest.mark.parametrize(("node", "edge", "line"), IN_FILES)
+def test_an_error_in_a_file_names_the_node(node, edge, line):
+    """A line about a node or an edge of a file has its name beside its index, which nobody counts."""
+    plain = {
+        "nodes": [{"name": "all", "source": "files"}, {"name": "few", "processor": "sample"} | node],
+        "edges": [{"before": "all", "after": "few"} | edge],
+    }
+    with pytest.raises(ConfigError, match=line):
+        ps.Pipeline.from_plain(plain)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,6 +18,8 @@ from penstock.compose.policies import Policy
 from penstock.compose.retry import Retry
 from penstock.errors import ConfigError, WiringError
 from penstock.suggestions import close_to
+
+_INDEX = re.compile(r"\$\.(nodes|edges)\[(\d+)\]")
 
 FORMAT = 1
 """The number of the file format, under the key `penstock`."""
@@ -97,13 +101,36 @@ class GraphFile:
     edges: list[EdgeEntry] = attrs.field(factory=list)
 
 
+@contextmanager
+def names_in_errors(plain: Any) -> Iterator[None]:
+    """Add the name of the node, or those of an edge, to each line of a ConfigError that has only their index."""
+    try:
+        yield
+    except ConfigError as error:
+        lines = [f"{line}{_named(line, plain)}" for line in str(error).splitlines()]
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _named(line: str, plain: Any) -> str:
+    found = _INDEX.match(line)
+    if not found:
+        return ""
+    try:
+        entry = plain[found[1]][int(found[2])]
+        said = f"node {entry['name']!r}" if found[1] == "nodes" else f"edge {entry['before']!r} >> {entry['after']!r}"
+    except (LookupError, TypeError):  # it is not the list of mappings that it should be
+        return ""
+    return "" if said in line else f" ({said})"
+
+
 def flow_from_plain(plain: Mapping[str, Any], running: Iterable[str], node: Callable[[str], Node]) -> Flow:
     """Make a flow from plain data whose edges may also name running nodes. Raises ConfigError."""
     from penstock.config import from_plain
 
-    file: GraphFile = from_plain(GraphFile, dict(plain))
-    wanted = {name for join in file.edges for name in (join.before, join.after)}
-    return flow_of(file, {name: node(name) for name in running if name in wanted})
+    with names_in_errors(plain):
+        file: GraphFile = from_plain(GraphFile, dict(plain))
+        wanted = {name for join in file.edges for name in (join.before, join.after)}
+        return flow_of(file, {name: node(name) for name in running if name in wanted})
 
 
 def flow_of(file: GraphFile, running: Mapping[str, Node]) -> Flow:

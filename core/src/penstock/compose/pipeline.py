@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from penstock.compose.checks import parts_of, shape_problems
-from penstock.compose.graph_file import DEAD_LETTERS, FORMAT, GraphFile, edge_to_plain, flow_of, node_to_plain
+from penstock.compose.graph_file import (
+    DEAD_LETTERS,
+    FORMAT,
+    GraphFile,
+    edge_to_plain,
+    flow_of,
+    names_in_errors,
+    node_to_plain,
+)
 from penstock.compose.import_path import is_import_path
 from penstock.compose.node import Edge, Flow, Joinable, Node, label, name_nodes
 from penstock.compose.resolve import ResolvedNode
@@ -179,10 +187,11 @@ class Pipeline:
 
         if not isinstance(plain, Mapping):
             raise ConfigError(f"$: must be a mapping with nodes and edges, not {type(plain).__name__}")
-        file: GraphFile = from_plain(GraphFile, dict(plain))
-        if file.penstock != FORMAT:
-            raise ConfigError(f"$.penstock: format {file.penstock} is unknown; this penstock reads {FORMAT}")
-        flow = flow_of(file, {})
+        with names_in_errors(plain):
+            file: GraphFile = from_plain(GraphFile, dict(plain))
+            if file.penstock != FORMAT:
+                raise ConfigError(f"$.penstock: format {file.penstock} is unknown; this penstock reads {FORMAT}")
+            flow = flow_of(file, {})
         return cls(flow, name=file.name, checkpoint_every_s=file.checkpoint_every_s, dead_letters=file.dead_letters)
 
     def write(self, path: str | Path) -> None:
