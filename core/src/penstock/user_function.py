@@ -162,12 +162,12 @@ def _refuse_mistakes(record: Record, data: Any) -> None:
     if not isinstance(data, _NO_DATA):
         return
     if isinstance(data, DataCoordinates):
-        raise TypeError(f"returned {data!r:.80} as data for {record.coords!r}: {_WANTED}")
+        raise TypeError(f"the processor returned {data!r:.80} as data for {record.coords!r}: {_WANTED}")
     if isinstance(data, CoroutineType):
         data.close()  # otherwise Python warns that it was never awaited
     if isinstance(data, BaseException):
-        raise TypeError(f"returned {shown(data)} as data: raise the error, or return its text") from data
-    raise TypeError(f"returned a {type(data).__name__}: a run calls plain functions, and does not await")
+        raise TypeError(f"the processor returned {shown(data)} as data: raise the error, or return its text") from data
+    raise TypeError(f"the processor returned a {type(data).__name__}: a run calls plain functions, and does not await")
 
 
 def of_parts(record: Record, result: Any) -> Any:

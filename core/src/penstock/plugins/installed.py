@@ -128,7 +128,7 @@ def _judge(
     entry: importlib.metadata.EntryPoint, found: _Found, version_of: _VersionOf, without: frozenset[str]
 ) -> tuple[Status, str]:
     if found.name in without or ("*" in without and found.name != PROJECT):
-        return "left out", "left out by the user (PENSTOCK_WITHOUT, or without=)"
+        return "left out", "the user named it in PENSTOCK_WITHOUT, or in without="
     if found.name == NAMELESS:
         return "broken", "its metadata has no name; remove its files, and install it again"
     contract = _CONTRACT_GROUP.match(entry.group)
