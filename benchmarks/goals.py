@@ -92,8 +92,9 @@ COPIES: Final = (
     "array, so each record has a copy of its own; fields are checked, records weighed and counted"
 )
 PACKETS: Final = (
-    "by processor time a packet takes 2.4 us in the run's process and 1.5 in a worker, 1.25 and 0.6 with a pool over "
-    "bare bytes: it is a record, which is checked, weighed and counted at three edges, and a new one for its result"
+    "by processor time a packet takes 2.6 us in the run's process and 1.5 to 2.4 in a worker, 1.2 and 0.6 to 0.8 with "
+    "a pool over bare bytes: it is a record, which is checked, weighed and counted at three edges, and another one for "
+    "its result"
 )
 IDLE: Final = (
     "a checkpoint each second wakes all of them, for 65 us each: 1.7 to 1.9 % were measured where two or three "
