@@ -213,9 +213,8 @@ _set_hash: Callable[[DataCoordinates, int | None], None] = vars(DataCoordinates)
 
 
 def freeze(coords: DataCoordinates) -> None:
-    """Refuse changes of these coordinates from now on: they are in use."""
-    if coords._hash is None:
-        _set_hash(coords, 0)
+    """Refuse changes of these coordinates, which are not in use yet, from now on."""
+    _set_hash(coords, 0)
 
 
 Coordinates = DataCoordinates
