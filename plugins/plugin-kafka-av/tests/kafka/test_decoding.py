@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 import numpy as np
 import pytest
@@ -65,3 +66,35 @@ def test_d2_a_rate(broker, make_video, packets_of):
     assert report.ok
     assert report.stored == 10
     assert report.account.node("decode").thinned == 40
+
+
+@pytest.mark.parametrize(("on_lag", "first"), [("end", 100), ("keyframe", 90)])
+def test_d1_a_jump_in_a_run(broker, make_video, packets_of, direct, on_lag, first):
+    """A camera that is too far behind jumps: what it skips is counted, and whole pictures go on at a keyframe."""
+    path = make_video("d1.mp4", frames=120)
+    packets, pictures = packets_of(path), [array for _, array in direct(path)]
+    topic = broker.topic()
+    broker.produce(topic, [packet.data for packet in packets[:95]])
+    source = ps.source(
+        "kafka", name="in", bootstrap_servers=broker.address, topics=[topic], start="beginning", max_lag=30,
+        on_lag=on_lag, refresh_s=0.5,
+    )  # fmt: skip
+    frames = []
+    flow = source >> ps.decoder("av", name="decode") >> ps.processor(lambda frame: frames.append(frame))
+    with ps.Pipeline(flow).start() as run:
+        ends = time.monotonic() + 60
+        while run.stats().node("in").dropped_upstream < (95 if on_lag == "end" else 90):
+            assert time.monotonic() < ends
+            run.wait(0.02)
+        broker.produce(topic, [packet.data for packet in packets[95:]])
+        while run.stats().node("in").received + run.stats().node("in").dropped_upstream < 120:
+            assert time.monotonic() < ends
+            run.wait(0.02)
+    assert run.report.ok
+    assert frames[0].parent.seq == first
+    assert [frame.seq for frame in frames] == list(range(first, 120))
+    for frame in frames:
+        assert np.array_equal(frame.data, pictures[frame.seq])
+    discarded = run.report.account.node("decode").discarded
+    assert discarded == (5 if on_lag == "end" else 0)
+    assert "behind" in " ".join(run.report.remarks)
