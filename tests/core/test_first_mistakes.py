@@ -142,6 +142,8 @@ MISTAKES = [
     (lambda: ps.edge() >> ps.store("null"), "an edge.. stands between two nodes"),
     (lambda: ps.source([1]) >> ps.edge(when_full="spill(d, lots)") >> ps.store("null"), "spill"),
     (lambda: ps.source([1]) >> ps.edge(when_full={"type": "Sample", "n": 3}) >> ps.store("null"), r"ps\.Sample\(10\)"),
+    (lambda: ps.edge(when_full="drop-oldest"), "did you mean 'drop_oldest'"),
+    (lambda: ps.edge(when_full="Drop Oldest"), "must be block"),
     (lambda: ps.Latest(n=1), r"Latest\(\) has no option 'n'; it takes no options"),
 ]
 

@@ -21,7 +21,7 @@ SPILL_BYTES: Final = 10 * 2**30
 """The default limit in bytes for the files of one edge."""
 
 _UNITS: Final = {"TiB": 2**40, "GiB": 2**30, "MiB": 2**20, "KiB": 2**10, "B": 1}
-_TEXT = re.compile(r"\s*(\w+)\s*(?:\((.*)\))?\s*\Z", re.DOTALL)
+_TEXT = re.compile(r"\s*([\w-]+)\s*(?:\((.*)\))?\s*\Z", re.DOTALL)
 _SIZED = re.compile(r"(.+?),\s*(\d+)\s*(B|KiB|MiB|GiB|TiB)\s*\Z", re.DOTALL)
 
 

@@ -245,7 +245,7 @@ def _maker(node: Node, given: Any) -> tuple[Callable[[], Any], Any]:
 
 
 def _plays(thing: Any, role: str) -> bool:
-    """Return whether this is meant as a component of a role: it has its main method, and is no iterable with less.
+    """Return whether this is meant as a component of a role, complete or not, rather than as an iterable.
 
     An open file has `read` and `close`, and is an iterable of lines.
     """
