@@ -253,3 +253,12 @@ def test_misspelled_keys_of_files_name_the_nearest(key):
     plain = {"nodes": [{"name": "a", "source": "files", key: 1}]}
     with pytest.raises(ConfigError, match=r"^\$\.nodes\[0\]: unknown key .*did you mean"):
         ps.Pipeline.from_plain(plain)
+
+
+@pytest.mark.parametrize("name", [" ", "\t", "two\nlines", "ends\n", "form\x0cfeed", "separated\u2028"])
+def test_names_are_one_visible_line(name):
+    """A name that a report could not print in its table is refused where it is given, for nodes and pipelines."""
+    with pytest.raises(ConfigError, match=r"non-empty string|single line"):
+        ps.store("memory", name=name)
+    with pytest.raises(ConfigError, match=r"non-empty string|single line"):
+        ps.Pipeline(ps.source([1]) >> ps.store("memory"), name=name)

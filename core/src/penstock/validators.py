@@ -128,14 +128,16 @@ def mapping(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
 
 
 def name(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    """Check for a non-empty string that can be written as UTF-8."""
+    """Check for one line of text that can be written as UTF-8, and is not blank."""
     check_name(field.name, value)
 
 
 def check_name(what: str, value: Any) -> None:
-    """Raise ConfigError unless this is a non-empty string that can be written as UTF-8."""
-    if not isinstance(value, str) or not value:
+    """Raise ConfigError unless this is one line of text that can be written as UTF-8, and is not blank."""
+    if not isinstance(value, str) or not value.strip():
         raise ConfigError(f"{what}={value!r}: must be a non-empty string")
+    if value.splitlines() != [value]:
+        raise ConfigError(f"{what}={value!r}: must be a single line, since reports print it in a table")
     try:
         value.encode()
     except UnicodeEncodeError:
