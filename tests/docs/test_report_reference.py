@@ -40,6 +40,14 @@ def test_columns_are_on_the_page(report):
     assert tables("The table of edges") == [list(edge_rows(report)[0])]
 
 
+@pytest.mark.parametrize(("rows", "value"), [(node_rows, NodeAccount), (edge_rows, EdgeAccount)])
+def test_columns_have_the_names_of_fields_and_units(rows, value, report):
+    """Each column has the name of the field that it shows, with the unit if it has one."""
+    names = {field.name for field in attrs.fields(value)} | {"records_out"}
+    shown = [heading.replace(" ms", "_s").removesuffix(" /s") for heading in rows(report)[0]]
+    assert set(shown) <= names
+
+
 @pytest.mark.parametrize("value", [RunReport, Account, NodeAccount, EdgeAccount])
 def test_fields_are_on_the_page(value):
     """The first table of each value has its fields, in the order of the code."""

@@ -57,7 +57,16 @@ BANNED = (
 )
 """Phrases that are not found in any comment, docstring, message or page."""
 
-IN_MESSAGES = (*BANNED, r"^what (is|was|it|asks|stands)\b")
+IN_MESSAGES = (
+    *BANNED,
+    r"^what (is|was|it|asks|stands)\b",
+    r"\btakes? note of\b",
+    r"\b(nobody|somebody)\b",
+    r"(?<!there )\b(is|are) no (bytes|exception|file|key|list|number|record|source|text|JSON|TOML|YAML|CBOR)\b",
+    r"\bis meant\b",
+    r"\btold\b(?! apart)",
+    r"\bgo(es)? on\b",
+)
 """Phrases that are not found in the text of any error, warning or line of a log."""
 
 SPOKEN = {"debug", "info", "warning", "warn", "error", "exception", "critical", "echo", "secho", "fail", "skip"}

@@ -260,7 +260,7 @@ def test_an_aborted_run_leaves_its_spill_to_the_next(tmp_path):
     assert report.balanced, report
     edge = report.account.edge("feed", "slow")
     assert edge.kept >= 5000 - MOST_AT_ONCE  # the records inside the slow one are lost
-    assert f"{edge.kept} records stay on the disk" in str(report)
+    assert f"{edge.kept} records left on the disk" in str(report)
     seen = []
     report = pipeline(5000, 5100, lambda record: seen.append(record.data)).run()
     assert report.ok, report

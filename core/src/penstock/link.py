@@ -82,7 +82,7 @@ class Link:
         Raises:
             StoreError: the link is broken.
         """
-        last = _said({"words": words, "count": len(records)})
+        last = _to_record({"words": words, "count": len(records)})
         try:
             self._there.write([*records, last])
         except StoreError as error:
@@ -90,7 +90,7 @@ class Link:
             if not causes or id(last) in causes:
                 raise
             refused = {place: causes[id(each)] for place, each in enumerate(records) if id(each) in causes}
-            self._there.write([_said({"missing": {place: str(cause) for place, cause in refused.items()}})])
+            self._there.write([_to_record({"missing": {place: str(cause) for place, cause in refused.items()}})])
             return refused
         return {}
 
@@ -122,22 +122,22 @@ class Link:
             self._records.extend(came[:last])
             if last + 1 < len(came):
                 self._came.appendleft(came[last + 1 :])
-            message = self._said(came[last])
+            message = self._message_of(came[last])
             if message is not None:
                 return message
         return None
 
-    def _said(self, record: Record) -> Message | None:
+    def _message_of(self, record: Record) -> Message | None:
         """Return the message that this record completes, unless the reasons for missing records follow."""
-        said = _heard(record)
+        last = _words_of(record)
         missing: Mapping[int, str] = {}
         if self._words is not None:
-            words, missing = self._words, said["missing"]
-        elif said["count"] != len(self._records):
-            self._words = said["words"]  # the reasons follow
+            words, missing = self._words, last["missing"]
+        elif last["count"] != len(self._records):
+            self._words = last["words"]  # the reasons follow
             return None
         else:
-            words = said["words"]
+            words = last["words"]
         records, self._records, self._words = self._records, [], None
         return Message(words, records, missing)
 
@@ -155,13 +155,13 @@ def link_classes(plugins: Plugins, name: str = LINK) -> tuple[Any, Any]:
     return store, source
 
 
-def _said(words: Mapping[str, Any]) -> Record:
+def _to_record(words: Mapping[str, Any]) -> Record:
     from penstock.codec import encode_bytes
 
     return Record(encode_bytes(Record(dict(words))), channel=_WORDS)
 
 
-def _heard(record: Record) -> Mapping[str, Any]:
+def _words_of(record: Record) -> Mapping[str, Any]:
     from penstock.codec import decode
 
     words: Mapping[str, Any] = decode(record.data).data

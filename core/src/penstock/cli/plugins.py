@@ -62,7 +62,7 @@ def _print_table(found: Plugins, *, with_details: bool) -> None:
             "No plugin is installed, not even penstock's own: install penstock instead of only adding it to the path."
         )
         return
-    texts = [("plugin", "version", "status", ""), *((r.name, r.version, str(r.status), _said(r)) for r in reports)]
+    texts = [("plugin", "version", "status", ""), *((r.name, r.version, str(r.status), _offers_of(r)) for r in reports)]
     rows = [[printable(text) for text in row] for row in texts]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for name, version, status, said in rows:
@@ -90,7 +90,7 @@ def _wrapped(text: str, *, indent: int) -> str:
     return f"\n{' ' * indent}".join(lines)
 
 
-def _said(report: PluginReport) -> str:
+def _offers_of(report: PluginReport) -> str:
     offers = [f"{role} {', '.join(c.name for c in components)}" for role, components in report.components.items()]
     said = "; ".join([*offers, *([report.reason] if report.reason else [])])
     return said or "offers nothing, watches runs"

@@ -73,7 +73,7 @@ _decode_header = msgspec.msgpack.Decoder(_Header).decode
 def encode(record: Record, *, join_below: int = 0) -> list[Buffer]:
     """Return a record as buffers which, one after another, are its bytes; one buffer, if these are fewer than a number.
 
-    The first is the header; those of arrays (and of `bytes` that are its data) are views, valid as long as nobody
+    The first is the header; those of arrays (and of `bytes` that are its data) are views, valid as long as nothing
     changes the array; an array that is not contiguous is copied once. The parent is encoded too, without its own
     parent. Some types are read back as others: `bytearray` and `memoryview` as bytes; an enum as its value; a subclass
     of a built-in as the built-in, of `ndarray` as ndarray; a time zone as its offset from UTC; a path of another system

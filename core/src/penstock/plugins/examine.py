@@ -20,7 +20,7 @@ import attrs
 from penstock import hookspecs
 from penstock.component import ROLES, Component
 from penstock.errors import PluginError
-from penstock.plugins.explain import said
+from penstock.plugins.explain import message_line
 from penstock.plugins.report import PluginReport
 from penstock.suggestions import nearest
 
@@ -175,7 +175,7 @@ def _why(error: BaseException, report: PluginReport) -> str:
             f"needs the module {error.name!r}, which is neither installed nor among its requirements; "
             "install it, or write to its authors"
         )
-    message = said(error)
+    message = message_line(error)
     return f"raised {type(error).__name__}{f': {message}' if message else ''}"
 
 

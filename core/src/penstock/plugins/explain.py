@@ -95,7 +95,7 @@ def _remedy(plugin: str, role: str, short: str, reports: Sequence[PluginReport],
     return [f"it may come from a plugin that is not in use ({' | '.join(reasons)})"] if reasons else []
 
 
-def said(error: BaseException) -> str:
+def message_line(error: BaseException) -> str:
     """Return the message of an error, as one printable line; never raises."""
     try:
         text = " ".join(str(error).split())
@@ -114,7 +114,7 @@ def ambiguous(role: str, name: str, offers: Sequence[Offer]) -> str:
 def not_loadable(offer: Offer, module: str, error: BaseException) -> str:
     """Return why the module of a component cannot be imported, and the remedy."""
     library = offer.component.requires
-    message = said(error) or type(error).__name__
+    message = message_line(error) or type(error).__name__
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing and f"{module}.".startswith(f"{missing}."):
         advice = f"`pip install --force-reinstall {offer.plugin}`, or write to its authors"

@@ -82,7 +82,7 @@ def node_rows(report: RunReport) -> list[tuple[str, ...]]:
 
 def edge_rows(report: RunReport) -> list[tuple[str, ...]]:
     """Return the table of edges: a row of headings, and a row for each edge."""
-    rows: list[tuple[str, ...]] = [("edge", "put", "taken", "dropped", "lost", "in flight", "when full")]
+    rows: list[tuple[str, ...]] = [("edge", "put", "taken", "dropped", "lost", "in_flight", "when_full")]
     for edge in report.account.edges:
         counts = (str(edge.put), str(edge.taken), _few(edge.dropped), _few(edge.lost), _few(edge.in_flight))
         rows.append((edge.edge, *counts, edge.when_full))
@@ -95,18 +95,18 @@ def notes(report: RunReport) -> list[str]:
     for edge in report.account.edges:
         for channel, ends in edge.channels.items():
             if count := ends.get("dropped", 0):
-                said = f"{count} records of channel {channel!r} dropped ({edge.when_full})"
+                said = f"{_records(count)} of channel {channel!r} dropped ({edge.when_full})"
                 lines.append(f"{edge.edge}: {said}")
         if edge.recovered:
-            lines.append(f"{edge.edge}: {edge.recovered} records of an earlier run were read from the disk first")
+            lines.append(f"{edge.edge}: {_records(edge.recovered)} of an earlier run, read from the disk first")
         if edge.kept:
-            lines.append(f"{edge.edge}: {edge.kept} records stay on the disk ({edge.when_full}) for the next run")
+            lines.append(f"{edge.edge}: {_records(edge.kept)} left on the disk ({edge.when_full}) for the next run")
     for node in report.account.nodes:
         for channel, counts in node.channels.items():
             if left_out := counts.get("dropped_upstream"):
-                lines.append(f"{node.node}: {left_out} records of channel {channel!r} dropped by the source")
+                lines.append(f"{node.node}: {_records(left_out)} of channel {channel!r} dropped by the source")
             if thinned := counts.get("thinned"):
-                lines.append(f"{node.node}: {thinned} records of channel {channel!r} thinned out, as configured")
+                lines.append(f"{node.node}: {_records(thinned)} of channel {channel!r} thinned out, as configured")
     if report.dead_letters:
         lines.append(f"dead letters: {report.dead_letters} (send them through again: penstock replay)")
     lines += [f"remark: {remark}" for remark in report.remarks]
@@ -114,6 +114,10 @@ def notes(report: RunReport) -> list[str]:
     checkpoints = f"{report.checkpoints} checkpoint{'' if report.checkpoints == 1 else 's'}"
     lines.append(f"the counters {'add up' if report.balanced else 'DO NOT ADD UP'}; {checkpoints}")
     return lines
+
+
+def _records(count: int) -> str:
+    return f"{count} record{'' if count == 1 else 's'}"
 
 
 def _few(count: int) -> str:

@@ -257,7 +257,7 @@ class SourceContract(ComponentContract):
         few = bytes_taken_unread(self, tmp_path / "few", self.most_unread)
         many = bytes_taken_unread(self, tmp_path / "many", 4 * self.most_unread)
         assert many <= 2 * few + _UNREAD_BYTES * self.most_unread, (
-            f"{4 * self.most_unread} records that nobody read took {many} bytes, {self.most_unread} took {few}: bound "
+            f"{4 * self.most_unread} unread records took {many} bytes, {self.most_unread} took {few}: bound "
             "the queue and count what it drops, or set most_unread = None if that is by design"
         )
 

@@ -316,7 +316,7 @@ class Environment:
     def check_usable(self) -> None:
         """Raise StoreError after it was closed, and in a process that was forked from the one that opened it."""
         if self._is_closed:
-            raise StoreError(f"{self._where}: is closed; what was begun with it cannot go on", retryable=False)
+            raise StoreError(f"{self._where}: is closed; operations that it began cannot continue", retryable=False)
         if self.is_forked:
             raise StoreError(
                 f"{self._where}: was opened by process {self._process} and cannot be used after a fork; open it here",

@@ -50,7 +50,7 @@ class FileWatch:
                 os.write(self._wake, b"w")
 
     def close(self) -> None:
-        """End it; nobody may be waiting. Any number of times."""
+        """End the watch, for which no thread may wait. May be called repeatedly."""
         with self._closing:
             if self._is_closed:
                 return

@@ -20,7 +20,7 @@ def choose_path(path: Path, name: str | None) -> Path:
         path.mkdir(parents=True, exist_ok=True)
     for own in _names(path, stem):
         try:
-            own.mkdir()  # so that nobody else takes it
+            own.mkdir()  # so that no other process takes it
         except FileExistsError:
             continue
         except OSError:  # opening says why

@@ -217,7 +217,7 @@ class Index:
             file.seek(offset)
             for text in file:
                 if not text.endswith(b"\n"):
-                    break  # somebody is writing it
+                    break  # another process is writing it
                 line = _parsed(text)
                 if line is not None and isinstance(line.get("path"), str):
                     self._lines.setdefault(line["path"], []).append((name, offset))

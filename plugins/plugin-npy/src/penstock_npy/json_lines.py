@@ -190,7 +190,7 @@ class JsonLines:
             for key, place, _ in (self.folder.index.coordinates() if size else ())
             if key.rpartition("#")[0] == name and place[0] + place[1] <= size
         ]
-        if not ends:  # a file of somebody else, or a lost index
+        if not ends:  # a foreign file, or a lost index
             if size and os.pread(fd, 1, size - 1) != b"\n":
                 size += os.pwrite(fd, b"\n", size)
             return size

@@ -156,7 +156,7 @@ class SegmentWriter:
 
     @property
     def is_there(self) -> bool:
-        """Whether nobody has removed the file."""
+        """Whether the file has not been removed."""
         return os.fstat(self._fd).st_nlink > 0
 
     def close(self) -> None:

@@ -161,7 +161,7 @@ class StackWriter:
 
     @property
     def is_there(self) -> bool:
-        """Whether nobody has removed the file."""
+        """Whether the file has not been removed."""
         return os.fstat(self.frames.fd).st_nlink > 0
 
     def remove(self) -> None:

@@ -100,7 +100,7 @@ class Arrivals:
         """
         due: list[Publisher] = []
         foreign = self._foreign
-        run: Arrival | None = None  # the last arrival, while nobody else has had the lock
+        run: Arrival | None = None  # the last arrival, until another thread has had the lock
         with self.changed:
             at_ns = time.time_ns()
             for sample in samples:

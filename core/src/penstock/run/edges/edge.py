@@ -183,7 +183,7 @@ class LiveEdge:
             return first
         if not self.counted and self.items and len(first.records) < most:
             first = self._gather(first, most)
-        self._took(first)
+        self._count_taken(first)
         if self._gaps and self._admission.drops_waiting:
             first.records = self.marked(first.records)
         return first
@@ -206,7 +206,7 @@ class LiveEdge:
         self.waiting_bytes -= total_bytes % count
         return Chunk(first.received_ns, joined(parts), total_bytes // count)
 
-    def _took(self, chunk: Chunk) -> None:
+    def _count_taken(self, chunk: Chunk) -> None:
         count = len(chunk.records)
         self.taken_count += count
         self.waiting -= count

@@ -121,7 +121,7 @@ class SpillQueue(deque[Item]):
             weight = total_bytes(item.records)
             if not spilling and self._fits(count, weight):
                 self._remember(item, weight)
-                self._come(item)
+                self._add(item)
                 return
             if self._write(item):
                 if not self:
@@ -131,7 +131,7 @@ class SpillQueue(deque[Item]):
         if spilling:
             self._later.append(item)
         else:
-            self._come(item)
+            self._add(item)
 
     def popleft(self) -> Item:
         """Return the first item; read the next ones back if memory is empty. Raises OSError, StoreError."""
@@ -189,9 +189,9 @@ class SpillQueue(deque[Item]):
             elif isinstance(self._later[0], _Stretch):
                 self._read_stretch(self._later[0])
             else:
-                self._come(self._later.popleft())  # type: ignore[arg-type]  # not a _Stretch: see above
+                self._add(self._later.popleft())  # type: ignore[arg-type]  # not a _Stretch: see above
 
-    def _come(self, item: Item) -> None:
+    def _add(self, item: Item) -> None:
         if isinstance(item, Chunk):
             item.records = self._mark(item.records)
         super().append(item)

@@ -30,7 +30,7 @@ class Intake:
     """Take over the lists that a source returns. Used by the lane of the source."""
 
     def __init__(self, resolved: ResolvedNode, error_policy: ErrorPolicy, counters: Counters) -> None:
-        self._part = resolved
+        self._resolved = resolved
         self._error_policy = error_policy
         self._counters = counters
         self._watch: BufferWatch | None = None
@@ -108,7 +108,7 @@ class Intake:
         if getattr(source, "stays_valid", False):
             return None
         reuses = getattr(source, "reuses_buffers", None)
-        return None if reuses is False else BufferWatch(True if reuses else None, self._part.where)
+        return None if reuses is False else BufferWatch(True if reuses else None, self._resolved.where)
 
     def _give_up_refused(self, refused: Sequence[tuple[Record, BaseException]]) -> None:
         """Give up, one by one, the records that a source in a process could not send."""

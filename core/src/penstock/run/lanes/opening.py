@@ -95,7 +95,7 @@ class opening:  # noqa: N801 - used in `with`, as a function of contextlib would
     """
 
     def __init__(self, resolved: ResolvedNode) -> None:
-        self._part = resolved
+        self._resolved = resolved
 
     def __enter__(self) -> None:
         pass
@@ -103,4 +103,4 @@ class opening:  # noqa: N801 - used in `with`, as a function of contextlib would
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is not None:  # see _step; a library may even call sys.exit
             said = message_of(error) or class_name(error)
-            raise RunError(f"{self._part.where}: cannot open: {said}") from error
+            raise RunError(f"{self._resolved.where}: cannot open: {said}") from error

@@ -266,7 +266,7 @@ def _left(lane: Lane, timeout_s: float) -> bool:
     return not lane.thread.is_alive()
 
 
-def _asked(run: ChangingRun, lane: Lane, errand: Callable[[], None]) -> None:
+def _ask_lane(run: ChangingRun, lane: Lane, errand: Callable[[], None]) -> None:
     """Have the thread of a lane call this, and wait for it. Raises RunError."""
     future = lane.ask(errand)
     _until(run, lambda timeout_s: bool(wait([future], timeout_s).done))
@@ -278,7 +278,7 @@ def _leave(run: ChangingRun, built: Plan, first: str, edge: LiveEdge) -> None:
     if lane.ended:
         return
     try:
-        _asked(run, lane, lambda: lane.leave_edge(edge))
+        _ask_lane(run, lane, lambda: lane.leave_edge(edge))
     except RunError:  # the lane has ended in the meantime, and with it the edge
         if not lane.ended:
             raise
@@ -338,7 +338,7 @@ def _swap(run: ChangingRun, built: Plan, resolved: ResolvedNode) -> None:
     name = resolved.node.name or ""
     if resolved.node.role == "source":
         lane = built.sources[name]
-        _asked(run, lane, lambda: lane.swap_source(resolved))
+        _ask_lane(run, lane, lambda: lane.swap_source(resolved))
     else:
         run.turns.leaving([step.component for step in built.steps[name]])
         for index, step in enumerate(built.steps[name]):
@@ -351,7 +351,7 @@ def _swap(run: ChangingRun, built: Plan, resolved: ResolvedNode) -> None:
                 if isinstance(before, StoreStep) and isinstance(after, StoreStep):
                     run.checkpoints.exchange(before, after)
 
-            _asked(run, host, errand)
+            _ask_lane(run, host, errand)
 
 
 def whole_account(graph: Graph, built: Plan, elapsed_s: float, *, aborted: bool = False) -> Account:

@@ -19,7 +19,7 @@ def too_few(label: str, have: int, wanted: int) -> str:
 def no_memory(label: str, size: int, blocks: Sequence[Block], consumers: Sequence[Consumer]) -> str:
     """Return the message for a write that waited for memory while these blocks are in use."""
     held = {consumer.name: [block for block in blocks if consumer.holds(block)] for consumer in consumers}
-    name, most = max(held.items(), key=lambda item: _bytes(item[1]), default=("nobody", []))
+    name, most = max(held.items(), key=lambda item: _bytes(item[1]), default=("(none)", []))
     kept = [block for block in blocks if block.is_reserved]
     if _bytes(kept) > _bytes(most):
         return (

@@ -276,10 +276,10 @@ class Producer:
         if not consumer.gone:
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(consumer.connection)
-            self._bury(consumer)
+            self._drop_dead(consumer)
             self._wake_up.set()
 
-    def _bury(self, consumer: Consumer) -> None:
+    def _drop_dead(self, consumer: Consumer) -> None:
         """Remove a dead consumer, and retire the blocks that it may have passed on."""
         for block in consumer.held_when_it_died(self._pool.in_use()):
             self._retire(block)
@@ -388,7 +388,7 @@ class Producer:
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(consumer.connection)
             if not consumer.gone:
-                self._bury(consumer)
+                self._drop_dead(consumer)
 
 
 def _after_fork() -> None:

@@ -50,22 +50,22 @@ class WorkerSource:
 
     def last_words(self) -> Mapping[str, Any]:
         """Return the final values that the closed source reports."""
-        return self._asked([report.method for report in self._reports if report.is_final])
+        return self._values_of([report.method for report in self._reports if report.is_final])
 
     def _state(self) -> dict[str, Any]:
         """Return the values that the source reports; an error replaces its value, and is raised on use."""
         quick = [report.method for report in self._reports if not report.is_text]
-        state = self._asked([*filter(None, [self._position]), *quick])
+        state = self._values_of([*filter(None, [self._position]), *quick])
         if len(quick) < len(self._reports):
             now = time.monotonic()
             if now >= self._texts_at + _TEXTS_EVERY_S:
-                self._texts = self._asked([report.method for report in self._reports if report.is_text])
+                self._texts = self._values_of([report.method for report in self._reports if report.is_text])
                 self._texts_at = now
             errors = {**state["errors"], **self._texts["errors"]}
             state = {**state, **self._texts, "errors": errors}
         return state
 
-    def _asked(self, methods: Iterable[str]) -> dict[str, Any]:
+    def _values_of(self, methods: Iterable[str]) -> dict[str, Any]:
         state: dict[str, Any] = {}
         errors: dict[str, Any] = {}
         for name in methods:
