@@ -9,8 +9,11 @@ import sys
 import pytest
 from click.testing import CliRunner
 
+from penstock_zenoh import wire
 from penstock_zenoh.command import doctor, scout
 from penstock_zenoh.diagnosis import SENDER, advice
+from penstock_zenoh.hero.cbor_out import encode
+from penstock_zenoh.session import Network
 from penstock_zenoh.source import ZenohSource
 
 
@@ -86,6 +89,30 @@ def test_nobody_there(endpoint):
     )
     assert done.returncode == 1
     assert "no answer at tcp/127.0.0.1:1" in done.stderr
+
+
+def test_a7_what_a_stranger_says_does_not_write_to_the_terminal(endpoint):
+    """Names from the network, of a HERO's class or an end's process, print no control characters."""
+    session = Network(listen=(endpoint,)).open()
+    base, evil = "@object/heros/cam", "\x1b[2Jgone\n"
+
+    def answer(query):
+        query.reply(str(query.key_expr).removesuffix("/**"), encode({"name": "cam", "class": evil}))
+
+    held = [
+        session.declare_queryable(f"{base}/_discover", answer),
+        session.liveliness().declare_token(f"{base}/_health"),
+        session.liveliness().declare_token(wire.source_key("00ff", wire.SourceCard("lab/**", 8, 1000, evil))),
+        session.liveliness().declare_token(wire.source_key("00fe", wire.SourceCard("lab/**", 8, 1000, "process 1"))),
+    ]
+    output = run(scout, "--connect", endpoint, "--seconds", "0.5").output
+    del held
+    session.close()
+    assert "HERO 'cam'" in output
+    assert "gone" in output
+    assert "penstock source 'lab/**' (process 1)" in output
+    assert output.count("lab/**") == 1
+    assert all(line.isprintable() for line in output.splitlines())
 
 
 def test_an_old_zenoh_is_named():

@@ -17,6 +17,7 @@ from penstock_zenoh.hero.event import read_event_key
 from penstock_zenoh.session import close_session
 
 _MOST_KEYS = 10_000
+_MOST_CLASS = 200
 
 
 @attrs.define
@@ -113,7 +114,10 @@ def _hero(session: zenoh.Session, realm: str, name: str) -> dict[str, Any]:
         for one in (listed if isinstance(listed, list) else ())
         if isinstance(one, dict) and one.get("flavor") == "event" and "name" in one
     ]
-    return {"class": str(about.get("class", "")) if isinstance(about, dict) else "", "events": events}
+    name_of_class = str(about.get("class", "")) if isinstance(about, dict) else ""
+    if not name_of_class.isprintable():  # it is printed on a terminal
+        name_of_class = repr(name_of_class)
+    return {"class": name_of_class[:_MOST_CLASS], "events": events}
 
 
 def _ask(session: zenoh.Session, key: str) -> Any:

@@ -40,6 +40,7 @@ _MAGIC = b"PSZ1"
 _ATTACHMENT = struct.Struct("<4s8sQQ")
 _PACKED = struct.Struct("<4s8sQQI")
 _PACKED_MAGIC = b"PSZ2"
+_MOST_PROCESS = 400
 _REPEATED_MAGIC = b"PSZ3"
 _ID_BYTES = 8
 
@@ -60,6 +61,9 @@ class PublisherCard(msgspec.Struct, array_like=True, frozen=True):
 
     key: str
     process: str
+
+
+_Card = TypeVar("_Card", bound=SourceCard | PublisherCard)
 
 
 class Mark(msgspec.Struct, array_like=True, frozen=True):
@@ -110,13 +114,15 @@ def receipt_key(publisher: str) -> str:
     return f"{PREFIX}/receipt/{publisher}"
 
 
-def read_card(key: str, card: type[_T]) -> tuple[str, _T] | None:
+def read_card(key: str, card: type[_Card]) -> tuple[str, _Card] | None:
     """Return the id and the card of a token, or None if the key is not one of this protocol."""
     chunks = key.split("/")
     try:
-        return chunks[3], msgspec.msgpack.decode(bytes.fromhex(chunks[4]), type=card)
+        read = msgspec.msgpack.decode(bytes.fromhex(chunks[4]), type=card)
     except (IndexError, ValueError, msgspec.MsgspecError):
         return None
+    # Messages and reports print the name of its process: it must not move a terminal's cursor.
+    return (chunks[3], read) if read.process.isprintable() and len(read.process) <= _MOST_PROCESS else None
 
 
 def read_message(payload: bytes, kind: type[_T]) -> _T | None:
