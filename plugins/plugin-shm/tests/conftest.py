@@ -1,4 +1,4 @@
-"""Every test has a shared directory of its own, and leaves nothing: no segment, socket, thread, file or process."""
+"""Every test has a separate shared directory, and leaves no segment, socket, thread, file or process."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Peer:
         return self.process.pid
 
     def hear(self) -> str:
-        """Return the next line that it says."""
+        """Return its next line of output."""
         line = self.process.stdout.readline().strip()
         if not line:
             self.process.kill()
@@ -56,7 +56,7 @@ class Peer:
         return line
 
     def tell(self, line: str = "") -> None:
-        """Say a line to it."""
+        """Send a line to it."""
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
 
@@ -66,7 +66,7 @@ class Peer:
         self.process.wait(20)
 
     def end(self) -> None:
-        """Wait until it has ended by itself, and well."""
+        """Wait until it has ended with status 0."""
         self.process.stdin.close()
         assert self.process.wait(30) == 0, self.process.stderr.read()
 

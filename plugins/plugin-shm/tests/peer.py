@@ -47,7 +47,7 @@ def produce(channel_name: str, count: str, size: str, channel: str = "camera", o
 
 
 def consume(channel_name: str, say_every: str = "0", options: str = "until_end") -> None:
-    """Read until the end, checking every record, and say how many came."""
+    """Read until the end, check every record, and print their number."""
     source = ShmSource(channel_name, until_end="until_end" in options, latest="latest" in options)
     source.open()
     say("open")
@@ -69,7 +69,7 @@ def consume(channel_name: str, say_every: str = "0", options: str = "until_end")
 
 
 def relay(here: str, there: str) -> None:
-    """Pass on what comes, and say so after each list."""
+    """Pass records on, and print a line after each list."""
     source, store = ShmSource(here), ShmStore(there)
     source.open()
     store.open()
@@ -82,7 +82,7 @@ def relay(here: str, there: str) -> None:
 
 
 def consume_and_stall(channel_name: str, count: str) -> None:
-    """Read some records, keep them, and do nothing more until told."""
+    """Read some records, keep them, and wait for a line of input."""
     source = ShmSource(channel_name)
     source.open()
     say("open")
@@ -120,7 +120,7 @@ def consume_and_fork(channel_name: str) -> None:
 
 
 def hold_lock(name: str) -> None:
-    """Take an array's lock, say so, write half of it, and wait to be killed."""
+    """Acquire an array's lock, print a line, write half of the array, and wait to be killed."""
     array = SharedMemoryArray(name).connect()
     with array.array() as elements:
         elements[: len(elements) // 2] = 99
@@ -145,7 +145,7 @@ def add(name: str, times: str) -> None:
 
 
 def add_for_ever(name: str) -> None:
-    """Add one to all elements, again and again."""
+    """Add one to all elements repeatedly."""
     array = SharedMemoryArray(name).connect()
     while True:
         array.add(..., 1)
@@ -153,7 +153,7 @@ def add_for_ever(name: str) -> None:
 
 
 def come_and_go(channel_name: str) -> None:
-    """Open and close both sides of a channel, again and again."""
+    """Open and close both sides of a channel repeatedly."""
     while True:
         source, store = ShmSource(channel_name, latest=True), ShmStore(channel_name)
         source.open()
@@ -177,7 +177,7 @@ def lead(channel_name: str, name: str) -> None:
 
 
 def produce_until_told(channel_name: str) -> None:
-    """Write for ever, until an error; say which, and after how many seconds of waiting."""
+    """Write until an error; print it, and the seconds of waiting before it."""
     store = ShmStore(channel_name, consumer_timeout_s=0.5)
     store.open()
     number = 0
@@ -204,13 +204,13 @@ def write_frames(name: str) -> None:
 
 
 def show(name: str) -> None:
-    """Say what an array is."""
+    """Print a description of an array."""
     with SharedMemoryArray(name) as array:
         say(array.shape, array.datatype, array.read_data((0,), convert_output=True))
 
 
 def put(store_name: str, name: str, value: str) -> None:
-    """Put one object, after being told to."""
+    """Put one object after a line of input."""
     store = ShmObjectStore(store_name)
     store.open()
     say("open")

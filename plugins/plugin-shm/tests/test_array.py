@@ -40,7 +40,7 @@ def array():
 
 
 def test_c2_names_and_arguments(array):
-    """C2: every name and argument that its users know is there and does what it says."""
+    """C2: every documented name and argument exists and works."""
     assert (array.name, array.shape, array.datatype, array.is_connected) == ("test", (10,), np.int32, True)
     assert array.read_data(3) == 3
     assert array.read_data(index=(2,), convert_output=True, with_lock=False) == [2, 3, 4, 5, 6, 7, 8, 9]
@@ -63,7 +63,7 @@ def test_c2_names_and_arguments(array):
 
 
 def test_c2_exist_ok(array):
-    """C2: a second array of the name is refused, or takes its place; who has the old one keeps it unharmed."""
+    """C2: a second array of the name is refused, or replaces the first, whose users keep it unchanged."""
     with pytest.raises(ArrayExistsError, match="exist_ok=True"):
         SharedMemoryArray.create_array("test", np.zeros(3))
     new = SharedMemoryArray.create_array("test", np.zeros(3), exist_ok=True)
@@ -75,7 +75,7 @@ def test_c2_exist_ok(array):
 
 
 def test_c2_unrelated_process_attaches_by_name(array, start):
-    """C2: a process that knows nothing but the name reads shape, type and content."""
+    """C2: a process reads shape, type and content by the name alone."""
     assert start("show", "test").hear() == "(10,) int32 [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"
 
 
@@ -127,7 +127,7 @@ def test_c2_threads_add_up(array):
 
 
 def test_c2_lock_is_free_when_its_holder_is_killed(array, start):
-    """C2: a holder that is killed lets others go on at once, and is counted."""
+    """C2: after the death of a lock's holder others continue at once, and the death is counted."""
     peer = start("hold_lock", "test")
     assert peer.hear() == "locked"
     before = time.monotonic()
@@ -144,7 +144,7 @@ def test_c2_lock_is_free_when_its_holder_is_killed(array, start):
 
 
 def test_c2_lock_is_reentrant_and_holds_among_threads(array):
-    """C2: the lock may be taken again by who has it, and by nobody else."""
+    """C2: the lock is reentrant for its holder, and for no one else."""
     with array.locked(), array.locked():
         array.write_data(0, 4)
         failed = []
@@ -182,7 +182,7 @@ def test_c2_frames_are_never_torn(start):
 
 
 def test_c2_views_never_crash():
-    """C2: views outlive disconnect, destroy and the array itself: the interpreter goes on."""
+    """C2: views outlive disconnect, destroy and the array itself without a crash."""
     code = """
 import gc, numpy as np
 from penstock_shm import SharedMemoryArray
@@ -210,7 +210,7 @@ def test_c2_reads_are_copies(array):
 
 
 def test_c2_many_dimensions_and_numpy_indexing():
-    """C2: `array[...]` takes whatever numpy takes, for reading and writing."""
+    """C2: `array[...]` accepts every index of numpy, for reading and writing."""
     array = SharedMemoryArray.create_array("nd", np.arange(24.0).reshape(2, 3, 4))
     plain = np.arange(24.0).reshape(2, 3, 4)
     for index in (0, (1, 2), (slice(None), 1), ..., (..., 0), plain > 5, ([0, 1], [2, 0]), (slice(None, None, -1),)):
@@ -243,7 +243,7 @@ def test_c2_data_that_does_not_fit(array, data):
 
 
 def test_c2_objects_are_refused():
-    """C2: arrays of Python objects, and what is no array, cannot be shared."""
+    """C2: arrays of Python objects, and values that are not arrays, cannot be shared."""
     for wrong in (np.array([object()]), np.zeros(2, [("a", object)]), [1, 2]):
         with pytest.raises(ArrayTypeError):
             SharedMemoryArray.create_array("objects", wrong)
@@ -259,7 +259,7 @@ def test_c2_objects_are_refused():
     st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=50),
 )
 def test_any_array_under_any_name(prototype, name):
-    """Whatever numpy can describe comes back with shape, type and content, under any name."""
+    """Every dtype that numpy can describe is read back with shape, type and content, under any name."""
     try:
         array = SharedMemoryArray.create_array(name, prototype)
     except ArrayTypeError:
@@ -280,7 +280,7 @@ def test_pickle_carries_the_name(array):
 
 
 def test_c2_outlives_its_maker(start):
-    """C2: it stays when its maker has ended, without a warning of leaked memory, until destroyed."""
+    """C2: it exists until destroyed, after its creator has ended, without a warning of leaked memory."""
     code = "import numpy as np; from penstock_shm import *; SharedMemoryArray.create_array('stay', np.ones(3))"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
@@ -320,7 +320,7 @@ def test_descriptors_come_back():
 
 
 def test_c2_disconnect_while_it_is_locked(array):
-    """C2: disconnecting the array, or destroying it, inside of its lock ends the lock, and harms nobody."""
+    """C2: disconnecting or destroying the array while its lock is held releases the lock without harm."""
     other = SharedMemoryArray("test", lock_timeout_s=5.0).connect()
     with array.locked():
         array.disconnect()

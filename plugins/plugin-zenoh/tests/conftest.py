@@ -1,4 +1,4 @@
-"""Free endpoints, other processes, and nothing left behind."""
+"""Fixtures: free endpoints, other processes, and checks for leaks."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Peer:
         self.process.wait(WITHIN_S)
 
     def end(self) -> int:
-        """Close its input, as an orderly program would end; return its exit status."""
+        """Close its input, which ends it in order; return its exit status."""
         self.process.stdin.close()
         return self.process.wait(WITHIN_S)
 
@@ -79,7 +79,7 @@ def endpoint() -> str:
 
 
 def free_endpoint() -> str:
-    """Return a loopback endpoint that nobody uses."""
+    """Return an unused loopback endpoint."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"tcp/127.0.0.1:{probe.getsockname()[1]}"
@@ -87,7 +87,7 @@ def free_endpoint() -> str:
 
 @pytest.fixture
 def peer(endpoint):
-    """Start another process, of a role and with settings, that meets this one at `endpoint`."""
+    """Start another process with this role and these settings, which uses `endpoint` as rendezvous."""
     started: list[Peer] = []
 
     def start(role: str, **settings) -> Peer:
@@ -101,7 +101,7 @@ def peer(endpoint):
 
 @pytest.fixture
 def opened():
-    """Open components; close them at the end, the last first."""
+    """Open components; close them at the end, in reverse order."""
     held = []
 
     def open_(component):
@@ -124,11 +124,11 @@ def no_thread_stays():
 
 HEROS = ("heros==2026.2.2", "herostools==2026.1.1")
 INSTALL_S = 1200
-"""Seconds that it may take to download and install these on a machine that never had them."""
+"""Seconds that downloading and installing these may take on a new machine."""
 
 
 def pytest_collection_modifyitems(items) -> None:
-    """Do not count the installation of `heros_python` against the time limit of the test that happens to be first."""
+    """Exclude the installation of `heros_python` from the time limit of the first test that uses it."""
     for item in items:
         if "heros_python" in getattr(item, "fixturenames", ()):
             given = item.get_closest_marker("timeout")

@@ -109,7 +109,7 @@ def burst(hero, frames, side):
 
 
 def count(frames, root):
-    """Tell how many files were written, and in which time, once all are, or nothing has come for some seconds."""
+    """Report the number of written files, and the duration, once all are written or none came for some seconds."""
     began = last = 0.0
     stored = 0
     while stored < frames and (not began or time.monotonic() < last + 5):

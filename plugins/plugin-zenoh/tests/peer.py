@@ -18,7 +18,7 @@ from penstock_zenoh.wire import SOURCES
 
 
 def payload(seq: int, size: int) -> bytes:
-    """Return bytes that only this number has."""
+    """Return bytes that are unique for this number."""
     return hashlib.blake2b(seq.to_bytes(8, "big"), digest_size=32).digest() * (size // 32) + bytes(size % 32)
 
 
@@ -56,7 +56,7 @@ def act(node, order):
 
 
 def publish(*, rendezvous, key, count, size):
-    """Publish with nothing but zenoh, and tell of each message."""
+    """Publish with plain zenoh, and report each message."""
     import zenoh
 
     config = zenoh.Config()
@@ -88,7 +88,7 @@ def write(node, *, count, size=10, channel="a", first=0, batch=50, tell=False):
 
 
 def drain(node, *, size=10, work_s=0.0, most=100):
-    """Read to the end; `work_s` is what each read is followed by, as a slow consumer would."""
+    """Read to the end; sleep `work_s` seconds after each read, like a slow consumer."""
     count, wrong, error = 0, [], ""
     try:
         while True:

@@ -20,7 +20,7 @@ IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
 
 
 def tun(name: str) -> int:
-    """Make a TUN device; return the file whose packets are what the device sends."""
+    """Create a TUN device; return the file from which its packets are read."""
     device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH", name.encode(), IFF_TUN | IFF_NO_PI))
     return device

@@ -1,4 +1,4 @@
-"""TLS, user and password, and access control: passed through to zenoh as they are, with real certificates."""
+"""TLS, user and password, and access control are passed through to zenoh, tested with real certificates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WITHIN_S = 20
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
-    """A certificate authority that signs for 127.0.0.1, and another one that nobody trusts."""
+    """A certificate authority that signs for 127.0.0.1, and another, untrusted one."""
     home = tmp_path_factory.mktemp("certificates")
 
     def openssl(*arguments: str) -> None:
@@ -76,7 +76,7 @@ def read(source, count: int) -> list[Record]:
 
 
 def test_records_over_tls(authority, endpoint, opened):
-    """With TLS at both ends, each showing a certificate, records and receipts go; nothing is printed of the keys."""
+    """With mutual TLS, records and receipts are exchanged; keys are never printed."""
     at = endpoint.replace("tcp/", "tls/")
     source = opened(ZenohSource(key="lab/**", listen=[at], config=tls(authority, "ours")))
     store = opened(ZenohStore(key="lab/a", connect=[at], config=tls(authority, "ours")))
@@ -88,7 +88,7 @@ def test_records_over_tls(authority, endpoint, opened):
 
 @pytest.mark.parametrize(("name", "trusts"), [("other", "ours"), ("ours", "other")])
 def test_a_certificate_of_another_authority_is_refused(name, trusts, authority, endpoint, opened):
-    """A store with a stranger's certificate, or that does not trust the source's, gets an error in time."""
+    """A store with an untrusted certificate, or that does not trust the source's, gets an error in time."""
     at = endpoint.replace("tcp/", "tls/")
     opened(ZenohSource(key="lab/**", listen=[at], config=tls(authority, "ours")))
     store = ZenohStore(key="lab/a", connect=[at], config=tls(authority, name, trusts=trusts), timeout_s=1)
@@ -120,7 +120,7 @@ def test_a_user_with_a_password(endpoint, opened, tmp_path):
 
 
 def access(*puts: str, permission: str = "allow") -> dict:
-    """A configuration that lets only what is on these keys pass, or denies just that; subscriptions may be made."""
+    """A configuration that allows messages on these keys only, or denies them; subscriptions are allowed."""
     declared = ["declare_subscriber", "liveliness_token", "liveliness_query", "declare_liveliness_subscriber"]
     rule = {"permission": permission, "flows": ["ingress", "egress"]}
     return {
@@ -143,7 +143,7 @@ def access(*puts: str, permission: str = "allow") -> dict:
 
 
 def test_access_control_lets_what_is_allowed_pass(endpoint, opened):
-    """With `@penstock/**` beside the own keys all works: records, receipts, and the end."""
+    """If `@penstock/**` is allowed beside the user's keys, records, receipts and the end arrive."""
     allowed = access("lab/open/**", "@penstock/**")
     source = opened(ZenohSource(key="lab/**", listen=[endpoint], until_end=True, config=allowed))
     store = ZenohStore(key="lab/open/a", connect=[endpoint], timeout_s=5)
@@ -154,7 +154,7 @@ def test_access_control_lets_what_is_allowed_pass(endpoint, opened):
 
 
 def test_access_control_keeps_the_rest_out(endpoint, opened):
-    """What may not pass is counted as lost at both ends: nothing is lost in silence."""
+    """Denied records are counted as lost at both ends: nothing is lost silently."""
     allowed = access("lab/open/**", "@penstock/**")
     source = opened(ZenohSource(key="lab/**", listen=[endpoint], config=allowed))
     store = ZenohStore(key="lab/shut/a", connect=[endpoint], timeout_s=1, settle_s=0.5)
@@ -167,7 +167,7 @@ def test_access_control_keeps_the_rest_out(endpoint, opened):
 
 
 def test_access_control_without_our_own_keys_is_an_error(endpoint, opened):
-    """Where `@penstock/**` is denied a store sees no source: an error in time that says what to compare."""
+    """If `@penstock/**` is denied, a store sees no source: an error in time names the settings to compare."""
     opened(ZenohSource(key="lab/**", listen=[endpoint], config=access("@penstock/**", permission="deny")))
     store = opened(ZenohStore(key="lab/a", connect=[endpoint], timeout_s=0.5))
     with pytest.raises(StoreError, match="0 of 1 sources subscribe"):

@@ -1,4 +1,4 @@
-"""The archivers that users of herostools know: as classes, as subclasses, and from BOSS's JSON."""
+"""The archivers of herostools: as classes, as subclasses, and from BOSS's JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def files(directory: Path) -> list[str]:
 
 @pytest.fixture
 def archiver_of():
-    """Make archivers that are stopped in any case."""
+    """Make archivers that are always stopped at the end."""
     made = []
 
     def make(kind, **arguments):
@@ -67,7 +67,7 @@ def test_a4_the_seeds_example_gives_its_three_files(tmp_path, place):
 
 
 def test_a4_positions_defaults_and_attributes(place):
-    """Arguments stand where they stand in herostools, and the attributes have the names that its users know."""
+    """Arguments have the order of herostools, and attributes have its names."""
     archiver = ArrayArchiver("{{ frame }}{{ _split_index }}.npy", True, "cam", "data", {"a": 1}, 3, **place)
     archiver._teardown()
     assert (archiver.split_data_array, archiver.metadata, archiver.max_retries) == (True, {"a": 1}, 3)
@@ -151,7 +151,7 @@ def test_a3_a_subclass_stores_by_itself(place):
 
 
 def test_a3_what_cannot_be_stored_is_a_dead_letter(place):
-    """After `max_retries` an event is dead-lettered, and those behind it are stored."""
+    """After `max_retries` an event is dead-lettered, and later ones are stored."""
     tries = []
 
     class Mine(HERODataArchiver):
@@ -191,7 +191,7 @@ def test_a3_a_subclass_of_a_file_archiver_calls_its_store(tmp_path, place):
 
 @pytest.mark.parametrize("odd", [3, None, "text", [1], (1, 2), (1, {}, {}), (1, {2: 3}), numpy.zeros(2)])
 def test_a3_what_is_fed_in_another_shape_is_a_dead_letter(odd, place):
-    """Something that is not (data, metadata) costs itself: the archiver works on, and the counters add up."""
+    """A value that is not (data, metadata) is dead-lettered alone: the archiver continues, and the counters add up."""
     stored = []
 
     class Mine(HERODataArchiver):
@@ -208,7 +208,7 @@ def test_a3_what_is_fed_in_another_shape_is_a_dead_letter(odd, place):
 
 
 def test_a3_feeding_from_threads_loses_nothing(place):
-    """What several threads feed is stored before `_stop` returns, more than fits into the queue."""
+    """Events fed by several threads, more than the queue holds, are stored before `_stop` returns."""
     stored = []
 
     class Mine(HERODataArchiver):
@@ -232,7 +232,7 @@ def test_a3_feeding_from_threads_loses_nothing(place):
 
 
 def test_a4_without_the_plugin_that_writes_files(place, monkeypatch):
-    """Without penstock-npy the error says what to install, and nothing stays open."""
+    """Without penstock-npy the error names the package to install, and nothing stays open."""
     monkeypatch.setenv("PENSTOCK_WITHOUT", "penstock-npy")
     with pytest.raises(ComponentLoadError, match="pip install penstock-npy"):
         ArrayArchiver("{{ n }}.npy", False, "cam", "data", **place)
@@ -262,7 +262,7 @@ OTHER = {
 
 @pytest.mark.parametrize("content", [BOSS, [BOSS, OTHER], {"docs": [OTHER]}])
 def test_a6_a_boss_file_is_a_pipeline(content, tmp_path):
-    """The JSON of BOSS is read as it stands, one entry or several, and can be written as a pipeline file."""
+    """The JSON of BOSS is read unchanged, with one entry or several, and can be written as a pipeline file."""
     path = tmp_path / "boss.json"
     path.write_text(json.dumps(content))
     pipeline = Pipeline.read(path)
@@ -282,7 +282,7 @@ def test_a6_a_boss_file_is_a_pipeline(content, tmp_path):
     ],
 )
 def test_a6_a_boss_file_that_cannot_work_is_named(change, said, tmp_path):
-    """What is no archiver, or has other arguments, is an error with the file and the place in it."""
+    """A class that is not an archiver, or unknown arguments, are errors with the path in the file."""
     path = tmp_path / "boss.json"
     path.write_text(json.dumps([BOSS, {**BOSS, **change}]))
     with pytest.raises(ConfigError, match=rf"boss\.json: \$\[1\].*{said}"):
@@ -293,7 +293,7 @@ def test_a6_a_boss_file_that_cannot_work_is_named(change, said, tmp_path):
     "content", [3, "x", None, [], {}, [3], {"docs": 3}, {"classname": 1}, {"classname": "os.system"}]
 )
 def test_a6_what_is_no_boss_file_is_left_to_others(content):
-    """Nothing but classes of herostools' archivers is taken for a BOSS file."""
+    """Only files with classes of herostools' archivers are recognised as BOSS files."""
     assert not is_boss(content)
 
 
@@ -355,7 +355,7 @@ def test_a6_penstock_run(package, tmp_path, heros, endpoint):
 def test_a2_the_real_archiver_and_ours_write_the_same_bytes(
     kind, template, merge, tmp_path, heros, endpoint, archiver_of
 ):
-    """What a penstock `hero` store emits, the real archiver and ours store in files of the same names and bytes."""
+    """The real archiver and ours store events of a penstock `hero` store in files with the same names and bytes."""
     import penstock as ps
     from penstock_zenoh.hero.store import HeroStore
 

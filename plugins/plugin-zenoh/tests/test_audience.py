@@ -1,4 +1,4 @@
-"""The account that a store keeps of its sources, with messages in an order that the network gives rarely."""
+"""A store's state of its sources, with messages in an order that is rare on a network."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_what_a_source_had_not_taken_when_it_left_is_a_loss_once():
 
 
 def test_a_source_that_comes_back_is_sent_what_it_lacks():
-    """A token that goes and comes is a broken link: what the source had not received is named."""
+    """A token that disappears and returns is a broken link: the unreceived messages are named."""
     audience = audience_with_two_sent(pid=os.getpid())
     audience.on_receipt(receipt(1))
     audience.on_token(token(zenoh.SampleKind.DELETE, os.getpid()))
@@ -71,7 +71,7 @@ def test_a_source_that_comes_back_is_sent_what_it_lacks():
 
 
 def test_a_source_that_closes_is_not_waited_for():
-    """A source that says that it leaves is gone at once, though its process lives."""
+    """A source that announces its end is removed at once, although its process lives."""
     audience = audience_with_two_sent(pid=os.getpid())
     audience.on_receipt(receipt(2, leaves=True))
     audience.on_token(token(zenoh.SampleKind.DELETE, os.getpid()))

@@ -70,7 +70,7 @@ def test_a7_doctor_reports_the_loss_and_what_to_paste(camera, endpoint):
 
 
 def test_a7_the_lines_to_paste_are_taken_by_heros(heros_python):
-    """A program of a camera takes the lines of `doctor` as they stand."""
+    """The lines of `doctor` work unchanged in the program of a camera."""
     code = f"{SENDER}\nimport os, sys\nsys.stdout.write('taken'); sys.stdout.flush(); os._exit(0)"
     done = subprocess.run([heros_python, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == "taken", done.stderr

@@ -1,4 +1,4 @@
-"""What goes wrong around a network that works: HEROs that restart, clocks that jump, disks that are slow, routers."""
+"""Faults around a working network: HEROs that restart, clocks that jump, slow disks, routers that restart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WITHIN_S = 60
 
 
 def stored(run, count: int, node: str = "kept") -> None:
-    """Wait until a store has so many records."""
+    """Wait until a store has this number of records."""
     deadline = time.monotonic() + WITHIN_S
     while run.stats().node(node).stored < count:
         assert time.monotonic() < deadline, str(run.stats())
@@ -63,7 +63,7 @@ def test_a_hero_that_is_killed_and_started_again_under_the_same_name(bounds, her
 
 @pytest.mark.parametrize("by_s", [-86_400, 86_400])
 def test_clocks_that_jump(by_s, endpoint, opened, monkeypatch):
-    """A wall clock that jumps a day with each look changes times, and nothing else: no loss, no wait, no early end."""
+    """A wall clock that jumps a day with each call changes times only: no loss, no wait, no early end."""
     real = time.time_ns
     looks = iter(range(1_000_000))
     monkeypatch.setattr(time, "time_ns", lambda: real() + next(looks) % 2 * by_s * 1_000_000_000)
@@ -154,7 +154,7 @@ def test_a_publisher_that_is_faster_than_the_disk(peer, endpoint):
 
 @pytest.mark.parametrize("kind", ["hero", "zenoh"])
 def test_what_waits_is_bounded_in_bytes(kind, endpoint, opened):
-    """Events that nobody reads hold their sender back by their bytes, whatever number may wait; then all are read."""
+    """Unread events hold their sender back by their bytes, whatever their number; then all are read."""
     count, limits = 30_000, {"listen": [endpoint], "capacity": 100_000, "capacity_bytes": 1 << 20}
     if kind == "hero":
         source = opened(HeroSource(object_selector="cam", event_name="data", bounds=(), **limits))
@@ -190,7 +190,7 @@ def test_what_waits_is_bounded_in_bytes(kind, endpoint, opened):
 
 
 def test_a_router_that_is_killed_between_a_store_and_a_source(peer, endpoint):
-    """Clients of a router that dies and comes back lose nothing: the store sends again what had not arrived."""
+    """Clients of a router that dies and restarts lose nothing: the store repeats messages that had not arrived."""
     router = peer("source", rendezvous=endpoint, key="none", mode="router")
     router.do("open")
     source = ZenohSource(key="lab/**", connect=[endpoint], mode="client", until_end=True)

@@ -1,4 +1,4 @@
-"""Programs that are not penstock: what they publish by its encoding, what they read, and the roles of sessions."""
+"""Programs that are not penstock: payloads decoded by their encoding, payloads for them, and roles of sessions."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_payloads_are_read_by_their_encoding(network, endpoint, opened):
 
 
 def test_a_payload_that_is_not_what_it_says_is_dead_lettered(network, endpoint, tmp_path):
-    """Bytes that are no JSON go to the dead letters as they came; the next one is stored."""
+    """Bytes that are not JSON are dead-lettered unchanged; the next payload is stored."""
     source = ZenohSource(key="lab/**", raw=True, by_encoding=True, connect=[endpoint])
     pipeline = ps.Pipeline(
         ps.source(source, name="lab") >> ps.store("null", name="kept"), dead_letters=str(tmp_path / "dead")
@@ -84,7 +84,7 @@ def test_a_payload_that_is_not_what_it_says_is_dead_lettered(network, endpoint, 
     ],
 )
 def test_others_read_what_a_store_publishes(form, data, payload, encoding, network, endpoint, opened):
-    """With `encoding` a store publishes the data alone, and says what they are; a penstock source reads them, too."""
+    """With `encoding` a store publishes the data alone, with their content type; a penstock source reads them, too."""
     got = network.declare_subscriber("lab/**", zenoh.handlers.FifoChannel(10))
     source = opened(ZenohSource(key="lab/**", connect=[endpoint], listen=["tcp/127.0.0.1:0"]))
     store = opened(ZenohStore(key="lab/a", connect=[endpoint], encoding=form, priority="data_high", express=True))
@@ -97,7 +97,7 @@ def test_others_read_what_a_store_publishes(form, data, payload, encoding, netwo
 
 
 def test_data_without_such_a_form_cost_their_own_record(network, endpoint, opened):
-    """Data that JSON does not have is an error of its record; its neighbours are published."""
+    """Data that JSON cannot encode is an error of its record; its neighbours are published."""
     store = opened(ZenohStore(key="lab/a", connect=[endpoint], encoding="json", wait_for_subscribers=0))
     with pytest.raises(StoreError, match="1 of 2 records not published") as error:
         store.write([Record(b"x"), Record([1])])
@@ -105,7 +105,7 @@ def test_data_without_such_a_form_cost_their_own_record(network, endpoint, opene
 
 
 def test_history_comes_first(network, endpoint, opened):
-    """What a storage answers is given before what is published now, and nothing of it twice."""
+    """The answers of a storage are returned before new messages, and none of them twice."""
     stored = network.declare_queryable(
         "lab/**",
         zenoh.handlers.Callback(

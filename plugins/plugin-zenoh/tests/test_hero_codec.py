@@ -69,7 +69,7 @@ def same(one, other) -> bool:
 
 
 def test_the_bytes_are_those_of_heros(heros_python):
-    """Each kind of value is encoded byte for byte as by the real heros, and read back as what it was."""
+    """Each kind of value is encoded byte for byte as by the real heros, and read back as the same value."""
     done = subprocess.run([heros_python, "-c", REAL], capture_output=True, text=True, check=True, timeout=60)
     theirs = json.loads(done.stdout)
     ours = {name: encode(value).hex() for name, value in values().items()}
@@ -93,7 +93,7 @@ def test_an_array_is_a_view_that_nobody_can_write_to():
     )
 )
 def test_plain_values_come_back(value):
-    """What is encoded is decoded to the same; and it is what cbor2 makes of it."""
+    """Values survive encoding and decoding, and the bytes equal those of cbor2."""
     payload = encode(value)
     assert payload == cbor2.dumps(value)
     assert same(value, decode(payload))
@@ -181,7 +181,7 @@ def test_an_array_after_one_with_the_same_head():
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_cbor_is_refused_and_allocates_nothing(name):
-    """What lies about its lengths, its depth or its dtype is a CodecError, and takes no memory to speak of."""
+    """False lengths, depths or dtypes are a CodecError, and allocate little memory."""
     tracemalloc.start()
     try:
         with pytest.raises(CodecError):
@@ -192,7 +192,7 @@ def test_hostile_cbor_is_refused_and_allocates_nothing(name):
 
 
 def test_unknown_tags_stay_closed():
-    """A tag that means nothing here, a reference or a callback is kept as it came; nothing is looked up."""
+    """An unknown tag, a reference or a callback is kept undecoded; nothing is resolved."""
     assert decode(cbor2.dumps(cbor2.CBORTag(9000, ["heros", "cam"]))) == Tagged(9000, ["heros", "cam"])
     assert decode(cbor2.dumps({"x": cbor2.CBORTag(77777, [1])})) == {"x": Tagged(77777, [1])}
     assert decode(cbor2.dumps(cbor2.CBORTag(35, "(a+)+$"))) == Tagged(35, "(a+)+$")

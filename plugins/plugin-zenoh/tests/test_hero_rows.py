@@ -45,9 +45,9 @@ def image(number):
 
 
 def test_a1_observe(camera, endpoint, tmp_path, caplog):
-    """Events of a real HERO come as records, with the acquisition that they are of, and its account is complete.
+    """Events of a real HERO are received as records with their acquisition, whose account is complete.
 
-    A complete acquisition is information: nobody is warned.
+    A complete acquisition is logged as information, not as a warning.
     """
     caplog.set_level("INFO", "penstock.report")
     kept = MemoryStore()
@@ -82,7 +82,7 @@ def test_a1_observe(camera, endpoint, tmp_path, caplog):
 
 @pytest.mark.parametrize("keyed", [True, False])
 def test_a1_what_never_arrived_is_lost_upstream_and_named(keyed, camera, endpoint, tmp_path):
-    """Frames that a HERO counts and nobody received are lost upstream, once, and the run is not ok."""
+    """Frames that a HERO counts and that did not arrive are lost upstream, once, and the run is not ok."""
     source = frames(endpoint, tmp_path, sequence_key="frame" if keyed else None)
     with ps.Pipeline(source >> ps.store("null", name="kept")).start() as run:
         camera.do("wait", event="acquisition_data")
@@ -98,7 +98,7 @@ def test_a1_what_never_arrived_is_lost_upstream_and_named(keyed, camera, endpoin
 
 
 def test_a1_an_acquisition_that_does_not_end_is_not_complete(camera, endpoint, tmp_path):
-    """Without `acquisition_stopped` nobody can know: the account says so, and the exit status is not 0."""
+    """Without `acquisition_stopped` the account is incomplete, and the exit status is not 0."""
     with ps.Pipeline(frames(endpoint, tmp_path) >> ps.store("null", name="kept")).start() as run:
         camera.do("wait", event="acquisition_data")
         camera.do("run", frames=3, stopped=False)
@@ -132,7 +132,7 @@ def test_a1_another_shape_is_dead_lettered_or_mapped(camera, endpoint, tmp_path,
 
 
 def test_a2_emit(heros, endpoint):
-    """A real EventObserver gets what a penstock store emits, arrays and metadata."""
+    """A real EventObserver receives the arrays and metadata that a penstock store emits."""
     store = HeroStore(hero="pen/stock", event_name="acquisition_data", listen=[endpoint], wait_for_observers=True)
     store.open()
     listener = heros("listener", connect=[endpoint], hero="pen/stock", event="acquisition_data")
@@ -160,7 +160,7 @@ def test_a2_discoverable(heros, endpoint):
 
 
 def test_a2_nobody_observes(endpoint):
-    """With `wait_for_observers`, nothing is emitted into the void: that is an error that names the records."""
+    """With `wait_for_observers`, emitting without an observer is an error that names the records."""
     store = HeroStore(hero="penstock", event_name="data", listen=[endpoint], wait_for_observers=True, timeout_s=0.05)
     store.open()
     record = Record(1)
@@ -189,7 +189,7 @@ def test_a2_an_archived_run_is_replayed_with_its_timing(endpoint):
 
 
 def test_a4_kill_9_of_an_archiver_leaves_no_cut_file(heros, endpoint, tmp_path):
-    """An archiver that is killed in the middle of a stream leaves whole files, or none."""
+    """An archiver that is killed in the middle of a stream leaves only complete files."""
     camera = heros("camera", listen=[endpoint], name="cam")
     code = (
         "import sys; from penstock_zenoh import ArrayArchiver;"

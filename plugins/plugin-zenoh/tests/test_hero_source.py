@@ -1,4 +1,4 @@
-"""HeroSource by itself: names, shapes, numbers, bounds, and what goes wrong on a network."""
+"""HeroSource alone: names, shapes, numbers, bounds, and faults of a network."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def network(endpoint):
 
 @pytest.fixture
 def emit(network):
-    """Send an event, once somebody subscribes to it."""
+    """Send an event once a subscriber exists."""
     publishers = {}
 
     def send(hero, event, value, *, payload=None):
@@ -75,7 +75,7 @@ def until_two(emit, *runs):
     ],
 )
 def test_wrong_settings_are_named(settings, said):
-    """A setting that cannot work is refused before anything opens, with what to write instead."""
+    """An invalid setting is refused before anything opens, with the remedy."""
     with pytest.raises((ConfigError, ValueError), match=said):
         HeroSource(**{"object_selector": "cam", "event_name": "data", **settings})
 

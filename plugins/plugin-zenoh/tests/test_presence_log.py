@@ -56,7 +56,7 @@ def test_publishers_that_come_and_go_are_in_the_report(endpoint):
 
 @pytest.mark.parametrize("how", ["closed", "killed"])
 def test_a_channel_whose_publisher_has_gone_ends(how, endpoint, opened, peer):
-    """With `end_marks` the channels of a store that closed, or was killed, end behind their last record."""
+    """With `end_marks` the channels of a store that closed, or was killed, end after their last record."""
     source = opened(ZenohSource(key="lab/**", rendezvous=endpoint, end_marks=True))
     mine = opened(ZenohStore(key="lab/mine", rendezvous=endpoint))
     mine.write([Record(b"x", channel="mine", seq=0)])
@@ -80,7 +80,7 @@ def test_a_channel_whose_publisher_has_gone_ends(how, endpoint, opened, peer):
 
 
 def test_end_marks_come_before_the_end(endpoint, opened):
-    """A source with `until_end` gives the end marks, then ends."""
+    """A source with `until_end` returns the end marks, then ends."""
     source = opened(ZenohSource(key="lab/**", rendezvous=endpoint, end_marks=True, until_end=True))
     store = ZenohStore(key="lab/a", rendezvous=endpoint)
     store.open()
@@ -92,7 +92,7 @@ def test_end_marks_come_before_the_end(endpoint, opened):
 
 
 def test_tokens_of_other_programs(endpoint, opened):
-    """A foreign program with a token is reported when it comes and goes, and its channel ends."""
+    """A foreign program with a token is reported when it appears and disappears, and its channel ends."""
     source = opened(ZenohSource(key="lab/*", rendezvous=endpoint, raw=True, tokens="lab/*/alive", end_marks=True))
     session = Network(rendezvous=endpoint).open()
     token = session.liveliness().declare_token("lab/cam1/alive")
@@ -115,7 +115,7 @@ def test_tokens_of_other_programs(endpoint, opened):
 
 
 def test_heros_that_come_and_go(endpoint, opened):
-    """A discoverable HERO is reported when it comes and goes, also when it comes again under the same name."""
+    """A discoverable HERO is reported when it appears and disappears, also when it returns under the same name."""
     source = opened(HeroSource(object_selector="lab/*", event_name="data", listen=[endpoint], bounds=()))
     for round_ in range(2):
         hero = HeroStore(hero="lab/cam", event_name="data", connect=[endpoint], discoverable=True)
@@ -127,7 +127,7 @@ def test_heros_that_come_and_go(endpoint, opened):
 
 
 def test_many_changes_of_presence_are_counted():
-    """A report names the first ones, and says how many more there were."""
+    """A report names the first changes, and the number of the others."""
     presence = PresenceLog("source")
     for number in range(25):
         presence.note(f"{number} appeared")

@@ -51,7 +51,7 @@ def test_figures_are_read_the_same_way(asked):
 
 @pytest.mark.parametrize("payload", ['{"action": "delete", "argument": "kept"}', "no JSON", "{}", "[]", "\x00"])
 def test_what_is_not_allowed_is_answered(payload, asked):
-    """An action that is not listed, and garbage, are answered with an error, and the run goes on."""
+    """An action that is not listed, and garbage, are answered with an error, and the run continues."""
     answer = asked(payload)
     assert not answer["ok"]
     assert answer["error"]

@@ -1,4 +1,4 @@
-"""ZenohSource by itself: foreign publishers, gaps, garbage, ends, errors."""
+"""ZenohSource alone: foreign publishers, gaps, invalid messages, ends, errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ WITHIN_S = 20
 
 @pytest.fixture
 def foreign(endpoint):
-    """A zenoh session that knows nothing of penstock."""
+    """A plain zenoh session."""
     session = Network(rendezvous=endpoint).open()
     yield session
     session.close()
@@ -65,7 +65,7 @@ def test_it_is_a_source_that_can_see_losses():
 
 
 def test_it_returns_nothing_after_the_time_limit(endpoint, opened):
-    """With nobody there, read returns an empty sequence when its time is over, not before and not much later."""
+    """Without a publisher, read returns an empty sequence at its timeout, not before and not much later."""
     source = opened(ZenohSource(key="lab/**", rendezvous=endpoint))
     start = time.monotonic()
     assert source.read(10, 0.3) == ()
@@ -123,7 +123,7 @@ def test_garbage_is_counted_and_left_out(endpoint, opened, foreign, caplog):
 
 @pytest.mark.parametrize("end", [False, True])
 def test_a_gap_is_counted_as_lost_upstream(endpoint, opened, foreign, end):
-    """What never arrived is counted by its running number, and the record behind it has `discontinuity`."""
+    """Records that never arrived are counted by their running numbers, and the next record has `discontinuity`."""
     source = opened(ZenohSource(key="lab/**", rendezvous=endpoint, until_end=True))
     publisher = publisher_on(foreign, "lab/a")
     sender = wire.new_id()
@@ -162,7 +162,7 @@ def repeat(fn, *arguments, times=1000):
 
 
 def test_nonsense_on_the_control_keys_changes_nothing(endpoint, opened, foreign):
-    """Tokens, marks and receipts that nobody of ours has sent are ignored by both ends."""
+    """Forged tokens, marks and receipts are ignored by both ends."""
     source = opened(ZenohSource(key="lab/**", rendezvous=endpoint))
     store = opened(ZenohStore(key="lab/a", rendezvous=endpoint))
     store.write([Record(b"x")])
@@ -213,7 +213,7 @@ def test_a_store_that_sends_nothing_ends_its_sources_too(endpoint, opened):
 
 
 def test_a_publisher_that_never_comes_is_an_error_if_asked_for(endpoint, opened):
-    """`first_within_s` turns waiting for nobody into an error that says what to compare."""
+    """`first_within_s` ends the wait for a missing publisher with an error that names the settings to compare."""
     source = opened(ZenohSource(key="lab/**", rendezvous=endpoint, first_within_s=0.2))
     with pytest.raises(SourceError, match=r"zenoh source 'lab/\*\*': no publisher within 0.2 s: start it"):
         repeat(source.read, 10, 0.1, times=10)
@@ -286,14 +286,14 @@ def test_nothing_stays_open(endpoint):
 
 
 def test_an_endpoint_in_use_is_named(endpoint, opened):
-    """Listening where somebody else does is an error that names the endpoint, at once."""
+    """Listening on a used endpoint is an immediate error that names it."""
     opened(ZenohSource(key="a", listen=[endpoint]))
     with pytest.raises(SourceError, match=rf"zenoh source 'a': cannot listen on {endpoint}: .*in use.*another port"):
         ZenohSource(key="a", listen=[endpoint]).open()
 
 
 def test_an_endpoint_out_of_reach_is_named(endpoint):
-    """Connecting where nobody listens is an error within `timeout_s` that says what to do."""
+    """Connecting without a listener is an error within `timeout_s` that names the remedy."""
     start = time.monotonic()
     with pytest.raises(SourceError, match=rf"no answer at {endpoint} within 0.3 s: start the other side"):
         ZenohSource(key="a", connect=[endpoint], timeout_s=0.3).open()
@@ -329,7 +329,7 @@ def test_a_bad_setting_is_named_when_it_is_set(settings, message):
 
 @pytest.mark.parametrize("config", [{"nope": {"x": 1}}, "{tra", {"transport": {"auth": {"usrpwd": {"user": 7}}}}])
 def test_a_bad_configuration_is_an_error(config):
-    """A zenoh configuration that zenoh does not know is a ConfigError."""
+    """An invalid zenoh configuration is a ConfigError."""
     with pytest.raises(ConfigError, match="zenoh source 'a': "):
         ZenohSource(key="a", config=config).open()
 
@@ -360,7 +360,7 @@ def test_user_and_password_pass_through(endpoint, opened, tmp_path, as_text):
 
 @given(st.binary(max_size=60))
 def test_bytes_from_the_wire_never_raise(data):
-    """Whatever comes as attachment or message is read or is None."""
+    """Any attachment or message is read or is None."""
     assert wire.read_attachment(data) is None or len(data) == 28
     for kind in (wire.Mark, wire.Receipt):
         message = wire.read_message(data, kind)
@@ -371,7 +371,7 @@ def test_bytes_from_the_wire_never_raise(data):
 
 @given(st.integers(1, 2**64 - 1), st.integers(0, 2**64 - 1))
 def test_an_attachment_reads_as_it_was_written(number, key_number):
-    """An attachment comes back as it was, and no other length is one."""
+    """An attachment is read back unchanged, and bytes of another length are none."""
     sender = wire.new_id()
     data = wire.attachment(sender, number, key_number)
     assert wire.read_attachment(data) == (sender, number, key_number)

@@ -1,4 +1,4 @@
-"""ZenohStore by itself: keys, errors, receipts."""
+"""ZenohStore alone: keys, errors, receipts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_it_is_a_store():
 
 
 def test_an_endpoint_out_of_reach_is_named(endpoint):
-    """Connecting where nobody listens is a CannotConnectToStoreError within `timeout_s`."""
+    """Connecting without a listener is a CannotConnectToStoreError within `timeout_s`."""
     store = ZenohStore(key="a", connect=[endpoint], timeout_s=0.3)
     start = time.monotonic()
     with pytest.raises(CannotConnectToStoreError, match=rf"zenoh store 'a': no answer at {endpoint} within 0.3 s"):
@@ -102,7 +102,7 @@ def test_sync_waits_for_receipt_not_for_the_reader(endpoint, opened):
 
 
 def test_a_source_that_leaves_with_records_unread_is_an_error_at_the_end(endpoint):
-    """What a source had not read when it closed is lost, and close() says so and lets go."""
+    """Records that a source had not read when it closed are lost, and close() reports them and ends."""
     source = ZenohSource(key="lab/a", rendezvous=endpoint)
     source.open()
     store = ZenohStore(key="lab/a", rendezvous=endpoint, timeout_s=5)
@@ -118,7 +118,7 @@ def test_a_source_that_leaves_with_records_unread_is_an_error_at_the_end(endpoin
 
 
 def test_a_write_that_waits_for_room_ends_when_the_store_is_closed_elsewhere(endpoint, opened):
-    """A writer that waits for a source is let go by close() in another thread."""
+    """close() in another thread ends the wait of a writer for a source."""
     import threading
 
     source = opened(ZenohSource(key="lab/a", rendezvous=endpoint, capacity=2))
@@ -143,7 +143,7 @@ def test_a_write_that_waits_for_room_ends_when_the_store_is_closed_elsewhere(end
 
 
 def test_a_foreign_subscriber_gets_the_payloads(endpoint, opened):
-    """A program that knows only zenoh gets what was published, without any receipts."""
+    """A plain zenoh program receives the published records without receipts."""
     from penstock.codec import decode
     from penstock_zenoh.session import Network
 
@@ -163,7 +163,7 @@ _chunk = st.text("abc", min_size=1, max_size=3)
 
 @given(st.lists(st.one_of(_chunk, st.just("{{ channel }}"), st.just("x{{ seq }}y")), min_size=1, max_size=4), _chunk)
 def test_the_announced_key_includes_every_key(chunks, channel):
-    """Whatever the template gives lies within the key expression that the store announces."""
+    """Every key of the template matches the key expression that the store announces."""
     text = "/".join(chunks)
     key = text.replace("{{ channel }}", channel).replace("{{ seq }}", "7")
     assert zenoh.KeyExpr(announced_key(text)).includes(key)

@@ -23,7 +23,7 @@ WITHIN_S = 30
 
 
 def read(source, count: int) -> list[Record]:
-    """Read until `count` records are there."""
+    """Read until `count` records have arrived."""
     records: list[Record] = []
     deadline = time.monotonic() + WITHIN_S
     while len(records) < count and time.monotonic() < deadline:
@@ -51,7 +51,7 @@ def repeat(fn, *arguments, times=1000):
 
 
 def test_the_store_may_start_first(peer, opened, endpoint):
-    """A store that starts first sends nothing into the void: the source that comes later gets everything."""
+    """A store that starts first waits: the source that starts later receives everything."""
     store = peer("store", key="lab/{{ channel }}")
     store.do("open")
     store.tell("write", count=10)
@@ -112,7 +112,7 @@ def test_the_store_waits_for_a_source_that_does_not_read(peer, opened, endpoint)
 
 
 def test_an_orderly_end_is_never_a_loss(peer, opened, endpoint):
-    """Store and source that close right after the last record, again and again, have no complaint about the other."""
+    """Store and source that repeatedly close right after the last record report no error of the other."""
     source, store = peer("source", key="lab/**", until_end=True), peer("store", key="lab/{{ channel }}")
     for _ in range(30):
         source.do("open")
@@ -139,7 +139,7 @@ def test_a_frame_of_8_mb_arrives(peer, opened, endpoint):
 
 
 def test_a_killed_store_is_reported_by_name(peer, opened, endpoint):
-    """When a store is killed, the source gives everything it had sent, then an error that names its process."""
+    """When a store is killed, the source returns all records that it sent, then an error that names its process."""
     source = opened(ZenohSource(key="lab/**", rendezvous=endpoint, until_end=True))
     store = peer("store", key="lab/{{ channel }}")
     store.do("open")
@@ -171,7 +171,7 @@ def test_a_source_for_ever_outlives_a_killed_store(peer, opened, endpoint, caplo
 
 
 def test_a_killed_source_is_an_error_of_the_store(peer, opened, endpoint):
-    """When a source is killed with records that it had not taken, the store's sync says so, once, and names it."""
+    """When a source is killed with untaken records, the store's sync reports them once and names the source."""
     source = peer("source", key="lab/**")
     source.do("open")
     store = opened(ZenohStore(key="lab/a", rendezvous=endpoint, timeout_s=5))

@@ -16,7 +16,7 @@ from penstock_zenoh.store import ZenohStore
 
 @pytest.fixture(autouse=True, scope="module")
 def _runtime():
-    """Let zenoh start what it keeps for the life of the process, so that it does not count as left behind."""
+    """Let zenoh start the threads that it keeps for the life of the process, so that they do not count as leaks."""
     endpoint = free_endpoint()
     for _ in range(2):
         source = ZenohSource(key="warm/**", rendezvous=endpoint, until_end=True)
@@ -30,7 +30,7 @@ def _runtime():
 
 
 def free_endpoint():
-    """Return a loopback endpoint that nobody uses."""
+    """Return an unused loopback endpoint."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"tcp/127.0.0.1:{probe.getsockname()[1]}"
@@ -56,7 +56,7 @@ class TestZenohSource(SourceContract):
 
 
 class TestZenohStore(StoreContract):
-    """A store that publishes into the void: it cannot be read."""
+    """A store that publishes without subscribers: it cannot be read."""
 
     on_disk = False
     many = 500
@@ -96,7 +96,7 @@ class TestHeroSource(SourceContract):
 
 
 class TestHeroStore(StoreContract):
-    """A HERO that nobody observes: it cannot be read."""
+    """A HERO without observers: it cannot be read."""
 
     on_disk = False
     many = 500
