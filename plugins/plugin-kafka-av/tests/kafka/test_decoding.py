@@ -70,7 +70,7 @@ def test_d2_a_rate(broker, make_video, packets_of):
 
 @pytest.mark.parametrize(("on_lag", "first"), [("end", 100), ("keyframe", 90)])
 def test_d1_a_jump_in_a_run(broker, make_video, packets_of, direct, on_lag, first):
-    """A camera that is too far behind jumps: what it skips is counted, and whole pictures go on at a keyframe."""
+    """A camera that lags too far behind skips: skipped packets are counted, and decoding resumes at a keyframe."""
     path = make_video("d1.mp4", frames=120)
     packets, pictures = packets_of(path), [array for _, array in direct(path)]
     topic = broker.topic()

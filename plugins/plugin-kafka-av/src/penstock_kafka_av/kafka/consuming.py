@@ -216,7 +216,7 @@ class Consuming:
         with self._lock:
             due = []
             for name, offset in position.items():
-                partition = self.partitions.get(name)  # the ids that `to_keep` adds have none
+                partition = self.partitions.get(name)  # the ids added by `to_keep` have none
                 if (
                     partition is not None
                     and partition.begun <= offset <= partition.next
@@ -247,10 +247,10 @@ class Consuming:
         return {**position, **{f"{topic}/id": ids[topic] for topic in sorted(topics) if topic in ids}}
 
     def seek(self, position: Mapping[str, Any]) -> None:
-        """Continue at these offsets, at once or as soon as the partition is assigned, unless the topic is another one.
+        """Continue at these offsets, at once or as soon as the partition is assigned, unless the topic was recreated.
 
         Args:
-            position: Offsets by "topic/partition", and perhaps the ids that the topics had then by "topic/id".
+            position: Offsets by "topic/partition", and optionally the ids of the topics by "topic/id".
         """
         with self._lock:
             gone = set()
@@ -259,7 +259,7 @@ class Consuming:
                 if kept is not None and self._known_ids.get(topic, kept) != kept:
                     gone.add(topic)
                     _log.warning(
-                        "%s: topic %r was recreated since its position was kept: it is not used", self._where, topic
+                        "%s: topic %r was recreated since its position was kept; ignoring it", self._where, topic
                     )
             for name, offset in position.items():
                 topic, _, number = name.rpartition("/")
