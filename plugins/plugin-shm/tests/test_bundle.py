@@ -33,7 +33,7 @@ def same(one: Record, other: Record) -> bool:
 @settings(deadline=None)
 @given(st.lists(strategies.records(data=plain), min_size=1, max_size=6))
 def test_what_is_bundled_comes_back(records):
-    """Every field of a small, plain record is the same afterwards, and of the same type; others are not bundled."""
+    """Every field of a small, plain record keeps its value and type; other records are not bundled."""
     content = bundled(records)
     if content is None:
         return
@@ -74,7 +74,7 @@ def test_others_are_not_bundled(record):
 @settings(deadline=None)
 @given(st.binary(max_size=80), st.integers(0, 40))
 def test_damaged_bundles_are_errors(noise, at):
-    """Whatever is in a block that claims to be a bundle, reading it gives records or a StoreError."""
+    """Reading a block that claims to be a bundle returns records or raises StoreError, whatever its bytes."""
     content = bytearray(bundled([Record(b"abc", channel="c", seq=n) for n in range(3)]) or b"")
     at = min(at, len(content))
     content[at : at + len(noise)] = noise

@@ -150,7 +150,7 @@ def test_record_stays_valid_until_released(source):
 
 
 def test_memory_is_used_again(source):
-    """Memory comes back when records are let go: a long run takes no more than a short one."""
+    """Memory is reused when records are released: a long run takes no more than a short one."""
     store = ShmStore("test", max_bytes=32 << 20)
     store.open()
     for number in range(200):
@@ -161,7 +161,7 @@ def test_memory_is_used_again(source):
 
 
 def test_the_first_frame_finds_memory_ready(source, monkeypatch):
-    """Memory for the first frame is made when the store opens; writing a frame takes none while memory comes back."""
+    """Memory for the first frame is allocated when the store opens; later frames reuse it."""
     made = []
     monkeypatch.setattr(producing, "new_memory", lambda *what: made.append(what) or new_memory(*what))
     store = ShmStore("test")
@@ -228,7 +228,7 @@ def test_small_records_of_every_kind(source):
 
 
 def test_nobody_there(place):
-    """Without a consumer `write` raises after its timeout, or counts what went to nobody if that is wanted."""
+    """Without a consumer `write` raises after its timeout, or, if configured, counts the discarded records."""
     store = ShmStore("test", consumer_timeout_s=0.05)
     store.open()
     with pytest.raises(StoreError, match="0 of 1 consumers are attached"):
@@ -262,7 +262,7 @@ def test_closing_ends_a_write_that_waits():
 
 
 def test_latest_never_brakes_and_counts(start):
-    """A viewer that does not read brakes nobody, then gets the newest, and its losses are exact."""
+    """A viewer that does not read delays no producer, then receives the newest record, and its losses are exact."""
     viewer = ShmSource("test", latest=True, until_end=True)
     viewer.open()
     store = ShmStore("test")
@@ -292,7 +292,7 @@ def test_viewer_beside_archive(source, start):
 
 
 def test_late_consumer_and_return(source, start):
-    """A consumer may come late, leave and come back: it gets what is written while it is there."""
+    """A consumer may attach late, leave and return: it receives the records written while it is attached."""
     store = ShmStore("test")
     store.open()
     store.write([Record(b"0", seq=0)])
@@ -311,7 +311,7 @@ def test_late_consumer_and_return(source, start):
 
 
 def test_killed_producer_is_reported_and_replaced(source, start):
-    """When a producer is killed, its published records arrive complete, its death is reported, and the next goes on."""
+    """When a producer is killed, its published records arrive, its death is reported, and the next continues."""
     peer = start("produce", "test", 0, 500_000)
     got = list(source.read(5, 20.0))
     peer.kill()
@@ -327,7 +327,7 @@ def test_killed_producer_is_reported_and_replaced(source, start):
 
 
 def test_killed_consumer_lets_the_producer_go_on(source, start):
-    """When a consumer that holds records and has unread ones is killed, the producer goes on with the others."""
+    """When a consumer that holds records and has unread ones is killed, the producer continues with the others."""
     stalled = start("consume_and_stall", "test", 3)
     assert stalled.hear() == "open"
     peer = start("produce", "test", 500, 100_000)
@@ -351,7 +351,7 @@ def test_held_records_outlive_a_killed_producer(start):
 
 
 def test_exclusive_producer(start):
-    """Two runs that claim one channel name: the second is refused, and told who has it."""
+    """Of two runs with one channel name, the second is refused with the process of the first."""
     store = ShmStore("test", exclusive=True)
     store.open()
     peer = start("produce", "test", 1, 1)
@@ -407,7 +407,7 @@ def test_descriptors_come_back():
 
 
 def test_fork_after_opening_is_refused():
-    """A fork may use neither source nor store of its parent: both say so, and the parent goes on unharmed."""
+    """A fork cannot use its parent's source or store: both raise, and the parent continues."""
     source, store = ShmSource("test"), ShmStore("test")
     source.open()
     store.open()
@@ -446,7 +446,7 @@ def test_fork_after_opening_is_refused():
 
 
 def test_death_is_seen_although_a_fork_lives(start):
-    """A child that a consumer forked does not keep the dead consumer's place: the producer is told nobody is there."""
+    """A child that a consumer forked does not keep the dead consumer attached: the producer sees no consumer."""
     peer = start("consume_and_fork", "test")
     assert peer.hear() == "forked"
     store = ShmStore("test", consumer_timeout_s=0.2)
@@ -477,7 +477,7 @@ def test_any_channel_name():
 
 
 def test_no_memory_is_a_clear_error(source):
-    """A record that is larger than memory is a StoreError that says how much there is; smaller ones go on."""
+    """A record that is larger than memory is a StoreError that names the available memory; smaller ones are written."""
     store = ShmStore("test", max_bytes=1 << 20)
     store.open()
     with pytest.raises(StoreError, match="max_bytes=1048576"):

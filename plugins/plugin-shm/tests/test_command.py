@@ -1,4 +1,4 @@
-"""`penstock shm ls|clean`, and what a start removes by itself."""
+"""`penstock shm ls|clean`, and the leftovers that opening a channel removes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_ls_says_what_there_is_and_who_uses_it(place):
 
 
 def test_clean_removes_what_nobody_uses(place, start):
-    """`clean` says what it removes, or would; what is in use stays, and goes on."""
+    """`clean` lists the entries that it removes, or would remove; entries in use are kept."""
     peer = start("consume", "dead")
     peer.hear()
     source = ShmSource("alive", until_end=True)
@@ -104,7 +104,7 @@ def test_a_stopped_process_holds_nobody_up(place, start):
 
 @pytest.mark.parametrize("name", ["a", "lab/camera 1", ".", "..", ".hidden", "Ä ö", "%41", "%-x", "x" * 180])
 def test_names_come_back(name):
-    """The name of a file tells what it is the file of, and is no hidden one."""
+    """The name of a file shows the name of its entry, and is not hidden."""
     assert to_name(to_file_name(name)) == name
     assert not to_file_name(name).startswith(".")
     long = to_file_name(name * 200 + name)

@@ -34,7 +34,7 @@ def store():
 @pytest.mark.parametrize("kind", ["matrix", "array"])
 @pytest.mark.parametrize("form", ["csr", "csc", "bsr", "coo", "dia", "lil", "dok"])
 def test_b2_sparse_matrices_come_back(store, form, kind):
-    """A sparse matrix or array of any format comes back as it was: class, type, shape and values."""
+    """A sparse matrix or array of any format is read back with its class, type, shape and values."""
     sparse = pytest.importorskip("scipy.sparse", reason="penstock-shm works without scipy")
     dense = np.array([[0, 0, 3], [4, 0, 0]], dtype=np.float32)
     put = getattr(sparse, f"{form}_{kind}")(dense)
@@ -45,7 +45,7 @@ def test_b2_sparse_matrices_come_back(store, form, kind):
 
 
 def test_b2_types_of_ones_own_come_back_from_wherever_they_are(store):
-    """A registered type is kept by itself, within containers and records, and within other encoded objects."""
+    """A registered type is kept alone, within containers and records, and within other encoded objects."""
     inner = Spot(1, Spot(8, np.eye(2)))
     put = {"spots": [Spot(2, np.arange(3)), (inner, "text")], 7: Spot(3, None), "plain": (1, [2])}
     found = store.get(store.put(put))
@@ -61,7 +61,7 @@ def test_b2_types_of_ones_own_come_back_from_wherever_they_are(store):
 
 
 def test_b2_an_encoder_is_needed_on_both_sides(store):
-    """Without the encoder an object cannot be put, nor got by others; both errors name what is missing."""
+    """Without the encoder an object can be neither put nor read by others; both errors name the encoder or type."""
     key = store.put(Spot(5, None))
     other = ShmObjectStore("encoded", create=False)
     other.open()

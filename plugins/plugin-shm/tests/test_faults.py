@@ -1,4 +1,4 @@
-"""Deaths at any moment: who survives goes on, or is told within the time that is stated; nothing torn, nothing left.
+"""Deaths at any moment: survivors continue or raise within the stated time; nothing is torn or left behind.
 
 The short form is part of CI; PENSTOCK_FAULTS=full kills a hundred times each.
 """
@@ -62,7 +62,7 @@ def test_killed_producers_and_consumers(chance, start):
 
 
 def test_killed_parents(chance, start):
-    """A parent that consumes is killed: its child, which produces, is told in the time that was set, and ends."""
+    """A consuming parent is killed: its producing child raises within the configured time, and ends."""
     array = SharedMemoryArray.create_array("counts", np.zeros(1000, np.int64))
     for turn in range(ROUNDS):
         parent = start("lead", f"test {turn}", "counts")
@@ -107,7 +107,7 @@ def test_killed_holders_of_an_arrays_lock(chance, start):
 
 
 def test_killed_while_they_join(chance, start):
-    """Processes that open and close are killed: a channel's lock is free at once, and their sockets keep nobody."""
+    """Processes that open and close are killed: a channel's lock is free at once, and their sockets block no one."""
     for _ in range(ROUNDS):
         victims = [start("come_and_go", "door") for _ in range(2)]
         for _ in range(chance.randrange(1, 30)):
@@ -128,7 +128,7 @@ def test_killed_while_they_join(chance, start):
 
 
 def test_killed_writers_of_objects(chance, start):
-    """Writers of objects are killed: only whole objects are there, and what they had begun goes when one opens."""
+    """Writers of objects are killed: only complete objects exist, and unfinished files are removed by the next open."""
     store = ShmObjectStore("test")
     store.open()
     told: queue.Queue[str] = queue.Queue()
@@ -159,7 +159,7 @@ def test_killed_writers_of_objects(chance, start):
 
 
 def test_nothing_is_left_of_a_whole_run(start, place):
-    """All processes of a run are killed at once: what is left is removed by the next that opens, and by `clean`."""
+    """All processes of a run are killed at once: their leftovers are removed by the next open, and by `clean`."""
     for turn in range(min(ROUNDS, 10)):
         run = [start("consume", f"run {turn}"), start("produce", f"run {turn}", 0, 300_000)]
         assert run[1].hear() == "open"

@@ -28,7 +28,7 @@ def store():
 
 
 def test_b2_put_and_get(store):
-    """B2: what was put is got by id, by name and by a list of both, and is a snapshot."""
+    """B2: an object is read by id, by name and by a list of both, and is a snapshot."""
     data = np.arange(50_000)
     one, two = store.put(data, "one"), store.put({"a": [1, None]})
     data[:] = 0
@@ -42,7 +42,7 @@ def test_b2_put_and_get(store):
 
 
 def test_b2_between_processes(store, start):
-    """B2: an unrelated process's object arrives: the subscriber is told, and the array lies in shared memory."""
+    """B2: a subscriber is notified of another process's object, whose array lies in shared memory."""
     told: queue.Queue[str] = queue.Queue()
     end = store.subscribe(told.put, "frame*")
     peer = start("put", "test", "frame-1", 7)
@@ -61,7 +61,7 @@ def test_b2_between_processes(store, start):
 
 
 def test_b2_got_objects_survive_delete_and_replace(store):
-    """B2: what was got stays as it was when the object is replaced or deleted."""
+    """B2: a returned object does not change when the object is replaced or deleted."""
     key = store.put(np.full(100_000, 1), "a")
     old = store.get("a")
     store.replace("a", np.full(100_000, 2))
@@ -103,7 +103,7 @@ def test_b2_full_store_refuses(store):
 
 
 def test_b2_full_store_spills(tmp_path):
-    """B2: a store that may spill puts on disk what memory cannot take; it is got, replaced and deleted as before."""
+    """B2: a store that spills writes objects that exceed its memory to disk, where they work like others."""
     store = ShmObjectStore("spill", max_bytes=100_000, when_full="spill", spill_directory=str(tmp_path))
     store.open()
     keys = [store.put(np.full(60_000, i, np.uint8), f"n{i}") for i in range(4)]
@@ -140,7 +140,7 @@ def test_keys_by_coordinates(store):
 
 
 def test_b5_errors(store):
-    """B5: missing, damaged and unreachable are three errors, each what a caller expects, and picklable."""
+    """B5: missing, damaged and unreachable objects are three picklable errors, each of the expected class."""
     with pytest.raises(ObjectNotFoundError, match="'nothing'") as missing:
         store.get("nothing")
     assert isinstance(missing.value, KeyError)
@@ -161,7 +161,7 @@ def test_b5_errors(store):
 
 
 def test_killed_writers_leave_whole_objects(store, start):
-    """Writers that are killed at any moment leave only whole objects, block nobody, and what they began is removed."""
+    """Writers that are killed at any moment leave only complete objects, hold no lock, and their files are removed."""
     told: queue.Queue[str] = queue.Queue()
     end = store.subscribe(told.put)
     for turn in range(6):
@@ -198,7 +198,7 @@ def test_what_a_zombie_began_is_removed(store):
 
 
 def test_clean_leaves_what_is_in_use(store, start):
-    """`clean` removes stores that nobody has open, with their objects, and touches none that is open."""
+    """`clean` removes stores that no process has open, with their objects, and no open store."""
     store.put(b"x", "a")
     assert leftovers() == []
     assert clean() == []
@@ -213,7 +213,7 @@ def test_clean_leaves_what_is_in_use(store, start):
 
 
 def test_b2_changes_are_told(store, start):
-    """B2: a watcher is told what was put, replaced and deleted, by whatever process, and of what it did not miss."""
+    """B2: a watcher is notified of objects put, replaced and deleted by any process, and misses none."""
     store.put(b"before", "old")
     told: queue.Queue[tuple[str, str]] = queue.Queue()
     end = store.watch(lambda *what: told.put(what))

@@ -1,4 +1,4 @@
-"""Arrays that lie in shared memory are passed on without a copy, and are not overwritten while anybody reads them."""
+"""Arrays that lie in shared memory are passed on without a copy, and are not overwritten while they are read."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_filled_array_is_not_copied(channels):
 
 
 def test_memory_of_filled_arrays_is_used_again(channels):
-    """A long run takes no more memory than a short one, and an array that was never written comes back too."""
+    """A long run takes no more memory than a short one, and arrays that were never written are reused too."""
     source, store = channels.source("a"), channels.store("a", max_bytes=40 << 20)
     for number in range(100):
         store.empty(SHAPE)
@@ -120,7 +120,7 @@ def test_an_array_that_is_kept_is_not_used_again(channels):
 
 
 def test_what_cannot_be_shared_is_an_error(channels):
-    """A dtype with objects is refused; a closed store says so; small arrays are ordinary."""
+    """A dtype with objects is refused; a closed store raises; small arrays are ordinary."""
     store = channels.store("a")
     with pytest.raises(TypeError, match="cannot be shared"):
         store.empty(3, object)
@@ -132,7 +132,7 @@ def test_what_cannot_be_shared_is_an_error(channels):
 
 
 def test_arrays_that_are_kept_are_named(channels):
-    """If all memory is in arrays that are kept here, the error says so, and not that a consumer has it."""
+    """If kept arrays of this process use all memory, the error names them and no consumer."""
     channels.source("a")
     store = channels.store("a", max_bytes=8 << 20, hold_timeout_s=0.1)
     kept = []
@@ -144,7 +144,7 @@ def test_arrays_that_are_kept_are_named(channels):
 
 
 def test_memory_that_was_passed_on_comes_back_by_itself(channels):
-    """A producer that waits for memory has it when the last consumer frees it, though the relay writes no more."""
+    """A producer that waits for memory gets it when the last consumer frees it, even if the relay writes no more."""
     here, there = channels.source("a"), channels.source("b")
     first, second = channels.store("a", max_bytes=3 << 20, hold_timeout_s=20.0), channels.store("b")
     for turn in range(3):
@@ -156,7 +156,7 @@ def test_memory_that_was_passed_on_comes_back_by_itself(channels):
 
 
 def test_arrays_of_another_store_are_copied(channels):
-    """An array of a store that another store writes arrives whole, whatever becomes of its memory."""
+    """An array of a store that another store writes arrives complete, whatever happens to its memory."""
     source, store, other = channels.source("a"), channels.store("a"), channels.store("b", wait_for_consumers=0)
     array = other.empty(SHAPE)
     array[...] = 3
@@ -183,7 +183,7 @@ def test_a_received_array_is_passed_on(channels):
 
 
 def test_a_passed_on_array_is_not_overwritten(channels):
-    """While the last consumer has it, the first producer leaves the memory alone, and uses it again afterwards."""
+    """While the last consumer has it, the first producer does not reuse the memory, and reuses it afterwards."""
     here, there = channels.source("a"), channels.source("b")
     first, second = channels.store("a", max_bytes=40 << 20), channels.store("b")
     for turn in range(20):
@@ -196,7 +196,7 @@ def test_a_passed_on_array_is_not_overwritten(channels):
 
 @pytest.mark.parametrize("ends", ["the store", "the source", "both"])
 def test_it_outlives_the_relay(channels, ends):
-    """When what passed it on has closed, a passed-on array stays as it is."""
+    """A passed-on array does not change after the store that passed it on has closed."""
     here, there, other = channels.source("a"), channels.source("b"), channels.source("a")
     first, second = channels.store("a"), channels.store("b")
     first.write([Record(frame(1))])
@@ -243,7 +243,7 @@ def test_a_killed_relay_takes_nothing_with_it(channels, start, turn):
 
 
 def test_memory_comes_back_behind_killed_relays(channels, start):
-    """Nothing is left of killed relays: their memory is given up, and what is held is freed with its reader."""
+    """Killed relays leave nothing: their memory is retired, and held memory is freed with its reader."""
     watcher, store = channels.source("a"), channels.store("a")
     for turn in range(6):
         last = channels.source(f"end {turn}")
@@ -300,7 +300,7 @@ def test_parts_may_lie_apart(records):
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=60), st.integers(0, 60))
 def test_damaged_references_are_errors(noise, at):
-    """Whatever a block that refers elsewhere contains, reading it gives a record or an error that is caught."""
+    """Reading a referring block returns a record or raises a caught error, whatever its bytes."""
     store = ShmStore("fuzz", wait_for_consumers=0)
     owner = object()
     memory = Shared((LARGE_BYTES,), np.uint8)

@@ -29,7 +29,7 @@ def store():
 
 
 def test_b2_put_returns_an_id_and_both_find_the_object(store):
-    """An object is got by its name and by its id; what is not there raises the error that improv's users catch."""
+    """An object is read by its name and by its id; a missing one raises the error that improv's users catch."""
     key = store.put(np.arange(5), "frame")
     assert store.get("frame").tolist() == store.getID(key).tolist() == [0, 1, 2, 3, 4]
     other = store.put({"a": [1]}, object_name="other")
@@ -49,7 +49,7 @@ def test_b2_put_returns_an_id_and_both_find_the_object(store):
 
 
 def test_b1_replace_and_delete(store):
-    """A name that is taken is refused by put and kept by replace; what is deleted is gone."""
+    """`put` refuses an existing name, `replace` keeps it, and `delete` removes it."""
     key = store.put(1, "one")
     with pytest.raises(RecordExistsError):
         store.put(2, "one")
@@ -63,7 +63,7 @@ def test_b1_replace_and_delete(store):
 
 
 def test_b2_connecting_does_not_make_a_store(store, place):
-    """connect_store finds a store that is there, leaves everything as it was if there is none, and makes nothing."""
+    """connect_store finds an existing store, changes nothing if there is none, and creates none."""
     before = sorted(place.rglob("*"))
     store.put("here", "mine")
     with pytest.raises(CannotConnectToStoreError, match="'elsewhere': there is no store of this name"):
@@ -81,7 +81,7 @@ def test_b2_connecting_does_not_make_a_store(store, place):
 
 
 def test_b2_reset_and_release(store):
-    """After reset everything is there as before; after release, any number of times, errors say what to do."""
+    """After reset all objects exist; after release, which may be repeated, errors name the remedy."""
     store.put([1, 2], "list")
     assert store.reset() is store.client
     assert store.get("list") == [1, 2]
@@ -94,7 +94,7 @@ def test_b2_reset_and_release(store):
 
 
 def test_b2_subscribers_are_notified(store):
-    """What `notify` gives are the ids of what any interface puts after `subscribe`, in order; `release` ends a wait."""
+    """`notify` returns the ids of objects put by any interface after `subscribe`, in order; `release` ends a wait."""
     with pytest.raises(StoreError, match=r"call subscribe\(\) before"):
         store.notify()
     store.put(0, "before")
@@ -122,7 +122,7 @@ def test_b2_callbacks_are_called(store):
 
 
 def test_b2_names_need_no_updating(store):
-    """The method `updateStoreInterfaced` does nothing, and says so."""
+    """The method `updateStoreInterfaced` does nothing, and warns."""
     key = store.put(1, "one")
     with pytest.warns(UserWarning, match="does nothing: names are shared"):
         store.updateStoreInterfaced("one", key)
@@ -138,7 +138,7 @@ def test_b2_unrelated_processes_share(store):
 
 
 def test_b2_what_was_left_does_not_stop_the_next_run(store):
-    """Names left by those who used the store before are found, and free for put; those of this session are not."""
+    """Names left by earlier users of the store are found, and free for put; those of this session are not."""
     store.put("old", "name")
     store.release()
     store.reset()

@@ -34,7 +34,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 def test_listing_is_light():
-    """Listing what the plugin offers imports neither numpy nor any of its own modules but hooks."""
+    """Listing the plugin's components imports neither numpy nor any of its own modules except hooks."""
     code = (
         "import sys; from penstock_shm import hooks; hooks.penstock_sources(); hooks.penstock_stores();"
         "print([m for m in sys.modules if m == 'numpy' or m.startswith('penstock_shm.')])"
@@ -61,7 +61,7 @@ def test_readme(block):
 
 
 def test_clean_removes_sockets_of_the_dead_only(start):
-    """`leftovers` lists channels of which nobody lives, and `clean` removes them; a living channel goes on."""
+    """`leftovers` lists channels without living processes, and `clean` removes them; a living channel continues."""
     peers = [start("consume", name) for name in ("dead", "alive")]
     for peer in peers:
         assert peer.hear() == "open"
@@ -90,7 +90,7 @@ def test_directory_of_someone_else(tmp_path, monkeypatch):
 
 
 def test_other_systems_are_refused(monkeypatch):
-    """On a system other than Linux opening says so, and what to use instead."""
+    """On a system other than Linux, opening raises an error that names the alternative."""
     with monkeypatch.context() as patch:
         patch.setattr(sys, "platform", "win32")
         with pytest.raises(CannotConnectToStoreError, match="zenoh"):
@@ -99,7 +99,7 @@ def test_other_systems_are_refused(monkeypatch):
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_a_directory_that_cannot_be_used(number, monkeypatch):
-    """Where the directory is full, read-only or forbidden, opening says so and what to do; nothing is left of it."""
+    """If the directory is full, read-only or forbidden, opening raises an error with a remedy, and leaves nothing."""
     opened = (ShmSource("x").open, ShmStore("x").open, lambda: SharedMemoryArray.create_array("x", np.zeros(3)))
 
     def refuse(*_: object, **__: object) -> None:
@@ -115,7 +115,7 @@ def test_a_directory_that_cannot_be_used(number, monkeypatch):
 
 
 def test_too_many_open_files():
-    """A process that has no descriptor left is told so, whatever it opens, and loses none by trying."""
+    """A process without free descriptors gets an error from every open, and leaks none."""
     SharedMemoryArray.create_array("x", np.zeros(3)).disconnect()
     source, store, array, objects = ShmSource("x"), ShmStore("x"), SharedMemoryArray("x"), ShmObjectStore("x")
     for take, let_go in (
@@ -146,7 +146,7 @@ def test_too_many_open_files():
     ("mode", "accepted"), [(0o777, False), (0o757, False), (0o1777, True), (0o755, True), (0o700, True)]
 )
 def test_a_directory_that_others_may_change_is_refused(tmp_path, monkeypatch, mode, accepted):
-    """PENSTOCK_SHM_DIR may not be writable by others, unless it is sticky; the error says what to run."""
+    """PENSTOCK_SHM_DIR may not be writable by others, unless it is sticky; the error names the command to run."""
     from penstock.errors import CannotConnectToStoreError
     from penstock_shm.directory import root
 

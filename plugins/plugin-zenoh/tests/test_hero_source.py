@@ -147,7 +147,7 @@ def test_what_is_no_data_with_metadata_is_refused_with_its_bytes(value, endpoint
 
 @pytest.mark.parametrize("where", ["thread", "process"])
 def test_garbage_is_dead_lettered_and_counted(where, endpoint, emit, tmp_path):
-    """Bytes that are no CBOR go to the dead letters; the account balances, and neighbours are stored."""
+    """Bytes that are not CBOR are dead-lettered; the account balances, and neighbours are stored."""
     source = HeroSource(object_selector="cam", event_name="data", connect=[endpoint], bounds=())
     pipeline = ps.Pipeline(
         ps.source(source, name="cam", place=where) >> ps.store("null", name="kept"), dead_letters=str(tmp_path / "dead")
@@ -236,7 +236,7 @@ def test_missing_numbers_are_named_or_not_known(seen, wanted, missing):
 
 
 def test_bounds_are_given_as_records_only_if_they_are_asked_for(endpoint, emit, tmp_path):
-    """`event_name` with the bounds in it gives them as records, in order, and they bound all the same."""
+    """Bounds in `event_name` are returned as records, in order, and bound acquisitions as well."""
     source = HeroSource(
         object_selector="cam",
         event_name=["acquisition_started", "acquisition_data"],
@@ -300,7 +300,7 @@ def test_a_source_of_states_knows_nothing_of_acquisitions(endpoint, emit):
 
 
 def test_an_incomplete_acquisition_is_an_error_at_the_end_once(endpoint, emit):
-    """close() names what is not complete; a second close() does nothing."""
+    """close() names incomplete acquisitions; a second close() does nothing."""
     source = HeroSource(object_selector="cam", event_name="acquisition_data", connect=[endpoint])
     source.open()
     emit("cam", "acquisition_started", {"frames": 5})
@@ -332,7 +332,7 @@ def test_a_default_that_holds_a_directory_stays(endpoint, emit):
 
 
 def test_sigterm_while_events_are_queued_loses_none(endpoint, emit, tmp_path):
-    """A run that is told to end stores all events that wait here, more than fit into its queues, and counts them."""
+    """A run that is asked to end stores and counts all waiting events, more than its queues hold."""
     source = HeroSource(
         object_selector="cam", event_name="data", connect=[endpoint], bounds=(), sequence_key="n", capacity=10_000
     )
@@ -356,7 +356,7 @@ def test_sigterm_while_events_are_queued_loses_none(endpoint, emit, tmp_path):
 
 
 def test_a_hero_that_goes_on_sending_does_not_keep_a_run_from_its_end(endpoint, emit):
-    """While a HERO sends without a pause, a run that is told to end ends."""
+    """A run that is asked to end does so even if a HERO sends without a pause."""
     source = HeroSource(object_selector="cam", event_name="data", connect=[endpoint], bounds=(), capacity=16)
     run = ps.Pipeline(ps.source(source) >> ps.store("null", name="kept")).start()
     ended = threading.Event()

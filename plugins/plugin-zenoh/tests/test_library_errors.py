@@ -198,7 +198,7 @@ def test_a_process_that_opened_and_closed_an_end_ends_by_itself(kind, endpoint):
 
 
 def test_the_readme_runs(tmp_path, endpoint):
-    """The first example of the README runs as it stands, and what is published is stored."""
+    """The first example of the README runs unchanged, and the published records are stored."""
     text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     first = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
     code = first.replace('key="', f'rendezvous="{endpoint}", key="')
@@ -208,7 +208,7 @@ def test_the_readme_runs(tmp_path, endpoint):
 
 
 def test_a_source_of_another_process_is_not_read(opened, endpoint, monkeypatch):
-    """What a fork must not use says so."""
+    """A fork that uses its parent's source or store gets an error."""
     source = opened(ZenohSource(key="lab/a", rendezvous=endpoint))
     real = os.getpid()
     monkeypatch.setattr(os, "getpid", lambda: real + 1)

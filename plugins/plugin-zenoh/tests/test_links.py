@@ -159,7 +159,7 @@ def test_a_cut_shorter_than_the_timeout_loses_nothing(seconds, size, cable):
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_a_broken_link_beside_a_sound_one(cable):
-    """While one source is cut off another goes on; both get everything, once and in order."""
+    """While one source is cut off another continues; both receive everything, once and in order."""
     far, near, count = "tcp/10.77.0.1:7450", "tcp/10.77.0.2:7450", 2000
     receivers = [cable.start("receive", count=count, size=1024, timeout_s=60, at=at) for at in (far, near)]
     sender = cable.start("send", count=count, size=1024, timeout_s=60, at=f"{far},{near}")
@@ -180,7 +180,7 @@ def test_a_broken_link_beside_a_sound_one(cable):
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize(("size", "count"), LONGER)
 def test_a_cut_longer_than_the_timeout_is_the_same_number_at_both_ends(size, count, cable):
-    """What a longer cut costs is an error at both ends, with the same exact number, and what arrives is in order."""
+    """The loss of a longer cut is an error at both ends, with the same exact number; records arrive in order."""
     sender, receiver = cut(cable, seconds=20, size=size, timeout_s=3, count=count)
     assert receiver["in_order"]
     lost = count - receiver["distinct"] - sender["dead"]

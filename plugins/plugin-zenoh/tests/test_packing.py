@@ -1,4 +1,4 @@
-"""Lists of small records as one message, large data without a copy: only while nobody else hears, and never twice."""
+"""Lists of small records as one message, large data without a copy: only among penstock sources, and never twice."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_a_reader_may_take_a_part_of_a_list(endpoint, opened, lists):
 
 @pytest.mark.parametrize("bundle", [True, False])
 def test_lists_keep_to_the_room_of_a_source(bundle, endpoint, opened):
-    """A list never exceeds what a source lets wait, packed or not."""
+    """A list never exceeds the capacity of a source, packed or not."""
     source = opened(ZenohSource(key="lab/**", rendezvous=endpoint, capacity=4, until_end=True))
     store = ZenohStore(key="lab/a", rendezvous=endpoint, bundle=bundle)
     store.open()
@@ -308,7 +308,7 @@ def test_a_full_memory_waits(endpoint, opened):
 
 
 def test_what_waits_before_a_full_memory_can_go_to_the_disk(endpoint, opened, tmp_path):
-    """With an edge that spills, the pipeline goes on while its zenoh store waits, and everything arrives in order."""
+    """With an edge that spills, the pipeline continues while its zenoh store waits, and everything arrives in order."""
     source = opened(ZenohSource(key="lab/**", rendezvous=endpoint, until_end=True))
     edge = ps.edge(capacity=8, when_full=ps.Spill(str(tmp_path / "spill")))
     link = ps.store("zenoh", key="lab/a", rendezvous=endpoint, memory_bytes=5000, name="link")

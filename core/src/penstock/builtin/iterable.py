@@ -18,7 +18,7 @@ from penstock.record import Record
 _AT_ONCE = (list, tuple, range)
 """Types of sequences whose items exist already: iterating over them runs no user code."""
 _SLOW_S = 0.0001
-"""Seconds for one item above which it is returned at once: as long as it takes to pass a list on."""
+"""Seconds for one item above which it is returned at once: the time of passing a list on."""
 _LONGEST_S = 0.001
 """Seconds for which items of an iterator are collected into a list: those of a slow one must not wait for others."""
 

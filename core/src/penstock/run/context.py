@@ -46,5 +46,5 @@ class RunContext(Protocol):
         ...
 
     def trouble(self, message: str, error: BaseException) -> None:
-        """Report an error that no single record caused; the run goes on."""
+        """Report an error that no single record caused; the run continues."""
         ...

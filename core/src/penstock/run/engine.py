@@ -213,7 +213,7 @@ class Engine:
                     self.trouble(f"node {name!r}: given_up() failed: {text_of(error)}", error)
 
     def trouble(self, message: str, error: BaseException) -> None:
-        """Report an error that no single record caused; the run goes on."""
+        """Report an error that no single record caused; the run continues."""
         with self._lock:
             if message in self.errors:  # an error that repeats is reported once
                 return

@@ -165,7 +165,7 @@ class Run:
     def remove(self, *nodes: str | Node) -> None:
         """Remove nodes, with the decoders and processors that only they feed; stores only if they are named.
 
-        Drains them: returns when all their records have been passed on, stored and committed. The run goes on,
+        Drains them: returns when all their records have been passed on, stored and committed. The run continues,
         even without any source, until it is stopped or the last source reaches its end. A component of the run must
         not call this from its own thread.
 
