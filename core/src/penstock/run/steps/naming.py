@@ -210,7 +210,7 @@ class Naming:
             return
         self._reported.add(channel)
         message = (
-            f"{self._where}: returned two records of one name, channel {channel!r} and seq {seq}; the second of such "
-            "records is renumbered: leave seq and channel unchanged, or use unique channel names"
+            f"{self._where}: returned two records of the same name, channel {channel!r} and seq {seq}; the second "
+            "of such records is renumbered: leave seq and channel unchanged, or use unique channel names"
         )
         self._tell(message, RunError(message))
