@@ -227,7 +227,7 @@ def arrays(scale: float) -> Iterator[Row]:
 
 def rows(scale: float) -> Iterator[Row | str]:
     """Measure; without ezmsg only what is beside others."""
-    small = max(1000, int(50_000 * scale) // LIST * LIST)
+    small = max(5000, int(50_000 * scale) // LIST * LIST)  # several reads: the rate is that between two of them
     name, reference = "1 KiB between two processes", "multiprocessing.Queue"
     both = taken(lambda: channel(SMALL, small, LIST), lambda: through_queue(SMALL, small))
     yield rates(f"{name}, in lists, beside single puts", f"{reference}, a put for each", both)
