@@ -132,6 +132,24 @@ def test_align_gives_up_a_silent_channel_at_its_deadline():
     assert list(align.held()) == []
 
 
+@pytest.mark.parametrize("place", ["thread", "process"])
+@pytest.mark.parametrize("missing", ["skip", "wait"])
+def test_a_run_counts_what_align_skips_as_discarded(missing, place):
+    """Records of skipped moments are discarded, by channel; those that left with others' moments are buffered."""
+    records = [
+        record(n, channel, 1.0 + n, seq=n) for n in range(10) for channel in ("a", "b") if channel == "a" or n % 3
+    ]
+    deadline_s = None if missing == "wait" else 1000.0
+    align = ps.processor(
+        "align", channels=["a", "b"], tolerance_s=0.1, missing=missing, deadline_s=deadline_s, place=place
+    )
+    report = ps.Pipeline(ps.source(records) >> align >> ps.store("memory")).run()
+    account = report.account.node("align")
+    assert report.account.node("memory").stored == 6
+    assert (account.records_in, account.discarded, account.passed + account.buffered) == (16, 4, 12)
+    assert report.account.imbalances() == []
+
+
 @pytest.mark.parametrize("missing", ["wait", "skip", "none"])
 def test_align_bounds_what_waits(missing, caplog):
     """More bytes than max_bytes do not wait for a silent channel: the earliest moments are decided, and reported."""

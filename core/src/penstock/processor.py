@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -66,6 +66,16 @@ class SupportsHeld(Protocol):
     def held(self) -> Iterable[Record]:
         """Return the records received that a restart would need again: those whose result is not emitted yet."""
         ...
+
+
+@runtime_checkable
+class SupportsDiscarded(Protocol):
+    """A processor that keeps records and discards some of them later, and counts these by channel.
+
+    A run counts them as discarded. Without it, they stay in the account as buffered.
+    """
+
+    discarded: Mapping[str, int]
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Literal
 
@@ -134,7 +134,7 @@ class Align:
     deadline_s: float | None = attrs.field(default=None, validator=or_none(seconds))
     missing: Literal["wait", "skip", "none"] = attrs.field(default="wait", validator=one_of("wait", "skip", "none"))
     max_bytes: int | None = attrs.field(default=2 << 30, validator=or_none(at_least(1)))
-    skipped: int = attrs.field(default=0, init=False, eq=False)
+    discarded: Counter[str] = attrs.field(factory=Counter, init=False, repr=False, eq=False)
     overfull: int = attrs.field(default=0, init=False, eq=False)
     _bytes: int = attrs.field(default=0, init=False, repr=False, eq=False)
     _waiting: dict[str, deque[tuple[float, Record, int]]] = attrs.field(factory=dict, init=False, repr=False, eq=False)
@@ -176,8 +176,13 @@ class Align:
             if len(records) == len(self.channels) or self.missing == "none":
                 given.append(self._moment(records))
             else:
-                self.skipped += len(records)
+                self.discarded.update(records.keys())
         return given
+
+    @property
+    def skipped(self) -> int:
+        """Records of moments that were skipped."""
+        return self.discarded.total()
 
     def _note_overfull(self, unknown: list[str]) -> None:
         """Count a moment that was decided early for the memory, and report the first."""

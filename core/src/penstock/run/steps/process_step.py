@@ -12,7 +12,7 @@ import msgspec
 
 from penstock.compose.resolve import ResolvedNode
 from penstock.fields import all_derived, all_exact, exact, like
-from penstock.processor import SupportsDeadline, SupportsFlush, SupportsHeld, SupportsRun
+from penstock.processor import SupportsDeadline, SupportsDiscarded, SupportsFlush, SupportsHeld, SupportsRun
 from penstock.read_only import owned_value
 from penstock.record import Record
 from penstock.report.counters import Counters, count_channels
@@ -39,6 +39,8 @@ class ProcessStep(Step):
         self._call: Callable[[Record], Any] = lambda record: record
         self._function: Callable[[Record], Any] = self._call
         self._in_place = self._keeps = self._flushes = False
+        self._discarded: dict[str, int] | None = None
+        """What a processor that discards records later had counted so far, by channel."""
         self._naming: Naming | None = Naming(resolved.where, run.trouble)
 
     @property
@@ -62,6 +64,7 @@ class ProcessStep(Step):
             self._naming = None
         self._keeps = isinstance(self._made, SupportsHeld)
         self._flushes = isinstance(self._made, SupportsFlush)
+        self._discarded = {} if isinstance(self._made, SupportsDiscarded) else None
         self.clocked = isinstance(self._made, SupportsDeadline)
         if isinstance(self._made, SupportsRun):
             self._made.bind(self._run.handle)
@@ -81,7 +84,10 @@ class ProcessStep(Step):
         else:
             self._call_each(records, todo, results)
         self._end()
-        return self._finish(records, results)
+        given = self._finish(records, results)
+        if self._discarded is not None:
+            self._count_discarded(self._discarded)
+        return given
 
     def _call_each(self, records: Sequence[Record], todo: Iterator[Record], results: list[Any]) -> None:
         call, add = self._call, results.append
@@ -115,11 +121,11 @@ class ProcessStep(Step):
                 add(self._retry(records[len(results)], error))
 
     def singly(self) -> tuple[Callable[[Record], Record] | None, Callable[[Record], Any]] | None:
-        """Return the function that prepares a record for a call, or None, and the call; None if names must be checked.
+        """Return the function that prepares a record for a call, or None, and the call; None if results need `run`.
 
         The caller counts the results by `count_ordinary`, or passes each to `finish_one`.
         """
-        if self._naming is not None and not self._naming.keeps_all:
+        if self._discarded is not None or (self._naming is not None and not self._naming.keeps_all):
             return None
         return (_own if self._in_place else None), self._call
 
@@ -207,6 +213,20 @@ class ProcessStep(Step):
         elif records:
             count_channels(self.counters.discarded, records)
 
+    def _count_discarded(self, before: dict[str, int]) -> None:
+        """Count as discarded what the processor has discarded since the last call: it was counted as buffered."""
+        try:
+            now = dict(self._made.discarded)
+            fresh = {channel: count - before.get(channel, 0) for channel, count in now.items()}
+            before.update(now)
+        except BaseException as error:  # as in run; these records stay in the account as buffered
+            self.error_policy.fail_late("discarded", error)
+            return
+        for channel, count in fresh.items():
+            count = min(count, self.counters.buffered)
+            self.counters.buffered -= count
+            self.counters.discarded[channel] += count
+
     def _whole(self, record: Record) -> list[Record]:
         return self._expand(record, self._call(record))
 
@@ -270,6 +290,8 @@ class ProcessStep(Step):
             self.give_up_held(held.values(), error)
             return []
         self.counters.extra += len(given)
+        if self._discarded is not None:
+            self._count_discarded(self._discarded)
         return given if self._naming is None else self._naming.late(given)
 
     def close(self) -> None:
