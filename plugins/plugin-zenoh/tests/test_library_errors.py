@@ -91,21 +91,33 @@ def test_what_ends_a_program_is_no_error_of_the_library():
     assert not library_errors.has_panicked(SystemExit())
 
 
+PAIRS = {
+    "zenoh": """
+from penstock_zenoh.source import ZenohSource
+from penstock_zenoh.store import ZenohStore
+source = ZenohSource(key="lab/**", rendezvous=sys.argv[1])
+store = ZenohStore(key="lab/a", rendezvous=sys.argv[1], timeout_s=20)
+""",
+    "hero": """
+from penstock_zenoh.hero.source import HeroSource
+from penstock_zenoh.hero.store import HeroStore
+source = HeroSource(object_selector="cam", event_name="data", listen=[sys.argv[1]])
+store = HeroStore(hero="cam", event_name="data", connect=[sys.argv[1]], wait_for_observers=True, timeout_s=20)
+""",
+}
 FORKED = """
 import os, sys, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 from penstock.errors import SourceError, StoreError
 from penstock.record import Record
-from penstock_zenoh.source import ZenohSource
-from penstock_zenoh.store import ZenohStore
-source = ZenohSource(key="lab/**", rendezvous=sys.argv[1])
+{pair}
 source.open()
-store = ZenohStore(key="lab/a", rendezvous=sys.argv[1], timeout_s=20)
 store.open()
 store.write([Record(b"1")])
 child = os.fork()
 if not child:
-    for call in (lambda: source.read(1, 1), lambda: store.write([Record(b"2")]), store.sync):
+    calls = [lambda: source.read(1, 1), lambda: store.write([Record(b"2")]), getattr(store, "sync", None)]
+    for call in filter(None, calls):
         try:
             call()
         except (SourceError, StoreError) as error:
@@ -128,52 +140,10 @@ print(status, [record.data for record in got])
 
 
 @pytest.mark.parametrize("how", ["close", "leave"])
-def test_a_forked_child_ends(how, endpoint):
+@pytest.mark.parametrize("pair", PAIRS)
+def test_a_forked_child_ends(pair, how, endpoint):
     """A child forked while ends are open leaves by sys.exit, closed or not, and its parent's ends work on."""
-    done = run(FORKED, endpoint, how)
-    assert done.stdout == "3 [b'1', b'3']\n", done.stderr
-
-
-FORKED_HERO = """
-import os, sys, warnings
-warnings.simplefilter("ignore", DeprecationWarning)
-from penstock.errors import SourceError, StoreError
-from penstock.record import Record
-from penstock_zenoh.hero.source import HeroSource
-from penstock_zenoh.hero.store import HeroStore
-source = HeroSource(object_selector="cam", event_name="data", listen=[sys.argv[1]])
-source.open()
-store = HeroStore(hero="cam", event_name="data", connect=[sys.argv[1]], wait_for_observers=True, timeout_s=20)
-store.open()
-store.write([Record(b"1")])
-child = os.fork()
-if not child:
-    for call in (lambda: source.read(1, 1), lambda: store.write([Record(b"2")])):
-        try:
-            call()
-        except (SourceError, StoreError) as error:
-            assert "another process" in str(error)
-        else:
-            os._exit(9)
-    if sys.argv[2] == "close":
-        store.close()
-        source.close()
-    sys.exit(3)
-status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-store.write([Record(b"3")])
-got = []
-while len(got) < 2:
-    got += source.read(2, 20)
-store.close()
-source.close()
-print(status, [record.data for record in got])
-"""
-
-
-@pytest.mark.parametrize("how", ["close", "leave"])
-def test_a_forked_child_with_ends_of_heros_ends(how, endpoint):
-    """A child forked while ends of HEROs are open leaves by sys.exit, closed or not; its parent's ends work on."""
-    done = run(FORKED_HERO, endpoint, how)
+    done = run(FORKED.format(pair=PAIRS[pair]), endpoint, how)
     assert done.stdout == "3 [b'1', b'3']\n", done.stderr
 
 
