@@ -22,14 +22,15 @@ def shows_contract(contract: ModuleType) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         if function.__doc__:  # not under python -OO
-            function.__doc__ = f"{function.__doc__.rstrip()}\n\n{_text(contract)}\n    "
+            indent = " " * _least_indent(function.__doc__.splitlines()[1:])  # 0 from Python 3.13 on
+            function.__doc__ = f"{function.__doc__.rstrip()}\n\n{_text(contract, indent)}\n{indent}"
         return function
 
     return decorate
 
 
-def _text(contract: ModuleType) -> str:
-    """Return the docstrings of a module, its protocols and their methods, indented as a docstring is."""
+def _text(contract: ModuleType, indent: str) -> str:
+    """Return the docstrings of a module, its protocols and their methods, with this indentation."""
     lines = [f"The contract (from {contract.__name__} import …): {contract.__doc__}"]
     for name, thing in vars(contract).items():
         if isinstance(thing, type) and thing.__module__ == contract.__name__:
@@ -40,7 +41,7 @@ def _text(contract: ModuleType) -> str:
                 method = getattr(method, "__func__", method)
                 if isinstance(method, FunctionType) and (method.__doc__ or attribute in _SPECIAL):
                     lines += ["", f"    {_signature(attribute, method)}", *_indented(method.__doc__, 8)]
-    return "\n".join(f"    {line}" if line else "" for line in lines)
+    return "\n".join(f"{indent}{line}" if line else "" for line in lines)
 
 
 def _signature(name: str, method: FunctionType) -> str:
@@ -64,6 +65,10 @@ def _indented(text: str | None, by: int) -> list[str]:
     if not text:
         return []
     first, *rest = text.strip().splitlines()
-    stripped = [line.strip() for line in rest if line.strip()]
-    least = min((len(line) - len(line.lstrip()) for line in rest if line.strip()), default=0) if stripped else 0
+    least = _least_indent(rest)
     return [" " * by + first, *(" " * by + line[least:].rstrip() if line.strip() else "" for line in rest)]
+
+
+def _least_indent(lines: list[str]) -> int:
+    """Return the indentation that all these lines have, those without text apart."""
+    return min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
