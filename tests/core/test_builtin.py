@@ -292,7 +292,7 @@ def test_a_log_store_keeps_the_neighbours_of_a_bad_record(tmp_path):
     assert [each for each, _ in caught.value.failed] == [bad]
     store.close()
     assert [each.data for _, each in read_log(tmp_path / "log")] == [1, 2]
-    (tmp_path / "other").write_text("some text that is no log")
+    (tmp_path / "other").write_text("some text that is not a log")
     with pytest.raises(StoreError, match="not a record log"):
         LogStore(path=tmp_path / "other").open()
 

@@ -209,5 +209,5 @@ class TestLogStore(StoreContract):
         return LogStore(path=tmp_path / "records.log")
 
     def make_unopenable(self, tmp_path):
-        (tmp_path / "other.log").write_bytes(b"this is no log of records")
+        (tmp_path / "other.log").write_bytes(b"this is not a log of records")
         return LogStore(path=tmp_path / "other.log")

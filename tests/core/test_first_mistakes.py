@@ -113,7 +113,7 @@ def test_scalars_of_numpy_are_checked_as_others(value):
 
 
 class NeedsSettings:
-    """A store whose settings are required, and which is no attrs class."""
+    """A store whose settings are required, and which is not an attrs class."""
 
     def __init__(self, path, *, size): ...
 
@@ -219,7 +219,7 @@ def test_numbers_of_numpy_everywhere():
 
 @pytest.mark.parametrize("make", [lambda: ps.Pipeline.from_toml(b"x"), lambda: ps.Pipeline.from_plain(3)])
 def test_what_is_no_pipeline_is_refused(make):
-    """Bytes for TOML, and data that are no mapping, are a ConfigError."""
+    """Bytes for TOML, and data that are not a mapping, are a ConfigError."""
     with pytest.raises(ConfigError, match="must be"):
         make()
 

@@ -230,7 +230,7 @@ def test_plugin_for_two_contracts_is_used_for_ours(site):
 
 
 def test_hooks_of_a_later_penstock_may_be_marked_optional(site):
-    """A hook that this penstock does not know is no mistake if it is marked `optionalhook`."""
+    """A hook that this penstock does not know is not a mistake if it is marked `optionalhook`."""
     site.add("penstock-bad", "@hookimpl(optionalhook=True)\ndef penstock_weather(): pass\n@hookimpl\n"
              "def penstock_stores(): return []")  # fmt: skip
     assert look_at(site.discover()).status == "ok"

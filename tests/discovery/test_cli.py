@@ -156,7 +156,7 @@ def test_interrupt_is_status_130(run_failing):
 
 
 def test_fault_of_our_own_is_not_hidden(site, monkeypatch):
-    """An exception that is no error of penstock is a fault, and comes out whole."""
+    """An exception that is not an error of penstock is a fault, and comes out whole."""
     site.write("faulty_command.py", "import click\n@click.command()\ndef fail(): {}['x']\n")
     monkeypatch.setitem(COMMANDS, "fail", "faulty_command:fail")
     with pytest.raises(KeyError):

@@ -100,7 +100,7 @@ FINE = ["dropped_upstream", "retries", "restarts", "reopened"]
 @pytest.mark.parametrize("name", WRONG)
 def test_each_count_of_the_list_makes_a_run_not_ok(name):
     """Each count that the page lists is a problem by itself, and named there."""
-    said = SECTIONS["Why a run is not ok"].partition("These are no problems")[0]
+    said = SECTIONS["Why a run is not ok"].partition("These are not problems")[0]
     assert name.split("_")[-1].replace("lettered", "dead-lettered") in said
     role = "source" if name in ("lost_upstream", "rejected") else "store"
     node = NodeAccount(node="n", role=role, component="c", **WRONG[name])

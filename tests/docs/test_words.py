@@ -54,6 +54,7 @@ BANNED = (
     r"\bput it behind\b",
     r"\b(have|has) (its|their) say\b",
     r"\b(does|do) not go with\b",
+    r"(?<!there )\b(is|are|was|were|been|being) no (?!longer\b|(more|fewer|less) than\b)\w",
 )
 """Phrases that are not found in any comment, docstring, message or page."""
 
@@ -62,7 +63,6 @@ IN_MESSAGES = (
     r"^what (is|was|it|asks|stands)\b",
     r"\btakes? note of\b",
     r"\b(nobody|somebody)\b",
-    r"(?<!there )\b(is|are) no (bytes|exception|file|key|list|number|record|source|text|JSON|TOML|YAML|CBOR)\b",
     r"\bis meant\b",
     r"\btold\b(?! apart)",
     r"\bgo(es)? on\b",
@@ -145,6 +145,7 @@ def test_no_message_has_a_banned_phrase():
         "_log.warning('it is ' 'said %s', x)",
         "raise ValueError('a: ' + (f'what is {x}' if x else ''))",
         "click.echo(f'{x} is said')",
+        "raise ConfigError(f'{x!r} is no pipeline file')",
     ],
 )
 def test_messages_are_found_in_every_form(source: str):

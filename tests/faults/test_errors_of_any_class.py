@@ -33,7 +33,7 @@ NO_RECORD = [
     ("store", "sync"),
     ("store", "close"),
 ]
-"""The calls that are no record's."""
+"""The calls that do not concern a single record."""
 
 
 @pytest.fixture(autouse=True)
@@ -80,8 +80,8 @@ def test_an_error_costs_its_own_record(role, call, kind):
 
 @pytest.mark.parametrize("kind", ANY_ERROR)
 @pytest.mark.parametrize(("role", "call"), NO_RECORD)
-def test_an_error_that_is_no_records_costs_none(role, call, kind):
-    """An error of any class that is no record's: it is reported with its node, and every record is stored."""
+def test_an_error_outside_of_records_costs_none(role, call, kind):
+    """An error of any class in such a call is reported with its node, and every record is stored."""
     report = run_with(role, call, kind)
     assert (report.stored, report.dead_lettered, report.lost) == (any_parts.COUNT, 0, 0), report
     assert not report.aborted
@@ -271,7 +271,7 @@ def test_a_store_may_name_copies():
 
 @pytest.mark.parametrize("failed", [None, 7, [1, 2], [(ps.Record(1), "no error")]])
 def test_a_store_error_with_a_broken_list_says_nothing(failed):
-    """A StoreError whose `failed` is no list of records and errors counts as one that names none."""
+    """A StoreError whose `failed` is not a list of records and errors counts as one that names none."""
 
     class Broken(any_parts.Store):
         def write(self, records):

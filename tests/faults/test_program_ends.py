@@ -134,7 +134,7 @@ def test_threads_and_executors_work_while_it_drains(tmp_path):
 
 
 def test_threads_of_the_program_are_waited_for(tmp_path):
-    """A thread that puts into a handler when the main thread has ended is no fault: the handler drains behind it."""
+    """A thread that puts into a handler when the main thread has ended is not a fault: the handler drains behind it."""
     errors = run_program(
         tmp_path,
         """

@@ -247,7 +247,7 @@ def test_the_fixture_is_content_with_nothing():
 
 
 def test_what_is_about_to_be_closed_is_waited_for(tmp_path):
-    """A file that a thread of a library closes a moment later is no leak."""
+    """A file that a thread of a library closes a moment later is not a leak."""
     opened = queue.Queue()
 
     def close_late():

@@ -41,7 +41,7 @@ class ComponentLoadError(PluginError, ImportError):
 class SourceError(PenstockError, RuntimeError):
     """A source cannot be opened or read.
 
-    `retryable` is False where opening it again cannot help (a file that is no video, an iterator that raised).
+    `retryable` is False where opening it again cannot help (a file that is not a video, an iterator that raised).
     """
 
     def __init__(self, message: str, *, retryable: bool = True) -> None:

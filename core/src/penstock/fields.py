@@ -80,7 +80,7 @@ class SeveralChannels(list[Record]):
 
 
 def like(records: Sequence[Record], results: list[Record]) -> list[Record]:
-    """Return results with the names of these records in a list that knows of their channels what the given one does.
+    """Return results that have the names of these records in a list that knows as much about their channels.
 
     Neither list may be changed afterwards.
     """
@@ -161,8 +161,8 @@ def exact_channels(records: Sequence[Record]) -> int:
 def all_derived(results: Sequence[Record], records: Sequence[Record]) -> bool:
     """Return whether each result has the name of its record, and fields of the types that `Record` promises.
 
-    It looks only at what is another object than in the record, whose fields have these types. False may also mean that
-    it takes a closer look to know: this is for what most processors return, with other data, metadata or coordinates.
+    It checks only the objects that are not those of the record, whose fields have these types. False may also mean that
+    a closer look is needed: this is for the results of most processors, with other data, metadata or coordinates.
     """
     kind_of, plain = type, dict
     for result, record in zip(results, records, strict=True):  # in one loop: this is the hot path
@@ -241,7 +241,7 @@ def _int(value: Any) -> int:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise TypeError("no text")
+        raise TypeError("not text")
     return str.__str__(value)
 
 
@@ -261,7 +261,7 @@ def _metadata(value: Any) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise TypeError("no mapping")
+        raise TypeError("not a mapping")
     return value if type(value) in _MAPPINGS else dict(value)
 
 
@@ -269,7 +269,7 @@ def _parent(value: Any) -> Record | None:
     if value is None:
         return None
     if not isinstance(value, Record):
-        raise TypeError("no record")
+        raise TypeError("not a record")
     return value if is_exact(value) else exact(value)
 
 

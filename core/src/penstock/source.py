@@ -40,7 +40,7 @@ class Source(Protocol):
         """Return up to `max_records` records in order, or an empty sequence if none came within `timeout_s` seconds.
 
         It returns as soon as it has records and would have to wait for more. While it is not called, the source
-        must not collect without bound: it lets the sender wait, or counts what it drops (`SupportsLoss`).
+        must not collect without bound: it makes the sender wait, or counts what it drops (`SupportsLoss`).
 
         Raises:
             EndOfSource: no more records will come. Raised after all have been returned.
@@ -77,10 +77,10 @@ class SupportsSeek(Protocol):
 
 @runtime_checkable
 class SupportsKeep(Protocol):
-    """A source whose positions apply only as long as what it reads is the same: a topic that was not recreated."""
+    """A source whose positions become invalid when its data are replaced, such as a topic that is recreated."""
 
     def to_keep(self, position: Position) -> Position:
-        """Return a position with what tells `seek`, in a later run, whether it still applies.
+        """Return a position with the facts from which `seek`, in a later run, determines whether it still applies.
 
         Called before a checkpoint, by the thread that reads. `commit` and `seek` take either form.
         """

@@ -28,7 +28,7 @@ class TestVideoSource(SourceContract):
         return VideoSource(url=str(path), **self.settings)
 
     def make_unopenable(self, tmp_path):
-        (tmp_path / "clip.avi").write_bytes(b"this is no video" * 100)
+        (tmp_path / "clip.avi").write_bytes(b"this is not a video" * 100)
         return VideoSource(url=str(tmp_path / "clip.avi"), **self.settings)
 
     def test_building_does_nothing(self, tmp_path):

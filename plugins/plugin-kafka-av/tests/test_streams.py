@@ -76,7 +76,7 @@ def test_sei_that_is_odd_costs_no_picture(clip, codec, direct, packets_of, caplo
         frames, errors = decode(packets, AvDecoder(thread_type=thread_type, threads=2))
     assert errors == []
     assert same(frames, list(direct(clip)))
-    assert len([line for line in caplog.records if "beside the picture" in line.message]) <= 1
+    assert len([line for line in caplog.records if "other than the picture" in line.message]) <= 1
 
 
 def test_damage_in_a_picture_with_odd_sei_is_an_error(clip, codec, direct, packets_of):

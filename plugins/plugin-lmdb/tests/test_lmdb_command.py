@@ -122,7 +122,7 @@ def test_export_writes_json_that_others_read(tmp_path):
     penstock("export", tmp_path / "run", tmp_path / "out.json")
 
     def refuse(constant):
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     found = json.loads((tmp_path / "out.json").read_text(), parse_constant=refuse)
     assert found[0]["data"] == {"x": "NaN", "y": [1.0, "-Infinity"], "z": "NaN", "w": 2.5}
@@ -149,5 +149,5 @@ def test_what_is_no_file_is_refused(tmp_path, command):
     (tmp_path / "cut.lmdb").write_bytes(content[: len(content) // 2])
     more = [tmp_path / "out"] if command == "export" else []
     said = penstock(command, tmp_path / "pipe.lmdb", *more, status=1)
-    assert "no regular file" in said or "neither a file nor a directory" in said
+    assert "not a regular file" in said or "neither a file nor a directory" in said
     assert "it was copied or written only in part" in penstock(command, tmp_path / "cut.lmdb", *more, status=1)

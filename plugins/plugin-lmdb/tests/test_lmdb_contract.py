@@ -17,7 +17,7 @@ class TestLmdbStore(StoreContract):
         return LmdbRecordStore(path=tmp_path / "records.lmdb", readonly=True)
 
     def make_unopenable(self, tmp_path):
-        (tmp_path / "records.lmdb").write_bytes(b"this is no LMDB file" * 1000)
+        (tmp_path / "records.lmdb").write_bytes(b"this is not an LMDB file" * 1000)
         return LmdbRecordStore(path=tmp_path / "records.lmdb")
 
 

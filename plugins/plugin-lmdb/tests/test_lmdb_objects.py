@@ -412,7 +412,7 @@ def test_b1_several_processes_put_at_once(tmp_path):
 
 
 def test_b5_settings_that_cannot_be(tmp_path):
-    """What is no number of seconds or bytes is refused by name, and makes nothing; infinity is no limit."""
+    """A value that is not a number of seconds or bytes is refused by name, and makes nothing; infinity is allowed."""
     for setting, value in (
         ("commit_freq", 0), ("commit_freq", "1"), ("commit_freq", float("nan")), ("commit_freq", True),
         ("max_size", 0), ("max_size", -1), ("max_size", 1000), ("max_size", "1e12"), ("max_size", float("nan")),

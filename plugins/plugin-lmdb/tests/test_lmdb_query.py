@@ -115,7 +115,7 @@ def test_queries_that_cannot_be(make, wanted):
     "wanted", [{"from_ns": "a"}, {"to_ns": 1.5}, {"from_ns": True}, {"prefix": 3}, {"order": "size"}]
 )
 def test_selections_that_cannot_be(make, wanted):
-    """A time that is no whole number, a prefix that is no text, and an unknown order are refused by name."""
+    """A time that is not a whole number, a prefix that is not text, and an unknown order are refused by name."""
     with pytest.raises(ConfigError, match=next(iter(wanted))):
         make().query(**wanted)
 
@@ -188,7 +188,7 @@ def test_views_inside_reading_copies_elsewhere(make):
 def test_growing_inside_reading_is_an_error(make):
     """A write that must make the map larger inside the same thread's `reading()` is an error, not a deadlock."""
     store = make(map_size=1 << 16)
-    with store.reading(), pytest.raises(StoreError, match=r"cannot be inside reading\(\)"):
+    with store.reading(), pytest.raises(StoreError, match=r"cannot grow inside reading\(\)"):
         store.write([Record(numpy.zeros(100_000))])
     store.write([Record(numpy.zeros(100_000))])
 

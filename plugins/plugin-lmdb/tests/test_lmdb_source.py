@@ -131,7 +131,7 @@ def test_follow_gives_what_another_store_writes(tmp_path):
 
 
 def test_damaged_records_are_left_out_and_counted(tmp_path):
-    """A value that is no record, or needs an encoder, costs itself and is counted as rejected."""
+    """A value that is not a record, or needs an encoder, costs itself and is counted as rejected."""
     path = tmp_path / "a.lmdb"
     fill(path, [Record(n, channel="c", seq=n, time_ns=n) for n in range(3)])
     with lmdb.open(str(path), subdir=False, max_dbs=20) as env, env.begin(write=True) as transaction:

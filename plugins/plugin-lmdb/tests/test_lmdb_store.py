@@ -265,7 +265,7 @@ def test_errors_without_permission(reachable, mode):
 
 
 def test_what_is_no_record(opened, tmp_path):
-    """Bytes under a key that are no record are a CannotGetObjectError; they are never unpickled."""
+    """Bytes under a key that are not a record are a CannotGetObjectError; they are never unpickled."""
     opened().close()
     with lmdb.open(str(tmp_path / "records.lmdb"), subdir=False, max_dbs=2) as env, env.begin(write=True) as txn:
         txn.put(b"bad", pickle.dumps({"a": 1}), db=env.open_db(b"records", txn=txn))

@@ -166,7 +166,7 @@ def test_a_position_of_another_file_is_refused(make, since):
     """A position that this file never had is an error with where to begin, rather than events that never come."""
     store = make()
     store.write(records(0, 1, 2))
-    with pytest.raises(StoreError, match="no position of this file, whose last change is 3") as caught:
+    with pytest.raises(StoreError, match="not a position of this file, whose last change is 3") as caught:
         store.watch(print, since=since)
     assert not caught.value.retryable
     store.watch(print, since=3)

@@ -240,7 +240,7 @@ def test_c3_many_threads_and_large_entries(make, layout):
     ids=str,
 )
 def test_c3_what_an_entry_cannot_hold_is_refused(arguments, message):
-    """Source ids over 255, payloads that are no bytes and times that do not fit are errors where they are made."""
+    """Source ids over 255, payloads that are not bytes and times that do not fit are errors where they are made."""
     with pytest.raises(ConfigError, match=message):
         LogPackage(*arguments)
 
@@ -274,7 +274,7 @@ def test_c3_a_directory_that_cannot_be_made(tmp_path):
 
 
 def test_c3_a_put_of_something_else(make):
-    """What is no LogPackage is refused in the process that puts it."""
+    """An object that is not a LogPackage is refused in the process that puts it."""
     logger = make()
     with pytest.raises(TypeError, match="put a LogPackage, not bytes"):
         logger.input_queue.put(b"bytes")

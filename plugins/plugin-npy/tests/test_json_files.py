@@ -97,7 +97,7 @@ def test_scalars_of_numpy_and_others_have_a_form(value, expected):
     """What metadata hold, also scalars and arrays of numpy, becomes plain JSON, however deep."""
 
     def refuse(constant):
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     assert json.loads(json_bytes({"a": [value]}), parse_constant=refuse) == {"a": [expected]}
 
@@ -138,7 +138,7 @@ def test_keys_that_fall_together_are_refused_by_name(opened, value):
 
 
 def test_text_that_utf_8_cannot_hold_is_escaped():
-    """A file name that is no UTF-8 becomes valid JSON in valid UTF-8, and is read back as it was."""
+    """A file name that is not UTF-8 becomes valid JSON in valid UTF-8, and is read back as it was."""
     value = {"caf\udce9": ["ü\udce9"]}
     written = json_bytes(value)
     written.decode("utf-8")
@@ -170,7 +170,7 @@ def test_an_object_that_holds_itself_is_refused(opened):
 
 
 def test_damaged_files(opened, tmp_path):
-    """A file that is no JSON is a CannotGetObjectError with its path."""
+    """A file that is not JSON is a CannotGetObjectError with its path."""
     store = opened()
     store.write([Record({})])
     (tmp_path / "0.json").write_text('{"half')

@@ -96,7 +96,7 @@ def test_c4_the_same_sources_again_change_nothing(tmp_path, layout):
 
 
 def foreign_files(directory):
-    """Put files that are no entries beside the others."""
+    """Put files that are not entries beside the others."""
     np.save(directory / "picture.npy", np.zeros((3, 3)))
     np.save(directory / "001_00000000000000000077.npy", np.zeros(3, np.uint16))
     np.save(directory / "001_00000000000000000078.npy", entry_array(2, 78, b"of another source"))
@@ -264,7 +264,7 @@ def test_c4_a_damaged_entry_is_never_other_data(archive):
 
 @pytest.mark.parametrize("size", [0, 5, 100, 3000])
 def test_c4_truncated_archives(archive, size):
-    """What is no whole archive is an error when it is opened."""
+    """An incomplete or foreign archive is an error when it is opened."""
     with archive.open("r+b") as file:
         file.truncate(size)
     with pytest.raises(CannotGetObjectError):

@@ -280,7 +280,7 @@ def test_two_runs_on_one_path(tmp_path, name):
 @stores
 @pytest.mark.parametrize("channel", ["..", "../up", "/abs", "a\0b", "c" * 300, "end.", "A", "a"])
 def test_names_that_lead_elsewhere_cost_only_themselves(tmp_path, name, channel):
-    """A channel whose name is no file's is refused for good, or kept; its neighbours are, and nothing lies outside."""
+    """A channel whose name cannot name a file is refused for good, or kept; its neighbours are kept, none outside."""
     store = STORES[name](tmp_path / "out")
     store.open()
     try:

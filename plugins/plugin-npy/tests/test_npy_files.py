@@ -96,7 +96,7 @@ def test_skip_keeps_and_replace_overwrites(opened, tmp_path):
 
 @pytest.mark.parametrize("data", [[1, 2], 3.5, numpy.float64(1), b"bytes", None, {"a": 1}], ids=repr)
 def test_what_is_no_array_is_refused(opened, tmp_path, data):
-    """Data that is no array is refused with its type and a remedy, and nothing is written."""
+    """Data that is not an array is refused with its type and a remedy, and nothing is written."""
     with pytest.raises(StoreError, match=f"holds {type(data).__name__}, not a numpy array; convert it") as caught:
         opened(root=tmp_path).write([Record(data, channel="c")])
     assert not caught.value.retryable

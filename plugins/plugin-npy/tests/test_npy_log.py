@@ -175,7 +175,7 @@ def test_a_lost_index_is_made_again(opened, tmp_path):
 
 
 def test_no_log_is_overwritten(opened, tmp_path):
-    """A file that is no log is refused, and stays as it is."""
+    """A file that is not a log is refused, and stays as it is."""
     (tmp_path / "log/camera").mkdir(parents=True)
     foreign = tmp_path / "log/camera/000000000000.log"
     foreign.write_bytes(b"something else")

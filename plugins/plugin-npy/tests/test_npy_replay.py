@@ -318,7 +318,7 @@ def test_damaged_files_are_refused_one_by_one(opened, tmp_path, name):
 
 
 def test_damaged_lines_cost_only_themselves(opened, tmp_path):
-    """Of a file of lines, those that are no JSON are refused one by one, and blank ones are left out."""
+    """Of a file of lines, those that are not JSON are refused one by one, and blank ones are left out."""
     (tmp_path / "a.jsonl").write_text('1\n{"a":\n\n"x"\nnothing\n[2]\n')
     found, refused = all_of(opened(tmp_path))
     assert [(record.seq, record.data) for record in found] == [(0, 1), (3, "x"), (5, [2])]

@@ -164,7 +164,7 @@ def test_two_channels_of_one_file_are_refused(opened, tmp_path):
 
 
 def test_files_of_others_are_left_alone(opened, tmp_path):
-    """A `.npy` of that name which is no stack is not touched: the stack begins under the next number."""
+    """A `.npy` of that name which is not a stack is not touched: the stack begins under the next number."""
     np.save(tmp_path / "camera.npy", np.zeros(3))
     before = (tmp_path / "camera.npy").read_bytes()
     store = opened()

@@ -35,7 +35,7 @@ def audience_with_two_sent(pid: int = DEAD, timeout_s: float = 30.0) -> Audience
 
 
 def test_a_receipt_that_the_tokens_end_overtook_counts():
-    """A source that took everything and left is no loss, even if its last receipt comes after the end of its token."""
+    """A source that took everything and left is not a loss, even if its last receipt arrives after its token ended."""
     audience = audience_with_two_sent()
     audience.on_token(token(zenoh.SampleKind.DELETE))
     late = threading.Timer(0.05, audience.on_receipt, [receipt(2)])

@@ -1,4 +1,4 @@
-"""A publisher whose link breaks and comes back: what is missed is sent again, and a gap before that is no loss."""
+"""A publisher whose link breaks and comes back: what is missed is sent again, and a gap before that is not a loss."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_foreign_publishers_may_send_records(endpoint, opened, foreign):
 
 
 def test_garbage_is_counted_and_left_out(endpoint, opened, foreign, caplog):
-    """Messages that are no records do not end the source: they are counted and logged, and break the continuity."""
+    """Messages that are not records do not end the source: they are counted and logged, and break the continuity."""
     source = opened(ZenohSource(key="lab/**", rendezvous=endpoint))
     publisher = publisher_on(foreign, "lab/a")
     good = encode_bytes(Record(b"x", channel="cam"))

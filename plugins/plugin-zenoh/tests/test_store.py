@@ -59,7 +59,7 @@ def test_nobody_there_is_an_error_that_says_what_to_compare(endpoint, opened):
 
 
 def test_records_that_cannot_be_sent_are_named_and_the_others_go(endpoint, opened):
-    """A record without what the template names, or with a value that is no key, is named; its neighbours are sent."""
+    """A record that lacks a field of the template, or whose value is not a key, is named; its neighbours are sent."""
     source = opened(ZenohSource(key="lab/**", rendezvous=endpoint))
     store = opened(ZenohStore(key="lab/{{ name }}", rendezvous=endpoint))
     good = [Record(b"x", seq=seq, metadata={"name": "cam"}) for seq in range(2)]

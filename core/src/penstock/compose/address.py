@@ -1,4 +1,4 @@
-"""Addresses: the import path and the settings by which a file names a component that was given as an object."""
+"""Addresses: the import path and the settings with which a file describes a component that was given as an object."""
 
 from __future__ import annotations
 

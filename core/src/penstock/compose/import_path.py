@@ -1,4 +1,4 @@
-"""Import paths, "my.module:name", by which files and users name objects that no plugin offers."""
+"""Import paths, "my.module:name", which name objects that no plugin offers."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class ResolvedNode:
         make: Returns a component: the user's object if that is used as it is, otherwise a new one with each call.
         sample: A component, to determine its abilities.
         own: The user's object, if the component is that object, or an iterator that it reads: it can be used once.
-        use: The import path of a named component, by which another process makes it; "" for an object.
+        use: The import path of a named component, from which another process makes it; "" for an object.
     """
 
     node: Node

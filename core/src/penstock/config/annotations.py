@@ -1,4 +1,4 @@
-"""The classes and unions in a configuration's annotations, and the keys by which files name them."""
+"""The classes and unions in a configuration's annotations, and the keys that name them in files."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class Ledger:
     """Track the location of the data of all coordinates, without gaps. Any thread; it never waits.
 
     New coordinates are added, and lists of stored records recorded, without the lock: threads that put, process and
-    store would spend more time passing it to each other than working. Operations by which two of them could change the
+    store would spend more time passing it to each other than working. Operations in which two of them could change the
     same item acquire it: coordinates that are put again, and all of `when_exists="replace"`.
 
     Data leave the memory when they are stored, discarded or failed. As long as the handler exists, it keeps

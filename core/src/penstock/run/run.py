@@ -129,7 +129,7 @@ class Run:
         self._engine.abort()
 
     def pause(self, source: str | Node) -> None:
-        """Stop reading this source until `resume`; records in flight go on. Raises RunError if it is not a source."""
+        """Stop reading this source until `resume`; earlier records are processed. Raises RunError if not a source."""
         self._source(source).paused = True
 
     def resume(self, source: str | Node) -> None:
@@ -188,7 +188,7 @@ class Run:
     def replace(self, node: str | Node, new: Node) -> None:
         """Replace a component with another of the same role; records inside the old one are passed on first.
 
-        The counters go on. A new source begins at its own start; records of the old one are still committed there.
+        The counters continue. A new source begins at its own start; records of the old one are still committed there.
 
         Raises:
             WiringError, ConfigError, PluginError: something is wrong with the new one.

@@ -27,8 +27,8 @@ class Template:
     """Make names from records: `Template("archive/{{ channel }}/{{ '%06d' % seq }}.npy")`.
 
     The text is a jinja2 template, run in jinja2's sandbox; a name that the record lacks is an error. It can use
-    `channel`, `seq`, `time_ns`, `time` (an aware datetime in UTC), `coords`, `metadata`, `source_name` (what the
-    metadata name, else the channel), each key of the metadata, and each of `defaults` that the metadata lacks; and,
+    `channel`, `seq`, `time_ns`, `time` (an aware datetime in UTC), `coords`, `metadata`, `source_name` (that of
+    the metadata, else the channel), each key of the metadata, and each of `defaults` that the metadata lacks; and,
     besides those of jinja2, the filters `slug` and `strftime` (`time|strftime("%Y-%m-%d")`). Values of a record are
     inserted literally, and never read as a template.
 
@@ -36,7 +36,7 @@ class Template:
         text: The template. It is trusted; the records are not.
         root: The directory that contains all paths. Without it, the directories at the start of the text that
             need no record are the root: "archive" above, "." if there are none.
-        defaults: Values for what the metadata of a record lacks. They are trusted: one that holds a directory (it
+        defaults: Values for keys that the metadata of a record lacks. They are trusted: one that holds a directory (it
             has a "/", is a Path, or is named "root") cannot be replaced by the metadata, and may be part of the root.
 
     Attributes:
@@ -171,7 +171,7 @@ def _holds_directory(name: str, value: Any) -> bool:
 
 
 def _split(text: str, protected: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the directories at the start that need no record, and the template of what comes after them."""
+    """Return the directories at the start that need no record, and the template of the rest."""
     start, position = "", 0
     while True:
         tag = _TAG.search(text, position)

@@ -84,7 +84,7 @@ class DecoderContract(ComponentContract):
         packets = self.make_packets()
         records = self.expected()
         assert records, "nothing came out"
-        assert all(isinstance(record, Record) for record in records), "decode() returned what is not a Record"
+        assert all(isinstance(record, Record) for record in records), "decode() returned something that is not a Record"
         channels = {record.channel for record in records}
         assert channels == {packets[0].channel}, (
             f"records of {channels}: keep the channel, as packet.replace(data=…) does"

@@ -71,7 +71,7 @@ def _rehearse(case: StoreCase, directory: Path) -> tuple[int, int]:
             limit_bytes = (sizes[grown] + first.get(grown, 0)) // 2
             break
         if count >= case.many:
-            raise AssertionError(f"{count} records let none of its files grow: set on_disk to False, or raise `many`")
+            raise AssertionError(f"{count} records made none of its files grow: set on_disk to False, or raise `many`")
         count = min(2 * count, case.many)
     store.close()
     return limit_bytes, count

@@ -231,7 +231,7 @@ class ProcessorContract(ComponentContract):
                 wait_s = processor.wait_s()
                 assert wait_s is None or wait_s >= 0, f"wait_s() is {wait_s}: return 0 for a time that is over"
             assert all(isinstance(result, Record) for result in processor.expire()), (
-                "expire() returned what is not a Record"
+                "expire() returned something that is not a Record"
             )
 
     def _assert_same(self, expected: Sequence[Record], actual: Sequence[Record]) -> None:

@@ -77,7 +77,7 @@ def _write(case: StoreCase, directory: Path, turn: int, last: tuple[int, bool] |
             os.kill(os.getpid(), signal.SIGKILL)
 
     store: Any = case.make_store(directory)
-    threading.setprofile(look)  # what it writes with threads of its own counts, too
+    threading.setprofile(look)  # writes by its own threads count, too
     store.open()
     keeps_positions = isinstance(store, SupportsTransaction)
     if keeps_positions:

@@ -135,7 +135,7 @@ def show(scene: Scene, directory: Path, plugins: Plugins) -> None:
     problems = problems_of(report, sent)
     if report.stored:
         click.echo(f"frames      {directory / 'frames' / scene.channel} and {directory / 'frames.lmdb'}")
-        click.echo(f"what moved  {directory / 'moved' / scene.channel} and {directory / 'moved.lmdb'}")
+        click.echo(f"movement    {directory / 'moved' / scene.channel} and {directory / 'moved.lmdb'}")
         problems += read_back(scene, directory, plugins)
     if problems:
         raise RunError(f"the demo did not succeed: {'; '.join(problems)}")

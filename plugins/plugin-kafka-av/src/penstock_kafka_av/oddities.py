@@ -73,8 +73,8 @@ class Oddities:
     def report(self, record: Record) -> None:
         """Log a warning about the rejected units; called once per channel."""
         _logger.warning(
-            "av decoder (%s), packet %d of channel %r: units beside the picture (SEI, parameter sets) are damaged or "
-            "out of order; they are left out of this and later packets",
+            "av decoder (%s), packet %d of channel %r: units other than the picture (SEI, parameter sets) are damaged "
+            "or out of order; they are left out of this and later packets",
             self.codec,
             record.seq,
             record.channel,

@@ -120,7 +120,7 @@ class Buffer:
             if not 0 < len(deletes) < len(changes):
                 raise
             self._apply(deletes, 0)
-            with self._lock:  # what is left is kept if it does not fit now, either
+            with self._lock:  # the rest is kept if it does not fit now, either
                 for key in deletes:
                     del changes[key]
             self._apply(changes, size)

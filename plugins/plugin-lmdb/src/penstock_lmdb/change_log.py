@@ -14,7 +14,7 @@ Kind = Literal["put", "replace", "delete"]
 _KINDS: tuple[Kind, ...] = ("put", "replace", "delete")
 _PUT = 0
 Logged = tuple[Kind, bytes] | tuple[Kind, bytes, bytes]
-"""A change to be added: kind and key; of a delete also what is left of the record."""
+"""A change to be added: kind and key; for a delete also the part of the record that the log keeps."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _LONGEST = 1000
@@ -65,7 +65,7 @@ class ChangeLog:
             self._append(transaction, [(_KINDS.index(change[0]), *change[1:]) for change in changes])
 
     def append_puts(self, transaction: Any, keys: Iterable[bytes]) -> None:
-        """Add changes of which each puts what was not there; quicker than `append`."""
+        """Add puts of new keys; quicker than `append`."""
         if self.database is not None and self.keep:
             self._append(transaction, [(_PUT, key) for key in keys])
 

@@ -80,7 +80,7 @@ def find_damage(path: Path, *, most_pages: int | None = _AT_OPEN) -> list[str]:
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
-            return ["it is no regular file"]
+            return ["it is not a regular file"]
         with open(path, "rb", buffering=0) as file:
             if not os.fstat(file.fileno()).st_size:
                 return []

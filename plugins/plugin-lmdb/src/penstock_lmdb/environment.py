@@ -75,7 +75,7 @@ class Environment:
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def read(self, use: Callable[[Transaction], T]) -> T:
-        """Call `use` with a read transaction; what it returns must not refer to the transaction's memory.
+        """Call `use` with a read transaction; its result must not refer to the transaction's memory.
 
         Inside `reading()` it is the transaction of that block.
         """
@@ -349,7 +349,7 @@ class Environment:
         # LMDB forbids it while a transaction of this process lives.
         if self.is_held:
             raise StoreError(
-                f"{self._where}: must grow, which cannot be inside reading(); end the block before writing",
+                f"{self._where}: the file must grow, but cannot grow inside reading(); end the block before writing",
                 retryable=False,
             )
         with self._without_readers():

@@ -22,7 +22,7 @@ _MAIN = threading.main_thread().ident
 def flush_at_exit(owner: object, flush: Callable[[], None]) -> None:
     """Call `flush` when the process ends, until `forget`; handle signals if this is the main thread.
 
-    SIGTERM and SIGINT flush and then do what they did before: the handler that was there is called, or the process ends
+    SIGTERM and SIGINT flush and then do what they did before: the earlier handler is called, or the process ends
     with 128 + the number of the signal. Python's own handler of SIGINT stays: it raises KeyboardInterrupt, and the exit
     that follows flushes. So does a signal that is ignored, and a handler that was not set from Python.
     """

@@ -145,7 +145,7 @@ def name_of(record: Record) -> str:
 
 
 def deleted(key: bytes, record: Record | None) -> Logged:
-    """Return what the log keeps of a delete, by which it is reported to those who want it by name or coordinates."""
+    """Return the part of a deleted object that the log keeps, to match the delete by name or coordinates."""
     if record is None:
         return ("delete", key)
     metadata = {ID: True} if record.metadata.get(ID) else {}

@@ -117,7 +117,7 @@ class LMDBStore:
 
         Args:
             obj: The object; it may be changed afterwards.
-            obj_name: Its name; several objects may have the same one, by which the last of them is found.
+            obj_name: Its name; if several objects have the same one, it refers to the last of them.
             obj_id: A str or bytes of 1 to 511 bytes, or None for a new one.
             flush_this_immediately: Return when it is synced.
 

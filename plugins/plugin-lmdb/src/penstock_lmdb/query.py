@@ -28,7 +28,7 @@ class Query:
     Attributes:
         exact: Axes with their required value.
         ranges: Axes with the slice that must contain their value: from start on, and before stop; None is open.
-        prefix: What the key begins with.
+        prefix: Text that the key begins with.
         from_ns: Earliest time in nanoseconds.
         to_ns: The end of the times in nanoseconds, exclusive.
     """
@@ -41,7 +41,7 @@ class Query:
 
     @classmethod
     def of(cls, coords: Mapping[str, Any], prefix: str, from_ns: int | None, to_ns: int | None) -> Query:
-        """Check what is wanted. Raises CoordinatesError, or ConfigError for a prefix or a time that cannot be one."""
+        """Check the values. Raises CoordinatesError, or ConfigError for a prefix or a time that cannot be one."""
         for name, value in (("from_ns", from_ns), ("to_ns", to_ns)):
             if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
                 raise ConfigError(f"{name}={value!r}: must be a time in whole nanoseconds, or None")

@@ -41,7 +41,7 @@ class Room:
 
         Returns:
             None; or, where the disk is full, the size in bytes that the file must not exceed, so that the transaction
-            takes what is free within it, and leaves the reserve.
+            takes the free space in it, and leaves the reserve.
 
         Raises:
             StoreError: the disk is full, and the free space within the file is not enough. Retryable.

@@ -44,7 +44,7 @@ class LmdbSource:
     `queue` in its metadata. The arrays are copies. Another process may write to the file meanwhile. Records that are
     damaged, or need an encoder that is not registered, are skipped and counted as rejected.
 
-    It can seek to a position, and with `state` it goes on after the committed records.
+    It can seek to a position, and with `state` it continues after the committed records.
 
     Attributes:
         path: The file, or the directory that it lies in.
@@ -138,7 +138,7 @@ class LmdbSource:
         return list(self._get_opened().position)
 
     def seek(self, position: Any) -> None:
-        """Go on after a position."""
+        """Continue after a position."""
         opened = self._get_opened()
         try:
             time_ns, key = position or (0, "")

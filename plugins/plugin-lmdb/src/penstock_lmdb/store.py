@@ -98,7 +98,8 @@ class LmdbRecordStore:
 
         Raises:
             TemplateError: `key` cannot be compiled.
-            CannotConnectToStoreError: it cannot be opened, is no LMDB file, is damaged, or is missing and `readonly`.
+            CannotConnectToStoreError: it cannot be opened, is not an LMDB file, is damaged, or is missing and
+                `readonly`.
         """
         naming = Naming(self._where, self.key_by, Template(self.key), self.key)
         environment = Environment(
@@ -294,11 +295,11 @@ class LmdbRecordStore:
             callback: Called in a thread of its own, in the order of the changes. If it raises, that is logged.
             pattern: One of `fnmatch` for the key or the channel.
             since: The position of an event: all later ones are reported first. None: only new events.
-            coords: What the coordinates must match; of a delete, those of what was deleted.
+            coords: Values or ranges that the coordinates must match; for a delete, those of the deleted object.
 
         Raises:
-            StoreError: what followed `since` has been forgotten; see `keep_changes`. Or `since` is no position of this
-                file.
+            StoreError: the changes after `since` have been forgotten (see `keep_changes`), or `since` is not a position
+                of this file.
         """
         return self._follow(wanted(pattern, coords, ALL_KINDS), callback, since)
 
@@ -320,7 +321,7 @@ class LmdbRecordStore:
     def sync_with(self, positions: Mapping[str, Any]) -> None:
         """Make everything written and these positions durable, in one transaction that covers both.
 
-        What is written afterwards is taken back if the process dies before the next one: `positions` does that.
+        Later writes are removed if the process dies before the next call: `positions` removes them.
         """
         opened = self._get_opened()
         opened.table.cover(dict(positions))
@@ -329,7 +330,7 @@ class LmdbRecordStore:
     def positions(self) -> Mapping[str, Any]:
         """Return the positions of the last `sync_with`, or an empty mapping.
 
-        What was written after them by a store whose process has died is taken back first, unless this is read-only.
+        Records written after them by a store whose process has died are removed first, unless this is read-only.
         """
         opened = self._get_opened()
         if not self.readonly:
@@ -355,7 +356,7 @@ class LmdbRecordStore:
         try:
             return decode(value)
         except CodecError as error:
-            raise CannotGetObjectError(f"{self._where}: what is under key {key!r} is not a record: {error}") from error
+            raise CannotGetObjectError(f"{self._where}: the value of key {key!r} is not a record: {error}") from error
 
     def _error(self, failed: Failed, count: int) -> StoreError:
         message = str(failed[0][1])
@@ -372,4 +373,4 @@ def _copied(view: memoryview | None) -> bytearray | None:
 
 
 LmdbStore = LmdbRecordStore
-"""The name that it had before `LMDBStore` came beside it."""
+"""Its name before `LMDBStore` was added."""

@@ -31,9 +31,9 @@ class Event:
     Attributes:
         kind: "put", "replace" or "delete".
         key: The key of the record, or the id of the object.
-        name: The name of the object, or the channel of the record; "" where it was deleted before a put was told of, or
+        name: The name of the object, or the channel of the record; "" if it was deleted before its put was reported, or
             was damaged.
-        position: Give it as `since` to go on behind this change.
+        position: Give it as `since` to continue after this change.
     """
 
     kind: Kind
@@ -51,7 +51,7 @@ class Wanted:
     kinds: frozenset[str]
 
     def event(self, transaction: Transaction, change: Change) -> Event | None:
-        """Return what to tell of a change; None if it does not match, or a later change has made it void."""
+        """Return the event to report for a change; None if it does not match, or a later change has made it void."""
         if change.kind not in self.kinds:
             return None
         return self._deleted(change) if change.kind == "delete" else self._put(transaction, change)
@@ -89,14 +89,15 @@ class Subscription:
         """Begin behind `since`, or with what changes from now on.
 
         Raises:
-            StoreError: `since` is no position of this file, or what followed it has been forgotten. Not retryable.
+            StoreError: `since` is not a position of this file, or the changes after it have been forgotten. Not
+                retryable.
         """
         self._environment, self._log, self._wanted, self._tell = environment, log, wanted, tell
         last = environment.read(log.last)
         if since is not None and not (type(since) is int and 0 <= since <= last):
             raise StoreError(
-                f"{environment.data_file}: since={since!r} is no position of this file, whose last change is {last}; "
-                f"if it was recreated, read its content, and subscribe from {last}",
+                f"{environment.data_file}: since={since!r} is not a position of this file, whose last change is "
+                f"{last}; if it was recreated, read its content, and subscribe from {last}",
                 retryable=False,
             )
         self._position = last if since is None else since
@@ -126,7 +127,7 @@ class Subscription:
             self._watch.close()
 
     def _tell_all(self) -> bool:
-        """Tell of what has changed; return whether there was anything."""
+        """Report the changes since the last call; return whether there were any."""
 
         def look(transaction: Transaction) -> tuple[int, list[Event]]:
             changes = self._log.after(transaction, self._position, _AT_ONCE)

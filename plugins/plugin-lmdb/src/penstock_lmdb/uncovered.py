@@ -20,7 +20,7 @@ _live: set[str] = set()
 
 
 def new_session() -> str:
-    """Return the name of a store that was opened now, by which others can check whether it is still open."""
+    """Return the name of a store that was opened now, with which others can check whether it is still open."""
     session = f"{os.getpid()}:{start_of(os.getpid())}:{next(_numbers)}"
     _live.add(session)
     return session

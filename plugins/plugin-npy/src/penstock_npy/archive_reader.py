@@ -79,7 +79,7 @@ class LogArchiveReader:
         """
         count = self._file.count
         if not -count <= number < count:
-            raise IndexError(f"{self._path}: has {count} entries, but none with number {number}")
+            raise IndexError(f"{self._path}: has no entry {number}, only {count} entries")
         number %= count
         return self._message(next(self._file.places(number, number + 1)))
 

@@ -256,7 +256,7 @@ class _Taken:
             return entry_array(self.source, time, payload).tobytes()
         content = array_content(where.read_bytes(), where.name)
         if content[:9] != bytes((self.source,)) + time.to_bytes(8, "little"):
-            raise CannotGetObjectError(f"{where.name}: holds a different entry than its name says")
+            raise CannotGetObjectError(f"{where.name}: the entry in it does not match its name")
         return content
 
     def remove(self, skipped: dict[Path, str]) -> None:

@@ -198,7 +198,7 @@ class FileWriter:
         self._unsynced.sync()
 
     def close(self) -> None:
-        """Close what is open, any number of times; it may be used again."""
+        """Close the open files, any number of times; it may be used again."""
         self._unsynced.close()
 
     def must_last(self, path: Path) -> None:

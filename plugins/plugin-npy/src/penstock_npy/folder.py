@@ -47,7 +47,7 @@ class Folder:
         where: The beginning of messages: "NpyStore 'archive/{{ seq }}.npy'".
         suffix: The end of the name of each file.
         when_exists: The action when a name exists.
-        writer: What writes the files.
+        writer: The object that writes the files.
         template: The template of a record's path.
         index: The fields of each record.
         reserve: The room that stays free.
@@ -84,7 +84,7 @@ class Folder:
 
         Raises:
             TemplateError: the template cannot be compiled.
-            CannotConnectToStoreError: the root is no directory, or may not be written to.
+            CannotConnectToStoreError: the root is not a directory, or may not be written to.
         """
         template = Template(path, root=root)
         if not path.endswith(suffix):
@@ -141,7 +141,7 @@ class Folder:
         Args:
             record: The record.
             path: Its path, if that is free.
-            buffers: What the file holds.
+            buffers: The content of the file.
             said: The content of the file beside it, if there is to be one.
             entry: Its entry in the index, if it is to have one; see `penstock_npy.index`.
 
@@ -267,4 +267,4 @@ class Folder:
                 f"{self.where}: files below {self.root}: {error.strerror}; {remedy}", retryable=False
             ) from error
         except OSError as error:
-            raise StoreError(f"{self.where}: what was written cannot be made durable: {error}") from error
+            raise StoreError(f"{self.where}: the written records cannot be made durable: {error}") from error

@@ -26,8 +26,8 @@ def json_bytes(value: Any, *, indent: int | None = None, only_ascii: bool = Fals
     Scalars and arrays of numpy become numbers and lists, dates ISO 8601, sets and tuples lists, paths and UUIDs text,
     members of an Enum their value; keys of any of these kinds become text. Text that UTF-8 cannot hold is escaped,
     with `only_ascii` all that is not ASCII.
-    As in the JSON of protobuf (https://protobuf.dev/programming-guides/json/), bytes become base64, and what is not
-    finite becomes "NaN", "Infinity" or "-Infinity".
+    As in the JSON of protobuf (https://protobuf.dev/programming-guides/json/), bytes become base64, and numbers
+    that are not finite become "NaN", "Infinity" or "-Infinity".
 
     Raises:
         TypeError: it holds something that has no form in JSON (an object, a complex number).
@@ -42,7 +42,7 @@ def json_bytes(value: Any, *, indent: int | None = None, only_ascii: bool = Fals
             text = json.dumps(tree, ensure_ascii=only_ascii, indent=indent)
         try:
             return text.encode()
-        except UnicodeEncodeError:  # a lone surrogate: a file name that is no UTF-8, say
+        except UnicodeEncodeError:  # a lone surrogate: a file name that is not UTF-8, say
             return json.dumps(tree, indent=indent).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply for JSON, or holds itself") from None
@@ -128,7 +128,7 @@ def plain(value: Any) -> Any:
 
 
 def unmerged(value: Any) -> tuple[Any, dict[str, Any]]:
-    """Return data and metadata of what was written with `merge_metadata`. Raises ValueError if it has none."""
+    """Return data and metadata of an object written with `merge_metadata`. Raises ValueError if it has none."""
     if not isinstance(value, dict) or not isinstance(value.get("metadata"), dict):
         raise ValueError("has no metadata; read it with merge_metadata=False")
     data = {key: each for key, each in value.items() if key != "metadata"}

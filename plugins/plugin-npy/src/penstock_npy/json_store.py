@@ -30,7 +30,7 @@ class JsonStore:
 
     The key of a record is its path below the root. Data may be any value with a JSON form: mappings, lists,
     text, numbers, scalars and arrays of numpy (as lists), dates (as ISO 8601), bytes in any of these (as base64), nan
-    and inf (as "NaN" and "Infinity"). What it reads back is plain: a tuple comes back as a list, an array as lists, a
+    and inf (as "NaN" and "Infinity"). It reads back plain data: a tuple comes back as a list, an array as lists, a
     date as text. Durability is that of `NpyStore`.
 
     Attributes:
@@ -38,15 +38,15 @@ class JsonStore:
         root: Directory that no file leaves; None takes the part of `path` before its first variable.
         when_exists: "error" raises RecordExistsError, "skip" keeps the file and drops the record, "replace" overwrites.
         sync_each: True makes each record durable before `write` returns; costs a flush of the disk per record.
-        merge_metadata: True keeps the metadata in the same object, under the key "metadata"; data that is no mapping
+        merge_metadata: True keeps the metadata in the same object, under the key "metadata"; data that is not a mapping
             goes under "data" then. A mapping that has this key itself is refused.
         indent: Spaces to indent by; None writes one line.
         lines: True appends each record as a line to a file for its channel, by template, which ends in ".jsonl".
             The key of a record is the file's path, "#" and its seq; channel, seq, time, coordinates and metadata are
             kept in an index, as by `NpyStore`. A line that is replaced or deleted becomes blank. One store writes to a
             file at a time.
-        reserve_bytes: Bytes that stay free on the disk. What would leave less is a StoreError that says the figures and
-            may be tried again, so that the run waits or spills as its edges say, before the disk is full.
+        reserve_bytes: Bytes that stay free on the disk. A write that would leave less raises a StoreError that may
+            be tried again, so that the run waits or spills as its edges say, before the disk is full.
         checksums: "xxh3" notes the checksum of each file in a file `checksums` in its directory, which
             `xxhsum --check checksums` and `penstock_npy.checksums.verify_checksums` verify; "none" does not.
         only_ascii: True escapes all non-ASCII text, for programs that do not read UTF-8.
@@ -78,7 +78,7 @@ class JsonStore:
 
         Raises:
             TemplateError: the template cannot be compiled.
-            CannotConnectToStoreError: the root is no directory, or may not be written to.
+            CannotConnectToStoreError: the root is not a directory, or may not be written to.
         """
         self._folder = Folder.open(
             self._where,

@@ -164,7 +164,7 @@ class NpyLogSource:
         return {name: [cursor.stem, cursor.at] for name, cursor in self._cursors.items()}
 
     def seek(self, position: Any) -> None:
-        """Go on from a position. Raises TypeError, ValueError if it is invalid."""
+        """Continue from a position. Raises TypeError, ValueError if it is invalid."""
         if not isinstance(position, Mapping):
             raise TypeError(f"a position is a mapping of channels, not {position!r:.80}")
         for name, (stem, at) in position.items():

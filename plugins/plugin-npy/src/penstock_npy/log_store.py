@@ -50,7 +50,7 @@ class _Channel:
 
 @attrs.define(eq=False)
 class _State:
-    """What an open store has."""
+    """The state of an open store."""
 
     reserve: Reserve
     channels: dict[str, _Channel] = attrs.field(factory=dict)
@@ -80,8 +80,8 @@ class NpyLogStore:
         keep_bytes: The most bytes of a channel; the oldest files are removed when it has more. None: no limit.
         keep_s: Seconds that a file is kept after it was last written to. None: no limit. For both limits: the file that
             is being written is never removed, and files are removed with all their records.
-        reserve_bytes: Bytes that stay free on the disk. What would leave less is a StoreError that says the figures and
-            may be tried again, so that the run waits or spills as its edges say, before the disk is full.
+        reserve_bytes: Bytes that stay free on the disk. A write that would leave less raises a StoreError that may
+            be tried again, so that the run waits or spills as its edges say, before the disk is full.
     """
 
     takes: ClassVar[str] = "any"
@@ -99,7 +99,7 @@ class NpyLogStore:
         """Check that the directory can be written to; nothing is made before the first record.
 
         Raises:
-            CannotConnectToStoreError: it is no directory, or may not be written to.
+            CannotConnectToStoreError: it is not a directory, or may not be written to.
         """
         above = self.path
         while not os.path.lexists(above) and above != above.parent:
@@ -133,7 +133,7 @@ class NpyLogStore:
             except StoreError:
                 raise
             except OSError as error:
-                raise StoreError(f"{self._where}: what was written cannot be made durable: {error}") from error
+                raise StoreError(f"{self._where}: the written records cannot be made durable: {error}") from error
 
     def close(self) -> None:
         state = self._state

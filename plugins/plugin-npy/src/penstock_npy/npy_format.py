@@ -121,7 +121,7 @@ def _layout(file: io.FileIO, status: os.stat_result) -> tuple[tuple[int, ...], b
     """Return shape, order, dtype and start of the array in a file; None if only numpy can tell. Raises ValueError."""
     head = file.read(_HEAD_BYTES) or b""
     if head[:6] != npy.MAGIC_PREFIX:
-        raise ValueError("it is no .npy: its first bytes are others")
+        raise ValueError("it is not a .npy: it begins with other bytes")
     size = struct.calcsize("<H") if head[6:7] == b"\1" else struct.calcsize("<I")
     start = 8 + size + int.from_bytes(head[8 : 8 + size], "little")
     if head[6:7] not in (b"\1", b"\2") or start > _MOST_HEADER_BYTES:

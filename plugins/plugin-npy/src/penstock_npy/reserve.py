@@ -22,7 +22,7 @@ class Reserve:
     The file system is asked every half second, and before each refusal; in between, writes are counted.
 
     Attributes:
-        where: What messages begin with.
+        where: Text that messages begin with.
         path: A path on the disk; it need not exist.
         reserve_bytes: Bytes to keep free; 0 disables the check.
     """

@@ -91,7 +91,7 @@ class StackWriter:
 
     @classmethod
     def open(cls, path: Path) -> StackWriter:
-        """Open the files to go on, and cut them off after the last frame that counts, in case of a crash.
+        """Open the files to continue, and cut them off after the last frame that counts, in case of a crash.
 
         Raises:
             StoreError: another process writes to them.
@@ -258,7 +258,7 @@ class StackReader:
     def _said(self, lines: _Lines, frame: int) -> tuple[DataCoordinates, dict[str, Any]]:
         number = bisect_right(lines.frames, frame) - 1
         if number < 0:
-            raise CannotGetObjectError(f"{said_path(self.path)}: says nothing about frame {frame}")
+            raise CannotGetObjectError(f"{said_path(self.path)}: has no line for frame {frame}")
         found: tuple[DataCoordinates, dict[str, Any]] = lines.read(number)
         return found
 

@@ -41,7 +41,7 @@ _END = 1 << 63
 
 @attrs.define(eq=False)
 class _State:
-    """What an open store has."""
+    """The state of an open store."""
 
     folder: Folder
     series: dict[str, Series] = attrs.field(factory=dict)
@@ -72,16 +72,16 @@ class NpyStackStore:
     The key of a record is its path below the root, "#" and its seq. One file takes one channel, and one store writes
     to it at a time; others, in other processes too, may read.
 
-    Durability: after `kill -9` at any moment each frame is complete or absent, and the next run goes on after the last
-    one. Frames are durable (they survive a power cut) after the next `sync`.
+    Durability: after `kill -9` at any moment each frame is complete or absent, and the next run continues after the
+    last one. Frames are durable (they survive a power cut) after the next `sync`.
 
     Attributes:
         path: Template of the files' paths, ending in ".npy": "archive/{{ time|strftime('%j') }}/{{ channel }}.npy".
         root: Directory that no file leaves; None takes the part of `path` before its first variable.
         when_exists: The action for a record whose seq its channel has: "error" raises RecordExistsError, "skip" drops
             the new one.
-        reserve_bytes: Bytes that stay free on the disk. What would leave less is a StoreError that says the figures and
-            may be tried again, so that the run waits or spills as its edges say, before the disk is full.
+        reserve_bytes: Bytes that stay free on the disk. A write that would leave less raises a StoreError that may
+            be tried again, so that the run waits or spills as its edges say, before the disk is full.
     """
 
     takes: ClassVar[str] = "array"
@@ -97,7 +97,7 @@ class NpyStackStore:
 
         Raises:
             TemplateError: the template cannot be compiled.
-            CannotConnectToStoreError: the root is no directory, or may not be written to.
+            CannotConnectToStoreError: the root is not a directory, or may not be written to.
         """
         folder = Folder.open(
             self._where, self.path, self.root, ".npy", self.when_exists, reserve_bytes=self.reserve_bytes
@@ -123,7 +123,7 @@ class NpyStackStore:
             except OSError as error:
                 if isinstance(error, StoreError):
                     raise
-                raise StoreError(f"{self._where}: what was written cannot be made durable: {error}") from error
+                raise StoreError(f"{self._where}: the written records cannot be made durable: {error}") from error
         state.folder.sync()
 
     def close(self) -> None:
@@ -196,7 +196,7 @@ class NpyStackStore:
             )
         try:
             if not (type(data) is numpy.ndarray and data.dtype.kind in _HAVE_BUFFERS and data.flags.c_contiguous):
-                npy_buffers(data)  # refuses what a file cannot hold
+                npy_buffers(data)  # refuses data that a file cannot hold
                 data = numpy.ascontiguousarray(data).reshape(data.shape)
             if not record.metadata and not record.coords:
                 return record, data, _NOTHING

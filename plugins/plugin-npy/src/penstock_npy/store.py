@@ -42,7 +42,7 @@ class NpyStore:
     short. Reading needs no more than an open store, and may happen in any thread and process, also while it is
     written to.
 
-    What is known beside the array (channel, seq, time, coordinates, metadata) is a line in the index,
+    The other fields of the record (channel, seq, time, coordinates, metadata) are a line in the index,
     `.index/<channel>.jsonl` below the root, which the json module reads; see `penstock_npy.index`. `penstock recover`
     makes a lost one again.
 
@@ -58,8 +58,8 @@ class NpyStore:
         split: True writes one file for each sub-array of axis 0, with its number as `_split_index` in the template
             and in the metadata. Their names are looked up before any is written: with "error", a record one of whose
             names is taken writes none. The key of a record is that of its first file then.
-        reserve_bytes: Bytes that stay free on the disk. What would leave less is a StoreError that says the figures and
-            may be tried again, so that the run waits or spills as its edges say, before the disk is full.
+        reserve_bytes: Bytes that stay free on the disk. A write that would leave less raises a StoreError that may
+            be tried again, so that the run waits or spills as its edges say, before the disk is full.
         checksums: "xxh3" notes the checksum of each file in a file `checksums` in its directory, which
             `xxhsum --check checksums` and `penstock_npy.checksums.verify_checksums` verify; "none" does not.
     """
@@ -88,7 +88,7 @@ class NpyStore:
 
         Raises:
             TemplateError: the template cannot be compiled.
-            CannotConnectToStoreError: the root is no directory, or may not be written to.
+            CannotConnectToStoreError: the root is not a directory, or may not be written to.
         """
         self._folder = Folder.open(
             self._where,
@@ -131,7 +131,7 @@ class NpyStore:
         """Return the record of this key; without stored fields, its `data` and the time of its file.
 
         The array is a new one, (…) as stored. Raises ObjectNotFoundError, or CannotGetObjectError if the file is
-        damaged, is no `.npy`, or holds Python objects.
+        damaged, is not a `.npy`, or holds Python objects.
         """
         folder = self._opened()
         path = folder.existing(key)

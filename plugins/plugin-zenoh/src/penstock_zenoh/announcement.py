@@ -1,4 +1,4 @@
-"""Announcements of this plugin's sessions, by which a publisher tells them from foreign receivers."""
+"""Announcements of this plugin's sessions, with which a publisher distinguishes them from foreign receivers."""
 
 from __future__ import annotations
 

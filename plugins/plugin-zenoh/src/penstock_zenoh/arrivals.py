@@ -309,7 +309,7 @@ class Arrivals:
         return Arrival([sample], key, publisher, number, lost, size_bytes, breaks=breaks, packed=packed, stop=count)
 
     def _named(self, attachment: bytes) -> tuple[str, int, int, int, wire.Packed | None, bool] | None:
-        """Return what a penstock store attached: its id, numbers, count, the packed form, whether it is sent again."""
+        """Return a penstock store's attachment: its id, numbers, count, the packed form, whether it is sent again."""
         to, attachment = wire.read_repetition(attachment)
         numbers = wire.read_attachment(attachment)
         if numbers is not None:

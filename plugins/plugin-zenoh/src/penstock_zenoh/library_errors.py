@@ -1,4 +1,4 @@
-"""Failures of the zenoh library: panics, which are no `Exception`, and sessions after a fork."""
+"""Failures of the zenoh library: panics, which are not an `Exception`, and sessions after a fork."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Publisher:
         is_ended: It has announced its end.
         vanished_at: Monotonic time at which its token disappeared without an end; None while it is present.
         is_noticed: Its disappearance has been logged.
-        is_returning: Its token has disappeared. Until it sends again what was missed, a record may arrive that was
+        is_returning: Its token has disappeared. Until it sends the missed records again, a record may arrive that was
             published after missed ones: `received` stays as it is, and a gap is not a loss.
     """
 

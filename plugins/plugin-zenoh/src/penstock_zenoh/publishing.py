@@ -210,7 +210,7 @@ class Publishing:
             self._send_again(listener)
 
     def _send_again(self, listener: Listener) -> None:
-        if listener.owed is not None:  # it counts what it missed before, and takes no gap for a loss until then
+        if listener.owed is not None:  # it counts the records it missed before, and takes no gap for a loss until then
             self._send_mark(listener, listener.mark(self._audience.next_mark(), is_end=False, is_final=False))
         wanted = set(self._audience.unreceived(listener))
         if not wanted:

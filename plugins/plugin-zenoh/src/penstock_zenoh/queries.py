@@ -168,7 +168,7 @@ class Replies:
         for record in records:
             try:
                 self._source.answer(record.seq, json.dumps(record.data, default=_plain).encode())
-            except BaseException as error:  # a panic of the library is no Exception
+            except BaseException as error:  # a panic of the library is not an Exception
                 if not is_library_error(error):
                     raise
                 failed.append((record, error))

@@ -280,7 +280,7 @@ class ZenohSource:
         return record
 
     def _foreign(self, arrival: Arrival) -> Sequence[Record]:
-        """Return the records of what others than penstock stores have put."""
+        """Return the records of messages that penstock stores did not put."""
         samples = arrival.samples
         if arrival.stop - arrival.start < len(samples):
             samples = samples[arrival.start : arrival.stop]

@@ -158,7 +158,7 @@ class ZenohStore:
         while index < len(records):
             try:
                 index += publishing.publish(records, index)
-            except BaseException as error:  # a panic of the library is no Exception
+            except BaseException as error:  # a panic of the library is not an Exception
                 if not is_library_error(error):
                     raise
                 failed.append((records[index], error))

@@ -7,7 +7,7 @@ on keys that begin with the verbatim chunk `@penstock`, which a subscriber on `*
 - `@penstock/1/source/<id>/<card>`: liveliness token of a source; the card holds its key expression and capacity.
 - `@penstock/1/publisher/<id>/<card>`: liveliness token of a store; the card holds the key expression of its keys.
 - `@penstock/1/session/<zid>`: liveliness token of a session of this plugin that relays to no other session.
-- `@penstock/1/mark/<publisher>/<source>`: a store asks one source to confirm what was sent to it (`Mark`).
+- `@penstock/1/mark/<publisher>/<source>`: a store asks one source to confirm the records sent to it (`Mark`).
 - `@penstock/1/receipt/<publisher>`: a source reports the numbers of received and taken records (`Receipt`).
 
 No message is trusted: an unreadable one is read as `None`, never raised as an exception in a thread of zenoh.

@@ -20,10 +20,10 @@ def keep_freed_memory() -> None:
     Has an effect once per process, and none if the environment sets up the allocator (`MALLOC_ARENA_MAX` and others,
     `GLIBC_TUNABLES`).
 
-    glibc gives each thread a heap of its own, and returns to the system what is free at its top. Arrays that one lane
-    makes and another drops then come from fresh pages nearly every time: decoding 1080p with two workers spent a third
-    of its time in page faults, and the heaps grew to three times the memory that was in use. So all threads share one
-    heap (those that have one by then keep it), and it keeps up to 64 MiB that it does not use: what an edge holds.
+    glibc gives each thread a heap of its own, and returns only free memory at its top to the system. Arrays that one
+    lane makes and another drops then come from fresh pages nearly every time: decoding 1080p with two workers spent a
+    third of its time in page faults, and the heaps grew to three times the memory that was in use. So all threads share
+    one heap (those that have one by then keep it), and it keeps up to 64 MiB of unused memory, enough for an edge.
     Python allocates small objects itself, and libraries reuse their buffers, so that threads rarely compete for the
     heap. Other allocators are not affected. Where glibc cannot be asked, freeing one block of 8 MiB, whose pages are
     never touched, raises its thresholds to 8 and 16 MiB.

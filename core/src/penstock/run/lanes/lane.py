@@ -310,7 +310,7 @@ class Lane:
                 errand()
             except RunError as error:  # raised in the thread that asked
                 future.set_exception(error)
-            except BaseException as error:  # a component may raise anything; the lane goes on
+            except BaseException as error:  # a component may raise anything; the lane continues
                 refused = RunError(f"lane {self.name!r}: {text_of(error)}")
                 refused.__cause__ = error
                 future.set_exception(refused)

@@ -249,7 +249,7 @@ def _check_consumers(graph: Graph, going: set[str]) -> None:
         if behind[name] and set(behind[name]) <= going:
             gone = ", ".join(map(repr, behind[name]))
             raise RunError(
-                f"{gone} cannot be removed: nothing else takes the records of {name!r}, which would go nowhere; "
+                f"{gone} cannot be removed: nothing else takes the records of {name!r}; "
                 f"remove {name!r} too, add another consumer first, or replace it"
             )
 

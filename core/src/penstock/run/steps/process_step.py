@@ -40,7 +40,7 @@ class ProcessStep(Step):
         self._function: Callable[[Record], Any] = self._call
         self._in_place = self._keeps = self._flushes = False
         self._discarded: dict[str, int] | None = None
-        """What a processor that discards records later had counted so far, by channel."""
+        """The counts so far, by channel, of a processor that discards records later."""
         self._naming: Naming | None = Naming(resolved.where, run.trouble)
 
     @property
@@ -58,7 +58,7 @@ class ProcessStep(Step):
         self._made = self.resolved.make()
         in_place = works_in_place(self._made)
         of_parts = in_place and form_of(self._made) == PARTS
-        self._in_place = in_place and not of_parts  # one of parts needs no record around what it may write to
+        self._in_place = in_place and not of_parts  # one that takes parts of a record needs only these to be writable
         self._call = self._function = adapted(self._made, own_data=_own_data if of_parts else None)
         if getattr(self._made, "own_identity", False):
             self._naming = None
@@ -214,7 +214,7 @@ class ProcessStep(Step):
             count_channels(self.counters.discarded, records)
 
     def _count_discarded(self, before: dict[str, int]) -> None:
-        """Count as discarded what the processor has discarded since the last call: it was counted as buffered."""
+        """Count records discarded since the last call, which were counted as buffered, as discarded."""
         try:
             now = dict(self._made.discarded)
             fresh = {channel: count - before.get(channel, 0) for channel, count in now.items()}
@@ -308,7 +308,7 @@ def _record(record: Record, item: Any) -> Record:
 
 
 def _own(record: Record) -> Record:
-    """Return the record with writable data and metadata: copies of what is read-only or held by others."""
+    """Return the record with writable data and metadata: copies of parts that are read-only or held by others."""
     known = record.metadata
     metadata = owned_value(known) if known else known
     data = _own_data(record)

@@ -1,4 +1,4 @@
-"""Salvage: keep as much as possible of a record that cannot be written as bytes, and mark what was changed."""
+"""Salvage: keep as much as possible of a record that cannot be written as bytes, and mark the changed parts."""
 
 from __future__ import annotations
 

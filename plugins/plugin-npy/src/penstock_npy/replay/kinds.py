@@ -99,7 +99,7 @@ def pieces(
     Args:
         path: The file.
         place: Part and byte.
-        stack: What `stack_of` says of it.
+        stack: The result of `stack_of` for it.
         to_end: False leaves a line without its newline, which may still be being written, for later.
 
     Raises:

@@ -44,7 +44,7 @@ class Known:
         return cls(selection, Index(found), "" if below == "." else f"{below}/")
 
     def close(self) -> None:
-        """Close what is open, any number of times."""
+        """Close the open files, any number of times."""
         if self.index is not None:
             self.index.close()
 

@@ -134,9 +134,9 @@ class Listing:
         return position
 
     def seek(self, position: Any) -> None:
-        """Go on from a position. Raises TypeError, ValueError if it is not one of this source."""
+        """Continue from a position. Raises TypeError, ValueError if it is not one of this source."""
         if not isinstance(position, Mapping) or not {"next", "parts"} <= position.keys():
-            raise TypeError(f"a position says which file is next, and names parts; {position!r:.80} does not")
+            raise TypeError(f"a position has the keys 'next' and 'parts', unlike {position!r:.80}")
         if ("names" in position) != (self._journal is None):
             raise ValueError("the position is one of a source with another setting of `state`")
         parts = {str(name): (int(part), int(at)) for name, (part, at) in position["parts"].items()}

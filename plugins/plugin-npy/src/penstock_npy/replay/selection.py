@@ -35,7 +35,7 @@ class Selection:
 
     Attributes:
         root: The directory that contains them.
-        variables: What the template uses; empty for a glob and for a directory.
+        variables: The variables of the template; empty for a glob and for a directory.
     """
 
     root: Path

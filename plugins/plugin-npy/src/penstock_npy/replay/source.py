@@ -25,7 +25,7 @@ from penstock_npy.replay.selection import printable
 _MOST_BYTES = 16 << 20
 _NEVER = 1 << 62
 _NOWHERE = _NEVER, _NEVER
-"""Where a damaged file goes on."""
+"""A position after the end of any file: a damaged file is not read further."""
 _REFUSED = {errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENAMETOOLONG}
 
 
@@ -78,14 +78,14 @@ class NpyFilesSource:
             or "z" of whichever has it. A file that lacks it is refused. Equal ones come by name.
         channel: The channel of records for which nothing else names one; None: see above.
         merge_metadata: True takes the key "metadata" of JSON as metadata, as the json store writes it.
-        follow: True goes on for ever with files that come, and with lines and frames that are added. Files that come
+        follow: True waits for ever for new files, and for lines and frames that are added. Files that arrive
             later are sorted among themselves, behind those that are numbered already.
         poll_s: Seconds between two listings of a directory that is followed; None has the system report changes, which
             it does not for network shares.
         settle_s: Seconds without a change after which a file that is not whole counts as damaged.
         min_age_s: Seconds for which a file must not have changed to be given.
-        state: A file that keeps the number of each file and what was committed, so that a later run goes on with the
-            others, and with what was added. None: each run starts over.
+        state: A file that keeps the number of each file and the committed positions, so that a later run continues with
+            the others, and with later additions. None: each run starts over.
     """
 
     gives: ClassVar[str] = "any"
@@ -165,7 +165,7 @@ class NpyFilesSource:
         return self._opened().position()
 
     def seek(self, position: Any) -> None:
-        """Go on from a position. Raises TypeError, ValueError if it is not one of a source with these settings."""
+        """Continue from a position. Raises TypeError, ValueError if it is not one of a source with these settings."""
         self._leave()
         self._opened().seek(position)
 
@@ -174,7 +174,7 @@ class NpyFilesSource:
         self._opened().commit(position)
 
     def take_refused(self) -> Sequence[tuple[Record, BaseException]]:
-        """Return the damaged files, lines and frames that came since the last call, each with the reason."""
+        """Return the damaged files, lines and frames found since the last call, each with the reason."""
         refused, self._refused = self._refused, []
         return refused
 
@@ -188,7 +188,7 @@ class NpyFilesSource:
         return 0 if listing is None else listing.waiting()
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the open files."""
         self._leave()
         listing, self._listing = self._listing, None
         if listing is not None:

@@ -96,7 +96,7 @@ class HeroStore:
                 if self.realtime:
                     emission.wait_until(record.time_ns)
                 emission.emit(encode(_value(record)))
-            except BaseException as error:  # a panic of the library is no Exception
+            except BaseException as error:  # a panic of the library is not an Exception
                 if not is_library_error(error):
                     raise
                 failed.append((record, error))

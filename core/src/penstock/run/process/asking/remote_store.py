@@ -132,7 +132,7 @@ class RemoteStore:
         failed = failed_records(error) or [(record, error) for record in records]
         record, cause = failed[0]
         self._run.fail(
-            f"{self._worker.resolved.where}: its process died with {len(failed)} records that were not durable, which "
+            f"{self._worker.resolved.where}: its process died; {len(failed)} records were not durable and "
             f"cannot be written again; the first is {text_for_record(record, cause)}",
             cause,
         )
