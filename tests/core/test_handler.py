@@ -173,7 +173,7 @@ def test_unprocessed_and_processed():
         assert handler.get({"t": 0}) == handler.get({"t": 0}, processed=False) == (10, {})
         with pytest.raises(ObjectNotFoundError, match=r"DataCoordinates\(t=0\) are not processed yet"):
             handler.get({"t": 0}, processed=True)
-        with pytest.raises(DataTimeoutError, match=r"no data of DataCoordinates\(t=0\) came within 0.01 s"):
+        with pytest.raises(DataTimeoutError, match=r"no data of DataCoordinates\(t=0\) arrived within 0.01 s"):
             handler.get({"t": 0}, processed=True, timeout_s=0.01)
         go.set()
         assert handler.get({"t": 0}, processed=True, timeout_s=LONG_S) == (11, {})

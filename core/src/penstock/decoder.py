@@ -55,7 +55,7 @@ class Decoder(Protocol):
 class SupportsRest(Protocol):
     """A decoder that can release threads and memory while its channel is idle.
 
-    A run calls `rest` when no record came for `idle_rest_s` seconds, and flushes and closes any decoder whose channel
+    A run calls `rest` if no record arrives for `idle_rest_s` seconds, and flushes and closes any decoder whose channel
     had none for `idle_close_s`; attributes or settings of the decoder, off if absent or None.
     """
 

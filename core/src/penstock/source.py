@@ -37,7 +37,7 @@ class Source(Protocol):
         ...
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        """Return up to `max_records` records in order, or an empty sequence if none came within `timeout_s` seconds.
+        """Return up to `max_records` records in order, or an empty sequence if none arrived within `timeout_s` seconds.
 
         It returns as soon as it has records and would have to wait for more. While it is not called, the source
         must not collect without bound: it makes the sender wait, or counts what it drops (`SupportsLoss`).

@@ -131,7 +131,7 @@ class Inlet:
             return True
 
     def take(self, most: int, timeout_s: float) -> list[Record]:
-        """Return the first records, at most `most`; none if none came in time. Raises EndOfSource."""
+        """Return the first records, at most `most`; none if none arrived in time. Raises EndOfSource."""
         items = self._items
         ended = self._ended  # read first: nothing is put after it is set
         if not items:

@@ -77,7 +77,7 @@ def source(
             object with `open`, `read` and `close`, or an iterable, whose items become records. It is used as it is.
         name: The name in messages and reports; None: derived from the component's name when the pipeline is made.
         workers: Must be 1: a source is read by one thread.
-        ordered: With several workers: whether records leave in the order in which they came.
+        ordered: With several workers: whether records leave in the order in which they arrived.
         place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists are
             sent there and back through shared memory (penstock-shm, Linux).
         retry: How often a failed call is retried; None: 3 tries to reopen it.
@@ -168,7 +168,7 @@ def decoder(
             `reset`, a class of such objects, or a function that makes one.
         name: The name in messages and reports; None: derived from the component's name when the pipeline is made.
         workers: The number of workers; each decodes channels of its own.
-        ordered: With several workers: whether records leave in the order in which they came.
+        ordered: With several workers: whether records leave in the order in which they arrived.
         place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists are
             sent there and back through shared memory (penstock-shm, Linux).
         retry: How often a failed call is retried; None: one try.
@@ -288,7 +288,7 @@ def processor(
             one.
         name: The name in messages and reports; None: derived from the component's name when the pipeline is made.
         workers: The number of workers.
-        ordered: With several workers: whether records leave in the order in which they came.
+        ordered: With several workers: whether records leave in the order in which they arrived.
         place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists are
             sent there and back through shared memory (penstock-shm, Linux).
         retry: How often a failed call is retried; None: one try.
@@ -368,7 +368,7 @@ def store(
             `get_metadata(coords)`, `finish` and `close`. It is used as it is.
         name: The name in messages and reports; None: derived from the component's name when the pipeline is made.
         workers: Must be 1: a store is written by one thread, to keep the order.
-        ordered: With several workers: whether records leave in the order in which they came.
+        ordered: With several workers: whether records leave in the order in which they arrived.
         place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists are
             sent there and back through shared memory (penstock-shm, Linux).
         retry: How often a failed call is retried; None: 3 tries.

@@ -72,7 +72,7 @@ class Node:
         given: The component itself, if the user passed one instead of a name; `use` is "" then.
         name: The name in messages and reports; None: derived from the component's name when the pipeline is made.
         workers: The number of workers.
-        ordered: With several workers: whether records leave in the order in which they came.
+        ordered: With several workers: whether records leave in the order in which they arrived.
         place: Where it works: in a "thread" of the run, or in a "process" of its own, one for each worker. Lists are
             sent there and back through shared memory (penstock-shm, Linux). A process that dies is restarted, and
             its unfinished records are processed again, as often as `retry` says, but at least twice.

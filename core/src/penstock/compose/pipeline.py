@@ -149,7 +149,7 @@ class Pipeline:
         Args:
             limit: End the run after this number of records; None: when every source has ended.
             progress: As in `run`.
-            check: As in `run`. Without it, problems are logged, and the records that came through are returned.
+            check: As in `run`. Without it, problems are logged, and the records that passed through are returned.
             plugins: As in `run`.
 
         Raises:

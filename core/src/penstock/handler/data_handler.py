@@ -241,7 +241,7 @@ class DataHandler:
 
         Raises:
             ObjectNotFoundError: there are no such data and `timeout_s` is 0, or none can come any more.
-            DataTimeoutError: no such data came in time.
+            DataTimeoutError: no such data arrived in time.
             DataDiscardedError: the processor returned nothing for them.
             DataFailedError: they failed for good.
             CannotGetObjectError: they are stored, but the store cannot read them.
@@ -287,7 +287,7 @@ class DataHandler:
             (data, metadata), or a list of these, in the order of `coords`.
 
         Raises:
-            DataTimeoutError: not all came in time; it names the first that did not.
+            DataTimeoutError: not all arrived in time; it names the first that did not.
             DataDiscardedError, DataFailedError, ObjectNotFoundError: they cannot come any more; also as `get`.
         """
         one = isinstance(coords, Mapping)

@@ -95,7 +95,7 @@ class Reading:
                     if not timeout_s:
                         raise self._ledger.absent(waiter)
                     raise DataTimeoutError(
-                        f"handler {self._name!r}: no data of {waiter.coords!r} came within {timeout_s:g} s"
+                        f"handler {self._name!r}: no data of {waiter.coords!r} arrived within {timeout_s:g} s"
                     )
             outcome = waiter.outcome
             if isinstance(outcome, Record):

@@ -72,7 +72,7 @@ def is_kind(data: Any, kind: str) -> bool:
 
 
 def as_view(record: Record) -> Record:
-    """Return the record with a read-only view in place of its bytes, like one that came through shared memory."""
+    """Return the record with a read-only view in place of its bytes, like one received through shared memory."""
     if not isinstance(record.data, (bytes, bytearray)):
         return record
     return record.replace(data=memoryview(record.data).toreadonly())

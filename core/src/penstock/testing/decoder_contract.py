@@ -83,7 +83,7 @@ class DecoderContract(ComponentContract):
         """The packets decode to at least one Record, of the same channel, with increasing numbers."""
         packets = self.make_packets()
         records = self.expected()
-        assert records, "nothing came out"
+        assert records, "decode() returned no record"
         assert all(isinstance(record, Record) for record in records), "decode() returned something that is not a Record"
         channels = {record.channel for record in records}
         assert channels == {packets[0].channel}, (

@@ -106,7 +106,7 @@ class SourceContract(ComponentContract):
             except EndOfSource:
                 break
             records.extend(found)
-            assert time.monotonic() < ends, f"only {len(records)} of {count} records came in {_PATIENCE_S:.0f} s"
+            assert time.monotonic() < ends, f"only {len(records)} of {count} records arrived in {_PATIENCE_S:.0f} s"
         return records
 
     def test_has_the_methods_of_a_source(self, tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ class SourceContract(ComponentContract):
 
     def _assert_same(self, expected: Sequence[Record], actual: Sequence[Record]) -> None:
         assert len(actual) == len(expected), (
-            f"{len(actual)} records came, and not the {len(expected)} after the position"
+            f"{len(actual)} records arrived, and not the {len(expected)} after the position"
         )
         for one, other in zip(expected, actual, strict=True):
             assert_same_record(one, other, fields=("data", "channel", "seq") if self.same_seq else ("data", "channel"))

@@ -37,7 +37,7 @@ class Feeds(Protocol):
 
 
 def bytes_taken_unread(case: Feeds, directory: Path, count: int) -> int:
-    """Return by how many bytes the memory of this process grew while `count` records came and were not read.
+    """Return by how many bytes the memory of this process grew while `count` records arrived and were not read.
 
     It is 0 if the sender is blocked, since the sender then holds the rest. Memory of Python and numpy counts, that of
     other C libraries does not. Waiting records are read before the source is closed, so that such a sender can end.
@@ -59,7 +59,7 @@ def bytes_taken_unread(case: Feeds, directory: Path, count: int) -> int:
 
 
 def _taken(feeder: threading.Thread) -> int:
-    """Start to feed, and return the bytes by which memory grew until all had come; 0 if the sender is blocked."""
+    """Start to feed, and return the bytes by which memory grew until all had arrived; 0 if the sender is blocked."""
     was_tracing = tracemalloc.is_tracing()
     tracemalloc.start()
     try:

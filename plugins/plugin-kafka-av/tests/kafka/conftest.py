@@ -98,7 +98,7 @@ def read() -> Callable[..., list[Any]]:
                 records += source.read(min(500, count - len(records)), 0.2)
             except EndOfSource:
                 break
-            assert time.monotonic() < ends, f"only {len(records)} of {count} records came"
+            assert time.monotonic() < ends, f"only {len(records)} of {count} records arrived"
         return records
 
     return until

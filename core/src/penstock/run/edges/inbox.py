@@ -1,4 +1,4 @@
-"""Inbox: the input of a lane: one or several edges, read in turn, with the barriers that came on all of them."""
+"""Inbox: the input of a lane: one or several edges, read in turn, with the barriers that arrived on all of them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Inbox:
         edges: The edges that are read; a detached one is removed when it has ended.
         in_turn: Take one chunk from each edge in strict rotation, which keeps the order of several workers.
         aligned: After a barrier, do not read an edge until the barrier has come on every edge.
-        taken_from: The edge that the last chunk came on.
+        taken_from: The edge that the last chunk arrived on.
     """
 
     def __init__(self, *, in_turn: bool = False, aligned: bool = False) -> None:
@@ -104,7 +104,7 @@ class Inbox:
             self._something.notify()
 
     def wake(self) -> None:
-        """Wake the reader, since an item came; called under the lock."""
+        """Wake the reader, since an item arrived; called under the lock."""
         if self._idle:  # once: until the reader is awake, no further wake-up is needed
             self._idle = False
             self._something.notify()

@@ -20,7 +20,7 @@ class Merge:
         self._is_reported = False
 
     def note(self, edge: str, records: Sequence[Record]) -> None:
-        """Check a list that came on this edge; the first number that occurs twice in any channel is reported."""
+        """Check a list that arrived on this edge; the first number that occurs twice in any channel is reported."""
         if self._is_reported:
             return
         channel = records[0].channel

@@ -138,7 +138,7 @@ class SourceLane(Lane):
         self.nudge()
 
     def stop(self) -> None:
-        """End the source as if no more records came; one that holds records returns these first."""
+        """End the source as if no more records arrived; one that holds records returns these first."""
         if isinstance(self.source, SupportsEndSoon):
             if not self._ending:
                 self._ending = True
@@ -278,7 +278,7 @@ class SourceLane(Lane):
     def position(self) -> Any:
         """Return the source's position after the last list that the run took, or None: then nothing is committed.
 
-        The source itself is not asked: a failed read may have moved it past records that never came.
+        The source itself is not asked: a failed read may have moved it past records that never arrived.
         """
         return self._position
 
@@ -322,7 +322,7 @@ class SourceLane(Lane):
             return None
 
     def _check_position(self) -> None:
-        """Stop committing a source that was reopened at a position that may be past records that never came.
+        """Stop committing a source that was reopened at a position that may be past records that never arrived.
 
         A source that cannot seek begins at its committed position, or at its last one; any other position means that
         the failed read has lost records.

@@ -119,7 +119,7 @@ class DecodeStep(Step):
         return int(now - before)
 
     def _thin(self, channel: str, count: int) -> None:
-        """Count packets as thinned out that were counted as buffered when they came."""
+        """Count packets as thinned out that were counted as buffered when they arrived."""
         count = min(count, self.counters.buffered)
         self.counters.buffered -= count
         self.counters.thinned[channel] += count

@@ -30,7 +30,7 @@ class Passed:
     """A packet in the form in which it is written.
 
     Attributes:
-        data: Its bytes; with H.264 and HEVC, preceded by parameter sets that came in separate records.
+        data: Its bytes; with H.264 and HEVC, preceded by parameter sets received in separate records.
         track: The file header for it if it is a keyframe; else None.
         pts: Presentation time, in units of `unit`.
         dts: Decoding time, in units of `unit`; None if unknown.

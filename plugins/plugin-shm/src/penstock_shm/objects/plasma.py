@@ -200,7 +200,7 @@ class PlasmaStoreInterface:
             timeout_s: Seconds to wait for it; None waits for ever.
 
         Returns:
-            The id; None if none came in time, or the connection was released or reset.
+            The id; None if none arrived in time, or the connection was released or reset.
 
         Raises:
             StoreError: `subscribe()` was not called.
