@@ -91,7 +91,7 @@ def test_nobody_there(endpoint):
     assert "no answer at tcp/127.0.0.1:1" in done.stderr
 
 
-def test_a7_what_a_stranger_says_does_not_write_to_the_terminal(endpoint):
+def test_a7_names_from_the_network_print_no_control_characters(endpoint):
     """Names from the network, of a HERO's class or an end's process, print no control characters."""
     session = Network(listen=(endpoint,)).open()
     base, evil = "@object/heros/cam", "\x1b[2Jgone\n"
