@@ -205,9 +205,10 @@ def _flat_bytes(metadata: Mapping[str, Any]) -> int | None:
     """Return the approximate size of a dict of numbers, short texts and short lists of numbers; None for any other."""
     if type(metadata) is not dict and type(metadata) is not ReadOnlyDict:
         return None
+    numbers = bytes_of_numbers(metadata)
+    if numbers is not None:
+        return numbers
     size = _UNKNOWN_BYTES
-    if _SCALARS.issuperset(map(type, metadata.values())):
-        return size + 3 * _SCALAR_BYTES * len(metadata)  # with their keys and slots
     for value in metadata.values():
         kind = type(value)
         if kind in _SCALARS:

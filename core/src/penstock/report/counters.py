@@ -59,6 +59,12 @@ class Counters:
     work: Latency = attrs.field(factory=Latency)
     latency: Latency = attrs.field(factory=Latency)
 
+    def count_buffered_as(self, outcome: Counter[str], channel: str, count: int) -> None:
+        """Count records of a channel, which were counted as buffered when they arrived, under their outcome."""
+        count = min(count, self.buffered)
+        self.buffered -= count
+        outcome[channel] += count
+
 
 def count_channels(counter: Counter[str], records: Sequence[Record]) -> None:
     """Count records by channel."""

@@ -79,7 +79,7 @@ class DecodeStep(Step):
             else:
                 counters.discarded[record.channel] += 1
             if thinned:
-                self._thin(record.channel, thinned)
+                counters.count_buffered_as(counters.thinned, record.channel, thinned)
             if ends:
                 given.extend(self._end_channel(record.channel))
         if self._remarks and not counters.remark:
@@ -118,12 +118,6 @@ class DecodeStep(Step):
         self._thinned[channel] = now
         return int(now - before)
 
-    def _thin(self, channel: str, count: int) -> None:
-        """Count packets as thinned out that were counted as buffered when they arrived."""
-        count = min(count, self.counters.buffered)
-        self.counters.buffered -= count
-        self.counters.thinned[channel] += count
-
     def _end_channel(self, channel: str) -> list[Record]:
         """Close a channel, and count the last results of its decoder as `extra`."""
         frames = self._close(channel)
@@ -148,7 +142,7 @@ class DecodeStep(Step):
         try:
             frames = only_records(decoder.flush(), "flush")
             if self._thinned is not None:
-                self._thin(channel, self._newly_thinned(channel))
+                self.counters.count_buffered_as(self.counters.thinned, channel, self._newly_thinned(channel))
             return frames if self._naming is None else self._naming.frames(None, frames)
         except BaseException as error:  # one channel's end must not cost another's
             self.error_policy.fail_late("flush", error)

@@ -223,9 +223,7 @@ class ProcessStep(Step):
             self.error_policy.fail_late("discarded", error)
             return
         for channel, count in fresh.items():
-            count = min(count, self.counters.buffered)
-            self.counters.buffered -= count
-            self.counters.discarded[channel] += count
+            self.counters.count_buffered_as(self.counters.discarded, channel, count)
 
     def _whole(self, record: Record) -> list[Record]:
         return self._expand(record, self._call(record))
