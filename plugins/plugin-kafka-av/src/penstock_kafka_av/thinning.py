@@ -73,19 +73,16 @@ class Thinning:
         """
         if self.pace is not None:
             self.pace.note(time_ns)
-        if self.skip == "nonkey" and key is False:
-            self.count += 1
-            return True
         early = self.pace is not None and is_timed and self.pace.is_early(time_ns)
-        if early and is_alone:
-            self.count += 1
-            return True
-        if key is True or not (early or self.skip == "nonref") or not is_annex_b:
-            return False
-        if not self._is_disposable(codec, unit):
-            return False
-        self.count += 1
-        return True
+        is_left_out = (
+            (self.skip == "nonkey" and key is False)
+            or (early and is_alone)
+            or (
+                key is not True and (early or self.skip == "nonref") and is_annex_b and self._is_disposable(codec, unit)
+            )
+        )
+        self.count += is_left_out
+        return is_left_out
 
     def wants(self, time_ns: int) -> bool:
         """Return whether a decoded frame is selected; if not, count it."""
