@@ -104,7 +104,7 @@ def direct() -> Callable[..., Iterator[tuple[int, NDArray[Any]]]]:
     return decode
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def drain() -> Callable[..., list[Record]]:
     """Return all records of a source, from open to its end."""
     return _drain

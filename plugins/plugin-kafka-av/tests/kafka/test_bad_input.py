@@ -10,32 +10,23 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 import penstock as ps
-from penstock.errors import EndOfSource
 from penstock_kafka_av import KafkaSource
 from penstock_kafka_av.test_picture import TestPictureSource
 
 
-def packets():
+@pytest.fixture(scope="module")
+def packets(drain):
     """Packets of the test picture, a keyframe every ten."""
-    source = TestPictureSource(frames=30, width=64, height=48, rate=10, bframes=0)
-    source.open()
-    found = []
-    try:
-        while True:
-            found += [each.data for each in source.read(100, 5.0)]
-    except EndOfSource:
-        return found
-    finally:
-        source.close()
+    return [each.data for each in drain(TestPictureSource(frames=30, width=64, height=48, rate=10, bframes=0))]
 
 
 @pytest.fixture
-def decoded(broker):
+def decoded(broker, packets):
     """Produce messages of a camera, and of an intact one; return the report, and the frames of each."""
 
     def run(messages, **decoder):
         mark = f"b{uuid.uuid4().hex[:6]}"
-        broker.produce(broker.topic(f"{mark}_sound"), packets())
+        broker.produce(broker.topic(f"{mark}_sound"), packets)
         broker.produce(broker.topic(f"{mark}_odd"), messages)
         frames = {"sound": [], "odd": []}
 
@@ -52,17 +43,16 @@ def decoded(broker):
     return run
 
 
-def test_a_stream_that_begins_in_the_middle_of_a_group_of_pictures(decoded):
+def test_a_stream_that_begins_in_the_middle_of_a_group_of_pictures(decoded, packets):
     """No frame before the first keyframe is returned; skipped packets are counted, and all later frames come."""
-    report, frames = decoded(packets()[4:])
+    report, frames = decoded(packets[4:])
     assert [each.metadata["offset"] for each in frames] == list(range(6, 26))
     assert report.account.node("decode").discarded == 6
 
 
-def test_half_packets(decoded):
+def test_half_packets(decoded, packets):
     """A truncated packet costs the frames up to the next keyframe, and no more."""
-    whole = packets()
-    report, frames = decoded([*whole[:3], whole[3][: len(whole[3]) // 2], *whole[4:]])
+    report, frames = decoded([*packets[:3], packets[3][: len(packets[3]) // 2], *packets[4:]])
     assert {each.metadata["offset"] for each in frames} >= {0, 1, 2, *range(10, 30)}
     assert report.received == 60
 

@@ -14,7 +14,7 @@ import uuid
 import numpy as np
 import pytest
 
-from penstock.errors import EndOfSource, ObjectNotFoundError, SourceError
+from penstock.errors import ObjectNotFoundError, SourceError
 from penstock_kafka_av import Comux, Control, KafkaSource, MongoConnect
 from penstock_kafka_av.test_picture import TestPictureSource
 
@@ -47,18 +47,9 @@ class Enough(Exception):
 
 
 @pytest.fixture(scope="session")
-def packets():
+def packets(drain):
     """Packets of the test picture, with B-frames and a keyframe every ten."""
-    source = TestPictureSource(frames=40, width=64, height=48, rate=10, bframes=2)
-    source.open()
-    found = []
-    try:
-        while True:
-            found += source.read(100, 1.0)
-    except EndOfSource:
-        return [each.data for each in found]
-    finally:
-        source.close()
+    return [each.data for each in drain(TestPictureSource(frames=40, width=64, height=48, rate=10, bframes=2))]
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -14,7 +15,6 @@ import zlib
 import pytest
 
 import penstock as ps
-from penstock.errors import EndOfSource
 from penstock_kafka_av import KafkaSource
 from penstock_kafka_av.decoder import AvDecoder
 from penstock_kafka_av.test_picture import TestPictureSource
@@ -70,6 +70,46 @@ def member(settings, program=MEMBER):
         [sys.executable, "-c", program, json.dumps(settings)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
+
+
+@contextlib.contextmanager
+def members(settings, program=MEMBER):
+    """Run three processes of a program until the end; yield a function that kills the oldest and starts another."""
+    running = [member(settings, program) for _ in range(MEMBERS)]
+
+    def replace_one():
+        victim = running.pop(0)
+        victim.kill()
+        victim.wait()
+        victim.stdout.close()
+        running.append(member(settings, program))
+        assert running[-1].stdout.readline() == "begun\n"
+
+    try:
+        for each in running:
+            assert each.stdout.readline() == "begun\n"
+        yield replace_one
+    finally:
+        for each in running:
+            each.terminate()
+        for each in running:
+            each.wait(60)
+            each.stdout.close()
+
+
+def shared_cameras(broker, options, **store):
+    """Return the topics of eight cameras, that of the results, and the settings of the members of one group."""
+    mark, out = broker.topic(), broker.topic(partitions=CAMERAS)
+    names = [broker.topic(f"{mark}_{number}") for number in range(CAMERAS)]
+    settings = {
+        "source": {
+            "bootstrap_servers": broker.address, "schema": f"{mark}_:cam_id", "group": f"g-{mark}", "refresh_s": 1.0,
+            "options": options,
+        },
+        "store": {"bootstrap_servers": broker.address, "topic": out, "key": "{{ channel }}",
+                  "partition": "{{ channel }}", **store},
+    }  # fmt: skip
+    return names, out, settings
 
 
 def test_tombstones_and_empty_messages(broker, read):
@@ -275,31 +315,14 @@ def test_a_source_is_removed_though_no_broker_answers(own_broker, protocol):
 )
 def test_members_that_are_killed(broker, read, options):
     """Three processes share eight cameras; whichever is killed, no stored record is missing."""
-    mark, out = broker.topic(), broker.topic(partitions=CAMERAS)
-    names = [broker.topic(f"{mark}_{number}") for number in range(CAMERAS)]
-    settings = {
-        "source": {
-            "bootstrap_servers": broker.address, "schema": f"{mark}_:cam_id", "group": f"g-{mark}", "refresh_s": 1.0,
-            "options": options,
-        },
-        "store": {"bootstrap_servers": broker.address, "topic": out, "payload": "data", "key": "{{ channel }}",
-                  "partition": "{{ channel }}"},
-    }  # fmt: skip
-    members = [member(settings) for _ in range(MEMBERS)]
-    try:
-        for each in members:
-            assert each.stdout.readline() == "begun\n"
+    names, out, settings = shared_cameras(broker, options, payload="data")
+    with members(settings) as replace_one:
         step = PER_CAMERA // (KILLS + 1)
         for kill in range(KILLS + 1):
             for name in names:
                 broker.produce(name, numbers(step, kill * step))
             if kill < KILLS:
-                victim = members.pop(0)
-                victim.kill()
-                victim.wait()
-                victim.stdout.close()
-                members.append(member(settings))
-                assert members[-1].stdout.readline() == "begun\n"
+                replace_one()
         wanted = {
             (camera, b"%d" % number) for camera in map(str, range(CAMERAS)) for number in range((KILLS + 1) * step)
         }
@@ -310,51 +333,30 @@ def test_members_that_are_killed(broker, read, options):
                 break
             assert time.monotonic() < ends, f"{len(wanted - set(found))} of {len(wanted)} are missing"
         assert wanted == set(found)
-    finally:
-        for each in members:
-            each.terminate()
-        for each in members:
-            each.wait(60)
-            each.stdout.close()
 
 
 @pytest.mark.parametrize(
     "options", [{}, {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300}], ids=["new", "classic"]
 )
-def test_decoding_members_that_are_killed(broker, read, options):
+def test_decoding_members_that_are_killed(broker, read, drain, decode_all, options):
     """Three processes share eight cameras and decode them; who takes over begins at a keyframe; in the end every
     packet was produced again with the right picture's result: nothing is lost, and no picture is broken.
     """
     step = 7  # fewer than a group of pictures has: members die in the middle of one
-    packets = camera_packets((KILLS + 1) * 2 * step)
-    reference = {frame.parent.seq: zlib.crc32(frame.data) for frame in decoded(packets)}
-    mark, out = broker.topic(), broker.topic(partitions=CAMERAS)
-    names = [broker.topic(f"{mark}_{number}") for number in range(CAMERAS)]
-    settings = {
-        "source": {
-            "bootstrap_servers": broker.address, "schema": f"{mark}_:cam_id", "group": f"g-{mark}", "refresh_s": 1.0,
-            "options": options,
-        },
-        "store": {"bootstrap_servers": broker.address, "topic": out, "payload": "parent", "key": "{{ channel }}",
-                  "partition": "{{ channel }}", "headers": {"offset": "{{ offset }}"}},
-    }  # fmt: skip
-    members = [member(settings, VISION) for _ in range(MEMBERS)]
+    packets = drain(TestPictureSource(frames=(KILLS + 1) * 2 * step, width=64, height=48, rate=10, bframes=0))
+    decoder = AvDecoder()
+    reference = {frame.parent.seq: zlib.crc32(frame.data) for frame in decode_all(decoder, packets)}
+    decoder.close()
+    names, out, settings = shared_cameras(broker, options, payload="parent", headers={"offset": "{{ offset }}"})
     made = 0
-    try:
-        for each in members:
-            assert each.stdout.readline() == "begun\n"
+    with members(settings, VISION) as replace_one:
         for kill in range(KILLS + 1):
             more = step if kill < KILLS else len(packets) - made
             for name in names:
                 broker.produce(name, [each.data for each in packets[made : made + more]])
             made += more
             if kill < KILLS:
-                victim = members.pop(0)
-                victim.kill()
-                victim.wait()
-                victim.stdout.close()
-                members.append(member(settings, VISION))
-                assert members[-1].stdout.readline() == "begun\n"
+                replace_one()
         # the last picture of a camera may wait inside the decoder for the next packet
         wanted = {(str(camera), offset) for camera in range(CAMERAS) for offset in range(made - 3)}
         ends = time.monotonic() + 90
@@ -368,35 +370,7 @@ def test_decoding_members_that_are_killed(broker, read, options):
             assert time.monotonic() < ends, (
                 f"{len(wanted - {each[:2] for each in results})} of {len(wanted)} are missing"
             )
-    finally:
-        for each in members:
-            each.terminate()
-        for each in members:
-            each.wait(60)
-            each.stdout.close()
     assert all(found == reference[offset] for _, offset, found in results)
-
-
-def camera_packets(count):
-    """Packets of the test picture without B-frames, a keyframe every ten."""
-    source = TestPictureSource(frames=count, width=64, height=48, rate=10, bframes=0)
-    source.open()
-    found = []
-    try:
-        while True:
-            found += source.read(100, 1.0)
-    except EndOfSource:
-        return found
-    finally:
-        source.close()
-
-
-def decoded(packets):
-    """All frames of these packets."""
-    decoder = AvDecoder()
-    frames = [frame for packet in packets for frame in decoder.decode(packet)] + list(decoder.flush())
-    decoder.close()
-    return frames
 
 
 def test_exactly_once_through_kills(broker, read):
@@ -497,18 +471,11 @@ def test_a_control_topic_of_a_pipeline(broker, read):
             run.wait(0.05)
 
 
-def test_one_camera_disturbs_no_other(broker, read):
+def test_one_camera_disturbs_no_other(broker, drain):
     """Garbage on one camera's topic is dead-lettered; its neighbour loses no frame."""
     mark = f"v{uuid.uuid4().hex[:6]}"
     good, bad = broker.topic(f"{mark}_good"), broker.topic(f"{mark}_bad")
-    pictures = TestPictureSource(frames=20, width=64, height=48, rate=10)
-    pictures.open()
-    packets = []
-    try:
-        while True:
-            packets += [each.data for each in pictures.read(100, 1.0)]
-    except EndOfSource:
-        pictures.close()
+    packets = [each.data for each in drain(TestPictureSource(frames=20, width=64, height=48, rate=10))]
     broker.produce(good, packets)
     broker.produce(bad, [b"garbage", None, b"", packets[3][:10], *packets[5:10]])
     source = ps.source("kafka", bootstrap_servers=broker.address, schema=f"{mark}_:cam_id", until_end=True)

@@ -13,7 +13,6 @@ import av
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from penstock.errors import EndOfSource
 from penstock_kafka_av.recording.journal import read_journal
 from penstock_kafka_av.test_picture import TestPictureSource
 
@@ -32,18 +31,12 @@ print(pipeline.run().ok, flush=True)
 
 
 @pytest.fixture(scope="module")
-def packets():
+def packets(drain):
     """What a camera sends."""
-    source = TestPictureSource(frames=STEP * (KILLS + 1), width=64, height=48, rate=10, bframes=0)
-    source.open()
-    found = []
-    try:
-        while True:
-            found += [record.data for record in source.read(100, 1.0)]
-    except EndOfSource:
-        return found
-    finally:
-        source.close()
+    return [
+        each.data
+        for each in drain(TestPictureSource(frames=STEP * (KILLS + 1), width=64, height=48, rate=10, bframes=0))
+    ]
 
 
 def committed(broker, group, topic):
