@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -216,6 +217,20 @@ def test_the_end_of_a_run(link, read):
     source.commit(source.position())
     source.close()
     assert read(link(KafkaLinkSource, until_end=True, publishers=2)) == []
+
+
+def test_marks_do_not_shorten_the_wait(link):
+    """A read that receives only marks of a store goes on waiting, so it returns the record written after them."""
+    source = link(KafkaLinkSource, refresh_s=0.2)
+    link(KafkaLinkStore, partitions=1).close()  # writes the mark of its end
+    store = link(KafkaLinkStore)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(source.read, 10, 60.0)
+        while not source.position().get(f"{link.name}/0") and not reading.done():
+            time.sleep(0.01)
+        store.write([record(0)])
+        store.sync()
+        assert [each.seq for each in reading.result()] == [0]
 
 
 def test_what_is_no_record_of_a_link(broker, link, read):

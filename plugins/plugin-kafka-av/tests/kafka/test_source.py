@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 import penstock as ps
-from penstock.errors import CannotConnectToStoreError, ConfigError, SourceError
+from penstock.errors import CannotConnectToStoreError, ConfigError, EndOfSource, SourceError
 from penstock_kafka_av import KafkaLinkSource, KafkaLinkStore, KafkaSource, KafkaStore
 from penstock_kafka_av.kafka.start import Starts, start_of
 
@@ -74,6 +74,20 @@ def test_d1_all_partitions(broker, source_of, read):
         own = [record for record in records if record.metadata["partition"] == partition]
         assert [record.metadata["offset"] for record in own] == [0, 1, 2, 3, 4]
         assert sorted(record.seq for record in own) == [record.seq for record in own]
+
+
+def test_ends_of_partitions_do_not_shorten_the_wait(broker, source_of):
+    """With until_end, the ends of empty partitions do not make a read return nothing before its timeout."""
+    topic = broker.topic(partitions=12)
+    broker.produce(topic, numbers(3), partition=11)
+    source = source_of(topics=[topic], until_end=True)
+    found = []
+    while len(found) < 3:
+        records = source.read(10, 60.0)
+        assert records
+        found += records
+    with pytest.raises(EndOfSource):
+        source.read(10, 60.0)
 
 
 def test_d1_starts(broker, source_of, read):

@@ -102,24 +102,35 @@ class Consuming:
         self._thread.start()
 
     def take(self, most: int, timeout_s: float) -> list[tuple[Partition, Message]]:
-        """Return up to `most` messages of the assigned partitions, in order within each. Raises SourceError."""
+        """Return up to `most` messages of the assigned partitions, in order within each. Raises SourceError.
+
+        It waits up to `timeout_s` for the first message. The end of one partition does not shorten this time; the end
+        of all of them does.
+        """
+        until = time.monotonic() + timeout_s
         with self._lock:
-            self._taken_at = time.monotonic()
             self._assigned.resume()
-            self._follow_found()
-            self._assigned.begin_pending()
-            try:
-                found = self._in_step(most, timeout_s) if self._is_in_step else self._as_it_comes(most, timeout_s)
-            except KafkaException as error:
-                raise source_error(self._where, error, doing="read") from error
-            self._taken_at = time.monotonic()
-            if self._failure is not None:
-                failure, self._failure = self._failure, None
-                raise failure
-            given = self._sorted(found)
+            while True:
+                self._taken_at = time.monotonic()
+                self._follow_found()
+                self._assigned.begin_pending()
+                given = self._sorted(self._received(most, min(max(0.0, until - self._taken_at), _IDLE_S)))
+                self._taken_at = time.monotonic()
+                if given or self._taken_at >= until or self.is_at_end():
+                    break
             for partition in {id(each): each for each, _ in given}.values():
                 self.high(partition)
             return given
+
+    def _received(self, most: int, timeout_s: float) -> list[Message]:
+        try:
+            found = self._in_step(most, timeout_s) if self._is_in_step else self._as_it_comes(most, timeout_s)
+        except KafkaException as error:
+            raise source_error(self._where, error, doing="read") from error
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        return found
 
     def _as_it_comes(self, most: int, timeout_s: float) -> list[Message]:
         found = self._assigned.waiting.take(most)

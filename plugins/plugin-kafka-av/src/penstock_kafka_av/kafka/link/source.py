@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -82,17 +83,19 @@ class KafkaLinkSource:
         self._refused.clear()
 
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
-        """Return up to `max_records` records; () if none arrived in time. Raises SourceError, EndOfSource."""
+        """Return up to `max_records` records; () if none arrived in time. Raises SourceError, EndOfSource.
+
+        Messages that hold no record (marks of a store, duplicates) do not shorten the time that it waits.
+        """
         kafka = self._opened()
-        messages = kafka.read(max_records, timeout_s)
-        records = []
-        for message in messages:
-            record = self._record(message)
-            if record is not None:
-                records.append(record)
-        if not messages and self.until_end and self._has_ended(kafka):
-            raise EndOfSource(f"{self._where()}: all sending runs have ended")
-        return records
+        until = time.monotonic() + timeout_s
+        while True:
+            messages = kafka.read(max_records, max(0.0, until - time.monotonic()))
+            records = [record for message in messages if (record := self._record(message)) is not None]
+            if not messages and self.until_end and self._has_ended(kafka):
+                raise EndOfSource(f"{self._where()}: all sending runs have ended")
+            if records or self._refused or time.monotonic() >= until:
+                return records
 
     def _record(self, message: Record) -> Record | None:
         number, offset = message.metadata["partition"], message.metadata["offset"]
