@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import zenoh
 
 import penstock as ps
-from penstock.errors import ConfigError, SourceError
+from penstock.errors import ConfigError, EndOfSource, SourceError
 from penstock_zenoh.hero.acquisitions import Acquisition
 from penstock_zenoh.hero.bounds import Bounds
 from penstock_zenoh.hero.cbor_out import encode
@@ -329,6 +330,28 @@ def test_a_default_that_holds_a_directory_stays(endpoint, emit):
         "root": "x",
         "gain": 2,
     }
+
+
+def test_events_without_a_record_do_not_shorten_the_wait(endpoint, emit):
+    """A read that receives only bounds goes on waiting for a record; one that receives an invalid event returns."""
+    source = HeroSource(object_selector="cam", event_name="acquisition_data", connect=[endpoint])
+    source.open()
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(source.read, 10, 60.0)
+        emit("cam", "acquisition_started", {"frames": 1})
+        while not source.remark() and not reading.done():
+            time.sleep(0.01)
+        emit("cam", "acquisition_data", [7, {}])
+        assert [record.data for record in reading.result()] == [7]
+        emit("cam", "acquisition_stopped", {"frame_count": 1})
+        emit("cam", "acquisition_data", None, payload=b"\xff")
+        assert source.read(10, 60.0) == []
+        assert len(source.take_refused()) == 1
+        reading = pool.submit(source.read, 10, 60.0)
+        source.end_soon()
+        with pytest.raises(EndOfSource):
+            reading.result()
+    source.close()
 
 
 def test_sigterm_while_events_are_queued_loses_none(endpoint, emit, tmp_path):

@@ -153,30 +153,42 @@ class HeroSource:
     def read(self, max_records: int, timeout_s: float) -> Sequence[Record]:
         """Return the records of arrived events, at most `max_records`, waiting up to `timeout_s` seconds for the first.
 
-        Raises EndOfSource after `end_soon`, or after `until_silent_s` without an event.
+        Events that become no records, such as bounds, do not shorten this time; invalid events do, so that they are
+        dead-lettered at once. Raises EndOfSource after `end_soon`, or after `until_silent_s` without an event.
         """
         observation = self._open
         if observation is None:
             raise SourceError(f"{self._name()} is not open: call open() first")
         if not observation.is_here():
             raise SourceError(f"{self._name()} was opened in another process, before a fork: open one here")
-        records = [record for event in self._fed.take(max_records) for record in self._of_fed(*event)]
-        if not records:
+        until = time.monotonic() + timeout_s
+        while True:
             is_ending = self._fed.has_ended
-            most = min(max_records, self._left) if is_ending else max_records
-            arrivals = observation.take(most, _ENDING_S if is_ending else timeout_s) if most else []
-            self._left -= sum(each.stop - each.start for each in arrivals) if is_ending else 0
-            if is_ending and not arrivals and not self._fed.waiting:
-                raise EndOfSource(f"{self._name()}: ended by `end_soon`")
-            for arrival in arrivals:
-                for sample in arrival.samples[arrival.start : arrival.stop]:
-                    records += self._of_sample(sample, arrival.at_ns)
+            records = self._received(observation, max_records, max(0.0, until - time.monotonic()), is_ending=is_ending)
+            if records or self._refused or is_ending or time.monotonic() >= until:
+                break
         now = time.monotonic_ns()
         if records:
             self._last_ns = now
         elif self.until_silent_s and self._last_ns and now - self._last_ns > self.until_silent_s * 1e9:
             raise EndOfSource(f"{self._name()}: no event for {self.until_silent_s:g} s")
         self._given += len(records)
+        return records
+
+    def _received(self, observation: _Observation, most: int, timeout_s: float, *, is_ending: bool) -> list[Record]:
+        """Return the records of the events that arrive first, of which there may be none."""
+        records = [record for event in self._fed.take(most) for record in self._of_fed(*event)]
+        if records:
+            return records
+        if is_ending:
+            most, timeout_s = min(most, self._left), _ENDING_S
+        arrivals = observation.take(most, timeout_s) if most else []
+        self._left -= sum(each.stop - each.start for each in arrivals) if is_ending else 0
+        if is_ending and not arrivals and not self._fed.waiting:
+            raise EndOfSource(f"{self._name()}: ended by `end_soon`")
+        for arrival in arrivals:
+            for sample in arrival.samples[arrival.start : arrival.stop]:
+                records += self._of_sample(sample, arrival.at_ns)
         return records
 
     def feed(self, source_name: str, value: Any) -> None:
