@@ -4,8 +4,9 @@ import attrs
 import numpy
 import pytest
 
+import penstock as ps
 from penstock.record import Record
-from penstock.record_size import OVERHEAD_BYTES, even_parts, size_of, total_bytes, weigh, weights
+from penstock.record_size import OVERHEAD_BYTES, Sizes, size_of, total_bytes, weigh, weights
 
 MB = 1_000_000
 
@@ -74,7 +75,7 @@ def test_what_holds_itself_or_cannot_be_looked_into_is_weighed():
 def test_records_of_different_size_are_cut_apart():
     """The parts of a list of different sizes have the same total weight as the records, and keep their order."""
     records = [Record(bytes(size)) for size in (10, 10, MB, MB, 10, 2 * MB)]
-    parts = even_parts(records, 1000)
+    parts = Sizes(records).even_parts(1000)
     assert [record for part, _ in parts for record in part] == records
     assert [(len(part), each) for part, each in parts] == [
         (2, OVERHEAD_BYTES + 10),
@@ -82,7 +83,7 @@ def test_records_of_different_size_are_cut_apart():
         (1, OVERHEAD_BYTES + 10),
         (1, OVERHEAD_BYTES + 2 * MB),
     ]
-    assert len(even_parts(records, 10 * MB)) == 1
+    assert len(Sizes(records).even_parts(10 * MB)) == 1
 
 
 def test_frames_with_plain_metadata_are_weighed_without_a_walk(monkeypatch):
@@ -126,4 +127,25 @@ def test_a_heavy_record_amid_light_ones_is_found():
     records = [Record(b"x", metadata={"n": n}) for n in range(1000)]
     records[500] = Record(b"x", metadata={"thumb": frame()})
     assert total_bytes(records) > MB
-    assert max(each for _, each in even_parts(records, 1000)) > MB
+    assert max(each for _, each in Sizes(records).even_parts(1000)) > MB
+
+
+class Tensor:
+    """An object that counts how often its size is asked for."""
+
+    asked = 0
+
+    @property
+    def nbytes(self):
+        self.asked += 1
+        return 100
+
+
+def test_a_list_that_several_edges_take_is_measured_once():
+    """However many branches receive a list, its records are looked into once for all their edges."""
+    tensors = [Tensor() for _ in range(100)]
+    source = ps.source(tensors)
+    report = ps.Pipeline(*(source >> ps.store("null", name=name) for name in "abc")).run()
+    assert report.stored == 300
+    # Lanes look at the first and the last record of their lists too, but not at those between.
+    assert min(tensor.asked for tensor in tensors) == 1

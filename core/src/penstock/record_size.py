@@ -64,29 +64,53 @@ def weights(records: Sequence[Record]) -> Sequence[int]:
 
 def total_bytes(records: Sequence[Record]) -> int:
     """Return the bytes that these records take together."""
-    total = _quick_total(records)
-    return sum(_weights(_held(records))) if total is None else total
+    return Sizes(records).total_bytes()
 
 
-def even_parts(records: Sequence[Record], small_bytes: int) -> list[tuple[Sequence[Record], int]]:
-    """Split a list where the sizes change, and return the parts with the size of one record of each.
+class Sizes:
+    """The sizes of the records of a list, measured when they are first needed, once for all edges that ask.
 
-    A list of at most `small_bytes`, or whose records are of similar size, is not split.
+    They are those of that moment: it is made when records are passed on, and not kept.
     """
-    total = _quick_total(records)
-    if total is not None and total <= small_bytes:
-        return [(records, -(-total // len(records)))]
-    sizes = _weights(_held(records))
-    total = sum(sizes)
-    if total <= small_bytes or max(sizes) <= 2 * min(sizes):
-        return [(records, -(-total // len(records)))]
-    parts: list[tuple[Sequence[Record], int]] = []
-    start = 0
-    for _, same in groupby(sizes, int.bit_length):
-        part = list(same)
-        parts.append((records[start : start + len(part)], -(-sum(part) // len(part))))
-        start += len(part)
-    return parts
+
+    __slots__ = ("_each", "_records", "_total")
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self._records = records
+        self._total: int | None = None
+        self._each: Sequence[int] | None = None
+
+    def total_bytes(self) -> int:
+        """Return the bytes that the records take together."""
+        if self._total is None:
+            records = self._records
+            self._total = _quick_total(records) if len(records) > 1 else weigh(records)
+            if self._total is None:
+                self._total = sum(self.each_bytes())
+        return self._total
+
+    def each_bytes(self) -> Sequence[int]:
+        """Return the bytes that each of the records takes."""
+        if self._each is None:
+            self._each = weights(self._records)
+        return self._each
+
+    def even_parts(self, small_bytes: int) -> list[tuple[Sequence[Record], int]]:
+        """Split the list where the sizes change, and return the parts with the size of one record of each.
+
+        A list of at most `small_bytes`, or whose records are of similar size, is not split.
+        """
+        records, total = self._records, self.total_bytes()
+        sizes = self.each_bytes() if total > small_bytes else ()
+        if not sizes or max(sizes) <= 2 * min(sizes):
+            return [(records, -(-total // len(records)))]
+        parts: list[tuple[Sequence[Record], int]] = []
+        start = 0
+        for _, same in groupby(sizes, int.bit_length):
+            part = list(same)
+            parts.append((records[start : start + len(part)], -(-sum(part) // len(part))))
+            start += len(part)
+        return parts
 
 
 def _quick_total(records: Sequence[Record]) -> int | None:
@@ -96,25 +120,25 @@ def _quick_total(records: Sequence[Record]) -> int | None:
     times as long to look into.
     """
     count, flat = len(records), 0
-    metadata = [record.metadata for record in records if record.parent is None]
-    if len(metadata) < count:
-        return None
-    if any(metadata):
-        total = _total_of_flat(metadata)
+    held = [record.data for record in records if record.parent is None and not record.metadata]
+    if len(held) < count:
+        metadata = [record.metadata for record in records if record.parent is None]
+        total = _total_of_flat(metadata) if len(metadata) == count else None
         if total is None:
             return None
-        flat = total
-    kinds = {type(record.data) for record in records}
+        flat, held = total, [record.data for record in records]
+    types = list(map(type, held))  # with the count below twice as fast as a set
+    kinds = {types[0]} if types.count(types[0]) == count else set(types)
     if kinds <= _SCALARS:
         return flat + count * (OVERHEAD_BYTES + _SCALAR_BYTES)
     if kinds == {bytes}:
-        return flat + count * OVERHEAD_BYTES + sum([len(record.data) for record in records])
+        return flat + count * OVERHEAD_BYTES + sum(map(len, held))
     numpy: Any = sys.modules.get("numpy")
     if numpy is None or kinds != {numpy.ndarray}:
         return None
     size = count * OVERHEAD_BYTES
     known: Any = None
-    for array in [record.data for record in records]:  # a view of few elements, repeated, counts with all it shows
+    for array in held:  # a view of few elements, repeated, counts with all it shows
         dtype = array.dtype
         if dtype is not known:
             if dtype.hasobject:
@@ -128,13 +152,13 @@ def _total_of_flat(metadata: Sequence[Mapping[str, Any]]) -> int | None:
     """Return the bytes of these metadata, if they are dicts of numbers and short texts."""
     if not _DICTS.issuperset(map(type, metadata)):
         return None
-    kinds = set(map(type, chain.from_iterable(map(_VALUES, metadata))))
-    size = _UNKNOWN_BYTES * len(metadata) + 3 * _SCALAR_BYTES * sum(map(len, metadata))
+    values = list(chain.from_iterable(map(_VALUES, metadata)))
+    kinds = set(map(type, values))
+    size = _UNKNOWN_BYTES * len(metadata) + 3 * _SCALAR_BYTES * len(values)
     if kinds <= _SCALARS:
         return size
     if not kinds <= _SCALARS_AND_TEXTS:
         return None
-    values = chain.from_iterable(map(_VALUES, metadata))
     lengths = [len(value) for value in values if type(value) is str or type(value) is bytes]
     return size + _SCALAR_BYTES * len(lengths) + sum(lengths) if max(lengths) <= _SHORT_BYTES else None
 

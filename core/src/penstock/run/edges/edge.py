@@ -12,7 +12,7 @@ from penstock.compose.node import Edge
 from penstock.errors import RunAborted
 from penstock.fields import joined
 from penstock.record import Record
-from penstock.record_size import even_parts, total_bytes, weigh
+from penstock.record_size import Sizes
 from penstock.run.edges.chunk import MOST_AT_ONCE, Barrier, Chunk, End
 from penstock.run.edges.full import admission
 
@@ -105,9 +105,9 @@ class LiveEdge:
             chunks = [item for item in self.items if isinstance(item, Chunk)]
         return Counter(record.channel for chunk in chunks for record in chunk.records)
 
-    def put(self, received_ns: int, records: Sequence[Record]) -> None:
+    def put(self, received_ns: int, records: Sequence[Record], sizes: Sizes | None = None) -> None:
         """Put records into the queue, by the policy of the edge. Raises RunAborted."""
-        parts = self._parts(records) if records else [(records, 0)]
+        parts = self._parts(records, sizes) if records else [(records, 0)]
         left = len(records)
         with self.inbox.lock:
             self.put_count += left
@@ -125,15 +125,14 @@ class LiveEdge:
                     self.lost_count += left
                     raise
 
-    def _parts(self, records: Sequence[Record]) -> Sequence[tuple[Sequence[Record], int]]:
+    def _parts(self, records: Sequence[Record], sizes: Sizes | None) -> Sequence[tuple[Sequence[Record], int]]:
         """Return the list with the size of one record; in parts if the records are large and of different sizes."""
         if self._spill is not None:  # it measures the records that stay in memory itself
             return [(records, 0)]
-        if len(records) == 1:
-            return [(records, weigh(records))]
-        if self.counted:
-            return [(records, -(-total_bytes(records) // len(records)))]
-        return even_parts(records, self.capacity_bytes // 16)
+        sizes = sizes or Sizes(records)
+        if self.counted or len(records) == 1:
+            return [(records, -(-sizes.total_bytes() // len(records)))]
+        return sizes.even_parts(self.capacity_bytes // 16)
 
     def _join(self, received_ns: int, records: Sequence[Record], each_bytes: int) -> bool:
         """Append records if all of them fit, which every policy accepts; return whether they did.

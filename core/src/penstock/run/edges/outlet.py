@@ -9,6 +9,7 @@ from zlib import crc32
 from penstock.fields import like
 from penstock.read_only import all_read_only
 from penstock.record import Record
+from penstock.record_size import Sizes
 from penstock.run.edges.chunk import Barrier, End
 from penstock.run.edges.edge import LiveEdge
 
@@ -16,8 +17,8 @@ from penstock.run.edges.edge import LiveEdge
 class Outlet(Protocol):
     """An output of a lane, for records, barriers and the end. `LiveEdge` is one."""
 
-    def put(self, received_ns: int, records: Sequence[Record]) -> None:
-        """Pass records on."""
+    def put(self, received_ns: int, records: Sequence[Record], sizes: Sizes | None = None) -> None:
+        """Pass records on; `sizes` measures this list, if several outlets receive it."""
         ...
 
     def control(self, item: Barrier | End) -> None:
@@ -32,7 +33,7 @@ class ByTurns:
         self._edges = edges
         self._turn = 0
 
-    def put(self, received_ns: int, records: Sequence[Record]) -> None:
+    def put(self, received_ns: int, records: Sequence[Record], sizes: Sizes | None = None) -> None:
         """Split the list into as many parts as there are workers, so that all are busy."""
         workers = len(self._edges)
         size = max(1, -(-len(records) // workers))
@@ -52,7 +53,7 @@ class ByLoad:
     def __init__(self, edges: Sequence[LiveEdge]) -> None:
         self._edges = edges
 
-    def put(self, received_ns: int, records: Sequence[Record]) -> None:
+    def put(self, received_ns: int, records: Sequence[Record], sizes: Sizes | None = None) -> None:
         """Split the list as `ByTurns` does; each part goes to the shortest queue."""
         size = max(1, -(-len(records) // len(self._edges)))
         for start in range(0, len(records), size):
@@ -78,7 +79,7 @@ class ByChannel:
         self._workers: dict[str, int] = {}
         self._channels = [0] * len(edges)
 
-    def put(self, received_ns: int, records: Sequence[Record]) -> None:
+    def put(self, received_ns: int, records: Sequence[Record], sizes: Sizes | None = None) -> None:
         """Sort the records by the worker of their channel."""
         parts: dict[int, list[Record]] = {}
         for record in records:

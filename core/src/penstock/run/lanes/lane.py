@@ -15,7 +15,7 @@ from penstock.error_text import is_a, text_of
 from penstock.errors import RunAborted, RunError
 from penstock.fields import joined, part_of
 from penstock.record import Record
-from penstock.record_size import size_of, weigh
+from penstock.record_size import Sizes, size_of, weigh
 from penstock.run.edges.chunk import END, MOST_AT_ONCE, Barrier
 from penstock.run.edges.edge import LiveEdge
 from penstock.run.edges.inbox import InboxEdge
@@ -268,10 +268,12 @@ class Lane:
         if self._late:
             records, self._late = [*self._late, *records], []
         outlets = self.outlets
+        sizes: Sizes | None = None
         if len(outlets) > 1:
             records = shared(records)
+            sizes = Sizes(records)
         for outlet in outlets:
-            outlet.put(received_ns, records)
+            outlet.put(received_ns, records, sizes)
 
     def tick(self) -> None:
         """Call the steps that are due."""
