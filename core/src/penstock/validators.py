@@ -5,6 +5,7 @@ They refuse None; `or_none` makes a check that allows it. `numpy_scalars` makes 
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -24,7 +25,19 @@ def numpy_scalars(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Att
     A number, bool or text of numpy becomes that of Python before the field is validated; all else stays as it is.
     Fields that have a converter of their own are not changed.
     """
-    return [field if field.converter else field.evolve(converter=without_numpy) for field in fields]
+    return [field if field.converter else field.evolve(converter=_converter_to(field.type)) for field in fields]
+
+
+def _converter_to(kind: Any) -> Callable[[Any], Any]:
+    """Return `without_numpy` with the annotation of a field, which attrs shows for the argument of `__init__`."""
+
+    def convert(value: Any) -> Any:
+        return without_numpy(value)
+
+    parameter = inspect.Parameter("value", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind)
+    convert.__annotations__ = {}  # it accepts what the field does
+    convert.__signature__ = inspect.Signature([parameter])  # type: ignore[attr-defined]  # functions may have one
+    return convert
 
 
 def without_numpy(value: T) -> T:

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from penstock.compose.node import NODE_OPTIONS, Node, label
-from penstock.errors import ConfigError, WiringError
+from penstock.errors import ConfigError, UnknownOptionError, WiringError
 from penstock.suggestions import close_to
 
 
@@ -37,7 +37,7 @@ def component_node(role: str, component: Any, settings: dict[str, Any], **option
     if settings:
         known = [*NODE_OPTIONS, *(("channel", "reuses_buffers") if role == "source" else ())]
         named = "; nor ".join(f"{key!r}{close_to(key, known)}" for key in settings)
-        raise ConfigError(
+        raise UnknownOptionError(
             f"ps.{role}({label(Node(role=role, given=component))}) has no option {named}; an object that you pass has "
             "its own settings: pass them where you make it"
         )

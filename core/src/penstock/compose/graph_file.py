@@ -39,8 +39,7 @@ def _entries(options: type, *, without: Iterable[str] = ()) -> dict[str, Any]:
 
 def _type_in_files(field: attrs.Attribute[Any]) -> Any:
     taken = typing.get_type_hints(field.converter) if field.converter else {}
-    kind = next(iter(taken.values()), field.type)
-    return field.type if isinstance(kind, typing.TypeVar) else kind
+    return next(iter(taken.values()), field.type)
 
 
 _OPTIONAL_TEXT: Any = str | None

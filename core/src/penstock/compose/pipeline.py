@@ -203,11 +203,7 @@ class Pipeline:
         """
         from penstock.config import write_config
 
-        plain = self.to_plain()
-        _check_no_secrets(plain)
-        if Path(path).suffix.lower() == ".toml":
-            _check_nothing_is_none(plain)
-        write_config(Path(path), plain)
+        write_config(Path(path), self._plain_for(Path(path).suffix.lower()))
 
     @classmethod
     def read(cls, path: str | Path) -> Pipeline:
@@ -233,24 +229,51 @@ class Pipeline:
 
     def to_toml(self) -> str:
         """Return the pipeline as TOML. Raises as `write` does."""
-        from penstock.config import format_config
+        return self._text(".toml")
 
-        plain = self.to_plain()
-        _check_no_secrets(plain)
-        _check_nothing_is_none(plain)
-        return format_config("pipeline.toml", plain)
+    def to_yaml(self) -> str:
+        """Return the pipeline as YAML. Raises as `write` does."""
+        return self._text(".yaml")
+
+    def to_json(self) -> str:
+        """Return the pipeline as JSON. Raises as `write` does."""
+        return self._text(".json")
 
     @classmethod
     def from_toml(cls, text: str) -> Pipeline:
         """Make a pipeline from TOML. Raises ConfigError."""
-        import tomllib
+        return cls._from_text("toml", text)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> Pipeline:
+        """Make a pipeline from YAML. Raises ConfigError."""
+        return cls._from_text("yaml", text)
+
+    @classmethod
+    def from_json(cls, text: str) -> Pipeline:
+        """Make a pipeline from JSON. Raises ConfigError."""
+        return cls._from_text("json", text)
+
+    def _plain_for(self, suffix: str) -> dict[str, Any]:
+        """Return the pipeline as plain data that a file with this suffix can hold. Raises as `write` does."""
+        plain = self.to_plain()
+        _check_no_secrets(plain)
+        if suffix == ".toml":
+            _check_nothing_is_none(plain)
+        return plain
+
+    def _text(self, suffix: str) -> str:
+        from penstock.config import format_config
+
+        return format_config(f"pipeline{suffix}", self._plain_for(suffix))
+
+    @classmethod
+    def _from_text(cls, kind: str, text: str) -> Pipeline:
+        from penstock.config import parse_config
 
         if not isinstance(text, str):
-            raise ConfigError(f"from_toml({type(text).__name__}): must be text; Pipeline.read reads a file")
-        try:
-            return cls.from_plain(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"not TOML: {error}") from error
+            raise ConfigError(f"from_{kind}({type(text).__name__}): must be text; Pipeline.read reads a file")
+        return cls.from_plain(parse_config(text, f"pipeline.{kind}"))
 
     def problems(self) -> list[str]:
         """Return the errors in the shape of the graph, without looking for any component."""

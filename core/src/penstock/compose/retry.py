@@ -31,6 +31,15 @@ def _is_path(name: str) -> bool:
     return bool(colon) and all(part.isidentifier() for part in (*module.split("."), *rest.split(".")))
 
 
+def _meant(name: str, known: Iterable[str]) -> str:
+    """Return a suggestion: a name with dots is that of a class in a module."""
+    module, dot, cls = name.rpartition(".")
+    if not dot:
+        return close_to(name, known)
+    meant = cls if cls in known else f"{module}:{cls}"
+    return f"; did you mean {meant!r}?" if cls in known or _is_path(meant) else ""
+
+
 def _errors(on: ErrorClass | str | Iterable[ErrorClass | str]) -> tuple[ErrorClass | str, ...]:
     """Return classes and import paths for classes and names. Raises ConfigError for any other value."""
     if isinstance(on, (str, type)):
@@ -43,7 +52,7 @@ def _errors(on: ErrorClass | str | Iterable[ErrorClass | str]) -> tuple[ErrorCla
             known = _named()
             if one not in known:
                 raise ConfigError(
-                    f"on: {one!r} is not the name of a built-in or penstock exception{close_to(one, known)}; "
+                    f"on: {one!r} is not the name of a built-in or penstock exception{_meant(one, known)}; "
                     "name others as 'module:Class', or pass the class"
                 )
             found.append(known[one])

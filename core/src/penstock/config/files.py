@@ -64,6 +64,12 @@ def _mapping(text: str, suffix: str, path: Path) -> dict[str, Any]:
     return plain
 
 
+def parse_config(text: str, path: str | PathLike[str]) -> dict[str, Any]:
+    """Return the mapping in the text of a file of this name. Raises ConfigError as `read_config` does."""
+    path = Path(path)
+    return _mapping(text, _suffix(path), path)
+
+
 def write_config(
     path: str | PathLike[str], plain: Mapping[str, Any], *, check: Callable[[dict[str, Any]], None] | None = None
 ) -> None:

@@ -49,6 +49,8 @@ def union_hook(kind: Any, converter: Converter) -> Hook:
             raise likely[0]
         if isinstance(value, Mapping) and (near := close_to(str(value.get(TAG, "")), tagged)):
             raise TypeError(f"expected {names}, and the key {TAG!r} names none of them: {value[TAG]!r}{near}")
+        if isinstance(value, Mapping) and tagged:
+            raise TypeError(f"{expected(names, value)}; the key {TAG!r} of a table names one of {', '.join(tagged)}")
         raise expected(names, value)
 
     return hook
