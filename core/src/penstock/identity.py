@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 COUNTED: Final = 10**18
 """Smaller numbers were counted by a source or its sender; larger ones are computed, and gaps mean nothing."""
 _BASES: Final = 10**12
-_PLACES: Final = 10**6
+MOST_PARTS: Final = 10**6
 _RADIX: Final = {1: 10**6, 2: 10**3, 3: 10**2}
 """The most parts that fit, by the number of levels."""
 _RUN, _WITH_GAPS = 7, 8
@@ -34,10 +34,20 @@ _END: Final = 2**63
 
 def part_numbers(channel: str, seq: int, count: int) -> Sequence[int]:
     """Return the numbers of `count` records made from the record (channel, seq), in order."""
-    if 0 <= seq < _BASES and count <= _PLACES:
-        first = COUNTED + seq * _PLACES
+    if 0 <= seq < _BASES and count <= MOST_PARTS:
+        first = COUNTED + seq * MOST_PARTS
         return range(first, first + count)
     return [part_number(channel, seq, index) for index in range(count)]
+
+
+def first_parts(numbers: Sequence[int]) -> list[int] | None:
+    """Return the number of the first part of each of these records, at least one; the other parts follow it.
+
+    None if that does not hold for one of them. It never does for more than MOST_PARTS parts.
+    """
+    if min(numbers) < 0 or max(numbers) >= _BASES:
+        return None
+    return [COUNTED + number * MOST_PARTS for number in numbers]
 
 
 def part_number(channel: str, seq: int, index: int) -> int:
@@ -47,7 +57,7 @@ def part_number(channel: str, seq: int, index: int) -> int:
     if not 0 <= seq < _BASES:
         level, rest = divmod(seq, COUNTED)
         if level in (1, 2):
-            base, places = divmod(rest, _PLACES)
+            base, places = divmod(rest, MOST_PARTS)
             path = _digits(places, level)
         else:
             return digest_number("part", channel, seq, index)
@@ -58,7 +68,7 @@ def part_number(channel: str, seq: int, index: int) -> int:
     places = 0
     for each in path:
         places = places * radix + each
-    return (level + 1) * COUNTED + base * _PLACES + places
+    return (level + 1) * COUNTED + base * MOST_PARTS + places
 
 
 def gathered_number(records: Sequence[Record]) -> int:
@@ -72,9 +82,9 @@ def gathered_number(records: Sequence[Record]) -> int:
     first, count = numbers[0], len(numbers)
     if not 0 <= first < _BASES:
         return digest_number("buffered", channel, *numbers)
-    if count < _PLACES and numbers == list(range(first, first + count)):
-        return _RUN * COUNTED + first * _PLACES + count
-    return _WITH_GAPS * COUNTED + first * _PLACES + digest_number("buffered", channel, *numbers) % _PLACES
+    if count < MOST_PARTS and numbers == list(range(first, first + count)):
+        return _RUN * COUNTED + first * MOST_PARTS + count
+    return _WITH_GAPS * COUNTED + first * MOST_PARTS + digest_number("buffered", channel, *numbers) % MOST_PARTS
 
 
 def moment_number(records: Sequence[Record], *, is_complete: bool) -> int:

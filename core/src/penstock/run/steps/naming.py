@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
+from itertools import accumulate, chain, islice
+from operator import add
 from typing import Final
 
 import msgspec
 
 from penstock.errors import RunError
 from penstock.fields import OneChannel, SeveralChannels, channels_of, like
-from penstock.identity import digest_number, part_number, part_numbers
+from penstock.identity import MOST_PARTS, digest_number, first_parts, part_number, part_numbers
 from penstock.record import Record
 from penstock.run.steps.results import Listed
 from penstock.run.steps.seq_runs import SeqRuns
@@ -128,28 +129,31 @@ class Naming:
         """Name the results of many records, as `several` does for each; None if one of them takes a look of its own."""
         records, counts, results = listed.parents, listed.counts, listed.records
         channel = records[0].channel
-        if type(records) is not OneChannel or channel in self._into or any(each.discontinuity for each in records):
+        restarts = [record.discontinuity for record in records]
+        if type(records) is not OneChannel or channel in self._into or any(restarts):
             return None
-        if not {result.channel for result in results} <= {channel, ""}:
+        channels = {result.channel for result in results}
+        numbers = [record.seq for record in records]
+        firsts = first_parts(numbers)
+        if not channels <= {channel, ""} or firsts is None or max(counts) > MOST_PARTS:
             return None
-        numbers: list[int] = []
-        spans: list[tuple[int, int]] = []
-        for record, count in zip(records, counts, strict=True):
-            seq = record.seq
-            parts = part_numbers(channel, seq, count) if count > 1 else range(seq, seq + 1)
-            if type(parts) is not range or (count == 1 and results[len(numbers)].seq not in (0, seq)):
+        if 1 in counts:  # a single result keeps the number of its record
+            singles = [
+                (results[end - 1], seq)
+                for end, count, seq in zip(accumulate(counts), counts, numbers, strict=True)
+                if count == 1
+            ]
+            if any(result.seq not in (0, seq) for result, seq in singles):
                 return None
-            numbers += parts
-            spans.append((parts.start, parts.stop))
+            firsts = [seq if count == 1 else first for first, count, seq in zip(firsts, counts, numbers, strict=True)]
+        ends = list(map(add, firsts, counts))
         with self._lock:
-            seen = self._numbers(channel)
-            for first, end in spans:
-                seen.cover(first, end)
-        self._last, self._late = (channel, records[-1].seq), 0
-        return OneChannel(
-            result if result.seq == seq and result.channel == channel else _replace(result, channel=channel, seq=seq)
-            for result, seq in zip(results, numbers, strict=True)
-        )
+            self._numbers(channel).cover_each(firsts, ends)
+        self._last, self._late = (channel, numbers[-1]), 0
+        named = zip(results, chain.from_iterable(map(range, firsts, ends)), strict=True)
+        if "" in channels:
+            return OneChannel([_replace(result, channel=channel, seq=seq) for result, seq in named])
+        return OneChannel([result if result.seq == seq else _replace(result, seq=seq) for result, seq in named])
 
     def late(self, results: list[Record]) -> list[Record]:
         """Name results of no particular record; a result without a name is named after the last record taken."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from operator import lt
 from typing import Final
 
 _RUNS: Final = 100_000
@@ -32,6 +34,16 @@ class SeqRuns:
         if place == len(self._first) or self._first[place] >= end:
             return None
         return max(first, self._first[place])
+
+    def cover_each(self, firsts: Sequence[int], ends: Sequence[int]) -> None:
+        """Add all numbers of several ranges, at least one."""
+        are_new_runs = not self._end or self._end[-1] < firsts[0]
+        if are_new_runs and len(self._first) + len(firsts) <= _RUNS and all(map(lt, ends, firsts[1:])):
+            self._first += firsts
+            self._end += ends
+            return
+        for first, end in zip(firsts, ends, strict=True):
+            self.cover(first, end)
 
     def cover(self, first: int, end: int) -> None:
         """Add all numbers in `range(first, end)`."""
