@@ -108,9 +108,11 @@ def test_symlinks(tmp_path):
     (root / "real" / "file").symlink_to("/etc/passwd")
     template = Template("{{ name }}", root=root)
     assert template.path(record(name="in/x")) == root / "in" / "x"
+    assert template.path_text(record(name="in/x")) == os.fspath(root / "in" / "x")
     for name in ("out/x", "out", "real/file", "in/file"):
-        with pytest.raises(TemplateError, match="symlink"):
-            template.path(record(name=name))
+        for path in (template.path, template.path_text):
+            with pytest.raises(TemplateError, match="symlink"):
+                path(record(name=name))
 
 
 @pytest.mark.parametrize(
@@ -192,12 +194,51 @@ def test_the_quick_way_gives_the_same(text, channel, seq, time_ns):
         assert not expected.isprintable() or template._quick(record) == expected
 
 
+@given(
+    st.sampled_from(["{{ '%06d' % frame }}.npy", "{{ gain }}/{{ seq }}", "{{ '%s' % frame }}-{{ gain }}{{ channel }}"]),
+    st.one_of(st.integers(), st.floats(), st.booleans(), st.text(max_size=5), st.tuples(st.integers()), st.none()),
+    st.one_of(st.integers(), st.text(max_size=5), st.dictionaries(st.text(max_size=2), st.integers(), max_size=1)),
+)  # fmt: skip
+def test_metadata_fill_a_name_quickly_to_the_same(text, frame, gain):
+    """A template with keys of the metadata is rendered without jinja if their values are plain, to the same name."""
+    given = Record(None, channel="left", seq=7, metadata={"frame": frame, "gain": gain})
+    template = Template(text)
+    quick = template._quick(given)
+    try:
+        expected = template._fill(template._whole, given)
+    except TemplateError:
+        assert quick == ""
+    else:
+        assert quick in ("", expected)
+        assert quick or not expected or not {type(frame), type(gain)} <= {int, str, float, bool}
+
+
+def test_a_default_that_holds_the_root_is_not_filled_from_metadata():
+    """Metadata that name a trusted directory do not replace it on the quick way either."""
+    template = Template("{{ top }}/{{ seq }}", defaults={"top": "/data"})
+    assert template.path_text(Record(None, seq=1, metadata={"top": "evil"})) == "/data/1"
+    assert template.render(Record(None, seq=1, metadata={"top": "evil"})) == "/data/1"
+
+
+@given(st.text(alphabet="ab./ -~é\x00\n\\", max_size=8), st.sampled_from(["/base", "base", ".", "/"]))
+def test_a_path_as_text_is_the_path(value, root):
+    """`path_text` returns the same path as `path`, or raises the same error."""
+    template = Template("{{ name }}.x", root=Path(root))
+    try:
+        expected = os.fspath(template.path(record(name=value)))
+    except TemplateError as error:
+        with pytest.raises(TemplateError, match=re.escape(str(error))):
+            template.path_text(record(name=value))
+    else:
+        assert template.path_text(record(name=value)) == expected
+
+
 @pytest.mark.parametrize(
-    "text", ["{{ gain }}/{{ seq }}", "{{ '%d-%d' % seq }}", "{{ '%*d' % seq }}{{ seq }}", "{{ 'x' % seq }}"]
+    "text", ["{{ time }}/{{ seq }}", "{{ '%d-%d' % seq }}", "{{ '%*d' % seq }}{{ seq }}", "{{ 'x' % seq }}"]
 )
 def test_no_quick_way_for_other_templates(text):
-    """A gap with metadata, or with more or less than one number, is left to jinja."""
-    assert Template(text)._quick(Record(None, metadata={"gain": 2})) == ""
+    """A gap with a computed value, or with more or less than one number, is left to jinja."""
+    assert Template(text)._quick(Record(None, metadata={"time": 2})) == ""
 
 
 def test_importing_is_light():

@@ -18,6 +18,10 @@ from penstock.errors import TemplateError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIELDS = frozenset(("channel", "seq", "time_ns"))
+_COMPUTED = frozenset(("source_name", "time", "coords", "metadata"))
+_WHOLE_NUMBERS = frozenset(("seq", "time_ns"))
+_PLAIN = frozenset((int, str, float, bool))
+"""Types of metadata that `%` formats as jinja2 does; a tuple or a dict would mean something else to it."""
 _NO_SLUG = re.compile(r"[^a-z0-9._]+")
 
 
@@ -25,7 +29,7 @@ class Compiled:
     """A compiled template: the names it uses, and `render(values) -> str`.
 
     `quick(record) -> str` does the same from the record itself, five times as fast. It returns "" for a template that
-    needs more than a record's channel, number and time, and for a record with unusual values.
+    needs more than a record's channel, number, time and keys of its metadata, and for a record with unusual values.
     """
 
     __slots__ = ("quick", "render", "variables")
@@ -64,15 +68,20 @@ def compile_template(source: str, text: str) -> Compiled:
             return template.render(values)  # jinja2 reports the missing name
         return "".join([text if name is None else text % (values[name],) for text, name in pieces])
 
-    return Compiled(variables, render, _quick(pieces))
+    is_exact = all(name is None or text == "%s" or name in _WHOLE_NUMBERS for text, name in pieces)
+    return Compiled(variables, render if is_exact else template.render, _quick(pieces))
 
 
 def _quick(pieces: list[tuple[str, str | None]]) -> Callable[[Any], str]:
     """Return a function that fills the pieces from a record, or returns ""."""
     names = [name for _, name in pieces if name is not None]
-    if not names or not _FIELDS.issuperset(names) or not all(name is None or _takes_one(text) for text, name in pieces):
+    if not names or _COMPUTED.intersection(names):
+        return lambda record: ""
+    if not all(name is None or _takes_one(text) for text, name in pieces):
         return lambda record: ""
     form = "".join(text.replace("%", "%%") if name is None else text for text, name in pieces)
+    if not _FIELDS.issuperset(names):
+        return _from_metadata(form, names)
     fields: Callable[[Any], Any] = attrgetter(*names)
     values = fields if names[1:] else lambda record: (fields(record),)  # attrgetter returns a tuple for several names
 
@@ -80,6 +89,27 @@ def _quick(pieces: list[tuple[str, str | None]]) -> Callable[[Any], str]:
         try:
             return form % values(record)
         except Exception:  # a field of a wrong type may raise anything
+            return ""
+
+    return fill
+
+
+def _from_metadata(form: str, names: list[str]) -> Callable[[Any], str]:
+    """Return a function that fills a format with fields of a record and values of its metadata, or returns ""."""
+
+    def fill(record: Any) -> str:
+        metadata, values = record.metadata, []
+        try:
+            for name in names:
+                if name in _FIELDS:
+                    values.append(getattr(record, name))
+                    continue
+                value = metadata[name]
+                if type(value) not in _PLAIN:
+                    return ""
+                values.append(value)
+            return form % tuple(values)
+        except Exception:  # as above; or the metadata lack a name
             return ""
 
     return fill
@@ -103,8 +133,8 @@ def _pieces(tree: nodes.Template) -> list[tuple[str, str | None]] | None:
                     pieces.append((text, None))
                 case nodes.Name(name=name):
                     pieces.append(("%s", name))
-                case nodes.Mod(left=nodes.Const(value=str() as text), right=nodes.Name(name="seq" | "time_ns" as name)):
-                    pieces.append((text, name))  # an int: a tuple or dict from metadata would mean something else
+                case nodes.Mod(left=nodes.Const(value=str() as text), right=nodes.Name(name=name)):
+                    pieces.append((text, name))
                 case _:
                     return None
     return pieces

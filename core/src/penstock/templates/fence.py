@@ -12,6 +12,7 @@ from penstock.errors import TemplateError
 _MAX_NAME_BYTES = 255  # NAME_MAX of the usual file systems
 _MAX_PATH_BYTES = 4096  # PATH_MAX of Linux
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_PLAIN = re.compile(r"[A-Za-z0-9_=+,@-][A-Za-z0-9_=+,@ .-]*(?:/[A-Za-z0-9_=+,@-][A-Za-z0-9_=+,@ .-]*)*")
 _FOREIGN = re.compile(r"[\\:]") if os.name == "nt" else None  # separators and drives of Windows
 
 
@@ -51,6 +52,26 @@ def fence(name: str, root: Path, template: str) -> Path:
             )
     _check_links(parts, root, template)
     return root.joinpath(*parts)
+
+
+def is_plain(name: str) -> bool:
+    """Return whether a name certainly has nothing that `fence` refuses, except for symlinks; most names have not."""
+    return len(name) <= _MAX_NAME_BYTES and _FOREIGN is None and _PLAIN.fullmatch(name) is not None
+
+
+def leads_through_links(name: str, above: str) -> bool:
+    """Return whether a part of a plain name below `above`, which ends with "/", is a symlink, wherever it leads."""
+    here = above
+    for part in name.split("/"):
+        here += part
+        try:
+            mode = os.lstat(here).st_mode
+        except OSError:  # as in `_check_links`
+            return False
+        if stat.S_ISLNK(mode):
+            return True
+        here += "/"
+    return False
 
 
 def _check_links(parts: list[str], root: Path, template: str) -> None:

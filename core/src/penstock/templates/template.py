@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from typing import Any
 from penstock.errors import TemplateError
 from penstock.record import Record
 from penstock.suggestions import nearest
-from penstock.templates.fence import check_text, fence
+from penstock.templates.fence import check_text, fence, is_plain, leads_through_links
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAME_ONLY = re.compile(r"\{\{\s*(\w+)\s*\}\}")
@@ -48,7 +49,18 @@ class Template:
         TemplateError: the text is not a template.
     """
 
-    __slots__ = ("_defaults", "_path", "_protected", "_quick", "_whole", "root", "text", "variables")
+    __slots__ = (
+        "_above",
+        "_defaults",
+        "_path",
+        "_protected",
+        "_quick",
+        "_quick_path",
+        "_whole",
+        "root",
+        "text",
+        "variables",
+    )
 
     def __init__(self, text: str, *, root: Path | None = None, defaults: Mapping[str, Any] | None = None) -> None:
         from penstock.templates.compiled import compile_template
@@ -71,7 +83,10 @@ class Template:
         self._whole = compile_template(text, text)
         self._path = self._whole if rest == text else compile_template(rest, text)
         self.variables = self._whole.variables
-        self._quick = self._whole.quick
+        self._above = os.path.join(self.root, "") if self.root.parts else ""
+        is_open = self._protected.keys().isdisjoint(self.variables)
+        self._quick = self._whole.quick if is_open else _never
+        self._quick_path = self._path.quick if is_open else _never
 
     def render(self, record: Record) -> str:
         """Return the text for this record: a key, a topic.
@@ -94,6 +109,13 @@ class Template:
                 a name that is empty or longer than 255 bytes.
         """
         return fence(self._fill(self._path, record), self.root, self.text)
+
+    def path_text(self, record: Record) -> str:
+        """Return `path` as text, which takes a fifth of the time for names of plain characters. Raises as `path`."""
+        name = self._quick_path(record)
+        if name and is_plain(name) and not leads_through_links(name, self._above):
+            return self._above + name
+        return os.fspath(self.path(record))
 
     def __repr__(self) -> str:
         return f"Template({self.text!r}, root={str(self.root)!r})"
@@ -137,6 +159,10 @@ class Template:
             f"template {self.text!r}: record {_named(record)} has no {missing[0]!r}; it has "
             f"{', '.join(known[:40])}{meant}"
         ) from error
+
+
+def _never(record: Record) -> str:
+    return ""
 
 
 def _check_braces(text: str) -> None:

@@ -131,7 +131,7 @@ class FileWriter:
 
     def write_together(
         self,
-        files: Sequence[tuple[Path, Buffers]],
+        files: Sequence[tuple[str, Buffers]],
         when_exists: WhenExists,
         *,
         note: Callable[[Mapping[int, os.stat_result]], None] | None,
@@ -146,20 +146,22 @@ class FileWriter:
             files: The path and the content of each.
             when_exists: As for `write`.
             note: Called with the status of the complete ones, by their index in `files`, before any has its name; None
-                if nothing is to be noted: then a name that exists is only found when a file would get it.
+                if nothing is to be noted: then a name that exists is only found when a file would get it, and each
+                file gets its name as soon as it is complete.
             lock: The directory whose lock is held from then on until all have their names.
         """
-        names = [os.fspath(path) for path, _ in files]
-        directories = [os.path.dirname(name) or "." for name in names]
         if self.sync_each or not self._unnamed:
             return list(range(len(files)))
-        is_checked = note is not None or when_exists == "replace"
+        if note is None and when_exists != "replace":
+            return self._write_new(files)
+        names = [name for name, _ in files]
+        directories = [os.path.dirname(name) or "." for name in names]
         staged: dict[int, _Staged] = {}
         written: set[int] = set()
         try:
             seen: set[str] = set()
             for number, (name, directory, (_, buffers)) in enumerate(zip(names, directories, files, strict=True)):
-                if name in seen or (is_checked and os.path.lexists(name)):
+                if name in seen or os.path.lexists(name):
                     continue
                 seen.add(name)
                 try:
@@ -187,6 +189,26 @@ class FileWriter:
             for one in staged.values():
                 one.discard()
         return [number for number in range(len(files)) if number not in written]
+
+    def _write_new(self, files: Sequence[tuple[str, Buffers]]) -> list[int]:
+        """Write files of which nothing is noted, one after another; return those that were not written."""
+        left: list[int] = []
+        for number, (name, buffers) in enumerate(files):
+            directory = os.path.dirname(name) or "."
+            try:
+                if directory not in self._ready:
+                    self._make_ready(directory)
+                fd = os.open(directory, _UNNAMED | os.O_WRONLY, 0o666)
+                try:
+                    _write_all(fd, buffers)
+                    _link(fd, name)
+                finally:
+                    os.close(fd)
+            except OSError:
+                left.append(number)
+            else:
+                self._unsynced.add(name, directory)
+        return left
 
     def sync(self) -> None:
         """Return when all files written, and their names, are durable.
@@ -307,6 +329,12 @@ class FileWriter:
         return one
 
 
+def _link(fd: int, name: str) -> None:
+    """Give a file without a name this one. Raises FileExistsError, OSError."""
+    # With a src_dir_fd, Python calls linkat, which follows the link to the file without a name.
+    os.link(f"/proc/self/fd/{fd}", name, src_dir_fd=fd, follow_symlinks=True)
+
+
 @attrs.define
 class _Staged:
     """A complete file that has no name yet, or a temporary one."""
@@ -316,8 +344,7 @@ class _Staged:
 
     def place(self, name: str, when_exists: WhenExists) -> None:
         if self.temporary is None:
-            # With a src_dir_fd, Python calls linkat, which follows the link to the file without a name.
-            os.link(f"/proc/self/fd/{self.fd}", name, src_dir_fd=self.fd, follow_symlinks=True)
+            _link(self.fd, name)
         elif when_exists == "replace":
             os.replace(self.temporary, name)
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import attrs
 
@@ -27,12 +28,11 @@ _TOGETHER = 64
 """The number of files that are written at a time, with a descriptor each."""
 
 
-@attrs.frozen
-class Item:
+class Item(NamedTuple):
     """A file to be written: its record, its path, its content, and its entry in the index."""
 
     record: Record
-    path: Path
+    path: str
     buffers: Buffers
     entry: str | None
 
@@ -110,20 +110,24 @@ class Folder:
         self.root = Path(self.template.root)
         self._above = self.root.as_posix().rstrip("/") + "/"
 
-    def key_at(self, path: Path) -> Key:
+    def key_at(self, path: str) -> Key:
         """Return the key of a path below the root."""
-        return path.as_posix().removeprefix(self._above)
+        return (path if os.sep == "/" else path.replace(os.sep, "/")).removeprefix(self._above)
 
     def path_of(self, record: Record) -> Path:
         """Return the path of a record. Raises StoreError, not retryable."""
+        return Path(self.path_text(record))
+
+    def path_text(self, record: Record) -> str:
+        """Return the path of a record as text. Raises as `path_of`."""
         try:
-            return self.template.path(record)
+            return self.template.path_text(record)
         except TemplateError as error:
             raise StoreError(f"{self.where}: record {name_of(record)}: {error}", retryable=False) from error
 
     def key_of(self, record: Record) -> Key:
         """Return the path below the root, with "/"."""
-        return self.key_at(self.path_of(record))
+        return self.key_at(self.path_text(record))
 
     def exists_error(self, record: Record, path: Path) -> RecordExistsError:
         """Return the error for an existing name, with the remedy."""
@@ -165,7 +169,7 @@ class Folder:
         if entry is None and self.checksums is None:
             self.writer.write(path, buffers, self.when_exists, beside=beside)
             return
-        key = self.key_at(path)
+        key = self.key_at(os.fspath(path))
 
         def note(status: os.stat_result) -> None:
             if entry is not None:
@@ -186,15 +190,20 @@ class Folder:
         return left
 
     def _write_some(self, items: Sequence[Item]) -> Iterable[int]:
-        try:
-            self.reserve.take(sum(len(buffer) for item in items for buffer in item.buffers))
-        except StoreError:
-            return range(len(items))  # some may have room
+        if self.reserve.reserve_bytes:
+            try:
+                self.reserve.take(sum(len(buffer) for item in items for buffer in item.buffers))
+            except StoreError:
+                return range(len(items))  # some may have room
+        files = [(item.path, item.buffers) for item in items]
+        is_indexed = any(item.entry is not None for item in items)
+        if not is_indexed and self.checksums is None:
+            return self.writer.write_together(files, self.when_exists, note=None, lock=None)
 
         def note(found: Mapping[int, os.stat_result]) -> None:
             if self.checksums is not None:
                 for number in found:
-                    self.writer.must_last(self.checksums.add(items[number].path, items[number].buffers))
+                    self.writer.must_last(self.checksums.add(Path(items[number].path), items[number].buffers))
             indexed = [(items[number], status) for number, status in found.items() if items[number].entry is not None]
             lines = [
                 (self.key_at(item.path), file_id(status), item.record.channel, item.entry or "")
@@ -203,11 +212,8 @@ class Folder:
             for file in self.index.add_all(lines):
                 self.writer.must_last(file)
 
-        is_indexed = any(item.entry is not None for item in items)
         lock = self.index.directory if is_indexed else None
-        is_noted = is_indexed or self.checksums is not None
-        files = [(item.path, item.buffers) for item in items]
-        return self.writer.write_together(files, self.when_exists, note=note if is_noted else None, lock=lock)
+        return self.writer.write_together(files, self.when_exists, note=note, lock=lock)
 
     def file_at(self, key: object) -> Path | None:
         """Return the file of a key, or None if there is none or the key leads out of the root."""

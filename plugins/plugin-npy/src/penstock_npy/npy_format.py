@@ -28,6 +28,8 @@ def npy_buffers(array: Array) -> list[bytes | memoryview]:
         TypeError: the dtype holds Python objects, or would be read back as another dtype; or the array is masked, and
             the file would lose its mask.
     """
+    if type(array) is numpy.ndarray and array.flags.c_contiguous and array.nbytes:  # as most are
+        return [_header(array.dtype, array.shape, False), array.reshape(-1).view(numpy.uint8).data]
     if isinstance(array, numpy.ma.MaskedArray):
         raise TypeError("a masked array would lose its mask; store array.filled(value), or a mapping of data and mask")
     array = numpy.asarray(array)

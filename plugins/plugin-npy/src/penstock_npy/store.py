@@ -109,11 +109,13 @@ class NpyStore:
         failed: list[tuple[Record, BaseException]] = []
         items: list[Item] = []
         for record in records:
-            with reported(record, failed, where=self._where):
-                items.append(self._item(record, folder.path_of(record)))
+            try:
+                items.append(self._item(record, folder.path_text(record)))
+            except StoreError as error:
+                failed.append((record, error))
         for item in folder.write_together(items):
             with reported(item.record, failed, where=self._where):
-                folder.write(item.record, item.path, item.buffers, entry=item.entry)
+                folder.write(item.record, Path(item.path), item.buffers, entry=item.entry)
         fail(failed, records, where=self._where)
 
     def sync(self) -> None:
@@ -259,13 +261,13 @@ class NpyStore:
             raise
 
     def _write_file(self, folder: Folder, record: Record, path: Path) -> None:
-        item = self._item(record, path)
+        item = self._item(record, os.fspath(path))
         if self.sidecar == "json":
             folder.write(record, path, item.buffers, said=f"{{{item.entry}}}".encode("ascii"))
         else:
             folder.write(record, path, item.buffers, entry=item.entry)
 
-    def _item(self, record: Record, path: Path) -> Item:
+    def _item(self, record: Record, path: str) -> Item:
         """Return the file of a record. Raises StoreError, not retryable."""
         data = record.data
         if not isinstance(data, numpy.ndarray):
