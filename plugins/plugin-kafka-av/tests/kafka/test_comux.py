@@ -14,7 +14,7 @@ import uuid
 import numpy as np
 import pytest
 
-from penstock.errors import ObjectNotFoundError, SourceError
+from penstock.errors import ConfigError, ObjectNotFoundError, SourceError
 from penstock_kafka_av import Comux, Control, KafkaSource, MongoConnect
 from penstock_kafka_av.test_picture import TestPictureSource
 
@@ -361,6 +361,41 @@ def test_d6_camera_ids_from_mongo(broker, mongo, read, monkeypatch):
             assert {record.channel for record in read(source, 1)} == {"c"}
         finally:
             source.close()
+
+
+def test_a_silent_camera_does_not_slow_down_the_others(broker, cameras, packets):
+    """A batch waits once for a camera that is silent; later ones only after it has had a frame again."""
+    consume, produce, ids = cameras
+    with Comux(ids, consume, produce) as comux:
+        comux.setup_consumers([broker.address], max_offset_diff=None)
+        comux.setup_decoders()
+        comux.start()
+        broker.produce(topic_of(consume, "north"), packets[:30], partition=0)
+        assert [cam_id for cam_id, _, _ in comux.get_batch(timeout=30)] == ["north"]
+        began = time.monotonic()
+        for _ in range(20):
+            assert [cam_id for cam_id, _, _ in comux.get_batch(timeout=30)] == ["north"]
+        assert time.monotonic() - began < 20  # with a wait of a second each it would be longer
+        broker.produce(topic_of(consume, "south"), packets[:30], partition=0)
+        while "south" not in [cam_id for cam_id, _, _ in comux.get_batch(timeout=30)]:
+            pass
+        assert {cam_id for cam_id, _, _ in comux.get_batch(5)} >= {"south"}  # a number is the timeout
+
+
+def test_wrong_arguments_are_refused_at_the_call(broker, cameras, packets):
+    """A codec that does not exist, and headers that are not a dict, are refused where they are given."""
+    consume, produce, ids = cameras
+    with Comux(ids[:1], consume, produce) as comux:
+        with pytest.raises(ConfigError, match="codec 'h265000' is not known"):
+            comux.setup_decoders(de_codec="h265000")
+        comux.setup_consumers([broker.address])
+        comux.setup_producer([broker.address])
+        comux.start()
+        broker.produce(topic_of(consume, "north"), packets[:10], partition=0)
+        [(cam_id, index, array)] = comux.get_batch(timeout=30)
+        assert array.shape == (48, 64, 3)
+        with pytest.raises(ConfigError, match=r"headers='cat 0\.9'"):
+            comux.send(cam_id, index, "cat 0.9")
 
 
 def test_mongo_that_is_not_there():

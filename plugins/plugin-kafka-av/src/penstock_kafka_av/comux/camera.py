@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final
@@ -19,6 +20,8 @@ from penstock_kafka_av.kafka.source import KafkaSource
 
 FRAMES_KEPT: Final = 8
 """Size of the queue of frames for `get`; while it is full, the camera is not read."""
+PATIENCE_S: Final = 1.0
+"""Seconds that batches wait for a camera without a frame, after the first frame of another camera."""
 SENDABLE: Final = 512
 """Number of returned frames whose packets can still be sent."""
 
@@ -182,6 +185,13 @@ class Waiting:
         """Do nothing: waiting frames can still be taken."""
 
 
+def check_decoding(settings: Mapping[str, Any]) -> None:
+    """Raise ConfigError or ValueError for settings that the decoder `av` refuses."""
+    made = AvDecoder(**settings)
+    made.open()
+    made.close()
+
+
 @attrs.define(kw_only=True)
 class Camera:
     """One camera: its source, its queue of frames, and the run of its pipeline.
@@ -192,6 +202,7 @@ class Camera:
         connected: The same source, connected, as used in the pipeline.
         waiting: The queue of its frames.
         run: The run of its pipeline; None before `listen`.
+        awaited_since: The monotonic time since which batches wait for its next frame; None if they do not.
     """
 
     cam_id: str
@@ -199,6 +210,7 @@ class Camera:
     connected: ConnectedSource
     waiting: Waiting
     run: Any = None
+    awaited_since: float | None = None
     _sendable: OrderedDict[int, Record] = attrs.field(factory=OrderedDict, init=False)
 
     @classmethod
@@ -219,7 +231,24 @@ class Camera:
             )
             self.run = Pipeline(flow).start()
 
-    def remember(self, record: Record) -> None:
+    def patience_left(self) -> float:
+        """Return how many seconds batches still wait for its next frame; the wait begins with the first call."""
+        if self.waiting.has_frame():
+            return 0.0
+        now = time.monotonic()
+        if self.awaited_since is None:
+            self.awaited_since = now
+        return max(0.0, self.awaited_since + PATIENCE_S - now)
+
+    def take(self) -> Record | None:
+        """Return the oldest frame, whose packet can be sent from now on, or None. The caller holds the condition."""
+        record = self.waiting.take()
+        if record is not None:
+            self.awaited_since = None
+            self._remember(record)
+        return record
+
+    def _remember(self, record: Record) -> None:
         """Keep a frame that was returned, so that its packet can be sent."""
         self._sendable[record.seq] = record
         while len(self._sendable) > SENDABLE:

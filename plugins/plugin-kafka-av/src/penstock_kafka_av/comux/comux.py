@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from penstock.errors import ConfigError, ObjectNotFoundError, PenstockError
-from penstock_kafka_av.comux.camera import Camera
+from penstock_kafka_av.comux.camera import Camera, check_decoding
 from penstock_kafka_av.kafka.source import KafkaSource
 from penstock_kafka_av.kafka.store import KafkaStore
 from penstock_kafka_av.kafka.topics import Schema
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from penstock_kafka_av.comux.control import Control
 
 _log = logging.getLogger("penstock.comux")
-PATIENCE_S: Final = 1.0
-"""Seconds that a batch waits for the other cameras after its first frame."""
 Frame = tuple[str, int, Any]
 
 
@@ -158,10 +157,12 @@ class Comux:
             packets: "whole" if each message is one packet, "stream" if the stream is split at arbitrary bytes.
             settings: Further settings of the decoder `av`.
         """
-        self._decoding = {
+        decoding = {
             "codec": de_codec, "rate": rate if packets == "stream" else None, "width": W, "height": H,
             "pixel_format": pixel_format, "packets": packets, **settings,
         }  # fmt: skip
+        check_decoding(decoding)
+        self._decoding = decoding
 
     def setup_producer(
         self, bootstrap_servers: Any, strict_on_fail: bool = True, over_write: bool = False, **options: Any
@@ -306,20 +307,24 @@ class Comux:
     def get_batch(self, frame: bool = False, timeout: float | None = None) -> list[Frame] | None:
         """Return one frame of every running camera: `[(cam_id, index, array), …]`.
 
-        A camera without a frame within a second after the first one, or within `timeout` seconds, is left out.
+        A batch waits up to a second, and up to `timeout`, for cameras without a frame, and then leaves them out. Later
+        batches do not wait for such a camera until it has a frame again, so it does not slow down the others.
 
         Args:
-            frame: Return the whole record in place of the array.
+            frame: Return the whole record in place of the array. A number is taken as `timeout`.
             timeout: Seconds to wait; None waits for ever.
 
         Returns:
             The batch, or None if no camera had a frame in time.
         """
-        ends = None if timeout is None else time.monotonic() + timeout
+        if not isinstance(frame, bool):
+            frame, timeout = False, frame
+        ends = math.inf if timeout is None else time.monotonic() + timeout
         with self._arrived:
             self._arrived.wait_for(lambda: any(each.waiting.has_frame() for each in self._running()), timeout)
-            left = PATIENCE_S if ends is None else min(PATIENCE_S, max(0.0, ends - time.monotonic()))
-            self._arrived.wait_for(lambda: all(each.waiting.has_frame() for each in self._running()), left)
+            while patience := max((each.patience_left() for each in self._running()), default=0.0):
+                if not self._arrived.wait(max(0.0, min(patience, ends - time.monotonic()))):
+                    break
             return self._take([each.cam_id for each in self._running()], frame=frame) or None
 
     def _running(self) -> list[Camera]:
@@ -333,9 +338,8 @@ class Comux:
         taken: list[Frame] = []
         for cam_id in cam_ids:
             camera = self._cameras.get(cam_id)
-            record = None if camera is None else camera.waiting.take()
-            if camera is not None and record is not None:
-                camera.remember(record)
+            record = None if camera is None else camera.take()
+            if record is not None:
                 taken.append((cam_id, record.seq, record if frame else record.data))
         return taken
 
@@ -346,7 +350,7 @@ class Comux:
 
         Raises:
             ObjectNotFoundError: the frame with this index is not among the last 512 returned ones of the camera.
-            ConfigError: there is no producer.
+            ConfigError: there is no producer, or `headers` is not a dict.
             StoreError: the broker did not acknowledge it.
 
         Without `strict_on_fail`, errors are logged instead.
@@ -358,6 +362,8 @@ class Comux:
                 raise ObjectNotFoundError(f"comux: frame {index} of camera {cam_id!r} was not returned recently")
             if self._producer is None:
                 raise ConfigError("comux: there is no producer: call setup_producer(bootstrap_servers) first")
+            if not isinstance(headers or {}, Mapping):
+                raise ConfigError(f"comux: headers={headers!r:.60}: must be a dict of results by name")
             with self._sending:
                 self._producer.write([record.replace(data=dict(headers or {}))])
         except PenstockError as error:

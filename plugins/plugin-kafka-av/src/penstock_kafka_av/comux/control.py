@@ -124,10 +124,11 @@ class Control:
         """The end offset (last offset + 1) of the topic's first partition; None if the broker does not answer."""
         from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+        from penstock_kafka_av.kafka.client_log import ClientLog
         from penstock_kafka_av.kafka.options import client_config, servers
 
         config = client_config(servers(self._bootstrap_servers), self._options)
-        consumer = Consumer({**config, "group.id": "penstock-none"})
+        consumer = Consumer({**config, "group.id": "penstock-none"}, logger=ClientLog())
         try:
             return int(consumer.get_watermark_offsets(TopicPartition(self.topic, 0), timeout=10)[1])
         except (KafkaException, TypeError):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition, admin
 from confluent_kafka.admin import AdminClient
 
-_log = logging.getLogger("penstock.kafka")
+from penstock_kafka_av.kafka.client_log import ClientLog
+
 _ADMIN: Any = admin  # OffsetSpec is missing from its type stubs
 
 
@@ -68,7 +68,7 @@ class Cluster:
 
     def _connected(self) -> AdminClient:
         if self._client is None:
-            self._client = AdminClient(self._config, logger=_log)
+            self._client = AdminClient(self._config, logger=ClientLog())
         return self._client
 
 

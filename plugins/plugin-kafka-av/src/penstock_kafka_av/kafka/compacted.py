@@ -9,6 +9,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
+from penstock_kafka_av.kafka.client_log import ClientLog
 from penstock_kafka_av.kafka.options import client_config
 
 
@@ -27,7 +28,7 @@ def latest_by_key(
         "enable.partition.eof": True,
         "isolation.level": "read_committed",
     }
-    consumer = Consumer({**client_config(bootstrap_servers, options), **own})
+    consumer = Consumer({**client_config(bootstrap_servers, options), **own}, logger=ClientLog())
     try:
         found = consumer.list_topics(topic, timeout=timeout_s).topics[topic]
         if found.error is not None:

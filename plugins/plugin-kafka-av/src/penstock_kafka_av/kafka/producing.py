@@ -11,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from penstock.errors import CannotConnectToStoreError, PenstockError, StoreError
 from penstock.record import Record
+from penstock_kafka_av.kafka.client_log import ClientLog
 from penstock_kafka_av.kafka.errors import HOPELESS, config_error, error_of, text_of
 from penstock_kafka_av.kafka.message import Messages
 
@@ -56,7 +57,7 @@ class Producing:
 
     def _made(self) -> Producer:
         try:
-            return Producer(self._config, logger=_log)
+            return Producer(self._config, logger=ClientLog())
         except (KafkaException, TypeError, ValueError) as error:
             raise config_error(self._where, error) from error
 

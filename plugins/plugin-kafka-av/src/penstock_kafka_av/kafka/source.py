@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from penstock.record import Record
 from penstock.templates import Template
 from penstock.validators import finite_seconds
 from penstock_kafka_av.kafka.channels import Channels, check_channels_from
+from penstock_kafka_av.kafka.client_log import ClientLog
 from penstock_kafka_av.kafka.cluster import Cluster, existing_topics
 from penstock_kafka_av.kafka.commits import Commits
 from penstock_kafka_av.kafka.consuming import Consuming
@@ -32,7 +32,6 @@ from penstock_kafka_av.kafka.start import Starts, start_of
 from penstock_kafka_av.kafka.topics import Topics
 from penstock_kafka_av.kafka.transient_errors import TransientErrors
 
-_log = logging.getLogger("penstock.kafka")
 _LOOKS_S = 3.0
 """Seconds that listing the topics may take during a run; closing the source waits for it."""
 _EVEN = {"queued.max.messages.kbytes": 16_384, "max.partition.fetch.bytes": 262_144}
@@ -157,7 +156,7 @@ class KafkaSource:
         def made(protocol: str | None) -> Consumer:
             try:
                 config = {**self._config(protocol), "error_cb": errors.report, "on_commit": commits.answered}
-                return Consumer(config, logger=_log)
+                return Consumer(config, logger=ClientLog())
             except (KafkaException, TypeError, ValueError) as error:
                 raise config_error(self._where(), error) from error
 
@@ -247,7 +246,7 @@ class KafkaSource:
         if self.start == "committed":
             return False
         assert self.group is not None
-        client = AdminClient(self._admin_config(), logger=_log)
+        client = AdminClient(self._admin_config(), logger=ClientLog())
         try:
             asked = client.describe_consumer_groups([self.group], request_timeout=self.timeout_s)
             state = asked[self.group].result(self.timeout_s).state

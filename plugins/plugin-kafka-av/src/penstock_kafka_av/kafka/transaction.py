@@ -14,6 +14,7 @@ from confluent_kafka.cimpl import NewTopic
 from penstock.codec import decode, encode_bytes
 from penstock.errors import CannotConnectToStoreError, PenstockError, StoreError
 from penstock.record import Record
+from penstock_kafka_av.kafka.client_log import ClientLog
 from penstock_kafka_av.kafka.compacted import latest_by_key
 from penstock_kafka_av.kafka.errors import error_of, text_of
 from penstock_kafka_av.kafka.message import Messages
@@ -64,7 +65,7 @@ class Transactions(Producing):
         self._positions = {} if kept is None else dict(decode(kept).data)
 
     def _make_topic(self) -> None:
-        client = AdminClient(self._plain)
+        client = AdminClient(self._plain, logger=ClientLog())
         if POSITIONS_TOPIC in client.list_topics(timeout=self._timeout_s).topics:
             return
         asked = client.create_topics([NewTopic(POSITIONS_TOPIC, 1, config={"cleanup.policy": "compact"})])

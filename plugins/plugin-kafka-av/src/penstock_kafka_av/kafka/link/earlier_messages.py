@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from penstock.codec import decode
 from penstock.errors import CodecError, SourceError
 from penstock.record import Record
+from penstock_kafka_av.kafka.client_log import ClientLog
 from penstock_kafka_av.kafka.errors import source_error
 from penstock_kafka_av.kafka.link.mark import HEADER, Mark
 
@@ -33,7 +34,7 @@ def messages_before(
         SourceError: no broker answers.
     """
     own = {"group.id": f"penstock-{uuid.uuid4()}", "enable.auto.commit": False, "auto.offset.reset": "earliest"}
-    consumer = Consumer({**config, **own}, logger=_log)
+    consumer = Consumer({**config, **own}, logger=ClientLog())
     ends = time.monotonic() + timeout_s
     found: Found = []
     try:

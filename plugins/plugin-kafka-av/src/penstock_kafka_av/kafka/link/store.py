@@ -15,6 +15,7 @@ from confluent_kafka.cimpl import NewTopic
 from penstock.errors import CannotConnectToStoreError, ConfigError, StoreError
 from penstock.record import Record
 from penstock.validators import finite_seconds
+from penstock_kafka_av.kafka.client_log import ClientLog
 from penstock_kafka_av.kafka.errors import error_of, text_of
 from penstock_kafka_av.kafka.link.mark import HEADER, Mark
 from penstock_kafka_av.kafka.message import Messages
@@ -94,7 +95,9 @@ class KafkaLinkStore:
         self._open, self._unsynced = producing, False
 
     def _make_topic(self) -> None:
-        client = AdminClient({**client_config(self.bootstrap_servers, self.options), "log_level": 2})
+        client = AdminClient(
+            {**client_config(self.bootstrap_servers, self.options), "log_level": 2}, logger=ClientLog()
+        )
         if self.topic in client.list_topics(timeout=self.timeout_s).topics:
             return
         settings = {
