@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy
 import pytest
 import zenoh
 
 import penstock as ps
 from penstock.errors import ConfigError, EndOfSource, SourceError
-from penstock_zenoh.hero.acquisitions import Acquisition
 from penstock_zenoh.hero.bounds import Bounds
 from penstock_zenoh.hero.cbor_out import encode
 from penstock_zenoh.hero.event import read_event_key
-from penstock_zenoh.hero.frames import Frames
 from penstock_zenoh.hero.names import subscribed_event
 from penstock_zenoh.hero.source import HeroSource
 from penstock_zenoh.hero.tagged import Tagged
@@ -197,45 +197,6 @@ def test_an_acquisition_counts_what_was_stored(where, on_error, endpoint, emit, 
     assert "expected 6, emitted 6, arrived 5, stored 4" in str(run.report)
 
 
-def test_a_restart_of_the_count_is_no_gap():
-    """A running key: gaps are counted, a restarted count is not a gap, and seq continues."""
-    frames = Frames("frame")
-    taken = [frames.take({"frame": number}) for number in (0, 1, 4, 0, 1, 1, 2)]
-    assert [seq for seq, *_ in taken] == [0, 1, 4, 5, 6, 7, 8]
-    assert [missing for _, _, missing, _ in taken] == [0, 0, 2, 0, 0, 0, 0]
-    assert [continues for *_, continues in taken] == [True, True, False, False, True, False, True]
-    assert frames.restarts == 2
-
-
-@pytest.mark.parametrize("odd", [-1, 2**63, 1.5, "3", True, None, [1]])
-def test_a_number_that_is_none_is_not_counted(odd):
-    """What a network sends as a number and is none makes no gap, and the record still has a seq of its own."""
-    frames = Frames("frame")
-    seqs = [frames.take({"frame": value})[0] for value in (0, odd, 1, 2**62 - 1, 2**62 - 1, 2**62 - 1, 0)]
-    assert len(set(seqs)) == len(seqs)
-    assert all(0 <= seq < 2**63 for seq in seqs)
-
-
-@pytest.mark.parametrize(
-    ("seen", "wanted", "missing"),
-    [
-        ([[0, 9]], 10, []),
-        ([[1, 10]], 10, []),
-        ([[0, 3], [6, 9]], 10, [[4, 5]]),
-        ([[2, 9]], 10, [[0, 1]]),
-        ([[0, 7]], 10, [[8, 9]]),
-        ([[2, 10]], 10, [[1, 1]]),
-        ([], 10, None),
-        ([[90, 99]], 20, None),
-    ],
-)
-def test_missing_numbers_are_named_or_not_known(seen, wanted, missing):
-    """The missing frames of an acquisition are named where their numbers can be told, whether from 0 or from 1."""
-    arrived = sum(last - first + 1 for first, last in seen)
-    one = Acquisition("cam", "heros", 0, {}, 1, 0, emitted=wanted, arrived=arrived, seen=seen)
-    assert one.missing() == missing
-
-
 def test_bounds_are_given_as_records_only_if_they_are_asked_for(endpoint, emit, tmp_path):
     """Bounds in `event_name` are returned as records, in order, and bound acquisitions as well."""
     source = HeroSource(
@@ -412,3 +373,37 @@ def test_two_heros_of_one_name_are_remarked(endpoint, emit):
     assert report.stored == 40
     assert report.lost_upstream == 0
     assert "restarted 20 times (or two HEROs have this name)" in str(report)
+
+
+def test_frames_that_arrive_together_keep_their_order_and_numbers(endpoint, emit, opened):
+    """Frames of one form between events of others are records in order, with gaps, bounds and metadata as single ones.
+
+    Counts with a gap, a frame of another shape, an invalid event and the end of an acquisition interrupt a run.
+    """
+    source = HeroSource(
+        object_selector="cam", event_name="acquisition_data", sequence_key="frame", connect=[endpoint],
+        default_metadata={"lab": 1, "frame": -1},
+    )  # fmt: skip
+    opened(source)
+    for number in (0, 1, 2, 5, 6):
+        emit("cam", "acquisition_data", (numpy.full((2, 2), number, numpy.uint16), {"frame": number}))
+    emit("cam", "acquisition_data", "an invalid event")
+    emit("cam", "acquisition_started", {"frames": 3})
+    emit("cam", "acquisition_data", (numpy.zeros(3), {"frame": 0}))
+    for number in (1, 2):
+        emit("cam", "acquisition_data", (numpy.full((2, 2), number, numpy.uint16), {"frame": number}))
+    records = []
+    while len(records) < 8:
+        records += source.read(100, 10.0)
+    assert [record.data.flat[0] for record in records] == [0, 1, 2, 5, 6, 0, 1, 2]
+    assert [record.metadata["frame"] for record in records] == [0, 1, 2, 5, 6, 0, 1, 2]
+    assert [record.discontinuity for record in records] == [False, False, False, True, False, False, False, False]
+    assert [record.seq for record in records[:5]] == [0, 1, 2, 5, 6]
+    assert all(one.seq < other.seq for one, other in itertools.pairwise(records))
+    assert ["acquisition" in record.metadata for record in records] == [False] * 5 + [True] * 3
+    assert all(record.metadata["lab"] == 1 and record.metadata["source_name"] == "cam" for record in records)
+    assert source.lost_upstream() == {"cam": 2}
+    assert len(source.take_refused()) == 1
+    assert "arrived 3" in source.remark()
+    with pytest.raises(SourceError, match="no stop event"):
+        source.close()

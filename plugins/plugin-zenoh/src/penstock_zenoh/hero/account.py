@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,21 @@ class Account:
             return self.number(channel), continues
         self._numbers[channel] = seq + 1
         return seq, continues
+
+    def take_all(
+        self, channel: str, event: str, metadata: Sequence[Mapping[str, Any]], *, mark: int, is_frame: bool = True
+    ) -> list[tuple[int, bool]]:
+        """Count events that arrived together; return for each as `take` does. One step if their counts follow on."""
+        frames = self._frames.get((channel, event))
+        if frames is not None and self._owner.get(channel) == event:
+            key = self._key
+            numbers = [None] * len(metadata) if key is None else [each.get(key) for each in metadata]
+            if frames.next_seq >= self._numbers[channel] and (seqs := frames.take_following(numbers)) is not None:
+                self._numbers[channel] = seqs.stop
+                if is_frame and (acquisition := self._acquisitions.current(channel)) is not None:
+                    acquisition.take_following(numbers, mark)
+                return [(seq, True) for seq in seqs]
+        return [self.take(channel, event, each, mark=mark, is_frame=is_frame) for each in metadata]
 
     def number(self, channel: str) -> int:
         """Return the next number of a channel."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -58,6 +58,14 @@ class Acquisition:
             self.seen[-1][1] = frame
         elif len(self.seen) < _MOST_RANGES:
             self.seen.append([frame, frame])
+
+    def take_following(self, frames: Sequence[Any], mark: int) -> None:
+        """Count arrived records whose numbers follow on one another, or that all have none."""
+        self.take(frames[0], mark)
+        self.arrived += len(frames) - 1
+        self.marks += [mark] * (len(frames) - 1)
+        if frames[0] is not None and self.seen and self.seen[-1][1] == frames[0]:
+            self.seen[-1][1] = frames[-1]
 
     @property
     def stored(self) -> int | None:

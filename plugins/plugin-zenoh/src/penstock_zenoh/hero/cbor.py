@@ -37,7 +37,7 @@ def decode(payload: bytes) -> Any:
             end, or holds an array whose dtype has Python objects or fields. No memory is allocated for a length that
             the payload does not have.
     """
-    reader = _Reader(payload)
+    reader = Reader(payload)
     try:
         value = reader.item(DEPTH)
     except CodecError:
@@ -49,7 +49,7 @@ def decode(payload: bytes) -> Any:
     return value
 
 
-class _Reader:
+class Reader:
     """A payload and the position up to which it has been read."""
 
     def __init__(self, payload: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -49,6 +49,28 @@ class Frames:
             self.base, seq = self.next_seq - number, self.next_seq
         self.next_seq = seq + 1
         return seq, number, missing, continues
+
+    def take_following(self, numbers: Sequence[Any]) -> range | None:
+        """Return the `seq` of events whose counts all continue the last one, or None: `take` counts each then.
+
+        Args:
+            numbers: Their counts; without a key, None for each.
+        """
+        count = len(numbers)
+        if self.key is None:
+            self.next_seq += count
+            return range(self.next_seq - count, self.next_seq)
+        first = numbers[0]
+        if set(map(type, numbers)) != {int} or not 0 <= first < 1 << 61:
+            return None
+        following = range(first, first + count)
+        if numbers != [*following] or (self.last is not None and first != self.last + 1):
+            return None
+        if self.base + first < self.next_seq or self.base + following.stop > 1 << 62:
+            return None
+        self.last = following[-1]
+        self.next_seq = self.base + following.stop
+        return range(self.base + first, self.next_seq)
 
     def begin(self) -> None:
         """Begin a new count: an acquisition has started."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -15,24 +14,22 @@ import zenoh
 from penstock.errors import CodecError, EndOfSource, SourceError
 from penstock.record import Record
 from penstock_zenoh import settings as s
-from penstock_zenoh.announcement import Announcement
-from penstock_zenoh.arrivals import Arrival, Arrivals
+from penstock_zenoh.arrivals import Arrival
 from penstock_zenoh.hero.account import Account
 from penstock_zenoh.hero.bounds import Bounds
 from penstock_zenoh.hero.cbor import decode
 from penstock_zenoh.hero.event import HeroEventError, Shape, data_and_metadata, event_key, read_event_key
 from penstock_zenoh.hero.fed import Fed
 from penstock_zenoh.hero.names import event_names, realm, selector, subscribed_event
-from penstock_zenoh.intake import MOST_IN_CHANNEL, Intake
-from penstock_zenoh.library_errors import forget, keep_in_children
+from penstock_zenoh.hero.observation import Observation
+from penstock_zenoh.hero.pair_form import PairForm, Sender
 from penstock_zenoh.presence_log import PresenceLog
-from penstock_zenoh.session import RENDEZVOUS, close_session, is_plain_peer, open_session
+from penstock_zenoh.session import RENDEZVOUS, is_plain_peer, open_session
 from penstock_zenoh.times import time_of
 from penstock_zenoh.wire import remember
 
 _ENDING_S = 0.1  # samples inside the intake arrive within this time
 _IN_HAND = 512
-_log = logging.getLogger(__name__)
 
 
 @attrs.define(kw_only=True)
@@ -101,11 +98,11 @@ class HeroSource:
     config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
     heros_config: bool = attrs.field(default=False, validator=s.flag)
     timeout_s: float = attrs.field(default=30.0, validator=s.seconds)
-    _names: dict[str, tuple[str, str, str]] = attrs.field(factory=dict, init=False, repr=False, eq=False)
+    _senders: dict[str, Sender] = attrs.field(factory=dict, init=False, repr=False, eq=False)
     _wanted: frozenset[str] = attrs.field(factory=frozenset, init=False, repr=False, eq=False)
     _fixed: Mapping[str, Any] = attrs.field(factory=dict, init=False, repr=False, eq=False)
     _bounds: Bounds = attrs.field(factory=lambda: Bounds((), frozenset()), init=False, repr=False, eq=False)
-    _open: _Observation | None = attrs.field(default=None, init=False, repr=False, eq=False)
+    _open: Observation | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _account: Account = attrs.field(factory=Account, init=False, repr=False, eq=False)
     _refused: list[tuple[Record, BaseException]] = attrs.field(factory=list, init=False, repr=False, eq=False)
     _presence: PresenceLog = attrs.field(factory=lambda: PresenceLog(""), init=False, repr=False, eq=False)
@@ -128,7 +125,7 @@ class HeroSource:
         self._last_ns = 0
         self._fed.begin()
         self._presence = PresenceLog(self._name())
-        self._names.clear()
+        self._senders.clear()
         self._wanted = frozenset(self._events())
         self._fixed = {name: value for name, value in self.default_metadata.items() if holds_directory(name, value)}
         self._bounds = Bounds.of(self._events(), self.bounds, is_counted=self.sequence_key is not None)
@@ -136,7 +133,7 @@ class HeroSource:
         key = event_key(self.realm, self.object_selector, events)
         self._open = open_session(
             self,
-            lambda session: _Observation(
+            lambda session: Observation(
                 session,
                 key,
                 self.capacity,
@@ -175,7 +172,7 @@ class HeroSource:
         self._given += len(records)
         return records
 
-    def _received(self, observation: _Observation, most: int, timeout_s: float, *, is_ending: bool) -> list[Record]:
+    def _received(self, observation: Observation, most: int, timeout_s: float, *, is_ending: bool) -> list[Record]:
         """Return the records of the events that arrive first, of which there may be none."""
         records = [record for event in self._fed.take(most) for record in self._of_fed(*event)]
         if records:
@@ -187,8 +184,7 @@ class HeroSource:
         if is_ending and not arrivals and not self._fed.waiting:
             raise EndOfSource(f"{self._name()}: ended by `end_soon`")
         for arrival in arrivals:
-            for sample in arrival.samples[arrival.start : arrival.stop]:
-                records += self._of_sample(sample, arrival.at_ns)
+            records += self._of_arrival(arrival)
         return records
 
     def feed(self, source_name: str, value: Any) -> None:
@@ -246,24 +242,76 @@ class HeroSource:
         observation.close()
         self._account.close(self._name())
 
-    def _of_sample(self, sample: zenoh.Sample, at_ns: int) -> Sequence[Record]:
-        key = str(sample.key_expr)
-        names = self._names.get(key)
-        if names is None:
+    def _of_arrival(self, arrival: Arrival) -> Sequence[Record]:
+        """Return the records of events that arrived together; those of one form are read and counted together."""
+        records: list[Record] = []
+        alike: list[tuple[Any, dict[str, Any]]] = []
+        sender: Sender | None = None
+        last_key = ""
+        for sample in arrival.samples[arrival.start : arrival.stop]:
+            key = str(sample.key_expr)
+            payload = sample.payload.to_bytes()
+            if sender is not None and key == last_key and sender.form is not None and sample.timestamp is None:
+                pair = sender.form.read(payload)
+                if pair is not None:
+                    alike.append(pair)
+                    continue
+            if alike and sender is not None:
+                records += self._of_pairs(sender, alike, arrival.at_ns)
+                alike = []
+            last_key, sender = key, self._sender(key)
+            if sender is not None and (payload or sample.kind == zenoh.SampleKind.PUT):  # a deletion has no payload
+                records += self._of_payload(sender, payload, sample.timestamp, arrival.at_ns)
+        if alike and sender is not None:
+            records += self._of_pairs(sender, alike, arrival.at_ns)
+        return records
+
+    def _sender(self, key: str) -> Sender | None:
+        """Return the event and the HERO of a key, or None if its events are not wanted."""
+        sender = self._senders.get(key)
+        if sender is None:
             names = read_event_key(key)
             if names is None or not (names[2] in self._wanted or names[2] in self._bounds.names):
-                return ()
-            remember(self._names, key, names)
-        if sample.kind != zenoh.SampleKind.PUT:
-            return ()
-        realm_name, hero, event = names
-        payload = sample.payload.to_bytes()
+                return None
+            sender = Sender(*names)
+            remember(self._senders, key, sender)
+        return sender
+
+    def _of_payload(
+        self, sender: Sender, payload: bytes, stamp: zenoh.Timestamp | None, at_ns: int
+    ) -> Sequence[Record]:
+        realm_name, hero, event = sender.realm, sender.hero, sender.event
         try:
             value = decode(payload)
         except CodecError as error:
             self._refuse(payload, hero, realm_name, event, error)
             return ()
-        return self._of_value(hero, event, realm_name, value, payload, *time_of(sample.timestamp, at_ns), at_ns)
+        if self.shape == "pair" and event in self._wanted and event not in self._bounds.names:
+            sender.form = PairForm.of(payload, value)
+        return self._of_value(hero, event, realm_name, value, payload, *time_of(stamp, at_ns), at_ns)
+
+    def _of_pairs(self, sender: Sender, pairs: Sequence[tuple[Any, dict[str, Any]]], at_ns: int) -> list[Record]:
+        """Return the records of events (array, metadata) of one HERO that arrived together."""
+        event = sender.event
+        channel = self._channel(sender.hero, sender.realm)
+        seqs = self._account.take_all(
+            channel,
+            event,
+            [said for _, said in pairs],
+            mark=self._given + 1,
+            is_frame=event in self._bounds.frames,
+        )
+        description = self._description(sender.hero, event, sender.realm, channel, at_ns, "arrival")
+        defaults, fixed = self.default_metadata, self._fixed
+        records: list[Record] = []
+        for (data, metadata), (seq, continues) in zip(pairs, seqs, strict=True):
+            if defaults:
+                metadata = {**defaults, **metadata, **fixed}
+            if description:
+                metadata.update(description)
+            record = Record(data, channel=channel, seq=seq, time_ns=at_ns, metadata=metadata)
+            records.append(record if continues else record.replace(discontinuity=True))
+        return records
 
     def _of_fed(self, hero: str, event: str, realm_name: str, value: Any) -> Sequence[Record]:
         now_ns = time.time_ns()
@@ -280,7 +328,7 @@ class HeroSource:
         time_from: str,
         arrived_ns: int,
     ) -> Sequence[Record]:
-        channel = f"{realm_name}/{hero}" if "*" in self.realm else hero
+        channel = self._channel(hero, realm_name)
         bounds = self._bounds.names
         try:
             if event in bounds:
@@ -297,28 +345,39 @@ class HeroSource:
         else:
             is_frame = event in self._bounds.frames
             seq, continues = self._account.take(channel, event, said, mark=self._given + 1, is_frame=is_frame)
-        metadata = {**self.default_metadata, **said}
-        if self._fixed:
-            metadata |= self._fixed
-        if self.describe:
-            metadata["source_name"] = hero
-            metadata["event"] = event
-            metadata["realm"] = realm_name
-            metadata["arrival_time_ns"] = arrived_ns
-            metadata["time_from"] = time_from
-            if acquisition := self._account.configuration(channel):
-                metadata["acquisition"] = acquisition
+        metadata = {**self.default_metadata, **said, **self._fixed}
+        metadata |= self._description(hero, event, realm_name, channel, arrived_ns, time_from)
         return (
             Record(data, channel=channel, seq=seq, time_ns=time_ns, metadata=metadata, discontinuity=not continues),
         )
 
     def _refuse(self, payload: Any, hero: str, realm_name: str, event: str, error: BaseException) -> None:
-        channel = f"{realm_name}/{hero}" if "*" in self.realm else hero
+        channel = self._channel(hero, realm_name)
         metadata = {"source_name": hero, "event": event, "realm": realm_name}
         record = Record(
             payload, channel=channel, seq=self._account.number(channel), time_ns=time.time_ns(), metadata=metadata
         )
         self._refused.append((record, error))
+
+    def _channel(self, hero: str, realm_name: str) -> str:
+        return f"{realm_name}/{hero}" if "*" in self.realm else hero
+
+    def _description(
+        self, hero: str, event: str, realm_name: str, channel: str, arrived_ns: int, time_from: str
+    ) -> dict[str, Any]:
+        """Return the metadata that `describe` adds to those of an event."""
+        if not self.describe:
+            return {}
+        found: dict[str, Any] = {
+            "source_name": hero,
+            "event": event,
+            "realm": realm_name,
+            "arrival_time_ns": arrived_ns,
+            "time_from": time_from,
+        }
+        if acquisition := self._account.configuration(channel):
+            found["acquisition"] = acquisition
+        return found
 
     def _events(self) -> tuple[str, ...]:
         return (self.event_name,) if isinstance(self.event_name, str) else tuple(self.event_name)
@@ -335,63 +394,3 @@ class HeroSource:
 def holds_directory(name: str, value: Any) -> bool:
     """Return whether a default value has a directory, which no event may replace."""
     return name == "root" or isinstance(value, Path) or (isinstance(value, str) and "/" in value)
-
-
-class _Observation:
-    """An open session, and its subscriber."""
-
-    def __init__(
-        self,
-        session: zenoh.Session,
-        key: str,
-        capacity: int,
-        capacity_bytes: int,
-        *,
-        is_peer: bool,
-        health: str,
-        presence: PresenceLog,
-    ) -> None:
-        self._process = os.getpid()
-        self._session = session
-        self._arrivals = Arrivals(capacity, capacity_bytes)
-        subscriber = session.declare_subscriber(key, zenoh.handlers.FifoChannel(min(capacity, MOST_IN_CHANNEL)))
-
-        def on_health(sample: zenoh.Sample) -> None:
-            names = read_event_key(str(sample.key_expr))
-            if names is not None:
-                came = "appeared" if sample.kind == zenoh.SampleKind.PUT else "disappeared"
-                presence.note(f"HERO {names[1]!r} of realm {names[0]!r} {came}")
-
-        watcher = session.liveliness().declare_subscriber(
-            health, zenoh.handlers.Callback(on_health, indirect=False), history=True
-        )
-        self._held = (subscriber, watcher, Announcement(session, is_peer=is_peer))
-        self._intake = Intake(
-            subscriber.handler, self._arrivals, name=f"penstock-zenoh {key}", when_due=lambda publisher: None
-        )
-        keep_in_children(self)
-
-    def is_here(self) -> bool:
-        """Return whether this process opened the session; a fork has none of its threads."""
-        return self._process == os.getpid()
-
-    def take(self, most: int, timeout_s: float) -> list[Arrival]:
-        """Return up to `most` arrivals, waiting up to `timeout_s` seconds for the first."""
-        return self._intake.take(most, timeout_s)
-
-    def waiting(self) -> int:
-        """Return how many events wait."""
-        return self._arrivals.count
-
-    def wake(self) -> None:
-        """Wake a waiting reader."""
-        with self._arrivals.changed:
-            self._arrivals.has_news = True
-            self._arrivals.changed.notify_all()
-
-    def close(self) -> None:
-        """Undeclare everything, end the thread, close the session."""
-        self._arrivals.close()
-        close_session(self._session, self._held)
-        self._intake.join()
-        forget(self)
