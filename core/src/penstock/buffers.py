@@ -64,7 +64,7 @@ class BufferWatch:
 
         Items of one batch (not 0) may share their memory: they were returned together.
         """
-        if type(item) in IMMUTABLE or self.reuses is False or (type(item) is Record and not _is_mutable(item)):
+        if self.reuses is False or type(item) in IMMUTABLE or (type(item) is Record and not _is_mutable(item)):
             return item
         if self.reuses is None:
             with self._lock:
@@ -104,7 +104,12 @@ class BufferWatch:
             type(items[-1]) is not Record or sys.getrefcount(items[-1].data) == _ALONE
         ):
             return
-        items[-1] = self._trusted(items[-1], 0)
+        item = items[-1]
+        data = item.data if type(item) is Record else item
+        if type(data) is not self._array:
+            items[-1] = self._trusted(item, 0)
+        elif data.flags.writeable and data.nbytes:  # `add` has found that its memory is its own, and unknown
+            items[-1] = self._passed_on(item, data, id(data), weakref.ref(data), 0)
 
     def _learn(self, item: Any, batch: int) -> bool:
         """Remember the memory of an item; return whether it has any that is writable."""
@@ -154,11 +159,16 @@ class BufferWatch:
                     array=data,
                 )
             return copied(item)
+        return self._passed_on(item, data, key, owner, batch)
+
+    def _passed_on(self, item: Any, data: Any, key: Any, owner: Callable[[], Any], batch: int) -> Any:
+        """Return an item with a view of its array, whose lifetime shows whether it is in flight; remember both."""
         view = data.view()
+        given = self._given
         if len(given) >= 2 * _REMEMBERED:  # at once: a dict finds its first key slowly after many deletions
             self._given = given = dict(islice(given.items(), _REMEMBERED, None))
         given[key] = (owner, weakref.ref(view), batch)
-        return _replace(item, data=view) if isinstance(item, Record) else view
+        return view if item is data else _replace(item, data=view)
 
 
 class _Container(int):
@@ -177,12 +187,10 @@ def copied(value: Any, depth: int = 0, *, buffers: bool = True) -> Any:
     if isinstance(value, Record):
         if value.parent is None and not value.metadata and type(value.metadata) is dict:
             data = value.data
-            own = (
-                data.copy(order="K")
-                if buffers and type(data) is array_type
-                else copied(data, depth + 1, buffers=buffers)
-            )
-            return value.replace(data=own)
+            if buffers and type(data) is array_type:
+                return value.replace(data=data.copy(order="K"))
+            own = copied(data, depth + 1, buffers=buffers)
+            return value if own is data else value.replace(data=own)
         parent = None if value.parent is None else copied(value.parent, depth + 1, buffers=buffers)
         data = copied(value.data, depth + 1, buffers=buffers)
         metadata = copied(value.metadata, depth + 1, buffers=buffers)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from penstock.buffers import IMMUTABLE, BufferWatch
+from penstock.buffers import IMMUTABLE, BufferWatch, copied
 from penstock.error_text import is_a, text_of
 from penstock.errors import BufferReusedError, EndOfSource, SourceError
 from penstock.fields import ExactRecords
@@ -127,7 +127,7 @@ class IterableSource:
                 elif trusts:
                     unsettled, next_asked = watch.add(items, item), came
                 else:
-                    items.append(watch.kept(item))
+                    items.append(copied(item) if watch.reuses else watch.kept(item))
                     next_asked = clock()  # excludes the time of copying
                 if came - asked > _SLOW_S or came >= deadline or len(items) >= most:
                     break
