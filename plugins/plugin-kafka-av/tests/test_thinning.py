@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -36,13 +38,23 @@ def agree(some, all_frames):
     )
 
 
+def first_of_each_fifth(frames):
+    """Return the first frame of each fifth of a second; before the first one, another was shown 40 ms earlier."""
+    fifths = [(frame.time_ns + 2_000_000) // (SECOND // 5) for frame in frames]
+    before = (frames[0].time_ns - SECOND // 25 + 2_000_000) // (SECOND // 5)
+    return [frame for frame, own, last in zip(frames, fifths, [before, *fifths], strict=False) if own != last]
+
+
 @pytest.mark.parametrize("thread_type", ["slice", "frame"])
-def test_a_rate_keeps_the_pictures_nearest_to_its_times(packets, decode_all, thread_type):
+def test_a_rate_keeps_the_first_picture_of_each_period(packets, decode_all, thread_type):
     """Of 25 frames per second, a rate of 5 keeps every fifth unchanged; the others are counted as thinned."""
     everything = decode_all(AvDecoder(threads=2, thread_type=thread_type), packets)
     decoder = AvDecoder(rate=5, threads=2, thread_type=thread_type)
     frames = decode_all(decoder, packets)
-    assert [frame.time_ns for frame in frames] == [frame.time_ns for frame in everything[::5]]
+    times = [frame.time_ns for frame in frames]
+    assert times == [frame.time_ns for frame in first_of_each_fifth(everything)]
+    assert len(times) == 10
+    assert {later - earlier for earlier, later in itertools.pairwise(times)} == {SECOND // 5}
     assert agree(frames, everything)
     assert (decoder.thinned, decoder.skipped, decoder.damaged) == (40, 0, 0)
 
@@ -51,9 +63,46 @@ def test_a_rate_of_packets_without_pts(as_messages, decode_all):
     """If packets have only arrival times, frames are selected in display order, also with B-frames."""
     everything = decode_all(AvDecoder(), as_messages)
     frames = decode_all(decoder := AvDecoder(rate=5), as_messages)
-    assert [frame.time_ns for frame in frames] == [frame.time_ns for frame in everything[::5]]
+    assert [frame.time_ns for frame in frames] == [frame.time_ns for frame in first_of_each_fifth(everything)]
     assert agree(frames, everything)
     assert decoder.thinned == 40
+
+
+@pytest.mark.parametrize("begin", [10, 20, 30, 40])
+@pytest.mark.parametrize("rate", [5, 2, 12.5, 24, 1 / 3])
+@pytest.mark.parametrize("kind", ["pts", "messages", "mjpeg"])
+def test_a_rate_keeps_the_same_pictures_wherever_decoding_begins(
+    packets, as_messages, make_video, packets_of, decode_all, begin, rate, kind
+):
+    """A decoder that begins at a later keyframe keeps the same frames of the rest of the stream, from the first on."""
+    stream = {"pts": packets, "messages": as_messages}.get(kind)
+    if stream is None:
+        stream = packets_of(make_video("alone.mkv", codec="mjpeg", frames=50, gop=1, bframes=0, pixels="yuvj420p"))
+    every = {frame.time_ns for frame in decode_all(AvDecoder(rate=rate), stream)}
+    rest = {frame.time_ns for frame in decode_all(AvDecoder(), stream[begin:])}
+    assert {frame.time_ns for frame in decode_all(AvDecoder(rate=rate), stream[begin:])} == every & rest
+
+
+def test_cameras_keep_the_pictures_of_the_same_moments(as_messages, decode_all):
+    """Of cameras triggered together, whose times differ by a millisecond around full seconds, a rate keeps the same."""
+    early = [each.replace(time_ns=each.time_ns - 1_000_000) for each in as_messages]
+    kept = [[frame.seq for frame in decode_all(AvDecoder(rate=5), stream)] for stream in (early, as_messages)]
+    assert kept[0] == kept[1] == list(range(0, 50, 5))
+
+
+def test_a_codec_without_a_frame_rate_may_keep_one_more(make_video, packets_of, decode_all):
+    """If nothing gives the stream's frame rate, the first frame is kept in addition; all others are the same."""
+    found = packets_of(make_video("alone.mkv", codec="mjpeg", frames=50, gop=1, bframes=0, pixels="yuvj420p"))
+    bare = [Record(each.data, channel="c", seq=n, time_ns=SECOND + n * SECOND // 25) for n, each in enumerate(found)]
+    frames = [frame.seq for frame in decode_all(AvDecoder(codec="mjpeg", rate=5), bare[13:])]
+    assert frames == [13, *range(15, 50, 5)]
+
+
+def test_packets_before_the_first_keyframe_tell_the_time(as_messages, decode_all):
+    """A period in which a packet was skipped, before the first keyframe, gets no further frame."""
+    late = [each.replace(time_ns=each.time_ns + SECOND // 50) for each in as_messages]
+    kept = {frame.time_ns for frame in decode_all(AvDecoder(rate=1), late)}
+    assert {frame.time_ns for frame in decode_all(AvDecoder(rate=1), late[8:])} == kept - {late[0].time_ns}
 
 
 def test_what_no_picture_refers_to_is_not_decoded(packets, monkeypatch):
@@ -138,7 +187,7 @@ def test_what_is_thinned_does_not_hide_damage(packets, decode_all, settings):
     damaged, decoder = packets[:12] + packets[13:], AvDecoder(**settings)
     frames = decode_all(decoder, damaged)
     assert agree(frames, decode_all(AvDecoder(), damaged))
-    assert {frame.parent.seq // 10 for frame in frames} == set(range(5))
+    assert {frame.parent.seq // 10 for frame in frames} >= {0, 2, 3, 4}
     assert len(frames) + decoder.thinned + decoder.skipped == len(damaged)
     assert decoder.skipped == 7
 
@@ -152,8 +201,7 @@ def test_a_thinned_channel_goes_on_after_a_restart(packets, decode_all, settings
     frames = [frame for packet in packets[:27] for frame in first.decode(packet)]
     frames += decode_all(second, [*first.held(), *packets[27:]])
     assert agree(frames, everything)
-    if "skip" in settings:
-        assert {frame.seq for frame in frames} == wanted
+    assert {frame.seq for frame in frames} == wanted
     first.close()
 
 
@@ -186,3 +234,22 @@ def test_a_clock_that_goes_back_begins_again():
         True, False, True, True, False, True,
     ]  # fmt: skip
     assert all(pace.wants(0) for _ in range(5))
+
+
+def test_a_pause_of_the_stream_does_not_stop_the_selection():
+    """After a pause of ten minutes, as before it, one of five frames is selected."""
+    pace, times = Pace(rate=5), [SECOND + n * SECOND // 25 for n in range(50)]
+    times += [each + 600 * SECOND for each in times]
+    kept = 0
+    for each in times:
+        pace.note(each)
+        kept += pace.wants(each)
+    assert kept == 20
+
+
+@pytest.mark.parametrize("duration", [0, -1, "x", 1, True])
+@pytest.mark.parametrize("base", [[1, 0], [0, 1], "1/25", [1], [1, 10**30], [10**30, 1], None])
+def test_lies_about_the_duration_cost_no_picture(as_messages, decode_all, duration, base):
+    """Packets whose duration makes no sense are thinned as any others; at most the first periods differ."""
+    lying = [each.replace(metadata={"duration": duration, "time_base": base}) for each in as_messages]
+    assert 9 <= len(decode_all(AvDecoder(rate=5), lying)) <= 25

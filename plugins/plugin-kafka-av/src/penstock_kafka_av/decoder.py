@@ -15,13 +15,14 @@ from penstock.identity import is_leap
 from penstock.record import Record
 from penstock.validators import finite_seconds, or_none
 from penstock_kafka_av.context import find_decoder
-from penstock_kafka_av.decoding import Decoding, where
+from penstock_kafka_av.decoding import Decoding
 from penstock_kafka_av.display import check_can_turn
 from penstock_kafka_av.framing import Framing
 from penstock_kafka_av.hardware import Hardware, check_hardware
 from penstock_kafka_av.lazy import LAZY
 from penstock_kafka_av.opening import Opening
 from penstock_kafka_av.pace import Pace
+from penstock_kafka_av.packet import where
 from penstock_kafka_av.parsing import CutStream
 from penstock_kafka_av.pixels import check_pixel_format
 from penstock_kafka_av.thinning import Skip, Thinning
@@ -60,7 +61,9 @@ class AvDecoder:
     `discontinuity=True`. Damage that libav does not detect (codecs without checksums) is not detected here.
 
     Packets whose frames are left out because of `rate` or `skip` are counted in `thinned`; they are neither lost nor
-    `skipped`. Which frames `rate` selects depends on the frame where decoding began.
+    `skipped`. `rate` selects the first frame of each 1/rate seconds, counted since 1970, so the same frames wherever
+    decoding begins, and those of the same moments from several cameras. Where it begins, the first frame is selected in
+    addition if neither the packets nor the codec give a frame rate (MJPEG, VP9 or AV1 from a topic).
 
     `held()` returns the packets that a restart would need: all since the last keyframe whose own frame was returned. If
     a channel sends no keyframe for `max_held` packets, only the last `max_held` are held, and a restart waits for the
@@ -81,10 +84,10 @@ class AvDecoder:
             packets as there are threads, and reports damage as many packets late; "auto" lets libav choose.
         width: Pixels; needed by codecs whose packets do not contain it (raw video), ignored by others.
         height: Pixels; as `width`.
-        rate: Maximum frames per second; None returns all. Of a channel with more, the frames nearest to the due times
-            are kept. The others are not converted, and not decoded if the packet tells that no frame refers to it.
-            With packets="stream", it is the frame rate of the stream instead: frames of one record get different
-            times, and none are left out.
+        rate: Maximum frames per second; None returns all. Of a channel with more (by above 5 %, since times jitter),
+            the first frame of each period is kept; a frame up to 2 ms early counts to the next period. The others are
+            not converted, and not decoded if the packet tells that no frame refers to it. With packets="stream", it is
+            the frame rate of the stream instead: frames of one record get different times, and none are left out.
         skip: "nonref" leaves out frames to which no other frame refers (most B-frames); "nonkey" leaves out all but
             keyframes, which are then returned without delay. Frames are decoded if the codec does not mark them (VP9,
             AV1).

@@ -22,7 +22,7 @@ from penstock_kafka_av.left_out import LeftOut
 from penstock_kafka_av.oddities import Oddities
 from penstock_kafka_av.opening import Opening
 from penstock_kafka_av.order import DisplayOrder
-from penstock_kafka_av.packet import packet_of
+from penstock_kafka_av.packet import packet_of, where
 from penstock_kafka_av.parameter_sets import ParameterSets
 from penstock_kafka_av.parameters import PARAMETERS, REOPEN
 from penstock_kafka_av.sent_packets import Sent, SentPackets
@@ -94,6 +94,7 @@ class Decoding:
             raise self._damage(record, str(error)) from error
         if unit is None:
             return
+        self.thinning.note(record)
         key = self._is_keyframe(name, unit, record.metadata, whole=whole)
         if key is not False:
             self._sets.note_header(name, unit)
@@ -148,7 +149,7 @@ class Decoding:
                 self._skipped += 1  # a leading frame of an open GOP, recognised by its failure if there is no pts
                 return
             raise self._damage(record, f"cannot be decoded ({error.strerror})") from error
-        self._ratio = self._context.sample_aspect_ratio
+        self._note_stream(self._context)
         for frame in frames:
             self._emit(frame)
 
@@ -206,7 +207,7 @@ class Decoding:
             return
         try:
             frames = context.decode(None)
-            self._ratio = context.sample_aspect_ratio
+            self._note_stream(context)
         except av.FFmpegError:
             self.damaged += 1
             return
@@ -258,6 +259,10 @@ class Decoding:
         return self.opening.context(
             codec, self._name, where=where(record), share=self._share, skip_frame=self._library_skips, hints=self.hints
         )
+
+    def _note_stream(self, context: VideoCodecContext) -> None:
+        self._ratio = context.sample_aspect_ratio
+        self.thinning.note_codec(context)
 
     def _adapt(self, record: Record, *, whole: bool) -> None:
         """Restart for packets of another codec, or if parameters changed that need a new decoder."""
@@ -356,18 +361,17 @@ class Decoding:
         if key:
             sent.key = True
             self._sent.drop_before(sent)
-        if sent.record.metadata.get("discard") is not True:
-            seq, time_ns = place or self._further_place(sent)
-            if sent.pts is not None:
-                time_ns = sent.record.time_ns
-            if not self.thinning.wants(time_ns):
-                return
-            made = self.framing.record_of(
-                frame, sent.record, number=sent.number, seq=seq, time_ns=time_ns, discontinuity=self._gap,
-                hints=self.hints, ratio=self._ratio, threads=self.opening.threads or self._share,
-            )  # fmt: skip
-            self.ready.append(made)
-            self._gap = False
+        seq, time_ns = place or self._further_place(sent)
+        if sent.pts is not None:
+            time_ns = sent.record.time_ns
+        if not self.thinning.wants(time_ns, sent.record):
+            return
+        made = self.framing.record_of(
+            frame, sent.record, number=sent.number, seq=seq, time_ns=time_ns, discontinuity=self._gap,
+            hints=self.hints, ratio=self._ratio, threads=self.opening.threads or self._share,
+        )  # fmt: skip
+        self.ready.append(made)
+        self._gap = False
 
     def _further_place(self, sent: Sent) -> tuple[int, int]:
         """Return number and time of a further frame of a packet that already yielded one: a part of it."""
@@ -393,8 +397,3 @@ class Decoding:
         """Return whether this is a leading frame: shown before its keyframe, it may refer to frames before that."""
         first = self._first
         return first is not None and not self.keep_corrupt and sent.comes_before(first)
-
-
-def where(record: Record) -> str:
-    """Return a description of a packet for error messages."""
-    return f"packet {record.seq} of channel {record.channel!r}"

@@ -8,6 +8,8 @@ from typing import Any
 import av
 from av.packet import PacketSideData, packet_sidedata_type_from_literal
 
+from penstock.record import Record
+
 SIDE_DATA: tuple[Any, ...] = ("palette", "new_extradata", "param_change")
 """Side data of a packet that change its picture: a palette, or new parameters."""
 
@@ -47,3 +49,8 @@ def _add(packet: av.Packet[Any], name: Any, value: bytes) -> None:
 def side_data_of(packet: av.Packet[Any]) -> dict[str, bytes]:
     """Return the side data of a packet that change its picture."""
     return {name: bytes(packet.get_sidedata(name)) for name in SIDE_DATA if packet.has_sidedata(name)}
+
+
+def where(record: Record) -> str:
+    """Return a description of a packet for error messages."""
+    return f"packet {record.seq} of channel {record.channel!r}"

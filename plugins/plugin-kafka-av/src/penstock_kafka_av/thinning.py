@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any, Literal
 
 import attrs
+from av.video.codeccontext import VideoCodecContext
 
+from penstock.record import Record
 from penstock_kafka_av.pace import Pace
 
 Skip = Literal["nonref", "nonkey"]
@@ -71,8 +75,6 @@ class Thinning:
             is_alone: Whether the stream has no inter prediction.
             is_annex_b: Whether its units have start codes.
         """
-        if self.pace is not None:
-            self.pace.note(time_ns)
         early = self.pace is not None and is_timed and self.pace.is_early(time_ns)
         is_left_out = (
             (self.skip == "nonkey" and key is False)
@@ -84,12 +86,25 @@ class Thinning:
         self.count += is_left_out
         return is_left_out
 
-    def wants(self, time_ns: int) -> bool:
-        """Return whether a decoded frame is selected; if not, count it."""
-        if self.pace is None or self.pace.wants(time_ns):
-            return True
-        self.count += 1
-        return False
+    def note(self, packet: Record) -> None:
+        """Note the time of a packet, whether or not it will be decoded."""
+        if self.pace is not None:
+            self.pace.note(packet.time_ns)
+            if self.pace.frame_rate is None:
+                self.pace.frame_rate = _rate_in(packet.metadata)
+
+    def note_codec(self, context: VideoCodecContext) -> None:
+        """Note the stream's frame rate according to the codec, known since the first packet was decoded."""
+        if self.pace is not None and self.pace.frame_rate is None:
+            self.pace.frame_rate = context.framerate
+
+    def wants(self, time_ns: int, packet: Record) -> bool:
+        """Return whether the decoded frame of a packet is selected; count it if `rate` is the reason that it is not."""
+        is_selected = self.pace is None or self.pace.wants(time_ns)
+        if packet.metadata.get("discard") is True:
+            return False
+        self.count += not is_selected
+        return is_selected
 
     def _is_disposable(self, codec: str, unit: bytes) -> bool:
         """Return whether the packet is marked as one to which no other refers."""
@@ -118,3 +133,11 @@ class Thinning:
                 return False
             at = unit.find(b"\x00\x00\x01", at + 3)
         return False
+
+
+def _rate_in(metadata: Mapping[str, Any]) -> Fraction | None:
+    """Return the frames per second according to the duration of a packet; None if it is unknown or implausible."""
+    match metadata.get("duration"), metadata.get("time_base"):
+        case int(duration), [int(numerator), int(denominator)] if duration * numerator > 0 and denominator > 0:
+            return Fraction(denominator, duration * numerator)
+    return None
