@@ -283,7 +283,7 @@ def test_what_cannot_be_joined_says_why():
             run.add(ps.source([1], name="loose"))
         with pytest.raises(WiringError, match="'p' is a processor: a store cannot take its place"):
             run.replace("p", ps.store(Shelf()))
-        with pytest.raises(RunError, match=r"'p'.* cannot be removed: it is fused with 'one'"):
+        with pytest.raises(RunError, match=r"'p'.* cannot be removed: fused with 'one'"):
             run.remove("p")
     with pytest.raises(RunError, match="is over"):
         run.add(ps.source([1]) >> ps.store(Shelf()))

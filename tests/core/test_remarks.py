@@ -118,3 +118,16 @@ def test_a_used_up_generator_is_remarked(caplog):
     twice = ps.Pipeline(ps.source([1, 2, 3]) >> ps.store("null"))
     assert [twice.run().received, twice.run().received] == [3, 3]
     assert ps.Pipeline(ps.source([]) >> ps.store("null")).run().remarks == []
+
+
+def test_records_without_numbers_of_their_own_are_remarked():
+    """Records of an iterable that all have the default number are in the report as a probable mistake."""
+    for items in ([ps.Record(1), ps.Record(2)], (ps.Record(number) for number in range(3))):
+        report = ps.Pipeline(ps.source(items, name="camera") >> ps.store("null")).run()
+        assert report.ok, report
+        (remark,) = report.remarks
+        assert "'camera'" in remark
+        assert "several records are number 0 of channel ''" in remark
+        assert "seq" in remark
+    for items in ([ps.Record(1), ps.Record(2, seq=1)], [ps.Record(1, channel="a"), ps.Record(2, channel="b")], [1, 2]):
+        assert ps.Pipeline(ps.source(items) >> ps.store("null")).run().remarks == []

@@ -14,6 +14,7 @@ from penstock.error_text import is_a, text_of
 from penstock.errors import BufferReusedError, EndOfSource, SourceError
 from penstock.fields import ExactRecords
 from penstock.record import Record
+from penstock.short_text import short
 
 _AT_ONCE = (list, tuple, range)
 """Types of sequences whose items exist already: iterating over them runs no user code."""
@@ -51,6 +52,7 @@ class IterableSource:
     _count: int = attrs.field(default=0, init=False, eq=False, repr=False)
     _collecting: Sequence[Any] = attrs.field(default=(), init=False, eq=False, repr=False)
     _left_inside: int = attrs.field(default=0, init=False, eq=False, repr=False)
+    _last: tuple[str, int] | None = attrs.field(default=None, init=False, eq=False, repr=False)
     _remark: str = attrs.field(default="", init=False, eq=False, repr=False)
 
     def take_node_name(self, name: str) -> None:
@@ -59,7 +61,7 @@ class IterableSource:
 
     def open(self) -> None:
         """Begin to iterate. Raises SourceError if that is not possible."""
-        self._remark = ""
+        self._remark, self._last = "", None
         try:
             self._iterator = iter(self.items)
         except BaseException as error:  # the user's iterable may raise anything
@@ -150,6 +152,7 @@ class IterableSource:
     def _records(self, items: list[Any]) -> Sequence[Record]:
         kinds = list(map(type, items))
         if kinds.count(Record) == len(items):
+            self._check_numbers(items)
             return items
         first, channel, clock = self._count, self._node if self.channel is None else self.channel, time.time_ns
         if not any(issubclass(kind, Record) for kind in set(kinds)):
@@ -167,6 +170,17 @@ class IterableSource:
         self._count = next(counted)
         return records
 
+    def _check_numbers(self, records: list[Record]) -> None:
+        """Remark that records which follow each other have the same name; look at the ends of each list only."""
+        first, last = (records[0].channel, records[0].seq), (records[-1].channel, records[-1].seq)
+        before = first if len(records) > 1 else self._last
+        self._last = last
+        if before == last and not self._remark:
+            self._remark = (
+                f"several records are number {short(last[1])} of channel {short(last[0])}, so that stores regard "
+                "them as one: make each with its own seq, or yield plain data, which is numbered"
+            )
+
     def abandon(self) -> None:
         """Count as lost the items taken from an iterator that does not return. Thread-safe."""
         self._left_inside = len(self._collecting)
@@ -176,7 +190,7 @@ class IterableSource:
         return {self._node if self.channel is None else self.channel: self._left_inside} if self._left_inside else {}
 
     def remark(self) -> str:
-        """Return a remark if the iterator was exhausted before."""
+        """Return a remark if the iterator was exhausted before, or its records are not numbered."""
         return self._remark
 
     def close(self) -> None:

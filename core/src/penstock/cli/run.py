@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Sized
 from pathlib import Path
 from typing import NoReturn
 
@@ -49,7 +50,7 @@ def validate(file: Path, import_paths: bool) -> None:
     """
     pipeline = read_pipeline(file, may_import=import_paths)
     unchecked = pipeline.check(import_paths=import_paths)
-    click.echo(printable(f"{file}: ok: {len(pipeline.nodes)} nodes, {len(pipeline.edges)} edges"))
+    click.echo(printable(f"{file}: ok: {_count(pipeline.nodes, 'node')}, {_count(pipeline.edges, 'edge')}"))
     for node in unchecked:
         said = f"{describe(node)} is {node.use!r}, and to check it means to import it: see --import"
         click.echo(printable(f"{file}: not checked: {said}"), err=True)
@@ -126,3 +127,7 @@ def finish(report: RunReport, *, as_json: bool = False) -> NoReturn:
     """Print a report and exit with its status."""
     click.echo(report.to_json() if as_json else printable_lines(str(report)))
     sys.exit(report.exit_code)
+
+
+def _count(things: Sized, word: str) -> str:
+    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"

@@ -215,8 +215,8 @@ def remove(run: ChangingRun, graph: Graph, built: Plan, nodes: Sequence[Node | s
         if not lane.node_names() <= going:
             stay, go = sorted(lane.node_names() - going), sorted(lane.node_names() & going)
             raise RunError(
-                f"node {', '.join(go)!r} cannot be removed: it is fused with {', '.join(stay)!r}; remove that, too, or "
-                "put edge(capacity=...) between them when the pipeline is made"
+                f"{', '.join(map(repr, go))} cannot be removed: fused with {', '.join(map(repr, stay))}; remove that, "
+                "too, or put edge(capacity=...) between them when the pipeline is made"
             )
     _check_consumers(graph, going)
     run.turns.leaving([step.component for lane in lanes for step in lane.steps])
