@@ -108,7 +108,7 @@ def test_parts_and_joined_lists_of_one_channel_are_known_to_have_one():
     assert joined([one, other]) == [*one, *other]
 
 
-@given(st.lists(st.sampled_from("abc"), min_size=2, max_size=9).filter(lambda names: len(set(names)) > 1))
+@given(st.lists(st.sampled_from("abcdef"), min_size=2, max_size=14).filter(lambda names: len(set(names)) > 1))
 def test_records_of_several_channels_are_counted_once_for_all(names):
     """What a list knows of its channels is what a look at each record finds, and holds for what is derived from it."""
     records = [ps.Record(0, channel=name, seq=10 + place) for place, name in enumerate(names)]

@@ -6,7 +6,7 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from penstock.coords import DataCoordinates
 from penstock.errors import CoordinatesError, RecordFieldError
@@ -16,6 +16,8 @@ from penstock.record import Record
 _NONE = type(None)
 _NOWHERE = Record(None).coords
 _MAPPINGS = frozenset((dict, ReadOnlyDict, MappingProxyType))
+_FEW_CHANNELS: Final = 4
+"""The most channels in a list of which each is looked for: with more of them one pass over the list is faster."""
 
 
 def is_exact(record: Record) -> bool:
@@ -73,9 +75,15 @@ class SeveralChannels(list[Record]):
     def of(cls, records: list[Record]) -> SeveralChannels:
         """Count these records."""
         given = cls(records)
-        given.counts = Counter([record.channel for record in records])
-        given.firsts = {record.channel: record.seq for record in reversed(records)}
-        given.lasts = {record.channel: record.seq for record in records}
+        channels = [record.channel for record in records]
+        given.counts = counts = Counter(channels)
+        if len(counts) <= _FEW_CHANNELS:
+            given.firsts = {channel: records[channels.index(channel)].seq for channel in counts}
+            channels.reverse()
+            given.lasts = {channel: records[-1 - channels.index(channel)].seq for channel in counts}
+        else:
+            given.firsts = {record.channel: record.seq for record in reversed(records)}
+            given.lasts = {record.channel: record.seq for record in records}
         return given
 
 
