@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+import penstock_kafka_av
 from penstock_kafka_av import hooks
 
 OFFERED = [
@@ -25,6 +26,7 @@ def test_every_component_can_be_imported(component):
     assert getattr(found, "takes", component.takes) == component.takes
     assert found.gives == component.gives
     assert component.summary
+    assert getattr(penstock_kafka_av, name) is found
 
 
 def test_listing_is_light():

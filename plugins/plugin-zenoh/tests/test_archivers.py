@@ -81,6 +81,32 @@ def test_a4_positions_defaults_and_attributes(place):
         archiver.feed("cam", ({}, {}))
 
 
+def test_a4_numbers_and_lists_of_numbers_are_arrays(tmp_path, place):
+    """Array-like data is stored as an array, as herostools does; text and uneven lists are dead-lettered."""
+
+    class Own(ArrayArchiver):
+        def _store(self, source_name, payload, metadata):
+            super()._store(source_name, payload, metadata)
+
+    for kind in (ArrayArchiver, Own):
+        with kind(kind.__name__ + "-{{ n }}.npy", False, "cam", "data", None, 0, "lab", **place) as archiver:
+            for number, data in enumerate(([[1, 2], [3, 4]], (1.5, 2.5), 7, True, 1j, [], [1, [2]], "text", None)):
+                archiver.feed("cam", (data, {"n": number}))
+        assert (archiver.report.stored, archiver.report.dead_lettered) == (6, 3)
+        for number, data in enumerate(([[1, 2], [3, 4]], [1.5, 2.5], 7, True, 1j, [])):
+            stored = numpy.load(tmp_path / f"{kind.__name__}-{number}.npy")
+            assert stored.tolist() == data
+            assert stored.dtype == numpy.asarray(data).dtype
+
+
+def test_the_argument_after_max_retries_is_the_realm(place):
+    """Further positional arguments go to the base, as in herostools: after max_retries, the realm."""
+    with ArrayArchiver("{{ n }}.npy", False, "cam", "data", {}, 3, "lab", **place) as archiver:
+        assert archiver._source.realm == "lab"
+    with pytest.raises(TypeError, match="1 unexpected arguments"):
+        ArrayArchiver("{{ n }}.npy", False, "cam", "data", {}, 3, "lab", "manager", **place)
+
+
 def test_a4_split(tmp_path, place):
     """`split_data_array` gives one file per sub-array, numbered by `_split_index`."""
     with ArrayArchiver("{{ n }}-{{ _split_index }}.npy", True, "cam", "data", **place) as archiver:

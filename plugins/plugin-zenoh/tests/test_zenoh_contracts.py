@@ -8,10 +8,7 @@ import pytest
 
 from penstock.record import Record
 from penstock.testing import SourceContract, StoreContract
-from penstock_zenoh.hero.source import HeroSource
-from penstock_zenoh.hero.store import HeroStore
-from penstock_zenoh.source import ZenohSource
-from penstock_zenoh.store import ZenohStore
+from penstock_zenoh import HeroSource, HeroStore, ZenohSource, ZenohStore
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 _HOMES = {
+    "AvDecoder": "decoder",
+    "BackgroundDifference": "background",
     "Comux": "comux.comux",
     "Control": "comux.control",
     "ImageStore": "recording.image_store",
@@ -17,10 +19,15 @@ _HOMES = {
     "KafkaSource": "kafka.source",
     "KafkaStore": "kafka.store",
     "MongoConnect": "comux.mongo",
+    "TestPictureSource": "test_picture",
+    "Thumbnail": "thumbnail",
+    "VideoSource": "source",
     "VideoStore": "recording.video_store",
 }
 
 __all__ = [
+    "AvDecoder",
+    "BackgroundDifference",
     "Comux",
     "Control",
     "ImageStore",
@@ -29,6 +36,9 @@ __all__ = [
     "KafkaSource",
     "KafkaStore",
     "MongoConnect",
+    "TestPictureSource",
+    "Thumbnail",
+    "VideoSource",
     "VideoStore",
 ]
 

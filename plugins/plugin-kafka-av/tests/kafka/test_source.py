@@ -523,6 +523,22 @@ SECRETS = [
 ]
 
 
+def test_topics_that_do_not_exist_are_named(broker, caplog):
+    """A misspelled topic is named in a warning and in the report: it would look like one without messages."""
+    caplog.set_level("WARNING", logger="penstock.kafka")  # a Comux may have set it before
+    there = broker.topic()
+    for settings in ({"topics": [there, "mispelled"]}, {"schema": "mispelled_:cam_id", "channels": ["a"]}):
+        node = ps.source("kafka", bootstrap_servers=broker.address, until_end=True, **settings)
+        report = ps.Pipeline(node >> ps.store("null")).run()
+        assert report.ok
+        assert "these topics did not exist at the start: 'mispelled" in str(report)
+    assert caplog.text.count("these topics did not exist at the start: 'mispelled") == 2
+    node = ps.source("kafka", bootstrap_servers=broker.address, until_end=True, pattern="mispelled.*")
+    assert "no topic matched" in str(ps.Pipeline(node >> ps.store("null")).run())
+    node = ps.source("kafka", bootstrap_servers=broker.address, until_end=True, topics=[there])
+    assert "topic" not in str(ps.Pipeline(node >> ps.store("null")).run())
+
+
 @pytest.mark.parametrize("options", SECRETS, ids=lambda options: next(iter(options)))
 def test_d7_a_secret_is_never_printed(options, caplog):
     """No error, log, repr or file contains a password, whatever is wrong with the option or the broker."""

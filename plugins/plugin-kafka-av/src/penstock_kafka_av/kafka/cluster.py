@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition, admin
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, TopicCollection, TopicPartition, admin
 from confluent_kafka.admin import AdminClient
 
 from penstock_kafka_av.kafka.client_log import ClientLog
@@ -42,6 +42,15 @@ class Cluster:
             return True
         known = settings.get("group.coordinator.rebalance.protocols")
         return known is not None and "consumer" in str(known.value).split(",")
+
+    def is_group_empty(self, group: str) -> bool:
+        """Return whether a group has no member; False if the brokers do not tell, or do not know the group."""
+        try:
+            asked = self._connected().describe_consumer_groups([group], request_timeout=self.timeout_s)
+            state = asked[group].result(self.timeout_s).state
+        except KafkaException:
+            return False
+        return state in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 
     def ids(self, topics: Sequence[str]) -> dict[str, str]:
         """Return the id of each topic that the brokers describe; a recreated topic has a new id."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,7 @@ from typing import Any, ClassVar, Literal, cast
 
 import attrs
 from attrs.validators import in_, instance_of, optional
-from confluent_kafka import Consumer, ConsumerGroupState, KafkaException, Message
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException, Message
 
 from penstock.errors import ConfigError, EndOfSource, SourceError, TemplateError
 from penstock.fields import ExactRecords
@@ -32,6 +32,7 @@ from penstock_kafka_av.kafka.start import Starts, start_of
 from penstock_kafka_av.kafka.topics import Topics
 from penstock_kafka_av.kafka.transient_errors import TransientErrors
 
+_log = logging.getLogger("penstock.kafka")
 _LOOKS_S = 3.0
 """Seconds that listing the topics may take during a run; closing the source waits for it."""
 _EVEN = {"queued.max.messages.kbytes": 16_384, "max.partition.fetch.bytes": 262_144}
@@ -138,6 +139,7 @@ class KafkaSource:
     _jump: Jump | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _naming: Naming | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _refused: list[tuple[Record, BaseException]] = attrs.field(factory=list, init=False, repr=False, eq=False)
+    _absence: str = attrs.field(default="", init=False, repr=False, eq=False)
     _channels: Channels | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -172,7 +174,10 @@ class KafkaSource:
                 consumer.close()
                 consumer = made(None)
             self._channels = self._channel_list()
-            literal = self.group is None or self._is_group_empty()
+            self._absence = self._current_topics().absence(existing)
+            if self._absence:
+                _log.warning("%s: %s", self._where(), self._absence)
+            literal = self.group is None or (self.start != "committed" and cluster.is_group_empty(self.group))
             consuming = Consuming(
                 consumer,
                 where=self._where(),
@@ -240,19 +245,6 @@ class KafkaSource:
 
     def _admin_config(self) -> dict[str, Any]:
         return {**client_config(self.bootstrap_servers, self.options), "log_level": 2}
-
-    def _is_group_empty(self) -> bool:
-        """Return whether the group has no member yet, so that `start` overrides committed offsets."""
-        if self.start == "committed":
-            return False
-        assert self.group is not None
-        client = AdminClient(self._admin_config(), logger=ClientLog())
-        try:
-            asked = client.describe_consumer_groups([self.group], request_timeout=self.timeout_s)
-            state = asked[self.group].result(self.timeout_s).state
-        except KafkaException:
-            return False  # not authorized, or no such group: committed offsets take precedence
-        return state in (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 
     def _channel_list(self) -> Channels | None:
         if self.channels_from is None:
@@ -331,6 +323,10 @@ class KafkaSource:
     def remark(self) -> str:
         """Return a sentence on the messages skipped because of `max_lag`; "" if there were none."""
         return self._jump.remark() if self._jump is not None else ""
+
+    def notes(self) -> Sequence[str]:
+        """Return a sentence on the topics that did not exist at `open`, if there were any. Thread-safe."""
+        return [self._absence] if self._absence else []
 
     def close(self) -> None:
         """Leave the group. Uncommitted records are read again by the next owner of the partition."""

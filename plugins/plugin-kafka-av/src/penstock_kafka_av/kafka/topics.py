@@ -11,6 +11,7 @@ import attrs
 from penstock.errors import ConfigError
 
 _GAP = re.compile(r"\{\{\s*channel\s*\}\}|:cam_id")
+_MOST_NAMES = 10
 _LEGAL = re.compile(r"[a-zA-Z0-9._-]+")
 
 
@@ -102,6 +103,21 @@ class Topics:
             return [name for name in self.names if name in set(existing)]
         matches = re.compile(self.pattern or "")
         return sorted(name for name in existing if matches.match(name) and not name.startswith("__"))
+
+    def absence(self, existing: Iterable[str]) -> str:
+        """Return a sentence on selected topics that do not exist; "" if there are none."""
+        if self.names is None:
+            return (
+                ""
+                if self.choose(existing)
+                else f"no topic matched {self.pattern} at the start; topics that appear later are read"
+            )
+        absent = [name for name in self.names if name not in set(existing)]
+        if not absent:
+            return ""
+        more = f" and {len(absent) - _MOST_NAMES} more" if len(absent) > _MOST_NAMES else ""
+        names = ", ".join(map(repr, absent[:_MOST_NAMES]))
+        return f"these topics did not exist at the start: {names}{more}; they are read from their first message on"
 
     def channel(self, topic: str) -> str:
         """Return the channel of a topic."""

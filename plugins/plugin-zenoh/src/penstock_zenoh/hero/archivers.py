@@ -14,6 +14,7 @@ from penstock.errors import ComponentLoadError, StoreError, UnknownComponentErro
 from penstock.record import Record
 from penstock.report.run_report import RunReport
 from penstock.store import Store
+from penstock_zenoh.hero.event import Shape, as_array
 from penstock_zenoh.hero.name_template import NameTemplate, path_template
 from penstock_zenoh.hero.settings import store_settings
 from penstock_zenoh.hero.source import HeroSource
@@ -34,8 +35,8 @@ class HERODataArchiver:
         event_name: Name of the event.
         default_metadata: Metadata for keys that an event lacks. Trusted: a value with a directory is not replaced.
         max_retries: Number of retries.
-        args: Must be empty; accepted because herostools has it.
         realm: Realm of the HEROs.
+        args: Must be empty; accepted because herostools has it.
         sequence_key: Metadata key that counts the events; the report counts its gaps as lost upstream.
         index: Directory for the accounts of acquisitions; None writes them to the report only.
         dead_letters: Directory for events that cannot be stored; created when first needed.
@@ -53,8 +54,8 @@ class HERODataArchiver:
         event_name: str,
         default_metadata: dict[str, Any] | None = None,
         max_retries: int = 5,
-        *args: Any,
         realm: str = "heros",
+        *args: Any,
         sequence_key: str | None = None,
         index: str | Path | None = None,
         dead_letters: str | Path = "penstock-dead-letters",
@@ -76,6 +77,7 @@ class HERODataArchiver:
             sequence_key=sequence_key,
             index=index,
             describe=self._describes(),
+            shape=self._shape(),
             listen=listen,
             connect=connect,
             config=config,
@@ -137,6 +139,10 @@ class HERODataArchiver:
     def _describes(self) -> bool:
         """Return whether HERO, event and time are added to the metadata of an event."""
         return False
+
+    def _shape(self) -> Shape:
+        """Return the shape of an event, as of the `hero` source."""
+        return "pair"
 
 
 class _Calls:
@@ -224,7 +230,7 @@ class _FileArchiver(HERODataArchiver):
 
     def _has_own_store(self) -> bool:
         """Return whether a subclass implements `_store`: it is called with the metadata that herostools' has."""
-        return next(each for each in type(self).__mro__ if "_store" in vars(each)) is not _FileArchiver
+        return type(self)._store not in (_FileArchiver._store, ArrayArchiver._store)
 
     def _describes(self) -> bool:
         return not (self._has_own_store() or self._keeps_metadata())
@@ -235,7 +241,7 @@ class _FileArchiver(HERODataArchiver):
 
 
 class ArrayArchiver(_FileArchiver):
-    """Write the array of each event as one `.npy` file, atomically.
+    """Write the array of each event as one `.npy` file, atomically. Lists of numbers, and numbers, become arrays.
 
     Args:
         save_template: jinja2 template of the file names, with the metadata, `source_name`, `channel`, `seq`, `time`.
@@ -252,6 +258,13 @@ class ArrayArchiver(_FileArchiver):
     ) -> None:
         self.split_data_array = bool(split_data_array)
         super().__init__(save_template, when_exists, {"split": self.split_data_array}, *args, **kwargs)
+
+    def _store(self, source_name: str, payload: Any, metadata: dict[str, Any]) -> None:
+        """Write one file, or one for each sub-array, whose names the template makes from these metadata."""
+        super()._store(source_name, as_array(payload), metadata)
+
+    def _shape(self) -> Shape:
+        return "pair" if self._has_own_store() else "arrays"
 
 
 class JsonArchiver(_FileArchiver):

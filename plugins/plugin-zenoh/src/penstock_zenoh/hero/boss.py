@@ -48,6 +48,7 @@ def _flow(where: str, entry: Mapping[str, Any], dead: str) -> tuple[Any, str]:
         event_name=given["event_name"],
         default_metadata=dict(given["default_metadata"] or {}),
         describe=not options.get("merge_metadata", False),
+        shape="arrays" if use == "npy" else "pair",
         heros_config=True,
         **{
             name: given[name]

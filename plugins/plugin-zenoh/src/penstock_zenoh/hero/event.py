@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+import numpy
 import zenoh
 
 from penstock.errors import CodecError
 from penstock_zenoh.hero.tagged import ERROR, PLACEHOLDER, REFERENCE, Tagged
 
-Shape = Literal["pair", "value", "observables"]
+Shape = Literal["pair", "arrays", "value", "observables"]
 """The interpretation of an event's value: see `HeroSource.shape`."""
 
 _NO_DATA = (REFERENCE, PLACEHOLDER, ERROR)
@@ -49,6 +50,22 @@ def _pair(value: Any) -> tuple[Any, Mapping[str, Any]]:
     )
 
 
+def as_array(data: Any) -> Any:
+    """Return a list of numbers (nested, of any regular shape) or a number as a numpy array, other data unchanged."""
+    if not isinstance(data, (list, tuple, int, float, complex)):
+        return data
+    try:
+        array = numpy.asarray(data)
+    except (ValueError, OverflowError):  # lists of different lengths
+        return data
+    return array if array.dtype.kind in "biufc" else data
+
+
+def _arrays(value: Any) -> tuple[Any, Mapping[str, Any]]:
+    data, metadata = _pair(value)
+    return as_array(data), metadata
+
+
 def _value(value: Any) -> tuple[Any, Mapping[str, Any]]:
     return _real(value), {}
 
@@ -69,6 +86,7 @@ def _observables(value: Any) -> tuple[Any, Mapping[str, Any]]:
 
 _SHAPES: dict[str, Callable[[Any], tuple[Any, Mapping[str, Any]]]] = {
     "pair": _pair,
+    "arrays": _arrays,
     "value": _value,
     "observables": _observables,
 }

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 import attrs
 import zenoh
@@ -51,7 +51,8 @@ class HeroSource:
         realm: Realm of the HEROs, or a selector of realms; with a selector, channels are "<realm>/<name>".
         sequence_key: Metadata key that counts the events of a HERO from 0 or 1, such as "frame". A gap is counted as
             lost, a restarted count is a new series, and `seq` is derived from it.
-        shape: "pair": an event is (data, metadata), or a dict used as both. "value": the whole event is the data.
+        shape: "pair": an event is (data, metadata), or a dict used as both. "arrays": also a pair, whose data becomes a
+            numpy array if it is a number or a list of numbers. "value": the whole event is the data.
             "observables": (name, value, unit), or a list of these; data is a dict of {"value", "unit"} by name.
         bounds: The events that begin and end an acquisition, in which events are counted; () disables acquisitions.
             None uses "acquisition_started" and "acquisition_stopped" if there is a `sequence_key`, or if an event is
@@ -83,7 +84,7 @@ class HeroSource:
     event_name: str | Sequence[str] = attrs.field(validator=event_names)
     realm: str = attrs.field(default="heros", validator=realm)
     sequence_key: str | None = attrs.field(default=None, validator=attrs.validators.optional(s.text))
-    shape: Shape = attrs.field(default="pair", validator=attrs.validators.in_(("pair", "value", "observables")))
+    shape: Shape = attrs.field(default="pair", validator=attrs.validators.in_(get_args(Shape)))
     bounds: Sequence[str] | None = None
     index: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
     default_metadata: Mapping[str, Any] = attrs.field(factory=dict, validator=s.mapping)
