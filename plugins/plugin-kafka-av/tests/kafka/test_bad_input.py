@@ -136,3 +136,39 @@ def test_a_storm_of_rebalances(broker, protocol):
     for partition, numbers in stored.items():
         firsts = list(dict.fromkeys(numbers))
         assert firsts == list(range(partition, made, 4)), "none is missing, and new ones come in order"
+
+
+def test_header_names_that_are_not_text(broker, read, services):
+    """Headers whose names are not UTF-8 are left out and counted; the message and its other headers pass."""
+    topic, out, raw = broker.topic(), broker.topic(), services("raw_producer")
+    for number in range(20):  # Python's optimised calls of a method do not notice the client's error
+        raw.produce(broker.address, topic, b"%d" % number, [(b"camera", b"front"), (b"\xff\xfe", b"1"), (b"", b"2")])
+    broker.produce(topic, [b"sound"], headers=[("a", b"1"), ("b", b"2"), ("a", None)])
+    kafka = {"bootstrap_servers": broker.address}
+    source = ps.source(
+        "kafka", topics=[topic], channel="{{ headers.camera | default('none') }}", until_end=True, **kafka
+    )
+    report = ps.Pipeline(source >> ps.store("kafka", topic=out, payload="parent", **kafka)).run()
+    assert report.ok, report
+    copied = KafkaSource(topics=[out], until_end=True, **kafka)
+    copied.open()
+    *odd, sound = read(copied)
+    copied.close()
+    assert [each.data for each in odd] == [b"%d" % number for number in range(20)]
+    assert all(each.metadata["headers"] == {"camera": "front", "": "2"} for each in odd)
+    assert sound.metadata["headers"] == {"a": ["1", None], "b": "2"}
+    original = KafkaSource(topics=[topic], until_end=True, **kafka)
+    original.open()
+    assert [each.metadata.get("unreadable_headers", 0) for each in read(original)] == [1] * 20 + [0]
+    original.close()
+
+
+def test_a_link_with_header_names_that_are_not_text(broker, read, services):
+    """A message with such a header on the topic of a link is dead-lettered; the records of the link arrive."""
+    topic = broker.topic()
+    services("raw_producer").produce(broker.address, topic, b"odd", [(b"\xff", b"1")])
+    kafka = {"bootstrap_servers": broker.address, "topic": topic}
+    ps.Pipeline(ps.source([1, 2]) >> ps.store("kafka-link", **kafka)).run(check=True)
+    stored = ps.store("memory")
+    report = ps.Pipeline(ps.source("kafka-link", until_end=True, **kafka) >> stored).run()
+    assert (report.stored, report.dead_lettered) == (2, 1)

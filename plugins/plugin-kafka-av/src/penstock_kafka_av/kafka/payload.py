@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
 import attrs
@@ -23,7 +23,7 @@ class Payload:
     value: bytes | None
     key: Any = None
     partition: int | None = None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 def payload_of(record: Record, kind: PayloadKind) -> Payload:
@@ -44,14 +44,13 @@ def payload_of(record: Record, kind: PayloadKind) -> Payload:
     packet = origin(record)
     metadata = packet.metadata
     results = () if packet is record else result_headers(record.data)
-    kept = [(name, as_header(each)) for name, each in _mapping(metadata.get("headers")).items()]
     taken = {name for name, _ in results}
     number = metadata.get("partition")
     return Payload(
         None if metadata.get("tombstone") else _bytes(packet),
         key=metadata.get("key"),
         partition=number if isinstance(number, int) else None,
-        headers=(*(each for each in kept if each[0] not in taken), *results),
+        headers=(*(each for each in _kept_headers(metadata.get("headers")) if each[0] not in taken), *results),
     )
 
 
@@ -102,8 +101,11 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON equivalent")
 
 
-def _mapping(value: Any) -> Mapping[Any, Any]:
-    return value if isinstance(value, Mapping) else {}
+def _kept_headers(headers: Any) -> Iterator[tuple[str, bytes | None]]:
+    """Yield the headers of a packet as they arrived: without a value, or several of one name."""
+    for name, value in headers.items() if isinstance(headers, Mapping) else ():
+        for each in value if isinstance(value, list) else [value]:
+            yield str(name), None if each is None else as_header(each)
 
 
 def _bytes(record: Record) -> bytes:

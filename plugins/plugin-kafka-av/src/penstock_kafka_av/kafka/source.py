@@ -6,11 +6,11 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal
 
 import attrs
 from attrs.validators import in_, instance_of, optional
-from confluent_kafka import Consumer, KafkaException, Message
+from confluent_kafka import Consumer, KafkaException
 
 from penstock.errors import ConfigError, EndOfSource, SourceError, TemplateError
 from penstock.fields import ExactRecords
@@ -23,11 +23,10 @@ from penstock_kafka_av.kafka.cluster import Cluster, existing_topics
 from penstock_kafka_av.kafka.commits import Commits
 from penstock_kafka_av.kafka.consuming import Consuming
 from penstock_kafka_av.kafka.errors import config_error, source_error
-from penstock_kafka_av.kafka.identity import number_of
 from penstock_kafka_av.kafka.jump import Jump
 from penstock_kafka_av.kafka.naming import Naming
 from penstock_kafka_av.kafka.options import check_options, client_config, servers
-from penstock_kafka_av.kafka.partition import Partition
+from penstock_kafka_av.kafka.record import record_of
 from penstock_kafka_av.kafka.start import Starts, start_of
 from penstock_kafka_av.kafka.topics import Topics
 from penstock_kafka_av.kafka.transient_errors import TransientErrors
@@ -72,7 +71,8 @@ class KafkaSource:
     Topic, partition and offset identify a record: `seq` is the offset in partition 0, and a number above 9 * 10**18
     in other partitions. Order is kept within a partition, as Kafka guarantees. `time_ns` is the message's timestamp.
     `metadata` has `topic`, `partition`, `offset`, `timestamp_ms`, and, if the message has them, `key` and `headers`
-    (text where they are UTF-8, else bytes). A message without a value (a tombstone) has b"" as data and
+    (text where they are UTF-8, else bytes; a list where a name repeats). Headers whose names are not UTF-8 are left
+    out, and counted in `unreadable_headers`. A message without a value (a tombstone) has b"" as data and
     `tombstone: True` in its metadata.
 
     The members of a group share the partitions evenly, even if every topic has only one: with the group protocol of
@@ -263,7 +263,7 @@ class KafkaSource:
             taken = self._jump.over(taken)
         if not taken and self.until_end and consuming.is_at_end():
             raise EndOfSource(f"{self._where()}: all partitions were read to their ends")
-        records = ExactRecords(_record(partition, message) for partition, message in taken)
+        records = ExactRecords(record_of(partition, message) for partition, message in taken)
         return records if self._naming is None else self._named(records, self._naming)
 
     def _named(self, records: Sequence[Record], naming: Naming) -> Sequence[Record]:
@@ -342,48 +342,3 @@ class KafkaSource:
     def _where(self) -> str:
         what = self.schema or self.pattern or ", ".join(self.topics or ())
         return f"kafka source {what!r} at {','.join(self.bootstrap_servers)}"
-
-
-def _record(partition: Partition, message: Message) -> Record:
-    value = message.value()
-    offset = cast("int", message.offset())
-    kind, stamp_ms = message.timestamp()
-    metadata: dict[str, Any] = {
-        "topic": partition.topic,
-        "partition": partition.number,
-        "offset": offset,
-        "timestamp_ms": stamp_ms if kind else None,
-        "time_from": "sender" if kind == 1 else "broker" if kind else "arrival",
-    }
-    key, headers = message.key(), message.headers()
-    if key is not None:
-        metadata["key"] = _text(key)
-    if headers:
-        metadata["headers"] = {name: _text(each) for name, each in cast("list[tuple[str, Any]]", headers)}
-    if value is None:
-        metadata["tombstone"] = True
-        value = b""
-    if kind and stamp_ms > 0:
-        partition.last_ms = stamp_ms
-        time_ns = stamp_ms * 1_000_000
-    else:
-        time_ns = time.time_ns()
-    broken, partition.is_broken = partition.is_broken, False
-    return Record(
-        value,
-        channel=partition.channel,
-        seq=offset if partition.number == 0 else number_of(partition.number, offset),
-        time_ns=time_ns,
-        metadata=metadata,
-        discontinuity=broken,
-    )
-
-
-def _text(value: Any) -> Any:
-    """Return bytes as text if they are UTF-8, else unchanged."""
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return value
-    return value

@@ -15,6 +15,7 @@ from penstock.errors import CodecError, SourceError
 from penstock.record import Record
 from penstock_kafka_av.kafka.client_log import ClientLog
 from penstock_kafka_av.kafka.errors import source_error
+from penstock_kafka_av.kafka.headers import headers_of
 from penstock_kafka_av.kafka.link.mark import HEADER, Mark
 
 _log = logging.getLogger("penstock.kafka")
@@ -81,7 +82,7 @@ def _between(consumer: Consumer, topic: str, number: int, begin: int, until: int
 
 
 def _known(message: Message) -> tuple[Mark, Record | None] | None:
-    headers = dict(message.headers() or ())
+    headers = dict(headers_of(message)[0])
     value = headers.get(HEADER)
     if value is None:
         return None
