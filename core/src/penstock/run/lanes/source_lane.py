@@ -300,9 +300,10 @@ class SourceLane(Lane):
     def _begin_position(self) -> None:
         """Store the position of a source that has been opened and not read yet."""
         source = self.source
-        self._stands: Any = getattr(source, "position" if isinstance(source, SupportsCommit) else "mark", None)
-        self._commits = isinstance(source, SupportsCommit | SupportsDurable)
-        self._is_live = not isinstance(self.source, SupportsCommit | SupportsSeek)
+        commits = isinstance(source, SupportsCommit)
+        self._stands: Any = getattr(source, "position" if commits else "mark", None)
+        self._commits = commits or isinstance(source, SupportsDurable)
+        self._is_live = not commits and not isinstance(source, SupportsSeek)
         self._wakes = isinstance(source, SupportsWake)
         self._position = self._committed = self._opened_at = self._initial_position()
 

@@ -110,7 +110,9 @@ def extend(
     """
     old = set(built.steps) | set(built.sources)
     lanes_before = len(built.lanes)
-    built.aligned = built.aligned or any(isinstance(part.sample, SupportsTransaction) for part in parts.values())
+    built.aligned = built.aligned or any(
+        part.node.role == "store" and isinstance(part.sample, SupportsTransaction) for part in parts.values()
+    )
     fused = {pair for chain in chains(nodes, parts, joins) for pair in itertools.pairwise(chain)}
     for chain in chains(nodes, parts, joins):
         _add_chain(run, built, [parts[name] for name in chain])
