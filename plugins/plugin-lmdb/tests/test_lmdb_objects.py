@@ -68,6 +68,13 @@ def held(path):
         return {store.get(key, include_metadata=True).name: store.get(key) for key in store.get_keys()}
 
 
+def committed(store):
+    """Return the names of the objects that do not wait for a commit."""
+    waiting = store._buffer.pending()
+    keys = [key for key in store.get_keys() if key.encode() not in waiting]
+    return {data.name for data in store.get(keys, include_metadata=True)}
+
+
 def _put_until_full(store, ids):
     for number in range(1000):
         ids.append(store.put(bytes(20_000), f"n{number}"))
@@ -468,6 +475,45 @@ def test_a_full_store_says_so_and_goes_on(make, caplog):
     store.commit()
     store.put(numpy.ones(60_000), "large", flush_this_immediately=True)
     assert store.get("large").sum() == 60_000
+
+
+@pytest.mark.parametrize("now", [True, False])
+def test_an_object_without_room_leaves_its_neighbours_alone(make, now):
+    """What fits is committed beside an object that does not; a put that raises keeps nothing, and others go on."""
+    store = make(max_size=1 << 20, commit_freq=NEVER, flush_immediately=now)
+    first, doomed = store.put(1, "first"), store.put(2, "doomed")
+    store.put(numpy.ones(80_000), "large")
+    for size, message in ((200_000, "more than max_size=1048576"), (80_000, "is full at max_size=1048576")):
+        with pytest.raises(StoreError, match=message) as caught:
+            store.put(numpy.ones(size), "too large", flush_this_immediately=True)
+        assert caught.value.retryable is (size == 80_000)
+        assert "too large" not in store
+    store.put(3, "after")
+    store.delete(doomed)
+    with pytest.raises(StoreError, match="is full at max_size"):
+        store.put(numpy.ones(80_000), "known", first, flush_this_immediately=True)
+    assert store.get(first) == 1  # as it was before the put that raised
+    store.flush()
+    assert committed(store) == {"first", "large", "after"}
+    assert not store._buffer.pending()
+
+
+def test_objects_that_wait_for_room_hold_up_no_others(make):
+    """Of buffered objects, those that fit are durable when flush raises; the others wait, and are named."""
+    store = make(max_size=1 << 20, commit_freq=NEVER)
+    for number in range(5):
+        store.put(number, f"small {number}")
+        store.put(numpy.full(40_000, number), f"large {number}")
+    with pytest.raises(StoreError, match=r"is full at max_size.*; 2 waiting, the first is 'large \d' of 320\d+ bytes"):
+        store.flush()
+    kept = committed(store)
+    assert {f"small {number}" for number in range(5)} < kept
+    assert len(kept) == 8
+    assert len(store) == 10
+    for name in kept:
+        store.delete(name)
+    store.flush()
+    assert len(committed(store)) == len(store) == 2
 
 
 def test_deletes_make_room_on_a_full_disk(tmp_path):

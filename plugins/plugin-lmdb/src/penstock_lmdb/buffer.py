@@ -7,6 +7,9 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
+from typing import Final
+
+import attrs
 
 from penstock.errors import PenstockError, StoreError
 from penstock_lmdb.environment import Environment
@@ -15,15 +18,33 @@ from penstock_lmdb.object_table import ObjectTable, Put
 _log = logging.getLogger(__name__)
 _MOST_BYTES = 1 << 26
 _OVERHEAD = 200
+_MOST_REFUSED = 8
+"""Objects without room after which no others are tried: the store is full, and each costs a transaction."""
 
 Changes = dict[bytes, Put | None]
+
+
+class _Nothing:
+    """No change waited for an id."""
+
+
+_NOTHING: Final = _Nothing()
+
+
+@attrs.frozen
+class Change:
+    """A change that was added: an object, or None that deletes, and what waited for its id before it."""
+
+    key: bytes
+    put: Put | None
+    before: Put | _Nothing | None
 
 
 class Buffer:
     """Hold changes by id until they are committed, after a limited time.
 
-    More than 64 MiB are committed at once. While a commit fails (a full disk), changes stay, in their order, and are
-    retried; the first failure is logged, and `add` raises it as soon as the buffer is full.
+    More than 64 MiB are committed at once. Where there is no room for all changes, those that fit are committed; the
+    others stay, and are retried; the first failure is logged. A change for which `settle` raises does not stay.
     """
 
     def __init__(self, environment: Environment, table: ObjectTable, where: str, commit_freq: float) -> None:
@@ -46,21 +67,51 @@ class Buffer:
         with self._lock:
             yield
 
-    def add(self, key: bytes, put: Put | None) -> None:
-        """Add a change; a later one of the same id replaces it."""
+    def add(self, key: bytes, put: Put | None, *, now: bool = False) -> Change | None:
+        """Add a change; a later one of the same id replaces it. None deletes.
+
+        Returns:
+            What to pass to `settle`, if it is to be committed `now` or the buffer is full; else None.
+        """
         with self._lock:
+            before = self._waiting.get(key, _NOTHING)
             self._waiting[key] = put
+            self._size += _OVERHEAD
             if put is not None:
                 self._newest[put.name] = key
-            self._size += _OVERHEAD + (len(put.value) if put is not None else 0)
+                self._size += len(put.value)
             full = self._size > _MOST_BYTES
             if self._thread is None:
                 self._thread = threading.Thread(target=self._commit_in_time, name="lmdb commits", daemon=True)
                 self._thread.start()
         if not self._some.is_set():
             self._some.set()
-        if full:
-            self.commit()
+        return Change(key, put, before) if now or full else None
+
+    def settle(self, change: Change) -> None:
+        """Commit a change and all others. Not to be called within `changing`.
+
+        Raises:
+            StoreError: there is no room for this change: it is as if it had not been added.
+        """
+        with self._commits:
+            try:
+                self._commit()
+            except StoreError:
+                if self._take_back(change):
+                    raise  # otherwise, it was committed, and others stay
+
+    def _take_back(self, change: Change) -> bool:
+        """Return to the change before this one, if it still waits; return whether it did."""
+        with self._lock:
+            if change.key not in self._waiting or self._waiting[change.key] is not change.put:
+                return False
+            if isinstance(change.before, _Nothing):
+                del self._waiting[change.key]
+            else:
+                self._waiting[change.key] = change.before
+            self._size -= _size_of(change.put)
+            return True
 
     def pending(self) -> Changes:
         """Return the changes that are not in the file yet."""
@@ -87,48 +138,79 @@ class Buffer:
             return max(found)[1] if found else None
 
     def commit(self) -> None:
-        """Commit the waiting changes. Raises StoreError; then they are kept."""
+        """Commit the waiting changes. Raises StoreError; then those that do not fit are kept."""
         with self._commits:
+            self._commit()
+
+    def _commit(self) -> None:
+        with self._lock:
+            # Changes are left if an earlier commit was interrupted.
+            changes = {**self._committing, **self._waiting}
+            self._committing, self._waiting, self._size = changes, {}, 0
+            self._some.clear()
+        if not changes:
+            self._environment.read(lambda txn: None)  # raises if it can no longer be used
+            return
+        try:
+            self._write(changes)
+        except BaseException:
             with self._lock:
-                # Changes are left if an earlier commit was interrupted.
-                changes, size = {**self._committing, **self._waiting}, self._size
-                self._committing, self._waiting, self._size = changes, {}, 0
-                self._some.clear()
-            if not changes:
-                self._environment.read(lambda txn: None)  # raises if it can no longer be used
-                return
-            try:
-                self._write(changes, size)
-            except BaseException:
-                with self._lock:
-                    self._waiting = {**changes, **self._waiting}
-                    self._committing = {}
-                    self._size += size
-                    self._some.set()
-                raise
-            with self._lock:
+                self._waiting = {**changes, **self._waiting}
                 self._committing = {}
-                self._newest = {put.name: key for key, put in self._waiting.items() if put is not None}
+                self._size += sum(map(_size_of, changes.values()))
+                self._some.set()
+            raise
+        with self._lock:
+            self._committing = {}
+            self._newest = {put.name: key for key, put in self._waiting.items() if put is not None}
         self._failed = False
 
-    def _write(self, changes: Changes, size: int) -> None:
-        """Write changes; if they do not fit, first those that delete, which makes room for the others."""
+    def _write(self, changes: Changes) -> None:
+        """Write changes, and remove those that are written; if not all fit, deletes, which make room, come first."""
         try:
-            self._apply(changes, size)
+            self._apply(changes)
         except StoreError:
             deletes: Changes = {key: None for key, put in changes.items() if put is None}
-            if not 0 < len(deletes) < len(changes):
+            if len(deletes) == len(changes):
                 raise
-            self._apply(deletes, 0)
-            with self._lock:  # the rest is kept if it does not fit now, either
-                for key in deletes:
-                    del changes[key]
-            self._apply(changes, size)
+            if deletes:
+                self._apply(deletes)
+                self._remove(changes, deletes)
+            elif len(changes) == 1:
+                raise
+            self._write_what_fits(changes)
 
-    def _apply(self, changes: Changes, size: int) -> None:
+    def _write_what_fits(self, changes: Changes) -> None:
+        """Write the objects that fit, and remove them: a large one must not hold up its neighbours."""
+        parts, refused, error = [list(changes.items())], 0, None
+        while parts and refused < _MOST_REFUSED:
+            part = parts.pop()
+            try:
+                self._apply(dict(part))
+            except StoreError as failed:
+                error, half = failed, len(part) // 2
+                if half:
+                    parts += [part[half:], part[:half]]
+                else:
+                    refused += 1
+            else:
+                self._remove(changes, dict(part))
+        if error is not None and changes:
+            waits = next(put for put in changes.values() if put is not None)
+            raise StoreError(
+                f"{error}; {len(changes)} waiting, the first is {waits.name!r} of {len(waits.value)} bytes",
+                retryable=error.retryable,
+            ) from error
+
+    def _remove(self, changes: Changes, written: Changes) -> None:
+        with self._lock:
+            for key in written:
+                del changes[key]
+
+    def _apply(self, changes: Changes) -> None:
         self._environment.change(
             lambda txn: self._table.apply(txn, changes),
-            size_bytes=size,
+            size_bytes=sum(map(_size_of, changes.values())),
             essential=all(put is None for put in changes.values()),
         )
 
@@ -150,3 +232,7 @@ class Buffer:
                 if not self._failed:
                     self._failed = True
                     _log.warning("%s: objects cannot be committed, and are retried: %s", self._where, error)
+
+
+def _size_of(put: Put | None) -> int:
+    return _OVERHEAD + (0 if put is None else len(put.value))

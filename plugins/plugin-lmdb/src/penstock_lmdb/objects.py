@@ -15,7 +15,7 @@ from penstock import errors
 from penstock.codec.encoders import Encoder
 from penstock.errors import CodecError, ConfigError, StoreError
 from penstock_lmdb import exits
-from penstock_lmdb.buffer import Buffer
+from penstock_lmdb.buffer import Buffer, Change
 from penstock_lmdb.change_log import kept
 from penstock_lmdb.environment import Environment
 from penstock_lmdb.errors import CannotConnectToStoreInterfaceError, CannotGetObjectError, ObjectNotFoundError
@@ -84,6 +84,7 @@ class LMDBStore:
         if not _is_number(max_size) or not max_size >= _LEAST_SIZE:
             raise ConfigError(f"LMDBStore: max_size={max_size!r} must be a number of bytes, {_LEAST_SIZE} at least")
         largest = None if math.isinf(max_size) else int(max_size)
+        self._largest = largest
         self.path = find_store(Path(path), name) if load else choose_path(Path(path), name)
         self.flush_immediately, self.commit_freq = flush_immediately, commit_freq
         self._where = f"LMDBStore {str(self.path)!r}"
@@ -122,7 +123,8 @@ class LMDBStore:
             flush_this_immediately: Return when it is synced.
 
         Raises:
-            StoreError: it cannot be encoded, its id cannot be one, or (then it can be retried) the disk is full.
+            StoreError: it cannot be encoded, is larger than `max_size`, its id cannot be one, or (then it can be
+                retried) the store or the disk is full. It is not kept then, and other objects are.
         """
         with exits.uninterrupted():
             return self._put(obj, obj_name, obj_id, flush_this_immediately)
@@ -171,9 +173,9 @@ class LMDBStore:
                 key = self._find_key(obj_id)
                 if key is None:
                     raise ObjectNotFoundError(obj_id, self._where)
-                self._buffer.add(key, None)
-            if self.flush_immediately:
-                self.flush()
+                change = self._buffer.add(key, None, now=self.flush_immediately)
+            if change is not None:
+                self._settle(change, now=self.flush_immediately)
 
     def replace(self, key: Any, obj: Any, flush_this_immediately: bool = False) -> Any:
         """Replace the object of this id or name, at once, and return the old one.
@@ -187,8 +189,10 @@ class LMDBStore:
                 if found is None:
                     raise ObjectNotFoundError(key, self._where)
                 old = self._load_key(found, key)
-                self._buffer.add(found, self._encode(obj, old[1].name, found, old[2], replaces=True))
-            self._finish(flush_this_immediately)
+                now = flush_this_immediately or self.flush_immediately
+                change = self._buffer.add(found, self._encode(obj, old[1].name, found, old[2], replaces=True), now=now)
+            if change is not None:
+                self._settle(change, now=now)
             return old[0]
 
     def register(self, encoder: Encoder) -> None:
@@ -218,7 +222,7 @@ class LMDBStore:
     # -- durability --------------------------------------------------------------------------------------------------
 
     def commit(self) -> None:
-        """Write the buffered changes to the file. Raises StoreError; then they stay buffered."""
+        """Write the buffered changes to the file. Raises StoreError; then those that do not fit stay buffered."""
         with exits.uninterrupted():
             self._check()
             self._buffer.commit()
@@ -227,13 +231,15 @@ class LMDBStore:
         """Write the buffered changes, and return when all are synced. It can be set as the handler of a signal.
 
         Raises:
-            StoreError: the disk is full, or fails; the changes stay buffered.
+            StoreError: the disk is full, or fails; the changes that do not fit stay buffered.
         """
         with exits.uninterrupted():
             if self._closed or self._load:
                 return
-            self._buffer.commit()
-            self._environment.sync()
+            try:
+                self._buffer.commit()
+            finally:  # also what fits beside an object that does not
+                self._environment.sync()
 
     def close(self) -> None:
         """Flush, and close the file. Any number of times."""
@@ -262,13 +268,16 @@ class LMDBStore:
             key, is_bytes = key_of(obj_id, where=self._where)
         put = self._encode(obj, obj_name, key, is_bytes, replaces=False)
         key = key or b"%016x%s" % (put.number, self._token)
-        self._buffer.add(key, put)
-        self._finish(now)
+        now = now or self.flush_immediately
+        change = self._buffer.add(key, put, now=now)
+        if change is not None:
+            self._settle(change, now=now)
         return id_of(key, is_bytes)
 
-    def _finish(self, now: bool) -> None:
-        if now or self.flush_immediately:
-            self.flush()
+    def _settle(self, change: Change, *, now: bool) -> None:
+        self._buffer.settle(change)
+        if now:
+            self._environment.sync()
 
     def _encode(self, obj: Any, name: str, key: bytes, is_bytes: bool, *, replaces: bool) -> Put:
         number = self._next_number()
@@ -280,6 +289,12 @@ class LMDBStore:
                 "Encoder for its type",
                 retryable=False,
             ) from error
+        if self._largest is not None and len(value) > self._largest:
+            raise StoreError(
+                f"{self._where}: object {name!r} has {len(value)} bytes, more than max_size={self._largest}; set a "
+                "larger max_size",
+                retryable=False,
+            )
         return Put(value, name, number, record.time_ns, record.coords, is_bytes, replaces)
 
     def _next_number(self) -> int:
