@@ -75,7 +75,7 @@ IN_HOOKS = {
     "offers a class": ("@hookimpl\ndef penstock_stores(): return [dict]", ["<class 'dict'>", "not a Component"]),
     "offers a bad name": (
         "@hookimpl\ndef penstock_stores(): return [Component('My Store', 'a.b:C')]",
-        ["raised ValueError", "'My Store'"],
+        ["raised ConfigError", "'My Store'"],
     ),
     "offers a bad path": ("@hookimpl\ndef penstock_stores(): return [Component('a', 'a.b.C')]", ["'a.b.C'"]),
     "offers a name twice": (f"@hookimpl\ndef penstock_stores(): return [{OFFER}, {OFFER}]", ["offers 'thing' twice"]),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import io
+from pathlib import Path
 
 import attrs
 import pytest
 
-from penstock.errors import EndOfSource
+from penstock.builtin.memory import MemoryStore
+from penstock.errors import EndOfSource, StoreError
 from penstock.record import Record
 from penstock.testing import DecoderContract, ProcessorContract, SourceContract, StoreContract
 from penstock.testing.component_contract import ComponentContract
@@ -117,3 +120,58 @@ def test_each_test_of_a_contract_names_its_promise(contract):
         with pytest.raises(BaseException) as caught:
             test(object())
         assert "The promise that it breaks: " in "".join(getattr(caught.value, "__notes__", ())), name
+
+
+MODULES = sorted(Path(inspect.getfile(ComponentContract)).parent.glob("*.py"))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=[path.stem for path in MODULES])
+def test_each_assertion_has_a_message(module):
+    """No assertion of `penstock.testing` fails with a bare value: each has a sentence for the author."""
+    asserts = [node for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Assert)]
+    bare = [f"line {node.lineno}: {ast.unparse(node.test)}" for node in asserts if not _is_text(node.msg)]
+    assert bare == []
+
+
+def _is_text(message):
+    """Tell whether this is a string, an f-string or one that is joined, and not just a value."""
+    return isinstance(message, (ast.Constant, ast.JoinedStr, ast.BinOp)) and "'" in ast.unparse(message)
+
+
+class Forgets(MemoryStore):
+    def __len__(self):
+        return 0
+
+
+class TestForgets(StoreContract):
+    __test__ = False
+    outlives = on_disk = False
+
+    def make_store(self, tmp_path):
+        return Forgets()
+
+
+def test_a_count_says_expected_got_and_remedy(tmp_path):
+    """An author whose store counts wrongly reads the number, the expected one, and what to do."""
+    with pytest.raises(AssertionError, match=r"len\(\) is 0, expected 14: each record that was written counts once"):
+        TestForgets().test_gives_back_what_was_written(tmp_path)
+
+
+def test_a_wrong_list_of_failed_records_says_which(tmp_path):
+    """An author whose StoreError names the wrong records reads which were named, and which had to be."""
+    case = TestForgets()
+    good, bad = case.records(2)
+    error = StoreError("no", failed=[(good, ValueError("no"))])
+    with pytest.raises(AssertionError, match=r"StoreError\.failed names \['camera:0'\], expected \['camera:1'\]"):
+        case.assert_failed(error, [bad])
+    with pytest.raises(AssertionError, match=r"has 'no' as the error of seq 0, expected an exception"):
+        case.assert_failed(StoreError("no", failed=[(good, "no")]), [good])
+
+
+def test_wrong_keys_say_which_are_missing(tmp_path):
+    """An author whose store lists wrong keys reads which are missing, which are too many, or the wrong order."""
+    case = TestForgets()
+    with pytest.raises(AssertionError, match=r"\['b'\] are missing, and \['c'\] are too many: list them all"):
+        case.assert_keys(["a", "c"], ["a", "b"], "list them all")
+    with pytest.raises(AssertionError, match=r"they come as \['b', 'a'\], expected \['a', 'b'\]: sort them"):
+        case.assert_keys(["b", "a"], ["a", "b"], "sort them")

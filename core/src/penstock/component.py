@@ -7,6 +7,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
+from penstock.arguments import checks_arguments
+from penstock.errors import ConfigError
+from penstock.short_text import short
+
 ROLES = ("source", "decoder", "processor", "store")
 KINDS = ("bytes", "array", "mapping", "any")
 
@@ -16,19 +20,20 @@ _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*
 
 def _name(_: Any, __: Any, value: Any) -> None:
     if not isinstance(value, str) or not _NAME.match(value):
-        raise ValueError(f"component name {value!r}: use lower-case letters, digits, '-', '_' and '.', as in 'npy'")
+        raise ConfigError(f"name={short(value)}: use lower-case letters, digits, '-', '_' and '.', as in 'npy'")
 
 
 def _path(_: Any, __: Any, value: Any) -> None:
     if not isinstance(value, str) or not _PATH.match(value):
-        raise ValueError(f"import path {value!r}: write 'package.module:Class', as in 'penstock_npy.store:NpyStore'")
+        raise ConfigError(f"path={short(value)}: write 'package.module:Class', as in 'penstock_npy.store:NpyStore'")
 
 
 def _kind(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     if value not in KINDS:
-        raise ValueError(f"{field.name}={value!r}: must be one of {', '.join(KINDS)}")
+        raise ConfigError(f"{field.name}={short(value)}: must be one of {', '.join(KINDS)}")
 
 
+@checks_arguments
 @attrs.frozen
 class Component:
     """Describe one source, decoder, processor or store: its name, and its import path, used when needed.
@@ -44,10 +49,10 @@ class Component:
 
     name: str = attrs.field(validator=_name)
     path: str = attrs.field(validator=_path)
-    summary: str = attrs.field(default="", kw_only=True, validator=attrs.validators.instance_of(str))
+    summary: str = attrs.field(default="", kw_only=True)
     takes: str = attrs.field(default="any", kw_only=True, validator=_kind)
     gives: str = attrs.field(default="any", kw_only=True, validator=_kind)
-    requires: str = attrs.field(default="", kw_only=True, validator=attrs.validators.instance_of(str))
+    requires: str = attrs.field(default="", kw_only=True)
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import attrs
 
 from penstock.errors import ConfigError
+from penstock.short_text import short
 from penstock.suggestions import close_to
 
 Check = Callable[[Any, "attrs.Attribute[Any]", Any], None]
@@ -70,7 +71,14 @@ def check_argument(what: str, value: T, check: Check) -> T:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Return whether this is a number, and one that a float can hold."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        float(value)
+    except OverflowError:
+        return False
+    return True
 
 
 def or_none(check: Check) -> Check:
@@ -88,7 +96,17 @@ def at_least(least: int) -> Check:
 
     def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ConfigError(f"{field.name}={value!r}: must be a whole number of at least {least}")
+            raise ConfigError(f"{field.name}={short(value)}: must be a whole number of at least {least}")
+
+    return check
+
+
+def between(least: int, most: int) -> Check:
+    """Return a check for whole numbers from `least` to `most`."""
+
+    def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise ConfigError(f"{field.name}={short(value)}: must be a whole number from {least} to {most}")
 
     return check
 
@@ -96,25 +114,25 @@ def at_least(least: int) -> Check:
 def positive(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """Check for a number above 0; infinity is accepted."""
     if not _is_number(value) or not value > 0:
-        raise ConfigError(f"{field.name}={value!r}: must be a number above 0")
+        raise ConfigError(f"{field.name}={short(value)}: must be a number above 0")
 
 
 def seconds(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """Check for a number of seconds above 0; infinity is accepted."""
     if not _is_number(value) or not value > 0:
-        raise ConfigError(f"{field.name}={value!r}: must be a number of seconds above 0")
+        raise ConfigError(f"{field.name}={short(value)}: must be a number of seconds above 0")
 
 
 def finite_seconds(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """Check for a finite number of seconds above 0, for libraries that do not support infinite times."""
     if not _is_number(value) or not 0 < value < math.inf:
-        raise ConfigError(f"{field.name}={value!r}: must be a number of seconds above 0")
+        raise ConfigError(f"{field.name}={short(value)}: must be a number of seconds above 0")
 
 
 def not_negative(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """Check for a number of seconds of 0 or more."""
     if not _is_number(value) or not value >= 0:
-        raise ConfigError(f"{field.name}={value!r}: must be a number of seconds, 0 or more")
+        raise ConfigError(f"{field.name}={short(value)}: must be a number of seconds, 0 or more")
 
 
 def one_of(*choices: str) -> Check:
@@ -123,7 +141,7 @@ def one_of(*choices: str) -> Check:
     def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         if value not in choices:
             near = close_to(value, choices) if isinstance(value, str) else ""
-            raise ConfigError(f"{field.name}={value!r}: must be one of {', '.join(choices)}{near}")
+            raise ConfigError(f"{field.name}={short(value)}: must be one of {', '.join(choices)}{near}")
 
     return check
 
@@ -131,13 +149,21 @@ def one_of(*choices: str) -> Check:
 def flag(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """Check for True or False."""
     if not isinstance(value, bool):
-        raise ConfigError(f"{field.name}={value!r}: must be True or False")
+        raise ConfigError(f"{field.name}={short(value)}: must be True or False")
 
 
 def mapping(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """Check for a mapping with strings as keys."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise ConfigError(f"{field.name}={value!r}: must be a mapping with strings as keys")
+        raise ConfigError(f"{field.name}={short(value)}: must be a mapping with strings as keys")
+
+
+def library_options(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Check for a mapping of strings to strings or numbers: the options of a library."""
+    mapping(_, field, value)
+    for key, one in value.items():
+        if not isinstance(one, (str, int, float)):
+            raise ConfigError(f"{field.name}[{key!r}]={short(one)}: must be a string or a number")
 
 
 def name(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
@@ -148,13 +174,13 @@ def name(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
 def check_name(what: str, value: Any) -> None:
     """Raise ConfigError unless this is one line of text that can be written as UTF-8, and is not blank."""
     if not isinstance(value, str) or not value.strip():
-        raise ConfigError(f"{what}={value!r}: must be a non-empty string")
+        raise ConfigError(f"{what}={short(value)}: must be a non-empty string")
     if value.splitlines() != [value]:
-        raise ConfigError(f"{what}={value!r}: must be a single line, since reports print it in a table")
+        raise ConfigError(f"{what}={short(value)}: must be a single line, since reports print it in a table")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ConfigError(f"{what}={value!r}: holds surrogates, which cannot be written as UTF-8") from None
+        raise ConfigError(f"{what}={short(value)}: holds surrogates, which cannot be written as UTF-8") from None
 
 
 def of_class(kind: type) -> Check:
@@ -162,6 +188,6 @@ def of_class(kind: type) -> Check:
 
     def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         if not isinstance(value, kind):
-            raise ConfigError(f"{field.name}={value!r}: must be a {kind.__name__}(...)")
+            raise ConfigError(f"{field.name}={short(value)}: must be a {kind.__name__}(...)")
 
     return check

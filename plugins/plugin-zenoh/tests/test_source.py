@@ -318,7 +318,7 @@ def test_a_rendezvous_that_is_not_zenoh_is_named():
         ({"key": "a", "capacity": 0}, "capacity=0: must be a whole number of at least 1"),
         ({"key": "a", "until_end": 1}, "until_end=1: must be True or False"),
         ({"key": "a", "timeout_s": 0}, "timeout_s=0: must be a number of seconds above 0"),
-        ({"key": "a", "listen": [1]}, r"endpoints \[1\]: must be a list of strings"),
+        ({"key": "a", "listen": [1]}, r"listen=\(1,\): must be a list of strings"),
     ],
 )
 def test_a_bad_setting_is_named_when_it_is_set(settings, message):

@@ -13,6 +13,7 @@ import attrs
 from penstock.errors import ConfigError, EndOfSource, SourceError
 from penstock.identity import named_number
 from penstock.record import Record
+from penstock.short_text import short
 from penstock.whole_files import write_whole
 
 
@@ -20,7 +21,8 @@ def _is_pattern(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """Refuse patterns that Path.glob does not accept. Raises ConfigError."""
     if not isinstance(value, str) or not value or PurePath(value).is_absolute() or "\0" in value:
         raise ConfigError(
-            f"{field.name}={value!r}: must be a pattern of file names below the directory, as '*.raw' or '**/*.raw'"
+            f"{field.name}={short(value)}: must be a pattern of file names below the directory, "
+            "as '*.raw' or '**/*.raw'"
         )
 
 

@@ -233,6 +233,8 @@ class Inlet:
 
     def _wait_for_room(self, size_bytes: int, timeout_s: float | None) -> None:
         began = time.monotonic()
+        if timeout_s is not None and timeout_s > threading.TIMEOUT_MAX:  # more than threads can wait
+            timeout_s = None
         self._blocked += 1
         try:
             free = self._room.wait_for(lambda: self._fits(size_bytes) or self.closed or self._ended, timeout_s)

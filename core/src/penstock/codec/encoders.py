@@ -9,8 +9,11 @@ from typing import Any
 
 import attrs
 
+from penstock import validators
+from penstock.arguments import checks_arguments
 from penstock.codec.installed_encoders import installed_encoders
 from penstock.errors import CannotGetObjectError, ConfigError
+from penstock.short_text import short
 
 Mark = tuple[list[str | int], str]
 """The path to an encoded part of an object (keys and indices from the outside), and the name of its encoder."""
@@ -19,6 +22,7 @@ _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 _DEPTH = 64
 
 
+@checks_arguments
 @attrs.frozen
 class Encoder:
     """Convert objects of a type to values that the codec supports, and back.
@@ -30,12 +34,10 @@ class Encoder:
         decode: Return the object again. Arrays in its argument may be read-only.
     """
 
-    name: str = attrs.field(
-        validator=attrs.validators.and_(attrs.validators.instance_of(str), attrs.validators.min_len(1))
-    )
+    name: str = attrs.field(validator=validators.name)
     kind: type | Callable[[Any], bool]
-    encode: Callable[[Any], Any] = attrs.field(validator=attrs.validators.is_callable())
-    decode: Callable[[Any], Any] = attrs.field(validator=attrs.validators.is_callable())
+    encode: Callable[[Any], Any] = attrs.field()
+    decode: Callable[[Any], Any] = attrs.field()
 
     def encodes(self, value: Any) -> bool:
         """Return whether it encodes this object."""
@@ -86,13 +88,25 @@ SPARSE = Encoder("scipy.sparse", _is_sparse, _encode_sparse, _decode_sparse)
 """Sparse matrices and arrays of scipy, of every format; without copies of their arrays where the format allows it."""
 
 
+def checked_encoders(encoders: Any) -> tuple[Encoder, ...]:
+    """Return the encoders of an argument. Raises ConfigError unless they are encoders, in an iterable."""
+    try:
+        found = tuple(encoders)
+    except TypeError:
+        raise ConfigError(f"encoders={short(encoders)}: must be an iterable of Encoder(...)") from None
+    for one in found:
+        if not isinstance(one, Encoder):
+            raise ConfigError(f"encoders={short(encoders)}: must hold an Encoder(...), not {short(one)}")
+    return found
+
+
 class Encoders:
     """The encoders of a store: the one for sparse matrices, and those registered with it."""
 
     def __init__(self, encoders: Iterable[Encoder] = ()) -> None:
         self._by_name = {SPARSE.name: SPARSE}
         self._looked = False
-        for encoder in encoders:
+        for encoder in checked_encoders(encoders):
             self.register(encoder)
 
     def register(self, encoder: Encoder) -> None:

@@ -10,6 +10,8 @@ from typing import Any, Literal, cast
 import attrs
 
 from penstock import validators
+from penstock.arguments import checks_arguments
+from penstock.component import ROLES
 from penstock.compose.policies import POLICIES, Block, Policy, policy_of
 from penstock.compose.retry import Retry
 from penstock.errors import WiringError
@@ -21,6 +23,7 @@ OnError = Literal["stop", "skip", "dead_letter"]
 Place = Literal["thread", "process"]
 
 
+@checks_arguments
 @suggests_fields
 @attrs.frozen(kw_only=True, field_transformer=numpy_scalars)
 class Edge:
@@ -60,6 +63,7 @@ PLAIN = Edge()
 """The edge of a bare `>>`; the run may fuse the nodes that it joins."""
 
 
+@checks_arguments
 @suggests_fields
 @attrs.frozen(eq=False, kw_only=True, field_transformer=numpy_scalars)
 class Node:
@@ -82,7 +86,7 @@ class Node:
             after which the watchdog reports the node; None: never for a source, 30 s for the others.
     """
 
-    role: str
+    role: str = attrs.field(validator=one_of(*ROLES))
     use: str = ""
     settings: Mapping[str, Any] = attrs.field(factory=dict)
     given: Any = None
@@ -116,6 +120,7 @@ NODE_OPTIONS = tuple(
 """The keywords of `ps.source` and the like that are options of the node; no component has a setting of these names."""
 
 
+@checks_arguments
 @attrs.frozen(eq=False)
 class Flow:
     """Nodes joined by `>>`. Frozen: joining returns a new flow, so that any flow can be the start of several.

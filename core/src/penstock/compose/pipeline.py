@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from penstock.arguments import checks_arguments, checks_arguments_besides
 from penstock.compose.checks import parts_of, shape_problems
 from penstock.compose.graph_file import (
     DEAD_LETTERS,
@@ -24,7 +25,7 @@ from penstock.compose.node import Edge, Flow, Joinable, Node, label, name_nodes
 from penstock.compose.resolve import ResolvedNode
 from penstock.errors import ConfigError, WiringError
 from penstock.secret_texts import refuse_secrets
-from penstock.short_text import listed
+from penstock.short_text import listed, short
 from penstock.suggestions import close_to, suggests_keywords
 from penstock.validators import check_argument, check_name, seconds, without_numpy
 
@@ -58,7 +59,7 @@ class Pipeline:
         name = without_numpy(name)
         check_name("name", name)
         if not isinstance(dead_letters, (str, os.PathLike)):
-            raise ConfigError(f"dead_letters={dead_letters!r}: must be the path of a directory")
+            raise ConfigError(f"dead_letters={short(dead_letters)}: must be the path of a directory")
         joined = [Flow.of(flow) for flow in flows]
         for flow in joined:
             if flow.pending is not None:
@@ -77,6 +78,7 @@ class Pipeline:
         if twice:
             raise WiringError(f"{twice[0][0]!r} and {twice[0][1]!r} are joined twice, by different edges")
 
+    @checks_arguments
     def name_of(self, node: Node | str) -> str:
         """Return the name that a node has in this pipeline. Raises WiringError if it is not in it."""
         if isinstance(node, Node):
@@ -97,6 +99,7 @@ class Pipeline:
         by_name = {node.name: node for node in self.nodes}
         return Flow(self.nodes, tuple((by_name[a], by_name[b], edge) for a, b, edge in self.edges), ())
 
+    @checks_arguments
     def check(self, plugins: Plugins | None = None, *, import_paths: bool = True) -> tuple[Node, ...]:
         """Check everything that can be checked without opening anything; return the nodes that were not checked.
 
@@ -111,10 +114,12 @@ class Pipeline:
         parts_of(self.nodes, self.edges, plugins or _discover(), import_paths=import_paths)
         return tuple(node for node in self.nodes if not import_paths and is_import_path(node.use))
 
+    @checks_arguments
     def parts(self, plugins: Plugins | None = None) -> dict[str, ResolvedNode]:
         """Resolve the nodes, by name; raises as `check` does."""
         return parts_of(self.nodes, self.edges, plugins or _discover())
 
+    @checks_arguments
     @suggests_keywords
     def run(self, *, progress: bool = False, check: bool = False, plugins: Plugins | None = None) -> RunReport:
         """Run until every source has ended, and return the report. SIGINT and SIGTERM drain; a second one aborts.
@@ -138,6 +143,7 @@ class Pipeline:
             report.raise_if_failed()
         return report
 
+    @checks_arguments_besides("limit")
     @suggests_keywords
     def collect(
         self, *, limit: int | None = None, progress: bool = False, check: bool = False, plugins: Plugins | None = None
@@ -160,6 +166,7 @@ class Pipeline:
 
         return collect(self, Pipeline, limit=limit, progress=progress, check=check, plugins=plugins or _discover())
 
+    @checks_arguments
     @suggests_keywords
     def start(self, *, plugins: Plugins | None = None) -> Run:
         """Open everything, start, and return the run; a `with` statement drains it. Raises as `run` does."""
@@ -181,6 +188,7 @@ class Pipeline:
         return plain
 
     @classmethod
+    @checks_arguments
     def from_plain(cls, plain: Mapping[str, Any]) -> Pipeline:
         """Make a pipeline from plain data. Raises ConfigError with the path of the error (`$.nodes[1].workers`)."""
         from penstock.config import from_plain
@@ -194,6 +202,7 @@ class Pipeline:
             flow = flow_of(file, {})
         return cls(flow, name=file.name, checkpoint_every_s=file.checkpoint_every_s, dead_letters=file.dead_letters)
 
+    @checks_arguments
     def write(self, path: str | Path) -> None:
         """Write the pipeline to a .toml, .yaml, .yml or .json file, whole or not at all.
 
@@ -206,6 +215,7 @@ class Pipeline:
         write_config(Path(path), self._plain_for(Path(path).suffix.lower()))
 
     @classmethod
+    @checks_arguments
     def read(cls, path: str | Path) -> Pipeline:
         """Read a pipeline from a .toml, .yaml, .yml or .json file. Raises ConfigError, which names the file.
 
@@ -240,6 +250,7 @@ class Pipeline:
         return self._text(".json")
 
     @classmethod
+    @checks_arguments
     def from_toml(cls, text: str) -> Pipeline:
         """Make a pipeline from TOML. Raises ConfigError."""
         return cls._from_text("toml", text)

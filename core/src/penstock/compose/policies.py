@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final, Literal
 import attrs
 
 from penstock.errors import ConfigError
+from penstock.short_text import short
 from penstock.suggestions import close_to, suggests_fields
 from penstock.validators import at_least, numpy_scalars
 
@@ -43,7 +44,7 @@ def _path_text(value: str | os.PathLike[str]) -> str:
 
 def _directory(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise ConfigError(f"Spill: {field.name}={value!r}: must be the path of a directory")
+        raise ConfigError(f"Spill: {field.name}={short(value)}: must be the path of a directory")
 
 
 @suggests_fields
@@ -154,14 +155,14 @@ def policy_of(value: Policy | str) -> Policy:
     match = _TEXT.match(value) if isinstance(value, str) else None
     if match is None:
         remedy = "; tables are for files: write ps.Sample(10) or ps.Spill('dir')" if isinstance(value, Mapping) else ""
-        raise ConfigError(f"when_full={value!r}: must be {_FORMS}{remedy}")
+        raise ConfigError(f"when_full={short(value)}: must be {_FORMS}{remedy}")
     word, argument = match[1], match[2]
     if word not in _BY_WORD:
-        raise ConfigError(f"when_full={value!r}: must be {_FORMS}{close_to(word, _BY_WORD)}")
+        raise ConfigError(f"when_full={short(value)}: must be {_FORMS}{close_to(word, _BY_WORD)}")
     try:
         return _made(_BY_WORD[word], argument)
     except ConfigError as error:
-        raise ConfigError(f"when_full={value!r}: must be {_FORMS}: {error}") from error
+        raise ConfigError(f"when_full={short(value)}: must be {_FORMS}: {error}") from error
 
 
 def _made(policy: type[Policy], argument: str | None) -> Policy:

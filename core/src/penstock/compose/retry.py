@@ -9,7 +9,9 @@ from typing import Any
 import attrs
 
 import penstock.errors
+from penstock.arguments import checks_arguments
 from penstock.errors import ConfigError, WiringError
+from penstock.short_text import short
 from penstock.suggestions import close_to, suggests_fields
 from penstock.validators import at_least, not_negative, numpy_scalars, or_none, seconds
 
@@ -45,7 +47,7 @@ def _errors(on: ErrorClass | str | Iterable[ErrorClass | str]) -> tuple[ErrorCla
     if isinstance(on, (str, type)):
         on = (on,)
     if not isinstance(on, Iterable):
-        raise ConfigError(f"on={on!r}: must be a tuple of exception classes or their names")
+        raise ConfigError(f"on={short(on)}: must be a tuple of exception classes or their names")
     found: list[ErrorClass | str] = []
     for one in on:
         if isinstance(one, str) and not _is_path(one):
@@ -59,10 +61,11 @@ def _errors(on: ErrorClass | str | Iterable[ErrorClass | str]) -> tuple[ErrorCla
         elif isinstance(one, str) or _is_error(one):
             found.append(one)
         else:
-            raise ConfigError(f"on: {one!r} is neither an exception class nor the name of one")
+            raise ConfigError(f"on: {short(one)} is neither an exception class nor the name of one")
     return tuple(dict.fromkeys(found))
 
 
+@checks_arguments
 @suggests_fields
 @attrs.frozen(kw_only=True, field_transformer=numpy_scalars)
 class Retry:

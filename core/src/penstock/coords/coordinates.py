@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from penstock.errors import CoordinatesError
+from penstock.short_text import short
 
 Value = int | str
 
@@ -50,7 +51,9 @@ def axis_value(name: str, value: object) -> Value:
             return int(operator.index(value))  # type: ignore[arg-type]  # it raises TypeError itself
         except TypeError:
             pass
-    raise CoordinatesError(f"axis {name!r}: {value!r} ({kind.__name__}) cannot be a coordinate; use an int or a str")
+    raise CoordinatesError(
+        f"axis {name!r}: {short(value)} ({kind.__name__}) cannot be a coordinate; use an int or a str"
+    )
 
 
 class DataCoordinates(Mapping[str, Value]):
@@ -87,7 +90,7 @@ class DataCoordinates(Mapping[str, Value]):
                     raise CoordinatesError(f"axis {name!r}: must be a str, not {type(name).__name__}") from None
             else:
                 raise CoordinatesError(
-                    f"coordinates {coordinates!r}: must be a mapping of axes to values, as in {{'time': 3}}, "
+                    f"coordinates {short(coordinates)}: must be a mapping of axes to values, as in {{'time': 3}}, "
                     f"not {type(coordinates).__name__}"
                 )
         for name, value in axes.items():

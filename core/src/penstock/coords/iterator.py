@@ -8,6 +8,7 @@ from typing import Any, Self
 from penstock.coords.coordinates import DataCoordinates
 from penstock.coords.parts import Known, Product, Remembered
 from penstock.errors import CoordinatesError
+from penstock.short_text import short
 
 
 class DataCoordinatesIterator:
@@ -80,8 +81,8 @@ def _made_of(coordinates: Any, axes: Mapping[str, Any]) -> Iterable[Known | Reme
         return [Product(coordinates)]
     if isinstance(coordinates, str | bytes) or not isinstance(coordinates, Iterable):
         raise CoordinatesError(
-            f"{coordinates!r}: pass a sequence or generator of coordinates, one coordinates, or axes with their "
-            f"values (time=range(3)), not {type(coordinates).__name__}"
+            f"coordinates {short(coordinates)}: pass a sequence or generator of coordinates, one coordinates, or axes "
+            f"with their values (time=range(3)), not {type(coordinates).__name__}"
         )
     if not isinstance(coordinates, Collection):
         return [Remembered(iter(coordinates), _coordinates)]
@@ -101,7 +102,7 @@ def _coordinates(index: int, item: Any) -> DataCoordinates:
     if type(item) is DataCoordinates:
         return item
     if not isinstance(item, Mapping):
-        raise CoordinatesError(f"item {index}: {item!r} must be coordinates or a dict, not {type(item).__name__}")
+        raise CoordinatesError(f"item {index}: {short(item)} must be coordinates or a dict, not {type(item).__name__}")
     try:
         return DataCoordinates(item)
     except CoordinatesError as error:

@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final
 
+from penstock.arguments import checks_arguments
 from penstock.buffers import BufferWatch
 from penstock.builtin.push import PutTimeoutError, WhenFull
 from penstock.compose.factories import processor, source, store
 from penstock.compose.node import Edge, Flow
 from penstock.compose.pipeline import Pipeline
 from penstock.compose.policies import Block, DropNewest, DropOldest
-from penstock.compose.resolve import ResolvedNode, resolve
+from penstock.compose.resolve import ResolvedNode
 from penstock.coords import DataCoordinates
 from penstock.error_text import remedy_for, shown, text_of
 from penstock.errors import ConfigError, PluginError, RecordFieldError, RunError, WiringError
@@ -26,16 +27,16 @@ from penstock.handler.admission import Admission
 from penstock.handler.errors import DataTimeoutError
 from penstock.handler.events import Callback, Event, Events
 from penstock.handler.ledger import Ledger, WhenExists
-from penstock.handler.nodes import instead, node_of, put_source
+from penstock.handler.nodes import instead, put_source, resolved
 from penstock.handler.owning import own
 from penstock.handler.reading import Reading
 from penstock.handler.reporting_run import start_reporting
 from penstock.handler.watched import WatchedProcessor, WatchedStore
+from penstock.plugins.current import installed_plugins
 from penstock.record import Record
 from penstock.report.account import Account
 from penstock.report.run_report import RunReport
 from penstock.suggestions import suggests_keywords
-from penstock.validators import check_argument, one_of
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
@@ -86,6 +87,7 @@ class DataHandler:
         RunError: the store or the processor could not be opened.
     """
 
+    @checks_arguments
     @suggests_keywords
     def __init__(
         self,
@@ -102,28 +104,24 @@ class DataHandler:
         reuses_buffers: bool | None = None,
         plugins: Plugins | None = None,
     ) -> None:
-        check_argument("when_exists", when_exists, one_of(*get_args(WhenExists)))
         if process_function is not None and process_fn is not None:
             raise ConfigError("pass process_function or process_fn, which are the same, not both")
         process_function = process_fn if process_function is None else process_function
         self._push = put_source(name, capacity=capacity, capacity_bytes=capacity_bytes, when_full=when_full)
-        if plugins is None:
-            from penstock.plugins.current import installed_plugins
-
-            plugins = installed_plugins()
+        plugins = installed_plugins() if plugins is None else plugins
         self.name = name
         self._buffers = BufferWatch(reuses_buffers, f"handler {name!r}")
         self._events = Events(name)
         self._ledger = Ledger(
             name, processes=process_function is not None, when_exists=when_exists, events=self._events
         )
-        storing = resolve(node_of(storage, store), plugins)
+        storing = resolved("storage", storage, store, plugins)
         inner = storing.sample if storing.node.given is None else storing.node.given
         self._store = WatchedStore(inner, self._ledger)
         self._reading = Reading(name, self._ledger, self._store)
         flow = Flow.of(source(self._push, name="put"))
         if process_function is not None:
-            doing = resolve(node_of(process_function, processor), plugins)
+            doing = resolved("process_function", process_function, processor, plugins)
             flow >>= instead(
                 doing, partial(WatchedProcessor, make=doing.make, ledger=self._ledger, look_up=self._reading.look_up)
             )
@@ -218,6 +216,7 @@ class DataHandler:
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
+    @checks_arguments
     def get(
         self,
         coords: Mapping[str, Any],
@@ -261,6 +260,7 @@ class DataHandler:
         """Return the metadata of these coordinates, as `get` does."""
         return self.get(coords, return_data=False)[1] or {}
 
+    @checks_arguments
     def await_data(
         self,
         coords: Mapping[str, Any] | Iterable[Mapping[str, Any]],

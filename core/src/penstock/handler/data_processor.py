@@ -7,7 +7,9 @@ from typing import Any
 
 import attrs
 
+from penstock.arguments import checks_arguments
 from penstock.errors import ConfigError
+from penstock.short_text import short
 from penstock.user_function import PARTS, form_of
 
 
@@ -17,9 +19,10 @@ def _takes_parts(_: object, __: object, function: Any) -> None:
     except TypeError:
         form = None
     if form != PARTS:
-        raise ConfigError(f"DataProcessor({function!r}): pass a function of (coords, data, metadata)")
+        raise ConfigError(f"DataProcessor(function={short(function)}): pass a function of (coords, data, metadata)")
 
 
+@checks_arguments
 @attrs.define
 class DataProcessor:
     """Process with a function of `(coords, data, metadata)`, in a `DataHandler` or a pipeline.

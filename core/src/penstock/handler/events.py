@@ -12,6 +12,7 @@ from typing import Final, Literal, get_args
 from penstock.coords import DataCoordinates
 from penstock.error_text import shown, trace_of
 from penstock.errors import ConfigError
+from penstock.short_text import short
 
 _log = logging.getLogger("penstock.handler")
 
@@ -83,7 +84,9 @@ class Events:
     def subscribe(self, event: Event, callback: Callback) -> Callable[[], None]:
         """Call `callback` for each event from now on; return a function that ends it."""
         if event not in get_args(Event):
-            raise ConfigError(f"event {event!r}: must be one of {', '.join(get_args(Event))}")
+            raise ConfigError(f"event {short(event)}: must be one of {', '.join(get_args(Event))}")
+        if not callable(callback):
+            raise ConfigError(f"callback={short(callback)}: must be a function of the coordinates")
         if not callable(callback):
             raise ConfigError(f"callback {callback!r}: must be callable with the coordinates")
         with self._lock:

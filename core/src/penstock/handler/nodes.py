@@ -9,8 +9,10 @@ import attrs
 
 from penstock.builtin.push import PushSource
 from penstock.compose.node import Node, label
-from penstock.compose.resolve import ResolvedNode
-from penstock.errors import ConfigError
+from penstock.compose.resolve import ResolvedNode, resolve
+from penstock.errors import ConfigError, WiringError
+from penstock.plugins import Plugins
+from penstock.short_text import short
 
 
 @attrs.define(kw_only=True)
@@ -26,6 +28,19 @@ def put_source(name: str, **settings: Any) -> PutSource:
         return PutSource(channel=name, **settings)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"handler {name!r}: {error.args[0]}") from error
+
+
+def resolved(argument: str, thing: Any, make: Callable[[Any], Node], plugins: Plugins) -> ResolvedNode:
+    """Return the resolved node for a user's argument.
+
+    Raises:
+        WiringError: it cannot be a component of this role.
+        ConfigError: a handler cannot track it.
+    """
+    try:
+        return resolve(node_of(thing, make), plugins)
+    except WiringError as error:
+        raise type(error)(f"{argument}={short(thing)}: {error}") from error
 
 
 def node_of(thing: Any, make: Callable[[Any], Node]) -> Node:

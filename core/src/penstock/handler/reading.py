@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,8 +16,8 @@ from penstock.record import Record
 
 
 def deadline_of(timeout_s: float | None) -> float | None:
-    """Return the end of these seconds by the monotonic clock; None for never."""
-    return None if timeout_s is None else time.monotonic() + timeout_s
+    """Return the end of these seconds by the monotonic clock; None for never, and for more than threads can wait."""
+    return None if timeout_s is None or timeout_s > threading.TIMEOUT_MAX else time.monotonic() + timeout_s
 
 
 class Reading:

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import pluggy
 
+from penstock.arguments import checks_arguments
 from penstock.component import ROLES
 from penstock.errors import AmbiguousComponentError, ComponentLoadError, ConfigError, PluginError, UnknownComponentError
 from penstock.plugins import explain
@@ -19,6 +20,7 @@ from penstock.plugins.watch import is_traced, new_manager, trace, watch
 from penstock.suggestions import nearest
 
 
+@checks_arguments
 @attrs.frozen(eq=False)
 class Plugins:
     """The result of a search: a report for each plugin, the components of working ones, and their run hooks.
@@ -34,6 +36,7 @@ class Plugins:
         return f"Plugins({', '.join(map(repr, self.reports))})"
 
     @classmethod
+    @checks_arguments
     def discover(
         cls,
         path: Sequence[str] | None = None,
@@ -96,6 +99,7 @@ class Plugins:
         """
         return self.manager.hook
 
+    @checks_arguments
     def components(self, role: str) -> list[Offer]:
         """Return the components of a role, sorted by name and then by plugin. Raises ConfigError for another role."""
         if role not in ROLES:
@@ -109,6 +113,7 @@ class Plugins:
         ]
         return sorted(offers, key=lambda offer: (offer.component.name, offer.plugin))
 
+    @checks_arguments
     def find(self, role: str, name: str) -> Offer:
         """Return the offer of this name, "npy", or of this plugin and name, "penstock-npy:npy".
 
@@ -142,6 +147,7 @@ class Plugins:
             shared += [tuple(o) for o in by_name.values() if len(o) > 1 and len(self._preferred(o)) > 1]
         return shared
 
+    @checks_arguments
     def load(self, role: str, name: str) -> Any:
         """Import a component and return it: a class, or a function. The caller builds it.
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import attrs
 
+from penstock.arguments import checks_arguments
 from penstock.errors import RunFailedError
 from penstock.report.account import Account, NodeAccount
 from penstock.report.remarks import doubts, notes, recoveries
@@ -15,6 +16,7 @@ MOST_NAMED: Final = 5
 """The most problems that an error names; its report has them all."""
 
 
+@checks_arguments
 @attrs.frozen(kw_only=True)
 class RunReport:
     """The result of a run.

@@ -20,6 +20,7 @@ from penstock.compose.node import Flow, Node, describe
 from penstock.error_text import text_of
 from penstock.errors import ConfigError, PenstockError, RunError
 from penstock.run.run import Run, acts_for
+from penstock.short_text import short
 from penstock.suggestions import close_to
 from penstock.validators import mapping
 
@@ -61,13 +62,13 @@ _OWN_PATH = f"{__name__}:Control"
 def _import_paths(allowed: Iterable[Any]) -> tuple[str, ...]:
     """Return classes, functions and import paths as import paths. Raises ConfigError for an object without one."""
     if isinstance(allowed, str) or not isinstance(allowed, Iterable):
-        raise ConfigError(f"allow={allowed!r}: must be a list, as in allow=[{allowed!r}]")
+        raise ConfigError(f"allow={short(allowed)}: must be a list, as in allow=[{short(allowed)}]")
     paths = []
     for one in allowed:
         path = one if isinstance(one, str) else f"{getattr(one, '__module__', '')}:{getattr(one, '__qualname__', '<')}"
         if not is_import_path(path) or "<" in path:
             raise ConfigError(
-                f"allow: {one!r} has no import path: list 'module:name', or a class or function of a module"
+                f"allow: {short(one)} has no import path: list 'module:name', or a class or function of a module"
             )
         paths.append(path)
     return tuple(paths)
@@ -75,7 +76,7 @@ def _import_paths(allowed: Iterable[Any]) -> tuple[str, ...]:
 
 def _names(given: Iterable[str]) -> tuple[str, ...]:
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise ConfigError(f"given={given!r}: must be a list, as in given=[{GIVEN[0]!r}]")
+        raise ConfigError(f"given={short(given)}: must be a list, as in given=[{GIVEN[0]!r}]")
     return tuple(given)
 
 
@@ -83,7 +84,9 @@ def _are_actions(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     mapping(_, field, value)
     for name, action in value.items():
         if not callable(action) and not (isinstance(action, str) and is_import_path(action)):
-            raise ConfigError(f"actions[{name!r}]={action!r}: must be a function of (run, argument), or 'module:name'")
+            raise ConfigError(
+                f"actions[{name!r}]={short(action)}: must be a function of (run, argument), or 'module:name'"
+            )
 
 
 @attrs.define(kw_only=True)

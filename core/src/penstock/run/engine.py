@@ -97,6 +97,8 @@ class Engine:
 
     def wait(self, timeout_s: float | None = None) -> RunReport | None:
         """Wait until the run is over, and return its report; None if it is not over within `timeout_s` seconds."""
+        if timeout_s is not None and timeout_s > threading.TIMEOUT_MAX:  # more than threads can wait
+            timeout_s = None
         return self.report if self.over.wait(timeout_s) else None
 
     def stats(self) -> Account:

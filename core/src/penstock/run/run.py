@@ -9,8 +9,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
+from penstock.arguments import checks_arguments, checks_arguments_besides
+from penstock.compose.graph import PipelineGraph
 from penstock.compose.node import Joinable, Node
-from penstock.errors import RunError
+from penstock.errors import RunError, WiringError
 from penstock.report.account import Account
 from penstock.report.run_report import RunReport
 from penstock.run import at_exit
@@ -19,9 +21,10 @@ from penstock.run.engine import Engine
 from penstock.run.lanes.source_lane import SourceLane
 from penstock.run.plan.changes import add, remove, replace
 from penstock.run.supervisor import Supervisor
+from penstock.short_text import short
+from penstock.validators import check_argument, not_negative, or_none
 
 if TYPE_CHECKING:
-    from penstock.compose.graph import PipelineGraph
     from penstock.plugins import Plugins
 
 _log = logging.getLogger("penstock.run")
@@ -41,7 +44,10 @@ class Run:
         name: The name of its pipeline.
     """
 
+    @checks_arguments
     def __init__(self, pipeline: PipelineGraph, plugins: Plugins) -> None:
+        if not callable(getattr(pipeline, "parts", None)):
+            raise WiringError(f"pipeline={short(pipeline)}: must be a Pipeline(...), whose start() makes a Run")
         self.name = pipeline.name
         self._engine = Engine(pipeline, plugins, handle=self)
         self._plan, self._graph = self._engine.plan, self._engine.graph
@@ -87,11 +93,13 @@ class Run:
         """Whether the run is over."""
         return self._engine.finished
 
+    @checks_arguments_besides("timeout_s")
     def wait(self, timeout_s: float | None = None) -> RunReport | None:
         """Wait until the run is over and return its report; None if it is not over within `timeout_s` seconds.
 
         Raises RunError if a thread of the run would wait for itself for ever.
         """
+        timeout_s = check_argument("timeout_s", timeout_s, or_none(not_negative))
         if not self.finished:
             self._block.must_be_here()
             if timeout_s is None:
@@ -101,6 +109,7 @@ class Run:
             self._supervisor.thread.join()  # it ends right after it has made the report
         return report
 
+    @checks_arguments
     def stop(self, *, drain: bool = True) -> RunReport:
         """End the run and return its report. Components and watchers of the run call `stop_soon` or `abort` instead.
 
@@ -128,10 +137,12 @@ class Run:
         """End without draining; returns at once."""
         self._engine.abort()
 
+    @checks_arguments
     def pause(self, source: str | Node) -> None:
         """Stop reading this source until `resume`; earlier records are processed. Raises RunError if not a source."""
         self._source(source).paused = True
 
+    @checks_arguments
     def resume(self, source: str | Node) -> None:
         """Read this source again. Raises RunError if it is not a source."""
         lane = self._source(source)
@@ -139,6 +150,7 @@ class Run:
         lane.paused = False
         lane.post("resume")
 
+    @checks_arguments
     def node(self, name: str) -> Node:
         """Return a node of the run, to join others to it with `>>` for `add`. Raises RunError if there is none."""
         return self._graph.nodes[self._graph.name_of(name)]
@@ -162,6 +174,7 @@ class Run:
             self._engine.emptied = False
             return names
 
+    @checks_arguments
     def remove(self, *nodes: str | Node) -> None:
         """Remove nodes, with the decoders and processors that only they feed; stores only if they are named.
 
@@ -185,6 +198,7 @@ class Run:
                 self._engine.emptied = before
                 self._wake.set()
 
+    @checks_arguments
     def replace(self, node: str | Node, new: Node) -> None:
         """Replace a component with another of the same role; records inside the old one are passed on first.
 

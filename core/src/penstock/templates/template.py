@@ -11,6 +11,7 @@ from typing import Any
 
 from penstock.errors import TemplateError
 from penstock.record import Record
+from penstock.short_text import short
 from penstock.suggestions import nearest
 from penstock.templates.fence import check_text, fence, is_plain, leads_through_links
 
@@ -66,7 +67,7 @@ class Template:
         from penstock.templates.compiled import compile_template
 
         if not isinstance(text, str) or not text:
-            raise TemplateError(f"template {text!r}: must be a string, as in '{{{{ channel }}}}/{{{{ seq }}}}'")
+            raise TemplateError(f"template {short(text)}: must be a string, as in '{{{{ channel }}}}/{{{{ seq }}}}'")
         _check_braces(text)
         self.text = text
         self._defaults = dict(defaults or {})

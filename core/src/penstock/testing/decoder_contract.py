@@ -17,6 +17,7 @@ from penstock.fields import is_exact
 from penstock.processor import SupportsHeld, SupportsLifecycle
 from penstock.record import Record
 from penstock.run.steps.naming import Naming
+from penstock.short_text import short
 from penstock.testing.any_errors import ENDING, RaisingData
 from penstock.testing.component_contract import ComponentContract, as_view, can, copied, is_kind, needs
 from penstock.testing.equality import assert_same_record, assert_unique
@@ -154,9 +155,9 @@ class DecoderContract(ComponentContract):
     def test_flush_empties(self) -> None:
         """After a flush the decoder is empty: a second flush returns nothing."""
         with self.opened() as decoder:
-            assert list(decoder.flush()) == []
+            self._assert_empty("flush", decoder.flush(), "a new decoder holds nothing")
             self.decode_all(decoder, self.make_packets())
-            assert list(decoder.flush()) == []
+            self._assert_empty("flush", decoder.flush(), "the flush before it must return all, and forget it")
 
     def test_reset_forgets(self) -> None:
         """After a reset in mid-stream, the stream from its start decodes as in a new decoder."""
@@ -167,7 +168,10 @@ class DecoderContract(ComponentContract):
             decoder.reset()
             again = self.decode_all(decoder, self.make_packets())
         expected = self.expected()
-        assert len(again) == len(expected)
+        assert len(again) == len(expected), (
+            f"after reset(), the stream gave {len(again)} records, expected {len(expected)}: reset() must forget the "
+            "packets before it"
+        )
         for one, other in zip(expected, again, strict=True):
             assert_same_record(one, other, fields=("data", "channel"))
 
@@ -232,14 +236,20 @@ class DecoderContract(ComponentContract):
             try:
                 self.decode_all(decoder, [bad or _noise(self.make_packets()[0])])
             except DecodeError as error:
-                assert str(error)  # noqa: PT017 - raising is optional for noise
+                assert str(error), (  # noqa: PT017 - raising is optional for noise
+                    "the DecodeError has no message, expected one: tell what is wrong with the packet"
+                )
             else:
                 assert bad is None, "it decoded the packet of make_bad_packet"
             assert self.decode_all(decoder, self.make_packets()), "after a bad packet, good ones decode to nothing"
             with contextlib.suppress(DecodeError):
                 list(decoder.decode(bad or _noise(self.make_packets()[0])))
             decoder.reset()
-            assert len(self.decode_all(decoder, self.make_packets())) == len(self.expected())
+            found, expected = len(self.decode_all(decoder, self.make_packets())), len(self.expected())
+            assert found == expected, (
+                f"after a bad packet and reset(), the stream gave {found} records, expected {expected}: reset() must "
+                "forget the bad packet"
+            )
 
     @needs(SupportsLifecycle)
     def test_closing_twice(self) -> None:
@@ -253,12 +263,20 @@ class DecoderContract(ComponentContract):
         """It holds only packets that it was given, and none after a flush."""
         packets = self.make_packets()
         with self.opened() as decoder:
-            assert list(decoder.held()) == []
+            self._assert_empty("held", decoder.held(), "a new decoder holds nothing")
             for packet in packets:
                 list(decoder.decode(packet))
-                assert all(any(held is packet for packet in packets) for held in decoder.held())
+                for held in decoder.held():
+                    assert any(held is packet for packet in packets), (
+                        f"held() returned {short(held)}, expected packets that were passed to decode(): return the "
+                        "objects themselves, not copies"
+                    )
             list(decoder.flush())
-            assert list(decoder.held()) == []
+            self._assert_empty("held", decoder.held(), "flush() must return all, and forget it")
+
+    def _assert_empty(self, method: str, found: Iterable[Any], remedy: str) -> None:
+        left = list(found)
+        assert not left, f"{method}() returned {len(left)} records, expected none: {remedy}"
 
     def _assert_same(self, expected: Sequence[Record], actual: Sequence[Record]) -> None:
         assert len(actual) == len(expected), f"{len(actual)} records, and not {len(expected)} as from a new decoder"

@@ -6,15 +6,22 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from penstock.arguments import checks_arguments
+from penstock.errors import ConfigError
 from penstock.record import Record
+from penstock.short_text import short
 
 FIELDS = frozenset(("data", "channel", "seq", "time_ns", "coords", "metadata"))
 """The fields of a record that a store can keep."""
 
 
-def assert_same_record(expected: Record, actual: Record, *, fields: Collection[str] = FIELDS) -> None:
+@checks_arguments
+def assert_same_record(expected: Record, actual: Any, *, fields: Collection[str] = FIELDS) -> None:
     """Fail unless these fields of both records are the same, arrays to the last bit."""
     assert isinstance(actual, Record), f"expected a Record, got {type(actual).__name__}"
+    unknown = sorted(set(fields) - FIELDS)
+    if unknown:
+        raise ConfigError(f"fields={short(fields)}: must be several of {', '.join(sorted(FIELDS))}, not {unknown[0]!r}")
     for name in sorted(fields):
         assert_same_data(getattr(expected, name), getattr(actual, name), where=name)
 
@@ -28,6 +35,7 @@ def is_same_record(expected: Record, actual: Record, *, fields: Collection[str] 
     return True
 
 
+@checks_arguments
 def assert_same_data(expected: Any, actual: Any, *, where: str = "data") -> None:
     """Fail unless both are the same: type of container, dtype, shape and each bit of an array; nan is nan.
 
@@ -59,9 +67,10 @@ def assert_same_data(expected: Any, actual: Any, *, where: str = "data") -> None
         assert isinstance(actual, float), f"{where}: expected nan, got {actual!r}"
         assert math.isnan(actual), f"{where}: expected nan, got {actual!r}"
     else:
-        assert actual == expected, f"{where}: {actual!r}, but {expected!r} was written"
+        assert actual == expected, f"{where}: {short(actual)}, but {short(expected)} was written"
 
 
+@checks_arguments
 def assert_unique(records: Iterable[Record]) -> None:
     """Fail if two of these records have the same (channel, seq): a store that replaces would keep one of them."""
     seen: dict[tuple[str, int], Record] = {}

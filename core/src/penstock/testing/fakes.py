@@ -8,10 +8,12 @@ from typing import Any, ClassVar
 
 import attrs
 
+from penstock.arguments import checks_arguments
 from penstock.errors import EndOfSource
 from penstock.record import Record
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class FakeSource:
     """A source of records that a test has made; when reopened, it continues after the committed ones.
@@ -33,6 +35,7 @@ class FakeSource:
     _has_ended: bool = attrs.field(default=False, init=False, eq=False, repr=False)
     _next: int = attrs.field(default=0, init=False, eq=False, repr=False)
 
+    @checks_arguments
     def put(self, *records: Record) -> None:
         """Add these records. From any thread."""
         with self._changed:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeVar
 
 import attrs
 
+from penstock.arguments import checks_arguments
 from penstock.errors import SourceError, StoreError
 from penstock.record import Record
 
@@ -28,6 +29,7 @@ def source_gone() -> SourceError:
     return SourceError("faulty: the connection was closed by the other side")
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class FaultyStore:
     """A wrapper of a store that fails on demand; other calls reach the store unchanged.
@@ -80,6 +82,7 @@ class FaultyStore:
         self.store.close()
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class SlowStore:
     """A wrapper of a store whose `write` waits until the test allows it, so that no test has to sleep.
@@ -102,6 +105,7 @@ class SlowStore:
         """Open the store."""
         self.store.open()
 
+    @checks_arguments
     def allow(self, calls: int | None = None) -> None:
         """Allow `calls` more calls of `write`; None allows all. From any thread."""
         with self._gate:
@@ -127,6 +131,7 @@ class SlowStore:
         self.store.close()
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class FaultySource:
     """A wrapper of a source that fails on demand; other reads are unchanged, and no record is lost.
@@ -167,6 +172,7 @@ class FaultySource:
         self.source.close()
 
 
+@checks_arguments
 def raise_nth(fn: Callable[..., T], *calls: int, error: Callable[[], BaseException] = ValueError) -> Callable[..., T]:
     """Return a function that calls `fn`, but raises in the calls with these numbers, counted from 1. Thread-safe."""
     lock = threading.Lock()
@@ -200,6 +206,7 @@ def file_size_limit(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@checks_arguments
 @attrs.define
 class JumpingClock:
     """A clock that moves only on demand: call it for seconds, like `time.monotonic`, or call `time_ns()`.
@@ -220,10 +227,12 @@ class JumpingClock:
         """Return nanoseconds since 1970, as `time.time_ns`."""
         return self.start_ns + round(self.now_s * 1e9)
 
+    @checks_arguments
     def jump(self, seconds: float) -> None:
         """Move forward, or back with a negative number, like the clock of a machine when it is set."""
         self.now_s += seconds
 
+    @checks_arguments
     def sleep(self, seconds: float) -> None:
         """Move forward at once, in place of `time.sleep`."""
         self.jump(max(0.0, seconds))

@@ -15,6 +15,8 @@ from pathlib import Path
 import attrs
 import pytest
 
+from penstock.arguments import checks_arguments
+
 _FILES = Path("/proc/self/fd")
 _SHARED_MEMORY = Path("/dev/shm")
 _LOOK_AGAIN_S = 0.01
@@ -85,6 +87,7 @@ def _more(before: Held, shared_memory: str, patterns: tuple[str, ...]) -> list[s
     return sorted(found)
 
 
+@checks_arguments
 @contextlib.contextmanager
 def no_leaks(*, wait_s: float = 2.0, shared_memory: str = "", threads: str | Collection[str] = ()) -> Iterator[None]:
     """Fail if the block leaves a thread, file, child process or shared memory behind.

@@ -17,6 +17,7 @@ from penstock.errors import EndOfSource
 from penstock.fields import is_exact
 from penstock.identity import COUNTED
 from penstock.record import Record
+from penstock.short_text import short
 from penstock.source import (
     Source,
     SupportsCommit,
@@ -356,7 +357,8 @@ class SourceContract(ComponentContract):
             thread.start()
             thread.join()
             assert counts, "it raised in a thread other than the one that reads"
-            assert all(type(count) is int and count >= 0 for count in counts), counts
+            wrong = [count for count in counts if type(count) is not int or count < 0]
+            assert not wrong, f"it counts {short(wrong[0])}, expected an int of 0 or more: return counters"
 
     def _assert_count(self, records: Sequence[Record], expected: int) -> None:
         assert len(records) == expected, (

@@ -6,10 +6,12 @@ import glob
 import queue
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from penstock.errors import CoordinatesError, ObjectNotFoundError
+from penstock.short_text import short
 from penstock.store import SupportsDelete, SupportsRead, SupportsReplace, SupportsSubscribe, SupportsTransaction
 from penstock.testing.component_contract import needs
 from penstock.testing.equality import assert_same_record
@@ -45,11 +47,11 @@ class StoreAbilities(StoreCase):
             records = self.records(min(1500, self.many))
             store.write(records)
             if self.keyed_by != "coordinates":
-                assert list(store.keys()) == [store.key_of(record) for record in records]
+                self.assert_keys(store.keys(), map(store.key_of, records), "keys() must be in time order")
                 return
             for name in ("n0", "n1", "n2"):
                 expected = [store.key_of(record) for record in records if record.coords["name"] == name]
-                assert list(store.keys(name=name)) == expected
+                self.assert_keys(store.keys(name=name), expected, f"keys(name={name!r}) must be in time order")
 
     @needs(SupportsRead)
     def test_keys_by_coordinates(self, tmp_path: Path) -> None:
@@ -65,9 +67,12 @@ class StoreAbilities(StoreCase):
                     list(store.keys(name="n1"))
                 return
             expected = [store.key_of(record) for record in records if record.coords["name"] == "n1"]
-            assert sorted(store.keys(name="n1")) == sorted(expected)
-            assert list(store.keys(name="n1", time=4)) == [store.key_of(records[4])]
-            assert list(store.keys(name="nobody")) == []
+            remedy = "return the keys of the records that have these coordinates"
+            self.assert_keys(sorted(store.keys(name="n1")), sorted(expected), f"keys(name='n1'): {remedy}")
+            self.assert_keys(
+                store.keys(name="n1", time=4), [store.key_of(records[4])], f"keys(name='n1', time=4): {remedy}"
+            )
+            self.assert_keys(store.keys(name="nobody"), [], f"keys(name='nobody'): {remedy}")
 
     @needs(SupportsRead)
     def test_read_from_another_thread(self, tmp_path: Path) -> None:
@@ -83,10 +88,18 @@ class StoreAbilities(StoreCase):
                     while not is_over.is_set():
                         count = written
                         self.assert_holds(store, records[max(0, count - 3) : count])
-                        assert len(store) >= count
+                        length = len(store)
+                        assert length >= count, (
+                            f"len() is {length} in another thread, expected {count} at least: count a record before "
+                            "write() returns"
+                        )
                         found = list(store.keys())
-                        assert len(found) >= count
-                        assert len(set(found)) == len(found)
+                        assert len(found) >= count, (
+                            f"keys() returned {len(found)} keys in another thread, expected {count} at least: list a "
+                            "record before write() returns"
+                        )
+                        twice = len(found) - len(set(found))
+                        assert not twice, f"keys() returned {twice} keys twice, expected each once: iterate a snapshot"
                 except BaseException as error:
                     errors.append(error)
 
@@ -113,8 +126,13 @@ class StoreAbilities(StoreCase):
                 seen.append(key)
                 if number < 5:
                     store.write([self.record(100 + number)])
-            assert len(seen) == len(set(seen))
-            assert {store.key_of(record) for record in self.records(20)} <= set(seen)
+            twice = len(seen) - len(set(seen))
+            assert not twice, f"keys() returned {twice} keys twice, expected each once: iterate a snapshot"
+            missing = {store.key_of(record) for record in self.records(20)} - set(seen)
+            assert not missing, (
+                f"keys() left out {short(sorted(missing))}, expected all keys that were there when it was called: "
+                "iterate a snapshot"
+            )
 
     @needs(SupportsRead, SupportsDelete)
     def test_delete(self, tmp_path: Path) -> None:
@@ -147,17 +165,19 @@ class StoreAbilities(StoreCase):
             new = self.record(1, data=self.make_data(77))
             store.replace(key, new)
             assert_same_record(new, store.get(key), fields=self.keeps)
-            assert len(store) == 3
+            self.assert_count(store, 3, "replace() must not add a record")
             if self.keyed_by == "arrival":
                 assert store.key_of(new) == key, "the key is that of the new record now"
             self.assert_holds(store, [records[0], records[2]])
             with pytest.raises(ObjectNotFoundError):
                 store.replace("nothing", new)
-            assert "nothing" not in store
+            assert "nothing" not in store, (
+                "'nothing' is `in` the store after replace() raised ObjectNotFoundError: replace() must not add a key"
+            )
         if self.outlives:
             with self.opened(tmp_path) as store:
                 assert_same_record(new, store.get(key), fields=self.keeps)
-                assert len(store) == 3
+                self.assert_count(store, 3, "replace() must not add a record, also after reopening")
 
     @needs(SupportsRead, SupportsSubscribe)
     def test_subscribe(self, tmp_path: Path) -> None:
@@ -168,12 +188,15 @@ class StoreAbilities(StoreCase):
             records = self.records(4)
             store.write(records[:3])
             keys = [told.get(timeout=_PATIENCE_S) for _ in range(3)]
-            assert keys == [store.key_of(record) for record in records[:3]]
+            self.assert_keys(keys, map(store.key_of, records[:3]), "call the subscriber once per new key, in order")
             end()
             end()
             store.write(records[3:])
             store.sync()
-            assert told.empty()
+            assert told.empty(), (
+                f"the subscriber was called with {told.queue[0]!r} after its subscription had ended, expected no call: "
+                "the function that subscribe() returns ends it"
+            )
 
     @needs(SupportsRead, SupportsSubscribe)
     def test_subscribe_to_some(self, tmp_path: Path) -> None:
@@ -197,25 +220,30 @@ class StoreAbilities(StoreCase):
             store.write(records)
             if by_arrival:
                 keys = [store.key_of(record) for record in records]
-            assert [every.get(timeout=_PATIENCE_S) for _ in records] == keys
+            remedy = "call a subscriber once for each new key that matches, in order"
+            self.assert_keys([every.get(timeout=_PATIENCE_S) for _ in records], keys, remedy)
             if not by_arrival:
-                assert one.get(timeout=_PATIENCE_S) == keys[4]
+                self.assert_keys([one.get(timeout=_PATIENCE_S)], [keys[4]], remedy)
             if "coords" in self.keeps:
-                assert [some.get(timeout=_PATIENCE_S) for _ in range(2)] == [keys[1], keys[4]]
-            assert one.empty()
-            assert some.empty()
+                self.assert_keys([some.get(timeout=_PATIENCE_S) for _ in range(2)], [keys[1], keys[4]], remedy)
+            self.assert_keys(one.queue, [], "a subscriber to a pattern is not called for other keys")
+            self.assert_keys(some.queue, [], "a subscriber to coordinates is not called for other keys")
 
     @needs(SupportsTransaction)
     def test_positions(self, tmp_path: Path) -> None:
         """There are no positions at first, then those of the last `sync_with`, also after reopening."""
         positions = {"kafka": {"topic": [[0, 17], [1, 3]]}, "files": 12, "name": "Å"}
         with self.opened(tmp_path) as store:
-            assert dict(store.positions()) == {}
+            self._assert_positions(store, {}, "a new store has no positions")
             store.write(self.records(2))
             store.sync_with({"files": 1})
             store.write([self.record(3)])
             store.sync_with(positions)
-            assert dict(store.positions()) == positions
+            self._assert_positions(store, positions, "sync_with() replaces the positions before it")
         if self.outlives:
             with self.opened(tmp_path) as store:
-                assert dict(store.positions()) == positions
+                self._assert_positions(store, positions, "write them with the records, so that they outlive the store")
+
+    def _assert_positions(self, store: Any, expected: dict[str, Any], remedy: str) -> None:
+        found = dict(store.positions())
+        assert found == expected, f"positions() returned {found}, expected {expected}: {remedy}"

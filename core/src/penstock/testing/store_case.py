@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from penstock.coords import DataCoordinates
+from penstock.errors import StoreError
 from penstock.record import Record
+from penstock.short_text import short
 from penstock.store import Store
 from penstock.testing.component_contract import ComponentContract
 from penstock.testing.equality import FIELDS, assert_same_record
@@ -123,8 +125,39 @@ class StoreCase(ComponentContract):
         """Fail unless the store returns each of these unchanged."""
         for record in records:
             key = store.key_of(record)
-            assert key in store, f"{key!r} is missing"
+            assert key in store, f"{key!r} is missing: `in` must find the key of each record that was written"
             assert_same_record(record, store.get(key), fields=self.keeps)
+
+    def assert_count(self, store: Any, expected: int, remedy: str) -> None:
+        """Fail unless `len` of the store is this number; `remedy` tells the author what to do."""
+        found = len(store)
+        assert found == expected, f"len() is {found}, expected {expected}: {remedy}"
+
+    def assert_keys(self, found: Iterable[str], expected: Iterable[str], remedy: str) -> None:
+        """Fail unless these are the expected keys, in this order; `remedy` tells the author what to do."""
+        got, wanted = list(found), list(expected)
+        if got == wanted:
+            return
+        missing, extra = [key for key in wanted if key not in got], [key for key in got if key not in wanted]
+        if missing or extra:
+            difference = f"{short(missing)} are missing, and {short(extra)} are too many"
+        else:
+            difference = f"they come as {short(got)}, expected {short(wanted)}"
+        raise AssertionError(f"{len(got)} keys, expected {len(wanted)}; {difference}: {remedy}")
+
+    def assert_failed(self, error: StoreError, expected: Sequence[Record]) -> None:
+        """Fail unless a StoreError names exactly these records, each with its error."""
+        failed = [record for record, _ in error.failed]
+        got, wanted = ([f"{record.channel}:{record.seq}" for record in each] for each in (failed, expected))
+        assert failed == list(expected), (
+            f"StoreError.failed names {short(got)}, expected {short(wanted)} (channel:seq): "
+            "name exactly those records of the list that were not written"
+        )
+        for record, reason in error.failed:
+            assert isinstance(reason, BaseException), (
+                f"StoreError.failed has {short(reason)} as the error of seq {record.seq}, expected an exception: "
+                "pass failed=[(record, error)]"
+            )
 
     def takes_arrays(self) -> bool:
         """Return whether it accepts arrays, judging by the data that the author makes."""

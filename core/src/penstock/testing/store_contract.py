@@ -82,7 +82,7 @@ class StoreContract(StoreKeys, StoreAbilities, StoreModel, StoreDurability):
                 store.write(records)
                 store.sync()
                 self.assert_holds(store, records)
-                assert len(store) == len(records)
+                self.assert_count(store, len(records), "the record that raised must not be counted")
 
     @needs(SupportsRead)
     def test_gives_back_what_was_written(self, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ class StoreContract(StoreKeys, StoreAbilities, StoreModel, StoreDurability):
             store.write(records[6:])
             store.sync()
             self.assert_holds(store, records)
-            assert len(store) == len(records)
+            self.assert_count(store, len(records), "each record that was written counts once")
 
     def test_can_be_used_from_another_thread_than_it_was_opened_in(self, tmp_path: Path) -> None:
         """It can be opened in one thread and used in another, as by a run."""
@@ -135,7 +135,8 @@ class StoreContract(StoreKeys, StoreAbilities, StoreModel, StoreDurability):
                 assert len(store) == 0, "a refused record must not be stored"
                 return
             assert name not in self.refuses, f"it takes {name!r}, which `refuses` names: remove it from `refuses`"
-            assert store.key_of(record) in store
+            key = store.key_of(record)
+            assert key in store, f"{key!r} is missing after write() took {name!r}: store it, or raise StoreError"
             if self.takes_arrays():
                 self.assert_holds(store, [record])
 
@@ -157,9 +158,9 @@ class StoreContract(StoreKeys, StoreAbilities, StoreModel, StoreDurability):
             try:
                 store.write([record, neighbour])
             except StoreError as error:
-                assert [failed for failed, _ in error.failed] == [record]  # noqa: PT017 - raising is optional
+                self.assert_failed(error, [record])
                 assert not error.retryable, f"a retry cannot help: retryable=False ({error})"  # noqa: PT017 - same
-                assert len(store) == 1
+                self.assert_count(store, 1, "store the neighbour of a refused record, and not that record")
             else:
                 self.assert_holds(store, [record])
             self.assert_holds(store, [neighbour])
@@ -239,13 +240,11 @@ class StoreContract(StoreKeys, StoreAbilities, StoreModel, StoreDurability):
                 return
             with pytest.raises(StoreError) as caught:
                 store.write([good[0], bad, good[1]])
-            failed = caught.value.failed
-            assert [record for record, _ in failed] == [bad], "StoreError.failed names those that were not written"
-            assert isinstance(failed[0][1], BaseException)
+            self.assert_failed(caught.value, [bad])
             assert not caught.value.retryable, "a retry cannot help: retryable=False"
             if can(store, SupportsRead):
                 self.assert_holds(store, good)
-                assert len(store) == 2
+                self.assert_count(store, 2, "store the others of the list, and not the refused record")
 
     @pytest.mark.parametrize("name", ODD_FIELDS)
     @needs(SupportsRead)
@@ -275,7 +274,7 @@ class StoreContract(StoreKeys, StoreAbilities, StoreModel, StoreDurability):
                 store.write(records[start : start + 100])
             store.sync()
             if can(store, SupportsRead):
-                assert len(store) == len(records)
+                self.assert_count(store, len(records), "each record that was written counts once")
                 self.assert_holds(store, records[::97])
 
     def test_large_record(self, tmp_path: Path) -> None:
@@ -325,7 +324,7 @@ class StoreContract(StoreKeys, StoreAbilities, StoreModel, StoreDurability):
                 try:
                     store.write([record])
                 except StoreError as error:
-                    assert [failed for failed, _ in error.failed] == [record]  # noqa: PT017 - raising is optional
+                    self.assert_failed(error, [record])
                 else:
                     self.assert_holds(store, [record])
 

@@ -38,7 +38,9 @@ class StoreDurability(StoreCase):
     def test_synced_survives_kill(self, tmp_path: Path) -> None:
         """Records written before `sync` returned are complete when the process is killed right after it."""
         result = run_child(self, tmp_path, "sync_and_die", 20)
-        assert result.returncode == -signal.SIGKILL, result.stderr
+        assert result.returncode == -signal.SIGKILL, (
+            f"the child ended with {result.returncode} before it could be killed; correct its error: {result.stderr}"
+        )
         if self._forgot(tmp_path):
             return
         with self.opened(tmp_path) as store:
@@ -49,7 +51,7 @@ class StoreDurability(StoreCase):
     def test_killed_in_mid_write(self, tmp_path: Path) -> None:
         """After a kill at any moment, synced records are present, no record is damaged, and the store can continue."""
         with child(self, tmp_path, "write_for_ever", 0) as process:
-            assert process.stdout is not None
+            assert process.stdout is not None, "the child has no stdout; `child` makes one"
             synced = 0
             for _ in range(4):
                 line = process.stdout.readline()
@@ -81,7 +83,9 @@ class StoreDurability(StoreCase):
         once more.
         """
         result = run_child(self, tmp_path, "die_step_by_step", _STEPS)
-        assert result.returncode == 0, result.stderr
+        assert result.returncode == 0, (
+            f"the child ended with {result.returncode}, expected 0; correct its error: {result.stderr}"
+        )
         if self._forgot(tmp_path):
             return
         said = json.loads(result.stdout)
@@ -98,13 +102,16 @@ class StoreDurability(StoreCase):
                     store.write([record])
             store.sync()
             self.assert_holds(store, records)
-            assert len(store) == len(records) + (len(there) if self.keyed_by == "arrival" else 0)
+            again = len(there) if self.keyed_by == "arrival" else 0
+            self.assert_count(store, len(records) + again, "a record that is written again is stored once")
 
     @needs(SupportsRead, SupportsTransaction)
     def test_positions_survive_kill(self, tmp_path: Path) -> None:
         """Positions, and the records before them, are present when the process is killed right after `sync_with`."""
         result = run_child(self, tmp_path, "sync_with_and_die", 20)
-        assert result.returncode == -signal.SIGKILL, result.stderr
+        assert result.returncode == -signal.SIGKILL, (
+            f"the child ended with {result.returncode} before it could be killed; correct its error: {result.stderr}"
+        )
         if self._forgot(tmp_path):
             return
         with self.opened(tmp_path) as store:
@@ -127,7 +134,9 @@ class StoreDurability(StoreCase):
             assert not files, f"it writes files ({files[0]}): set on_disk and outlives to True"
             return
         result = run_child(self, tmp_path, "fill_disk", 0)
-        assert result.returncode == 0, result.stderr
+        assert result.returncode == 0, (
+            f"the child ended with {result.returncode}, expected 0; correct its error: {result.stderr}"
+        )
         said = json.loads(result.stdout)
         assert said["error"] == "StoreError", f"a full disk must be a StoreError: {said}"
         assert said["retryable"], "a full disk can be retried: retryable=True"
@@ -136,7 +145,7 @@ class StoreDurability(StoreCase):
         )
         assert not said["left_behind"], f"records that did not fit left files behind: {said['left_behind']}"
         with self.opened(tmp_path) as store:
-            assert len(store) == said["held_before"] + 1
+            self.assert_count(store, said["held_before"] + 1, "with free space, the record that failed can be written")
             self.assert_holds(store, self.records(said["held_before"] + 1))
 
     @needs(SupportsRead)
@@ -149,23 +158,29 @@ class StoreDurability(StoreCase):
                 return
             with child(self, tmp_path, "read_live", 0) as process:
                 said, complaint = process.communicate("5\n")
-                assert said.strip() == "5", complaint
+                assert said.strip() == "5", (
+                    f"another process found {said.strip() or 'no'} records, expected 5, after close(): {complaint}"
+                )
             return
         with self.opened(tmp_path) as store:
             store.write(self.records(5))
             store.sync()
             with child(self, tmp_path, "read_live", 0) as process:
-                assert process.stdout is not None
-                assert process.stdin is not None
+                assert process.stdout is not None, "the child has no stdout; `child` makes one"
+                assert process.stdin is not None, "the child has no stdin; `child` makes one"
                 for count in (5, 8, 300):
                     store.write([self.record(number) for number in range(len(store), count)])
                     store.sync()
                     process.stdin.write(f"{count}\n")
                     process.stdin.flush()
                     line = process.stdout.readline()
-                    assert line.strip() == str(count), line or process.communicate()[1]
+                    assert line.strip() == str(count), (
+                        f"another process found {line.strip() or 'no'} records, expected {count}: sync() must make "
+                        f"them visible to make_reader(), or set reads_live to False; {line or process.communicate()[1]}"
+                    )
                 process.stdin.close()
-                assert process.wait() == 0
+                code = process.wait()
+                assert code == 0, f"the reading process ended with {code}, expected 0: close() must not fail there"
 
     @needs(SupportsRead)
     def test_several_writers(self, tmp_path: Path) -> None:
@@ -173,11 +188,17 @@ class StoreDurability(StoreCase):
         if self.several_writers:
             with child(self, tmp_path, "write_channel", 1) as one, child(self, tmp_path, "write_channel", 2) as two:
                 for process in (one, two):
-                    assert process.wait() == 0, process.communicate()[1]
+                    code = process.wait()
+                    assert code == 0, (
+                        f"a writer ended with {code}, expected 0; set several_writers to False if that is by design: "
+                        f"{process.communicate()[1]}"
+                    )
         else:
             for number in (1, 2):
                 result = run_child(self, tmp_path, "write_channel", number)
-                assert result.returncode == 0, result.stderr
+                assert result.returncode == 0, (
+                    f"writer {number} ended with {result.returncode}, expected 0; correct its error: {result.stderr}"
+                )
         if self._forgot(tmp_path):
             return
         with self.opened(tmp_path) as store:

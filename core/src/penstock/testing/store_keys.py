@@ -10,6 +10,7 @@ import pytest
 
 from penstock.errors import ObjectNotFoundError, RecordExistsError
 from penstock.record import Record
+from penstock.short_text import short
 from penstock.store import SupportsRead
 from penstock.testing.component_contract import needs
 from penstock.testing.equality import assert_same_record, is_same_record
@@ -26,7 +27,7 @@ class StoreKeys(StoreCase):
         with self.opened(tmp_path) as store:
             alike = [self.record(7, channel=channel, data=self.make_data(n)) for n, channel in enumerate(CHANNELS)]
             store.write(alike)
-            assert len(store) == len(alike)
+            self.assert_count(store, len(alike), "the key must tell channels with similar names apart")
             self.assert_holds(store, alike)
 
     @needs(SupportsRead)
@@ -45,7 +46,7 @@ class StoreKeys(StoreCase):
                 return
             self._accepts(store, [record], record)
             self.assert_holds(store, [record])
-            assert len(store) == 1
+            self.assert_count(store, 1, "store a repeated record once")
 
     @needs(SupportsRead)
     def test_same_record_twice_in_a_list(self, tmp_path: Path) -> None:
@@ -61,7 +62,7 @@ class StoreKeys(StoreCase):
                 return
             self._accepts(store, [record, record, neighbour], record)
             self.assert_holds(store, [record, neighbour])
-            assert len(store) == 2
+            self.assert_count(store, 2, "store a repeated record once, and its neighbours")
 
     @needs(SupportsRead)
     def test_taken_key(self, tmp_path: Path) -> None:
@@ -86,8 +87,12 @@ class StoreKeys(StoreCase):
                 return
             kept = [first, second] if self._accepts(store, [second, neighbour], second) else [first]
             self.assert_holds(store, [neighbour])
-            assert len(store) == 2
-            assert any(is_same_record(record, store.get(key), fields=self.keeps) for record in kept)
+            self.assert_count(store, 2, "a taken key holds one record")
+            found = store.get(key)
+            assert any(is_same_record(record, found, fields=self.keeps) for record in kept), (
+                f"get({key!r}) returned {short(found)}, expected one of the records written under this key, complete: "
+                "replace a record whole, or refuse the new one with RecordExistsError"
+            )
 
     @needs(SupportsRead)
     def test_unknown_keys(self, tmp_path: Path) -> None:
@@ -95,23 +100,24 @@ class StoreKeys(StoreCase):
         with self.opened(tmp_path) as store:
             store.write([self.record(0)])
             for key in ("", "nothing", "../../etc/passwd", "/etc/passwd", "a\x00b", "x" * 5000, "\n", "camera", "."):
-                assert key not in store
+                assert key not in store, f"{short(key)} is `in` the store, expected False: it was never written"
                 with pytest.raises(ObjectNotFoundError):
                     store.get(key)
-            assert 3 not in store
+            assert 3 not in store, "3 is `in` the store, expected False for what is not a key"
 
     def _accepts(self, store: Any, records: Sequence[Record], repeated: Record) -> bool:
         """Write records; return False for a RecordExistsError, and fail unless it names just the repeated one."""
         try:
             store.write(records)
         except RecordExistsError as error:
-            assert [failed for failed, _ in error.failed] == [repeated]  # noqa: PT017 - raising is optional
+            self.assert_failed(error, [repeated])
             return False
         return True
 
     def _assert_appended(self, store: Any, keys: Sequence[str], records: Sequence[Record]) -> None:
         """Fail unless the store holds exactly these, in this order, each under a separate key."""
-        assert list(store.keys()) == keys, "keys by arrival come in the order of arrival, and key_of names the last"
-        assert len(store) == len(set(keys)) == len(records)
+        self.assert_keys(store.keys(), keys, "keys by arrival are in the order of arrival, and key_of names the last")
+        self.assert_count(store, len(records), "with keys by arrival, each write adds a record")
+        assert len(set(keys)) == len(keys), f"keys {short(keys)} are not unique: give each arrival a key of its own"
         for key, record in zip(keys, records, strict=True):
             assert_same_record(record, store.get(key), fields=self.keeps)

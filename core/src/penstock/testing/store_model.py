@@ -124,8 +124,9 @@ class _Model:
         self.store.open()
 
     def compare(self) -> None:
-        assert sorted(self.store.keys()) == sorted(self.there)
-        assert len(self.store) == len(self.there)
+        remedy = "after these calls, it must hold what a dict would hold"
+        self.case.assert_keys(sorted(self.store.keys()), sorted(self.there), remedy)
+        self.case.assert_count(self.store, len(self.there), remedy)
         for key, record in self.there.items():
-            assert key in self.store
+            assert key in self.store, f"{key!r} of keys() is not `in` the store: both must agree"
             assert_same_record(record, self.store.get(key), fields=self.case.keeps)

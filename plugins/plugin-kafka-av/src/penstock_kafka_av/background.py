@@ -7,14 +7,27 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 import numpy as np
-from attrs.validators import ge, gt, in_, instance_of, le
 from numpy.typing import NDArray
 
+from penstock.arguments import checks_arguments
+from penstock.errors import ConfigError
 from penstock.record import Record
+from penstock.short_text import short
+from penstock.validators import at_least, one_of, positive
 
-_NUMBER = instance_of((int, float))
+
+def _fraction(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    positive(_, field, value)
+    if value > 1:
+        raise ConfigError(f"{field.name}={short(value)}: must be above 0, and 1 at most")
 
 
+def _from_zero(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    if value != 0:
+        positive(_, field, value)
+
+
+@checks_arguments
 @attrs.define(kw_only=True)
 class BackgroundDifference:
     """Compare each picture with the running mean of the earlier pictures of its channel.
@@ -35,10 +48,10 @@ class BackgroundDifference:
     takes: ClassVar[str] = "array"
     gives: ClassVar[str] = "array"
 
-    rate: float = attrs.field(default=0.05, validator=[_NUMBER, gt(0), le(1)])
-    threshold: float = attrs.field(default=25.0, validator=[_NUMBER, ge(0)])
-    output: Literal["difference", "score"] = attrs.field(default="difference", validator=in_(("difference", "score")))
-    max_channels: int = attrs.field(default=256, validator=[instance_of(int), ge(1)])
+    rate: float = attrs.field(default=0.05, validator=_fraction)
+    threshold: float = attrs.field(default=25.0, validator=_from_zero)
+    output: Literal["difference", "score"] = attrs.field(default="difference", validator=one_of("difference", "score"))
+    max_channels: int = attrs.field(default=256, validator=at_least(1))
 
     _channels: OrderedDict[str, _Background] = attrs.field(factory=OrderedDict, init=False, eq=False, repr=False)
 
@@ -65,6 +78,7 @@ class BackgroundDifference:
         return record.replace(data=data, metadata={**record.metadata, "motion": motion})
 
 
+@checks_arguments
 @attrs.define
 class _Background:
     dtype: np.dtype[Any]

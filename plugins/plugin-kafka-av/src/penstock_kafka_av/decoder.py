@@ -8,12 +8,13 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 import av
-from attrs.validators import ge, in_, instance_of, optional
 
+from penstock.arguments import checks_arguments
 from penstock.errors import ConfigError, DecodeError
 from penstock.identity import is_leap
 from penstock.record import Record
-from penstock.validators import finite_seconds, or_none
+from penstock.short_text import short
+from penstock.validators import at_least, finite_seconds, one_of, or_none
 from penstock_kafka_av.context import find_decoder
 from penstock_kafka_av.decoding import Decoding
 from penstock_kafka_av.display import check_can_turn
@@ -30,14 +31,15 @@ from penstock_kafka_av.thinning import Skip, Thinning
 
 def _positive_or_auto(_: object, __: object, value: object) -> None:
     if value != "auto" and not (type(value) is int and value > 0):
-        raise ConfigError(f"av decoder: threads={value!r}: must be 'auto' or a number above 0")
+        raise ConfigError(f"av decoder: threads={short(value)}: must be 'auto' or a number above 0")
 
 
 def _rate(_: object, __: object, value: Any) -> None:
     if value is not None and not (isinstance(value, int | float) and 0 < value <= 1e6):
-        raise ConfigError(f"av decoder: rate={value!r}: must be frames per second, above 0 and up to 1000000")
+        raise ConfigError(f"av decoder: rate={short(value)}: must be frames per second, above 0 and up to 1000000")
 
 
+@checks_arguments
 @attrs.define(kw_only=True, slots=False)
 class AvDecoder:
     """Decode the video packets of one channel with PyAV.
@@ -112,27 +114,27 @@ class AvDecoder:
     gives: ClassVar[str] = "array"
     own_identity: ClassVar[bool] = True
 
-    codec: str = attrs.field(default="auto", validator=instance_of(str))
-    pixel_format: str = attrs.field(default="bgr24", validator=instance_of(str))
-    packets: Literal["whole", "stream"] = attrs.field(default="whole", validator=in_(("whole", "stream")))
+    codec: str = attrs.field(default="auto")
+    pixel_format: str = attrs.field(default="bgr24")
+    packets: Literal["whole", "stream"] = attrs.field(default="whole", validator=one_of("whole", "stream"))
     threads: int | Literal["auto"] = attrs.field(default="auto", validator=_positive_or_auto)
     thread_type: Literal["slice", "frame", "auto"] = attrs.field(
-        default="slice", validator=in_(("slice", "frame", "auto"))
+        default="slice", validator=one_of("slice", "frame", "auto")
     )
-    width: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
-    height: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
+    width: int | None = attrs.field(default=None, validator=or_none(at_least(1)))
+    height: int | None = attrs.field(default=None, validator=or_none(at_least(1)))
     rate: float | None = attrs.field(default=None, validator=_rate)
-    keep_corrupt: bool = attrs.field(default=False, validator=instance_of(bool))
-    on_gap: Literal["resync", "ignore"] = attrs.field(default="resync", validator=in_(("resync", "ignore")))
+    keep_corrupt: bool = attrs.field(default=False)
+    on_gap: Literal["resync", "ignore"] = attrs.field(default="resync", validator=one_of("resync", "ignore"))
     idle_rest_s: float | None = attrs.field(default=10.0, validator=or_none(finite_seconds))
     idle_close_s: float | None = attrs.field(default=None, validator=or_none(finite_seconds))
-    skip: Skip | None = attrs.field(default=None, validator=optional(in_(("nonref", "nonkey"))))
+    skip: Skip | None = attrs.field(default=None, validator=or_none(one_of("nonref", "nonkey")))
     hardware: str | None = attrs.field(default=None, validator=check_hardware)
     hardware_missing: Literal["software", "error"] = attrs.field(
-        default="software", validator=in_(("software", "error"))
+        default="software", validator=one_of("software", "error")
     )
-    rotate: bool = attrs.field(default=False, validator=instance_of(bool))
-    max_held: int = attrs.field(default=1024, validator=[instance_of(int), ge(64)])
+    rotate: bool = attrs.field(default=False)
+    max_held: int = attrs.field(default=1024, validator=at_least(64))
 
     _engine: Decoding | None = attrs.field(default=None, init=False, eq=False, repr=False)
     _cuts: CutStream | None = attrs.field(default=None, init=False, eq=False, repr=False)

@@ -13,6 +13,7 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from penstock.errors import ConfigError
+from penstock.short_text import short
 from penstock_kafka_av.context import new_context
 
 
@@ -47,7 +48,7 @@ def _bounce(way: float, margin: int, length: int) -> float:
 def _from(low: int, high: int) -> Any:
     def check(_: object, field: attrs.Attribute[int], value: object) -> None:
         if type(value) is not int or not low <= value <= high:
-            raise ConfigError(f"test picture: {field.name}={value!r}: must be a whole number from {low} to {high}")
+            raise ConfigError(f"test picture: {field.name}={short(value)}: must be a whole number from {low} to {high}")
 
     return check
 

@@ -11,6 +11,7 @@ from av.codec import hwaccel
 from av.video.codeccontext import VideoCodecContext
 
 from penstock.errors import ConfigError
+from penstock.short_text import short
 from penstock.suggestions import close_to
 
 _log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ def check_hardware(_: object, __: object, value: Any) -> None:
     if not isinstance(value, str) or value.partition(":")[0] not in kinds():
         near = close_to(value.partition(":")[0], [AUTO, *kinds()]) if isinstance(value, str) else ""
         raise ConfigError(
-            f"av decoder: hardware={value!r}: must be None, 'auto' or a kind of device, as in 'cuda', 'cuda:1' or "
+            f"av decoder: hardware={short(value)}: must be None, 'auto' or a kind of device, as in 'cuda', 'cuda:1' or "
             f"'vaapi:/dev/dri/renderD128'{near or '; known are ' + ', '.join(kinds())}"
         )
 

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
-from attrs.validators import deep_mapping, ge, gt, instance_of
 
-from penstock.errors import SourceError
+from penstock.arguments import checks_arguments
+from penstock.errors import ConfigError, SourceError
 from penstock.record import Record
+from penstock.short_text import short
+from penstock.validators import at_least, library_options, seconds
 from penstock_kafka_av.container import channel_of, shown
 from penstock_kafka_av.playback import Playback
 
@@ -19,6 +21,12 @@ def _path(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
+def _is_url(_: object, __: object, value: Any) -> None:
+    if not isinstance(value, str):
+        raise ConfigError(f"url={short(value)}: must be a path or an address")
+
+
+@checks_arguments
 @attrs.define(kw_only=True, slots=False)
 class VideoSource:
     """Read the packets of a video in decoding order, or its frames.
@@ -60,17 +68,15 @@ class VideoSource:
     gives: ClassVar[str] = "bytes"
     exact_fields: ClassVar[bool] = True
 
-    url: str = attrs.field(converter=_path, validator=instance_of(str), repr=lambda url: repr(shown(str(url))))
-    channel: str = attrs.field(default="", validator=instance_of(str))
-    loop: int = attrs.field(default=1, validator=[instance_of(int), ge(1)])
-    realtime: bool = attrs.field(default=False, validator=instance_of(bool))
-    frames: bool = attrs.field(default=False, validator=instance_of(bool))
-    rotate: bool = attrs.field(default=False, validator=instance_of(bool))
-    options: dict[str, Any] = attrs.field(
-        factory=dict, validator=deep_mapping(instance_of(str), instance_of((str, int, float)), instance_of(dict))
-    )
-    timeout_s: float = attrs.field(default=10.0, validator=[instance_of((int, float)), gt(0)])
-    start: int = attrs.field(default=0, validator=[instance_of(int), ge(0)])
+    url: str = attrs.field(converter=_path, validator=_is_url, repr=lambda url: repr(shown(str(url))))
+    channel: str = attrs.field(default="")
+    loop: int = attrs.field(default=1, validator=at_least(1))
+    realtime: bool = attrs.field(default=False)
+    frames: bool = attrs.field(default=False)
+    rotate: bool = attrs.field(default=False)
+    options: dict[str, Any] = attrs.field(factory=dict, validator=library_options)
+    timeout_s: float = attrs.field(default=10.0, validator=seconds)
+    start: int = attrs.field(default=0, validator=at_least(0))
 
     _playback: Playback | None = attrs.field(default=None, init=False, eq=False, repr=False)
     _is_open: bool = attrs.field(default=False, init=False, eq=False, repr=False)

@@ -9,19 +9,21 @@ from typing import Any, ClassVar
 
 import attrs
 import av
-from attrs.validators import instance_of
 from av.video.codeccontext import VideoCodecContext
 
+from penstock.arguments import checks_arguments
 from penstock.errors import ConfigError, EndOfSource, SourceError
 from penstock.record import Record
+from penstock.short_text import short
 from penstock_kafka_av.encoder import H264, picture_frame
 
 
 def _frames(_: object, __: object, value: object) -> None:
     if value is not None and not (type(value) is int and value > 0):
-        raise ConfigError(f"test picture: frames={value!r}: must be a number above 0, or None for an endless video")
+        raise ConfigError(f"frames={short(value)}: must be a number above 0, or None for an endless video")
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class TestPictureSource:
     """Generate H.264 packets of a disc that bounces over a gradient, in the format of a video source.
@@ -47,8 +49,8 @@ class TestPictureSource:
     height: int = 240
     rate: int = 30
     bframes: int = 2
-    channel: str = attrs.field(default="test-picture", validator=instance_of(str))
-    realtime: bool = attrs.field(default=False, validator=instance_of(bool))
+    channel: str = attrs.field(default="test-picture")
+    realtime: bool = attrs.field(default=False)
 
     _encoder: VideoCodecContext | None = attrs.field(default=None, init=False, eq=False, repr=False)
     _ready: deque[Record] = attrs.field(factory=deque, init=False, eq=False, repr=False)

@@ -6,13 +6,15 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 import numpy as np
-from attrs.validators import ge, in_, instance_of, optional
 from numpy.typing import NDArray
 
+from penstock.arguments import checks_arguments
 from penstock.errors import ConfigError
 from penstock.record import Record
+from penstock.validators import at_least, one_of, or_none
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class Thumbnail:
     """Reduce pictures by an integer factor.
@@ -31,9 +33,9 @@ class Thumbnail:
     takes: ClassVar[str] = "array"
     gives: ClassVar[str] = "array"
 
-    height: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
-    factor: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
-    method: Literal["mean", "stride"] = attrs.field(default="mean", validator=in_(("mean", "stride")))
+    height: int | None = attrs.field(default=None, validator=or_none(at_least(1)))
+    factor: int | None = attrs.field(default=None, validator=or_none(at_least(1)))
+    method: Literal["mean", "stride"] = attrs.field(default="mean", validator=one_of("mean", "stride"))
 
     def __attrs_post_init__(self) -> None:
         """Check that exactly one of `height` and `factor` is set. Raises ConfigError."""

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from penstock.arguments import checks_arguments
 from penstock.codec import decode, encode_bytes
 from penstock.codec.encoders import SPARSE, Encoder, Encoders, Mark
 from penstock.errors import CodecError
@@ -21,6 +22,7 @@ PICKLE = "pickle"
 _decode_marks = msgspec.msgpack.Decoder(list[Mark]).decode
 
 
+@checks_arguments
 @attrs.define
 class LMDBData:
     """An object with its description.

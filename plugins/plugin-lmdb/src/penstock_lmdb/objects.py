@@ -12,8 +12,10 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from penstock import errors
+from penstock.arguments import checks_arguments
 from penstock.codec.encoders import Encoder
 from penstock.errors import CodecError, ConfigError, StoreError
+from penstock.short_text import short
 from penstock_lmdb import exits
 from penstock_lmdb.buffer import Buffer, Change
 from penstock_lmdb.change_log import kept
@@ -50,6 +52,7 @@ class LMDBStore:
         path: The directory of the LMDB file.
     """
 
+    @checks_arguments
     def __init__(
         self,
         path: str | os.PathLike[str] = "../outputs/",
@@ -80,9 +83,11 @@ class LMDBStore:
             ConfigError: `max_size` or `commit_freq` cannot be one.
         """
         if not _is_number(commit_freq) or not commit_freq > 0:
-            raise ConfigError(f"LMDBStore: commit_freq={commit_freq!r} must be a number of seconds above 0")
+            raise ConfigError(f"LMDBStore: commit_freq={short(commit_freq)}: must be a number of seconds above 0")
         if not _is_number(max_size) or not max_size >= _LEAST_SIZE:
-            raise ConfigError(f"LMDBStore: max_size={max_size!r} must be a number of bytes, {_LEAST_SIZE} at least")
+            raise ConfigError(
+                f"LMDBStore: max_size={short(max_size)} must be a number of bytes, {_LEAST_SIZE} at least"
+            )
         largest = None if math.isinf(max_size) else int(max_size)
         self._largest = largest
         self.path = find_store(Path(path), name) if load else choose_path(Path(path), name)

@@ -11,6 +11,7 @@ from penstock.codec import decode
 from penstock.coords import DataCoordinates
 from penstock.coords.coordinates import axis_name, axis_value
 from penstock.errors import CodecError, ConfigError, CoordinatesError
+from penstock.short_text import short
 from penstock_lmdb.environment import Environment, Transaction
 from penstock_lmdb.index import Index, axis_key, axis_prefix, is_exact, time_key, value_key
 from penstock_lmdb.naming import lookup
@@ -44,7 +45,7 @@ class Query:
         """Check the values. Raises CoordinatesError, or ConfigError for a prefix or a time that cannot be one."""
         for name, value in (("from_ns", from_ns), ("to_ns", to_ns)):
             if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-                raise ConfigError(f"{name}={value!r}: must be a time in whole nanoseconds, or None")
+                raise ConfigError(f"{name}={short(value)}: must be a time in whole nanoseconds, or None")
         if not isinstance(prefix, str):
             raise ConfigError(f"prefix={prefix!r}: must be a str")
         ranges = {axis_name(axis): _checked(axis, value) for axis, value in coords.items() if isinstance(value, slice)}
@@ -209,10 +210,10 @@ def _within(time_ns: int | None) -> int | None:
 
 def _checked(axis: str, value: slice) -> slice:
     if value.step is not None:
-        raise CoordinatesError(f"axis {axis!r}: {value!r} has a step; use a start and a stop only")
+        raise CoordinatesError(f"axis {axis!r}: {short(value)} has a step; use a start and a stop only")
     ends = [None if end is None else axis_value(axis, end) for end in (value.start, value.stop)]
     if None not in ends and type(ends[0]) is not type(ends[1]):
-        raise CoordinatesError(f"axis {axis!r}: {value!r} begins with an int and ends with a str, or the reverse")
+        raise CoordinatesError(f"axis {axis!r}: {short(value)} begins with an int and ends with a str, or the reverse")
     return slice(*ends)
 
 

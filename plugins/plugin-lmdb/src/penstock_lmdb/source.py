@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import attrs
 
+from penstock.arguments import checks_arguments
 from penstock.codec.encoders import Encoder
 from penstock.errors import CannotConnectToStoreError, CannotGetObjectError, CodecError, EndOfSource, SourceError
 from penstock.record import Record
@@ -36,6 +37,7 @@ class _Opened:
     began: tuple[float, int] | None = None
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class LmdbSource:
     """Replay the records of an LMDB file, those of `LmdbRecordStore` and the objects of `LMDBStore`.

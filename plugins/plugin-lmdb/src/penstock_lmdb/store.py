@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 
+from penstock.arguments import checks_arguments
 from penstock.codec import decode, encode_bytes
 from penstock.errors import (
     CannotGetObjectError,
@@ -40,6 +41,7 @@ class _Opened:
     subscriptions: Subscriptions
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class LmdbRecordStore:
     """Keep complete records (data, channel, seq, time, coordinates, metadata, parent) by key in one LMDB file.

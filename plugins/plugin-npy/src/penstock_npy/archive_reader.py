@@ -10,6 +10,7 @@ from typing import Any, Self
 import attrs
 import numpy
 
+from penstock.arguments import checks_arguments
 from penstock.errors import CannotGetObjectError, ConfigError
 from penstock_npy.npz_file import NpzFile
 
@@ -46,6 +47,7 @@ class LogArchiveReader:
         OSError: it cannot be read.
     """
 
+    @checks_arguments
     def __init__(self, archive_path: Path) -> None:
         self._path = Path(archive_path)
         self._file = NpzFile(self._path)
@@ -94,6 +96,7 @@ class LogArchiveReader:
             return map(self._message, self._file.places(batch.start, batch.stop))
         return (self[number] for number in batch)
 
+    @checks_arguments
     def get_batches(self, workers: int = 1, batch_multiplier: int = 4) -> list[range]:
         """Return the numbers of all entries in ranges of similar size, `batch_multiplier` for each worker.
 

@@ -16,6 +16,7 @@ import attrs
 import numpy
 from xxhash import xxh3_64_intdigest
 
+from penstock.arguments import checks_arguments
 from penstock.errors import CannotGetObjectError, ConfigError, StoreError
 from penstock.whole_files import sync_directory
 from penstock_npy.entry_files import NAME, entry_array, entry_stem
@@ -30,6 +31,7 @@ _OLD, _FILE, _SEGMENTS = 0, 1, 2
 """The place of an entry: the existing archive, a file of its own, or the n-th segment from 2 on."""
 
 
+@checks_arguments
 @attrs.define(frozen=True)
 class Compressed:
     """The result of `compress_npy_logs`.
@@ -60,6 +62,7 @@ class _Gathered:
         self.kinds.frombytes(numpy.full(len(times), kind, "=u4").tobytes())
 
 
+@checks_arguments
 def compress_npy_logs(
     log_directory: Path,
     remove_sources: bool = False,
@@ -86,7 +89,7 @@ def compress_npy_logs(
     """
     directory = Path(log_directory)
     if not directory.is_dir():
-        raise ConfigError(f"compress_npy_logs: {directory} is not a directory; pass DataLogger.output_directory")
+        raise ConfigError(f"log_directory={str(directory)!r}: must be a directory; pass DataLogger.output_directory")
     done = Compressed({}, {}, {})
     with locked(os.fspath(directory)):
         for source, buffered in sorted(_gather(directory, done.skipped).items()):

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from penstock.arguments import checks_arguments
 from penstock.errors import ConfigError, StoreError
 from penstock_npy.compress import Compressed, compress_npy_logs
 from penstock_npy.logger_queue import BUFFER_BYTES, LoggerQueue
@@ -43,6 +44,7 @@ class DataLogger:
         ConfigError: a setting is wrong.
     """
 
+    @checks_arguments
     def __init__(
         self,
         output_directory: Path,

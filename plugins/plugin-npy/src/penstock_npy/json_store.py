@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import attrs
 
+from penstock.arguments import checks_arguments
 from penstock.errors import CannotGetObjectError, ConfigError, CoordinatesError, StoreError
 from penstock.record import Record
 from penstock.store import Key
@@ -24,6 +25,7 @@ from penstock_npy.reserve import reserve_setting
 from penstock_npy.writing import name_of, write_each
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class JsonStore:
     """Write each record's data as one `.json` file, completely or not at all.

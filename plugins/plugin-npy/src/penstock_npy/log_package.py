@@ -8,24 +8,25 @@ import attrs
 import numpy
 
 from penstock.errors import ConfigError
+from penstock.short_text import short
 
 _MOST_SOURCE = 255
 _MOST_TIME = (1 << 64) - 1
 
 
 def _source_id(value: Any) -> int:
-    return _whole(value, _MOST_SOURCE)
+    return _whole("source_id", value, _MOST_SOURCE)
 
 
 def _time(value: Any) -> int:
-    return _whole(value, _MOST_TIME)
+    return _whole("timestamp", value, _MOST_TIME)
 
 
-def _whole(value: Any, most: int) -> int:
+def _whole(name: str, value: Any, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | numpy.integer):
-        raise ConfigError(f"LogPackage: {value!r:.60} is not a whole number")
+        raise ConfigError(f"LogPackage: {name}={short(value)}: must be a whole number from 0 to {most}")
     if not 0 <= value <= most:
-        raise ConfigError(f"LogPackage: {value} is not between 0 and {most}")
+        raise ConfigError(f"LogPackage: {name}={short(value)}: must be a whole number from 0 to {most}")
     return int(value)
 
 

@@ -13,8 +13,10 @@ from typing import Any, ClassVar
 
 import attrs
 
+from penstock.arguments import checks_arguments
 from penstock.errors import CannotGetObjectError, CodecError, EndOfSource, SourceError
 from penstock.record import Record
+from penstock.validators import or_none, positive
 from penstock.whole_files import write_whole
 from penstock_npy.log_channel import LogChannel, LogSegment
 from penstock_npy.log_store import record_of
@@ -47,6 +49,7 @@ class _Cursor:
         return self.at + sum(len(segment.places) for stem, segment in self.log.segments.items() if stem < self.stem)
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class NpyLogSource:
     """Read the records of a log of the npy-log store or a DataLogger, in the order of their times.
@@ -66,7 +69,7 @@ class NpyLogSource:
 
     path: Path = attrs.field(converter=Path)
     channels: str = "*"
-    speed: float | None = attrs.field(default=None, validator=attrs.validators.optional(attrs.validators.gt(0)))
+    speed: float | None = attrs.field(default=None, validator=or_none(positive))
     follow: bool = False
     state: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
     _cursors: dict[str, _Cursor] = attrs.field(factory=dict, init=False, repr=False, eq=False)

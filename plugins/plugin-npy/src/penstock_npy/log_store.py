@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 
+from penstock.arguments import checks_arguments
 from penstock.codec import decode, encode_bytes
 from penstock.coords import DataCoordinates
 from penstock.errors import (
@@ -57,6 +58,7 @@ class _State:
     lock: threading.RLock = attrs.field(factory=threading.RLock)
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class NpyLogStore:
     """Append each channel's records to a log of its own: thousands of small ones a second, each in constant time.
@@ -90,7 +92,7 @@ class NpyLogStore:
     when_exists: Literal["error", "skip"] = attrs.field(default="error", validator=one_of("error", "skip"))
     segment_bytes: int = attrs.field(default=256 << 20, validator=at_least(1))
     segment_s: float | None = attrs.field(default=None, validator=_positive)
-    keep_bytes: int | None = attrs.field(default=None, validator=_positive)
+    keep_bytes: int | None = attrs.field(default=None, validator=or_none(at_least(1)))
     keep_s: float | None = attrs.field(default=None, validator=_positive)
     reserve_bytes: int = reserve_setting()
     _state: _State | None = attrs.field(default=None, init=False, repr=False, eq=False)

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from penstock.arguments import checks_arguments
 from penstock.errors import StoreError
 from penstock_npy.log_package import LogPackage
 from penstock_npy.segment import MOST_BYTES, entry_buffers
@@ -24,6 +25,7 @@ class LoggerFullError(StoreError, TimeoutError):
     """The disk did not keep up for longer than `put_timeout_s`: this entry was not taken."""
 
 
+@checks_arguments
 @attrs.define(eq=False)
 class LoggerQueue:
     """Put entries from any thread of any process, forked or spawned.

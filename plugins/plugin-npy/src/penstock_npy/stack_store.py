@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import attrs
 import numpy
 
+from penstock.arguments import checks_arguments
 from penstock.coords import DataCoordinates
 from penstock.errors import CannotGetObjectError, ObjectNotFoundError, RecordExistsError, StoreError
 from penstock.record import Record
@@ -61,6 +62,7 @@ class _State:
         return key
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class NpyStackStore:
     """Append each channel's arrays to one `.npy` that grows, and that `numpy.load(…, mmap_mode="r")` opens at any time.

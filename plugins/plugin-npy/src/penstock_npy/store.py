@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, get_args
 import attrs
 import numpy
 
+from penstock.arguments import checks_arguments
 from penstock.coords import DataCoordinates
 from penstock.errors import CannotGetObjectError, ConfigError, CoordinatesError, RecordExistsError, StoreError
 from penstock.record import Record
@@ -29,6 +30,7 @@ from penstock_npy.writing import fail, name_of, reported, write_each
 SPLIT_INDEX = "_split_index"
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class NpyStore:
     """Write each record's array as one `.npy` file, whole or not at all.

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import attrs
 
-from penstock.errors import CannotConnectToStoreError
+from penstock.arguments import checks_arguments
+from penstock.errors import CannotConnectToStoreError, ConfigError
+from penstock.short_text import short
 from penstock_shm.directory import KINDS, UNFINISHED, locked_directory, root, tidy, to_name
 from penstock_shm.objects.object_index import ObjectIndex
 from penstock_shm.rendezvous import connect, pid_of
@@ -26,6 +28,7 @@ _SWEEP_EVERY_S = 60.0
 _swept: dict[Path, float] = {}
 
 
+@checks_arguments
 @attrs.frozen
 class Shared:
     """An entry in the shared directory.
@@ -48,20 +51,26 @@ class Shared:
 
 
 def listing(kinds: Iterable[str] = KINDS) -> list[Shared]:
-    """Return all entries of these kinds, in use or not."""
-    found = [shared for kind in kinds for shared in _of_kind(kind, remove=False)]
+    """Return all entries of these kinds, in use or not. Raises ConfigError for another kind."""
+    found = [shared for kind in _checked(kinds) for shared in _of_kind(kind, remove=False)]
     tidy(root())
     return found
 
 
 def leftovers(kinds: Iterable[str] = KINDS) -> list[Shared]:
-    """Return the entries of these kinds that no living process has open. Some may have been kept on purpose."""
+    """Return the entries of these kinds that no living process has open. Some may have been kept on purpose.
+
+    Raises ConfigError for another kind.
+    """
     return [shared for shared in listing(kinds) if not shared.in_use]
 
 
 def clean(kinds: Iterable[str] = KINDS) -> list[Shared]:
-    """Remove the entries that `leftovers` returns, and return them. Entries in use are never touched."""
-    removed = [shared for kind in kinds for shared in _of_kind(kind, remove=True) if not shared.in_use]
+    """Remove the entries that `leftovers` returns, and return them. Entries in use are never touched.
+
+    Raises ConfigError for another kind.
+    """
+    removed = [shared for kind in _checked(kinds) for shared in _of_kind(kind, remove=True) if not shared.in_use]
     with contextlib.suppress(FileNotFoundError), locked_directory(root() / "array", make=False):
         tidy(root() / "array")
     for kind in KINDS:
@@ -69,6 +78,13 @@ def clean(kinds: Iterable[str] = KINDS) -> list[Shared]:
             tidy(root() / kind)
     tidy(root())
     return removed
+
+
+def _checked(kinds: Iterable[str]) -> tuple[str, ...]:
+    found = tuple(kinds) if isinstance(kinds, Iterable) and not isinstance(kinds, str) else None
+    if found is None or not all(kind in KINDS for kind in found):
+        raise ConfigError(f"kinds={short(kinds)}: must be several of {', '.join(KINDS)}, as in ('array',)")
+    return found
 
 
 def sweep() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from penstock.errors import CannotConnectToStoreError, ConfigError, PenstockError
+from penstock.short_text import short
 
 VARIABLE = "PENSTOCK_SHM_DIR"
 """Environment variable that names another directory than the default; it should be on a tmpfs."""
@@ -112,7 +113,7 @@ def check_name(name: str, what: str) -> str:
     except UnicodeEncodeError:
         size_bytes = 0
     if not 1 <= size_bytes <= 4096 or "\0" in name:
-        raise ConfigError(f"{what} {name!r:.100}: a name is a string of 1 to 4096 bytes of UTF-8 without NUL")
+        raise ConfigError(f"{what} {short(name)}: a name is a string of 1 to 4096 bytes of UTF-8 without NUL")
     return name
 
 

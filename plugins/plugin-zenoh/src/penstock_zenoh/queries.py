@@ -14,10 +14,12 @@ import attrs
 import zenoh
 
 import penstock as ps
+from penstock.arguments import checks_arguments
 from penstock.compose.node import Flow
 from penstock.errors import SourceError, StoreError
 from penstock.record import Record
 from penstock.run.control import GIVEN
+from penstock.validators import one_of
 from penstock_zenoh import settings as s
 from penstock_zenoh.announcement import Announcement
 from penstock_zenoh.library_errors import forget, is_library_error, keep_in_children
@@ -52,6 +54,7 @@ def control(
     return flow >> ps.store(Replies(source), name=f"replies {key}")
 
 
+@checks_arguments
 @attrs.define(kw_only=True, eq=False)
 class QuerySource:
     """Receive each query on a key as a record whose data is the query's payload (bytes).
@@ -70,11 +73,11 @@ class QuerySource:
     stays_valid: ClassVar[bool] = True
 
     key: str = attrs.field(validator=s.text)
-    listen: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
-    connect: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
+    listen: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints, validator=s.are_endpoints)
+    connect: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints, validator=s.are_endpoints)
     rendezvous: str = attrs.field(default=RENDEZVOUS, validator=s.text)
     config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
-    mode: str = attrs.field(default="peer", validator=attrs.validators.in_(s.MODES))
+    mode: str = attrs.field(default="peer", validator=one_of(*s.MODES))
     timeout_s: float = attrs.field(default=30.0, validator=s.seconds)
     _waiting: queue.SimpleQueue[int] = attrs.field(factory=queue.SimpleQueue, init=False, repr=False)
     _pending: dict[int, zenoh.Query] = attrs.field(factory=dict, init=False, repr=False)

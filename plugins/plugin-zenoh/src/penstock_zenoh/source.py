@@ -10,10 +10,13 @@ from typing import Any, ClassVar
 import attrs
 import zenoh
 
+from penstock.arguments import checks_arguments
 from penstock.codec import decode
 from penstock.decoder import end_of_channel
 from penstock.errors import CodecError, ConfigError, EndOfSource, SourceError
 from penstock.record import Record
+from penstock.short_text import short
+from penstock.validators import one_of, or_none
 from penstock_zenoh import settings as s
 from penstock_zenoh import wire
 from penstock_zenoh.arrivals import Arrival, Arrivals
@@ -34,7 +37,7 @@ def _key(_: object, __: object, value: str) -> None:
         zenoh.KeyExpr(value)
     except (zenoh.ZError, TypeError) as error:
         raise ConfigError(
-            f"key={value!r}: is not a zenoh key expression: write non-empty chunks separated by '/', "
+            f"key={short(value)}: is not a zenoh key expression: write non-empty chunks separated by '/', "
             "'*' for one chunk, '**' for any number, '$*' within a chunk, as in 'lab/camera/**' or 'lab/cam$*'"
         ) from error
     if len(value.encode()) > wire.MOST_CARD_KEY_BYTES:
@@ -44,6 +47,7 @@ def _key(_: object, __: object, value: str) -> None:
         )
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class ZenohSource:
     """Receive the records published on matching keys, each with the channel, seq and time of its sender.
@@ -97,17 +101,17 @@ class ZenohSource:
     raw: bool = attrs.field(default=False, validator=s.flag)
     by_encoding: bool = attrs.field(default=False, validator=s.flag)
     history: bool = attrs.field(default=False, validator=s.flag)
-    tokens: str | None = attrs.field(default=None, validator=attrs.validators.optional(_key))
+    tokens: str | None = attrs.field(default=None, validator=or_none(_key))
     end_marks: bool = attrs.field(default=False, validator=s.flag)
     until_end: bool = attrs.field(default=False, validator=s.flag)
     publishers: int = attrs.field(default=1, validator=s.at_least(1))
-    first_within_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(s.seconds))
+    first_within_s: float | None = attrs.field(default=None, validator=or_none(s.seconds))
     capacity: int = attrs.field(default=1024, validator=s.at_least(1))
     capacity_bytes: int = attrs.field(default=64 << 20, validator=s.at_least(1))
-    listen: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
-    connect: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
+    listen: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints, validator=s.are_endpoints)
+    connect: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints, validator=s.are_endpoints)
     rendezvous: str = attrs.field(default=RENDEZVOUS, validator=s.text)
-    mode: str = attrs.field(default="peer", validator=attrs.validators.in_(s.MODES))
+    mode: str = attrs.field(default="peer", validator=one_of(*s.MODES))
     config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
     timeout_s: float = attrs.field(default=30.0, validator=s.seconds)
     settle_s: float = attrs.field(default=30.0, validator=s.seconds)

@@ -8,9 +8,12 @@ from typing import Any, ClassVar, get_args
 
 import attrs
 
+from penstock.arguments import checks_arguments
 from penstock.errors import CannotConnectToStoreError, ConfigError, StoreError, TemplateError
 from penstock.record import Record
+from penstock.short_text import short
 from penstock.templates import Template
+from penstock.validators import one_of, or_none
 from penstock_zenoh import settings as s
 from penstock_zenoh import wire
 from penstock_zenoh.keys import TEMPLATE_OPENINGS, key_problem
@@ -33,19 +36,22 @@ _log = logging.getLogger(__name__)
 
 def _template(_: object, __: object, value: str) -> None:
     if not isinstance(value, str) or not value:
-        raise ConfigError(f"key={value!r}: must be a key or a template of one, such as 'lab/camera/{{{{ channel }}}}'")
+        raise ConfigError(
+            f"key={short(value)}: must be a key or a template of one, such as 'lab/camera/{{{{ channel }}}}'"
+        )
     try:
         Template(value)
     except TemplateError as error:
-        raise ConfigError(f"key={value!r}: {error}") from error
+        raise ConfigError(f"key={short(value)}: {error}") from error
     if len(value.encode(errors="replace")) > wire.MOST_CARD_KEY_BYTES:
         raise ConfigError(f"key={value[:40]!r}…: is longer than {wire.MOST_CARD_KEY_BYTES} bytes: shorten it")
     if not any(mark in value for mark in TEMPLATE_OPENINGS):
         problem = key_problem(value)
         if problem:
-            raise ConfigError(f"key={value!r}: {problem}")
+            raise ConfigError(f"key={short(value)}: {problem}")
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class ZenohStore:
     """Publish records over zenoh: each subscribed source receives them in order, and every loss is an error.
@@ -91,15 +97,15 @@ class ZenohStore:
     takes: ClassVar[str] = "any"
 
     key: str = attrs.field(validator=_template)
-    listen: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
-    connect: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
+    listen: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints, validator=s.are_endpoints)
+    connect: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints, validator=s.are_endpoints)
     rendezvous: str = attrs.field(default=RENDEZVOUS, validator=s.text)
-    mode: str = attrs.field(default="peer", validator=attrs.validators.in_(s.MODES))
-    encoding: Form = attrs.field(default="record", validator=attrs.validators.in_(get_args(Form)))
-    priority: str = attrs.field(default="data", validator=attrs.validators.in_(_PRIORITIES))
+    mode: str = attrs.field(default="peer", validator=one_of(*s.MODES))
+    encoding: Form = attrs.field(default="record", validator=one_of(*get_args(Form)))
+    priority: str = attrs.field(default="data", validator=one_of(*_PRIORITIES))
     express: bool = attrs.field(default=False, validator=s.flag)
     config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
-    bundle: bool | None = attrs.field(default=None, validator=attrs.validators.optional(s.flag))
+    bundle: bool | None = attrs.field(default=None, validator=or_none(s.flag))
     memory_bytes: int = attrs.field(default=256 << 20, validator=s.at_least(1))
     wait_for_subscribers: int = attrs.field(default=1, validator=s.at_least(0))
     timeout_s: float = attrs.field(default=30.0, validator=s.seconds)

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from penstock.arguments import checks_arguments
 from penstock.errors import ConfigError, ObjectNotFoundError, PenstockError
 from penstock_kafka_av.comux.camera import Camera, check_decoding
+from penstock_kafka_av.comux.log_level import set_log_level
 from penstock_kafka_av.kafka.source import KafkaSource
 from penstock_kafka_av.kafka.store import KafkaStore
 from penstock_kafka_av.kafka.topics import Schema
@@ -52,6 +54,7 @@ class Comux:
         options: Options of the Kafka client.
     """
 
+    @checks_arguments
     def __init__(
         self,
         cam_ids: Sequence[str],
@@ -98,9 +101,7 @@ class Comux:
         self._changing = threading.RLock()
         self._sending = threading.Lock()
         self._started = False
-        if log_level is not None:
-            for name in ("penstock.comux", "penstock.kafka"):
-                logging.getLogger(name).setLevel(log_level)
+        set_log_level(log_level)
         if control_topic is not None:
             self.setup_controller(control_topic, control_bootstrap_servers or bootstrap_servers, acts or {})
 

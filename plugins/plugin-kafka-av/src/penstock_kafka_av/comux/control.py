@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from penstock.arguments import checks_arguments
 from penstock.compose.factories import processor, source, store
 from penstock.compose.pipeline import Pipeline
 from penstock.error_text import text_of
@@ -36,6 +37,7 @@ class Control:
         options: Options of the Kafka client.
     """
 
+    @checks_arguments
     def __init__(
         self,
         topic: str,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
+from penstock.arguments import checks_arguments
 from penstock.errors import ComponentLoadError, SourceError
 
 
+@checks_arguments
 class MongoConnect:
     """Read camera ids from a collection. It connects on first use, and needs `penstock-kafka-av[mongo]`.
 
@@ -20,6 +22,7 @@ class MongoConnect:
         timeout_s: Seconds to wait for the server.
     """
 
+    @checks_arguments
     def __init__(
         self,
         uri: str = "mongodb://127.0.0.1:27017",

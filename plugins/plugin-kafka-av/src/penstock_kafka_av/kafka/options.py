@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from penstock.errors import ConfigError
+from penstock.short_text import short
 
 OWN: Final = frozenset({"bootstrap.servers", "enable.auto.commit", "enable.auto.offset.store", "transactional.id"})
 """Options that the source and the store set themselves: offsets are committed at checkpoints only."""
@@ -16,7 +17,7 @@ def servers(value: Any) -> tuple[str, ...]:
     """Return broker addresses as a tuple; text may hold several, separated by commas. Raises ConfigError."""
     given = value.split(",") if isinstance(value, str) else value
     if not isinstance(given, Sequence) or not given or not all(isinstance(each, str) and each for each in given):
-        raise ConfigError(f"bootstrap_servers={value!r}: give 'host:port', or a list of these")
+        raise ConfigError(f"bootstrap_servers={short(value)}: give 'host:port', or a list of these")
     return tuple(each.strip() for each in given)
 
 

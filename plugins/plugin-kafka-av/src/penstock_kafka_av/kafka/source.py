@@ -9,14 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import attrs
-from attrs.validators import in_, instance_of, optional
 from confluent_kafka import Consumer, KafkaException
 
+from penstock.arguments import checks_arguments
 from penstock.errors import ConfigError, EndOfSource, SourceError, TemplateError
 from penstock.fields import ExactRecords
 from penstock.record import Record
+from penstock.short_text import short
 from penstock.templates import Template
-from penstock.validators import finite_seconds
+from penstock.validators import finite_seconds, one_of
 from penstock_kafka_av.kafka.channels import Channels, check_channels_from
 from penstock_kafka_av.kafka.client_log import ClientLog
 from penstock_kafka_av.kafka.cluster import Cluster, existing_topics
@@ -41,13 +42,18 @@ CLASSIC_ONLY = frozenset({"partition.assignment.strategy", "session.timeout.ms",
 """Options that only the classic group protocol has; setting one of them selects that protocol."""
 
 
-def _names(value: Any) -> tuple[str, ...] | None:
+def _names(value: Any) -> Any:
+    """Return names as a tuple; a single str is one name. Wrong ones are left to `_are_names`."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, Sequence) else value
+
+
+def _are_names(_: object, field: attrs.Attribute[Any], value: Any) -> None:
     if value is None:
-        return None
-    given = (value,) if isinstance(value, str) else value
-    if not isinstance(given, Sequence) or not all(isinstance(each, str) and each for each in given):
-        raise ConfigError(f"{value!r}: must be a list of names")
-    return tuple(given)
+        return
+    if not isinstance(value, tuple) or not all(isinstance(each, str) and each for each in value):
+        raise ConfigError(f"{field.name}={short(value)}: must be a list of names")
 
 
 def _channel(_: object, __: object, value: Any) -> None:
@@ -56,14 +62,15 @@ def _channel(_: object, __: object, value: Any) -> None:
     try:
         Template(value)
     except TemplateError as error:
-        raise ConfigError(f"channel={value!r}: {error}") from error
+        raise ConfigError(f"channel={short(value)}: {error}") from error
 
 
 def _max_lag(_: object, __: object, value: Any) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ConfigError(f"max_lag={value!r}: must be a number of messages of at least 1, or None")
+        raise ConfigError(f"max_lag={short(value)}: must be a number of messages of at least 1, or None")
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class KafkaSource:
     """Read messages of Kafka topics. The channel is the topic, or the part of it that fills the gap in `schema`.
@@ -119,19 +126,19 @@ class KafkaSource:
     stays_valid: ClassVar[bool] = True
 
     bootstrap_servers: str | Sequence[str] = attrs.field(converter=servers)
-    topics: str | Sequence[str] | None = attrs.field(default=None, converter=_names)
-    pattern: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
-    schema: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
-    channels: str | Sequence[str] | None = attrs.field(default=None, converter=_names)
+    topics: str | Sequence[str] | None = attrs.field(default=None, converter=_names, validator=_are_names)
+    pattern: str | None = attrs.field(default=None)
+    schema: str | None = attrs.field(default=None)
+    channels: str | Sequence[str] | None = attrs.field(default=None, converter=_names, validator=_are_names)
     channels_from: Mapping[str, Any] | str | None = attrs.field(default=None, validator=check_channels_from, repr=False)
     channel: str | None = attrs.field(default=None, validator=_channel)
-    group: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
+    group: str | None = attrs.field(default=None)
     start: Any = attrs.field(default="committed")
-    until_end: bool = attrs.field(default=False, validator=instance_of(bool))
+    until_end: bool = attrs.field(default=False)
     max_lag: int | None = attrs.field(default=None, validator=_max_lag)
-    on_lag: Literal["end", "keyframe"] = attrs.field(default="end", validator=in_(("end", "keyframe")))
-    codec: str = attrs.field(default="h264", validator=in_(("h264", "hevc", "mpeg4")))
-    order: Literal["arrival", "time"] = attrs.field(default="arrival", validator=in_(("arrival", "time")))
+    on_lag: Literal["end", "keyframe"] = attrs.field(default="end", validator=one_of("end", "keyframe"))
+    codec: str = attrs.field(default="h264", validator=one_of("h264", "hevc", "mpeg4"))
+    order: Literal["arrival", "time"] = attrs.field(default="arrival", validator=one_of("arrival", "time"))
     refresh_s: float = attrs.field(default=5.0, validator=finite_seconds)
     timeout_s: float = attrs.field(default=10.0, validator=finite_seconds)
     options: Mapping[str, Any] = attrs.field(factory=dict, validator=check_options, repr=False)
@@ -147,7 +154,8 @@ class KafkaSource:
         if self.channels_from is None or self.schema is None:
             Topics.of(topics=self.topics, pattern=self.pattern, schema=self.schema, channels=self.channels)
         if (self.channels is not None or self.channels_from is not None) and self.schema is None:
-            raise ConfigError("channels: belong to a schema, as in schema='raw_{{ channel }}'; set topics instead")
+            name = "channels" if self.channels is not None else "channels_from"
+            raise ConfigError(f"{name}: belongs to a schema, as in schema='raw_{{{{ channel }}}}'; set topics instead")
 
     def open(self) -> None:
         """Connect. Raises SourceError if no broker answers or grants access; ConfigError for bad options."""

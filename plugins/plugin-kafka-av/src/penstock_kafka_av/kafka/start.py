@@ -11,6 +11,7 @@ import attrs
 from confluent_kafka import KafkaException
 
 from penstock.errors import ConfigError
+from penstock.short_text import short
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, TopicPartition
@@ -31,7 +32,7 @@ def start_of(value: Any) -> str | int:
             value = datetime.datetime.fromisoformat(value)
         except ValueError:
             raise ConfigError(
-                f"start={value!r}: must be 'end', 'beginning', 'committed', or a time: seconds since 1970, or "
+                f"start={short(value)}: must be 'end', 'beginning', 'committed', or a time: seconds since 1970, or "
                 "'2026-05-04T12:30:00+02:00'"
             ) from None
     if isinstance(value, datetime.datetime):
@@ -39,7 +40,7 @@ def start_of(value: Any) -> str | int:
             raise ConfigError(f"start={value.isoformat()!r}: has no time zone; add one, as in '…T12:30:00Z'")
         value = value.timestamp()
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e11:
-        raise ConfigError(f"start={value!r}: must be 'end', 'beginning', 'committed', or seconds since 1970")
+        raise ConfigError(f"start={short(value)}: must be 'end', 'beginning', 'committed', or seconds since 1970")
     return math.floor(value * 1000 + 0.001)  # down, to include that whole millisecond; 0.001 for rounding
 
 

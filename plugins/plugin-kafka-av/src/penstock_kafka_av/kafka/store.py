@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
-from attrs.validators import in_, instance_of, optional
 
+from penstock.arguments import checks_arguments
 from penstock.errors import ConfigError, StoreError, TemplateError
 from penstock.record import Record
+from penstock.short_text import short
 from penstock.templates import Template
-from penstock.validators import finite_seconds
+from penstock.validators import finite_seconds, one_of
 from penstock_kafka_av.kafka.message import Messages
 from penstock_kafka_av.kafka.options import check_options, client_config, servers
 from penstock_kafka_av.kafka.payload import KINDS, PayloadKind
@@ -26,7 +27,7 @@ def _template(_: object, field: attrs.Attribute[Any], value: Any) -> None:
     try:
         Template(channel_template(value) if isinstance(value, str) else value)
     except TemplateError as error:
-        raise ConfigError(f"{field.name}={value!r}: {error}") from error
+        raise ConfigError(f"{field.name}={short(value)}: {error}") from error
 
 
 def _header_templates(_: object, field: attrs.Attribute[Any], value: Any) -> None:
@@ -36,6 +37,7 @@ def _header_templates(_: object, field: attrs.Attribute[Any], value: Any) -> Non
         _template(_, field, each)
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class KafkaStore:
     """Produce records to topics. `write` returns when all in-sync replicas have each message, in order, once.
@@ -67,12 +69,12 @@ class KafkaStore:
     takes: ClassVar[str] = "any"
 
     bootstrap_servers: str | Sequence[str] = attrs.field(converter=servers)
-    topic: str = attrs.field(default="stream_{{ channel }}", validator=[instance_of(str), _template])
+    topic: str = attrs.field(default="stream_{{ channel }}", validator=_template)
     key: str | None = attrs.field(default=None, validator=_template)
     partition: int | str | None = attrs.field(default=None, validator=_template)
-    payload: PayloadKind = attrs.field(default="codec", validator=in_(KINDS))
+    payload: PayloadKind = attrs.field(default="codec", validator=one_of(*KINDS))
     headers: Mapping[str, str] = attrs.field(factory=dict, validator=_header_templates)
-    transactional: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
+    transactional: str | None = attrs.field(default=None)
     timeout_s: float = attrs.field(default=10.0, validator=finite_seconds)
     options: Mapping[str, Any] = attrs.field(factory=dict, validator=check_options, repr=False)
     _open: Producing | None = attrs.field(default=None, init=False, repr=False, eq=False)

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from penstock.errors import ConfigError
+from penstock.short_text import short
 
 _GAP = re.compile(r"\{\{\s*channel\s*\}\}|:cam_id")
 _MOST_NAMES = 10
@@ -53,7 +54,7 @@ class Schema:
 def check_topic(_: object, __: object, value: Any) -> None:
     """Raise ConfigError unless the value is a legal topic name."""
     if not isinstance(value, str) or not _LEGAL.fullmatch(value) or len(value) > 249:
-        raise ConfigError(f"topic={value!r}: must be a topic name of letters, digits, '.', '_' and '-'")
+        raise ConfigError(f"topic={short(value)}: must be a topic name of letters, digits, '.', '_' and '-'")
 
 
 def channel_template(text: str) -> str:

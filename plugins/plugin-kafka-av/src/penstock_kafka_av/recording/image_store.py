@@ -9,8 +9,8 @@ from typing import Any, ClassVar, get_args
 
 import attrs
 import av
-from attrs.validators import and_, ge, in_, instance_of, le
 
+from penstock.arguments import checks_arguments
 from penstock.errors import (
     CannotGetObjectError,
     CoordinatesError,
@@ -21,6 +21,7 @@ from penstock.errors import (
 from penstock.record import Record
 from penstock.store import Key
 from penstock.templates import Template, is_template
+from penstock.validators import between, one_of
 from penstock_kafka_av.recording.encoding import as_picture
 from penstock_kafka_av.recording.failures import one_error
 from penstock_kafka_av.recording.image import KINDS, ImageEncoder, decode_image
@@ -41,6 +42,7 @@ class _Open:
     numbers: dict[Path, int] = attrs.field(factory=dict)  # the last number tried for each taken name
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class ImageStore:
     """Write each record's picture as one PNG or JPEG file, atomically.
@@ -66,9 +68,9 @@ class ImageStore:
 
     path: str = attrs.field(validator=is_template)
     root: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
-    quality: int = attrs.field(default=90, validator=and_(instance_of(int), ge(1), le(100)))
-    compression: int = attrs.field(default=3, validator=and_(instance_of(int), ge(0), le(9)))
-    when_exists: WhenExists = attrs.field(default="error", validator=in_(get_args(WhenExists)))
+    quality: int = attrs.field(default=90, validator=between(1, 100))
+    compression: int = attrs.field(default=3, validator=between(0, 9))
+    when_exists: WhenExists = attrs.field(default="error", validator=one_of(*get_args(WhenExists)))
     _open: _Open | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
     def open(self) -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import attrs
-from attrs.validators import deep_mapping, ge, in_, instance_of, optional
 
+from penstock.arguments import checks_arguments
 from penstock.errors import ConfigError, StoreError
 from penstock.record import Record
+from penstock.short_text import short
 from penstock.templates import Template, is_template
-from penstock.validators import finite_seconds, or_none
+from penstock.validators import at_least, finite_seconds, library_options, one_of, or_none
 from penstock_kafka_av.recording.encoding import Encoder
 from penstock_kafka_av.recording.failures import one_error
 from penstock_kafka_av.recording.journal import SUFFIX, Journal, is_part, read_journal, video_of
@@ -34,12 +35,12 @@ _NEWEST = 1000
 
 def _rate(_: object, field: attrs.Attribute[Any], value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.001 <= value <= 100_000:
-        raise ConfigError(f"{field.name}={value!r}: must be a number of frames per second, from 0.001 to 100000")
+        raise ConfigError(f"{field.name}={short(value)}: must be a number of frames per second, from 0.001 to 100000")
 
 
 def _positive_or_auto(_: object, field: attrs.Attribute[Any], value: Any) -> None:
     if value != "auto" and (type(value) is not int or value < 1):
-        raise ConfigError(f"{field.name}={value!r}: must be 'auto' or a number of threads, 1 or more")
+        raise ConfigError(f"{field.name}={short(value)}: must be 'auto' or a number of threads, 1 or more")
 
 
 @attrs.define(eq=False)
@@ -56,6 +57,7 @@ class _Open:
     recordings: dict[str, Recording] = attrs.field(factory=dict)  # the most recently written last
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class VideoStore:
     """Write the frames of each channel as a video, or its packets unchanged, without transcoding.
@@ -109,19 +111,17 @@ class VideoStore:
     path: str = attrs.field(validator=is_template)
     root: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
     segment_s: float | None = attrs.field(default=None, validator=or_none(finite_seconds))
-    segment_bytes: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
-    when_exists: WhenExists = attrs.field(default="error", validator=in_(get_args(WhenExists)))
-    codec: str = attrs.field(default="libx264", validator=instance_of(str))
+    segment_bytes: int | None = attrs.field(default=None, validator=or_none(at_least(1)))
+    when_exists: WhenExists = attrs.field(default="error", validator=one_of(*get_args(WhenExists)))
+    codec: str = attrs.field(default="libx264")
     rate: float = attrs.field(default=25, validator=_rate)
-    bitrate: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
-    crf: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(0)]))
-    pixel_format: str = attrs.field(default="yuv420p", validator=instance_of(str))
-    gop: int | None = attrs.field(default=None, validator=optional([instance_of(int), ge(1)]))
+    bitrate: int | None = attrs.field(default=None, validator=or_none(at_least(1)))
+    crf: int | None = attrs.field(default=None, validator=or_none(at_least(0)))
+    pixel_format: str = attrs.field(default="yuv420p")
+    gop: int | None = attrs.field(default=None, validator=or_none(at_least(1)))
     threads: int | Literal["auto"] = attrs.field(default="auto", validator=_positive_or_auto)
-    options: dict[str, Any] = attrs.field(
-        factory=dict, validator=deep_mapping(instance_of(str), instance_of((str, int, float)), instance_of(dict))
-    )
-    packet_codec: str = attrs.field(default="h264", validator=instance_of(str))
+    options: dict[str, Any] = attrs.field(factory=dict, validator=library_options)
+    packet_codec: str = attrs.field(default="h264")
     _open: _Open | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
     def open(self) -> None:

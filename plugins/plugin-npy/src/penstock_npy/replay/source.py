@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any, ClassVar
 
 import attrs
 
-from penstock.errors import EndOfSource, SourceError, StoreError
+from penstock.arguments import checks_arguments
+from penstock.errors import ConfigError, EndOfSource, SourceError, StoreError
 from penstock.identity import named_number, part_number
 from penstock.record import Record
 from penstock.record_size import size_of
+from penstock.short_text import short
 from penstock.validators import name, not_negative, or_none, positive
 from penstock_npy.index import fields_of
 from penstock_npy.json_form import unmerged
@@ -49,6 +52,16 @@ class _Reading:
         return fields_of(self._ahead[1]) if self._ahead[0] == piece.begin else None
 
 
+def _as_text(path: Any) -> Any:
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
+
+
+def _is_text(_: object, __: object, path: Any) -> None:
+    if not isinstance(path, str):
+        raise ConfigError(f"path={short(path)}: must be a path, or a pattern of paths")
+
+
+@checks_arguments
 @attrs.define(kw_only=True)
 class NpyFilesSource:
     """Read the files of a directory as records, in a chosen order.
@@ -91,7 +104,7 @@ class NpyFilesSource:
     gives: ClassVar[str] = "any"
     stays_valid: ClassVar[bool] = True
 
-    path: str = attrs.field(converter=str)
+    path: str = attrs.field(converter=_as_text, validator=_is_text)
     order_by: str = attrs.field(default="name", validator=name)
     channel: str | None = None
     merge_metadata: bool = False

@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from penstock.arguments import checks_arguments, checks_arguments_besides
 from penstock_shm.arrays import array_file
 from penstock_shm.arrays.array_errors import ArrayDataError, ArrayIndexError, ArrayNotConnectedError, ArrayTypeError
 from penstock_shm.arrays.conversion import convert
@@ -29,6 +30,7 @@ class _Held:
 
     __slots__ = ("_lock", "_timeout_s")
 
+    @checks_arguments
     def __init__(self, lock: FileLock, timeout_s: float | None) -> None:
         self._lock, self._timeout_s = lock, timeout_s
 
@@ -53,6 +55,7 @@ class SharedMemoryArray:
     Views (`array`) stay valid after `disconnect` and `destroy`: the memory is freed with the last reference.
     """
 
+    @checks_arguments
     def __init__(self, name: str, *, lock_timeout_s: float | None = 30.0) -> None:
         """Refer to an array by name without opening it; see `connect`.
 
@@ -68,6 +71,7 @@ class SharedMemoryArray:
         self._datatype: np.dtype[Any] | None = None
 
     @classmethod
+    @checks_arguments_besides("prototype")
     def create_array(
         cls, name: str, prototype: npt.NDArray[Any], exist_ok: bool = False, *, lock_timeout_s: float | None = 30.0
     ) -> Self:

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import attrs
 
+from penstock.arguments import checks_arguments
 from penstock.errors import CodecError, EndOfSource, SourceError, StoreError
 from penstock.record import Record
 from penstock_shm.channel.blocks import unpack, warm_up
@@ -33,6 +34,7 @@ def _channel_name(_: object, __: object, value: str) -> None:
     check_name(value, "shm: channel_name")
 
 
+@checks_arguments
 @attrs.define
 class ShmSource:
     """Read the records written by `shm` stores with the same channel name.
@@ -54,7 +56,7 @@ class ShmSource:
     exact_fields: ClassVar[bool] = True
     stays_valid: ClassVar[bool] = True  # the memory of a record is not reused before the record is released
 
-    channel_name: str = attrs.field(validator=[attrs.validators.instance_of(str), _channel_name])
+    channel_name: str = attrs.field(validator=_channel_name)
     latest: bool = attrs.field(default=False, kw_only=True)
     until_end: bool = attrs.field(default=False, kw_only=True)
     _endpoint: Endpoint | None = attrs.field(default=None, init=False, repr=False, eq=False)

@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
+from penstock.arguments import checks_arguments
 from penstock.errors import StoreError
 from penstock.record import Record
+from penstock.validators import at_least, seconds
 from penstock_shm.channel.blocks import Packed, pack, warm_up
 from penstock_shm.channel.producer import Producer
 from penstock_shm.channel.reference import LARGE_BYTES
@@ -34,6 +36,7 @@ def _channel_name(_: object, __: object, value: str) -> None:
     check_name(value, "shm: channel_name")
 
 
+@checks_arguments
 @attrs.define
 class ShmStore:
     """Pass records to every `shm` source with the same channel name on this machine.
@@ -59,10 +62,10 @@ class ShmStore:
 
     takes: ClassVar[str] = "any"
 
-    channel_name: str = attrs.field(validator=[attrs.validators.instance_of(str), _channel_name])
-    wait_for_consumers: int = attrs.field(default=1, kw_only=True, validator=attrs.validators.ge(0))
+    channel_name: str = attrs.field(validator=_channel_name)
+    wait_for_consumers: int = attrs.field(default=1, kw_only=True, validator=at_least(0))
     consumer_timeout_s: float | None = attrs.field(default=60.0, kw_only=True)
-    hold_timeout_s: float = attrs.field(default=5.0, kw_only=True, validator=attrs.validators.gt(0))
+    hold_timeout_s: float = attrs.field(default=5.0, kw_only=True, validator=seconds)
     exclusive: bool = attrs.field(default=False, kw_only=True)
     max_bytes: int | None = attrs.field(default=None, kw_only=True)
     _producer: Producer | None = attrs.field(default=None, init=False, repr=False, eq=False)

@@ -9,11 +9,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import attrs
 
-from penstock.codec.encoders import Encoder, Encoders
+from penstock.arguments import checks_arguments
+from penstock.codec.encoders import Encoder, Encoders, checked_encoders
 from penstock.errors import (
     CannotConnectToStoreError,
     CodecError,
@@ -37,6 +38,7 @@ def _store_name(_: object, __: object, value: str) -> None:
     check_name(value, "shm-objects: store_name")
 
 
+@checks_arguments
 @attrs.define
 class ShmObjectStore:
     """Keep objects in memory for all processes of this machine (and user); no server is needed.
@@ -62,13 +64,13 @@ class ShmObjectStore:
 
     takes: ClassVar[str] = "any"
 
-    store_name: str = attrs.field(default="default", validator=[attrs.validators.instance_of(str), _store_name])
+    store_name: str = attrs.field(default="default", validator=_store_name)
     max_bytes: int | None = attrs.field(default=None, kw_only=True)
-    when_full: str = attrs.field(default="refuse", kw_only=True, validator=attrs.validators.in_(("refuse", "spill")))
+    when_full: Literal["refuse", "spill"] = attrs.field(default="refuse", kw_only=True)
     spill_directory: str | None = attrs.field(default=None, kw_only=True)
-    when_exists: str = attrs.field(default="error", kw_only=True, validator=attrs.validators.in_(("error", "replace")))
+    when_exists: Literal["error", "replace"] = attrs.field(default="error", kw_only=True)
     create: bool = attrs.field(default=True, kw_only=True)
-    encoders: tuple[Encoder, ...] = attrs.field(default=(), kw_only=True, converter=tuple)
+    encoders: tuple[Encoder, ...] = attrs.field(default=(), kw_only=True, converter=checked_encoders)
     _encoders: Encoders = attrs.field(init=False, repr=False, eq=False)
     _index: ObjectIndex | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _user: int = attrs.field(default=-1, init=False, repr=False, eq=False)
@@ -79,9 +81,8 @@ class ShmObjectStore:
         return Encoders(self.encoders)
 
     def __attrs_post_init__(self) -> None:
-        """Check settings that depend on each other."""
         if self.when_full == "spill" and not self.spill_directory:
-            raise ValueError("shm-objects: when_full='spill' needs spill_directory, a directory on a disk")
+            raise ConfigError("shm-objects: when_full='spill' needs spill_directory, a directory on a disk")
 
     # -- life --------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final, Self
 
+from penstock.arguments import checks_arguments
 from penstock.codec.encoders import Encoder
 from penstock.errors import (
     CannotConnectToStoreError,
@@ -39,6 +40,7 @@ class PlasmaStoreInterface:
         CannotConnectToStoreError: the store cannot be opened.
     """
 
+    @checks_arguments
     def __init__(
         self,
         name: str = "default",

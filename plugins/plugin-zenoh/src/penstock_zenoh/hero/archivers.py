@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import penstock as ps
+from penstock.arguments import checks_arguments
 from penstock.compose.resolve import resolve
 from penstock.errors import ComponentLoadError, StoreError, UnknownComponentError
 from penstock.record import Record
@@ -48,6 +49,7 @@ class HERODataArchiver:
         report: The report of the run, after `_stop`.
     """
 
+    @checks_arguments
     def __init__(
         self,
         object_selector: str,
@@ -150,6 +152,7 @@ class _Calls:
 
     takes: ClassVar[str] = "any"
 
+    @checks_arguments
     def __init__(self, archiver: HERODataArchiver) -> None:
         self._archiver = archiver
 
@@ -192,6 +195,7 @@ class _FileArchiver(HERODataArchiver):
 
     _use: ClassVar[str]
 
+    @checks_arguments
     def __init__(
         self, save_template: str, when_exists: str, options: Mapping[str, Any], *args: Any, **kwargs: Any
     ) -> None:
@@ -253,6 +257,7 @@ class ArrayArchiver(_FileArchiver):
 
     _use = "npy"
 
+    @checks_arguments
     def __init__(
         self, save_template: str, split_data_array: bool = False, *args: Any, when_exists: str = "error", **kwargs: Any
     ) -> None:
@@ -280,6 +285,7 @@ class JsonArchiver(_FileArchiver):
 
     _use = "json"
 
+    @checks_arguments
     def __init__(
         self, save_template: str, merge_metadata: bool = False, *args: Any, when_exists: str = "error", **kwargs: Any
     ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from penstock.errors import ConfigError
 from penstock.record import Record
+from penstock.short_text import short
 from penstock.templates import Template
 from penstock_zenoh.hero.source import holds_directory
 
@@ -39,7 +40,7 @@ def path_template(save_template: str, defaults: Mapping[str, Any], suffix: str) 
         if not holds_directory(name, value) or not isinstance(name, str):
             continue
         if "{" in str(value):
-            raise ConfigError(f"default_metadata: {name}={value!r}: must be a directory without '{{'")
+            raise ConfigError(f"default_metadata: {name}={short(value)}: must be a directory without '{{'")
         directory = str(value).replace("\\", "\\\\")  # `re` interprets backslashes in a replacement
         text = re.sub(rf"\{{\{{\s*{re.escape(name)}\s*\}}\}}", directory, text)
     return text if text.endswith(suffix) else text + suffix

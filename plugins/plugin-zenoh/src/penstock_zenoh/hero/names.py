@@ -9,6 +9,7 @@ import attrs
 import zenoh
 
 from penstock.errors import ConfigError
+from penstock.short_text import short
 
 
 def selector(_: object, field: attrs.Attribute[Any], value: Any) -> None:
@@ -16,34 +17,34 @@ def selector(_: object, field: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, str) or not value or not _is_key(f"@object/x/{value}/x"):
         hint = f"; write '{value.replace('*', '$*')}'" if isinstance(value, str) and "*" in value else ""
         raise ConfigError(
-            f"{field.name}={value!r}: is not a selector of HEROs: write a name, '*' for any name, '**' for names with "
-            f"'/', or '$*' within a name, as in 'cam$*'{hint}"
+            f"{field.name}={short(value)}: is not a selector of HEROs: write a name, '*' for any name, '**' for "
+            f"names with '/', or '$*' within a name, as in 'cam$*'{hint}"
         )
 
 
 def realm(_: object, field: attrs.Attribute[Any], value: Any) -> None:
     """Refuse an invalid realm. Raises ConfigError."""
     if not isinstance(value, str) or "/" in value or not _is_key(f"@object/{value}/x"):
-        raise ConfigError(f"{field.name}={value!r}: is not a realm: write one chunk of a key, such as 'heros'")
+        raise ConfigError(f"{field.name}={short(value)}: is not a realm: write one chunk of a key, such as 'heros'")
 
 
 def name(_: object, field: attrs.Attribute[Any], value: Any) -> None:
     """Refuse an invalid name of a HERO. Raises ConfigError."""
     if not isinstance(value, str) or not value or "*" in value or not _is_key(f"@object/x/{value}/x"):
-        raise ConfigError(f"{field.name}={value!r}: is not a HERO's name: write chunks of a key without '*$#?'")
+        raise ConfigError(f"{field.name}={short(value)}: is not a HERO's name: write chunks of a key without '*$#?'")
 
 
 def event(_: object, field: attrs.Attribute[Any], value: Any) -> None:
     """Refuse an invalid name of an event. Raises ConfigError."""
     if not isinstance(value, str) or not value or "/" in value or "*" in value or not _is_key(value):
-        raise ConfigError(f"{field.name}={value!r}: is not the name of an event, such as 'acquisition_data'")
+        raise ConfigError(f"{field.name}={short(value)}: is not the name of an event, such as 'acquisition_data'")
 
 
 def event_names(_: object, field: attrs.Attribute[Any], value: Any) -> None:
     """Refuse a value that is neither the name of an event nor a list of names. Raises ConfigError."""
     names = (value,) if isinstance(value, str) else value
     if not isinstance(names, Sequence) or not names:
-        raise ConfigError(f"{field.name}={value!r}: must be the name of an event or a list of names")
+        raise ConfigError(f"{field.name}={short(value)}: must be the name of an event or a list of names")
     for each in names:
         event(_, field, each)
 

@@ -11,8 +11,10 @@ from typing import Any, ClassVar, get_args
 import attrs
 import zenoh
 
+from penstock.arguments import checks_arguments
 from penstock.errors import CodecError, EndOfSource, SourceError
 from penstock.record import Record
+from penstock.validators import one_of, or_none
 from penstock_zenoh import settings as s
 from penstock_zenoh.arrivals import Arrival
 from penstock_zenoh.hero.account import Account
@@ -32,6 +34,7 @@ _ENDING_S = 0.1  # samples inside the intake arrive within this time
 _IN_HAND = 512
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class HeroSource:
     """Receive events of HEROs as records with the event's data and metadata, and the HERO's name as channel.
@@ -83,19 +86,19 @@ class HeroSource:
     object_selector: str = attrs.field(validator=selector)
     event_name: str | Sequence[str] = attrs.field(validator=event_names)
     realm: str = attrs.field(default="heros", validator=realm)
-    sequence_key: str | None = attrs.field(default=None, validator=attrs.validators.optional(s.text))
-    shape: Shape = attrs.field(default="pair", validator=attrs.validators.in_(get_args(Shape)))
+    sequence_key: str | None = attrs.field(default=None, validator=or_none(s.text))
+    shape: Shape = attrs.field(default="pair", validator=one_of(*get_args(Shape)))
     bounds: Sequence[str] | None = None
     index: Path | None = attrs.field(default=None, converter=attrs.converters.optional(Path))
     default_metadata: Mapping[str, Any] = attrs.field(factory=dict, validator=s.mapping)
     describe: bool = attrs.field(default=True, validator=s.flag)
-    until_silent_s: float | None = attrs.field(default=None, validator=attrs.validators.optional(s.seconds))
+    until_silent_s: float | None = attrs.field(default=None, validator=or_none(s.seconds))
     capacity: int = attrs.field(default=1024, validator=s.at_least(1))
     capacity_bytes: int = attrs.field(default=64 << 20, validator=s.at_least(1))
-    listen: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
-    connect: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
+    listen: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints, validator=s.are_endpoints)
+    connect: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints, validator=s.are_endpoints)
     rendezvous: str = attrs.field(default=RENDEZVOUS, validator=s.text)
-    mode: str = attrs.field(default="peer", validator=attrs.validators.in_(s.MODES))
+    mode: str = attrs.field(default="peer", validator=one_of(*s.MODES))
     config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
     heros_config: bool = attrs.field(default=False, validator=s.flag)
     timeout_s: float = attrs.field(default=30.0, validator=s.seconds)

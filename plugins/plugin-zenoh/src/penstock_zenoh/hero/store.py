@@ -10,8 +10,10 @@ from typing import Any, ClassVar
 import attrs
 import zenoh
 
+from penstock.arguments import checks_arguments
 from penstock.errors import CannotConnectToStoreError, CodecError, ConfigError, StoreError
 from penstock.record import Record
+from penstock.validators import one_of
 from penstock_zenoh import settings as s
 from penstock_zenoh.announcement import Announcement
 from penstock_zenoh.hero import names
@@ -24,6 +26,7 @@ from penstock_zenoh.session import RENDEZVOUS, close_session, is_plain_peer, ope
 _OURS = frozenset(("source_name", "event", "realm", "arrival_time_ns", "time_from", "acquisition"))
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class HeroStore:
     """Emit each record as an event: `(data, metadata)`, or one dict if data and metadata are the same object.
@@ -55,10 +58,10 @@ class HeroStore:
     discoverable: bool = attrs.field(default=False, validator=s.flag)
     realtime: bool = attrs.field(default=False, validator=s.flag)
     wait_for_observers: bool = attrs.field(default=False, validator=s.flag)
-    listen: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
-    connect: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints)
+    listen: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints, validator=s.are_endpoints)
+    connect: Sequence[str] | None = attrs.field(default=None, converter=s.endpoints, validator=s.are_endpoints)
     rendezvous: str = attrs.field(default=RENDEZVOUS, validator=s.text)
-    mode: str = attrs.field(default="peer", validator=attrs.validators.in_(s.MODES))
+    mode: str = attrs.field(default="peer", validator=one_of(*s.MODES))
     config: Mapping[str, Any] | str | None = attrs.field(default=None, repr=False)
     timeout_s: float = attrs.field(default=30.0, validator=s.seconds)
     _open: _Emission | None = attrs.field(default=None, init=False, repr=False, eq=False)

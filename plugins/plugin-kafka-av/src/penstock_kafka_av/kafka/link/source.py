@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
-from attrs.validators import ge, instance_of
 
+from penstock.arguments import checks_arguments
 from penstock.codec import decode
 from penstock.errors import CodecError, EndOfSource, SourceError
 from penstock.record import Record
-from penstock.validators import finite_seconds
+from penstock.validators import at_least, finite_seconds
 from penstock_kafka_av.kafka.link.earlier_messages import messages_before
 from penstock_kafka_av.kafka.link.mark import HEADER, Mark
 from penstock_kafka_av.kafka.link.seen import Seen, text_or_bytes
@@ -21,6 +21,7 @@ from penstock_kafka_av.kafka.source import KafkaSource
 from penstock_kafka_av.kafka.topics import check_topic
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class KafkaLinkSource:
     """Read the records that `kafka-link` stores wrote to a topic: each once, unchanged, in order within each channel.
@@ -53,10 +54,10 @@ class KafkaLinkSource:
 
     bootstrap_servers: str | Sequence[str] = attrs.field(converter=servers)
     topic: str = attrs.field(validator=check_topic)
-    group: str | None = attrs.field(default=None, validator=attrs.validators.optional(instance_of(str)))
-    until_end: bool = attrs.field(default=False, validator=instance_of(bool))
-    publishers: int = attrs.field(default=1, validator=[instance_of(int), ge(1)])
-    remember: int = attrs.field(default=10_000, validator=[instance_of(int), ge(1)])
+    group: str | None = attrs.field(default=None)
+    until_end: bool = attrs.field(default=False)
+    publishers: int = attrs.field(default=1, validator=at_least(1))
+    remember: int = attrs.field(default=10_000, validator=at_least(1))
     refresh_s: float = attrs.field(default=2.0, validator=finite_seconds)
     timeout_s: float = attrs.field(default=10.0, validator=finite_seconds)
     options: Mapping[str, Any] = attrs.field(factory=dict, validator=check_options, repr=False)

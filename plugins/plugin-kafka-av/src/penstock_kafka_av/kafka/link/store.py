@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
-from attrs.validators import ge, instance_of
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from penstock.arguments import checks_arguments
 from penstock.errors import CannotConnectToStoreError, ConfigError, StoreError
 from penstock.record import Record
-from penstock.validators import finite_seconds
+from penstock.short_text import short
+from penstock.validators import at_least, finite_seconds
 from penstock_kafka_av.kafka.client_log import ClientLog
 from penstock_kafka_av.kafka.errors import error_of, text_of
 from penstock_kafka_av.kafka.link.mark import HEADER, Mark
@@ -26,7 +27,7 @@ from penstock_kafka_av.kafka.topics import check_topic
 
 def _producer(_: object, __: object, value: Any) -> None:
     if not isinstance(value, str) or not 0 < len(value.encode()) <= 200:
-        raise ConfigError(f"producer={value!r}: must be a name of at most 200 bytes")
+        raise ConfigError(f"producer={short(value)}: must be a name of at most 200 bytes")
 
 
 def _topic_options(_: object, __: object, value: Any) -> None:
@@ -34,6 +35,7 @@ def _topic_options(_: object, __: object, value: Any) -> None:
         raise ConfigError('topic_options: must be a mapping, as {"retention.ms" = -1}')
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class KafkaLinkStore:
     """Pass records to another pipeline through a topic, where they wait until that pipeline has stored them.
@@ -68,9 +70,9 @@ class KafkaLinkStore:
     bootstrap_servers: str | Sequence[str] = attrs.field(converter=servers)
     topic: str = attrs.field(validator=check_topic)
     producer: str = attrs.field(default="link", validator=_producer)
-    replays: bool = attrs.field(default=False, validator=instance_of(bool))
-    partitions: int = attrs.field(default=8, validator=[instance_of(int), ge(1)])
-    max_record_bytes: int = attrs.field(default=32 << 20, validator=[instance_of(int), ge(1000)])
+    replays: bool = attrs.field(default=False)
+    partitions: int = attrs.field(default=8, validator=at_least(1))
+    max_record_bytes: int = attrs.field(default=32 << 20, validator=at_least(1000))
     topic_options: Mapping[str, Any] = attrs.field(factory=dict, validator=_topic_options)
     timeout_s: float = attrs.field(default=10.0, validator=finite_seconds)
     options: Mapping[str, Any] = attrs.field(factory=dict, validator=check_options, repr=False)

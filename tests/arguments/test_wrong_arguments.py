@@ -1,0 +1,94 @@
+"""Arguments of a wrong kind at the public face: every name that a package exports refuses them clearly."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from right import right_arguments
+from walk import ODD, Opens, arguments, complaint, exported
+
+import penstock as ps
+from penstock.testing import FakeSource
+
+PACKAGES = (
+    "penstock",
+    "penstock.testing",
+    "penstock_npy",
+    "penstock_lmdb",
+    "penstock_shm",
+    "penstock_zenoh",
+    "penstock_kafka_av",
+)
+MADE_BY_PENSTOCK = {"penstock_npy.LogMessage"}
+"""Values of which one is made for each entry that is read: checking them would cost time, and users make none."""
+
+CALLS = [(name, call) for package in PACKAGES for name, call in exported(package) if name not in MADE_BY_PENSTOCK]
+
+
+@pytest.fixture(autouse=True)
+def nothing_opens(tmp_path, monkeypatch):
+    """A directory of its own; what the calls would start is not started."""
+
+    def opens(*_, **__):
+        raise Opens
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("penstock.run.run.Run.start", opens)
+
+
+@pytest.fixture
+def objects(monkeypatch):
+    """Make objects with methods for users; runs and handlers are ended."""
+    with contextlib.ExitStack() as stack:
+
+        def make(cls):
+            if cls is ps.Pipeline:
+                return ps.Pipeline(ps.source([1], name="numbers") >> ps.store("null"))
+            if cls is ps.Plugins:
+                return ps.Plugins.discover()
+            monkeypatch.undo()
+            if cls is ps.DataHandler:
+                return stack.enter_context(ps.DataHandler(ps.store("memory")))
+            return stack.enter_context(ps.Pipeline(ps.source(FakeSource(more=True)) >> ps.store("null")).start())
+
+        yield make
+
+
+@pytest.mark.parametrize(("name", "call"), CALLS, ids=[name for name, _ in CALLS])
+def test_wrong_arguments_are_refused(name, call):
+    """A public call refuses an argument of a wrong kind with a PenstockError that names it, or accepts it rightly."""
+    required = [one.name for one in arguments(call) if one.default is one.empty]
+    right = right_arguments(name, required)
+    found = {
+        f"{argument.name}={kind}": wrong
+        for argument in arguments(call)
+        for kind, value in ODD.items()
+        if (wrong := complaint(call, right, argument.name, value)) is not None
+    }
+    assert found == {}
+
+
+METHODS = [
+    *[(ps.Pipeline, name) for name in ("check", "collect", "from_plain", "from_toml", "name_of", "parts", "read")],
+    *[(ps.Pipeline, name) for name in ("run", "start", "write")],
+    *[(ps.Plugins, name) for name in ("components", "discover", "find", "load")],
+    *[(ps.Run, name) for name in ("add", "node", "pause", "remove", "replace", "resume", "stop", "wait")],
+    *[(ps.DataHandler, name) for name in ("await_data", "finish", "get", "get_data", "subscribe")],
+]
+
+
+@pytest.mark.parametrize(("cls", "method"), METHODS, ids=[f"{cls.__name__}.{method}" for cls, method in METHODS])
+def test_wrong_arguments_of_methods_are_refused(cls, method, objects):
+    """The methods that users call refuse arguments of a wrong kind, as constructors do."""
+    call = getattr(objects(cls), method)
+    required = [one.name for one in arguments(call) if one.default is one.empty]
+    right = right_arguments(f"{cls.__name__}.{method}", required)
+    found = {
+        f"{argument.name}={kind}": wrong
+        for argument in arguments(call)
+        for kind, value in ODD.items()
+        if not ("timeout" in argument.name and kind in ("None", "3", "inf"))  # it would wait
+        if (wrong := complaint(call, right, argument.name, value, may_fail=True)) is not None
+    }
+    assert found == {}
