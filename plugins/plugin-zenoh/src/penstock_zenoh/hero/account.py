@@ -40,7 +40,7 @@ class Account:
         data, said = data_and_metadata(value, "pair")
         said = {**said, **data} if isinstance(data, Mapping) else said
         if not is_start:
-            if missing := self._acquisitions.stopped(channel, said, time_ns):
+            if missing := self._acquisitions.stopped(channel, realm, said, time_ns):
                 self._lost[channel] += missing
             return
         for (hero, _), frames in self._frames.items():
@@ -59,9 +59,10 @@ class Account:
             frames = self._frames[channel, event] = Frames(self._key)
         restarts = frames.restarts
         seq, number, missing, continues = frames.take(metadata)
-        if frames.restarts > restarts:
+        is_new = frames.restarts > restarts
+        if is_new:
             self._restarts[channel] += 1
-        acquisition = self._acquisitions.current(channel) if is_frame else None
+        acquisition = self._acquisitions.counting(channel, mark - 1, is_new=is_new) if is_frame else None
         if missing:
             self._lost[channel] += missing
             if acquisition is not None:
@@ -83,8 +84,8 @@ class Account:
             numbers = [None] * len(metadata) if key is None else [each.get(key) for each in metadata]
             if frames.next_seq >= self._numbers[channel] and (seqs := frames.take_following(numbers)) is not None:
                 self._numbers[channel] = seqs.stop
-                if is_frame and (acquisition := self._acquisitions.current(channel)) is not None:
-                    acquisition.take_following(numbers, mark)
+                if is_frame:
+                    self._acquisitions.counting(channel, mark - 1).take_following(numbers, mark)
                 return [(seq, True) for seq in seqs]
         return [self.take(channel, event, each, mark=mark, is_frame=is_frame) for each in metadata]
 
@@ -137,7 +138,9 @@ class Account:
         if self._index is None:
             return
         self._index.mkdir(parents=True, exist_ok=True)
-        began = datetime.fromtimestamp(acquisition.started_ns / 1e9, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        began = datetime.fromtimestamp((acquisition.started_ns or acquisition.stopped_ns) / 1e9, UTC).strftime(
+            "%Y%m%dT%H%M%S.%fZ"
+        )
         plain = re.sub(r"[^\w.-]+", "-", acquisition.hero).strip(".-")[:100] or "hero"
         path = self._index / f"{plain}-{began}-{acquisition.number:04d}.json"
         write_whole(path, json.dumps(acquisition.as_data(), indent=2, default=str).encode())

@@ -20,7 +20,8 @@ class Acquisition:
         hero: The HERO's name, and its realm.
         number: Index of the acquisition among those of this HERO since the source was opened, from 0.
         configuration: The data of `acquisition_started`.
-        started_ns: Arrival time of that event in UNIX nanoseconds; `stopped_ns` is that of `acquisition_stopped`, or 0.
+        started_ns: Arrival time of that event in UNIX nanoseconds, or 0 if it did not arrive; `stopped_ns` is that of
+            `acquisition_stopped`, or 0.
         expected: Number of announced frames; None if it was not announced.
         emitted: Number of frames that the HERO reports as sent.
         arrived: Number of records that arrived.
@@ -98,7 +99,7 @@ class Acquisition:
             "hero": self.hero,
             "realm": self.realm,
             "acquisition": self.number,
-            "started_ns": self.started_ns,
+            "started_ns": self.started_ns or None,
             "stopped_ns": self.stopped_ns or None,
             "configuration": dict(self.configuration),
             "expected": self.expected,
@@ -119,34 +120,47 @@ class Acquisition:
         ranges = self.missing()
         gaps = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in (ranges or [])[:10])
         missing = f", missing {gaps}{' …' if len(ranges or ()) > 10 else ''}" if gaps else ""
-        end = "" if self.stopped_ns else ", no stop event arrived"
+        end = ", no start event arrived" if not self.started_ns else ""
+        end += ", no stop event arrived" if not self.stopped_ns else ""
         verdict = "complete" if self.complete else "not complete"
         return f"acquisition {self.number} of HERO {self.hero!r}: {figures}{missing}{end}: {verdict}"
 
 
 class Acquisitions:
-    """The acquisitions of all HEROs of a source. Thread-safe: dead letters are counted from other threads."""
+    """The acquisitions of all HEROs of a source. Thread-safe: dead letters are counted from other threads.
+
+    Frames outside an acquisition are counted too: if a stop event with a count follows, they belong to an acquisition
+    whose start event did not arrive, because it was lost or the source was opened later.
+    """
 
     def __init__(self) -> None:
         self.all: list[Acquisition] = []
         self._current: dict[str, Acquisition] = {}
+        self._outside: dict[str, Acquisition] = {}
         self._lock = threading.Lock()
 
     def started(self, channel: str, acquisition: Acquisition) -> None:
         """Begin an acquisition; this ends the previous one if its stop event did not arrive."""
         with self._lock:
+            self._outside.pop(channel, None)
             self._current[channel] = acquisition
             self.all.append(acquisition)
 
-    def stopped(self, channel: str, said: Mapping[str, Any], time_ns: int) -> int:
+    def stopped(self, channel: str, realm: str, said: Mapping[str, Any], time_ns: int) -> int:
         """End an acquisition; return how many records are missing beyond the counted gaps."""
         with self._lock:
-            acquisition = self._current.pop(channel, None)
+            acquisition, outside = self._current.pop(channel, None), self._outside.pop(channel, None)
+            emitted, expected = count_of(said.get("frame_count")), count_of(said.get("frames"))
             if acquisition is None:
-                return 0
+                if outside is None or (emitted is None and expected is None):
+                    return 0
+                acquisition, outside.realm = outside, realm
+                self.all.append(acquisition)
             acquisition.stopped_ns = time_ns
-            acquisition.emitted = count_of(said.get("frame_count"))
-            acquisition.expected = acquisition.expected or count_of(said.get("frames"))
+            acquisition.emitted = emitted
+            acquisition.expected = acquisition.expected or expected
+            if not acquisition.started_ns:
+                return 0  # frames before the source was opened are missing, and not lost
             wanted = acquisition.expected if acquisition.emitted is None else acquisition.emitted
             missing = max(0, (wanted or 0) - acquisition.arrived - acquisition.lost)
             acquisition.lost += missing
@@ -156,6 +170,14 @@ class Acquisitions:
         """Return the current acquisition."""
         return self._current.get(channel)
 
+    def counting(self, channel: str, mark: int, *, is_new: bool = False) -> Acquisition:
+        """Return the current acquisition, or the count of frames outside one, a new one if they are a new series."""
+        found = self._current.get(channel) or (None if is_new else self._outside.get(channel))
+        if found is None:
+            with self._lock:
+                found = self._outside[channel] = Acquisition(channel, "", self.count(channel), {}, 0, mark)
+        return found
+
     def count(self, channel: str) -> int:
         """Return how many acquisitions have begun."""
         return sum(each.hero == channel for each in self.all)
@@ -163,7 +185,7 @@ class Acquisitions:
     def durable(self, mark: int) -> list[Acquisition]:
         """Record that everything before `mark` is stored; return the acquisitions completed since the last call."""
         with self._lock:
-            for each in self.all:
+            for each in (*self.all, *self._outside.values()):
                 if not each.is_reported:
                     done = sum(one <= mark for one in each.marks)
                     each.durable = (each.durable or 0) + done
@@ -184,7 +206,7 @@ class Acquisitions:
     def dead_lettered(self, channel: str) -> None:
         """Count a record of this channel that could not be stored."""
         with self._lock:
-            for each in self.all:
+            for each in (*self.all, *self._outside.values()):
                 if each.hero == channel and not each.is_reported:
                     each.dead_lettered += 1
                     return

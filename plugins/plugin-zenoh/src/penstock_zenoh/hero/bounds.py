@@ -17,7 +17,7 @@ class Bounds:
 
     Attributes:
         names: The event that begins an acquisition, and the one that ends it; () without acquisitions.
-        frames: The events that are counted.
+        frames: The events that are counted; none without acquisitions.
     """
 
     names: tuple[str, ...]
@@ -37,4 +37,4 @@ class Bounds:
         akin = [each for each in others if mark and each.startswith(beginning + mark)]
         if bounds is None and not akin and not (is_counted and others):
             names = ()
-        return cls(names, frozenset(akin or others))
+        return cls(names, frozenset(akin or others) if names else frozenset())

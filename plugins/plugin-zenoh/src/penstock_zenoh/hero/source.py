@@ -290,7 +290,7 @@ class HeroSource:
         except CodecError as error:
             self._refuse(payload, hero, realm_name, event, error)
             return ()
-        if self.shape == "pair" and event in self._wanted and event not in self._bounds.names:
+        if self.shape in ("pair", "arrays") and event in self._wanted and event not in self._bounds.names:
             sender.form = PairForm.of(payload, value)
         return self._of_value(hero, event, realm_name, value, payload, *time_of(stamp, at_ns), at_ns)
 
