@@ -385,6 +385,14 @@ def test_d5_a_control_channel(tmp_path):
         assert asked == [42]
         assert "no action 'explode'; there are mine, create" in ask("explode")["error"]
         assert "'nobody'" in ask("delete", "nobody")["error"]
+        for action, argument, meant in (
+            ("create", None, "argument=None: must be a pipeline"),
+            ("delete", 5, "argument=5: must be the name of a node"),
+            ("delete", {"few": 1}, "must be the name of a node"),
+            ("update", {}, 'must be {"node": name'),
+            ("update", {"node": "few", "settings": [1]}, 'must be {"node": name'),
+        ):
+            assert meant in ask(action, argument)["error"]
         todo.append("rubbish")
         assert got.acquire(timeout=20)
         assert "not an action" in answers[-1]["error"]

@@ -171,6 +171,7 @@ class Control:
     def _create(self, run: Run, argument: Any) -> list[str]:
         from penstock.compose.graph_file import flow_from_plain
 
+        _check_argument("create", argument, isinstance(argument, Mapping), "a pipeline as plain data (nodes, edges)")
         flow = flow_from_plain(argument, run.node_names(), run.node)
         running = set(run.node_names())
         for node in flow.nodes:
@@ -190,10 +191,15 @@ class Control:
 
     @staticmethod
     def _delete(run: Run, argument: Any) -> None:
-        run.remove(*([argument] if isinstance(argument, str) else argument))
+        names = [argument] if isinstance(argument, str) else argument
+        is_list = isinstance(names, list | tuple) and all(isinstance(each, str) for each in names)
+        _check_argument("delete", argument, is_list, "the name of a node, or a list of names")
+        run.remove(*names)
 
     @staticmethod
     def _update(run: Run, argument: Any) -> None:
+        is_change = isinstance(argument, Mapping) and isinstance(argument.get("settings"), Mapping)
+        _check_argument("update", argument, is_change and "node" in argument, '{"node": name, "settings": {…}}')
         node = run.node(argument["node"])
         if isinstance(node.given, Control) or node.given is Control or node.use == _OWN_PATH:
             raise ConfigError(f"{describe(node)}: a message cannot change a control channel")
@@ -238,6 +244,11 @@ class Control:
             self._thread = None
 
 
+def _check_argument(action: str, argument: Any, is_right: bool, meant: str) -> None:
+    if not is_right:
+        raise ConfigError(f"{action}: argument={argument!r:.80}: must be {meant}")
+
+
 def _parse(record: Any) -> tuple[str, Any]:
     data = record.data
     if "key" in record.metadata:
@@ -253,7 +264,7 @@ def _json_or(data: Any) -> Any:
     if isinstance(data, (bytes, str)):
         try:
             return json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return data.decode("utf-8", "replace") if isinstance(data, bytes) else data
     return data
 

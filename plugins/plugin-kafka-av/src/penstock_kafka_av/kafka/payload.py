@@ -82,9 +82,18 @@ def as_header(value: Any) -> bytes:
 
 
 def as_json(value: Any) -> bytes:
-    """Return JSON as UTF-8; NumPy scalars and arrays become numbers and lists, bytes become text. Raises StoreError."""
+    """Return JSON as UTF-8. Raises StoreError.
+
+    NumPy scalars and arrays become numbers and lists, bytes become text, and numbers that are not finite become "NaN",
+    "Infinity" and "-Infinity", since JSON has none.
+    """
     try:
-        return json.dumps(value, default=_plain, ensure_ascii=False).encode("utf-8", "replace")
+        try:
+            text = json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False)
+        except ValueError:  # a number is not finite, or the value contains itself
+            plain = json.loads(json.dumps(value, default=_plain), parse_constant=str)
+            text = json.dumps(plain, ensure_ascii=False)
+        return text.encode("utf-8", "replace")
     except (TypeError, ValueError, RecursionError) as error:
         raise StoreError(f"{type(value).__name__} cannot be written as JSON: {error}", retryable=False) from error
 
