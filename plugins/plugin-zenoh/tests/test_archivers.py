@@ -99,6 +99,28 @@ def test_a4_numbers_and_lists_of_numbers_are_arrays(tmp_path, place):
             assert stored.dtype == numpy.asarray(data).dtype
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"save_template": ""}, "save_template=''"),
+        ({"save_template": 5}, "save_template=5"),
+        ({"max_retries": -1}, "max_retries=-1"),
+        ({"max_retries": None}, "max_retries=None"),
+        ({"default_metadata": "images"}, "default_metadata='images'"),
+    ],
+)
+@pytest.mark.parametrize("kind", [ArrayArchiver, JsonArchiver])
+def test_a_wrong_argument_is_named(wrong, said, kind, place, tmp_path):
+    """A wrong argument is refused with its name when an archiver is made, and when a BOSS file is read."""
+    given = {"save_template": "{{ n }}", "object_selector": "cam", "event_name": "data", **wrong}
+    with pytest.raises(ConfigError, match=said):
+        kind(**place, **given)
+    path = tmp_path / "boss.json"
+    path.write_text(json.dumps({"classname": f"herostools.actor.{kind.__name__}", "arguments": given}))
+    with pytest.raises(ConfigError, match=said):
+        Pipeline.read(path)
+
+
 def test_the_argument_after_max_retries_is_the_realm(place):
     """Further positional arguments go to the base, as in herostools: after max_retries, the realm."""
     with ArrayArchiver("{{ n }}.npy", False, "cam", "data", {}, 3, "lab", **place) as archiver:

@@ -17,7 +17,7 @@ from penstock.report.run_report import RunReport
 from penstock.store import Store
 from penstock_zenoh.hero.event import Shape, as_array
 from penstock_zenoh.hero.name_template import NameTemplate, path_template
-from penstock_zenoh.hero.settings import store_settings
+from penstock_zenoh.hero.settings import retries, store_settings
 from penstock_zenoh.hero.source import HeroSource
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.02, 1.0
@@ -68,7 +68,7 @@ class HERODataArchiver:
         if args:
             raise TypeError(f"{type(self).__name__}: {len(args)} unexpected arguments: {args!r:.80}")
         self.metadata: dict[str, Any] = dict(default_metadata or {})
-        self.max_retries = int(max_retries)
+        self.max_retries = retries(max_retries)
         self.report: RunReport | None = None
         self._stopping = threading.Lock()
         self._source = HeroSource(
@@ -199,12 +199,12 @@ class _FileArchiver(HERODataArchiver):
     def __init__(
         self, save_template: str, when_exists: str, options: Mapping[str, Any], *args: Any, **kwargs: Any
     ) -> None:
-        self.name_template = NameTemplate(save_template)
         self._when_exists = when_exists
         self._options = options
         self._own: Store | None = None
         defaults = kwargs.get("default_metadata") or (args[2] if len(args) > 2 else None) or {}
         self._path = path_template(save_template, defaults, f".{self._use}")
+        self.name_template = NameTemplate(save_template)
         super().__init__(*args, **kwargs)
 
     def _store(self, source_name: str, payload: Any, metadata: dict[str, Any]) -> None:

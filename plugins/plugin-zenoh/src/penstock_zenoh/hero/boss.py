@@ -12,7 +12,7 @@ from penstock.errors import ConfigError
 from penstock_zenoh.boss_form import ARCHIVERS, entries
 from penstock_zenoh.hero import archivers
 from penstock_zenoh.hero.name_template import path_template
-from penstock_zenoh.hero.settings import store_settings
+from penstock_zenoh.hero.settings import retries, store_settings
 
 _BY_STORE = ("save_template", "split_data_array", "merge_metadata", "when_exists")
 
@@ -57,7 +57,7 @@ def _flow(where: str, entry: Mapping[str, Any], dead: str) -> tuple[Any, str]:
         },
     )
     settings = store_settings(use, template, given["when_exists"], options)
-    retry = ps.Retry(times=int(given["max_retries"]) + 1, wait_initial_s=0.02)
+    retry = ps.Retry(times=retries(given["max_retries"]) + 1, wait_initial_s=0.02)
     return source >> ps.store(use, name=f"{name}-{use}", retry=retry, **settings), str(given.get("dead_letters", dead))
 
 

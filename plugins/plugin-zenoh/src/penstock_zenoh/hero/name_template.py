@@ -30,11 +30,17 @@ def path_template(save_template: str, defaults: Mapping[str, Any], suffix: str) 
     """Return the template of a store's `path`, which begins with the user's directories.
 
     A default value with a directory replaces its variable in the template and so becomes part of the root, which no
-    event can change or leave. Raises ConfigError for such a default that contains "{{".
+    event can change or leave. Raises ConfigError for such a default that contains "{{", and for an empty template.
 
     >>> path_template("{{ file_path }}/a-{{ frame }}.npy", {"file_path": "/data"}, ".npy")
     '/data/a-{{ frame }}.npy'
     """
+    if not isinstance(save_template, str) or not save_template.strip():
+        raise ConfigError(
+            f"save_template={save_template!r}: must be a template of file names, as '{{{{ frame }}}}{suffix}'"
+        )
+    if not isinstance(defaults, Mapping):
+        raise ConfigError(f"default_metadata={defaults!r:.80}: must be a dict of metadata")
     text = str(save_template)
     for name, value in defaults.items():
         if not holds_directory(name, value) or not isinstance(name, str):

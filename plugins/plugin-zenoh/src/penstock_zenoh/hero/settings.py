@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from penstock.errors import ConfigError
+
 
 def store_settings(use: str, path: str, when_exists: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of the `npy` or `json` store, which then writes no other files than the template names."""
@@ -14,3 +16,14 @@ def store_settings(use: str, path: str, when_exists: str, options: Mapping[str, 
     else:
         settings |= {"indent": 4, "only_ascii": True}  # the format of herostools
     return settings
+
+
+def retries(value: Any) -> int:
+    """Return a number of retries, given as a number or its text. Raises ConfigError."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        number = -1
+    if number < 0 or isinstance(value, bool):
+        raise ConfigError(f"max_retries={value!r}: must be a number of retries, 0 or more")
+    return number
