@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import uuid
@@ -10,7 +11,8 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 import penstock as ps
-from penstock_kafka_av import KafkaSource
+from penstock.errors import ConfigError
+from penstock_kafka_av import KafkaSource, KafkaStore
 from penstock_kafka_av.test_picture import TestPictureSource
 
 
@@ -172,3 +174,68 @@ def test_a_link_with_header_names_that_are_not_text(broker, read, services):
     stored = ps.store("memory")
     report = ps.Pipeline(ps.source("kafka-link", until_end=True, **kafka) >> stored).run()
     assert (report.stored, report.dead_lettered) == (2, 1)
+
+
+BARE = {"payload": "parent"}
+SMALL = {"queue.buffering.max.kbytes": 1000, "message.max.bytes": 5_000_000}
+
+
+@pytest.mark.parametrize(
+    ("settings", "odd", "words"),
+    [
+        (BARE, {"data": {"\ud800": 1}, "parent": ps.Record(b"")}, r"'\\ud800' cannot be the name of a header"),
+        (BARE, {"data": {"a\0b": 1}, "parent": ps.Record(b"")}, r"'a\\x00b' cannot be the name of a header"),
+        (BARE, {"metadata": {"headers": {"\ud800": "x"}}}, "cannot be the name of a header"),
+        (BARE, {"metadata": {"partition": 2**40}}, "refuses .*'topic': 't.*', 'partition': 1099511627776"),
+        (BARE, {"metadata": {"partition": 99}}, "topic 't.*', partition 99: .*; choose one"),
+        (BARE, {"metadata": {"partition": -3}}, "topic 't.*', partition -3: .*; choose one"),
+        ({"payload": "data"}, {"time_ns": 2**62}, "topic 't.*', partition 0: INVALID_TIMESTAMP.*time_ns"),
+        ({"payload": "data", "topic": "{{ topic }}"}, {"metadata": {"topic": "a b"}}, "'a b': .*use up to 249"),
+        (
+            {"payload": "data", "options": SMALL},
+            {"data": bytes(3_000_000)},
+            "3000000 bytes .*queue.buffering.max.kbytes",
+        ),
+    ],
+)
+def test_records_that_no_message_can_hold(broker, settings, odd, words):
+    """Such a record is dead-lettered, with topic, value and remedy in the error; its neighbours are written."""
+    topic = broker.topic()
+    metadata = {"topic": topic, **odd.get("metadata", {})}
+    records = [
+        ps.Record(b"a", metadata={"topic": topic}),
+        ps.Record(**{"data": b"", **odd, "metadata": metadata}, seq=1),
+    ]
+    records.append(ps.Record(b"b", seq=2, metadata={"topic": topic}))
+    store = ps.store("kafka", bootstrap_servers=broker.address, **{"topic": topic, **settings})
+    report = ps.Pipeline(ps.source(records) >> store).run()
+    assert (report.stored, report.dead_lettered) == (2, 1)
+    assert re.search(words, str(report)), report
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"topic": "a b"}, "topic='a b': must be a topic name"),
+        ({"topic": "x" * 250}, "must be a topic name"),
+        ({"topic": "t", "partition": -1}, "partition=-1: must be a number from 0"),
+        ({"topic": "t", "partition": 2**31}, "partition=2147483648"),
+        ({"topic": "t", "headers": {"a\0b": "x"}}, "cannot be the name of a header"),
+        ({"topic": "t", "headers": {"\ud800": "x"}}, "cannot be the name of a header"),
+    ],
+)
+def test_settings_that_no_message_can_have(settings, words):
+    """A store with such a setting is refused when it is made, with the value."""
+    with pytest.raises(ConfigError, match=words):
+        KafkaStore(bootstrap_servers="localhost:1", **settings)
+
+
+def test_records_that_fit_a_topic_one_by_one(broker):
+    """A topic whose size limit is below that of the client's batches gets all records that fit it, and no others."""
+    topic = broker.topic(max_message_bytes=100_000)
+    records = [ps.Record(bytes(10_000), seq=number) for number in range(50)]
+    records.insert(25, ps.Record(bytes(150_000), seq=100))
+    store = ps.store("kafka", bootstrap_servers=broker.address, topic=topic, payload="data")
+    report = ps.Pipeline(ps.source(records) >> store).run()
+    assert (report.stored, report.dead_lettered) == (50, 1), report
+    assert "max.message.bytes" in str(report)

@@ -65,13 +65,28 @@ def result_headers(data: Any) -> tuple[tuple[str, bytes], ...]:
     """Return results as headers: one per item of a mapping; other data except arrays as one named "result".
 
     Raises:
-        StoreError: a value cannot be written as JSON.
+        StoreError: a value cannot be written as JSON, or a name is not one for a header.
     """
     if isinstance(data, Mapping):
-        return tuple((str(name), as_header(each)) for name, each in data.items())
+        return tuple((header_name(name), as_header(each)) for name, each in data.items())
     if hasattr(data, "dtype") and hasattr(data, "ndim") and data.ndim > 0:  # the frame itself, not a result
         return ()
     return () if data is None else (("result", as_header(data)),)
+
+
+def header_name(name: Any) -> str:
+    """Return the name of a header. Raises StoreError unless UTF-8 can represent it, without a zero.
+
+    The client would truncate it at a zero; other names that are not UTF-8 crash the process (confluent-kafka 2.16).
+    """
+    text = str(name)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = "\0"
+    if "\0" in text:
+        raise StoreError(f"{name!r:.60} cannot be the name of a header: use text without zeros", retryable=False)
+    return text
 
 
 def as_header(value: Any) -> bytes:
@@ -114,7 +129,7 @@ def _kept_headers(headers: Any) -> Iterator[tuple[str, bytes | None]]:
     """Yield the headers of a packet as they arrived: without a value, or several of one name."""
     for name, value in headers.items() if isinstance(headers, Mapping) else ():
         for each in value if isinstance(value, list) else [value]:
-            yield str(name), None if each is None else as_header(each)
+            yield header_name(name), None if each is None else as_header(each)
 
 
 def _bytes(record: Record) -> bytes:

@@ -15,15 +15,21 @@ from penstock.templates import Template
 from penstock.validators import finite_seconds, one_of
 from penstock_kafka_av.kafka.message import Messages
 from penstock_kafka_av.kafka.options import check_options, client_config, servers
-from penstock_kafka_av.kafka.payload import KINDS, PayloadKind
+from penstock_kafka_av.kafka.payload import KINDS, PayloadKind, header_name
 from penstock_kafka_av.kafka.producing import Producing
-from penstock_kafka_av.kafka.topics import channel_template
+from penstock_kafka_av.kafka.topics import channel_template, check_topic
 from penstock_kafka_av.kafka.transaction import Transactions
 
 
 def _template(_: object, field: attrs.Attribute[Any], value: Any) -> None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and field.name == "partition"):
+    if value is None:
         return
+    if isinstance(value, int) and not isinstance(value, bool) and field.name == "partition":
+        if not 0 <= value < 2**31:
+            raise ConfigError(f"partition={value!r}: must be a number from 0; leave it out to let the key select it")
+        return
+    if field.name == "topic" and "{" not in (name := channel_template(value)):
+        check_topic(_, field, name)
     try:
         Template(channel_template(value) if isinstance(value, str) else value)
     except TemplateError as error:
@@ -33,7 +39,11 @@ def _template(_: object, field: attrs.Attribute[Any], value: Any) -> None:
 def _header_templates(_: object, field: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) and name for name in value):
         raise ConfigError("headers: must be a mapping of names to templates")
-    for each in value.values():
+    for name, each in value.items():
+        try:
+            header_name(name)
+        except StoreError as error:
+            raise ConfigError(f"headers: {error}") from error
         _template(_, field, each)
 
 

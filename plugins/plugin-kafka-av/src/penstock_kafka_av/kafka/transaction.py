@@ -84,7 +84,7 @@ class Transactions(Producing):
                 unfit.append((record, self._own_error(error)))
         try:
             self._begin()
-            super().write(fit)
+            self._raise_if(self._send(fit), of=len(fit))
         except StoreError as error:
             self._abort()
             gone = {id(record) for record, _ in error.failed}
@@ -145,7 +145,7 @@ class Transactions(Producing):
             self._producer.begin_transaction()
             self._is_begun = True
             if self._records:  # repeat the aborted records before new ones
-                super().write(self._records)
+                self._raise_if(self._send(self._records), of=len(self._records))
 
     def _abort(self) -> None:
         if self._is_begun:
