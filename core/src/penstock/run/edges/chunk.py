@@ -37,9 +37,12 @@ class Chunk(msgspec.Struct, eq=False):
         records: At least one, except on an edge whose lists are counted.
         each_bytes: The approximate size of one of them.
         is_own: Whether only the edge refers to `records`: more may be added while the list waits.
+        is_late: Whether a worker emitted them on its own, and not for a list that it was sent: they do not end its
+            turn, on an edge whose lists are counted.
     """
 
     received_ns: int
     records: Sequence[Record]
     each_bytes: int
     is_own: bool = False
+    is_late: bool = False

@@ -105,7 +105,9 @@ class LiveEdge:
             chunks = [item for item in self.items if isinstance(item, Chunk)]
         return Counter(record.channel for chunk in chunks for record in chunk.records)
 
-    def put(self, received_ns: int, records: Sequence[Record], sizes: Sizes | None = None) -> None:
+    def put(
+        self, received_ns: int, records: Sequence[Record], sizes: Sizes | None = None, *, late: bool = False
+    ) -> None:
         """Put records into the queue, by the policy of the edge. Raises RunAborted."""
         parts = self._parts(records, sizes) if records else [(records, 0)]
         left = len(records)
@@ -124,6 +126,8 @@ class LiveEdge:
                 except RunAborted:
                     self.lost_count += left
                     raise
+            if late and self.counted:
+                cast("Chunk", self.items[-1]).is_late = True
 
     def _parts(self, records: Sequence[Record], sizes: Sizes | None) -> Sequence[tuple[Sequence[Record], int]]:
         """Return the list with the size of one record; in parts if the records are large and of different sizes."""

@@ -151,12 +151,20 @@ class Inbox:
             if edge.ended or edge.held:
                 continue
             if edge.items:
-                self._turn = (index + 1) % count
+                if not (self.in_turn and _is_late(edge)):
+                    self._turn = (index + 1) % count
                 self.taken_from = edge
                 return edge.take(most)
-            if self.in_turn:
-                self._turn = index
-                return None
+            if self.in_turn:  # its list comes next, or that of an edge before it that is held
+                return self._take_late(most)
+        return None
+
+    def _take_late(self, most: int) -> Chunk | Barrier | End | None:
+        """Take late results, which wait for nobody's turn."""
+        for edge in self.edges:
+            if edge.items and not edge.held and _is_late(edge):
+                self.taken_from = edge
+                return edge.take(most)
         return None
 
     def _controls(self) -> Barrier | End | None:
@@ -200,3 +208,8 @@ class Inbox:
                 edge.held = False
             return barrier
         return None
+
+
+def _is_late(edge: InboxEdge) -> bool:
+    first = edge.items[0]
+    return isinstance(first, Chunk) and first.is_late

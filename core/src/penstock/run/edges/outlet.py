@@ -17,8 +17,17 @@ from penstock.run.edges.edge import LiveEdge
 class Outlet(Protocol):
     """An output of a lane, for records, barriers and the end. `LiveEdge` is one."""
 
-    def put(self, received_ns: int, records: Sequence[Record], sizes: Sizes | None = None) -> None:
-        """Pass records on; `sizes` measures this list, if several outlets receive it."""
+    def put(
+        self, received_ns: int, records: Sequence[Record], sizes: Sizes | None = None, *, late: bool = False
+    ) -> None:
+        """Pass records on.
+
+        Args:
+            received_ns: When the source returned them (monotonic clock, ns).
+            records: At least one, except from a worker whose lists are counted.
+            sizes: Measures this list, if several outlets receive it.
+            late: The lane emits them on its own, and not for a list that it was sent.
+        """
         ...
 
     def control(self, item: Barrier | End) -> None:
@@ -33,7 +42,9 @@ class ByTurns:
         self._edges = edges
         self._turn = 0
 
-    def put(self, received_ns: int, records: Sequence[Record], sizes: Sizes | None = None) -> None:
+    def put(
+        self, received_ns: int, records: Sequence[Record], sizes: Sizes | None = None, *, late: bool = False
+    ) -> None:
         """Split the list into as many parts as there are workers, so that all are busy."""
         workers = len(self._edges)
         size = max(1, -(-len(records) // workers))
@@ -53,7 +64,9 @@ class ByLoad:
     def __init__(self, edges: Sequence[LiveEdge]) -> None:
         self._edges = edges
 
-    def put(self, received_ns: int, records: Sequence[Record], sizes: Sizes | None = None) -> None:
+    def put(
+        self, received_ns: int, records: Sequence[Record], sizes: Sizes | None = None, *, late: bool = False
+    ) -> None:
         """Split the list as `ByTurns` does; each part goes to the shortest queue."""
         size = max(1, -(-len(records) // len(self._edges)))
         for start in range(0, len(records), size):
@@ -79,7 +92,9 @@ class ByChannel:
         self._workers: dict[str, int] = {}
         self._channels = [0] * len(edges)
 
-    def put(self, received_ns: int, records: Sequence[Record], sizes: Sizes | None = None) -> None:
+    def put(
+        self, received_ns: int, records: Sequence[Record], sizes: Sizes | None = None, *, late: bool = False
+    ) -> None:
         """Sort the records by the worker of their channel."""
         parts: dict[int, list[Record]] = {}
         for record in records:

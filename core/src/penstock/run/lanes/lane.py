@@ -70,7 +70,6 @@ class Lane:
         self._clocked: list[int] = []
         self._processors: list[ProcessStep] = []
         self._singly = False
-        self._late: list[Record] = []
         self._errands: deque[tuple[Callable[[], None], Future[None]]] = deque()
         self._errands_lock = threading.Lock()
         self._gone = False
@@ -140,15 +139,12 @@ class Lane:
 
     def end(self) -> None:
         """Flush the steps, one after the other, each through those behind it; then send the end to the outlets."""
-        received_ns = time.monotonic_ns()
         for index, step in enumerate(self.steps):
             self.active = (step.name, time.monotonic())
             late = step.flush()
             self._unless_aborted()
             if late:
-                self._hand_on(received_ns, self._through(index + 1, late, received_ns))
-        if self._late:
-            self._emit(received_ns, [])
+                self._late_through(index + 1, late)
         self._go_on_with_barrier(flushed=True)
         for step in self.steps:
             if isinstance(step, StoreStep):
@@ -191,7 +187,9 @@ class Lane:
     def _late_through(self, first: int, records: Sequence[Record]) -> None:
         """Pass the late results of a step through those behind it, and on."""
         now = time.monotonic_ns()
-        self._hand_on(now, self._through(first, records, now))
+        results = self._through(first, records, now)
+        if results:
+            self._emit(now, results, late=True)
 
     def _hand_on(self, received_ns: int, records: Sequence[Record]) -> None:
         if records or self._counted:
@@ -264,16 +262,14 @@ class Lane:
         ):
             self._grain *= 2
 
-    def _emit(self, received_ns: int, records: Sequence[Record]) -> None:
-        if self._late:
-            records, self._late = [*self._late, *records], []
+    def _emit(self, received_ns: int, records: Sequence[Record], *, late: bool = False) -> None:
         outlets = self.outlets
         sizes: Sizes | None = None
         if len(outlets) > 1:
             records = shared(records)
             sizes = Sizes(records)
         for outlet in outlets:
-            outlet.put(received_ns, records, sizes)
+            outlet.put(received_ns, records, sizes, late=late)
 
     def tick(self) -> None:
         """Call the steps that are due."""
