@@ -19,6 +19,7 @@ from penstock_kafka_av.decoder import AvDecoder
 from penstock_kafka_av.nal import units
 from penstock_kafka_av.recording.known import Runs
 from penstock_kafka_av.recording.muxing import Fragment
+from penstock_kafka_av.recording.naming import names_of
 from penstock_kafka_av.source import VideoSource
 
 
@@ -49,6 +50,48 @@ def test_the_memory_of_a_fragment_can_be_freed_before_its_bytes():
     content = fragment.close()
     memory.close()
     assert bytes(content) == b"body"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("monday.mp4", "tuesday.mp4"),
+        ("{{ channel }}.mp4", "{{ channel }}.mkv"),
+        ("low-{{ channel }}.mp4", "high-{{ channel }}.mp4"),
+        ("{{ channel }}/low/{{ segment }}.mp4", "{{ channel }}/high/{{ segment }}.mp4"),
+    ],
+)
+def test_videos_of_another_store_in_the_directory_do_not_count(tmp_path, frame, first, second):
+    """Records are refused if they are in a video of this path, and not for a video with another one beside it."""
+    frames = [frame(n) for n in range(3)]
+    for number, path in enumerate((first, second), 1):
+        store = VideoStore(path=str(tmp_path / path))
+        store.open()
+        store.write(frames)
+        store.close()
+        store = VideoStore(path=str(tmp_path / path))
+        store.open()
+        with pytest.raises(RecordExistsError, match="in a video already"):
+            store.write(frames)
+        store.close()
+        assert len([each for each in tmp_path.rglob("*") if each.suffix in (".mp4", ".mkv")]) == number
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "is_own"),
+    [
+        ("{{ channel }}.mp4", "a.mp4", True),
+        ("{{ channel }}.mp4", "b/a-17.mp4", True),
+        ("day/{{ time|strftime('%H') }}-x.mp4", "/data/day/12-x-2.mp4", True),
+        ("day/{{ channel }}-x.mp4", "/data/day/12-y.mp4", False),
+        ("{% if seq %}a{% endif %}.mp4", "whatever.mp4", True),
+        ("x.mp4", "ax.mp4", False),
+        ("a.b/x.mp4", "a.b/x.mp4", True),
+    ],
+)
+def test_the_names_that_a_path_can_render(path, name, is_own):
+    """A name is compared with the text of the template around its variables, and may have a number appended."""
+    assert bool(names_of(path, has_root=False).search(name)) == is_own
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

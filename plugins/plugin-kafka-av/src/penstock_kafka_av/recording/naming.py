@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -44,6 +45,23 @@ def open_template(path: str, root: Path | None, *, suffixes: Iterable[str], wher
             f"{where}: no permission to write to {above}; change its permissions or the path"
         )
     return template
+
+
+def names_of(text: str, *, has_root: bool) -> re.Pattern[str]:
+    """Return a pattern for the ends of the paths that a template can render, with numbers appended to equal names.
+
+    >>> names = names_of("videos/low-{{ channel }}.mp4", has_root=False)
+    >>> [bool(names.search(each)) for each in ("videos/low-a-1.mp4", "videos/high-a.mp4", "videos/b/flow-a.mp4")]
+    [True, False, False]
+    """
+    if "{%" in text or "{#" in text:
+        return re.compile("")
+    if not has_root:  # the directories before the first variable are the root
+        begin = text.partition("{{")[0].rfind("/") + 1
+        text = text[begin:]
+    stem, suffix = os.path.splitext(text)
+    literals = re.split(r"\{\{.*?\}\}", stem, flags=re.DOTALL)
+    return re.compile(rf"(?:^|/){'.*'.join(map(re.escape, literals))}(?:-\d+)?{re.escape(suffix)}$", re.DOTALL)
 
 
 def path_of(template: Template, record: Record, *, where: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +24,7 @@ from penstock_kafka_av.recording.failures import one_error
 from penstock_kafka_av.recording.journal import SUFFIX, Journal, is_part, read_journal, video_of
 from penstock_kafka_av.recording.known import Runs
 from penstock_kafka_av.recording.muxing import FORMATS, Track, track_of
-from penstock_kafka_av.recording.naming import Naming, WhenExists, name_of, open_template
+from penstock_kafka_av.recording.naming import Naming, WhenExists, name_of, names_of, open_template
 from penstock_kafka_av.recording.recording import Recording
 from penstock_kafka_av.recording.segment import Cutting
 from penstock_kafka_av.recording.segment_file import recover
@@ -82,7 +83,8 @@ class VideoStore:
     With default settings, the encoders for H.264, HEVC, VP8, VP9 and AV1 buffer no frames; with others (B-frames,
     look-ahead) each `sync` ends a GOP, which increases the size.
 
-    Records that repeat after a restart are recognized by their numbers, in the 1,000 newest files.
+    Records that repeat after a restart are recognized by their numbers, in the 1,000 newest files whose names `path`
+    can render; files of other stores in the same directory do not count.
 
     Attributes:
         path: Template of the files' paths, ending in ".mp4" or ".mkv": "{{ channel }}/{{ '%05d' % segment }}.mp4".
@@ -136,7 +138,8 @@ class VideoStore:
         encoder = self._encoder()
         encoder.check(self._where)
         state = _Open(template, encoder)
-        for journal in _journals(Path(template.root), self._where):
+        own = names_of(self.path, has_root=self.root is not None)
+        for journal in _journals(Path(template.root), own, self._where):
             runs = state.known.setdefault(journal.segment["channel"], Runs())
             for first, last in journal.runs():
                 runs.add(first, last)
@@ -278,8 +281,8 @@ class VideoStore:
         return own
 
 
-def _journals(root: Path, where: str) -> Iterator[Journal]:
-    """Recover unfinished videos below a root, and yield the newest journals, the oldest of them first."""
+def _journals(root: Path, own: re.Pattern[str], where: str) -> Iterator[Journal]:
+    """Recover unfinished videos below a root, and yield the newest journals of these names, the oldest first."""
     found: list[tuple[int, Path]] = []
     for directory, _, names in os.walk(root):
         for name in names:
@@ -293,7 +296,8 @@ def _journals(root: Path, where: str) -> Iterator[Journal]:
                         continue
                     _log.warning("%s: recovered %s, which a process that died had left unfinished", where, whole)
                     path = whole.with_name(whole.name + SUFFIX)
-                found.append((path.stat().st_mtime_ns, path))
+                if own.search(video_of(path).as_posix()):
+                    found.append((path.stat().st_mtime_ns, path))
             except OSError as error:
                 _log.warning("%s: %s cannot be recovered: %s", where, path, error)
     for _, path in sorted(heapq.nlargest(_NEWEST, found)):
