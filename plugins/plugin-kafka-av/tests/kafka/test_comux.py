@@ -404,3 +404,21 @@ def test_mongo_that_is_not_there():
     with pytest.raises(SourceError, match=r"127\.0\.0\.1:9") as refused:
         MongoConnect("mongodb://user:word-of-secret@127.0.0.1:9", timeout_s=0.3).connect()
     assert "word-of-secret" not in str(refused.value)
+
+
+def test_options_of_kafka_python(broker, packets, services):
+    """A camera, a control topic and a producer connect by SASL with the options that comux's client took."""
+    topic, module = broker.topic(), services("broker")
+    sasl = {"security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": "PLAIN"}
+    sasl |= {"sasl_plain_username": module.USER, "sasl_plain_password": module.PASSWORD}
+    broker.produce(topic, packets)
+    broker.topic(f"out_{topic}")
+    with Comux([topic], ":cam_id", "out_:cam_id") as cameras:
+        cameras.setup_consumers(broker.sasl, end=False, max_offset_diff=1000, **sasl)
+        cameras.setup_decoders()
+        cameras.setup_producer(broker.sasl, **sasl)
+        cameras.setup_controller(broker.topic(), broker.sasl, {}, **sasl)
+        cameras.start()
+        [(cam_id, index, array)] = cameras.get_batch(timeout=20)
+        assert (cam_id, index, array.shape) == (topic, 0, (48, 64, 3))
+        cameras.send(cam_id, index, {"seen": True})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.arguments import checks_arguments
 from penstock.errors import ConfigError, ObjectNotFoundError, PenstockError
 from penstock_kafka_av.comux.camera import Camera, check_decoding
+from penstock_kafka_av.comux.client_options import renamed
 from penstock_kafka_av.comux.log_level import set_log_level
 from penstock_kafka_av.kafka.source import KafkaSource
 from penstock_kafka_av.kafka.store import KafkaStore
@@ -173,7 +174,7 @@ class Comux:
             return
         self._sends_strictly = strict_on_fail
         made = KafkaStore(
-            bootstrap_servers=bootstrap_servers, topic=self._produce.text, payload="parent", options=options
+            bootstrap_servers=bootstrap_servers, topic=self._produce.text, payload="parent", options=renamed(options)
         )
         try:
             made.open()
@@ -202,14 +203,10 @@ class Comux:
                     return
                 self.kill(cam_id)
             kafka = KafkaSource(
-                bootstrap_servers=self.bootstrap_servers,
-                schema=self._consume.text,
-                channels=[cam_id],
-                start="end" if self.end else "beginning",
-                max_lag=self.max_offset_diff,
-                refresh_s=1.0,
-                options=self.consumer_options,
-            )
+                bootstrap_servers=self.bootstrap_servers, schema=self._consume.text, channels=[cam_id],
+                start="end" if self.end else "beginning", max_lag=self.max_offset_diff, refresh_s=1.0,
+                options=renamed(self.consumer_options),
+            )  # fmt: skip
             try:
                 camera = Camera.connect(cam_id, kafka, self._arrived)
             except PenstockError as error:

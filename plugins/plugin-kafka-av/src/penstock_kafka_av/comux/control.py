@@ -13,6 +13,7 @@ from penstock.compose.factories import processor, source, store
 from penstock.compose.pipeline import Pipeline
 from penstock.error_text import text_of
 from penstock.record import Record
+from penstock_kafka_av.comux.client_options import renamed
 from penstock_kafka_av.kafka.source import KafkaSource
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Control:
             **acts,
         }
         self.offset = -1
-        self._options = options
+        self._options = renamed(options)
         self._reply_topic = reply_topic
         self._bootstrap_servers = bootstrap_servers
         self._source: KafkaSource | None = None

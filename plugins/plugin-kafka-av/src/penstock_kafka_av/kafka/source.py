@@ -26,7 +26,7 @@ from penstock_kafka_av.kafka.consuming import Consuming
 from penstock_kafka_av.kafka.errors import config_error, source_error
 from penstock_kafka_av.kafka.jump import Jump
 from penstock_kafka_av.kafka.naming import Naming
-from penstock_kafka_av.kafka.options import check_options, client_config, servers
+from penstock_kafka_av.kafka.options import check_name, check_options, check_timeout, client_config, servers
 from penstock_kafka_av.kafka.record import record_of
 from penstock_kafka_av.kafka.start import Starts, start_of
 from penstock_kafka_av.kafka.topics import Topics
@@ -117,7 +117,7 @@ class KafkaSource:
             `align` wait for each other here, as packets, and at the broker. A partition that lags by hours then delays
             the other lagging ones; messages younger than 2 s never wait.
         refresh_s: Seconds between listings of the topics, to find new and deleted ones.
-        timeout_s: Seconds to wait for the broker at `open`.
+        timeout_s: Seconds to wait for the broker at `open`, up to an hour.
         options: Options of the client (librdkafka's names), passed through; `{env = "NAME"}` for secrets. Never
             printed.
     """
@@ -132,7 +132,7 @@ class KafkaSource:
     channels: str | Sequence[str] | None = attrs.field(default=None, converter=_names, validator=_are_names)
     channels_from: Mapping[str, Any] | str | None = attrs.field(default=None, validator=check_channels_from, repr=False)
     channel: str | None = attrs.field(default=None, validator=_channel)
-    group: str | None = attrs.field(default=None)
+    group: str | None = attrs.field(default=None, validator=check_name)
     start: Any = attrs.field(default="committed")
     until_end: bool = attrs.field(default=False)
     max_lag: int | None = attrs.field(default=None, validator=_max_lag)
@@ -140,7 +140,7 @@ class KafkaSource:
     codec: str = attrs.field(default="h264", validator=one_of("h264", "hevc", "mpeg4"))
     order: Literal["arrival", "time"] = attrs.field(default="arrival", validator=one_of("arrival", "time"))
     refresh_s: float = attrs.field(default=5.0, validator=finite_seconds)
-    timeout_s: float = attrs.field(default=10.0, validator=finite_seconds)
+    timeout_s: float = attrs.field(default=10.0, validator=check_timeout)
     options: Mapping[str, Any] = attrs.field(factory=dict, validator=check_options, repr=False)
     _open: Consuming | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _jump: Jump | None = attrs.field(default=None, init=False, repr=False, eq=False)

@@ -12,9 +12,9 @@ from penstock.errors import ConfigError, StoreError, TemplateError
 from penstock.record import Record
 from penstock.short_text import short
 from penstock.templates import Template
-from penstock.validators import finite_seconds, one_of
+from penstock.validators import one_of
 from penstock_kafka_av.kafka.message import Messages
-from penstock_kafka_av.kafka.options import check_options, client_config, servers
+from penstock_kafka_av.kafka.options import check_name, check_options, check_timeout, client_config, servers
 from penstock_kafka_av.kafka.payload import KINDS, PayloadKind, header_name
 from penstock_kafka_av.kafka.producing import Producing
 from penstock_kafka_av.kafka.topics import channel_template, check_topic
@@ -71,7 +71,7 @@ class KafkaStore:
             as JSON; data that is neither a mapping nor an array becomes the header "result".
         headers: Additional headers: a mapping of names to templates.
         transactional: The name of the transactions ("transactional.id"), or None.
-        timeout_s: Seconds to wait for the broker at `open`.
+        timeout_s: Seconds to wait for the broker at `open`, up to an hour.
         options: Options of the client (librdkafka's names), passed through; `{env = "NAME"}` for secrets. Never
             printed. "message.timeout.ms" (300 s) limits the wait for a broker that is down.
     """
@@ -84,8 +84,8 @@ class KafkaStore:
     partition: int | str | None = attrs.field(default=None, validator=_template)
     payload: PayloadKind = attrs.field(default="codec", validator=one_of(*KINDS))
     headers: Mapping[str, str] = attrs.field(factory=dict, validator=_header_templates)
-    transactional: str | None = attrs.field(default=None)
-    timeout_s: float = attrs.field(default=10.0, validator=finite_seconds)
+    transactional: str | None = attrs.field(default=None, validator=check_name)
+    timeout_s: float = attrs.field(default=10.0, validator=check_timeout)
     options: Mapping[str, Any] = attrs.field(factory=dict, validator=check_options, repr=False)
     _open: Producing | None = attrs.field(default=None, init=False, repr=False, eq=False)
 

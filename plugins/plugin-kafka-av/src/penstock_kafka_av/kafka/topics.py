@@ -53,8 +53,12 @@ class Schema:
 
 def check_topic(_: object, __: object, value: Any) -> None:
     """Raise ConfigError unless the value is a legal topic name."""
-    if not isinstance(value, str) or not _LEGAL.fullmatch(value) or len(value) > 249:
-        raise ConfigError(f"topic={short(value)}: must be a topic name of letters, digits, '.', '_' and '-'")
+    _check_legal("topic", value)
+
+
+def _check_legal(setting: str, value: Any) -> None:
+    if not isinstance(value, str) or not _LEGAL.fullmatch(value) or len(value) > 249 or value in (".", ".."):
+        raise ConfigError(f"{setting}={short(value)}: must be a topic name of letters, digits, '.', '_' and '-'")
 
 
 def channel_template(text: str) -> str:
@@ -85,7 +89,9 @@ class Topics:
         if len(chosen) != 1:
             raise ConfigError(f"set one of topics, pattern and schema, not {' and '.join(chosen) or 'none'}")
         if topics:
-            return cls(names=tuple(topics))
+            for topic in topics:
+                _check_legal("topics", topic)
+            return cls(names=tuple(dict.fromkeys(topics)))
         if pattern:
             whole = f"^(?:{pattern.removeprefix('^').removesuffix('$')})$"
             try:

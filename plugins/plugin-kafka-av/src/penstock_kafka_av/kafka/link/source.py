@@ -16,7 +16,7 @@ from penstock.validators import at_least, finite_seconds
 from penstock_kafka_av.kafka.link.earlier_messages import messages_before
 from penstock_kafka_av.kafka.link.mark import HEADER, Mark
 from penstock_kafka_av.kafka.link.seen import Seen, text_or_bytes
-from penstock_kafka_av.kafka.options import check_options, client_config, servers
+from penstock_kafka_av.kafka.options import check_name, check_options, check_timeout, client_config, servers
 from penstock_kafka_av.kafka.source import KafkaSource
 from penstock_kafka_av.kafka.topics import check_topic
 
@@ -44,7 +44,7 @@ class KafkaLinkSource:
         publishers: Number of stores that `until_end` waits for.
         remember: Number of latest records of each partition among which duplicates are found.
         refresh_s: Seconds between listings of the topics, to find a missing topic and new partitions.
-        timeout_s: Seconds to wait for the broker at `open`.
+        timeout_s: Seconds to wait for the broker at `open`, up to an hour.
         options: Options of the client (librdkafka's names), passed through; `{env = "NAME"}` for secrets. Never
             printed.
     """
@@ -54,12 +54,12 @@ class KafkaLinkSource:
 
     bootstrap_servers: str | Sequence[str] = attrs.field(converter=servers)
     topic: str = attrs.field(validator=check_topic)
-    group: str | None = attrs.field(default=None)
+    group: str | None = attrs.field(default=None, validator=check_name)
     until_end: bool = attrs.field(default=False)
     publishers: int = attrs.field(default=1, validator=at_least(1))
     remember: int = attrs.field(default=10_000, validator=at_least(1))
     refresh_s: float = attrs.field(default=2.0, validator=finite_seconds)
-    timeout_s: float = attrs.field(default=10.0, validator=finite_seconds)
+    timeout_s: float = attrs.field(default=10.0, validator=check_timeout)
     options: Mapping[str, Any] = attrs.field(factory=dict, validator=check_options, repr=False)
     _kafka: KafkaSource | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _seen: dict[int, Seen] = attrs.field(factory=dict, init=False, repr=False, eq=False)

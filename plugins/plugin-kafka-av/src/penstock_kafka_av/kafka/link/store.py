@@ -15,12 +15,12 @@ from penstock.arguments import checks_arguments
 from penstock.errors import CannotConnectToStoreError, ConfigError, StoreError
 from penstock.record import Record
 from penstock.short_text import short
-from penstock.validators import at_least, finite_seconds
+from penstock.validators import at_least
 from penstock_kafka_av.kafka.client_log import ClientLog
 from penstock_kafka_av.kafka.errors import error_of, text_of
 from penstock_kafka_av.kafka.link.mark import HEADER, Mark
 from penstock_kafka_av.kafka.message import Messages
-from penstock_kafka_av.kafka.options import check_options, client_config, servers
+from penstock_kafka_av.kafka.options import check_options, check_timeout, client_config, servers
 from penstock_kafka_av.kafka.producing import Producing
 from penstock_kafka_av.kafka.topics import check_topic
 
@@ -60,7 +60,7 @@ class KafkaLinkStore:
         partitions: Partitions of a topic created here: the number of sources that can share it.
         max_record_bytes: Size limit of a record in bytes, for the client and for a topic created here.
         topic_options: Further options of a topic created here, as {"retention.ms" = -1}.
-        timeout_s: Seconds to wait for the broker at `open`.
+        timeout_s: Seconds to wait for the broker at `open`, up to an hour.
         options: Options of the client (librdkafka's names), passed through; `{env = "NAME"}` for secrets. Never
             printed.
     """
@@ -74,7 +74,7 @@ class KafkaLinkStore:
     partitions: int = attrs.field(default=8, validator=at_least(1))
     max_record_bytes: int = attrs.field(default=32 << 20, validator=at_least(1000))
     topic_options: Mapping[str, Any] = attrs.field(factory=dict, validator=_topic_options)
-    timeout_s: float = attrs.field(default=10.0, validator=finite_seconds)
+    timeout_s: float = attrs.field(default=10.0, validator=check_timeout)
     options: Mapping[str, Any] = attrs.field(factory=dict, validator=check_options, repr=False)
     _open: _Producing | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _unsynced: bool = attrs.field(default=False, init=False, repr=False, eq=False)
