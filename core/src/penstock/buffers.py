@@ -183,12 +183,12 @@ def copied(value: Any, depth: int = 0, *, buffers: bool = True) -> Any:
     numpy: Any = sys.modules.get("numpy")
     array_type = None if numpy is None else numpy.ndarray
     if kind is array_type:  # nearly always
-        return value.copy(order="K") if buffers else value
+        return value.copy("K") if buffers else value  # numpy takes longer to read a keyword
     if isinstance(value, Record):
         if value.parent is None and not value.metadata and type(value.metadata) is dict:
             data = value.data
             if buffers and type(data) is array_type:
-                return value.replace(data=data.copy(order="K"))
+                return value.replace(data=data.copy("K"))
             own = copied(data, depth + 1, buffers=buffers)
             return value if own is data else value.replace(data=own)
         parent = None if value.parent is None else copied(value.parent, depth + 1, buffers=buffers)
@@ -216,7 +216,7 @@ def copied(value: Any, depth: int = 0, *, buffers: bool = True) -> Any:
     if kind is memoryview:
         return _copied_view(value)
     if numpy is not None and isinstance(value, numpy.ndarray):
-        return value.copy(order="K")
+        return value.copy("K")
     return value
 
 

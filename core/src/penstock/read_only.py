@@ -110,10 +110,14 @@ def frozen_value(value: Any, depth: int = 0) -> Any:
     kind = type(value)
     if kind in _IMMUTABLE or kind in _FROZEN or depth > _DEEPEST:
         return value
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is not None and kind is numpy.ndarray:  # nearly always
+        return _read_only_view(value) if value.flags.writeable else value
     if isinstance(value, dict):
-        if _IMMUTABLE.issuperset(map(type, value.values())):
-            return ReadOnlyDict(value)
-        return ReadOnlyDict({key: frozen_value(each, depth + 1) for key, each in value.items()})
+        for each in value.values():  # faster than a set of the types for a few
+            if type(each) not in _IMMUTABLE:
+                return ReadOnlyDict({key: frozen_value(each, depth + 1) for key, each in value.items()})
+        return ReadOnlyDict(value)
     if kind is list:
         return ReadOnlyList([frozen_value(each, depth + 1) for each in value])
     if kind is set:
@@ -126,19 +130,22 @@ def frozen_value(value: Any, depth: int = 0) -> Any:
         return value if value.readonly else value.toreadonly()
     if kind is Record:
         return read_only(value)
-    numpy: Any = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.ndarray) and value.flags.writeable:
-        view = value.view()
-        view.flags.writeable = False
-        return view
+        return _read_only_view(value)
     return value
+
+
+def _read_only_view(array: Any) -> Any:
+    view = array.view()
+    view.setflags(False)  # a fifth of the time of `flags.writeable = False`, a third of that with a keyword
+    return view
 
 
 def frozen_own(value: Any) -> Any:
     """Return the same for a value that nothing else refers to: an array is made read-only in place, without a view."""
     numpy: Any = sys.modules.get("numpy")
     if numpy is not None and type(value) is numpy.ndarray:
-        value.setflags(write=False)
+        value.setflags(False)  # as above
         return value
     return frozen_value(value)
 
@@ -160,9 +167,10 @@ def owned_value(value: Any, depth: int = 0) -> Any:
     if numpy is not None and kind is numpy.ndarray:  # nearly always
         return value if value.flags.writeable else value.copy()
     if kind is ReadOnlyDict:
-        if _IMMUTABLE.issuperset(map(type, value.values())):
-            return dict(value)
-        return {key: owned_value(each, depth + 1) for key, each in value.items()}
+        for each in value.values():
+            if type(each) not in _IMMUTABLE:
+                return {key: owned_value(each, depth + 1) for key, each in value.items()}
+        return dict(value)
     if kind is ReadOnlyList:
         return [owned_value(each, depth + 1) for each in value]
     if kind is ReadOnlySet:

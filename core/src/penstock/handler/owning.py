@@ -34,8 +34,8 @@ def own(
     numpy: Any = sys.modules.get("numpy")
     is_array = numpy is not None and type(data) is numpy.ndarray and not data.dtype.hasobject
     if is_array and copies and numbers is not None:  # the same as below, in fewer steps
-        frozen = data.copy(order="K")
-        frozen.setflags(write=False)
+        frozen = data.copy("K")  # numpy takes longer to read keywords
+        frozen.setflags(False)
         return frozen, plain, OVERHEAD_BYTES + numbers + frozen.nbytes
     kept = watch.kept(data) if reuses_buffers is None else copied(data) if reuses_buffers else data
     frozen = frozen_value(data) if kept is data else frozen_own(kept)

@@ -112,7 +112,7 @@ class WatchedProcessor:
             if type(coords) is DataCoordinates and type(known) is dict:
                 if given is data:
                     if is_array:
-                        given.setflags(write=False)
+                        given.setflags(False)  # numpy takes longer to read a keyword
                 else:
                     given, known = frozen_value(given), frozen_value(known)
                 return _replace(record, coords=coords, data=given, metadata=known), True
