@@ -341,7 +341,8 @@ def test_d6_camera_ids_from_mongo(broker, mongo, read, monkeypatch):
     pymongo = pytest.importorskip("pymongo")
     with contextlib.closing(pymongo.MongoClient(mongo)) as client:
         collection = client["site"]["cameras"]
-        collection.insert_many([{"cam_id": "a"}, {"cam_id": 7}, {"name": "no camera"}, {"cam_id": "a"}])
+        ids = ["a", 7, "a", None, ["b"], {"b": 1}, " "]
+        collection.insert_many([{"name": "no camera"}, *({"cam_id": each} for each in ids)])
         with MongoConnect(mongo, "site", "cameras", timeout_s=30) as connected:
             assert connected.ret_cam_ids() == ["a", "7"]
             collection.insert_one({"cam_id": "b"})
@@ -396,6 +397,18 @@ def test_wrong_arguments_are_refused_at_the_call(broker, cameras, packets):
         assert array.shape == (48, 64, 3)
         with pytest.raises(ConfigError, match=r"headers='cat 0\.9'"):
             comux.send(cam_id, index, "cat 0.9")
+
+
+def test_a_camera_that_has_no_topic_is_logged_if_not_strict(broker, cameras, caplog):
+    """An id that is part of no topic name is an error; without `strict_on_fail`, the others are connected."""
+    caplog.set_level("ERROR", logger="penstock.comux")  # a Comux may have set it before
+    consume, produce, ids = cameras
+    with Comux(["gate 1/left", *ids], consume, produce) as comux:
+        with pytest.raises(ConfigError, match="gate 1/left"):
+            comux.setup_consumers([broker.address])
+        comux.setup_consumers([broker.address], strict_on_fail=False)
+        assert list(comux.consumers) == ids
+    assert "'gate 1/left'" in caplog.text
 
 
 def test_mongo_that_is_not_there():

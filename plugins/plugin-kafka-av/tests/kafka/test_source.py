@@ -188,6 +188,23 @@ def test_d6_channels_from_a_file_change(broker, source_of, read, tmp_path):
     assert {record.channel for record in read(source, 1)} == {"b"}
 
 
+def test_d6_a_wrong_name_in_a_list_of_cameras_costs_no_other(broker, source_of, read, tmp_path, caplog):
+    """A name that is part of no topic name is left out with a warning, at the start and in a running source."""
+    caplog.set_level("WARNING", logger="penstock.kafka")  # a Comux may have set it before
+    mark = broker.topic()
+    for name in ("a", "b"):
+        broker.produce(broker.topic(f"{mark}_{name}"), numbers(2))
+    file = tmp_path / "cameras.txt"
+    file.write_text("gate 1/left\na\n")
+    source = source_of(schema=f"{mark}_:cam_id", channels_from=str(file), refresh_s=0.2)
+    assert {record.channel for record in read(source, 2)} == {"a"}
+    file.write_text('["a", "", "gate 2/left", "gate 1/left", "b"]')
+    assert {record.channel for record in read(source, 2)} == {"b"}
+    warned = [each.getMessage() for each in caplog.records if "it is left out" in each.getMessage()]
+    assert len(warned) == 3
+    assert "channel 'gate 1/left'" in warned[0]
+
+
 def test_d6_channels_from_a_topic(broker, source_of, read):
     """The keys of a topic are the cameras; a tombstone removes one."""
     mark, cameras = broker.topic(), broker.topic(cleanup_policy="compact")

@@ -202,12 +202,12 @@ class Comux:
                 if not (self.over_write if overwrite is None else overwrite):
                     return
                 self.kill(cam_id)
-            kafka = KafkaSource(
-                bootstrap_servers=self.bootstrap_servers, schema=self._consume.text, channels=[cam_id],
-                start="end" if self.end else "beginning", max_lag=self.max_offset_diff, refresh_s=1.0,
-                options=renamed(self.consumer_options),
-            )  # fmt: skip
             try:
+                kafka = KafkaSource(
+                    bootstrap_servers=self.bootstrap_servers, schema=self._consume.text, channels=[cam_id],
+                    start="end" if self.end else "beginning", max_lag=self.max_offset_diff, refresh_s=1.0,
+                    options=renamed(self.consumer_options),
+                )  # fmt: skip
                 camera = Camera.connect(cam_id, kafka, self._arrived)
             except PenstockError as error:
                 self._failed(error, is_strict=self.strict_on_fail)

@@ -81,8 +81,10 @@ class MongoConnect:
         return self.data
 
     def ret_cam_ids(self) -> list[str]:
-        """Return the current ids of all cameras, each once; documents without the field are left out."""
-        return list(dict.fromkeys(str(each[self._field]) for each in self.fetch() if self._field in each))
+        """Return the current ids of all cameras, each once; documents without an id in the field are left out."""
+        found = [each.get(self._field) for each in self.fetch()]
+        ids = [str(each).strip() for each in found if each is not None and not isinstance(each, bool | list | dict)]
+        return list(dict.fromkeys(each for each in ids if each))
 
     def close(self) -> None:
         """Disconnect."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 from penstock.error_text import text_of
 from penstock.errors import ConfigError, SourceError
 from penstock_kafka_av.kafka.options import from_environment
+from penstock_kafka_av.kafka.topics import Schema
 
 _log = logging.getLogger("penstock.kafka")
 _KINDS: Final = ("file", "topic", "mongo")
@@ -28,19 +29,29 @@ def check_channels_from(_: object, __: object, value: Any) -> None:
 class Channels:
     """Read the channels of a source. If a later read fails, the last list stays valid.
 
+    A channel that is part of no legal topic name is left out, with a warning: one wrong line must not cost the others.
+
     Args:
         place: A path, or {"file": path}, {"topic": name}, {"mongo": {"uri", "database", "collection", "field"}}.
+        schema: The schema of the topics.
         bootstrap_servers: Addresses of the brokers that have the topic.
         options: Options of the Kafka client.
     """
 
     def __init__(
-        self, place: Mapping[str, Any] | str, *, bootstrap_servers: Sequence[str], options: Mapping[str, Any]
+        self,
+        place: Mapping[str, Any] | str,
+        *,
+        schema: Schema,
+        bootstrap_servers: Sequence[str],
+        options: Mapping[str, Any],
     ) -> None:
         self._kind: str = "file" if isinstance(place, str) else next(iter(place))
         self._where: Any = place if isinstance(place, str) else place[self._kind]
         self._bootstrap_servers = bootstrap_servers
         self._options = options
+        self._schema = schema
+        self._left_out: set[str] = set()
         self._known: tuple[str, ...] | None = None
         self._read_at = 0.0
 
@@ -61,8 +72,18 @@ class Channels:
                 raise SourceError(f"channels_from {self._kind}: {text_of(error)}") from error
             _log.warning("channels_from %s: %s; keeping the last list", self._kind, text_of(error))
             return self._known
-        self._known = found
-        return found
+        self._known = tuple(each for each in found if self._is_usable(each))
+        return self._known
+
+    def _is_usable(self, channel: str) -> bool:
+        try:
+            self._schema.topic(channel)
+        except ConfigError as error:
+            if channel not in self._left_out:
+                self._left_out.add(channel)
+                _log.warning("channels_from %s: %s; it is left out", self._kind, error)
+            return False
+        return True
 
     def _read(self) -> Sequence[Any]:
         if self._kind == "file":

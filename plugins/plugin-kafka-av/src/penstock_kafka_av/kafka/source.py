@@ -29,7 +29,7 @@ from penstock_kafka_av.kafka.naming import Naming
 from penstock_kafka_av.kafka.options import check_name, check_options, check_timeout, client_config, servers
 from penstock_kafka_av.kafka.record import record_of
 from penstock_kafka_av.kafka.start import Starts, start_of
-from penstock_kafka_av.kafka.topics import Topics
+from penstock_kafka_av.kafka.topics import Schema, Topics
 from penstock_kafka_av.kafka.transient_errors import TransientErrors
 
 _log = logging.getLogger("penstock.kafka")
@@ -257,7 +257,12 @@ class KafkaSource:
     def _channel_list(self) -> Channels | None:
         if self.channels_from is None:
             return None
-        return Channels(self.channels_from, bootstrap_servers=self.bootstrap_servers, options=self.options)
+        return Channels(
+            self.channels_from,
+            schema=Schema(self.schema or ""),
+            bootstrap_servers=self.bootstrap_servers,
+            options=self.options,
+        )
 
     def _current_topics(self) -> Topics:
         channels = self.channels if self._channels is None else self._channels.current(every_s=self.refresh_s)

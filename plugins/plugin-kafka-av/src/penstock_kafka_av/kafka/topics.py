@@ -33,7 +33,7 @@ class Schema:
     def topic(self, channel: str) -> str:
         """Return the topic of a channel. Raises ConfigError if Kafka does not allow the name."""
         topic = _GAP.sub(lambda _: channel, self.text)
-        if not _LEGAL.fullmatch(topic) or len(topic) > 249:
+        if not channel or not _LEGAL.fullmatch(topic) or len(topic) > 249:
             raise ConfigError(
                 f"channel {channel!r}: {topic!r} is not a topic name: use letters, digits, '.', '_' and '-'"
             )
