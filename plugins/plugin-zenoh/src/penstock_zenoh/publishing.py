@@ -46,12 +46,16 @@ class Settings(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """A message that may have to be sent again: its first and last number, key, form and size."""
+    """A message that may have to be sent again: its first and last number, key, form and size.
+
+    The payload is the record's own bytes, which cannot change: zenoh copies them for each `put` into memory that it
+    frees afterwards, and that the next one finds in the cache.
+    """
 
     first: int
     last: int
     key: str
-    payload: zenoh.ZBytes
+    payload: bytes
     attachment: bytes
     size_bytes: int
 
@@ -154,15 +158,14 @@ class Publishing:
             attachment = wire.attachment(self._id, number, key_number)
         else:
             attachment = wire.packed_attachment(self._id, number, key_number, count=count, head=head)
-        payload = zenoh.ZBytes(data)
-        self._kept.append(_Kept(number, number + count - 1, key, payload, attachment, size_bytes))
+        self._kept.append(_Kept(number, number + count - 1, key, data, attachment, size_bytes))
         self._kept_bytes += size_bytes
         if len(self._kept) % 16 == 0 or len(self._kept) == 1:
             self._forget()
         try:
             if self._audience.all_present or self._audience.is_heard(key):
                 with self._order:
-                    publisher.put(payload, attachment=attachment)
+                    publisher.put(data, attachment=attachment)
         except zenoh.ZError as error:
             raise StoreError(f"zenoh does not send to {key!r}: {error}") from error
         self._number = number + count - 1
