@@ -2,12 +2,25 @@
 
 Each turn starts a sender and an archiver in processes of their own; the archivers take turns. The sender puts the exact
 bytes of a HERO's events with a HERO's QoS, by plain zenoh and without encoding each frame, so that not the camera but
-the archiver sets the pace; with `camera` it is a real `heros.LocalHERO`. Files go to a RAM disk if there is one (or to
-PENSTOCK_BENCH_DIR), so that it does not matter that penstock makes them durable and herostools does not.
+the archiver sets the pace; with `camera` it is a real `heros.LocalHERO`. The environment of heros has another version
+of zenoh than penstock: only herostools gets the frames of a real camera of this machine through shared memory; those
+of the bare sender, as those of a camera of another machine, both get through a socket.
 
-Printed for each size: the median of the frames stored per second, from the first to the last one by the times of
-their files, of the archiver's processor time for a frame, what was lost, and the ratios to herostools:
-`python bench_heros.py [ROUNDS [bare|camera [SIDE]]]`.
+Files go to a RAM disk if there is one, so that it does not matter that penstock makes them durable and herostools does
+not, and then to the directory for temporary files; PENSTOCK_BENCH_DIR replaces both.
+
+Printed for each size, directory and archiver:
+
+- `per_s`, the median of the frames stored per second, from the first to the last one by the times of their files, while
+  the sender goes on as fast as it can. herostools keeps in memory the frames that it has not stored (`peak_mib`), and
+  stores most of them when it has received all; penstock holds the sender back;
+- `cpu_us`, the archiver's processor time for a frame, which other programs disturb less;
+- `sustained_per_s` (with `sustained`), the highest of the tried rates of a sender that both store as it sends: nothing
+  is lost, and the last frame is stored soon after it was sent. That is how much a camera may send for hours.
+
+`zenoh` is no archiver: it takes the events as bytes from a channel of zenoh, in Python, and drops them.
+
+`python bench_heros.py [ROUNDS [bare|camera [SIDE [sustained]]]]`
 """
 
 from __future__ import annotations
@@ -19,7 +32,10 @@ import shutil
 import statistics
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,8 +43,14 @@ from typing import Any
 TESTS = Path(__file__).parents[1] / "tests"
 SIZES = {512: 1000, 64: 10_000}
 """Frames of so many rows and columns of uint16, and how many a turn."""
-HOW = ("herostools", "penstock", "npy-stack")
+HOW = ("herostools", "penstock", "npy-stack", "zenoh")
 RAM = Path("/dev/shm")
+SUSTAINED_S = 2.0
+"""How long a sender of a fixed rate sends."""
+LATE_S = 0.2
+"""How long after it an archiver that keeps up may store the last frame."""
+STEP = 1.1
+"""The ratio of successive rates that are tried."""
 TX = {
     "queue": {
         "size": {"data": 16},
@@ -74,75 +96,105 @@ def emit(endpoint: str) -> None:
         else:
             side = order["side"]
             image = encode(numpy.arange(side * side, dtype=numpy.uint16).reshape(side, side))
+            began_s = time.perf_counter()
             for number in range(order["frames"]):
+                if order["rate"]:
+                    time.sleep(max(0.0, began_s + number / order["rate"] - time.perf_counter()))
                 metadata = encode({"frame": number, "acquisition_time": time.time_ns()})
                 publisher.put(b"".join((b"\x82", image, metadata)))
-        print(json.dumps({"done": order["do"]}), flush=True)
+        print(json.dumps({"done": order["do"], "at_s": time.time()}), flush=True)
     session.close()
 
 
-def by_files(root: Path) -> tuple[int, float]:
-    """Return how many files there are, and the seconds from the first to the last."""
-    times = [entry.stat().st_mtime_ns for entry in os.scandir(root) if entry.name.endswith(".npy")]
-    return len(times), (max(times) - min(times)) / 1e9 if len(times) > 1 else 0.0
+def by_files(root: Path) -> tuple[int, float, float]:
+    """Return how many files there are, the time of the first and that of the last one."""
+    times = [entry.stat().st_mtime_ns / 1e9 for entry in os.scandir(root) if entry.name.endswith(".npy")]
+    return len(times), min(times, default=0.0), max(times, default=0.0)
 
 
 def archive(how: str, root: str, endpoint: str) -> None:
-    """Be an archiver of penstock: obey a line, and print what was stored and the processor time."""
-    import penstock as ps
-    from penstock_zenoh import ArrayArchiver
-    from penstock_zenoh.hero.source import HeroSource
+    """Be an archiver of penstock, or none: obey a line, and print what was stored and the processor time."""
+    import resource
 
-    if how == "penstock":
-        archiver = ArrayArchiver(
-            root + "/{{ '%06d' % frame }}.npy",
-            object_selector="cam",
-            event_name="acquisition_data",
-            sequence_key="frame",
-            connect=[endpoint],
-        )
-        run, store = archiver._run, "store"
+    if how == "zenoh":
+        count, close = taking(endpoint)
     else:
-        source = HeroSource(
-            object_selector="cam", event_name="acquisition_data", sequence_key="frame", connect=[endpoint]
-        )
-        stack = ps.store("npy-stack", path=root + "/{{ channel }}.npy", name="store")
-        run, store = ps.Pipeline(ps.source(source, name="cam") >> stack, dead_letters=root + "-dead").start(), "store"
+        count, close = storing(how, root, endpoint)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         order = json.loads(line)
         if order["do"] == "cpu":
             print(json.dumps({"cpu_s": time.process_time()}), flush=True)
             continue
-        wanted = order["frames"]
-        began = last = 0.0
-        count = first = 0
-        while count < wanted and (not began or time.monotonic() < last + 5):
-            time.sleep(0.01)
-            now = run.stats().node(store).stored
-            if now != count:
-                count, last = now, time.monotonic()
-                began, first = (began, first) if began else (last, now)
-        took_s = last - began
-        report = run.stop()
-        print(
-            json.dumps(
-                {
-                    "stored": report.stored,
-                    "timed": count - first,
-                    "took_s": took_s,
-                    "cpu_s": time.process_time(),
-                    "lost": report.lost_upstream,
-                }
-            ),
-            flush=True,
-        )
+        first = last = 0.0
+        first_count = stored = 0
+        while stored < order["frames"] and (not first or time.time() < last + 5):
+            time.sleep(0.2 if how == "penstock" else 0.01)  # as often as herostools where files are counted
+            now = count(order["side"])
+            if now != stored:
+                stored, last = now, time.time()
+                first, first_count = (first, first_count) if first else (last, now)
+        close()
+        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        times = {"first_s": first, "last_s": last, "timed": stored - first_count}
+        print(json.dumps({"stored": stored, **times, "cpu_s": time.process_time(), "peak_mib": peak_mib}), flush=True)
         return
 
 
-def turn(peers: Any, python: str, how: str, side: int, frames: int, sender: str) -> dict[str, float]:
-    """Let one archiver store what one camera emits."""
-    directory = os.environ.get("PENSTOCK_BENCH_DIR") or (str(RAM) if RAM.is_dir() else None)
+def storing(how: str, root: str, endpoint: str) -> tuple[Callable[[int], int], Callable[[], Any]]:
+    """Start an archiver; return functions that count what it has stored, and that end it."""
+    import penstock as ps
+    from penstock_zenoh import ArrayArchiver
+    from penstock_zenoh.hero.source import HeroSource
+
+    heros = {"object_selector": "cam", "event_name": "acquisition_data", "sequence_key": "frame"}
+    if how == "penstock":
+        archiver = ArrayArchiver(root + "/{{ '%06d' % frame }}.npy", **heros, connect=[endpoint])
+        return lambda side: len(os.listdir(root)), archiver._stop
+    source = ps.source(HeroSource(**heros, connect=[endpoint]), name="cam")
+    stack = ps.store("npy-stack", path=root + "/{{ channel }}.npy", name="store")
+    run = ps.Pipeline(source >> stack, dead_letters=root + "-dead").start()
+    file = Path(root, "cam.npy")
+
+    def count(side: int) -> int:
+        return file.stat().st_size // (2 * side * side) if file.exists() else 0
+
+    return count, run.stop
+
+
+def taking(endpoint: str) -> tuple[Callable[[int], int], Callable[[], Any]]:
+    """Take the events as bytes; return functions that count them, and that end it."""
+    import zenoh
+
+    from penstock_zenoh.session import Network
+
+    session = Network(connect=(endpoint,)).open()
+    subscriber = session.declare_subscriber("@object/heros/cam/acquisition_data", zenoh.handlers.FifoChannel(256))
+    taken = 0
+
+    def take() -> None:
+        nonlocal taken
+        try:
+            while True:
+                subscriber.recv().payload.to_bytes()
+                taken += 1
+        except zenoh.ZError:  # the session is closed
+            pass
+
+    thread = threading.Thread(target=take)
+    thread.start()
+
+    def close() -> None:
+        session.close()
+        thread.join()
+
+    return lambda side: taken, close
+
+
+def turn(
+    peers: Any, python: str, how: str, side: int, frames: int, sender: str, directory: str, rate: float = 0
+) -> dict[str, float]:
+    """Let one archiver store what one camera emits, at this rate or as fast as it can."""
     root = Path(tempfile.mkdtemp(prefix="bench-heros-", dir=directory))
     endpoint = peers.free_endpoint()
     if sender == "camera":
@@ -165,60 +217,96 @@ def turn(peers: Any, python: str, how: str, side: int, frames: int, sender: str)
             archiver.answer()
             camera.do("wait", event="acquisition_data")
             before = archiver.do("cpu")
-            archiver.tell("count", frames=frames, root=str(root))
-            camera.tell("burst", frames=frames, side=side)
+            archiver.tell("count", frames=frames, root=str(root), side=side)
+            camera.tell("burst", frames=frames, side=side, rate=rate)
             done = archiver.answer()
-            camera.answer()
+            ended_s = camera.answer()["at_s"]
         finally:
             archiver.clean_up()
-        stored, took_s = by_files(root)
-        if how == "npy-stack":
-            stored, took_s = done["stored"], done["took_s"] * done["stored"] / max(1, done["timed"])
+        if how in ("herostools", "penstock"):
+            stored, first_s, last_s = by_files(root)
+            per_s = (stored - 1) / max(last_s - first_s, 0.001)
+        else:
+            stored, last_s = done["stored"], done["last_s"]
+            per_s = done["timed"] / max(last_s - done["first_s"], 0.001)
         return {
-            "per_s": stored / took_s,
-            "cpu_us": (done["cpu_s"] - before["cpu_s"]) / max(1, done["stored"]) * 1e6,
+            "per_s": per_s,
+            "cpu_us": (done["cpu_s"] - before["cpu_s"]) / max(1, stored) * 1e6,
             "lost": frames - stored,
+            "peak_mib": done["peak_mib"],
+            "late_s": last_s - ended_s,
         }
     finally:
         camera.clean_up()
         shutil.rmtree(root, ignore_errors=True)
 
 
-def main() -> None:
-    """Run all sizes."""
+def sustained(a_turn: Callable[[int, float], dict[str, float]], guess: float) -> float:
+    """Return the highest rate of `guess` times a power of `STEP` at which an archiver keeps up; 0 for none.
+
+    Args:
+        a_turn: Takes how many frames to send, and the rate.
+        guess: Frames per second with which to begin.
+    """
+
+    def keeps_up(rate: float) -> bool:
+        done = a_turn(round(rate * SUSTAINED_S), rate)
+        return not done["lost"] and done["late_s"] < LATE_S
+
+    rate = guess
+    if keeps_up(rate):
+        while keeps_up(rate * STEP):
+            rate *= STEP
+        return rate
+    while rate > guess / 20:
+        rate /= STEP
+        if keeps_up(rate):
+            return rate
+    return 0.0
+
+
+def measure(side: int, directory: str, sender: str, rounds: int, *, is_sustained: bool) -> None:
+    """Print the figures of all archivers for one size and directory."""
     peers = conftest()
     python = peers.heros_environment()
-    sender = sys.argv[2] if len(sys.argv) > 2 else "bare"
-    sides = [int(sys.argv[3])] if len(sys.argv) > 3 else list(SIZES)
-    for side in sides:
-        frames = SIZES[side]
-        turns: dict[str, list[dict[str, float]]] = {how: [] for how in HOW}
-        for _ in range(int(sys.argv[1]) if len(sys.argv) > 1 else 7):
-            for how in HOW:
-                turns[how].append(turn(peers, python, how, side, frames, sender))
-        median = {
-            how: {name: statistics.median(each[name] for each in done) for name in ("per_s", "cpu_us", "lost")}
-            for how, done in turns.items()
+
+    def a_turn(how: str, frames: int, rate: float = 0) -> dict[str, float]:
+        return turn(peers, python, how, side, frames, sender, directory, rate)
+
+    turns: dict[str, list[dict[str, float]]] = {how: [] for how in HOW}
+    for _ in range(rounds):
+        for how in HOW:
+            turns[how].append(a_turn(how, SIZES[side]))
+    names = ("per_s", "cpu_us", "lost", "peak_mib")
+    median = {how: {name: statistics.median(each[name] for each in turns[how]) for name in names} for how in HOW}
+    if is_sustained:
+        for how in ("herostools", "penstock", "npy-stack"):
+            median[how]["sustained_per_s"] = sustained(partial(a_turn, how), median[how]["per_s"] / STEP**4)
+    theirs = median["herostools"]
+    for how, figures in median.items():
+        ratios = {
+            "times_as_fast": figures["per_s"] / theirs["per_s"],
+            "times_less_cpu": theirs["cpu_us"] / figures["cpu_us"],
         }
-        theirs = median["herostools"]
-        for how, figures in median.items():
-            print(
-                json.dumps(
-                    {
-                        "frames": f"{side}x{side}",
-                        "archiver": how,
-                        "sender": sender,
-                        **{name: round(value, 1) for name, value in figures.items()},
-                        "times_as_fast": round(figures["per_s"] / theirs["per_s"], 2),
-                        "times_less_cpu": round(theirs["cpu_us"] / figures["cpu_us"], 2),
-                        "spread": [
-                            round(min(t["per_s"] for t in turns[how])),
-                            round(max(t["per_s"] for t in turns[how])),
-                        ],
-                    }
-                ),
-                flush=True,
-            )
+        if "sustained_per_s" in figures:
+            ratios["times_sustained"] = figures["sustained_per_s"] / max(1, theirs["sustained_per_s"])
+        rates = [turn["per_s"] for turn in turns[how]]
+        line = {"frames": f"{side}x{side}", "directory": directory, "archiver": how, "sender": sender}
+        line |= {name: round(value, 1) for name, value in figures.items()}
+        line |= {name: round(value, 2) for name, value in ratios.items()}
+        print(json.dumps({**line, "spread": [round(min(rates)), round(max(rates))]}), flush=True)
+
+
+def main() -> None:
+    """Run all sizes and directories."""
+    given = dict(enumerate(sys.argv))
+    rounds, sender = int(given.get(1, 7)), given.get(2, "bare")
+    sides = [int(given[3])] if 3 in given else list(SIZES)
+    own = os.environ.get("PENSTOCK_BENCH_DIR")
+    directories = [own] if own else [*([str(RAM)] if RAM.is_dir() else []), tempfile.gettempdir()]
+    for side in sides:
+        for directory in directories:
+            measure(side, directory, sender, rounds, is_sustained=given.get(4) == "sustained")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import time
 
@@ -72,7 +73,9 @@ def camera(name):
             if order["do"] == "run":
                 acquire(hero, **order)
             elif order["do"] == "burst":
-                burst(hero, order["frames"], order["side"])
+                burst(hero, order["frames"], order["side"], order.get("rate", 0))
+                say(done="burst", at_s=time.time())
+                continue
             elif order["do"] == "wait":  # until somebody subscribes: events to nobody are gone
                 wait_for_subscriber(hero, name, order["event"])
             else:
@@ -100,11 +103,14 @@ def acquire(hero, do, frames, first=0, skip=(), bounds=True, stopped=True):
         hero.acquisition_stopped({"frames": frames, "frame_count": frames})
 
 
-def burst(hero, frames, side):
+def burst(hero, frames, side, rate):
     import numpy
 
     image = numpy.arange(side * side, dtype=numpy.uint16).reshape(side, side)
+    began = time.perf_counter()
     for number in range(frames):
+        if rate:
+            time.sleep(max(0, began + number / rate - time.perf_counter()))
         hero.acquisition_data(image, {"frame": number, "acquisition_time": time.time_ns()})
 
 
@@ -118,7 +124,8 @@ def count(frames, root):
         if now != stored:
             stored, last = now, time.monotonic()
             began = began or last
-    say(stored=stored, took_s=max(last - began, 0.2), cpu_s=time.process_time())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    say(stored=stored, cpu_s=time.process_time(), peak_mib=peak)
 
 
 def archive(classname, arguments):

@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 _DEFAULTS: Mapping[str, Any] = {
     "mode": "peer",
     "scouting/multicast/enabled": False,
+    # A sender reuses shared memory that a receiver does not confirm in time: after a receiver with a queue had stood
+    # for 2 s, 18 to 21 of 2,000 frames held the bytes of newer ones (zenoh 1.10.2); through a socket, none did.
     "transport/shared_memory/enabled": False,
     "transport/link/tx/queue/congestion_control/drop/wait_before_drop": 2_000_000,
     "transport/link/tx/queue/congestion_control/drop/max_wait_before_drop_fragments": 5_000_000,
