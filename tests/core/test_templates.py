@@ -109,6 +109,8 @@ def test_symlinks(tmp_path):
     template = Template("{{ name }}", root=root)
     assert template.path(record(name="in/x")) == root / "in" / "x"
     assert template.path_text(record(name="in/x")) == os.fspath(root / "in" / "x")
+    with pytest.raises(TemplateError, match="symlink"):
+        template.path_text(record(name="out/x"), is_new=True)
     for name in ("out/x", "out", "real/file", "in/file"):
         for path in (template.path, template.path_text):
             with pytest.raises(TemplateError, match="symlink"):

@@ -16,6 +16,8 @@ from penstock.coords import DataCoordinates
 from penstock.errors import RecordExistsError, StoreError
 from penstock.record import Record
 from penstock_npy import NpyStackStore
+from penstock_npy.growing_array import GrowingArray
+from penstock_npy.npy_format import npy_header
 
 ROUNDS = 100 if os.environ.get("PENSTOCK_FAULTS") == "full" else 6
 CHILD = """
@@ -251,3 +253,16 @@ def test_in_a_pipeline(tmp_path):
     report = ps.Pipeline(frames >> ps.store("npy-stack", path=f"{tmp_path}/{{{{ channel }}}}.npy")).run(check=True)
     assert report.stored == 50
     assert np.load(tmp_path / "left.npy")[:, 0, 0].tolist() == list(range(50))
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">f8", "?", "S5", [("seq", "<i8"), ("shape", "<i8", (2,))]])
+@pytest.mark.parametrize("shape", [(), (0,), (2, 0), (64, 64)])
+def test_the_header_is_that_of_numpy(shape, dtype, tmp_path):
+    """A header for any number of rows is, byte for byte, the one that is made from scratch."""
+    array = GrowingArray(tmp_path / "a.npy", np.dtype(dtype), shape)
+    array.make()
+    for count in (0, 1, 9, 10, 99, 10**6, 10**18):
+        array.say(count)
+        header = npy_header(np.dtype(dtype), (count, *shape))
+        assert (tmp_path / "a.npy").read_bytes() == header
+    array.close()

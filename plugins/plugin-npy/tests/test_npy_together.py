@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import warnings
 
@@ -246,3 +247,32 @@ def test_arrays_are_read_as_numpy_reads_them(tmp_path, name, version):
     assert not expected.size or found.strides == expected.strides
     assert found.tobytes() == expected.tobytes()
     assert found.flags.writeable
+
+
+@pytest.mark.parametrize("sidecar", ["index", "none"])
+@pytest.mark.parametrize("when_exists", ["error", "skip", "number", "replace"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_name_that_is_a_symlink_out_of_the_root_is_refused(is_there, when_exists, sidecar, tmp_path):
+    """Nothing is written through a link that leads out, the record is not skipped, and its neighbours are written."""
+    outside = tmp_path / "outside.npy"
+    if is_there:
+        outside.write_bytes(b"theirs")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "1.npy").symlink_to(outside)
+    store = NpyStore(path="{{ '%d' % n }}.npy", root=root, when_exists=when_exists, sidecar=sidecar)
+    store.open()
+    with pytest.raises(StoreError, match="symlink") as raised:
+        store.write(records(3))
+    store.close()
+    assert [record.seq for record, _ in raised.value.failed] == [1]
+    assert [(root / f"{n}.npy").is_symlink() for n in range(3)] == [False, True, False]
+    assert outside.exists() == is_there
+    assert not is_there or outside.read_bytes() == b"theirs"
+
+
+def test_keys_of_the_record_before_do_not_decide_for_the_next():
+    """Metadata are tagged by their own keys, whatever keys the mapping before had."""
+    for value in ({"a": 1}, {1: 1}, {"a": 1}, {"$a": 1}, {"a": 2.5, "b": math.nan}, {"a": 2.5, "b": 1}):
+        found = untagged(json.loads(tagged_text(value)))
+        assert str(found) == str({str(key): each for key, each in value.items()})

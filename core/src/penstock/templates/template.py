@@ -111,11 +111,19 @@ class Template:
         """
         return fence(self._fill(self._path, record), self.root, self.text)
 
-    def path_text(self, record: Record) -> str:
-        """Return `path` as text, which takes a fifth of the time for names of plain characters. Raises as `path`."""
+    def path_text(self, record: Record, *, is_new: bool = False) -> str:
+        """Return `path` as text, which takes a fifth of the time for names of plain characters. Raises as `path`.
+
+        Args:
+            record: The record.
+            is_new: The caller makes the file and refuses an existing one, also a symlink: it calls `path` for the
+                error. Then only the directories are searched for symlinks.
+        """
         name = self._quick_path(record)
-        if name and is_plain(name) and not leads_through_links(name, self._above):
-            return self._above + name
+        if name and is_plain(name):
+            checked = name.rpartition("/")[0] if is_new else name
+            if not checked or not leads_through_links(checked, self._above):
+                return self._above + name
         return os.fspath(self.path(record))
 
     def __repr__(self) -> str:

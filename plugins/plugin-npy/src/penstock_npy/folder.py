@@ -118,10 +118,10 @@ class Folder:
         """Return the path of a record. Raises StoreError, not retryable."""
         return Path(self.path_text(record))
 
-    def path_text(self, record: Record) -> str:
-        """Return the path of a record as text. Raises as `path_of`."""
+    def path_text(self, record: Record, *, is_new: bool = False) -> str:
+        """Return the path of a record as text. Raises as `path_of`; `is_new` as for `Template.path_text`."""
         try:
-            return self.template.path_text(record)
+            return self.template.path_text(record, is_new=is_new)
         except TemplateError as error:
             raise StoreError(f"{self.where}: record {name_of(record)}: {error}", retryable=False) from error
 

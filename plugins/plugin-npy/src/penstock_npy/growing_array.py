@@ -36,6 +36,7 @@ class GrowingArray:
     fd: int = attrs.field(default=-1, init=False)
     start: int = attrs.field(default=0, init=False)
     row_bytes: int = attrs.field(default=0, init=False)
+    _around: tuple[bytes, bytes, int] | None = attrs.field(default=None, init=False)
 
     def make(self) -> None:
         """Make the file. Raises FileExistsError, OSError, TypeError for a dtype that a file cannot contain."""
@@ -99,11 +100,20 @@ class GrowingArray:
 
     def say(self, count: int) -> None:
         """Write the number of rows into the header. Raises OSError."""
-        header = npy_header(self.dtype, (count, *self.shape))
+        header = self._header(count)
         if len(header) != self.start:
             raise ValueError(f"{self.path}: the header of {count} rows does not fit")
         os.pwrite(self.fd, header, 0)
         self.count = count
+
+    def _header(self, count: int) -> bytes:
+        """Return the header for this number of rows: `npy_header`, which takes as long as a small row is written."""
+        if self._around is None:
+            header = npy_header(self.dtype, (0, *self.shape))
+            before, _, after = header.rpartition(b"(0,")
+            self._around = before + b"(", b"," + after.rstrip(), len(header)
+        start, end, size = self._around
+        return (start + str(count).encode() + end).ljust(size - 1) + b"\n"
 
     def cut(self) -> None:
         """Cut the file off after the last row that the header counts."""

@@ -31,7 +31,7 @@ from penstock_npy.writing import Failed, failure, name_of, write_groups
 
 _MOST_OPEN = 64
 _MOST_KNOWN = 10_000
-_NOTHING: Said = ("{}", "{}")
+_NOWHERE = Record(None).coords
 _HAVE_BUFFERS = frozenset("uif")
 """Kinds of dtypes whose arrays are written as they are; others as bytes, since not all have a buffer of their own."""
 _Frame = tuple[Record, Any, Said]
@@ -200,9 +200,8 @@ class NpyStackStore:
             if not (type(data) is numpy.ndarray and data.dtype.kind in _HAVE_BUFFERS and data.flags.c_contiguous):
                 npy_buffers(data)  # refuses data that a file cannot hold
                 data = numpy.ascontiguousarray(data).reshape(data.shape)
-            if not record.metadata and not record.coords:
-                return record, data, _NOTHING
-            return record, data, (tagged_text(record.coords), tagged_text(record.metadata))
+            coords = "{}" if record.coords is _NOWHERE else tagged_text(record.coords)
+            return record, data, (coords, tagged_text(record.metadata))
         except (TypeError, ValueError, RecursionError) as error:
             raise StoreError(f"{self._where}: record {name_of(record)}: {error}", retryable=False) from error
 
@@ -220,11 +219,7 @@ class NpyStackStore:
             return
         new = group if self._is_new(series, group) else self._new_of(series, key, group, failed)
         while new:
-            data = new[0][1]
-            length = next(
-                (n for n, each in enumerate(new) if each[1].dtype != data.dtype or each[1].shape != data.shape),
-                len(new),
-            )
+            length = _alike(new)
             batch, new = new[:length], new[length:]
             try:
                 self._append(state.folder, series, key, batch)
@@ -362,6 +357,16 @@ class NpyStackStore:
             "put {{ channel }} into the path",
             retryable=False,
         )
+
+
+def _alike(frames: Sequence[_Frame]) -> int:
+    """Return how many frames at the beginning have the shape and the dtype of the first one."""
+    dtype, shape = frames[0][1].dtype, frames[0][1].shape
+    for number, (_, data, _) in enumerate(frames):
+        other = data.dtype
+        if (other is not dtype and other != dtype) or data.shape != shape:
+            return number
+    return len(frames)
 
 
 def _is_number(text: str) -> bool:

@@ -110,14 +110,15 @@ class NpyStore:
             return
         failed: list[tuple[Record, BaseException]] = []
         items: list[Item] = []
+        is_new = self.when_exists != "replace"
         for record in records:
             try:
-                items.append(self._item(record, folder.path_text(record)))
+                items.append(self._item(record, folder.path_text(record, is_new=is_new)))
             except StoreError as error:
                 failed.append((record, error))
         for item in folder.write_together(items):
             with reported(item.record, failed, where=self._where):
-                folder.write(item.record, Path(item.path), item.buffers, entry=item.entry)
+                folder.write(item.record, folder.path_of(item.record), item.buffers, entry=item.entry)
         fail(failed, records, where=self._where)
 
     def sync(self) -> None:

@@ -23,6 +23,8 @@ _QUICK = _SIMPLE | {float}
 _TEXT = frozenset((str,))
 _MOST_DEEP = 200
 _encoder = msgspec.json.Encoder()
+_last_keys: list[tuple[Any, ...]] = [()]
+"""The last keys that msgspec writes as the json module does: those of a channel are mostly the same."""
 
 
 def tagged_text(value: Mapping[str, Any]) -> str:
@@ -36,18 +38,22 @@ def tagged_text(value: Mapping[str, Any]) -> str:
         return "{}"
     if _is_simple(value):
         try:
-            text = _encoder.encode(dict(value)).decode()
-        except (OverflowError, UnicodeEncodeError):
-            text = "…"  # a long number, or a lone surrogate: the json module has a form for it
+            text = _encoder.encode(value if type(value) is dict else dict(value)).decode()
+        except (OverflowError, UnicodeEncodeError, TypeError):
+            text = "…"  # a long number, a lone surrogate, or a subclass of str: the json module has a form for it
         if text.isascii():
             return text
     return json.dumps(_tag(value, 0), allow_nan=False)
 
 
 def _is_simple(value: Mapping[str, Any]) -> bool:
-    kinds = set(map(type, value.values()))
-    if not (kinds <= _QUICK and set(map(type, value)) == _TEXT and "$" not in "".join(value)):
+    kinds, keys = set(map(type, value.values())), tuple(value)
+    if not kinds <= _QUICK:
         return False
+    if keys != _last_keys[0]:
+        if set(map(type, keys)) != _TEXT or "$" in "".join(keys):
+            return False
+        _last_keys[0] = keys
     return float not in kinds or all(math.isfinite(each) for each in value.values() if type(each) is float)
 
 
