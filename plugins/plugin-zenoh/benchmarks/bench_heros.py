@@ -12,13 +12,13 @@ not, and then to the directory for temporary files; PENSTOCK_BENCH_DIR replaces 
 Printed for each size, directory and archiver:
 
 - `per_s`, the median of the frames stored per second, from the first to the last one by the times of their files, while
-  the sender goes on as fast as it can. herostools keeps in memory the frames that it has not stored (`peak_mib`), and
+  the sender sends as fast as it can. herostools keeps in memory the frames that it has not stored (`peak_mib`), and
   stores most of them when it has received all; penstock holds the sender back;
 - `cpu_us`, the archiver's processor time for a frame, which other programs disturb less;
 - `sustained_per_s` (with `sustained`), the highest of the tried rates of a sender that both store as it sends: nothing
   is lost, and the last frame is stored soon after it was sent. That is how much a camera may send for hours.
 
-`zenoh` is no archiver: it takes the events as bytes from a channel of zenoh, in Python, and drops them.
+`zenoh` archives nothing: it takes the events as bytes from a channel of zenoh, in Python, and drops them.
 
 `python bench_heros.py [ROUNDS [bare|camera [SIDE [sustained]]]]`
 """
