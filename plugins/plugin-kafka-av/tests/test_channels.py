@@ -52,3 +52,16 @@ def test_a_channel_that_comes_back_without_a_keyframe(make_video, packets_of, ca
     assert report.stored == 13 + 20
     assert report.discarded == 7
     assert any("7 packets of channel 'back', from packet 13 on" in line.message for line in caplog.records)
+
+
+def test_a_channel_without_a_frame_is_reported(make_video, packets_of):
+    """Packets of another codec are discarded, none stays buffered, and the report says what to compare."""
+    packets = packets_of(make_video("wrong.mp4", bframes=0))
+    sound = packets_of(make_video("sound.mp4", bframes=0))
+    wrong = [each.replace(metadata={"codec": "hevc"}) for each in packets]
+    mixed = [each for pair in zip(wrong, sound, strict=True) for each in pair]
+    report = ps.Pipeline(ps.source(mixed) >> ps.decoder(AvDecoder(), name="decode") >> ps.store("memory")).run()
+    decode = report.account.node("decode")
+    assert (decode.discarded, decode.buffered, report.stored) == (len(wrong), 0, len(sound))
+    assert f"none of {len(wrong)} packets of channel 'wrong' gave a frame" in str(report)
+    assert "'sound'" not in str(report)

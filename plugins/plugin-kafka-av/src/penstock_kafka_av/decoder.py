@@ -139,6 +139,9 @@ class AvDecoder:
     _engine: Decoding | None = attrs.field(default=None, init=False, eq=False, repr=False)
     _cuts: CutStream | None = attrs.field(default=None, init=False, eq=False, repr=False)
     _last_seq: int | None = attrs.field(default=None, init=False, eq=False, repr=False)
+    _channel: str = attrs.field(default="", init=False, eq=False, repr=False)
+    _has_frames: bool = attrs.field(default=False, init=False, eq=False, repr=False)
+    _has_ended: bool = attrs.field(default=False, init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         """Declare `gives="any"` if the pictures are lazy."""
@@ -161,7 +164,12 @@ class AvDecoder:
         return self._engine.thinned if self._engine is not None else 0
 
     def remark(self) -> str:
-        """Return a sentence if frames are decoded in software although `hardware` selects a device; else ""."""
+        """Return a sentence if `hardware` selects a device and is not used, or if no packet gave a frame; else ""."""
+        if self._has_ended and not self._has_frames and self.skipped:
+            return (
+                f"none of {self.skipped} packets of channel {self._channel[:80]!r} gave a frame: compare "
+                f"codec={self.codec!r} with the stream, and check that it has keyframes"
+            )
         hardware = self._engine.opening.hardware if self._engine is not None else None
         return hardware.remark() if hardware is not None else ""
 
@@ -194,14 +202,14 @@ class AvDecoder:
         engine = self._started()
         data = _bytes_of(record)
         leapt = self._last_seq is not None and is_leap(self._last_seq, record.seq)
-        self._last_seq = record.seq
+        self._last_seq, self._channel = record.seq, record.channel
         if leapt and self.on_gap == "resync":
             engine.drain()
             engine.forget(gap=True)
             self._cuts = None
         if self.packets == "whole":
             engine.send(data, record, number=0, whole=True)
-            return _taken(engine)
+            return self._taken(engine)
         failure: DecodeError | None = None
         for packet, begins_in, number in self._feed(engine, record, data):
             try:
@@ -210,7 +218,7 @@ class AvDecoder:
                 failure = failure or error
         if failure is not None:
             raise failure
-        return _taken(engine)
+        return self._taken(engine)
 
     def flush(self) -> Sequence[Record]:
         """Return the last frames; damage detected only now is counted in `damaged`."""
@@ -223,7 +231,8 @@ class AvDecoder:
             self._cuts = None
         engine.drain()
         engine.forget(gap=False)
-        return _taken(engine)
+        self._has_ended = True
+        return self._taken(engine)
 
     def reset(self) -> None:
         """Forget everything and wait for the next keyframe; buffered frames are lost."""
@@ -250,6 +259,13 @@ class AvDecoder:
     def unseen(self) -> Sequence[Record]:
         """Return the packets whose frames are still to come: a subset of `held()`, not sufficient to decode them."""
         return tuple(self._engine.unseen()) if self._engine is not None else ()
+
+    def _taken(self, engine: Decoding) -> Sequence[Record]:
+        frames = tuple(engine.ready)
+        engine.ready.clear()
+        if frames:
+            self._has_frames = True
+        return frames
 
     def _started(self) -> Decoding:
         if self._engine is None:
@@ -285,12 +301,6 @@ class AvDecoder:
                 f"av decoder, {where(record)}: {error}, so packets='stream' does not work with it; "
                 "send whole packets and set packets='whole'"
             ) from error
-
-
-def _taken(engine: Decoding) -> Sequence[Record]:
-    frames = tuple(engine.ready)
-    engine.ready.clear()
-    return frames
 
 
 def _bytes_of(record: Record) -> bytes:

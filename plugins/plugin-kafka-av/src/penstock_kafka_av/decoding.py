@@ -226,8 +226,7 @@ class Decoding:
         """
         wait_until_idle(self._take_context())
         self._is_resting = False
-        self._left_out.end(None)
-        self._sets.drop_ahead()
+        self._skipped += self._left_out.give_up(self._sets.drop_ahead())
         self._order.clear()
         self._informed = None
         self._sent.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import attrs
 
@@ -22,6 +23,13 @@ class LeftOut:
         """Count one more packet."""
         self._first = self._first or record
         self._count += 1
+
+    def give_up(self, others: Sequence[Record]) -> int:
+        """Log the skipped packets, and others that are skipped too since no keyframe follows; return their number."""
+        for record in others:
+            self.note(record)
+        self.end(None)
+        return len(others)
 
     def end(self, keyframe: Record | None) -> None:
         """Log the skipped packets, if there were any; `keyframe` is None if none arrived."""

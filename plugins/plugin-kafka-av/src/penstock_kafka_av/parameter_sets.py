@@ -99,10 +99,11 @@ class ParameterSets:
         """Return the kept sets, in the order in which a decoder needs them."""
         return [unit for _, unit in sorted(self._kept.items(), key=lambda item: item[0])]
 
-    def drop_ahead(self) -> None:
-        """Forget the records ahead, after a discontinuity. The sets are kept."""
-        self._leading = b""
-        self.ahead.clear()
+    def drop_ahead(self) -> list[Record]:
+        """Forget the records ahead, after a discontinuity, and return them. The sets are kept."""
+        dropped, self._leading = self.ahead, b""
+        self.ahead = []
+        return dropped
 
     def clear(self) -> None:
         """Forget everything, after a change of codec."""

@@ -106,10 +106,14 @@ class DecodeStep(Step):
 
     def _has_skipped(self, channel: str) -> bool:
         """Return whether the decoder has skipped packets since the last call: they are discarded, not buffered."""
+        return self._newly_skipped(channel) > 0
+
+    def _newly_skipped(self, channel: str) -> int:
+        """Return how many packets of a channel the decoder has skipped since the last call."""
         assert self._skipped is not None
         before, now = self._skipped.get(channel, 0), getattr(self._decoders.get(channel), "skipped", 0)
         self._skipped[channel] = now
-        return now > before
+        return int(now - before)
 
     def _newly_thinned(self, channel: str) -> int:
         """Return how many packets of a channel the decoder has thinned out since the last call."""
@@ -143,6 +147,10 @@ class DecodeStep(Step):
             frames = only_records(decoder.flush(), "flush")
             if self._thinned is not None:
                 self.counters.count_buffered_as(self.counters.thinned, channel, self._newly_thinned(channel))
+            if self._skipped is not None:
+                self.counters.count_buffered_as(self.counters.discarded, channel, self._newly_skipped(channel))
+            if self._remarks and not self.counters.remark:
+                self.counters.remark = decoder.remark()
             return frames if self._naming is None else self._naming.frames(None, frames)
         except BaseException as error:  # one channel's end must not cost another's
             self.error_policy.fail_late("flush", error)
