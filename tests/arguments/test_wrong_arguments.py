@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 
 import pytest
 from right import right_arguments
 from walk import ODD, Opens, arguments, complaint, exported
 
 import penstock as ps
+from penstock.errors import UnknownOptionError
 from penstock.testing import FakeSource
 
 PACKAGES = (
@@ -92,3 +94,25 @@ def test_wrong_arguments_of_methods_are_refused(cls, method, objects):
         if (wrong := complaint(call, right, argument.name, value, may_fail=True)) is not None
     }
     assert found == {}
+
+
+OF_EACH_RECORD = {"penstock.Record", "penstock_npy.LogMessage", "penstock_npy.LogPackage", "penstock.YamlConfig"}
+"""Made for each record, where a check would cost time; or without settings of its own."""
+
+CLASSES = [
+    pytest.param(call, id=name)
+    for name, call in CALLS
+    if inspect.isclass(call)
+    and name not in OF_EACH_RECORD
+    and not any(one.kind is one.VAR_KEYWORD for one in inspect.signature(call).parameters.values())
+]
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_a_misspelled_setting_gets_a_suggestion(cls):
+    """An unknown setting is the TypeError of Python, and an error of penstock that names the nearest setting."""
+    known = [name for name, one in inspect.signature(cls).parameters.items() if one.kind is not one.VAR_POSITIONAL]
+    with pytest.raises(UnknownOptionError) as caught:
+        cls(**{f"{known[0]}z" if known else "z": None})
+    assert isinstance(caught.value, TypeError)
+    assert f"did you mean {known[0]!r}?" in str(caught.value) if known else "takes no options" in str(caught.value)

@@ -139,3 +139,16 @@ def test_a_part_of_an_archive(tmp_path):
     assert json.loads(read(tmp_path, "all/left", "--key", "1.npy", "--json"))["channel"] == "left"
     assert "7.npy" in read(tmp_path, "all/left", "--key", "7.npy", status=1)
     assert len(read(tmp_path, str(tmp_path / "all" / "left")).splitlines()) == 2
+
+
+def test_a_log_of_segments(tmp_path):
+    """A directory of npy-log is listed as one, also in part, and none of its files is taken for a log of records."""
+    frames = [ps.Record(numpy.full(2, n), channel=name, seq=n) for name in ("left", "right") for n in range(2)]
+    ps.Pipeline(ps.source(frames) >> ps.store("npy-log", path=str(tmp_path / "all" / "log"))).run(check=True)
+    for whole in ("all", "all/log"):
+        assert [line.split()[0] for line in read(tmp_path, whole).splitlines()] == [
+            "left/0", "left/1", "right/0", "right/1",
+        ]  # fmt: skip
+    (segment,) = (tmp_path / "all" / "log" / "left").glob("*.log")
+    for part in ("all/log/left", f"all/log/left/{segment.name}"):
+        assert [line.split()[0] for line in read(tmp_path, part).splitlines()] == ["0", "1"]

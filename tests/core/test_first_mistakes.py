@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 import penstock as ps
@@ -253,3 +254,40 @@ def test_an_error_in_a_file_names_the_node(node, edge, line):
     }
     with pytest.raises(ConfigError, match=line):
         ps.Pipeline.from_plain(plain)
+
+
+@attrs.define(kw_only=True)
+class Checked:
+    """A store of somebody else, whose settings are checked by attrs."""
+
+    takes = "any"
+    mode: str = attrs.field(default="fast", validator=attrs.validators.in_(("fast", "slow")))
+
+    def open(self):
+        pass
+
+    def write(self, records):
+        pass
+
+    def sync(self):
+        pass
+
+    def close(self):
+        pass
+
+
+class CheckedStep(Checked):
+    """A processor with the same setting."""
+
+    def __call__(self, record):
+        return record
+
+
+def test_errors_of_validators_of_attrs_are_a_sentence():
+    """A setting that a validator of attrs refuses is reported by what the validator says, without its definition."""
+    kept = ps.store("null")
+    for flow in (ps.store(f"{__name__}:Checked", mode="fats"), ps.processor(CheckedStep, mode="fats") >> kept):
+        with pytest.raises(ConfigError) as caught:
+            ps.Pipeline(ps.source([1]) >> flow).check()
+        assert "'mode' must be in ('fast', 'slow') (got 'fats')" in str(caught.value)
+        assert "Attribute(" not in str(caught.value)

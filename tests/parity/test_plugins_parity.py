@@ -73,6 +73,13 @@ def test_public_names_are_there():
             assert value.__doc__, f"{module.__name__}.{name} has no docstring"
 
 
+@pytest.mark.parametrize("distribution", sorted(TESTS.keys() - {"penstock-demo"}))
+def test_dir_lists_public_names(distribution):
+    """`dir()` of a package, from which editors complete, has its public names before any of them was used."""
+    package = importlib.import_module(distribution.replace("-", "_"))
+    assert set(package.__all__) <= set(dir(package))
+
+
 def test_no_distribution_is_a_plugin_of_pytest():
     """None registers with pytest, which would import it before coverage begins to measure, and into others' tests."""
     files = [*ROOT.glob("plugins/*/pyproject.toml"), ROOT / "core" / "pyproject.toml"]

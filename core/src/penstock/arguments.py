@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 import attrs
 
-from penstock.errors import ConfigError
+from penstock.errors import ConfigError, UnknownOptionError
 from penstock.short_text import short
-from penstock.suggestions import close_to
+from penstock.suggestions import close_to, unknown_keyword
 from penstock.validators import without_numpy
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -36,7 +36,8 @@ class _Kind:
 def checks_arguments(public: F) -> F:
     """Make a function or class refuse arguments whose kind is not that of its annotation, with a ConfigError.
 
-    The message names argument, value and remedy. Defaults are not checked. An annotation that does not tell a kind
+    The message names argument, value and remedy. An unknown keyword is an UnknownOptionError, with the nearest one.
+    Defaults are not checked. An annotation that does not tell a kind
     (Any, a protocol) allows every value. A field of attrs with a validator or converter of its own is left to it; of
     converters, those to paths are checked here. Scalars of numpy count as those of Python. The annotations are read at
     the first call; classes that are imported for type checkers alone are recognized by name.
@@ -84,7 +85,13 @@ def _checked(function: Callable[..., Any], cls: type | None, besides: Collection
         for name, value in kwargs.items():
             if name in by_name and not by_name[name].holds(value):
                 _refuse_unless_numpy(name, value, by_name[name])
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            unknown = unknown_keyword(function, kwargs)
+            if unknown is None:
+                raise
+            raise UnknownOptionError(unknown) from error
 
     return call
 

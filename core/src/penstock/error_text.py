@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from penstock.errors import PenstockError
+from penstock.short_text import sentence_of
 
 if TYPE_CHECKING:
     from penstock.record import Record
@@ -39,7 +40,8 @@ def class_path(error: BaseException) -> str:
 
 def message_of(error: BaseException) -> str:
     """Return its message, or a note that it cannot be printed."""
-    return _try(lambda: plain_text(str(error))[:_LONGEST_MESSAGE], "(its message cannot be printed: __str__ raises)")
+    otherwise = "(its message cannot be printed: __str__ raises)"
+    return _try(lambda: plain_text(sentence_of(error))[:_LONGEST_MESSAGE], otherwise)
 
 
 def text_of(error: BaseException) -> str:

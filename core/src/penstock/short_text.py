@@ -6,6 +6,8 @@ import reprlib
 from collections.abc import Sequence
 from typing import Any, Final
 
+import attrs
+
 from penstock.secret_texts import is_secret, without_secrets
 
 MOST_LETTERS: Final = 60
@@ -29,6 +31,14 @@ def short(value: Any) -> str:
     except BaseException:  # errors of a user's class must not reach the code that prints it
         return f"<{type(value).__name__}>"
     return text if len(text) <= MOST_LETTERS else text[: MOST_LETTERS - 1] + "…"
+
+
+def sentence_of(error: BaseException) -> str:
+    """Return the message of an error; of one by a validator of attrs without the definition of the field."""
+    args = error.args
+    if len(args) > 1 and type(args[1]) is attrs.Attribute and type(args[0]) is str:
+        return args[0]
+    return str(error)
 
 
 def setting(name: str, value: Any) -> str:

@@ -29,9 +29,9 @@ def read(store: str, more: tuple[str, ...], key: str | None, limit: int | None, 
 
     Each line has key, channel, number, time, coordinates, and type of the data.
 
-    STORE is a path (a directory of .npy or .json files or one of them, an LMDB directory, a log), or the name of a
-    store with its settings: penstock read npy path='archive/{{ seq }}.npy'. Of several stores, --key shows the record
-    in the first that has it.
+    STORE is a path (a directory of .npy or .json files or one of them, an LMDB directory, a log or npy-log), or the
+    name of a store with its settings: penstock read npy path='archive/{{ seq }}.npy'. Of several stores, --key shows
+    the record in the first that has it.
     """
     stores = [store, *(each for each in more if "=" not in each or Path(each).exists())]
     settings = dict(_setting(each) for each in more if each not in stores)
@@ -90,7 +90,7 @@ def _open(name: str, settings: dict[str, Any]) -> Any:
     path = Path(name)
     if settings or not path.exists():
         return _opened(name, settings)
-    if path.is_file() and path.suffix == ".log":
+    if path.is_file() and path.suffix == ".log" and not path.with_suffix(".idx").exists():
         return _Log(path)
     store, settings, prefix = _writer_of(path)
     opened = _opened(store, settings)
@@ -132,6 +132,11 @@ def _writer_of(path: Path) -> tuple[str, dict[str, Any], str]:
         stacks = folder.rglob("*.times.npy") if path.is_dir() else iter((path.with_suffix(".times.npy"),))
         if any(each.exists() for each in stacks):
             return "npy-stack", {"path": "{{ channel }}.npy", "root": str(folder)}, ""
+    segment = next(path.rglob("*.idx"), None) if path.is_dir() else path.with_suffix(".idx")
+    if segment is not None and segment.with_suffix(".log").exists():
+        channel = segment.parent  # a log has a directory for each channel, whose name begins the keys
+        prefix = f"{channel.name}/" if path in (channel, segment.with_suffix(".log")) else ""
+        return "npy-log", {"path": str(channel.parent)}, prefix
     for suffix, store in _ONE_FILE_EACH.items():
         found = next(folder.rglob(f"*{suffix}"), None) if path.is_dir() else path
         if found is not None and found.suffix == suffix:

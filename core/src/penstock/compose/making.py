@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import attrs
 
+from penstock.error_text import message_of
 from penstock.errors import WiringError
 from penstock.user_function import FACTORY, form_of
 
@@ -79,7 +80,7 @@ def copy_of(component: Any) -> Any:
     try:
         return kind(**own)
     except Exception as error:  # as above
-        raise WiringError(f"{kind.__qualname__} cannot be made from its settings: {error}") from error
+        raise WiringError(f"{kind.__qualname__} cannot be made from its settings: {message_of(error)}") from error
 
 
 def is_function(thing: Any) -> bool:

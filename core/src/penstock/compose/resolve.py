@@ -15,6 +15,7 @@ from penstock.component import KINDS, SupportsNodeName
 from penstock.compose.import_path import import_path, is_import_path
 from penstock.compose.making import Maker, copy_of, is_class, is_function, makes_processors
 from penstock.compose.node import NODE_OPTIONS, Node, describe, label
+from penstock.error_text import message_of, text_of
 from penstock.errors import ConfigError, PenstockError, PluginError, WiringError
 from penstock.short_text import short
 from penstock.suggestions import close_to
@@ -178,7 +179,7 @@ def _made(node: Node, origin: str, given: Any, *, use: str = "") -> ResolvedNode
     except PenstockError as error:
         raise type(error)(f"{where}: {error}") from error
     except Exception as error:  # a user's class or factory may raise anything
-        raise WiringError(f"{where}: {label(node)} cannot be made: {type(error).__name__}: {error}") from error
+        raise WiringError(f"{where}: {label(node)} cannot be made: {text_of(error)}") from error
 
     def make_there() -> Any:
         try:
@@ -287,7 +288,7 @@ def _call(owner: Any, settings: Mapping[str, Any]) -> Any:
     except PenstockError:
         raise
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{label_of(owner)}: {error}") from error
+        raise ConfigError(f"{label_of(owner)}: {message_of(error)}") from error
 
 
 def _kind(component: Any, name: str) -> str:

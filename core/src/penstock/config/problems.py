@@ -9,6 +9,7 @@ import cattrs
 from cattrs.errors import ForbiddenExtraKeysError
 
 from penstock.config.annotations import type_hints
+from penstock.short_text import sentence_of
 from penstock.suggestions import nearest
 
 
@@ -27,7 +28,7 @@ def _describe(error: BaseException, kind: type | None) -> str:
         return "; ".join(_unknown(key, error.cl) for key in sorted(error.extra_fields))
     if isinstance(error, KeyError):
         return "is missing"
-    return str(error) or type(error).__name__
+    return sentence_of(error) or type(error).__name__
 
 
 def _unknown(key: str, cls: Any) -> str:

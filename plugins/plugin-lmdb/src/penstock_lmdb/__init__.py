@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from penstock.codec.encoders import Encoder
+    from penstock.errors import CannotConnectToStoreError
     from penstock_lmdb.errors import CannotConnectToStoreInterfaceError, CannotGetObjectError, ObjectNotFoundError
     from penstock_lmdb.object_value import LMDBData
     from penstock_lmdb.objects import LMDBStore
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from penstock_lmdb.store import LmdbRecordStore as LmdbStore
 
 _HOMES = {
+    "CannotConnectToStoreError": ("penstock.errors", "CannotConnectToStoreError"),
     "CannotConnectToStoreInterfaceError": ("penstock_lmdb.errors", "CannotConnectToStoreInterfaceError"),
     "CannotGetObjectError": ("penstock_lmdb.errors", "CannotGetObjectError"),
     "Encoder": ("penstock.codec.encoders", "Encoder"),
@@ -31,6 +33,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "CannotConnectToStoreError",
     "CannotConnectToStoreInterfaceError",
     "CannotGetObjectError",
     "Encoder",
@@ -50,3 +53,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has: {', '.join(__all__)}")
     home, its_name = _HOMES[name]
     return getattr(importlib.import_module(home), its_name)
+
+
+def __dir__() -> list[str]:
+    return __all__

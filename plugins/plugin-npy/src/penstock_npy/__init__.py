@@ -58,3 +58,7 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(importlib.import_module(f"penstock_npy.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
