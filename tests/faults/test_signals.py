@@ -155,6 +155,35 @@ def test_sigterm_in_a_with_block_drains(program, tmp_path):
     assert len(list(read_log(tmp_path / "all.log"))) == 60
 
 
+@pytest.mark.parametrize("form", ["started", "handler"])
+def test_sigterm_without_a_block_drains(program, tmp_path, form):
+    """SIGTERM ends a program that has a run without a `with` block like an exception: everything is stored."""
+    bare = PROGRAM.replace(
+        '    with make(function, ps.store("log", path="all.log")) as run:',
+        '    if run := make(function, ps.store("log", path="all.log")):',
+    )
+    assert bare != PROGRAM
+    child = program(form, "slow", code=bare)
+    child.send_signal(signal.SIGTERM)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 143, errors
+    assert len(list(read_log(tmp_path / "all.log"))) == 60
+    assert "still at work at the end of the program: draining" in errors
+
+
+def test_sigterm_is_as_before_after_the_last_run():
+    """Runs without a `with` block leave no handler of SIGTERM behind, whether they are stopped, or waited for."""
+    before = signal.getsignal(signal.SIGTERM)
+    first = ps.Pipeline(ps.source(range(10)) >> ps.store("null")).start()
+    handler = ps.DataHandler("memory")
+    assert signal.getsignal(signal.SIGTERM) is not before
+    assert first.wait() is not None
+    assert signal.getsignal(signal.SIGTERM) is not before
+    handler.put({"t": 0}, 1)
+    handler.close()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def test_ctrl_c_while_a_block_ends_is_announced_too(program, tmp_path):
     """Ctrl-C while `with` drains by itself is the first one: it announces, all is stored, then it is raised."""
     code = PROGRAM.replace("        threading.Event().wait()\nexcept", "        pass\nexcept")

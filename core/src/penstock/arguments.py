@@ -138,7 +138,8 @@ def _resolved(annotation: Any, scope: Mapping[str, Any]) -> Any:
     names = dict(scope)
     while isinstance(annotation, str):
         try:
-            annotation = eval(annotation, names)
+            # Compiled first: `eval` of text makes CPython forget an unhandled Ctrl-C, and its exit status, at exit.
+            annotation = eval(compile(annotation, "<annotation>", "eval"), names)
         except NameError as error:
             names[str(error.name)] = type(str(error.name), (_Named,), {})
         except (AttributeError, TypeError):  # a part of such a class

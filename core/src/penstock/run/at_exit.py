@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from penstock.report.run_report import RunReport
 from penstock.run.draining import EndingRun, counted, drain, tell, under_way
+from penstock.run.signals import SigtermLeaves
 
 
 class WatchedRun(EndingRun, Protocol):
@@ -33,14 +34,20 @@ LIMIT_S: Final = 30.0
 """Seconds that runs may drain at the end of the program, unless PENSTOCK_EXIT_DRAIN_S is set."""
 
 _at_work: dict[WatchedRun, None] = {}
+_sigterm = SigtermLeaves()
 _lock = threading.Lock()
 _registered = False
 _lost = False
 
 
 def watch_over(run: WatchedRun) -> None:
-    """Drain this run at the end of the program, unless it is over by then."""
+    """Drain this run at the end of the program, unless it is over by then.
+
+    Until `release`, SIGTERM ends the program like an exception in its main thread, if the run was started there and the
+    signal has no handler: by default it kills a program, which then does not drain.
+    """
     global _registered
+    _sigterm.enter()
     with _lock:
         _at_work[run] = None
         if _registered:
@@ -65,11 +72,20 @@ def forget(run: WatchedRun) -> None:
         _at_work.pop(run, None)
 
 
+def release() -> None:
+    """Let SIGTERM do what it did before, unless a run is still at work. Has no effect outside the main thread."""
+    with _lock:
+        if _at_work:
+            return
+    _sigterm.leave()
+
+
 def _forget() -> None:
     """Forget the runs of the parent process: their threads do not exist here."""
     global _lock
     _lock = threading.Lock()
     _at_work.clear()
+    _sigterm.leave()
 
 
 def _drain_all() -> None:

@@ -107,6 +107,7 @@ class Run:
         report = self._engine.wait(timeout_s)
         if report is not None and threading.current_thread() is not self._supervisor.thread:
             self._supervisor.thread.join()  # it ends right after it has made the report
+            at_exit.release()
         return report
 
     @checks_arguments
@@ -234,7 +235,10 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._must_not_wait("stop_soon() or abort()")
-        self._block.leave(error)
+        try:
+            self._block.leave(error)
+        finally:
+            at_exit.release()
 
     def __repr__(self) -> str:
         report = self.report
