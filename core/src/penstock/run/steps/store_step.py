@@ -55,20 +55,23 @@ class StoreStep(Step):
     def _write_again(self, records: Sequence[Record], error: BaseException, began: float) -> None:
         """Retry unwritten records in order: first together, then one by one, so that each has its own error.
 
-        While the store is down, they are not retried together, and one by one only while calls fail fast.
+        A record that was alone in the last call has its own error already. While the store is down, they are not
+        retried together, and one by one only while calls fail fast.
         """
         self.error_policy.note(error)
         left = self._sort(records, error)
+        alone = error if len(records) == 1 else None
         if self.outage.is_on and left:
             self.outage.note(error, records=0, took_s=time.monotonic() - began)
             self._one_by_one(left, error if len(left) == 1 else None, 1)
             return
 
         def write() -> None:
-            nonlocal left
+            nonlocal left, alone
             try:
                 self._write(left)
             except BaseException as last:  # as in run; records that the failed call wrote are not written again
+                alone = last if len(left) == 1 else None
                 left = self._sort(left, last)
                 if left:
                     raise
@@ -82,7 +85,7 @@ class StoreStep(Step):
                 if self.error_policy.is_abort(last):
                     raise
                 self.error_policy.note(last)
-        self._one_by_one(left)
+        self._one_by_one(left, alone)
 
     def _one_by_one(self, records: Sequence[Record], known: BaseException | None = None, tries: int = 0) -> None:
         """Write each record alone; `known` is the error of a record that has just been tried alone."""
