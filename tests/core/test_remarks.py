@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 
+import pytest
+
 import penstock as ps
-from penstock.errors import EndOfSource, SourceError
+from penstock.builtin.decode import JsonDecoder
+from penstock.component import Remark
+from penstock.errors import ConfigError, EndOfSource, SourceError
 
 from .runs import QUICK, Shelf
 
@@ -51,22 +55,62 @@ def test_a_reopened_source_is_named(caplog):
 
 
 def test_notes_of_a_source_are_information(caplog):
-    """Notes of a source are in the report, and logged as information; a broken `notes` costs nothing else."""
+    """Notes of a source are in the report, and logged as information; broken remarks cost nothing else."""
     caplog.set_level(logging.INFO, "penstock.report")
     source = Shaky(0)
-    source.notes = lambda: ["channel 'cam' came", "channel 'cam' went"]
+    source.remarks = lambda: [Remark("channel 'cam' came"), Remark("channel 'cam' went")]
     report = ps.Pipeline(ps.source(source, name="camera") >> ps.store("null")).run()
     assert report.ok
-    assert report.account.node("camera").notes == ("channel 'cam' came", "channel 'cam' went")
+    assert [each.text for each in report.account.node("camera").remarks] == ["channel 'cam' came", "channel 'cam' went"]
     assert [note for note in report.notes if "camera" in note] == report.remarks == report.notes
     assert [(entry.levelname, "went" in entry.getMessage()) for entry in caplog.records] == [
         ("INFO", False),
         ("INFO", True),
     ]
+
+
+@pytest.mark.parametrize("wrong", [lambda: 1 / 0, lambda: "a text", lambda: ["a text"], lambda: [("a", "loud")], int])
+def test_wrong_remarks_cost_nothing_else(wrong):
+    """Remarks that raise, or are none, are an error of the source in the account, and cost nothing else."""
     source = Shaky(0)
-    source.notes = lambda: 1 / 0
+    source.remarks = wrong
     report = ps.Pipeline(ps.source(source, name="camera") >> ps.store("null")).run()
     assert (report.stored, report.notes) == (12, [])
+    assert report.account.node("camera").remarks == ()
+    assert report.account.node("camera").last_error
+
+
+def test_a_remark_has_one_of_two_levels():
+    """A misspelled level is refused where the remark is made, with the near word."""
+    with pytest.raises(ConfigError, match=r"level='warn': must be one of info, warning; did you mean 'warning'"):
+        Remark("a fact", "warn")
+
+
+class Doubtful(JsonDecoder):
+    """A decoder with a doubt and a fact of each channel."""
+
+    def decode(self, record):
+        self.channel = record.channel
+        return super().decode(record)
+
+    def remarks(self):
+        return [Remark(f"{self.channel} is old", "warning"), Remark("made by hand")]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_decoder_reports_facts_of_each_channel(workers):
+    """What the decoders of two channels report is in the report once, with its level, whichever worker decoded."""
+    records = [ps.Record(b"1", channel=f"camera {number % 2}", seq=number // 2) for number in range(10)]
+    decoding = ps.decoder(Doubtful, name="decoding", workers=workers)
+    report = ps.Pipeline(ps.source(records) >> decoding >> ps.store("null")).run()
+    told = report.account.node("decoding").remarks
+    assert sorted(told, key=str) == [
+        Remark("camera 0 is old", "warning"),
+        Remark("camera 1 is old", "warning"),
+        Remark("made by hand", "info"),
+    ]
+    assert len(report.doubts) == 2
+    assert len(report.notes) == 1
 
 
 def test_calls_that_were_made_again_are_named():

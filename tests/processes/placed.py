@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
 import attrs
 
+from penstock.component import Remark
 from penstock.errors import EndOfSource, StoreError
 from penstock.record import Record
 
@@ -327,8 +329,36 @@ class Reporting:
     def lag_s(self):
         return 0.5
 
-    def remark(self):
-        return f"remarked after {self._next}, closed: {self._closed}"
+    def remarks(self):
+        warning = Remark(f"remarked after {self._next}, closed: {self._closed}", "warning")
+        return [warning, Remark(f"noted after {self._next}"), Remark(f"closed: {self._closed}")]
 
-    def notes(self):
-        return [f"noted after {self._next}", f"closed: {self._closed}"]
+
+@attrs.define(kw_only=True)
+class Sleeper:
+    """A source that can be woken, and never has a record: it waits for the whole timeout, and writes it down."""
+
+    path: str
+    _woken: threading.Event = attrs.field(factory=threading.Event, init=False, eq=False, repr=False)
+
+    def __reduce__(self):
+        return _sleeper, (self.path,)
+
+    def open(self):
+        pass
+
+    def read(self, max_records, timeout_s):
+        with open(self.path, "a") as file:
+            file.write(f"{timeout_s}\n")
+        self._woken.wait(timeout_s)
+        return ()
+
+    def wake(self):
+        self._woken.set()
+
+    def close(self):
+        pass
+
+
+def _sleeper(path):
+    return Sleeper(path=path)

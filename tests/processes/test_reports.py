@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import penstock as ps
+from penstock.run.lanes.source_lane import READ_TIMEOUT_S
 from penstock.run.process.asking.remote_source import remote_source
 from penstock.run.source_reports import POSITIONS, REPORTS
 from penstock.source import SupportsEndSoon, SupportsRefusal
@@ -71,3 +72,15 @@ def test_a_proxy_has_the_abilities_of_its_source(ability, placed, tmp_path):
     proxy = remote_source(resolved, None, None)
     for each in (ability, SupportsRefusal, SupportsEndSoon):
         assert isinstance(proxy, each) == isinstance(resolved.sample, each), each
+
+
+def test_barriers_do_not_wait_for_a_source_in_a_process(placed, tmp_path):
+    """In a process, a source that could be woken is read for a short time only, so that no barrier waits for it."""
+    path = tmp_path / "timeouts"
+    source = ps.source("placed:Sleeper", path=str(path), place="process")
+    with ps.Pipeline(source >> ps.store("null")).start() as run:
+        while not path.exists() or len(path.read_text().splitlines()) < 3:
+            run.wait(0.02)
+    timeouts = [float(line) for line in path.read_text().splitlines()]
+    assert max(timeouts) <= READ_TIMEOUT_S
+    assert run.report.ok

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import attrs
 
@@ -53,6 +54,32 @@ class Component:
     takes: str = attrs.field(default="any", kw_only=True, validator=_kind)
     gives: str = attrs.field(default="any", kw_only=True, validator=_kind)
     requires: str = attrs.field(default="", kw_only=True)
+
+
+@checks_arguments
+@attrs.frozen
+class Remark:
+    """A fact that a component tells the report, in one sentence.
+
+    Attributes:
+        text: The sentence.
+        level: "warning" for a probable mistake of the user although nothing failed; "info" for any other fact.
+    """
+
+    text: str
+    level: Literal["info", "warning"] = "info"
+
+
+@runtime_checkable
+class SupportsRemarks(Protocol):
+    """A source or decoder that tells the report what its user should know, although nothing failed."""
+
+    def remarks(self) -> Sequence[Remark]:
+        """Return what is to be reported so far; () for nothing.
+
+        A source is asked from any thread, also after `close`; a decoder by the thread that uses it.
+        """
+        ...
 
 
 @runtime_checkable

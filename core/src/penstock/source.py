@@ -168,27 +168,6 @@ class SupportsLagSeconds(Protocol):
 
 
 @runtime_checkable
-class SupportsRemark(Protocol):
-    """A source or decoder that can report a probable mistake of the user although nothing failed."""
-
-    def remark(self) -> str:
-        """Return one sentence for the report, or "".
-
-        A source is asked from any thread, also after `close`; a decoder by the thread that uses it.
-        """
-        ...
-
-
-@runtime_checkable
-class SupportsNotes(Protocol):
-    """A source that reports facts for information, not as warnings."""
-
-    def notes(self) -> Sequence[str]:
-        """Return a sentence for each fact (a new channel, a complete acquisition); any thread, as `remark`."""
-        ...
-
-
-@runtime_checkable
 class SupportsWake(Protocol):
     """A source whose `read` can be interrupted: while it is idle, a run asks it twice a second instead of ten times."""
 

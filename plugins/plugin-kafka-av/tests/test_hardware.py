@@ -39,7 +39,7 @@ def test_without_a_device_frames_are_those_of_software(carphone, packets_of, dec
     (line,) = [record.getMessage() for record in caplog.records if "hardware" in record.getMessage()]
     assert repr(hardware) in line
     assert "software" in line
-    assert decoder.remark() in line
+    assert decoder.remarks()[0].text in line
 
 
 def test_the_report_says_so(carphone, packets_of):

@@ -13,6 +13,7 @@ import pytest
 import zenoh
 
 import penstock as ps
+from penstock.component import Remark
 from penstock.errors import ConfigError, EndOfSource, SourceError
 from penstock_zenoh.hero.bounds import Bounds
 from penstock_zenoh.hero.cbor_out import encode
@@ -21,6 +22,10 @@ from penstock_zenoh.hero.names import subscribed_event
 from penstock_zenoh.hero.source import HeroSource
 from penstock_zenoh.hero.tagged import Tagged
 from penstock_zenoh.session import Network
+
+
+def _warnings(source):
+    return [each.text for each in source.remarks() if each.level == "warning"]
 
 
 @pytest.fixture
@@ -213,8 +218,9 @@ def test_bounds_are_given_as_records_only_if_they_are_asked_for(endpoint, emit, 
     assert [record.data for record in records] == [{"frames": 1}, b"x"]
     assert [record.seq for record in records] == [0, 1]
     source.read(1, 0.5)
-    assert source.notes() == ["acquisition 0 of HERO 'cam': expected 1, emitted 1, arrived 1, stored ?: complete"]
-    assert source.remark() == ""
+    assert source.remarks() == [
+        Remark("acquisition 0 of HERO 'cam': expected 1, emitted 1, arrived 1, stored ?: complete", "info")
+    ]
     source.close()
     (path,) = tmp_path.iterdir()
     assert '"complete": true' in path.read_text()
@@ -363,7 +369,7 @@ def test_events_without_a_record_do_not_shorten_the_wait(endpoint, emit):
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(source.read, 10, 60.0)
         emit("cam", "acquisition_started", {"frames": 1})
-        while not source.remark() and not reading.done():
+        while not _warnings(source) and not reading.done():
             time.sleep(0.01)
         emit("cam", "acquisition_data", [7, {}])
         assert [record.data for record in reading.result()] == [7]
@@ -467,6 +473,6 @@ def test_frames_that_arrive_together_keep_their_order_and_numbers(endpoint, emit
     assert all(record.metadata["lab"] == 1 and record.metadata["source_name"] == "cam" for record in records)
     assert source.lost_upstream() == {"cam": 2}
     assert len(source.take_refused()) == 1
-    assert "arrived 3" in source.remark()
+    assert "arrived 3" in _warnings(source)[0]
     with pytest.raises(SourceError, match="no stop event"):
         source.close()

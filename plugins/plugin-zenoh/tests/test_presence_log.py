@@ -21,6 +21,10 @@ from penstock_zenoh.store import ZenohStore
 WITHIN_S = 20
 
 
+def _texts(source):
+    return [each.text for each in source.remarks()]
+
+
 def until(condition) -> None:
     deadline = time.monotonic() + WITHIN_S
     while not condition():
@@ -46,7 +50,7 @@ def test_publishers_that_come_and_go_are_in_the_report(endpoint):
         store.write([Record(b"x")])
         until(lambda: run.stats().node("kept").stored == 1)
         store.close()
-        until(lambda: len(source.notes()) == 2)
+        until(lambda: len(_texts(source)) == 2)
     assert run.report.ok, str(run.report)
     first, second = run.report.notes
     assert "the publisher of 'lab/a' (process" in first
@@ -76,7 +80,7 @@ def test_a_channel_whose_publisher_has_gone_ends(how, endpoint, opened, peer):
         ("a", 2, None, {CHANNEL_ENDS: True}),
         ("b", 3, None, {CHANNEL_ENDS: True}),
     ]
-    until(lambda: any(("closed" if how == "closed" else "vanished without closing") in note for note in source.notes()))
+    until(lambda: any(("closed" if how == "closed" else "vanished without closing") in note for note in _texts(source)))
 
 
 def test_end_marks_come_before_the_end(endpoint, opened):
@@ -99,7 +103,7 @@ def test_tokens_of_other_programs(endpoint, opened):
     publishers = [
         session.declare_publisher(f"lab/cam{n}", congestion_control=zenoh.CongestionControl.BLOCK) for n in (1, 2)
     ]
-    until(lambda: all(each.matching_status.matching for each in publishers) and source.notes())
+    until(lambda: all(each.matching_status.matching for each in publishers) and _texts(source))
     seen: set[str] = set()
     while len(seen) < 2:
         for each in publishers:
@@ -110,7 +114,7 @@ def test_tokens_of_other_programs(endpoint, opened):
     while not any(CHANNEL_ENDS in record.metadata for record in records):
         records += source.read(10, 0.5)
     assert [record.channel for record in records if CHANNEL_ENDS in record.metadata] == ["lab/cam1"]
-    assert source.notes() == ["the token 'lab/cam1/alive' appeared", "the token 'lab/cam1/alive' disappeared"]
+    assert _texts(source) == ["the token 'lab/cam1/alive' appeared", "the token 'lab/cam1/alive' disappeared"]
     session.close()
 
 
@@ -120,10 +124,10 @@ def test_heros_that_come_and_go(endpoint, opened):
     for round_ in range(2):
         hero = HeroStore(hero="lab/cam", event_name="data", connect=[endpoint], discoverable=True)
         hero.open()
-        until(lambda want=2 * round_ + 1: len(source.notes()) == want)
+        until(lambda want=2 * round_ + 1: len(_texts(source)) == want)
         hero.close()
-        until(lambda want=2 * round_ + 2: len(source.notes()) == want)
-    assert source.notes() == [f"HERO 'lab/cam' of realm 'heros' {what}" for what in ("appeared", "disappeared") * 2]
+        until(lambda want=2 * round_ + 2: len(_texts(source)) == want)
+    assert _texts(source) == [f"HERO 'lab/cam' of realm 'heros' {what}" for what in ("appeared", "disappeared") * 2]
 
 
 def test_many_changes_of_presence_are_counted():

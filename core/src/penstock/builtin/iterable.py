@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import attrs
 
 from penstock.buffers import IMMUTABLE, BufferWatch, copied
+from penstock.component import Remark
 from penstock.error_text import is_a, text_of
 from penstock.errors import BufferReusedError, EndOfSource, SourceError
 from penstock.fields import ExactRecords
@@ -189,9 +190,9 @@ class IterableSource:
         """Return how many items an abandoned iterator had yielded into a list that was not returned."""
         return {self._node if self.channel is None else self.channel: self._left_inside} if self._left_inside else {}
 
-    def remark(self) -> str:
-        """Return a remark if the iterator was exhausted before, or its records are not numbered."""
-        return self._remark
+    def remarks(self) -> Sequence[Remark]:
+        """Return a warning if the iterator was exhausted before, or its records are not numbered."""
+        return [Remark(self._remark, "warning")] if self._remark else []
 
     def close(self) -> None:
         """Close a generator, so that its `finally` runs."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from penstock.component import Remark
 from penstock.errors import ObjectNotFoundError
 from penstock.suggestions import close_to
 
@@ -41,8 +42,7 @@ class NodeAccount:
         reopened: How often a source was closed and reopened after an error.
         lag: Records that wait at the sender, if the source reports it.
         lag_s: Seconds by which the source is behind, if it reports it.
-        remark: A fact that a source or decoder reports as a warning, or "".
-        notes: Facts that a source reports for information.
+        remarks: Facts that a source or decoder reports, as warnings or for information.
         first_error, last_error: The error of the first record that failed for good; the last error of any call; or "".
     """
 
@@ -79,8 +79,7 @@ class NodeAccount:
     lag_s: float | None = None
     first_error: str = ""
     last_error: str = ""
-    remark: str = ""
-    notes: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
     def __repr__(self) -> str:
         return f"NodeAccount({self.node!r}, {self.role}{_counts(self)})"

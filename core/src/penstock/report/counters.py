@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
+from penstock.component import Remark
 from penstock.fields import SeveralChannels, channels_of
 from penstock.record import Record
 from penstock.report.latency import Latency
@@ -33,7 +34,7 @@ class Counters:
         restarts: How often its process died and another was started.
         reopened: Number of times that a source was closed and reopened after an error.
         first_error, last_error: The error of the first record that failed for good, and the last error of any call.
-        remark: A fact that a user should know although nothing failed, or "".
+        remarks: Facts that a user should know although nothing failed, each once, in order.
     """
 
     received: Counter[str] = attrs.field(factory=Counter)
@@ -55,7 +56,7 @@ class Counters:
     reopened: int = 0
     first_error: str = ""
     last_error: str = ""
-    remark: str = ""
+    remarks: dict[Remark, None] = attrs.field(factory=dict)
     work: Latency = attrs.field(factory=Latency)
     latency: Latency = attrs.field(factory=Latency)
 
@@ -64,6 +65,12 @@ class Counters:
         count = min(count, self.buffered)
         self.buffered -= count
         outcome[channel] += count
+
+    def replace_remarks(self, before: Iterable[Remark], now: Iterable[Remark]) -> None:
+        """Put remarks in the place of earlier ones, whose numbers may have changed."""
+        for remark in before:
+            self.remarks.pop(remark, None)
+        self.remarks.update(dict.fromkeys(now))
 
 
 def count_channels(counter: Counter[str], records: Sequence[Record]) -> None:

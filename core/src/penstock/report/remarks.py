@@ -8,12 +8,11 @@ from penstock.report.account import Account, NodeAccount
 
 
 def doubts(account: Account, where: Callable[[NodeAccount], str]) -> list[str]:
-    """Return probable mistakes: a node that emitted nothing, an iterator that was already exhausted."""
+    """Return probable mistakes: the warnings of the nodes, and a node that emitted nothing."""
     leads_on = {edge.before for edge in account.edges}
     found = []
     for node in account.nodes:
-        if node.remark:
-            found.append(f"{where(node)}: {node.remark}")
+        found += [f"{where(node)}: {remark.text}" for remark in node.remarks if remark.level == "warning"]
         gave_nothing = node.records_in and node.discarded == node.records_in and not node.records_out
         if node.role != "source" and gave_nothing and node.node in leads_on:
             hint = " (does it return what it makes?)" if node.role == "processor" else ""
@@ -22,8 +21,10 @@ def doubts(account: Account, where: Callable[[NodeAccount], str]) -> list[str]:
 
 
 def notes(account: Account, where: Callable[[NodeAccount], str]) -> list[str]:
-    """Return the notes of the sources, one sentence each."""
-    return [f"{where(node)}: {note}" for node in account.nodes for note in node.notes]
+    """Return the facts that the nodes report for information, one sentence each."""
+    return [
+        f"{where(node)}: {remark.text}" for node in account.nodes for remark in node.remarks if remark.level == "info"
+    ]
 
 
 def recoveries(account: Account, where: Callable[[NodeAccount], str]) -> list[str]:

@@ -137,7 +137,7 @@ class RunReport:
 
     @property
     def notes(self) -> list[str]:
-        """Facts that the sources report; they are logged as information at the end."""
+        """Facts that sources and decoders report; they are logged as information at the end."""
         return notes(self.account, _where)
 
     @property

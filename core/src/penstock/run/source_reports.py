@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import attrs
 
+from penstock.component import Remark, SupportsRemarks
+from penstock.short_text import short
 from penstock.source import (
     SupportsCommit,
     SupportsDrop,
@@ -15,9 +17,7 @@ from penstock.source import (
     SupportsLag,
     SupportsLagSeconds,
     SupportsLoss,
-    SupportsNotes,
     SupportsRejected,
-    SupportsRemark,
 )
 
 
@@ -28,7 +28,7 @@ class SourceReport:
     Attributes:
         ability: The protocol of the sources that report it.
         method: The method that returns it.
-        convert: Makes plain data of the returned value. Raises whatever a wrong value causes.
+        convert: Checks and copies the returned value. Raises whatever a wrong value causes.
         nothing: The default if a source does not have this ability, is not open, or raises an error.
         adds_up: The source counts from each `open`, so that the run adds up the values of all openings.
         is_final: It may change until the source has closed, and is read a last time then.
@@ -48,8 +48,25 @@ def _counts(given: Any) -> Counter[str]:
     return Counter({str(channel): int(count) for channel, count in dict(given).items()})
 
 
-def _sentences(given: Any) -> tuple[str, ...]:
-    return tuple(map(str, given))
+def as_remarks(given: Any) -> tuple[Remark, ...]:
+    """Return remarks as they are, or as a process sent them. Raises TypeError and ValueError for anything else."""
+    if isinstance(given, (str, Remark)):
+        raise TypeError(f"remarks() returned {type(given).__name__}: return a list of Remark(text, level)")
+    return tuple(_as_remark(one) for one in given)
+
+
+def _as_remark(given: Any) -> Remark:
+    if isinstance(given, Remark):
+        return given
+    text, level = given
+    if not isinstance(text, str) or level not in ("info", "warning"):
+        raise ValueError(f"remarks() returned {short(given)}: return a list of Remark(text, level)")
+    return Remark(text, level)
+
+
+def remarks_to_data(remarks: Iterable[Remark]) -> list[list[str]]:
+    """Return remarks as a process sends them; `as_remarks` reverses it."""
+    return [[remark.text, remark.level] for remark in remarks]
 
 
 REPORTS: Final = {
@@ -60,8 +77,7 @@ REPORTS: Final = {
         SourceReport(SupportsRejected, "rejected", int, 0, adds_up=True),
         SourceReport(SupportsLag, "lag", int, None, is_final=False),
         SourceReport(SupportsLagSeconds, "lag_s", float, None, is_final=False),
-        SourceReport(SupportsRemark, "remark", str, "", is_text=True),
-        SourceReport(SupportsNotes, "notes", _sentences, (), is_text=True),
+        SourceReport(SupportsRemarks, "remarks", as_remarks, (), is_text=True),
     )
 }
 """All reported values, by method. The account reads them, and a source's worker process sends them."""

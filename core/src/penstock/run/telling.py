@@ -1,4 +1,4 @@
-"""Logs the problems of a run at its end, and the notes of its sources."""
+"""Logs the problems of a run at its end, and the notes of its components."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_LINES: Final = 20
 
 
 def tell_problems(report: RunReport) -> None:
-    """Log problems, and results that are probably not intended, as warnings; log the notes of sources at INFO."""
+    """Log problems, and results that are probably not intended, as warnings; log the notes of components at INFO."""
     problems, doubts = report.problems, report.doubts
     if problems:
         what = f"{report.received} received, {report.stored} stored"

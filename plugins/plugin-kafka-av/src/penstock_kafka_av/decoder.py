@@ -10,6 +10,7 @@ import attrs
 import av
 
 from penstock.arguments import checks_arguments
+from penstock.component import Remark
 from penstock.errors import ConfigError, DecodeError
 from penstock.identity import is_leap
 from penstock.record import Record
@@ -163,15 +164,18 @@ class AvDecoder:
         """Number of packets whose frames were left out because of `rate` or `skip`."""
         return self._engine.thinned if self._engine is not None else 0
 
-    def remark(self) -> str:
-        """Return a sentence if `hardware` selects a device and is not used, or if no packet gave a frame; else ""."""
+    def remarks(self) -> Sequence[Remark]:
+        """Return a warning if `hardware` selects a device and is not used, or if no packet gave a frame."""
+        found = []
         if self._has_ended and not self._has_frames and self.skipped:
-            return (
+            found.append(
                 f"none of {self.skipped} packets of channel {self._channel[:80]!r} gave a frame: compare "
                 f"codec={self.codec!r} with the stream, and check that it has keyframes"
             )
         hardware = self._engine.opening.hardware if self._engine is not None else None
-        return hardware.remark() if hardware is not None else ""
+        if hardware is not None and (fallback := hardware.remark()):
+            found.append(fallback)
+        return [Remark(each, "warning") for each in found]
 
     def open(self) -> None:
         """Check the settings against the installed libav. Raises ConfigError."""

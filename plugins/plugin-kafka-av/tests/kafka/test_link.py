@@ -170,7 +170,7 @@ def test_what_was_written_twice_is_given_once(link, read):
     second.write([record(number) for number in range(4, 15)])
     source = link(KafkaLinkSource)
     assert [each.seq for each in read(source, 5)] == list(range(10, 15))
-    assert "6 duplicates" in source.remark()
+    assert "6 duplicates" in source.remarks()[0].text
 
 
 @pytest.mark.parametrize("replays", [False, True])

@@ -152,7 +152,7 @@ def test_d1_too_far_behind(broker, source_of, read, on_lag):
     assert len(records) + sum(source.dropped_upstream().values()) == 103
     assert records[0].seq == (80 if on_lag == "keyframe" else 100)
     assert [record.discontinuity for record in records[:2]] == [True, False]
-    assert "behind" in source.remark()
+    assert "behind" in source.remarks()[0].text
     assert source.lag() == 0
 
 

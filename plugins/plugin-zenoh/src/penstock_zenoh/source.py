@@ -12,6 +12,7 @@ import zenoh
 
 from penstock.arguments import checks_arguments
 from penstock.codec import decode
+from penstock.component import Remark
 from penstock.decoder import end_of_channel
 from penstock.errors import CodecError, ConfigError, EndOfSource, SourceError
 from penstock.record import Record
@@ -195,9 +196,9 @@ class ZenohSource:
         """Return how many messages since `open` were not records and were skipped. Thread-safe."""
         return self._rejected
 
-    def notes(self) -> Sequence[str]:
+    def remarks(self) -> Sequence[Remark]:
         """Return a sentence for each program that appeared or disappeared since `open`. Thread-safe."""
-        return self._presence.notes()
+        return [Remark(note) for note in self._presence.notes()]
 
     def take_refused(self) -> Sequence[tuple[Record, BaseException]]:
         """Return the payloads since the last call that do not match their encoding, with the errors."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from penstock.component import Remark
 from penstock.errors import RunError
 from penstock.run.edges.chunk import Barrier, Chunk, End
 from penstock.run.edges.inbox import Inbox, InboxEdge
@@ -66,7 +67,7 @@ class InboxLane(Lane):
             message += f" (store {keeping[0]!r} keeps one of them)"
             self.run.trouble(f"{self.node.resolved.where}: {message}", RunError(message))
         else:
-            self.node.counters.remark = message
+            self.node.counters.remarks[Remark(message, "warning")] = None
 
 
 def close_inboxes(lanes: Iterable[Lane]) -> None:

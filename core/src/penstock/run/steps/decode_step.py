@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from penstock.component import Remark, SupportsRemarks
 from penstock.compose.resolve import ResolvedNode
 from penstock.decoder import CHANNEL_ENDS, SupportsRest, SupportsSkipped, SupportsThinned
 from penstock.processor import SupportsHeld
 from penstock.record import Record
 from penstock.report.counters import Counters
 from penstock.run.context import RunContext
+from penstock.run.source_reports import as_remarks
 from penstock.run.steps.idle_channels import IdleChannels
 from penstock.run.steps.naming import Naming
 from penstock.run.steps.step import Step, only_records
-from penstock.source import SupportsRemark
 
 
 class DecodeStep(Step):
@@ -32,7 +33,8 @@ class DecodeStep(Step):
         self._idle = IdleChannels(rest_s=rest_s, close_s=close_s)
         self._skipped: dict[str, int] | None = {} if isinstance(resolved.sample, SupportsSkipped) else None
         self._thinned: dict[str, int] | None = {} if isinstance(resolved.sample, SupportsThinned) else None
-        self._remarks = isinstance(resolved.sample, SupportsRemark)
+        self._remarks = isinstance(resolved.sample, SupportsRemarks)
+        self._told: dict[str, tuple[Remark, ...]] = {}
 
     def open(self) -> None:
         """Do nothing: the channels are not known yet."""
@@ -82,9 +84,10 @@ class DecodeStep(Step):
                 counters.count_buffered_as(counters.thinned, record.channel, thinned)
             if ends:
                 given.extend(self._end_channel(record.channel))
-        if self._remarks and not counters.remark:
-            decoders = [self._decoders.get(channel) for channel in {record.channel for record in records}]
-            counters.remark = next(filter(None, (made.remark() for made in decoders if made is not None)), "")
+        if self._remarks:
+            for channel in {record.channel for record in records}:
+                if (decoder := self._decoders.get(channel)) is not None:
+                    self._hear(channel, decoder)
         self._end()
         return given
 
@@ -103,6 +106,14 @@ class DecodeStep(Step):
                 raise
             self.error_policy.give_up(record, last, self.error_policy.tries(last))
             return None
+
+    def _hear(self, channel: str, decoder: Any) -> None:
+        """Put what a decoder reports now in the place of what it reported before."""
+        now, before = as_remarks(decoder.remarks()), self._told.get(channel, ())
+        if now != before:
+            self._told[channel] = now
+            others = [remark for each in self._told.values() for remark in each]
+            self.counters.replace_remarks(before, others)
 
     def _has_skipped(self, channel: str) -> bool:
         """Return whether the decoder has skipped packets since the last call: they are discarded, not buffered."""
@@ -149,8 +160,8 @@ class DecodeStep(Step):
                 self.counters.count_buffered_as(self.counters.thinned, channel, self._newly_thinned(channel))
             if self._skipped is not None:
                 self.counters.count_buffered_as(self.counters.discarded, channel, self._newly_skipped(channel))
-            if self._remarks and not self.counters.remark:
-                self.counters.remark = decoder.remark()
+            if self._remarks:
+                self._hear(channel, decoder)
             return frames if self._naming is None else self._naming.frames(None, frames)
         except BaseException as error:  # one channel's end must not cost another's
             self.error_policy.fail_late("flush", error)

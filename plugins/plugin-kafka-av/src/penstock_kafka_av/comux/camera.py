@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 
 import attrs
 
+from penstock.component import Remark
 from penstock.compose.edge_factory import edge
 from penstock.compose.factories import decoder, source, store
 from penstock.compose.pipeline import Pipeline
@@ -70,9 +71,9 @@ class ConnectedSource:
         """Return the number of messages skipped because of lag, by channel."""
         return self._kafka.dropped_upstream()
 
-    def remark(self) -> str:
-        """Return a sentence on the skipped messages; "" if there were none."""
-        return self._kafka.remark()
+    def remarks(self) -> Sequence[Remark]:
+        """Return a sentence on the skipped messages, if there were any."""
+        return self._kafka.remarks()
 
     def close(self) -> None:
         """Disconnect."""
@@ -101,9 +102,9 @@ class TellingDecoder:
         """Number of packets whose frames were left out because of `rate` or `skip`."""
         return self._av.thinned
 
-    def remark(self) -> str:
-        """Return the reason why frames are decoded in software, or ""."""
-        return self._av.remark()
+    def remarks(self) -> Sequence[Remark]:
+        """Return the reason why frames are decoded in software, if they are."""
+        return self._av.remarks()
 
     def rest(self) -> None:
         """Free threads and frames until the next packet."""

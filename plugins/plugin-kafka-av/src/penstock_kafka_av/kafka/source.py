@@ -12,6 +12,7 @@ import attrs
 from confluent_kafka import Consumer, KafkaException
 
 from penstock.arguments import checks_arguments
+from penstock.component import Remark
 from penstock.errors import ConfigError, EndOfSource, SourceError, TemplateError
 from penstock.fields import ExactRecords
 from penstock.record import Record
@@ -333,9 +334,10 @@ class KafkaSource:
         """Return the number of messages skipped because of `max_lag`, by channel."""
         return dict(self._jump.dropped) if self._jump is not None else {}
 
-    def remark(self) -> str:
-        """Return a sentence on the messages skipped because of `max_lag`; "" if there were none."""
-        return self._jump.remark() if self._jump is not None else ""
+    def remarks(self) -> Sequence[Remark]:
+        """Return a warning on the messages skipped because of `max_lag`, if there were any."""
+        skipped = self._jump.remark() if self._jump is not None else ""
+        return [Remark(skipped, "warning")] if skipped else []
 
     def notes(self) -> Sequence[str]:
         """Return a sentence on the topics that did not exist at `open`, if there were any. Thread-safe."""

@@ -12,6 +12,7 @@ import attrs
 import zenoh
 
 from penstock.arguments import checks_arguments
+from penstock.component import Remark
 from penstock.errors import CodecError, EndOfSource, SourceError
 from penstock.record import Record
 from penstock.validators import one_of, or_none
@@ -218,13 +219,13 @@ class HeroSource:
         observation = self._open
         return len(self._fed.waiting) + (0 if observation is None else observation.waiting())
 
-    def remark(self) -> str:
-        """Return the incomplete acquisitions and the restarted counts as text. Thread-safe."""
-        return self._account.remark()
+    def remarks(self) -> Sequence[Remark]:
+        """Return the incomplete acquisitions and the restarted counts as a warning, complete ones and who came or went.
 
-    def notes(self) -> Sequence[str]:
-        """Return a sentence for each complete acquisition, and each HERO that appeared or disappeared. Thread-safe."""
-        return [*self._account.notes(), *self._presence.notes()]
+        Thread-safe.
+        """
+        warning, notes = self._account.remark(), [*self._account.notes(), *self._presence.notes()]
+        return [*([Remark(warning, "warning")] if warning else []), *map(Remark, notes)]
 
     def mark(self) -> int:
         """Return how many records `read` has returned."""

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import attrs
 
+from penstock.component import Remark
 from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import text_of
 from penstock.errors import CodecError, WorkerDiedError
@@ -21,6 +22,7 @@ from penstock.run.process.asking.worker_process import WorkerProcess
 from penstock.run.process.error_data import error_from_data
 from penstock.run.process.messages import COUNTS, Answer
 from penstock.run.process.results import unpack_column, unpack_results
+from penstock.run.source_reports import as_remarks
 from penstock.run.steps.step import Step
 
 _log = logging.getLogger("penstock.run")
@@ -65,6 +67,7 @@ class RemoteStep(Step):
         self._kept: dict[int, Record] = {}
         self._given: Counter[int] = Counter()
         self._due: float | None = None
+        self._told: tuple[Remark, ...] = ()
         self._torn: set[str] = set()
         self._over: BaseException | None = None
         self._in_flight: deque[_InFlight] = deque()
@@ -198,7 +201,8 @@ class RemoteStep(Step):
             setattr(self.counters, field, getattr(self.counters, field) + count)
         self.counters.discarded.update(words["discarded"])
         self.counters.thinned.update(words["thinned"])
-        self.counters.remark = words["remark"] or self.counters.remark
+        told, self._told = self._told, as_remarks(words["remarks"])
+        self.counters.replace_remarks(told, self._told)
         for number, data, tries in words["letters"]:
             self.error_policy.give_up(known[number], error_from_data(data), tries)
         for text, data, is_fatal in words["troubles"]:

@@ -13,7 +13,7 @@ from penstock.link import Message
 from penstock.record import Record
 from penstock.run.process.error_data import error_to_data
 from penstock.run.process.messages import Reply
-from penstock.run.source_reports import POSITIONS, REPORTS
+from penstock.run.source_reports import POSITIONS, REPORTS, remarks_to_data
 from penstock.run.steps.salvage import salvaged
 from penstock.source import SupportsRefusal
 
@@ -74,6 +74,8 @@ class WorkerSource:
                 if name in REPORTS:
                     value = REPORTS[name].convert(value)
                 state[name] = dict(value) if isinstance(value, Mapping) else value
+                if name == "remarks":
+                    state[name] = remarks_to_data(value)
             except BaseException as error:  # a source may raise anything
                 errors[name] = error_to_data(error)
         return {**state, "errors": errors}

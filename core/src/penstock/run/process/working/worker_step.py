@@ -14,6 +14,7 @@ from penstock.record import Record
 from penstock.run.process.error_data import error_to_data
 from penstock.run.process.messages import COUNTS, Reply
 from penstock.run.process.results import pack_column, pack_results
+from penstock.run.source_reports import remarks_to_data
 from penstock.run.steps.make import step_for
 
 
@@ -134,7 +135,7 @@ class WorkerStep:
             "counts": [getattr(counters, field) - count for field, count in zip(COUNTS, before, strict=True)],
             "discarded": dict(counters.discarded),
             "thinned": dict(counters.thinned),
-            "remark": counters.remark,
+            "remarks": remarks_to_data(counters.remarks),
             "letters": [
                 (_number_of(record, known), error_to_data(error), tries) for record, error, tries in context.letters
             ],

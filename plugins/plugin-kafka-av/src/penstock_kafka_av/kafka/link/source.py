@@ -10,6 +10,7 @@ import attrs
 
 from penstock.arguments import checks_arguments
 from penstock.codec import decode
+from penstock.component import Remark
 from penstock.errors import CodecError, EndOfSource, SourceError
 from penstock.record import Record
 from penstock.validators import at_least, finite_seconds
@@ -186,11 +187,12 @@ class KafkaLinkSource:
         """Return the number of messages that the brokers deleted before they were read, keyed by the topic."""
         return self._kafka.lost_upstream() if self._kafka is not None else {}
 
-    def remark(self) -> str:
-        """Return a sentence on the duplicates removed; "" if there were none."""
+    def remarks(self) -> Sequence[Remark]:
+        """Return a warning on the duplicates removed, if there were any."""
         if not self._duplicates:
-            return ""
-        return f"removed {self._duplicates} duplicates of records that an interrupted run had written before"
+            return []
+        text = f"removed {self._duplicates} duplicates of records that an interrupted run had written before"
+        return [Remark(text, "warning")]
 
     def close(self) -> None:
         """Leave the group."""
