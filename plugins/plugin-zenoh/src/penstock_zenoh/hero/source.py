@@ -220,10 +220,7 @@ class HeroSource:
         return len(self._fed.waiting) + (0 if observation is None else observation.waiting())
 
     def remarks(self) -> Sequence[Remark]:
-        """Return the incomplete acquisitions and the restarted counts as a warning, complete ones and who came or went.
-
-        Thread-safe.
-        """
+        """Return incomplete acquisitions as a warning; complete ones, and HEROs that appeared or disappeared."""
         warning, notes = self._account.remark(), [*self._account.notes(), *self._presence.notes()]
         return [*([Remark(warning, "warning")] if warning else []), *map(Remark, notes)]
 
