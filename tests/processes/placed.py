@@ -362,3 +362,19 @@ class Sleeper:
 
 def _sleeper(path):
     return Sleeper(path=path)
+
+
+class Refusing:
+    """A store that refuses every record for good."""
+
+    def open(self):
+        pass
+
+    def write(self, records):
+        raise StoreError("no", failed=[(record, ValueError("no")) for record in records], retryable=False)
+
+    def sync(self):
+        pass
+
+    def close(self):
+        pass

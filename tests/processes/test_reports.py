@@ -52,6 +52,27 @@ def test_a_source_hears_of_what_was_given_up_behind_it(where, on_error, placed, 
     assert (tmp_path / f"{where}.given_up").read_text() == "c"
 
 
+@pytest.mark.parametrize("on_error", ["dead_letter", "skip"])
+@pytest.mark.parametrize("where", ["thread", "process"])
+def test_a_source_hears_once_of_a_record_that_two_stores_gave_up(where, on_error, placed, tmp_path):
+    """Two stores that give up one record count a delivery each, and the source hears of one record."""
+    source = ps.source("placed:Reporting", path=str(tmp_path / where), name="source", place=where)
+    stores = [ps.store(placed.Refusing(), name=name, on_error=on_error) for name in ("archive", "index")]
+    flows = [source >> store for store in stores]
+    with ps.Pipeline(*flows, dead_letters=tmp_path / f"dead-{where}").start() as run:
+        while any(not _outcomes(run.stats().node(name)) for name in ("archive", "index")):
+            run.wait(0.02)
+    given_up = (tmp_path / f"{where}.given_up").read_text()
+    assert given_up == "c" * len(given_up)
+    archive, index = (run.report.account.node(name) for name in ("archive", "index"))
+    assert _outcomes(archive) == _outcomes(index) == len(given_up) == run.report.received - 5
+    assert run.report.balanced
+
+
+def _outcomes(account):
+    return account.dead_lettered + account.skipped
+
+
 def test_what_was_refused_keeps_its_reason(placed, tmp_path):
     """A message that the source refused is a dead letter with the source's error, also if it cannot be sent whole."""
     report = _run("process", tmp_path)

@@ -143,8 +143,9 @@ class SupportsGivenUp(Protocol):
     def given_up(self, channel: str) -> None:
         """Called when a later node gave up a record of this channel: dead-lettered, skipped or lost; any thread.
 
-        It comes before the `durable` whose position covers the record. Several sources may have the same channel: all
-        of them are called.
+        It is called once for each record, however many nodes give it up: two stores that dead-letter one record make
+        two dead letters, and one record that was not stored everywhere. It comes before the `durable` whose
+        position covers the record. Several sources may have the same channel: all of them are called.
         """
         ...
 

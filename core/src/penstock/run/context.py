@@ -37,8 +37,8 @@ class RunContext(Protocol):
         """Write a record that failed for good to the dead letters. Raises if that is not possible."""
         ...
 
-    def given_up(self, resolved: ResolvedNode, channel: str) -> None:
-        """Notify the sources that this node gives up a record of this channel, whether or not it is dead-lettered."""
+    def given_up(self, resolved: ResolvedNode, record: Record) -> None:
+        """Notify the sources that this node gives up a record, whether or not it is dead-lettered."""
         ...
 
     def fail(self, message: str, error: BaseException) -> None:

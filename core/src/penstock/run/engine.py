@@ -21,6 +21,7 @@ from penstock.record import Record
 from penstock.report.account import Account
 from penstock.report.run_report import RunReport
 from penstock.run.claims import Claims
+from penstock.run.given_up import GivenUp
 from penstock.run.lanes.checkpoints import Checkpoints
 from penstock.run.lanes.inbox_lane import InboxLane
 from penstock.run.lanes.lane import Lane
@@ -87,6 +88,7 @@ class Engine:
         self.started = time.monotonic()
         self.started_ns = time.time_ns()
         self._letters_from: set[str | None] = set()
+        self._given_up = GivenUp()
         self._lock = threading.Lock()
         self._live: set[Lane] = set()
 
@@ -205,12 +207,17 @@ class Engine:
             "penstock_record_dead_lettered", name=self.name, node=resolved.node.name, channel=named.channel, error=error
         )
 
-    def given_up(self, resolved: ResolvedNode, channel: str) -> None:
-        """Notify the sources before this node that it gives up a record of this channel."""
-        for name, source in self.sources().items():
-            if name != resolved.node.name and isinstance(source, SupportsGivenUp):
+    def given_up(self, resolved: ResolvedNode, record: Record) -> None:
+        """Notify the sources before this node that it gives up a record; of each record once."""
+        told = {
+            name: source
+            for name, source in self.sources().items()
+            if name != resolved.node.name and isinstance(source, SupportsGivenUp)
+        }
+        if told and self._given_up.is_first((record.channel, record.seq), self.checkpoints.number):
+            for name, source in told.items():
                 try:
-                    source.given_up(channel)
+                    source.given_up(record.channel)
                 except BaseException as error:  # it must not cost the record its dead letter
                     self.trouble(f"node {name!r}: given_up() failed: {text_of(error)}", error)
 

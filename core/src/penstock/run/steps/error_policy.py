@@ -81,7 +81,7 @@ class ErrorPolicy:
         trim(error)
         self.counters.first_error = self.counters.first_error or self.counters.last_error
         named = record if is_exact(record) else readable(record)[0]
-        self._run.given_up(self.resolved, named.channel)
+        self._run.given_up(self.resolved, named)
         match self.resolved.node.on_error:
             case "skip":
                 self.counters.skipped[named.channel] += 1

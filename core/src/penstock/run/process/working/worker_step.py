@@ -32,7 +32,7 @@ class _WorkerContext:
     def pause(self, seconds: float) -> None:
         time.sleep(seconds)  # an abort ends the process
 
-    def given_up(self, resolved: ResolvedNode, channel: str) -> None:
+    def given_up(self, resolved: ResolvedNode, record: Record) -> None:
         """Do nothing: the run gives the record up when it receives the error."""
 
     def dead_letter(self, resolved: ResolvedNode, record: Record, error: BaseException, tries: int) -> None:
