@@ -26,7 +26,7 @@ def _whole(name: str, value: Any, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | numpy.integer):
         raise ConfigError(f"LogPackage: {name}={short(value)} is not a whole number")
     if not 0 <= value <= most:
-        raise ConfigError(f"LogPackage: {name}={short(value)} is not between 0 and {most}")
+        raise ConfigError(f"LogPackage: {name}={short(int(value))} is not between 0 and {most}")
     return int(value)
 
 
