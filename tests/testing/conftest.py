@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -10,6 +13,16 @@ import pytest
 hypothesis.settings.register_profile(
     "first failure is enough", phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate], derandomize=True
 )
+
+
+HERE = str(Path(__file__).parent)
+sys.path.insert(0, HERE)  # for `folder`, the sound store of which the tests make broken ones
+
+
+@pytest.fixture(autouse=True)
+def folder_in_children(monkeypatch):
+    """The processes that a contract starts import `folder`, too."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [HERE, os.environ.get("PYTHONPATH")])))
 
 
 @pytest.fixture

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import os
-import sys
 import threading
-from pathlib import Path
 
 import attrs
 import numpy
 import pytest
+from folder import Folder, FolderCase, new_file
+from folder import breaks as breaks_contract
 
 from penstock.codec import decode, encode_bytes
 from penstock.coords import DataCoordinates
@@ -27,17 +26,10 @@ from penstock.testing import StoreContract
 from penstock.testing.store_abilities import StoreAbilities
 from penstock.testing.store_durability import StoreDurability
 
-if "penstock_test_folder" not in sys.modules:  # one for all modules, or its classes could not be pickled
-    _spec = importlib.util.spec_from_file_location("penstock_test_folder", Path(__file__).with_name("folder.py"))
-    sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(sys.modules[_spec.name])
-_folder = sys.modules["penstock_test_folder"]
-Folder, FolderCase, new_file = _folder.Folder, _folder.FolderCase, _folder.new_file
-
 BROKEN: list = []
 """Each as (test that has to find it, case, what the test raises): filled by `breaks`."""
 
-breaks = functools.partial(_folder.breaks, BROKEN)
+breaks = functools.partial(breaks_contract, BROKEN)
 
 
 class TestFolder(FolderCase):

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
-import sys
-from pathlib import Path
 
 import pytest
+from folder import Folder, FolderCase, new_file
+from folder import breaks as breaks_contract
 
 from penstock.errors import RecordExistsError
-
-if "penstock_test_folder" not in sys.modules:  # one for all modules, or its classes could not be pickled
-    _spec = importlib.util.spec_from_file_location("penstock_test_folder", Path(__file__).with_name("folder.py"))
-    sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(sys.modules[_spec.name])
-_folder = sys.modules["penstock_test_folder"]
-Folder, FolderCase, new_file = _folder.Folder, _folder.FolderCase, _folder.new_file
 
 BROKEN: list = []
 """Each as (test that has to find it, case, what the test raises): filled by `breaks`."""
 
-breaks = functools.partial(_folder.breaks, BROKEN, many=60)
+breaks = functools.partial(breaks_contract, BROKEN, many=60)
 
 
 def name_of(record):
