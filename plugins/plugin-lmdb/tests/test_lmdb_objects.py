@@ -424,7 +424,7 @@ def test_b5_settings_that_cannot_be(tmp_path):
         ("commit_freq", 0), ("commit_freq", "1"), ("commit_freq", float("nan")), ("commit_freq", True),
         ("max_size", 0), ("max_size", -1), ("max_size", 1000), ("max_size", "1e12"), ("max_size", float("nan")),
     ):  # fmt: skip
-        with pytest.raises(ConfigError, match=f"{setting}={value!r} must be a number"):
+        with pytest.raises(ConfigError, match=f"{setting}={value!r}: must be a number"):
             LMDBStore(tmp_path, "none", **{setting: value})
     assert list(tmp_path.iterdir()) == []
     with LMDBStore(tmp_path, "all", max_size=float("inf")) as store:

@@ -45,7 +45,7 @@ class Sample:
     """Pass on every n-th record of each channel, beginning with the first; the others are discarded.
 
     Attributes:
-        every: n.
+        every: The n of every n-th: 10 passes on one record of ten.
     """
 
     every: int = attrs.field(validator=at_least(1))
@@ -63,7 +63,7 @@ class Rate:
     """Limit the records of each channel per second, by their `time_ns`; the others are discarded.
 
     Attributes:
-        per_s: Records a second.
+        per_s: The most records per second.
     """
 
     per_s: float = attrs.field(validator=positive)

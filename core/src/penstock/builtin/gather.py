@@ -30,10 +30,10 @@ class Batch:
     none.
 
     Attributes:
-        size: Records in a batch.
+        size: The number of records in a batch.
         timeout_s: Seconds after its first record after which an incomplete batch is emitted; None waits for ever.
-        by_channel: Make a batch for each channel.
-        stack: Stack the arrays along a new first axis, (size, ...); they must have one shape and dtype.
+        by_channel: Whether each channel has batches of its own.
+        stack: Whether the arrays are stacked along a new first axis, (size, ...); they must have one shape and dtype.
     """
 
     own_identity: ClassVar[bool] = True
@@ -117,7 +117,7 @@ class Align:
 
     Attributes:
         channels: The channels to align; records of others are discarded.
-        tolerance_s: Seconds that the records of one moment may lie apart, by their `time_ns`.
+        tolerance_s: The most seconds between the records of one moment, by their `time_ns`.
         deadline_s: Seconds to wait for a channel that has nothing yet, counted from the arrival of the moment's record.
         missing: The action for a moment without a record of a channel, once its next record is later than the
             tolerance or the deadline is over: "skip" the moment, or emit it with "none" for the channel. With "wait"

@@ -36,8 +36,8 @@ class IterableSource:
         channel: The channel of the records made of items; None: the name of the node, so that two iterables of a
             pipeline are two channels.
         reuses_buffers: Whether the iterable reuses an array, as camera drivers do. True
-            copies each, False none. None: the first 16 arrays are copied, to detect whether their memory comes
-            back; if it does, each is copied. See `penstock.buffers` for its limits.
+            copies each, False none. None: the first 16 arrays are copied, to detect whether their memory is
+            reused; if it is, each is copied. See `penstock.buffers` for its limits.
     """
 
     stays_valid: ClassVar[bool] = True

@@ -29,7 +29,7 @@ class MemoryStore:
 
     Attributes:
         key: A template for the key; see `penstock.templates`.
-        capacity: Records it holds at most; more are refused with a StoreError, never evicted. None: no limit.
+        capacity: The most records that it holds; more are refused with a StoreError, none is evicted. None: no limit.
         when_exists: The action for a record whose key is taken: "error", "replace" or "skip".
     """
 

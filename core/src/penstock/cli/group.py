@@ -101,7 +101,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 @click.option("--debug", is_flag=True, help="Also show the traceback of an error.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:
-    """Lead data from instruments and cameras through decoders and processors into stores."""
+    """Carry data from instruments and cameras through decoders and processors into stores."""
     ctx.obj["debug"] = debug
 
 

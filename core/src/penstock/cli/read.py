@@ -27,7 +27,7 @@ from penstock.store import SupportsRead
 def read(store: str, more: tuple[str, ...], key: str | None, limit: int | None, as_json: bool) -> None:
     """List the records in each STORE.
 
-    Each line has key, channel, number, time, coordinates, and type of the data.
+    Each line has the key, channel, number, time, coordinates and type of the data.
 
     STORE is a path (a directory of .npy or .json files or one of them, an LMDB directory, a log or npy-log), or the
     name of a store with its settings: penstock read npy path='archive/{{ seq }}.npy'. Of several stores, --key shows

@@ -25,8 +25,8 @@ from penstock.errors import WiringError
 def replay(directory: Path, into: Path | None, as_json: bool) -> None:
     """List dead letters, or send them through a pipeline.
 
-    Each record in DIRECTORY begins at the node at which it failed; the pipeline's own sources are omitted. The dead
-    letters are kept: remove them when the run was ok.
+    Each record in DIRECTORY enters the pipeline at the node where it failed; the pipeline's own sources are omitted.
+    The dead letters are kept: remove them once a run was ok.
     """
     if not any(directory.rglob(LOG)):
         raise click.ClickException(f"{directory}: no dead letters in or below it")

@@ -26,7 +26,7 @@ _FILE = click.argument("file", type=click.Path(path_type=Path))
 
 @click.command()
 @_FILE
-@click.option("--progress/--no-progress", default=None, help="Live statistics; by default if stderr is a terminal.")
+@click.option("--progress/--no-progress", default=None, help="Show live statistics; the default on a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def run(file: Path, progress: bool | None, as_json: bool) -> None:
     """Run the pipeline in FILE until its sources end.

@@ -31,7 +31,7 @@ def shows_contract(contract: ModuleType) -> Callable[[F], F]:
 
 def _text(contract: ModuleType, indent: str) -> str:
     """Return the docstrings of a module, its protocols and their methods, with this indentation."""
-    lines = [f"The contract (from {contract.__name__} import …): {contract.__doc__}"]
+    lines = [f"The contract, in `{contract.__name__}`: {contract.__doc__}"]
     for name, thing in vars(contract).items():
         if isinstance(thing, type) and thing.__module__ == contract.__name__:
             lines += ["", f"class {name}:", *_indented(thing.__doc__, 4)]
