@@ -10,6 +10,7 @@ import pytest
 import penstock as ps
 from penstock.record import Record
 from penstock_kafka_av.decoder import AvDecoder
+from penstock_kafka_av.keyframe import is_keyframe
 from penstock_kafka_av.pace import Pace
 
 CODECS = {"libx264": "clip.mp4", "libx265": "clip.mkv", "mpeg4": "asp.mkv", "mpeg2video": "clip.ts"}
@@ -114,8 +115,8 @@ def test_what_no_picture_refers_to_is_not_decoded(packets, monkeypatch):
         Decoding, "_decode", lambda self, *args, _=Decoding._decode: sent.append(args[1].record) or _(self, *args)
     )
     decoder = AvDecoder(rate=5)
-    for packet in packets:
-        decoder.decode(packet)
+    for packet in packets:  # from a full second on, so that keyframes are selected
+        decoder.decode(packet.replace(time_ns=packet.time_ns - packets[0].time_ns + SECOND))
     decoder.flush()
     left_out = len(packets) - len(sent)
     assert left_out >= len(packets) // 5  # three of ten frames of each GOP are non-reference B-frames
@@ -253,3 +254,63 @@ def test_lies_about_the_duration_cost_no_picture(as_messages, decode_all, durati
     """Packets whose duration makes no sense are thinned as any others; at most the first periods differ."""
     lying = [each.replace(metadata={"duration": duration, "time_base": base}) for each in as_messages]
     assert 9 <= len(decode_all(AvDecoder(rate=5), lying)) <= 25
+
+
+BARE = {
+    "vp9": ("libvpx-vp9", "clip.webm", {"deadline": "realtime", "lag-in-frames": "0"}),
+    "vp8": ("libvpx", "clip.webm", {"deadline": "realtime", "lag-in-frames": "0"}),
+    "av1": ("libsvtav1", "clip.mkv", {"preset": "12"}),
+    "mpeg1video": ("mpeg1video", "clip.mpg", {}),
+    "mpeg2video": ("mpeg2video", "clip.ts", {}),
+    "mpeg4": ("mpeg4", "clip.mkv", {}),
+    "msmpeg4v3": ("msmpeg4", "clip.mkv", {}),
+}
+"""Codecs by libav's name: encoder, file and options. Packets of msmpeg4v3 do not show whether they are keyframes."""
+
+
+@pytest.fixture(params=BARE)
+def bare(request, make_video, packets_of):
+    """Two seconds of a codec as messages: bytes, the codec's parameters and times, without flags; and the keyframes."""
+    codec, file, options = BARE[request.param]
+    found = packets_of(make_video(file, codec=codec, frames=50, bframes=0, options=options))
+    keys = {n for n, each in enumerate(found) if each.metadata["is_keyframe"]}
+    kept = ("extradata", "width", "height", "codec_tag", "pix_fmt")
+    messages = [
+        Record(
+            each.data, channel="c", seq=n, time_ns=SECOND + n * SECOND // 25,
+            metadata={"codec": request.param, **{k: each.metadata[k] for k in kept if k in each.metadata}},
+        )
+        for n, each in enumerate(found)
+    ]  # fmt: skip
+    return messages, keys
+
+
+def test_keyframes_of_packets_without_flags(bare, decode_all):
+    """skip="nonkey" finds the keyframes of any codec in the packets or after decoding; no packet counts as damaged."""
+    messages, keys = bare
+    decoder = AvDecoder(skip="nonkey")
+    frames = decode_all(decoder, messages)
+    assert [frame.parent.seq for frame in frames] == sorted(keys)
+    assert (decoder.damaged, decoder.skipped) == (0, 0)
+    assert len(frames) + decoder.thinned == len(messages)
+
+
+@pytest.mark.parametrize("bare", [each for each in BARE if each != "msmpeg4v3"], indirect=True)
+def test_a_stream_without_flags_from_the_middle(bare, decode_all):
+    """Packets before the first keyframe are skipped; no frame is decoded from what is missing, and no error raised."""
+    messages, keys = bare
+    begin = min(keys - {0})
+    late = [messages[0].replace(data=messages[3].data, seq=3), *messages[4:]]
+    decoder = AvDecoder()
+    frames = decode_all(decoder, late)
+    assert [frame.parent.seq for frame in frames] == list(range(begin, 50))
+    assert (decoder.damaged, decoder.skipped) == (0, begin - 3)
+
+
+@pytest.mark.parametrize("codec", ["vp8", "vp9", "av1", "mpeg1video", "h264", "hevc"])
+@pytest.mark.parametrize(
+    "data", [b"", b"\x00", b"\xff", b"\x0a", b"\x0a\xff\xff", b"\x12\x00\x32" + b"\xff" * 20, b"\x00\x00\x01\x00"]
+)
+def test_bytes_that_are_no_packet(codec, data):
+    """Garbage has an answer, and raises nothing."""
+    assert is_keyframe(codec, data) in (True, False, None)

@@ -92,8 +92,9 @@ class AvDecoder:
             not converted, and not decoded if the packet tells that no frame refers to it. With packets="stream", it is
             the frame rate of the stream instead: frames of one record get different times, and none are left out.
         skip: "nonref" leaves out frames to which no other frame refers (most B-frames); "nonkey" leaves out all but
-            keyframes, which are then returned without delay. Frames are decoded if the codec does not mark them (VP9,
-            AV1).
+            keyframes, which are then returned without delay. VP9 and AV1 have no mark outside the compressed header of
+            a frame: with AV1, libav leaves out non-reference frames; with VP9, "nonref" leaves out none; and `rate`
+            decodes all frames of both.
         keep_corrupt: True returns damaged frames as far as libav can conceal the damage, with `corrupt: True` in the
             metadata if libav detects it, and skips only packets that cannot be decoded at all.
         on_gap: Reaction to a gap in `seq` of the packets: "resync" waits for the next keyframe, since later packets may

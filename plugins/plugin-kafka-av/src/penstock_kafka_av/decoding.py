@@ -140,7 +140,7 @@ class Decoding:
         self._sent.add(serial, sent)
         try:
             frames = self._decode(unit, sent, serial)
-            if self.thinning.only_keyframes:  # no later frame is shown before it
+            if self.thinning.only_keyframes and key:  # no later frame is shown before it
                 frames += self._context.decode(None)
                 self._context.flush_buffers()
         except av.FFmpegError as error:
@@ -363,7 +363,7 @@ class Decoding:
         seq, time_ns = place or self._further_place(sent)
         if sent.pts is not None:
             time_ns = sent.record.time_ns
-        if not self.thinning.wants(time_ns, sent.record):
+        if not self.thinning.wants(time_ns, sent.record, is_key=key):
             return
         made = self.framing.record_of(
             frame, sent.record, number=sent.number, seq=seq, time_ns=time_ns, discontinuity=self._gap,

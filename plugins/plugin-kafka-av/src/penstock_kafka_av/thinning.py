@@ -98,9 +98,10 @@ class Thinning:
         if self.pace is not None and self.pace.frame_rate is None:
             self.pace.frame_rate = context.framerate
 
-    def wants(self, time_ns: int, packet: Record) -> bool:
-        """Return whether the decoded frame of a packet is selected; count it if `rate` is the reason that it is not."""
-        is_selected = self.pace is None or self.pace.wants(time_ns)
+    def wants(self, time_ns: int, packet: Record, *, is_key: bool) -> bool:
+        """Return whether the decoded frame of a packet is selected; count it if `rate` or `skip` is the reason."""
+        is_selected = is_key or not self.only_keyframes
+        is_selected = (self.pace is None or self.pace.wants(time_ns)) and is_selected
         if packet.metadata.get("discard") is True:
             return False
         self.count += not is_selected

@@ -41,7 +41,10 @@ def test_several_machines(monkeypatch):
     """The pipeline of the page is valid: with an existing processor, it can be read and checked."""
     [toml] = blocks("several-machines.md", "toml")
     text = toml.replace('processor = "my_lab.detect:Detector"', 'processor = "background-difference"')
-    assert tomllib.loads(text)["nodes"][0]["settings"]["options"]["sasl.password"] == {"env": "KAFKA_PASSWORD"}
+    nodes = {node["name"]: node for node in tomllib.loads(text)["nodes"]}
+    for name in ("cameras", "results"):
+        assert nodes[name]["settings"]["options"]["sasl.password"] == {"env": "KAFKA_PASSWORD"}
+    assert nodes["decode"]["workers"] == 10
     ps.Pipeline.from_toml(text).check()
 
 

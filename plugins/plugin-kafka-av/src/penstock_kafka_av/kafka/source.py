@@ -111,8 +111,9 @@ class KafkaSource:
         until_end: End at the offsets that were the ends of the partitions when they were assigned.
         max_lag: Messages that a partition may lag behind. Beyond it, the source skips ahead, counts the skipped
             messages as dropped, and marks the next record with `discontinuity`. None never skips.
-        on_lag: Target of the skip: the "end", or the last "keyframe" before it (H.264, HEVC, MPEG-4).
-        codec: Codec of the packets, to recognise keyframes for `on_lag="keyframe"`.
+        on_lag: Target of the skip: the "end", or the last "keyframe" before it, by `codec`.
+        codec: Codec of the packets, by which `on_lag="keyframe"` recognises keyframes: "h264", "hevc", "mpeg1video",
+            "mpeg2video", "mpeg4", "vp8", "vp9" or "av1".
         order: "arrival" returns messages as the client fetches them: a partition may be a mebibyte ahead of another.
             "time" reads lagging partitions in step, by the timestamps of their messages, so that cameras joined by
             `align` wait for each other here, as packets, and at the broker. A partition that lags by hours then delays
@@ -138,7 +139,9 @@ class KafkaSource:
     until_end: bool = attrs.field(default=False)
     max_lag: int | None = attrs.field(default=None, validator=_max_lag)
     on_lag: Literal["end", "keyframe"] = attrs.field(default="end", validator=one_of("end", "keyframe"))
-    codec: str = attrs.field(default="h264", validator=one_of("h264", "hevc", "mpeg4"))
+    codec: str = attrs.field(
+        default="h264", validator=one_of("h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8", "vp9", "av1")
+    )
     order: Literal["arrival", "time"] = attrs.field(default="arrival", validator=one_of("arrival", "time"))
     refresh_s: float = attrs.field(default=5.0, validator=finite_seconds)
     timeout_s: float = attrs.field(default=10.0, validator=check_timeout)
