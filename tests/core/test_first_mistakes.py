@@ -145,6 +145,11 @@ MISTAKES = [
     (lambda: ps.source([1]) >> ps.edge(when_full={"type": "Sample", "n": 3}) >> ps.store("null"), r"ps\.Sample\(10\)"),
     (lambda: ps.edge(when_full="drop-oldest"), "did you mean 'drop_oldest'"),
     (lambda: ps.edge(when_full="Drop Oldest"), "must be block"),
+    (lambda: ps.source(ps.source([1])) >> ps.store("null"), r"ps\.source\(source\(<list>\)\): is a node already: join"),
+    (lambda: ps.source([1]) >> ps.store(ps.store("null")), "is a node already: join it as it is"),
+    (lambda: ps.control([1], action={}), r"ps\.control\(\) has no option 'action'; did you mean 'actions'"),
+    (lambda: ps.control(ps.store("null")), r"ps\.control\(store\('null'\)\): is a store: pass a source"),
+    (lambda: ps.control(ps.source([1]), name="orders"), "name: set options where the node is made"),
     (lambda: ps.Latest(n=1), r"Latest\(\) has no option 'n'; it takes no options"),
 ]
 

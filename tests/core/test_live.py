@@ -332,6 +332,20 @@ def test_cameras_come_and_go_all_day(cycles):
     assert run.report.stored == total + base.next
 
 
+def test_a_control_channel_of_a_node():
+    """A source node is the source of a control channel with its own options, as a component is."""
+    asked = []
+    orders = ps.source([{"action": "ask", "argument": 3}], name="orders")
+    control = ps.control(orders, actions={"ask": lambda run, argument: asked.append(argument)})
+    assert [node.name for node in ps.Pipeline(control >> ps.store("null")).nodes] == [
+        "orders",
+        "orders-actions",
+        "null",
+    ]
+    assert ps.Pipeline(control >> ps.store("null")).run().ok
+    assert asked == [3]
+
+
 def test_d5_a_control_channel(tmp_path):
     """Actions create, delete, update, pause, resume, stats and the user's own are executed and answered."""
     commands = ps.control  # the name is public

@@ -21,6 +21,10 @@ def component_node(role: str, component: Any, settings: dict[str, Any], **option
         if not component:
             raise ConfigError(f"ps.{role}(''): the name of the component is empty; `penstock plugins` lists them")
         return Node(role=role, use=component, settings=_plain(settings), **options)
+    if isinstance(component, Node):
+        raise WiringError(
+            f"ps.{role}({component!r}): is a node already: join it as it is, with options where it is made"
+        )
     if isinstance(component, type):
         if role in ("source", "store"):
             raise WiringError(

@@ -18,16 +18,17 @@ from penstock.compose.import_path import import_path, is_import_path
 from penstock.compose.making import settings_of
 from penstock.compose.node import Flow, Node, describe
 from penstock.error_text import text_of
-from penstock.errors import ConfigError, PenstockError, RunError
+from penstock.errors import ConfigError, PenstockError, RunError, UnknownOptionError, WiringError
 from penstock.run.run import Run, acts_for
 from penstock.short_text import short
-from penstock.suggestions import close_to
+from penstock.suggestions import close_to, nearest
 from penstock.validators import mapping
 
 _log = logging.getLogger("penstock.control")
 
 GIVEN = ("create", "delete", "update", "pause", "resume", "stats")
 """The actions that are built into penstock."""
+_OPTIONS = ("actions", "given", "allow")
 _MOST_WAITING = 1000
 
 
@@ -43,16 +44,37 @@ def control(
     """Make a control channel of a source: its records are actions, its output is the answers.
 
     Args:
-        component: The component, as for `ps.source`.
+        component: The component, as for `ps.source`, or a source node.
         actions: The user's own actions: name to a function of (run, argument), or the import path of one. Where a
             built-in action has the same name, the user's is called.
         given: Which of the built-in actions may be called; () for none.
         allow: Classes and functions, or their import paths ("my.module:Class"), that `create` may use in addition to
             the components that plugins offer. Nothing else is imported for a message.
-        settings: The settings of the source, as for `ps.source`.
+        settings: The settings of the source, as for `ps.source`; those of a node are set where it is made.
+
+    Raises:
+        ConfigError: an option is wrong or unknown.
+        WiringError: the node is not a source.
     """
     made = Control(actions={} if actions is None else actions, given=given, allow=allow)
-    return source_node(component, **settings) >> processor(made, name=f"{settings.get('name', 'control')}-actions")
+    channel = _channel(component, settings)
+    return channel >> processor(made, name=f"{channel.name or 'control'}-actions")
+
+
+def _channel(component: Any, settings: Mapping[str, Any]) -> Node:
+    if not isinstance(component, str):
+        for key in settings:
+            if nearest(key, _OPTIONS, cutoff=0.8):
+                raise UnknownOptionError(f"ps.control() has no option {key!r}{close_to(key, _OPTIONS)}")
+    if not isinstance(component, Node):
+        return source_node(component, **settings)
+    if component.role != "source":
+        raise WiringError(
+            f"ps.control({short(component)}): is a {component.role}: pass a source, which returns actions"
+        )
+    if settings:
+        raise ConfigError(f"ps.control({short(component)}): {', '.join(settings)}: set options where the node is made")
+    return component
 
 
 _OWN_PATH = f"{__name__}:Control"
