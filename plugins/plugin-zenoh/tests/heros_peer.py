@@ -115,17 +115,15 @@ def burst(hero, frames, side, rate):
 
 
 def count(frames, root):
-    """Report the number of written files, and the duration, once all are written or none came for some seconds."""
-    began = last = 0.0
-    stored = 0
-    while stored < frames and (not began or time.monotonic() < last + 5):
-        time.sleep(0.2)  # a list of thousands of files takes a millisecond or two
-        now = len(os.listdir(root))
-        if now != stored:
-            stored, last = now, time.monotonic()
-            began = began or last
+    """Report once the last file is there, or no file was added for some seconds; files are not listed meanwhile."""
+    before, changed_s = os.stat(root).st_mtime_ns, 0.0
+    while not os.path.exists(f"{root}/{frames - 1:06d}.npy") and not 0 < changed_s < time.monotonic() - 5:
+        time.sleep(0.02)
+        now = os.stat(root).st_mtime_ns
+        if now != before:
+            before, changed_s = now, time.monotonic()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    say(stored=stored, cpu_s=time.process_time(), peak_mib=peak)
+    say(stored=len(os.listdir(root)), cpu_s=time.process_time(), peak_mib=peak)
 
 
 def archive(classname, arguments):
