@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import attrs
@@ -80,6 +82,21 @@ class SupportsRemarks(Protocol):
         A source is asked from any thread, also after `close`; a decoder by the thread that uses it.
         """
         ...
+
+
+def supports(component: object, ability: type) -> bool:
+    """Return whether a component has an ability, a `Supports…` protocol; faster than isinstance if it has none of it.
+
+    An isinstance takes 10 us on Python 3.11 (until the project requires 3.12), and a run that starts asks often.
+    """
+    if sys.version_info < (3, 12) and not hasattr(component, _a_member(ability)):
+        return False
+    return isinstance(component, ability)
+
+
+@cache
+def _a_member(ability: type) -> str:
+    return next(name for name in (*vars(ability), *ability.__annotations__) if not name.startswith("_"))
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from penstock.component import KINDS, SupportsNodeName
+from penstock.component import KINDS, SupportsNodeName, supports
 from penstock.compose.import_path import import_path, is_import_path
 from penstock.compose.making import Maker, copy_of, is_class, is_function, makes_processors
 from penstock.compose.node import NODE_OPTIONS, Node, describe, label
@@ -194,7 +194,7 @@ def _made(node: Node, origin: str, given: Any, *, use: str = "") -> ResolvedNode
 
 def _with_node_name(node: Node, component: Any) -> Any:
     """Pass the name of its node to a component that supports it."""
-    if isinstance(component, SupportsNodeName):
+    if supports(component, SupportsNodeName):
         component.take_node_name(node.name or "")
     return component
 

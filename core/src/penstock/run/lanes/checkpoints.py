@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
+from penstock.component import supports
 from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import text_of
 from penstock.run.edges.chunk import Barrier
@@ -131,7 +132,7 @@ class Checkpoints:
         """Store the positions that a transactional store kept from an earlier run."""
         with self.lock:
             self._opened.add(step.name)
-        if isinstance(step.store, SupportsTransaction):
+        if supports(step.store, SupportsTransaction):
             kept = step.store.positions()
             with self.lock:
                 self._kept.update(kept)
@@ -192,7 +193,7 @@ class Checkpoints:
         keeps those of the last checkpoint, so that no other store and no dead letter lacks records that it has.
         """
         kept: dict[str, Any] | None = None
-        if isinstance(step.store, SupportsTransaction) and not self.poisoned:
+        if supports(step.store, SupportsTransaction) and not self.poisoned:
             known = positions if positions is not None and self._letters_are_durable() else self._durable
             kept = {name: position for name, position in known.items() if position is not None}
         try:

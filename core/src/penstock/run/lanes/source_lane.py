@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
+from penstock.component import supports
 from penstock.compose.resolve import ResolvedNode
 from penstock.error_text import text_of
 from penstock.errors import EndOfSource, RunAborted, SourceError
@@ -300,11 +301,11 @@ class SourceLane(Lane):
     def _begin_position(self) -> None:
         """Store the position of a source that has been opened and not read yet."""
         source = self.source
-        commits = isinstance(source, SupportsCommit)
+        commits = supports(source, SupportsCommit)
         self._stands: Any = getattr(source, "position" if commits else "mark", None)
-        self._commits = commits or isinstance(source, SupportsDurable)
-        self._is_live = not commits and not isinstance(source, SupportsSeek)
-        self._wakes = isinstance(source, SupportsWake)
+        self._commits = commits or supports(source, SupportsDurable)
+        self._is_live = not commits and not supports(source, SupportsSeek)
+        self._wakes = supports(source, SupportsWake)
         self._position = self._committed = self._opened_at = self._initial_position()
 
     def _note_position(self) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
+from penstock.component import supports
 from penstock.compose.checks import neighbours
 from penstock.compose.node import PLAIN, Edge, Node
 from penstock.compose.resolve import ResolvedNode
@@ -111,7 +112,7 @@ def extend(
     old = set(built.steps) | set(built.sources)
     lanes_before = len(built.lanes)
     built.aligned = built.aligned or any(
-        part.node.role == "store" and isinstance(part.sample, SupportsTransaction) for part in parts.values()
+        part.node.role == "store" and supports(part.sample, SupportsTransaction) for part in parts.values()
     )
     fused = {pair for chain in chains(nodes, parts, joins) for pair in itertools.pairwise(chain)}
     for chain in chains(nodes, parts, joins):
