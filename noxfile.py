@@ -45,6 +45,7 @@ ONCE = [
     *("plugins/plugin-kafka-av/tests/recording/test_video_faults.py",),
     *("plugins/plugin-npy/tests/test_npy_contract.py", "plugins/plugin-npy/tests/test_npy_faults.py"),
     *("plugins/plugin-npy/tests/test_npy_replay_contract.py", "plugins/plugin-npy/tests/test_npy_replay.py"),
+    *("plugins/plugin-npy/tests/test_npy_replay_damage.py", "plugins/plugin-npy/tests/test_npy_replay_following.py"),
     *("plugins/plugin-npy/tests/test_npy_log.py", "plugins/plugin-npy/tests/test_data_logger.py"),
     *("plugins/plugin-lmdb/tests/test_lmdb_exactly_once.py", "plugins/plugin-lmdb/tests/test_lmdb_many_readers.py"),
     *("plugins/plugin-lmdb/tests/test_lmdb_contract.py", "plugins/plugin-lmdb/tests/test_lmdb_subscribe.py"),

@@ -2,91 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import random
 import shutil
-import struct
 import subprocess
 import sys
-import tempfile
-import threading
-import zipfile
 
 import numpy
 import pytest
 
 import penstock as ps
 from penstock.coords import DataCoordinates
-from penstock.errors import EndOfSource, SourceError
+from penstock.errors import SourceError
 from penstock.record import Record
-from penstock.testing import no_leaks, permissions_hold
 from penstock.testing.equality import assert_same_record
 from penstock_npy import JsonStore, NpyFilesSource, NpyStackStore, NpyStore
 
-
-@pytest.fixture
-def opened():
-    """Open sources, and close them at the end."""
-    sources = []
-
-    def open_source(path, **settings):
-        source = NpyFilesSource(path=path, **settings)
-        source.open()
-        sources.append(source)
-        return source
-
-    with no_leaks():
-        yield open_source
-        for source in sources:
-            source.close()
-
-
-def all_of(source):
-    """Return all records up to the end, and what was refused, as text."""
-    records, refused = [], []
-    while True:
-        try:
-            records += source.read(100, 5.0)
-        except EndOfSource:
-            return records, refused
-        refused += [str(error) for _, error in source.take_refused()]
-
-
-def take(source, count):
-    """Return so many records of a source that follows."""
-    records = []
-    while len(records) < count:
-        records += source.read(count - len(records), 20.0)
-    return records
-
-
-def archive(store, count=5, **changes):
-    """Write records with all that a record can have; return them."""
-    records = [
-        Record(
-            numpy.full((2, 2), n, "u2"),
-            channel=f"cam{n % 2}",
-            seq=n // 2,
-            time_ns=10**18 + n,
-            coords={"z": 10 - n, "scan": "a"},
-            metadata={"exposure": float("inf"), "nested": {"n": n}, "raw": b"\0"},
-            discontinuity=n == 2,
-        ).replace(**changes)
-        for n in range(count)
-    ]
-    store.open()
-    store.write(records)
-    store.close()
-    return records
-
-
-def by_name(records):
-    return sorted(records, key=lambda record: (record.channel, record.seq))
-
-
-NPY = "{{ channel }}/{{ '%06d' % seq }}.npy"
+from .replayed import NPY, all_of, archive, by_name
 
 
 @pytest.mark.parametrize(
@@ -240,140 +173,6 @@ def test_a_file_without_the_key_is_refused_by_name(opened, tmp_path):
     assert "order_by='coords.z' is not known" in message
 
 
-def bad_header(path):
-    """Write a .npy whose header claims 8 TiB."""
-    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1099511627776,), }".ljust(117) + b"\n"
-    path.write_bytes(b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header)
-
-
-def bad_npz(path):
-    """Write a .npz whose array claims 8 TiB."""
-    bad_header(path)
-    content = path.read_bytes()
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("a.npy", content)
-
-
-def objects(path):
-    numpy.save(path, numpy.array([{}], dtype=object), allow_pickle=True)
-
-
-def objects_npz(path):
-    with path.open("wb") as file:
-        numpy.savez(file, a=numpy.array([{}], dtype=object))
-
-
-def cut(path):
-    file = io.BytesIO()
-    numpy.save(file, numpy.zeros(100))
-    path.write_bytes(file.getvalue()[:500])
-
-
-def cut_npz(path):
-    file = io.BytesIO()
-    numpy.savez(file, a=numpy.zeros(100))
-    path.write_bytes(file.getvalue()[:500])
-
-
-def flipped_npz(path):
-    """Write a .npz one of whose compressed bytes is another."""
-    file = io.BytesIO()
-    numpy.savez_compressed(file, a=numpy.arange(1000))
-    content = bytearray(file.getvalue())
-    content[200] ^= 0xFF
-    path.write_bytes(content)
-
-
-DAMAGED = {
-    "header.npy": bad_header,
-    "cut.npy": cut,
-    "empty.npy": lambda path: path.write_bytes(b""),
-    "foreign.npy": lambda path: path.write_bytes(b"hello" * 100),
-    "objects.npy": objects,
-    "trailing.npy": lambda path: (cut(path), path.write_bytes(path.read_bytes() + b"\0" * 9999)),
-    "header.npz": bad_npz,
-    "objects.npz": objects_npz,
-    "cut.npz": cut_npz,
-    "flipped.npz": flipped_npz,
-    "empty.npz": lambda path: path.write_bytes(b""),
-    "cut.json": lambda path: path.write_text('{"a": [1,'),
-    "deep.json": lambda path: path.write_text("[" * 200_000),
-    "latin.json": lambda path: path.write_bytes(b'"\xff"'),
-    "digits.json": lambda path: path.write_text("9" * 5000),
-    "empty.json": lambda path: path.write_bytes(b""),
-    "cut.jsonl": lambda path: path.write_text('{"a": 1'),
-}
-
-
-@pytest.mark.parametrize("name", DAMAGED)
-def test_damaged_files_are_refused_one_by_one(opened, tmp_path, name):
-    """A file that is not what its name says is refused with its name and a reason; its neighbours come."""
-    DAMAGED[name](tmp_path / name)
-    for other in ("0.npy", "z.npy"):
-        numpy.save(tmp_path / other, numpy.zeros(1))
-    found, refused = all_of(opened(tmp_path, settle_s=0.0))
-    assert [record.metadata["path"] for record in found] == ["0.npy", "z.npy"]
-    (message,) = refused
-    assert f"{name}: cannot be read" in message
-
-
-def test_damaged_lines_cost_only_themselves(opened, tmp_path):
-    """Of a file of lines, those that are not JSON are refused one by one, and blank ones are left out."""
-    (tmp_path / "a.jsonl").write_text('1\n{"a":\n\n"x"\nnothing\n[2]\n')
-    found, refused = all_of(opened(tmp_path))
-    assert [(record.seq, record.data) for record in found] == [(0, 1), (3, "x"), (5, [2])]
-    assert ["line 2" in refused[0], "line 5" in refused[1]] == [True, True]
-
-
-def test_a_run_dead_letters_damaged_files(tmp_path):
-    """A run says which files were damaged, stores the others, and commits, so that the next run has nothing to do."""
-    (tmp_path / "in").mkdir()
-    cut(tmp_path / "in/b.npy")
-    for name in "ac":
-        numpy.save(tmp_path / f"in/{name}.npy", numpy.zeros(1))
-    settings = {"path": f"{tmp_path}/in", "settle_s": 0.0, "state": tmp_path / "state"}
-    for expected in (2, 0):
-        flow = ps.source("npy-files", **settings) >> ps.store("npy", path=f"{tmp_path}/out{expected}/{{{{ seq }}}}.npy")
-        report = ps.Pipeline(flow, dead_letters=tmp_path / "dead").run()
-        assert len(list((tmp_path / f"out{expected}").glob("*.npy"))) == expected
-        assert ("b.npy: cannot be read" in str(report)) == bool(expected)
-
-
-def test_an_unreadable_file_is_refused(opened):
-    """A file that this user may not read is refused, and its neighbours come."""
-    with tempfile.TemporaryDirectory() as directory:  # one that another user may look into
-        os.chmod(directory, 0o755)
-        for name in "ab":
-            numpy.save(f"{directory}/{name}.npy", numpy.zeros(1))
-        os.chmod(f"{directory}/a.npy", 0)
-        with permissions_hold():
-            found, refused = all_of(opened(directory))
-    assert len(found) == len(refused) == 1
-
-
-def test_a_file_that_vanishes_is_lost_upstream(opened, tmp_path):
-    """A file that is listed and gone before it is read counts as lost; the others keep their numbers."""
-    for name in "abc":
-        numpy.save(tmp_path / f"{name}.npy", numpy.zeros(1))
-    source = opened(tmp_path)
-    (tmp_path / "b.npy").unlink()
-    found, refused = all_of(source)
-    assert [record.seq for record in found] == [0, 2]
-    assert source.lost_upstream() == {tmp_path.name: 1}
-    assert not refused
-
-
-def test_a_directory_that_goes_is_an_error_that_may_be_tried_again(opened, tmp_path):
-    """A root that vanishes is an error of the source, not the end and not the loss of its files."""
-    (tmp_path / "in").mkdir()
-    numpy.save(tmp_path / "in/a.npy", numpy.zeros(1))
-    source = opened(tmp_path / "in")
-    shutil.rmtree(tmp_path / "in")
-    with pytest.raises(OSError, match=r"in/a\.npy"):
-        source.read(1, 1.0)
-    assert not source.lost_upstream()
-
-
 def test_numbers_stay_when_files_come_between(opened, tmp_path):
     """With a state, a file keeps its number in later runs, wherever newer files sort, committed or not."""
     state = tmp_path / "state.jsonl"
@@ -457,62 +256,6 @@ def test_a_state_does_not_grow_without_end(opened, tmp_path):
     assert len(state.read_text().splitlines()) < 10
 
 
-@pytest.mark.parametrize("poll_s", [None, 0.02])
-def test_following(opened, tmp_path, poll_s):
-    """Files, directories that are moved there, and added lines come as they are made; each once."""
-    (tmp_path / "in").mkdir()
-    source = opened(tmp_path / "in", follow=True, poll_s=poll_s)
-    numpy.save(tmp_path / "in/a.npy", numpy.zeros(1))
-    assert [record.metadata["path"] for record in take(source, 1)] == ["a.npy"]
-    (tmp_path / "b").mkdir()
-    numpy.save(tmp_path / "b/x.npy", numpy.zeros(1))
-    (tmp_path / "b").rename(tmp_path / "in/b")
-    assert [record.metadata["path"] for record in take(source, 1)] == ["b/x.npy"]
-    with (tmp_path / "in/c.jsonl").open("a") as file:
-        for n in range(3):
-            file.write(f"{n}\n")
-            file.flush()
-            assert [(record.seq, record.data) for record in take(source, 1)] == [(n, n)]
-    assert source.read(10, 0.1) in ((), [])
-
-
-@pytest.mark.parametrize("follow", [False, True])
-def test_a_file_that_is_still_written_is_not_given(opened, tmp_path, follow):
-    """A file under its final name that is not whole waits, its neighbours do not; when it is whole, it comes."""
-    file = io.BytesIO()
-    numpy.save(file, numpy.arange(1000))
-    content = file.getvalue()
-    with (tmp_path / "a.npy").open("wb") as opened_file:
-        opened_file.write(content[:300])
-        opened_file.flush()
-        numpy.save(tmp_path / "b.npy", numpy.zeros(1))
-        source = opened(tmp_path, follow=follow, settle_s=1000.0)
-        assert [record.metadata["path"] for record in take(source, 1)] == ["b.npy"]
-        assert not source.read(1, 0.1)
-        opened_file.write(content[300:])
-    (record,) = take(source, 1)
-    assert record.metadata["path"] == "a.npy"
-    assert (record.data == numpy.arange(1000)).all()
-    assert not source.take_refused()
-
-
-def test_a_file_that_stays_cut_is_refused_after_a_while(opened, tmp_path):
-    """A file that is not whole and does not change any more is damaged; the source ends, and does not wait for ever."""
-    cut(tmp_path / "a.npy")
-    found, refused = all_of(opened(tmp_path, settle_s=0.1))
-    assert not found
-    assert "a.npy: cannot be read" in refused[0]
-
-
-def test_min_age_leaves_alone_what_is_preallocated(opened, tmp_path):
-    """With `min_age_s`, a file that looks whole from its start waits until nobody has changed it for so long."""
-    numpy.lib.format.open_memmap(tmp_path / "a.npy", "w+", "u1", (100,)).flush()
-    source = opened(tmp_path, min_age_s=1000.0)
-    assert not source.read(1, 0.1)
-    os.utime(tmp_path / "a.npy", (0, 0))
-    assert len(take(source, 1)) == 1
-
-
 def test_merged_metadata_are_metadata_again(opened, tmp_path):
     """What the json store merged into its files is taken apart again; a file without any is refused."""
     store = JsonStore(path="{{ seq }}.json", root=tmp_path, merge_metadata=True)
@@ -559,34 +302,6 @@ def test_killed_at_any_moment(tmp_path):
     assert found == list(range(count))
 
 
-def test_a_directory_that_cannot_be_watched(opened, tmp_path, monkeypatch):
-    """When the system cannot report changes, the error says so and how to list the directory instead."""
-
-    def watch(*_arguments, **_settings):
-        raise OSError(28, "inotify watch limit reached")
-
-    monkeypatch.setattr("watchfiles.watch", watch)
-    source = opened(tmp_path, follow=True)
-
-    def read_on():
-        while True:
-            source.read(1, 0.1)
-
-    with pytest.raises(SourceError, match=r"watch limit reached; with poll_s"):
-        read_on()
-
-
-def test_a_file_that_is_replaced_does_not_come_again(opened, tmp_path):
-    """A file that was read is not read again when it is rewritten under its name; a new file is."""
-    source = opened(tmp_path, follow=True, poll_s=0.02)
-    numpy.save(tmp_path / "a.npy", numpy.zeros(1))
-    take(source, 1)
-    numpy.save(tmp_path / "a.npy", numpy.ones(2))
-    numpy.save(tmp_path / "b.npy", numpy.ones(3))
-    assert [record.metadata["path"] for record in take(source, 1)] == ["b.npy"]
-    assert not source.read(1, 0.1)
-
-
 def test_a_pipeline_with_it_is_plain_data(tmp_path):
     """A pipeline that replays files goes into TOML and back."""
     flow = ps.source("npy-files", path=f"{tmp_path}/{NPY}", order_by="coords.z", state=tmp_path / "s") >> ps.store(
@@ -594,15 +309,6 @@ def test_a_pipeline_with_it_is_plain_data(tmp_path):
     )
     pipeline = ps.Pipeline(flow)
     assert ps.Pipeline.from_toml(pipeline.to_toml()) == pipeline
-
-
-def test_waking(opened, tmp_path):
-    """`wake` ends a read that waits for files."""
-    source = opened(tmp_path, follow=True)
-    timer = threading.Timer(0.1, source.wake)
-    timer.start()
-    assert not source.read(1, 60.0)
-    timer.join()
 
 
 def test_wrong_settings_are_named(tmp_path):

@@ -86,7 +86,7 @@ class LMDBStore:
             raise ConfigError(f"LMDBStore: commit_freq={short(commit_freq)}: must be a number of seconds above 0")
         if not _is_number(max_size) or not max_size >= _LEAST_SIZE:
             raise ConfigError(
-                f"LMDBStore: max_size={short(max_size)} must be a number of bytes, {_LEAST_SIZE} at least"
+                f"LMDBStore: max_size={short(max_size)}: must be a number of bytes, {_LEAST_SIZE} at least"
             )
         largest = None if math.isinf(max_size) else int(max_size)
         self._largest = largest
