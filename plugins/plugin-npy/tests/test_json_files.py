@@ -12,7 +12,7 @@ import uuid
 import numpy
 import pytest
 
-from penstock.errors import CannotGetObjectError, StoreError
+from penstock.errors import CannotConnectToStoreError, CannotGetObjectError, ConfigError, StoreError
 from penstock.record import Record
 from penstock_npy import JsonStore
 from penstock_npy.json_form import json_bytes
@@ -50,6 +50,21 @@ def test_a5_one_file_per_event(opened, tmp_path):
     """A mapping becomes one object, without its metadata unless these are asked for."""
     opened().write([Record({"counts": [1, 2]}, seq=3, metadata={"run": 7})])
     assert json.loads((tmp_path / "3.json").read_text()) == {"counts": [1, 2]}
+
+
+def test_files_with_another_suffix(opened, tmp_path):
+    """Files may have another suffix, by which they are found again; a suffix that is no end of a name is refused."""
+    (tmp_path / "4.json").write_text("{}")
+    store = opened(path="{{ seq }}.txt", suffix=".txt")
+    store.write([Record({"a": 1}, seq=3)])
+    assert json.loads((tmp_path / "3.txt").read_text()) == {"a": 1}
+    assert list(store.keys()) == ["3.txt"]
+    assert store.get("3.txt").data == {"a": 1}
+    for wrong in ("txt", "", ".", ".a/b", ".{{ seq }}", 5):
+        with pytest.raises(ConfigError, match="suffix="):
+            opened(suffix=wrong)
+    with pytest.raises(CannotConnectToStoreError, match=r"must end in '\.txt'"):
+        opened(suffix=".txt")
 
 
 def test_a5_merge_metadata(opened, tmp_path):

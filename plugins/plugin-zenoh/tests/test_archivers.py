@@ -129,6 +129,22 @@ def test_the_argument_after_max_retries_is_the_realm(place):
         ArrayArchiver("{{ n }}.npy", False, "cam", "data", {}, 3, "lab", "manager", **place)
 
 
+@pytest.mark.parametrize(
+    ("template", "name"),
+    [("{{ n }}.txt", "5.txt"), ("{{ n }}.JSON", "5.JSON"), ("a.d/{{ n }}", "a.d/5.json"), ("x.json", "x.json")],
+)
+def test_a5_the_template_decides_the_suffix(template, name, tmp_path, place):
+    """A file has the suffix that its template gives, as in herostools; a template without one gets ".json"."""
+    with JsonArchiver(template, object_selector="cam", event_name="data", **place) as archiver:
+        archiver.feed("cam", ({"a": 1}, {"n": 5}))
+    assert files(tmp_path) == [name]
+    boss = {"classname": "herostools.actor.JsonArchiver", "arguments": {"object_selector": "cam", "event_name": "data"}}
+    boss["arguments"]["save_template"] = template
+    path = tmp_path / "boss.json"
+    path.write_text(json.dumps(boss))
+    Pipeline.read(path).check()
+
+
 def test_a4_split(tmp_path, place):
     """`split_data_array` gives one file per sub-array, numbered by `_split_index`."""
     with ArrayArchiver("{{ n }}-{{ _split_index }}.npy", True, "cam", "data", **place) as archiver:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -26,6 +27,11 @@ from penstock_npy.writing import name_of, write_each
 
 
 @checks_arguments
+def _is_suffix(_: object, field: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, str) or not re.fullmatch(r"\.[^/\\{}\0]*[^/\\{}\0.]", value):
+        raise ConfigError(f"{field.name}={value!r:.60}: must be the end of a file's name, such as '.json'")
+
+
 @attrs.define(kw_only=True)
 class JsonStore:
     """Write each record's data as one `.json` file, completely or not at all.
@@ -36,7 +42,7 @@ class JsonStore:
     date as text. Durability is that of `NpyStore`.
 
     Attributes:
-        path: Template of the files' paths, ending in ".json".
+        path: Template of the files' paths, ending in `suffix`.
         root: Directory that no file leaves; None takes the part of `path` before its first variable.
         when_exists: "error" raises RecordExistsError, "skip" keeps the file and drops the record, "replace" overwrites.
         sync_each: True makes each record durable before `write` returns; costs a flush of the disk per record.
@@ -52,6 +58,7 @@ class JsonStore:
         checksums: "xxh3" notes the checksum of each file in a file `checksums` in its directory, which
             `xxhsum --check checksums` and `penstock_npy.checksums.verify_checksums` verify; "none" does not.
         only_ascii: True escapes all non-ASCII text, for programs that do not read UTF-8.
+        suffix: The end of each file's name; None is ".json", or ".jsonl" with `lines`.
     """
 
     takes: ClassVar[str] = "any"
@@ -66,6 +73,7 @@ class JsonStore:
     lines: bool = attrs.field(default=False, validator=flag)
     reserve_bytes: int = reserve_setting()
     checksums: Literal["none", "xxh3"] = attrs.field(default="none", validator=one_of("none", "xxh3"))
+    suffix: str | None = attrs.field(default=None, validator=or_none(_is_suffix))
     _folder: Folder | None = attrs.field(default=None, init=False, repr=False, eq=False)
     _lines: JsonLines | None = attrs.field(default=None, init=False, repr=False, eq=False)
 
@@ -86,7 +94,7 @@ class JsonStore:
             self._where,
             self.path,
             self.root,
-            ".jsonl" if self.lines else ".json",
+            self.suffix or (".jsonl" if self.lines else ".json"),
             self.when_exists,
             sync_each=self.sync_each,
             reserve_bytes=self.reserve_bytes,

@@ -49,4 +49,16 @@ def path_template(save_template: str, defaults: Mapping[str, Any], suffix: str) 
             raise ConfigError(f"default_metadata: {name}={short(value)}: must be a directory without '{{'")
         directory = str(value).replace("\\", "\\\\")  # `re` interprets backslashes in a replacement
         text = re.sub(rf"\{{\{{\s*{re.escape(name)}\s*\}}\}}", directory, text)
-    return text if text.endswith(suffix) else text + suffix
+    # as in herostools: numpy appends its suffix to any other, and JSON keeps the one that the user gives
+    is_named = text.endswith(suffix) or (suffix == ".json" and literal_suffix(text))
+    return text if is_named else text + suffix
+
+
+def literal_suffix(text: str) -> str:
+    """Return the suffix that all names of a template have, or "".
+
+    >>> literal_suffix("{{ path }}/a-{{ frame }}.txt"), literal_suffix("v1.2/{{ frame }}"), literal_suffix("a")
+    ('.txt', '', '')
+    """
+    _, dot, suffix = text.rpartition("}}")[2].rpartition("/")[2].rpartition(".")
+    return f".{suffix}" if dot and suffix else ""

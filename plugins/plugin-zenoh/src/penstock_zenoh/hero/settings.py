@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from penstock.errors import ConfigError
+from penstock_zenoh.hero.name_template import literal_suffix
 
 
 def store_settings(use: str, path: str, when_exists: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -15,6 +16,8 @@ def store_settings(use: str, path: str, when_exists: str, options: Mapping[str, 
         settings["sidecar"] = "none"
     else:
         settings |= {"indent": 4, "only_ascii": True}  # the format of herostools
+        if not path.endswith(".json"):
+            settings["suffix"] = literal_suffix(path)
     return settings
 
 
