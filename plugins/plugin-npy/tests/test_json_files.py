@@ -53,7 +53,7 @@ def test_a5_one_file_per_event(opened, tmp_path):
 
 
 def test_files_with_another_suffix(opened, tmp_path):
-    """Files may have another suffix, by which they are found again; a suffix that is no end of a name is refused."""
+    """Files may have another suffix, by which they are found again; one that cannot end a name is refused."""
     (tmp_path / "4.json").write_text("{}")
     store = opened(path="{{ seq }}.txt", suffix=".txt")
     store.write([Record({"a": 1}, seq=3)])

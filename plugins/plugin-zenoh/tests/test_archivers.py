@@ -121,6 +121,14 @@ def test_a_wrong_argument_is_named(wrong, said, kind, place, tmp_path):
         Pipeline.read(path)
 
 
+@pytest.mark.parametrize("wrong", ["{not json5", '{"unknown": 1}', '{"listen": {"endpoints": ["tcp/256.0.0.1:1"]}}'])
+def test_a_wrong_configuration_of_heros_is_named(wrong, place, monkeypatch):
+    """An archiver that cannot use HEROS_ZENOH_CONFIG names that variable."""
+    monkeypatch.setenv("HEROS_ZENOH_CONFIG", wrong)
+    with pytest.raises(RunError, match="HEROS_ZENOH_CONFIG"):
+        ArrayArchiver("{{ n }}.npy", object_selector="cam", event_name="data")
+
+
 def test_the_argument_after_max_retries_is_the_realm(place):
     """Further positional arguments go to the base, as in herostools: after max_retries, the realm."""
     with ArrayArchiver("{{ n }}.npy", False, "cam", "data", {}, 3, "lab", **place) as archiver:

@@ -76,9 +76,17 @@ class Network:
 
     def _open_whole(self, text: str) -> zenoh.Session:
         try:
-            return zenoh.open(zenoh.Config.from_json5(text))
+            config = zenoh.Config.from_json5(text)
         except zenoh.ZError as error:
-            raise ConnectionError(f"zenoh opens no session with this configuration: {_reason(error)}") from None
+            raise ConfigError(
+                f"HEROS_ZENOH_CONFIG: is not a zenoh configuration in JSON5: {_reason(error)}; correct or unset it"
+            ) from None
+        try:
+            return zenoh.open(config)
+        except zenoh.ZError as error:
+            raise ConnectionError(
+                f"cannot open a zenoh session with the configuration of HEROS_ZENOH_CONFIG: {_reason(error)}"
+            ) from None
 
     def _ends(self) -> tuple[Sequence[str], Sequence[str]]:
         """Return the endpoints to listen on and to connect to: a router listens there, a client connects."""
