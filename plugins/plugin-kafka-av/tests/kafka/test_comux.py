@@ -248,25 +248,26 @@ def test_d5_cameras_come_and_go_by_the_config_topic(broker, cameras, packets, re
         broker.produce(topic_of(consume, "south"), packets, partition=0)
         for action, value in (
             ("zoom", b'{"by": 2}'), ("create", b"south"), ("update", b"south"), ("explode", b""), ("fail", None),
-            ("delete", b'"nobody"'),
+            ("delete", b'"nobody"'), (None, b"1"),
         ):  # fmt: skip
             broker.produce(config, [value], key=action)
         assert [comux.get("north", timeout=20)[1] for _ in range(30)] == list(range(30))
         assert calls.get(timeout=20) == (comux, {"by": 2})
         ends = time.monotonic() + 20
         answers = []
-        while len(answers) < 6:
+        while len(answers) < 7:
             answers = [json.loads(each.data) for each in everything(broker, replies, read)]
             assert time.monotonic() < ends, answers
         assert [(each["action"], each["ok"]) for each in answers] == [
             ("zoom", True), ("create", True), ("update", True), ("explode", False), ("fail", False), ("delete", False),
+            ("", False),
         ]  # fmt: skip
         assert "explode" in answers[3]["result"]
         assert "no such lens" in answers[4]["error"]
         assert "nobody" in answers[5]["error"]
         assert comux.get("south", timeout=20)[1] == 0
-        assert comux.control.offset == 5
-        assert comux.control.topic_last_offset == 6
+        assert comux.control.offset == 6
+        assert comux.control.topic_last_offset == 7
         assert set(comux.consumers) == set(comux.threads) == {"north", "south"}
         broker.produce(config, [b"south"], key="delete")
         while "south" in comux.consumers:

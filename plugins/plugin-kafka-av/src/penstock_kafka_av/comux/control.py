@@ -91,7 +91,7 @@ class Control:
         else:
             end = store(
                 "kafka", name="answers", bootstrap_servers=self._bootstrap_servers, topic=self._reply_topic,
-                key="{{ key|default('') }}", payload="json", options=self._options,
+                key="{{ key|default('(none)', true) }}", payload="json", options=self._options,
             )  # fmt: skip
         self._run = Pipeline(flow >> end).start()
 

@@ -8,21 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from penstock.codec import decode, encode_bytes
 from penstock.errors import CannotConnectToStoreError, PenstockError, StoreError
 from penstock.record import Record
-from penstock_kafka_av.kafka.client_log import ClientLog
 from penstock_kafka_av.kafka.compacted import latest_by_key
 from penstock_kafka_av.kafka.errors import error_of, text_of
 from penstock_kafka_av.kafka.message import Messages
+from penstock_kafka_av.kafka.new_topic import make_topic
 from penstock_kafka_av.kafka.producing import Producing
 
 POSITIONS_TOPIC: Final = "penstock-positions"
 _ATTEMPTS: Final = 5
-_MAKING_S: Final = 10.0
 
 
 class Transactions(Producing):
@@ -44,7 +41,6 @@ class Transactions(Producing):
         self._records: list[Record] = []
         self._is_begun = False
         self._positions: Mapping[str, Any] = {}
-        self._timeout_s = 10.0
 
     def open(self, timeout_s: float) -> None:
         """Fence off older producers, abort their open transactions, and read the kept positions.
@@ -53,24 +49,17 @@ class Transactions(Producing):
             CannotConnectToStoreError: no broker answers, or transactions are not allowed.
         """
         super().open(timeout_s)
-        self._timeout_s = timeout_s
         try:
             self._producer.init_transactions(max(timeout_s, 30.0))
-            self._make_topic()
+            make_topic(
+                self._plain, POSITIONS_TOPIC, partitions=1, options={"cleanup.policy": "compact"}, timeout_s=timeout_s
+            )
             servers = str(self._plain["bootstrap.servers"]).split(",")
             options = {name: value for name, value in self._plain.items() if name != "bootstrap.servers"}
             kept = latest_by_key(POSITIONS_TOPIC, servers, options, timeout_s=max(timeout_s, 30.0)).get(self._name)
         except (KafkaException, TimeoutError) as error:
             raise CannotConnectToStoreError(f"{self._where}: cannot begin transactions: {text_of(error)}") from error
         self._positions = {} if kept is None else dict(decode(kept).data)
-
-    def _make_topic(self) -> None:
-        client = AdminClient(self._plain, logger=ClientLog())
-        if POSITIONS_TOPIC in client.list_topics(timeout=self._timeout_s).topics:
-            return
-        asked = client.create_topics([NewTopic(POSITIONS_TOPIC, 1, config={"cleanup.policy": "compact"})])
-        with contextlib.suppress(KafkaException):  # another process made it; any other failure shows when producing
-            asked[POSITIONS_TOPIC].result(_MAKING_S)
 
     def write(self, records: Sequence[Record]) -> None:
         """Produce into the transaction. Raises StoreError that lists the records which are not in it."""

@@ -8,18 +8,16 @@ from typing import Any, ClassVar
 
 import attrs
 from confluent_kafka import KafkaException, Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from penstock.arguments import checks_arguments
 from penstock.errors import CannotConnectToStoreError, ConfigError, StoreError
 from penstock.record import Record
 from penstock.short_text import short
 from penstock.validators import at_least
-from penstock_kafka_av.kafka.client_log import ClientLog
-from penstock_kafka_av.kafka.errors import error_of, text_of
+from penstock_kafka_av.kafka.errors import text_of
 from penstock_kafka_av.kafka.link.mark import HEADER, Mark
 from penstock_kafka_av.kafka.message import Messages
+from penstock_kafka_av.kafka.new_topic import make_topic
 from penstock_kafka_av.kafka.options import check_options, check_timeout, client_config, servers
 from penstock_kafka_av.kafka.producing import Producing
 from penstock_kafka_av.kafka.topics import check_topic
@@ -91,28 +89,16 @@ class KafkaLinkStore:
         producing = _Producing(self._where(), config, messages)
         producing.open(self.timeout_s)
         try:
-            self._make_topic()
+            make_topic(
+                client_config(self.bootstrap_servers, self.options),
+                self.topic,
+                partitions=self.partitions,
+                options={"max.message.bytes": self.max_record_bytes + 1_000_000, **self.topic_options},
+                timeout_s=self.timeout_s,
+            )
         except KafkaException as error:
             raise CannotConnectToStoreError(f"{self._where()}: cannot make the topic: {text_of(error)}") from error
         self._open, self._unsynced = producing, False
-
-    def _make_topic(self) -> None:
-        client = AdminClient(
-            {**client_config(self.bootstrap_servers, self.options), "log_level": 2}, logger=ClientLog()
-        )
-        if self.topic in client.list_topics(timeout=self.timeout_s).topics:
-            return
-        settings = {
-            "max.message.bytes": str(self.max_record_bytes + 1_000_000),
-            **{name: str(value) for name, value in self.topic_options.items()},
-        }
-        asked = client.create_topics([NewTopic(self.topic, self.partitions, config=settings)])
-        try:
-            asked[self.topic].result(self.timeout_s)
-        except KafkaException as error:
-            inner = error_of(error)
-            if inner is None or inner.name() != "TOPIC_ALREADY_EXISTS":  # another process was faster
-                raise
 
     def write(self, records: Sequence[Record]) -> None:
         """Produce, and wait until all records are acknowledged. Raises StoreError that lists the failed records."""
