@@ -151,8 +151,12 @@ def test_d2_d3_frames_in_order_each_with_its_packet(broker, cameras, comux, pack
     consume, _, _ = cameras
     broker.produce(topic_of(consume, "north"), packets, partition=0)
     comux.start()
-    indices = [comux.get("north", timeout=20)[1] for _ in range(30)]
-    assert indices == list(range(30))
+    indices = [comux.get("north", timeout=20)[1] for _ in range(20)]
+    records = [comux.get_batch(frame=True, timeout=20)[0][2] for _ in range(10)]
+    assert indices + [record.seq for record in records] == list(range(30))
+    offsets = [record.parent.metadata["offset"] for record in records]
+    assert offsets != sorted(offsets)  # B-frames
+    assert sorted(offsets) == list(range(20, 30))
     assert comux.get("south", timeout=0.05) is None
     with pytest.raises(ObjectNotFoundError, match="west"):
         comux.get("west", timeout=0)

@@ -34,9 +34,9 @@ class Comux:
     connects the control topic at once, and the cameras with `connect_all`.
 
     A frame is `(cam_id, index, array)`: the array is (height, width, 3) uint8 bgr24, or None if decoding failed; the
-    index is the offset of the packet that contains the frame, with B-frames too. While no frames are taken, the camera
-    is not read; if it lags more than `max_offset_diff` messages behind, it skips to the end, and resumes at the next
-    keyframe.
+    index is the offset of its packet, or, with B-frames, the place at which it is shown among the offsets of its GOP.
+    While no frames are taken, the camera is not read; if it lags more than `max_offset_diff` messages behind, it skips
+    to the end, and resumes at the next keyframe.
 
     Args:
         cam_ids: The cameras.
