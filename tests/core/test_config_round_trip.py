@@ -228,7 +228,8 @@ def test_c1_every_kind_of_field_comes_back(tmp_path, annotation, value, suffix):
         (dict[str, int], {"caf\udce9": 1}),
         (int, "1"),
         (float, 2**53 + 1),
-        (int, np.int64(1)),
+        (int, np.float64(1.5)),
+        (list[Any], [np.int64(1)]),
         (PurePath, PureWindowsPath("C:/a")),
         (dict[Any, int], {1: 1, "1": 2}),
         (dict[int | str, int], {1: 2}),
@@ -246,6 +247,32 @@ def test_c1_what_would_come_back_as_something_else_is_refused(tmp_path, annotati
     with pytest.raises(ConfigError, match=r"\$"):
         config_of(annotation, value).to_yaml(tmp_path / f"a{suffix}")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    ("annotation", "value", "expected"),
+    [
+        (int, np.int64(1), 1),
+        (float, np.float32(0.1), float(np.float32(0.1))),
+        (float, np.float64(2.5), 2.5),
+        (float, np.uint8(3), 3.0),
+        (bool, np.bool_(True), True),
+        (str, np.str_("a"), "a"),
+        (int | None, np.uint16(7), 7),
+        (list[float], [np.float64(1.5), 2.0], [1.5, 2.0]),
+        (tuple[int, str], (np.int8(1), "a"), (1, "a")),
+        (tuple[int, ...], (np.int8(1), 2, np.int64(3)), (1, 2, 3)),
+        (dict[str, float] | None, {"a": np.float64(0.5)}, {"a": 0.5}),
+    ],
+    ids=lambda value: ascii(value)[:50],
+)
+def test_c1_scalars_of_numpy_are_read_as_those_of_python(tmp_path, annotation, value, expected, suffix):
+    """In a field annotated with a type of Python, a scalar of numpy is written, and read back as the equal value."""
+    read = written_and_read(tmp_path, config_of(annotation, value), suffix)
+    assert read is not None, "was refused"
+    assert read.v == expected
+    assert type(read.v) is type(expected)
 
 
 @attrs.define

@@ -7,19 +7,24 @@ import math
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import PurePath
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import attrs
 
-from penstock.config.annotations import is_class_of_fields
+from penstock.config.annotations import is_class_of_fields, type_hints
+from penstock.validators import is_numpy_scalar
 
 
-def difference(written: Any, read: Any, path: str = "$") -> str | None:
+def difference(written: Any, read: Any, path: str = "$", kind: Any = Any) -> str | None:
     """Return the first place where two objects differ, "$.a[0]: 1 is read back as '1'"; None if they are the same.
 
-    Types must be the same, too, except for an int read as an equal float: an annotation of float accepts
-    both. nan is the same as nan, and 0.0 is not -0.0.
+    Types must be the same, too, with two exceptions, for annotations that accept both: an int is read as an equal
+    float, and a scalar of numpy as the equal value of Python where `kind`, the annotation, names that. nan is the same
+    as nan, and 0.0 is not -0.0.
     """
+    if type(written) is not type(read) and is_numpy_scalar(written) and _names(kind, type(read)):
+        written = written.item()
     if type(written) is int and type(read) is float and written == read:
         return None
     if type(written) is not type(read):
@@ -27,39 +32,60 @@ def difference(written: Any, read: Any, path: str = "$") -> str | None:
     if is_class_of_fields(type(written)):
         return _of_fields(written, read, path)
     if isinstance(written, Mapping):
-        return _of_mappings(written, read, path)
+        return _of_mappings(written, read, path, _item_kinds(kind, dict, 2)[1])
     if isinstance(written, list | tuple):
         if len(written) != len(read):
             return _read_back(written, read, path)
-        pairs = enumerate(zip(written, read, strict=True))
-        return next((said for i, (a, b) in pairs if (said := difference(a, b, f"{path}[{i}]"))), None)
+        inner = _item_kinds(kind, type(written), len(written))
+        pairs = enumerate(zip(written, read, inner, strict=True))
+        return next((said for i, (a, b, each) in pairs if (said := difference(a, b, f"{path}[{i}]", each))), None)
     if isinstance(written, set | frozenset):
         return None if written == read and _types(written) == _types(read) else _read_back(written, read, path)
     return None if _is_same_scalar(written, read) else _read_back(written, read, path)
 
 
+def _members(kind: Any) -> tuple[Any, ...]:
+    """Return the members of a union, and another annotation as the only one."""
+    return get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+def _names(kind: Any, cls: type) -> bool:
+    return any(member is cls for member in _members(kind))
+
+
+def _item_kinds(kind: Any, container: type, count: int) -> list[Any]:
+    """Return the annotation of each item of a list or tuple, or of key and value of a dict; Any if it is unknown."""
+    for member in _members(kind):
+        args = get_args(member)
+        if get_origin(member) is container and args:
+            if len(args) == count and Ellipsis not in args and container is not list:
+                return list(args)
+            return [args[0]] * count
+    return [Any] * count
+
+
 def _of_fields(written: Any, read: Any, path: str) -> str | None:
     cls = type(written)
     fields: Any = attrs.fields(cls) if attrs.has(cls) else dataclasses.fields(cls)
-    missing = object()
+    missing, hints = object(), type_hints(cls)
     for field in fields:
         if not field.init and not (field.eq if attrs.has(cls) else field.compare):
             continue
         first, second = (getattr(one, field.name, missing) for one in (written, read))
-        said = difference(first, second, f"{path}.{field.name}")
+        said = difference(first, second, f"{path}.{field.name}", hints.get(field.name, Any))
         if said:
             return said if field.init else f"{said}, since files hold only fields of __init__"
     return None
 
 
-def _of_mappings(written: Mapping[Any, Any], read: Mapping[Any, Any], path: str) -> str | None:
+def _of_mappings(written: Mapping[Any, Any], read: Mapping[Any, Any], path: str, kind: Any) -> str | None:
     own = {key: key for key in read}
     for key, value in written.items():
         if key not in own:
             return f"{path}: the key {_shown(key)} with {_shown(value)} is not read back"
         if difference(key, own[key]):
             return f"{path}: the key {_shown(key)} is not read back as it is"
-        if said := difference(value, read[key], f"{path}.{key}"):
+        if said := difference(value, read[key], f"{path}.{key}", kind):
             return said
     return None if len(written) == len(read) else _read_back(written, read, path)
 

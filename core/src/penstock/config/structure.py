@@ -67,7 +67,7 @@ def reads_as(plain: Any, annotation: Any, obj: Any) -> bool:
     from penstock.config.same import difference
 
     try:
-        return difference(obj, _converter().structure(plain, annotation)) is None
+        return difference(obj, _converter().structure(plain, annotation), kind=annotation) is None
     except Exception:  # classes and validators may raise anything: it is not equal then
         return False
 
