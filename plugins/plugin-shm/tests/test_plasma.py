@@ -111,6 +111,15 @@ def test_b2_subscribers_are_notified(store):
     assert told == [None]
 
 
+def test_b2_a_failed_subscription_is_none(store):
+    """After a `subscribe` that failed, `notify` is an error, and does not wait for objects that cannot come."""
+    store.release()
+    with pytest.raises(CannotConnectToStoreError, match="is not open"):
+        store.subscribe()
+    with pytest.raises(StoreError, match=r"call subscribe\(\) before"):
+        store.notify(timeout_s=0)
+
+
 def test_b2_callbacks_are_called(store):
     """A callback given to `subscribe` is called with the name of each object that is put and matches."""
     told = threading.Event()

@@ -191,9 +191,10 @@ class PlasmaStoreInterface:
         """
         if callback is not None:
             return self.client.subscribe(callback, pattern, **coords)
-        if self._news is None:
-            self._news = queue.SimpleQueue()
-        return self.client.subscribe(self._news.put, pattern, **coords)
+        news = self._news or queue.SimpleQueue()
+        end = self.client.subscribe(news.put, pattern, **coords)
+        self._news = news
+        return end
 
     def notify(self, *, timeout_s: float | None = None) -> str | None:
         """Return the id of the next object that was put since `subscribe()`.
