@@ -404,6 +404,24 @@ def test_wrong_arguments_are_refused_at_the_call(broker, cameras, packets):
             comux.send(cam_id, index, "cat 0.9")
 
 
+def test_d5_a_control_acts_on_any_object(broker):
+    """Actions of one's own take the object that was given, whatever it is, and the value."""
+    topic, acted = broker.topic(), queue.Queue()
+    control = Control(topic, [broker.address], {"zoom": lambda *given: acted.put(given)}, "the cameras")
+    try:
+        broker.produce(topic, [b'{"by": 2}', b"["], key="zoom")
+        assert [acted.get(timeout=30) for _ in range(2)] == [("the cameras", {"by": 2}), ("the cameras", "[")]
+    finally:
+        control.kill()
+
+
+def test_ids_of_cameras_may_be_numbers():
+    """A number names the topic that its text names, as in a list from a database."""
+    comux = Comux([7, "north"], "raw_:cam_id", "stream_:cam_id")
+    assert comux.cam_ids == ["7", "north"]
+    assert comux.get_topic_from_cam_id("7") == "raw_7"
+
+
 def test_a_camera_that_has_no_topic_is_logged_if_not_strict(broker, cameras, caplog):
     """An id that is part of no topic name is an error; without `strict_on_fail`, the others are connected."""
     caplog.set_level("ERROR", logger="penstock.comux")  # a Comux may have set it before

@@ -39,7 +39,7 @@ class Comux:
     to the end, and resumes at the next keyframe.
 
     Args:
-        cam_ids: The cameras.
+        cam_ids: The cameras; numbers are taken as text.
         args: The other positional arguments of one of the two forms.
         consume_schema: Names of the topics to read, with ":cam_id" (or "{{ channel }}") for the camera.
         produce_schema: Names of the topics to send to.
@@ -58,7 +58,7 @@ class Comux:
     @checks_arguments
     def __init__(
         self,
-        cam_ids: Sequence[str],
+        cam_ids: Sequence[str | int],
         *args: Any,
         consume_schema: str = "raw_:cam_id",
         produce_schema: str = "stream_:cam_id",

@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from penstock.arguments import checks_arguments
 from penstock.compose.factories import processor, source, store
@@ -15,9 +15,6 @@ from penstock.error_text import text_of
 from penstock.record import Record
 from penstock_kafka_av.comux.client_options import renamed
 from penstock_kafka_av.kafka.source import KafkaSource
-
-if TYPE_CHECKING:
-    from penstock_kafka_av.comux.comux import Comux
 
 _log = logging.getLogger("penstock.comux")
 Act = Callable[[Any, Any], Any]
@@ -33,7 +30,7 @@ class Control:
         topic: The config topic.
         bootstrap_servers: Its brokers.
         acts: Names to functions of (comux, value); the value is parsed as JSON, or is text if it is not JSON.
-        comux: The Comux on which they act.
+        comux: The Comux on which they act, or another object that your own actions take.
         reply_topic: Topic of the answers: JSON with "action", "ok" and "result" or "error", under the action's key.
         options: Options of the Kafka client.
     """
@@ -44,7 +41,7 @@ class Control:
         topic: str,
         bootstrap_servers: Any,
         acts: Mapping[str, Act],
-        comux: Comux,
+        comux: Any,
         *,
         reply_topic: str | None = None,
         **options: Any,
