@@ -73,8 +73,9 @@ def camera(name):
             if order["do"] == "run":
                 acquire(hero, **order)
             elif order["do"] == "burst":
+                began = time.perf_counter()
                 burst(hero, order["frames"], order["side"], order.get("rate", 0))
-                say(done="burst", at_s=time.time())
+                say(done="burst", at_s=time.time(), took_s=time.perf_counter() - began)
                 continue
             elif order["do"] == "wait":  # until somebody subscribes: events to nobody are gone
                 wait_for_subscriber(hero, name, order["event"])
