@@ -10,10 +10,12 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from penstock.cli import main
 from penstock.cli.from_plugins import INSTALLABLE
 from penstock.cli.group import COMMANDS
+from penstock.cli.subcommands import SubcommandGroup
 
 
 def test_table_lists_plugins(site, shell):
@@ -263,3 +265,14 @@ def test_the_list_of_commands_has_whole_sentences(name):
 
     command = cli.get_command(click.Context(cli), name)
     assert not command.get_short_help_str(60).endswith("...")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("exprot", "did you mean 'export'?"), ("zzz", "commands are export, info.")]
+)
+def test_a_group_of_a_plugin_suggests_too(name, words):
+    """A misspelled command of a plugin's group is a usage error that names the nearest one, or all."""
+    group = SubcommandGroup("lmdb", commands={each: click.Command(each) for each in ("export", "info")})
+    done = CliRunner().invoke(group, [name])
+    assert done.exit_code == 2
+    assert f"there is no command {name!r}; {words}" in done.output

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from penstock.cli.console import say_error
+from penstock.cli.subcommands import SubcommandGroup
 from penstock.errors import PenstockError
-from penstock.suggestions import nearest
 
 if TYPE_CHECKING:
     from penstock.cli.from_plugins import PluginCommands
@@ -33,7 +33,7 @@ OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """The exit statuses: 1 for an error, 2 for a usage error, 130 (128 + SIGINT) for Ctrl-C."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(SubcommandGroup):
     """A group that imports a command on use, or for the help of all."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -49,27 +49,16 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command), f"{COMMANDS[cmd_name]} is not a command"
         return command
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command to run; a usage error names close ones."""
-        if args and not args[0].startswith("-") and not _is_there(args[0]):
-            self._require(ctx, args[0])
-        return super().resolve_command(ctx, args)
-
-    def _require(self, ctx: click.Context, name: str) -> None:
+    def require(self, ctx: click.Context, name: str) -> None:
         """Fail with advice unless there is a command of this name."""
+        if not _is_there(name):
+            super().require(ctx, name)
+
+    def advice(self, name: str, known: list[str]) -> str:
+        """Return what to do about a command that does not exist: which plugin brings it, or its nearest."""
         from penstock.cli.from_plugins import INSTALLABLE  # here, as in _plugin_commands
 
-        known = self.list_commands(ctx)
-        if name in known:
-            return
-        close = nearest(name, known)
-        if name in INSTALLABLE:
-            advice = f"`pip install {INSTALLABLE[name]}` brings it"
-        else:
-            advice = f"did you mean {close[0]!r}?" if close else f"commands are {', '.join(known)}."
-        ctx.fail(f"there is no command {name!r}; {advice}")
+        return f"`pip install {INSTALLABLE[name]}` brings it" if name in INSTALLABLE else super().advice(name, known)
 
     def _plugin_commands(self) -> PluginCommands:
         from penstock.cli.from_plugins import PluginCommands  # imported here: penstock's own commands need no search

@@ -7,12 +7,14 @@ from typing import Any
 
 import click
 
+from penstock.cli.subcommands import SubcommandGroup
+
 _SHOWN = 20
 _path = click.argument("path", type=click.Path(path_type=Path, exists=True))
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for other programs.")
 
 
-@click.group(short_help="Inspect, verify, compact and export LMDB files.")
+@click.group(cls=SubcommandGroup, short_help="Inspect, verify, compact and export LMDB files.")
 def lmdb() -> None:
     """Work on the LMDB files of penstock: those of the lmdb store, and of LMDBStore."""
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import click
 
+from penstock.cli.subcommands import SubcommandGroup
 from penstock_shm.directory import KINDS
 
 _kinds = click.argument("kinds", nargs=-1, type=click.Choice(KINDS), metavar="[channel] [array] [objects]")
 
 
-@click.group(short_help="List shared memory, and remove leftovers.")
+@click.group(cls=SubcommandGroup, short_help="List shared memory, and remove leftovers.")
 def shm() -> None:
     """List channels, arrays and object stores of this user, and remove those that no living process uses."""
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from penstock.cli.subcommands import SubcommandGroup
+
 Command = Callable[..., Any]
 
 
@@ -42,7 +44,7 @@ def scout(realm: str, as_json: bool, seconds: float, **where: Any) -> None:
     click.echo(json.dumps(found, indent=2) if as_json else table(found))
 
 
-@click.group(short_help="Find the causes of lost records, and settings that prevent them.")
+@click.group(cls=SubcommandGroup, short_help="Find the causes of lost records, and settings that prevent them.")
 def doctor() -> None:
     """Find the causes of lost records, and print the settings that prevent them."""
 
