@@ -10,8 +10,11 @@ from right import right_arguments
 from walk import ODD, Opens, arguments, complaint, exported
 
 import penstock as ps
-from penstock.errors import UnknownOptionError
+from penstock.builtin.memory import MemoryStore
+from penstock.errors import ConfigError, ObjectNotFoundError, UnknownOptionError
 from penstock.testing import FakeSource
+from penstock_lmdb import LmdbRecordStore, LMDBStore
+from penstock_shm import ShmObjectStore
 
 PACKAGES = (
     "penstock",
@@ -116,3 +119,40 @@ def test_a_misspelled_setting_gets_a_suggestion(cls):
         cls(**{f"{known[0]}z" if known else "z": None})
     assert isinstance(caught.value, TypeError)
     assert f"did you mean {known[0]!r}?" in str(caught.value) if known else "takes no options" in str(caught.value)
+
+
+@pytest.fixture
+def subscribable(tmp_path, monkeypatch):
+    """Stores that notify subscribers, open."""
+    monkeypatch.setenv("PENSTOCK_SHM_DIR", str(tmp_path / "shm"))
+    stores = [MemoryStore(), LmdbRecordStore(path=tmp_path / "records.lmdb"), ShmObjectStore("objects")]
+    with contextlib.ExitStack() as stack:
+        for store in stores:
+            store.open()
+            stack.callback(store.close)
+        objects = LMDBStore(tmp_path, "objects")
+        stack.callback(objects.close)
+        yield [*stores, objects]
+
+
+@pytest.mark.parametrize("method", ["subscribe", "watch"])
+def test_a_subscription_that_cannot_work_is_refused_at_once(method, subscribable):
+    """A callback that cannot be called, or a pattern that is not text, never reaches the thread that would call it."""
+    for store in subscribable:
+        if not hasattr(store, method):
+            continue
+        for wrong in (3, None, "text", []):
+            with pytest.raises(ConfigError, match=r"callback="):
+                getattr(store, method)(wrong)
+        for wrong in (3, None, b"*", []):
+            with pytest.raises(ConfigError, match=r"pattern="):
+                getattr(store, method)(print, wrong)
+
+
+@pytest.mark.parametrize("key", [3, None, object(), float("nan")], ids=["3", "None", "object", "nan"])
+def test_an_object_without_text_for_a_key_is_not_found(key, subscribable):
+    """What is not text is not the key of an object in shared memory, and no bare TypeError."""
+    store = next(each for each in subscribable if isinstance(each, ShmObjectStore))
+    for method in (store.get, store.info, store.delete):
+        with pytest.raises(ObjectNotFoundError):
+            method(key)

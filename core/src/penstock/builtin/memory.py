@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 
+from penstock.arguments import checks_arguments
 from penstock.errors import ObjectNotFoundError, RecordExistsError, StoreError
 from penstock.record import Record
 from penstock.validators import at_least, one_of, or_none
@@ -121,6 +122,7 @@ class MemoryStore:
             self.get(key)
             self._records[key] = own(record)
 
+    @checks_arguments
     def subscribe(self, callback: Callable[[str], None], pattern: str = "*", **coords: Any) -> Callable[[], None]:
         """Call `callback` with each new key that matches; return a function that ends it."""
 

@@ -12,7 +12,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from penstock import errors
-from penstock.arguments import checks_arguments
+from penstock.arguments import checks_arguments, checks_arguments_besides
 from penstock.codec.encoders import Encoder
 from penstock.errors import CodecError, ConfigError, StoreError
 from penstock.short_text import short
@@ -204,6 +204,7 @@ class LMDBStore:
         """Use an encoder for objects of its type from now on. Raises ConfigError if its name is taken by another."""
         self._values.register(encoder)
 
+    @checks_arguments_besides("since")
     def subscribe(
         self, callback: Callable[[Event], None], pattern: str = "*", *, since: int | None = None, **coords: Any
     ) -> Callable[[], None]:

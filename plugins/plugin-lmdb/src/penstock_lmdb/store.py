@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import attrs
 
-from penstock.arguments import checks_arguments
+from penstock.arguments import checks_arguments, checks_arguments_besides
 from penstock.codec import decode, encode_bytes
 from penstock.errors import (
     CannotGetObjectError,
@@ -279,6 +279,7 @@ class LmdbRecordStore:
 
     # -- subscribing -------------------------------------------------------------------------------------------------
 
+    @checks_arguments_besides("since")
     def subscribe(
         self, callback: Callable[[Key], None], pattern: str = "*", *, since: int | None = None, **coords: Any
     ) -> Callable[[], None]:
@@ -288,6 +289,7 @@ class LmdbRecordStore:
         """
         return self._follow(wanted(pattern, coords, frozenset(("put",))), lambda event: callback(str(event.key)), since)
 
+    @checks_arguments_besides("since")
     def watch(
         self, callback: Callable[[Event], None], pattern: str = "*", *, since: int | None = None, **coords: Any
     ) -> Callable[[], None]:

@@ -42,7 +42,7 @@ class ObjectIndex:
 
     def find(self, key: str) -> str | None:
         """Return the id of the object with this id or name; None if there is none."""
-        if not key or "\0" in key:
+        if not isinstance(key, str) or not key or "\0" in key:
             return None
         if os.path.lexists(self.object_path(key)):
             return key

@@ -8,16 +8,18 @@ from typing import Any
 
 import attrs
 
+from penstock.arguments import checks_arguments
 from penstock_shm.objects.object_file import read_content, read_info
 from penstock_shm.objects.object_index import ObjectIndex
 
 
+@checks_arguments
 @attrs.define(eq=False)
 class NewObjects:
-    """Call `tell` with the name (or id) of each matching object that was put since the last call."""
+    """Call `callback` with the name (or id) of each matching object that was put since the last call."""
 
     index: ObjectIndex
-    tell: Callable[[str], None]
+    callback: Callable[[str], None]
     pattern: str
     coords: Mapping[str, Any]
     _last: str = attrs.field(init=False)
@@ -32,7 +34,7 @@ class NewObjects:
             if key > self._last:
                 self._last = key
                 if (name := self._match(key)) is not None:
-                    self.tell(name or key)
+                    self.callback(name or key)
 
     def _match(self, key: str) -> str | None:
         """Return the object's name, or None if it does not match or is gone."""
@@ -48,12 +50,13 @@ class NewObjects:
         return name
 
 
+@checks_arguments
 @attrs.define(eq=False)
 class Changes:
-    """Call `tell` with the change and the name (or id) of each object that changed since the last call."""
+    """Call `callback` with the change and the name (or id) of each object that changed since the last call."""
 
     index: ObjectIndex
-    tell: Callable[[str, str], None]
+    callback: Callable[[str, str], None]
     pattern: str
     _known: dict[str, int] = attrs.field(init=False)
     _names: dict[str, str] = attrs.field(factory=dict, init=False)
@@ -75,7 +78,7 @@ class Changes:
             if what == "deleted":
                 self._names.pop(key, None)
             if _fits(self.pattern, key, name):
-                self.tell(what, name or key)
+                self.callback(what, name or key)
 
     def _name(self, key: str) -> str:
         if key not in self._names:
