@@ -14,6 +14,7 @@ import attrs
 from penstock.arguments import checks_arguments
 from penstock.errors import CannotGetObjectError, ConfigError, CoordinatesError, StoreError
 from penstock.record import Record
+from penstock.short_text import short
 from penstock.store import Key
 from penstock.templates import is_template
 from penstock.validators import at_least, flag, one_of, or_none
@@ -26,12 +27,12 @@ from penstock_npy.reserve import reserve_setting
 from penstock_npy.writing import name_of, write_each
 
 
-@checks_arguments
 def _is_suffix(_: object, field: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, str) or not re.fullmatch(r"\.[^/\\{}\0]*[^/\\{}\0.]", value):
-        raise ConfigError(f"{field.name}={value!r:.60}: must be the end of a file's name, such as '.json'")
+        raise ConfigError(f"{field.name}={short(value)}: must be the end of a file's name, such as '.json'")
 
 
+@checks_arguments
 @attrs.define(kw_only=True)
 class JsonStore:
     """Write each record's data as one `.json` file, completely or not at all.
