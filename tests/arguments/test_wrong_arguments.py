@@ -79,7 +79,7 @@ METHODS = [
     *[(ps.Pipeline, name) for name in ("run", "start", "write")],
     *[(ps.Plugins, name) for name in ("components", "discover", "find", "load")],
     *[(ps.Run, name) for name in ("add", "node", "pause", "remove", "replace", "resume", "stop", "wait")],
-    *[(ps.DataHandler, name) for name in ("await_data", "finish", "get", "get_data", "subscribe")],
+    *[(ps.DataHandler, name) for name in ("await_data", "finish", "subscribe")],
 ]
 
 
@@ -119,6 +119,13 @@ def test_a_misspelled_setting_gets_a_suggestion(cls):
         cls(**{f"{known[0]}z" if known else "z": None})
     assert isinstance(caught.value, TypeError)
     assert f"did you mean {known[0]!r}?" in str(caught.value) if known else "takes no options" in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", ["1", b"", [], object()], ids=["text", "bytes", "list", "object"])
+def test_a_wrong_timeout_of_get_is_named(wrong, objects):
+    """`get`, which is called for each record and checks no other kinds, names a time that is not a number."""
+    with pytest.raises(ConfigError, match=r"timeout_s=.*: must be a number of seconds, or None"):
+        objects(ps.DataHandler).get({"time": 0}, timeout_s=wrong)
 
 
 @pytest.fixture

@@ -216,7 +216,6 @@ class DataHandler:
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
-    @checks_arguments
     def get(
         self,
         coords: Mapping[str, Any],

@@ -13,11 +13,15 @@ from penstock.handler.errors import DataTimeoutError
 from penstock.handler.ledger import Ledger, Stored, Waiter
 from penstock.handler.watched import WatchedStore
 from penstock.record import Record
+from penstock.short_text import short
 
 
 def deadline_of(timeout_s: float | None) -> float | None:
     """Return the end of these seconds by the monotonic clock; None for never, and for more than threads can wait."""
-    return None if timeout_s is None or timeout_s > threading.TIMEOUT_MAX else time.monotonic() + timeout_s
+    try:
+        return None if timeout_s is None or timeout_s > threading.TIMEOUT_MAX else time.monotonic() + timeout_s
+    except TypeError:
+        raise ConfigError(f"timeout_s={short(timeout_s)}: must be a number of seconds, or None") from None
 
 
 class Reading:
