@@ -230,12 +230,18 @@ def test_settings_that_no_message_can_have(settings, words):
         KafkaStore(bootstrap_servers="localhost:1", **settings)
 
 
-def test_records_that_fit_a_topic_one_by_one(broker):
-    """A topic whose size limit is below that of the client's batches gets all records that fit it, and no others."""
+@pytest.mark.parametrize("transactional", [False, True])
+@pytest.mark.parametrize("odd", [{"data": bytes(150_000)}, {"data": b"", "time_ns": 2**62}])
+def test_records_whose_batch_the_broker_refuses(broker, read, transactional, odd):
+    """Records that were in a batch with an invalid one, or in one that is too large for the topic, are written."""
     topic = broker.topic(max_message_bytes=100_000)
     records = [ps.Record(bytes(10_000), seq=number) for number in range(50)]
-    records.insert(25, ps.Record(bytes(150_000), seq=100))
-    store = ps.store("kafka", bootstrap_servers=broker.address, topic=topic, payload="data")
+    records.insert(25, ps.Record(**odd, seq=100))
+    settings = {"bootstrap_servers": broker.address, "topic": topic}
+    store = ps.store("kafka", payload="data", transactional=topic if transactional else None, **settings)
     report = ps.Pipeline(ps.source(records) >> store).run()
     assert (report.stored, report.dead_lettered) == (50, 1), report
-    assert "max.message.bytes" in str(report)
+    source = KafkaSource(bootstrap_servers=broker.address, topics=[topic], until_end=True)
+    source.open()
+    assert [len(each.data) for each in read(source)] == [10_000] * 50
+    source.close()

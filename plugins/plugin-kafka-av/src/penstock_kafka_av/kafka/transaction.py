@@ -16,7 +16,7 @@ from penstock_kafka_av.kafka.compacted import latest_by_key
 from penstock_kafka_av.kafka.errors import error_of, text_of
 from penstock_kafka_av.kafka.message import Messages
 from penstock_kafka_av.kafka.new_topic import make_topic
-from penstock_kafka_av.kafka.producing import Producing
+from penstock_kafka_av.kafka.producing import Failed, Producing
 
 POSITIONS_TOPIC: Final = "penstock-positions"
 _ATTEMPTS: Final = 5
@@ -40,6 +40,7 @@ class Transactions(Producing):
         self._name = name
         self._records: list[Record] = []
         self._is_begun = False
+        self._is_alone = False  # each record is sent by itself
         self._positions: Mapping[str, Any] = {}
 
     def open(self, timeout_s: float) -> None:
@@ -72,18 +73,13 @@ class Transactions(Producing):
             except PenstockError as error:
                 unfit.append((record, self._own_error(error)))
         try:
-            self._begin()
-            self._raise_if(self._send(fit), of=len(fit))
-        except StoreError as error:
+            unfit += self._added(fit)
+        except StoreError:
             self._abort()
-            gone = {id(record) for record, _ in error.failed}
-            self._records += [record for record in fit if id(record) not in gone]
-            unfit += error.failed
+            raise
         except KafkaException as error:
             self._abort()
             raise self._fatal(error) from error
-        else:
-            self._records += fit
         if unfit:
             raise StoreError(
                 f"{self._where}: {len(unfit)} of {len(records)} records not written; the first: {unfit[0][1]}",
@@ -124,23 +120,73 @@ class Transactions(Producing):
                 self._abort()
                 if attempt == _ATTEMPTS - 1:
                     raise StoreError(f"{self._where}: the transaction failed: {text_of(error)}") from error
-        self._is_begun = False
+        self._is_begun = self._is_alone = False
         self._records = []
         if positions is not None:
             self._positions = positions
 
+    def _added(self, records: Sequence[Record]) -> Failed:
+        """Send records in the transaction, and return those that failed. A failure aborts it; the others are kept."""
+        failed: Failed = []
+        if not self._is_alone:
+            self._begin()
+            failed = self._send(records)
+            if len(self._batched) > 1:
+                self._send_alone(failed)
+                return self._added(records)
+            if failed:
+                self._abort()
+            gone = {id(record) for record, _ in failed}
+            self._records += [record for record in records if id(record) not in gone]
+            return failed
+        for record in records:
+            for _ in range(_ATTEMPTS):  # others may fail with a transaction whose abort is not complete
+                self._begin()
+                refused = self._send([record])
+                if not refused:
+                    self._records.append(record)
+                    break
+                self._abort()
+                if self._batched:
+                    break
+            failed += refused
+        return failed
+
     def _begin(self) -> None:
-        if not self._is_begun:
+        """Begin a transaction, unless one is open, with the aborted records before new ones."""
+        if self._is_begun:
+            return
+        attempts = 0
+        while True:
             self._producer.begin_transaction()
             self._is_begun = True
-            if self._records:  # repeat the aborted records before new ones
-                self._raise_if(self._send(self._records), of=len(self._records))
+            if self._is_alone:
+                failed = [each for record in self._records for each in self._send([record])]
+            else:
+                failed = self._send(self._records)
+            if not failed:
+                return
+            attempts += 1
+            if len(self._batched) > 1:
+                self._send_alone(failed)
+                continue
+            self._abort()
+            if not self._is_alone or attempts >= _ATTEMPTS:  # alone, one may fail for the abort of the last transaction
+                break
+        self._raise_if(failed, of=len(self._records))
+
+    def _send_alone(self, failed: Failed) -> None:
+        """Abort, since the broker refused a batch, and send records one by one until the next commit."""
+        self._warn_of_batches(failed[0][1])
+        self._abort()
+        self._is_alone = True
 
     def _abort(self) -> None:
         if self._is_begun:
             with contextlib.suppress(KafkaException):
                 self._producer.abort_transaction()
             self._is_begun = False
+            self._failed = []  # those that the abort discarded
 
     def _fatal(self, error: BaseException) -> StoreError:
         return StoreError(
