@@ -51,8 +51,9 @@ def test_run_validate_graph_replay(place):
     assert (report["stored"], report["dead_lettered"], report["balanced"]) == (4, 1, True)
     assert report["problems"] == ["node 'upper' (rules): 1 record was dead-lettered; last error: ValueError: no c"]
     assert "Traceback" not in done.stderr
-    listed = penstock("replay", report["dead_letters"], cwd=place).stdout
-    assert re.search(r"upper: record \d+ of channel 'in': builtins\.ValueError: no c \(1 try, rules\)", listed)
+    listed = penstock("replay", report["dead_letters"], cwd=place)
+    assert re.search(r"upper: record \d+ of channel 'in': builtins\.ValueError: no c \(1 try, rules\)", listed.stdout)
+    assert f"penstock replay {report['dead_letters']} --into FILE" in listed.stderr
     (place / "rules.py").write_text("def upper(record):\n    return record.replace(data=record.data.upper())\n")
     done = penstock("replay", report["dead_letters"], "--into", "files.toml", cwd=place)
     assert done.returncode == 0, done.stdout + done.stderr

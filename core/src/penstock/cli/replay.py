@@ -44,6 +44,9 @@ def replay(directory: Path, into: Path | None, as_json: bool) -> None:
             click.echo(printable(f"cannot be read: {error}"), err=True)
         if damaged:
             sys.exit(1)
+        click.echo(
+            printable(f"penstock: to send them through again: penstock replay {directory} --into FILE"), err=True
+        )
         return
     run_and_finish(replayed(read_pipeline(into), directory), progress=sys.stderr.isatty(), as_json=as_json)
 
