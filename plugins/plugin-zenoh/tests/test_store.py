@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import zenoh
@@ -140,6 +141,41 @@ def test_a_write_that_waits_for_room_ends_when_the_store_is_closed_elsewhere(end
     assert not writer.is_alive()
     assert "closed" in str(failed[0]) or "not open" in str(failed[0])
     assert len(source.read(10, 1)) == 2
+
+
+class _Swallowing:
+    """A publisher whose next messages vanish without an error, as in a session that zenoh is replacing."""
+
+    def __init__(self, publisher, count: int) -> None:
+        self._publisher, self.left = publisher, count
+        self.undeclare = publisher.undeclare
+
+    def put(self, *arguments, **settings) -> None:
+        self.left -= 1
+        if self.left < 0:
+            self._publisher.put(*arguments, **settings)
+
+
+def test_messages_that_vanish_while_the_source_is_full_are_repeated(endpoint, opened):
+    """If messages vanish and the capacity of the source is used up by them, they are sent again, once and in order."""
+    source = opened(ZenohSource(key="lab/a", rendezvous=endpoint, capacity=8))
+    store = opened(ZenohStore(key="lab/a", rendezvous=endpoint, timeout_s=30, bundle=False))
+    store.write([Record(b"x", seq=0)])
+    publishers = store._open._publishers
+    publishers["lab/a"] = swallowing = _Swallowing(publishers["lab/a"], 8)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(store.write, [Record(b"x", seq=seq) for seq in range(1, 40)])
+        seqs: list[int] = []
+        until = time.monotonic() + 30
+        while len(seqs) < 40 and time.monotonic() < until:
+            seqs += [record.seq for record in source.read(10, 1)]
+        if len(seqs) < 40:
+            store.close()  # ends the wait of the writer
+        writing.result()
+    assert swallowing.left < 0
+    assert seqs == list(range(40))
+    assert source.lost_upstream() == {}
+    store.sync()
 
 
 def test_a_foreign_subscriber_gets_the_payloads(endpoint, opened):

@@ -40,6 +40,7 @@ class Listener:
         is_given_up: It was disconnected for too long.
         is_reported: Giving it up has been reported.
         is_behind: It has reconnected, and its unreceived messages must be sent again.
+        asked: Number of the last mark that asked it for a receipt while its capacity was used up; 0 for none.
         owed: `keys` when it was given up, and `owed_last` the last number; after reconnecting it counts the missing
             ones of these records as lost.
     """
@@ -58,6 +59,7 @@ class Listener:
     is_given_up: bool = False
     is_reported: bool = False
     is_behind: bool = False
+    asked: int = 0
     owed: dict[str, tuple[int, int]] | None = None
     owed_last: int = 0
     _seen: tuple[int, float] = (-1, 0.0)

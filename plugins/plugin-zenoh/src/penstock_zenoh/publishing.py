@@ -194,12 +194,24 @@ class Publishing:
             if problem is None:
                 return
             if problem == FULL:
-                for listener in self._audience.full():
-                    self._send_mark(listener, wire.Mark(0, listener.last))
+                self._ask_again()
             elif problem == BEHIND:
                 self._catch_up()
             else:
                 raise StoreError(problem)
+
+    def _ask_again(self) -> None:
+        """Ask sources that take nothing for receipts; repeat the messages that one lacks though it answers.
+
+        Its answer to a mark that followed the messages shows that a broken link swallowed them: zenoh may lose what is
+        put into a session that is being replaced.
+        """
+        for listener in self._audience.full():
+            is_answered = listener.asked <= listener.receipt.mark
+            self._again(listener, repeat=is_answered and listener.asked > 0)
+            if is_answered:
+                listener.asked = self._audience.next_mark()
+            self._send_mark(listener, listener.mark(listener.asked, is_end=False, is_final=False))
 
     def _forget(self) -> None:
         needed = self._audience.needed_from()
@@ -218,6 +230,7 @@ class Publishing:
         wanted = set(self._audience.unreceived(listener))
         if not wanted:
             self._send_mark(listener, wire.Mark(0, listener.last))
+            return
         _log.info("%s: sending %d messages again", listener.describe(), len(wanted))
         with self._order:
             for kept in list(self._kept):
