@@ -82,8 +82,10 @@ def test_b2_encoders_that_fail_cost_one_object(store):
         store.get(key)
     with pytest.raises(ConfigError, match=r"'lab\.spot': another one of this name"):
         store.register(Encoder("lab.spot", int, str, int))
-    with pytest.raises(ConfigError, match=r"must be an Encoder, not str"):
+    with pytest.raises(ConfigError, match=r"must hold an Encoder\(\.\.\.\), not 'lab\.spot'"):
         Encoders(["lab.spot"])
+    with pytest.raises(ConfigError, match=r"must be an Encoder, not str"):
+        store.register("lab.spot")
     store.register(SPOT)
 
 

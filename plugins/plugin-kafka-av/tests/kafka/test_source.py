@@ -549,7 +549,8 @@ def test_topics_that_do_not_exist_are_named(broker, caplog):
         report = ps.Pipeline(node >> ps.store("null")).run()
         assert report.ok
         assert "these topics did not exist at the start: 'mispelled" in str(report)
-    assert caplog.text.count("these topics did not exist at the start: 'mispelled") == 2
+    early = [each.getMessage() for each in caplog.records if each.name == "penstock.kafka"]  # the report warns later
+    assert len([text for text in early if "these topics did not exist at the start: 'mispelled" in text]) == 2
     node = ps.source("kafka", bootstrap_servers=broker.address, until_end=True, pattern="mispelled.*")
     assert "no topic matched" in str(ps.Pipeline(node >> ps.store("null")).run())
     node = ps.source("kafka", bootstrap_servers=broker.address, until_end=True, topics=[there])

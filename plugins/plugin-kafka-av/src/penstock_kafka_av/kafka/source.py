@@ -338,13 +338,9 @@ class KafkaSource:
         return dict(self._jump.dropped) if self._jump is not None else {}
 
     def remarks(self) -> Sequence[Remark]:
-        """Return a warning on the messages skipped because of `max_lag`, if there were any."""
+        """Return warnings on topics that did not exist at `open`, and on the messages skipped because of `max_lag`."""
         skipped = self._jump.remark() if self._jump is not None else ""
-        return [Remark(skipped, "warning")] if skipped else []
-
-    def notes(self) -> Sequence[str]:
-        """Return a sentence on the topics that did not exist at `open`, if there were any. Thread-safe."""
-        return [self._absence] if self._absence else []
+        return [Remark(text, "warning") for text in (self._absence, skipped) if text]
 
     def close(self) -> None:
         """Leave the group. Uncommitted records are read again by the next owner of the partition."""
