@@ -18,6 +18,9 @@ from penstock_zenoh.library_errors import is_library_error
 RENDEZVOUS = "tcp/127.0.0.1:7447"
 """The default endpoint for processes of one machine: the first one listens there, the others connect to it."""
 
+MOST_BLOCKED_S = 10.0
+"""Seconds after which a connection that accepts no data is closed: as long as zenoh's lease."""
+
 T = TypeVar("T")
 
 _ANY_LOOPBACK_PORT = "tcp/127.0.0.1:0"
@@ -47,7 +50,7 @@ class Network:
         config: zenoh configuration, merged last: nested plain data, or the text of a JSON5 file.
         mode: "peer", "client" (connects to a router only), or "router".
         whole: Text of a complete zenoh configuration, used unchanged instead of all other attributes.
-        timeout_s: Seconds until opening fails, and until a connection that accepts no data is closed.
+        timeout_s: Seconds until opening fails. A connection that accepts no data for so long, at most 10 s, is closed.
     """
 
     rendezvous: str = RENDEZVOUS
@@ -125,10 +128,13 @@ class Network:
             "connect/endpoints": list(connect),
             "connect/timeout_ms": max(1, int(timeout_s * 1000)),
             "connect/exit_on_failure": True,
-            # Microseconds that a sender blocks on a connection that accepts no data (its process is frozen) until
-            # zenoh closes it. zenoh's default, 5 s, is too short for a machine under load, and its lease does not end
-            # such a block. Slow readers do not cause it: receipts hold the sender back earlier.
-            "transport/link/tx/queue/congestion_control/block/wait_before_close": int(self.timeout_s * 1e6),
+            # Microseconds that a sender blocks on a connection that accepts no data (a cut cable, a frozen process)
+            # until zenoh closes it, whenever the link returns. zenoh's default, 5 s, is too short for a machine under
+            # load, and its lease does not end such a block. Slow readers do not cause it: receipts hold the sender back
+            # earlier. See decision 39.
+            "transport/link/tx/queue/congestion_control/block/wait_before_close": int(
+                min(self.timeout_s, MOST_BLOCKED_S) * 1e6
+            ),
         }
         for path, value in (*own.items(), *_given(self.config)):
             _put(tree, path.split("/"), value)

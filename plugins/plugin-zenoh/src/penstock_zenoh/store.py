@@ -89,7 +89,8 @@ class ZenohStore:
         wait_for_subscribers: Number of sources that must subscribe to a key before anything is published on it; 0
             publishes without subscribers.
         timeout_s: Seconds to wait for a connection, for those sources, and for their receipts. A connection that
-            accepts no data for this time (a frozen process; a foreign subscriber that blocks) is closed.
+            accepts no data for this time, at most 10 s (a cut cable; a frozen process; a foreign subscriber that
+            blocks), is closed, and opened again when the other side answers.
         settle_s: Additional seconds that `close` waits for a source behind a broken link that was given up, so that
             both ends count the same records as lost.
     """
