@@ -306,7 +306,7 @@ def test_lag_of_a_source_in_a_process(broker):
     seen = []
 
     def note(record):
-        if len(seen) < 3000:
+        if record.seq % 20 == 0:  # each look asks the process
             node = run.stats().node("in")
             seen.append((node.lag or 0, node.lag_s or 0.0))
         return record
