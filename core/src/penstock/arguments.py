@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 import attrs
 
-from penstock.errors import ConfigError, UnknownOptionError
+from penstock.errors import ConfigError
 from penstock.short_text import short
-from penstock.suggestions import close_to, unknown_keyword
-from penstock.validators import without_numpy
+from penstock.suggestions import close_to, suggests_keywords
+from penstock.validators import is_number, without_numpy
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,10 +37,10 @@ def checks_arguments(public: F) -> F:
     """Make a function or class refuse arguments whose kind is not that of its annotation, with a ConfigError.
 
     The message names argument, value and remedy. An unknown keyword is an UnknownOptionError, with the nearest one.
-    Defaults are not checked. An annotation that does not tell a kind
-    (Any, a protocol) allows every value. A field of attrs with a validator or converter of its own is left to it; of
-    converters, those to paths are checked here. Scalars of numpy count as those of Python. The annotations are read at
-    the first call; classes that are imported for type checkers alone are recognized by name.
+    Defaults are not checked. An annotation that does not tell a kind (Any, a protocol) allows every value. A field of
+    attrs with a validator or converter of its own is left to it; of converters, those to paths are checked here.
+    Scalars of numpy count as those of Python. The annotations are read at the first call; classes that are imported
+    for type checkers alone are recognized by name.
     """
     return checks_arguments_besides()(public)
 
@@ -72,6 +72,8 @@ def _checked(function: Callable[..., Any], cls: type | None, besides: Collection
         rest = next(((one.name, kinds[one.name]) for one in parameters if _takes_rest(one) and one.name in kinds), None)
         return by_position, rest, kinds
 
+    suggesting = suggests_keywords(function)
+
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         by_position, rest, by_name = known()
@@ -85,13 +87,7 @@ def _checked(function: Callable[..., Any], cls: type | None, besides: Collection
         for name, value in kwargs.items():
             if name in by_name and not by_name[name].holds(value):
                 _refuse_unless_numpy(name, value, by_name[name])
-        try:
-            return function(*args, **kwargs)
-        except TypeError as error:
-            unknown = unknown_keyword(function, kwargs)
-            if unknown is None:
-                raise
-            raise UnknownOptionError(unknown) from error
+        return suggesting(*args, **kwargs)
 
     return call
 
@@ -230,20 +226,10 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_number(value: Any) -> bool:
-    if not isinstance(value, float) and not _is_whole(value):
-        return False
-    try:
-        float(value)
-    except OverflowError:
-        return False
-    return True
-
-
 _PLAIN: dict[type, _Kind] = {
     bool: _Kind("True or False", lambda value: isinstance(value, bool)),
     bytes: _Kind("bytes", lambda value: isinstance(value, bytes)),
-    float: _Kind("a number", _is_number),
+    float: _Kind("a number", is_number),
     int: _Kind("a whole number", _is_whole),
     str: _Kind("a string", lambda value: isinstance(value, str)),
 }

@@ -70,7 +70,7 @@ def check_argument(what: str, value: T, check: Check) -> T:
     return value
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     """Return whether this is a number, and one that a float can hold."""
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
@@ -113,25 +113,25 @@ def between(least: int, most: int) -> Check:
 
 def positive(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """Check for a number above 0; infinity is accepted."""
-    if not _is_number(value) or not value > 0:
+    if not is_number(value) or not value > 0:
         raise ConfigError(f"{field.name}={short(value)}: must be a number above 0")
 
 
 def seconds(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """Check for a number of seconds above 0; infinity is accepted."""
-    if not _is_number(value) or not value > 0:
+    if not is_number(value) or not value > 0:
         raise ConfigError(f"{field.name}={short(value)}: must be a number of seconds above 0")
 
 
 def finite_seconds(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """Check for a finite number of seconds above 0, for libraries that do not support infinite times."""
-    if not _is_number(value) or not 0 < value < math.inf:
+    if not is_number(value) or not 0 < value < math.inf:
         raise ConfigError(f"{field.name}={short(value)}: must be a number of seconds above 0")
 
 
 def not_negative(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """Check for a number of seconds of 0 or more."""
-    if not _is_number(value) or not value >= 0:
+    if not is_number(value) or not value >= 0:
         raise ConfigError(f"{field.name}={short(value)}: must be a number of seconds, 0 or more")
 
 

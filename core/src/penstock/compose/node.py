@@ -16,7 +16,6 @@ from penstock.compose.policies import POLICIES, Block, Policy, policy_of
 from penstock.compose.retry import Retry
 from penstock.errors import WiringError
 from penstock.short_text import listed, setting
-from penstock.suggestions import suggests_fields
 from penstock.validators import at_least, flag, numpy_scalars, of_class, one_of, or_none, seconds
 
 OnError = Literal["stop", "skip", "dead_letter"]
@@ -24,7 +23,6 @@ Place = Literal["thread", "process"]
 
 
 @checks_arguments
-@suggests_fields
 @attrs.frozen(kw_only=True, field_transformer=numpy_scalars)
 class Edge:
     """The edge between two nodes: its capacity, and the policy for when it is full.
@@ -64,7 +62,6 @@ PLAIN = Edge()
 
 
 @checks_arguments
-@suggests_fields
 @attrs.frozen(eq=False, kw_only=True, field_transformer=numpy_scalars)
 class Node:
     """One component in a pipeline, with its options. Nodes are compared by identity.

@@ -120,7 +120,6 @@ class Pipeline:
         return parts_of(self.nodes, self.edges, plugins or _discover())
 
     @checks_arguments
-    @suggests_keywords
     def run(self, *, progress: bool = False, check: bool = False, plugins: Plugins | None = None) -> RunReport:
         """Run until every source has ended, and return the report. SIGINT and SIGTERM drain; a second one aborts.
 
@@ -144,7 +143,6 @@ class Pipeline:
         return report
 
     @checks_arguments_besides("limit")
-    @suggests_keywords
     def collect(
         self, *, limit: int | None = None, progress: bool = False, check: bool = False, plugins: Plugins | None = None
     ) -> list[Record]:
@@ -167,7 +165,6 @@ class Pipeline:
         return collect(self, Pipeline, limit=limit, progress=progress, check=check, plugins=plugins or _discover())
 
     @checks_arguments
-    @suggests_keywords
     def start(self, *, plugins: Plugins | None = None) -> Run:
         """Open everything, start, and return the run; a `with` statement drains it. Raises as `run` does."""
         from penstock.run.run import Run

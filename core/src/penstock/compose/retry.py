@@ -12,7 +12,7 @@ import penstock.errors
 from penstock.arguments import checks_arguments
 from penstock.errors import ConfigError, WiringError
 from penstock.short_text import short
-from penstock.suggestions import close_to, suggests_fields
+from penstock.suggestions import close_to
 from penstock.validators import at_least, not_negative, numpy_scalars, or_none, seconds
 
 ErrorClass = type[BaseException]
@@ -66,7 +66,6 @@ def _errors(on: ErrorClass | str | Iterable[ErrorClass | str]) -> tuple[ErrorCla
 
 
 @checks_arguments
-@suggests_fields
 @attrs.frozen(kw_only=True, field_transformer=numpy_scalars)
 class Retry:
     """How often a failed call is retried, and with which waits.

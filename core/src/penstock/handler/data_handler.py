@@ -36,7 +36,6 @@ from penstock.plugins.current import installed_plugins
 from penstock.record import Record
 from penstock.report.account import Account
 from penstock.report.run_report import RunReport
-from penstock.suggestions import suggests_keywords
 
 if TYPE_CHECKING:
     from penstock.plugins import Plugins
@@ -88,7 +87,6 @@ class DataHandler:
     """
 
     @checks_arguments
-    @suggests_keywords
     def __init__(
         self,
         storage: Any,
