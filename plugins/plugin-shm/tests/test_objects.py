@@ -222,6 +222,7 @@ def test_b2_changes_are_told(store, start):
     peer = start("put", "test", "frame-1", 7)
     peer.tell()
     assert told.get(timeout=20) == ("put", "frame-1")
+    assert few.get(timeout=20) == ("put", "frame-1")  # a watcher that comes late receives the outcome only
     store.replace("old", b"new")
     assert told.get(timeout=20) == ("replaced", "old")
     key = store.put(b"nameless")
@@ -229,7 +230,7 @@ def test_b2_changes_are_told(store, start):
     for name in ("old", key, "frame-1"):
         store.delete(name)
         assert told.get(timeout=20) == ("deleted", name)
-    assert [few.get(timeout=20) for _ in range(2)] == [("put", "frame-1"), ("deleted", "frame-1")]
+    assert few.get(timeout=20) == ("deleted", "frame-1")
     end()
     store.put(b"unseen")
     assert told.empty()
