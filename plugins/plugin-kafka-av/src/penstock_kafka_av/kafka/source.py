@@ -36,8 +36,10 @@ from penstock_kafka_av.kafka.transient_errors import TransientErrors
 _log = logging.getLogger("penstock.kafka")
 _LOOKS_S = 3.0
 """Seconds that listing the topics may take during a run; closing the source waits for it."""
-_EVEN = {"queued.max.messages.kbytes": 16_384, "max.partition.fetch.bytes": 262_144}
-"""Limits of prefetching if partitions are held back: pausing a partition discards its prefetched messages."""
+_EVEN = {"queued.max.messages.kbytes": 16_384, "max.partition.fetch.bytes": 262_144, "fetch.queue.backoff.ms": 20}
+"""Limits of prefetching if partitions are held back: pausing a partition discards its prefetched messages.
+
+A full queue postpones fetching: by 1 s if nothing is set, longer than others wait for a partition without messages."""
 _CLASSIC = {"partition.assignment.strategy": "cooperative-sticky"}
 CLASSIC_ONLY = frozenset({"partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms"})
 """Options that only the classic group protocol has; setting one of them selects that protocol."""
