@@ -173,5 +173,7 @@ def test_records_without_numbers_of_their_own_are_remarked():
         assert "'camera'" in remark
         assert "several records are number 0 of channel ''" in remark
         assert "seq" in remark
-    for items in ([ps.Record(1), ps.Record(2, seq=1)], [ps.Record(1, channel="a"), ps.Record(2, channel="b")], [1, 2]):
+    tiles = [ps.Record(n, coords=ps.DataCoordinates(time=n)) for n in range(2)]  # their coordinates tell them apart
+    numbered, channels = [ps.Record(1), ps.Record(2, seq=1)], [ps.Record(1, channel="a"), ps.Record(2, channel="b")]
+    for items in (tiles, numbered, channels, [1, 2]):
         assert ps.Pipeline(ps.source(items) >> ps.store("null")).run().remarks == []

@@ -53,7 +53,7 @@ class IterableSource:
     _count: int = attrs.field(default=0, init=False, eq=False, repr=False)
     _collecting: Sequence[Any] = attrs.field(default=(), init=False, eq=False, repr=False)
     _left_inside: int = attrs.field(default=0, init=False, eq=False, repr=False)
-    _last: tuple[str, int] | None = attrs.field(default=None, init=False, eq=False, repr=False)
+    _last: tuple[Any, ...] | None = attrs.field(default=None, init=False, eq=False, repr=False)
     _remark: str = attrs.field(default="", init=False, eq=False, repr=False)
 
     def take_node_name(self, name: str) -> None:
@@ -172,8 +172,8 @@ class IterableSource:
         return records
 
     def _check_numbers(self, records: list[Record]) -> None:
-        """Remark that records which follow each other have the same name; look at the ends of each list only."""
-        first, last = (records[0].channel, records[0].seq), (records[-1].channel, records[-1].seq)
+        """Remark that records have the same name and coordinates; look at the ends of each list only."""
+        first, last = ((each.channel, each.seq, each.coords) for each in (records[0], records[-1]))
         before = first if len(records) > 1 else self._last
         self._last = last
         if before == last and not self._remark:
