@@ -18,17 +18,10 @@ from penstock.errors import (
     WiringError,
 )
 from penstock.handler import DataDiscardedError, DataFailedError, DataTimeoutError
-from penstock.testing.leaks import no_leaks
 
 from .gated_store import LONG_S, gated
 
-
-@pytest.fixture(autouse=True)
-def _nothing_left(tmp_path, monkeypatch):
-    """No thread or file is left by any test; dead letters go to the test's directory."""
-    monkeypatch.chdir(tmp_path)
-    with no_leaks():
-        yield
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def threads(*targets):

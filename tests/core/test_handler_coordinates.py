@@ -16,17 +16,10 @@ from penstock.errors import (
 from penstock.handler.events import Events
 from penstock.handler.ledger import Ledger, Stored
 from penstock.handler.watched import WatchedStore
-from penstock.testing.leaks import no_leaks
 
 from .gated_store import LONG_S
 
-
-@pytest.fixture(autouse=True)
-def _nothing_left(tmp_path, monkeypatch):
-    """No thread or file is left by any test; dead letters go to the test's directory."""
-    monkeypatch.chdir(tmp_path)
-    with no_leaks():
-        yield
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 POLICIES = st.sampled_from(["error", "replace", "skip"])

@@ -19,17 +19,10 @@ from penstock.errors import (
     StoreError,
 )
 from penstock.handler import DataFailedError
-from penstock.testing.leaks import no_leaks
 
 from .gated_store import LONG_S, gated, opened
 
-
-@pytest.fixture(autouse=True)
-def _nothing_left(tmp_path, monkeypatch):
-    """No thread or file is left by any test; dead letters go to the test's directory."""
-    monkeypatch.chdir(tmp_path)
-    with no_leaks():
-        yield
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 QUICK = ps.Retry(times=3, wait_initial_s=0.001, wait_max_s=0.002, jitter_s=0.001)

@@ -15,17 +15,10 @@ from penstock.errors import (
     ConfigError,
 )
 from penstock.handler import DataFailedError
-from penstock.testing.leaks import no_leaks
 
 from .gated_store import LONG_S
 
-
-@pytest.fixture(autouse=True)
-def _nothing_left(tmp_path, monkeypatch):
-    """No thread or file is left by any test; dead letters go to the test's directory."""
-    monkeypatch.chdir(tmp_path)
-    with no_leaks():
-        yield
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def test_memory_is_freed():

@@ -7,17 +7,10 @@ import pytest
 
 import penstock as ps
 from penstock.handler import DataDiscardedError, DataTimeoutError
-from penstock.testing.leaks import no_leaks
 
 from .gated_store import LONG_S
 
-
-@pytest.fixture(autouse=True)
-def _nothing_left(tmp_path, monkeypatch):
-    """No thread or file is left by any test; dead letters go to the test's directory."""
-    monkeypatch.chdir(tmp_path)
-    with no_leaks():
-        yield
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def test_discarded_and_diverted():
