@@ -48,7 +48,7 @@ def suggests_keywords(function: Callable[P, T]) -> Callable[P, T]:
         try:
             return function(*args, **kwargs)
         except TypeError as error:
-            unknown = unknown_keyword(function, kwargs)
+            unknown = _unknown(function, kwargs)
             if unknown is None:
                 raise
             raise UnknownOptionError(unknown) from error
@@ -63,7 +63,7 @@ def suggests_fields(cls: type[T]) -> type[T]:
     return cls
 
 
-def unknown_keyword(function: Callable[..., Any], given: Iterable[str]) -> str | None:
+def _unknown(function: Callable[..., Any], given: Iterable[str]) -> str | None:
     """Return the message for the first keyword that a function does not have; None if there is none."""
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):

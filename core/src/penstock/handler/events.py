@@ -87,8 +87,6 @@ class Events:
             raise ConfigError(f"event {short(event)}: must be one of {', '.join(get_args(Event))}")
         if not callable(callback):
             raise ConfigError(f"callback={short(callback)}: must be a function of the coordinates")
-        if not callable(callback):
-            raise ConfigError(f"callback {callback!r}: must be callable with the coordinates")
         with self._lock:
             if self._over:  # no more events will come
                 return lambda: None

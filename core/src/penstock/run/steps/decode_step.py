@@ -122,15 +122,16 @@ class DecodeStep(Step):
     def _newly_skipped(self, channel: str) -> int:
         """Return how many packets of a channel the decoder has skipped since the last call."""
         assert self._skipped is not None
-        before, now = self._skipped.get(channel, 0), getattr(self._decoders.get(channel), "skipped", 0)
-        self._skipped[channel] = now
-        return int(now - before)
+        return self._newly(channel, "skipped", self._skipped)
 
     def _newly_thinned(self, channel: str) -> int:
         """Return how many packets of a channel the decoder has thinned out since the last call."""
         assert self._thinned is not None
-        before, now = self._thinned.get(channel, 0), getattr(self._decoders.get(channel), "thinned", 0)
-        self._thinned[channel] = now
+        return self._newly(channel, "thinned", self._thinned)
+
+    def _newly(self, channel: str, what: str, known: dict[str, int]) -> int:
+        before, now = known.get(channel, 0), getattr(self._decoders.get(channel), what, 0)
+        known[channel] = now
         return int(now - before)
 
     def _end_channel(self, channel: str) -> list[Record]:
